@@ -1,0 +1,64 @@
+//! What was found beside an image. Nothing in here is believed.
+
+use std::collections::BTreeMap;
+
+use crate::digest::Digest;
+use crate::reject::Reject;
+
+/// Where a piece of evidence was found, for people and for audit records.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The repository, `registry/path`, or the path of a layout folder or file.
+    pub repository: String,
+    /// The manifest that holds it; none for a local file.
+    pub manifest: Option<Digest>,
+    /// The layer that is it; none for a local file.
+    pub layer: Option<Digest>,
+}
+
+/// One candidate: a legacy signature or a bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// A layer of a `.sig` manifest.
+    Legacy(LegacySignature),
+    /// A Sigstore bundle, found as a referrer or given as a file.
+    Bundle(BundleBytes),
+    /// Something stood there, but it is known to be unusable (too large, wrong media type).
+    Unusable {
+        /// Where.
+        origin: Origin,
+        /// Why it cannot be evidence.
+        reason: Reject,
+    },
+}
+
+/// A legacy cosign signature: payload blob and layer annotations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LegacySignature {
+    /// Where it was found.
+    pub origin: Origin,
+    /// The SimpleSigning payload, whose bytes have the layer's digest.
+    pub payload: Vec<u8>,
+    /// The layer's annotations: signature, certificate, chain, log entry, timestamp.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// The bytes of a Sigstore bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BundleBytes {
+    /// Where it was found.
+    pub origin: Origin,
+    /// The JSON text.
+    pub json: Vec<u8>,
+}
+
+impl Evidence {
+    /// Where it was found.
+    pub fn origin(&self) -> &Origin {
+        match self {
+            Self::Legacy(signature) => &signature.origin,
+            Self::Bundle(bundle) => &bundle.origin,
+            Self::Unusable { origin, .. } => origin,
+        }
+    }
+}

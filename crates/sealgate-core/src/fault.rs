@@ -1,0 +1,103 @@
+//! A [`Fault`]: we could not find out. Never the same as a [`crate::reject::Reject`], and never
+//! an admission by omission.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What kept us from finding out. Each kind has a stable one-word code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// No answer within the deadline.
+    Timeout,
+    /// The other side asked us to slow down (429) for longer than the deadline allows.
+    Throttled,
+    /// Credentials are missing or wrong (401).
+    Unauthorized,
+    /// Credentials are good but not enough (403).
+    Denied,
+    /// No connection: name, route, refused, reset.
+    Unreachable,
+    /// The TLS handshake failed.
+    Tls,
+    /// The other side failed (5xx).
+    ServerError,
+    /// The answer is not what its specification says.
+    Malformed,
+    /// The answer is larger than a bound allows.
+    TooLarge,
+    /// There are more items than a bound allows.
+    TooMany,
+    /// The bytes do not have the digest they were asked for by.
+    DigestMismatch,
+    /// Our own configuration cannot be used.
+    Config,
+    /// The work was cancelled before it ended.
+    Cancelled,
+    /// A feature that this version parses but cannot judge.
+    Unsupported,
+    /// A thing that must exist, such as a secret that a policy names, does not.
+    Missing,
+}
+
+/// We could not find out: what, where, and what was said there. Holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// The kind, whose code is stable.
+    pub kind: FaultKind,
+    /// Who did not tell: a registry host, `secret ns/name`, a file.
+    pub target: String,
+    /// What was said there, for a person.
+    pub detail: String,
+    /// When the other side said to come back.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retry_after: Option<Duration>,
+}
+
+impl FaultKind {
+    /// The stable one-word code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Throttled => "throttled",
+            Self::Unauthorized => "unauthorized",
+            Self::Denied => "denied",
+            Self::Unreachable => "unreachable",
+            Self::Tls => "tls",
+            Self::ServerError => "server-error",
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too-large",
+            Self::TooMany => "too-many",
+            Self::DigestMismatch => "digest-mismatch",
+            Self::Config => "config",
+            Self::Cancelled => "cancelled",
+            Self::Unsupported => "unsupported",
+            Self::Missing => "missing",
+        }
+    }
+
+    /// Whether the same question may be answered a moment later.
+    pub fn is_transient(self) -> bool {
+        matches!(
+            self,
+            Self::Timeout | Self::Throttled | Self::Unreachable | Self::ServerError | Self::Cancelled
+        )
+    }
+}
+
+impl Fault {
+    /// A fault of `kind` at `target`.
+    pub fn new(kind: FaultKind, target: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { kind, target: target.into(), detail: detail.into(), retry_after: None }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} ({})", self.target, self.detail, self.kind.code())
+    }
+}
+
+impl std::error::Error for Fault {}

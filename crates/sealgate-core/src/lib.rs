@@ -1,0 +1,20 @@
+//! Pure verification of container image signatures: evidence in, [`verify::Verified`] or
+//! [`reject::Reject`] out.
+//!
+//! No I/O, no async, no clock, no environment: the same input gives the same answer, so that
+//! a decision can be property-tested, fuzzed, and replayed from an audit record.
+
+#![warn(missing_docs)]
+
+pub mod bundle;
+pub mod digest;
+pub mod dsse;
+pub mod evidence;
+pub mod fault;
+pub mod key;
+pub mod manifest;
+pub mod reference;
+pub mod reject;
+pub mod simple_signing;
+pub mod statement;
+pub mod verify;

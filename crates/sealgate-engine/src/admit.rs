@@ -1,0 +1,50 @@
+//! What the door hands in, and what the house answers.
+
+use std::collections::BTreeMap;
+
+use sealgate_policy::scope::Scope;
+
+/// A request to run images: the pure form of an AdmissionReview.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// The review's uid.
+    pub uid: String,
+    /// What object, in which namespace, with which labels.
+    pub scope: Scope,
+    /// Who asks.
+    pub user: String,
+    /// Whether the API server only pretends (`dryRun`).
+    pub dry_run: bool,
+    /// The service account of the pod (template).
+    pub service_account: String,
+    /// `imagePullSecrets` of the pod (template).
+    pub pull_secrets: Vec<String>,
+    /// The images to judge; those that an UPDATE leaves unchanged are not in here.
+    pub images: Vec<ImageUse>,
+}
+
+/// One image in one field of the object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageUse {
+    /// `spec.containers[0].image`, `spec.template.spec.volumes[1].image`, …
+    pub path: String,
+    /// The JSON pointer of the same field, for a patch.
+    pub pointer: String,
+    /// The text in the field.
+    pub image: String,
+}
+
+/// What is said to the API server.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Let in or not.
+    pub allowed: bool,
+    /// The text of the denial (empty when allowed), first line as policy-controller's.
+    pub message: String,
+    /// Warnings, one line each.
+    pub warnings: Vec<String>,
+    /// Audit annotations.
+    pub audit: BTreeMap<String, String>,
+    /// Images to replace: JSON pointer to new text. (mutating webhook)
+    pub pins: Vec<(String, String)>,
+}

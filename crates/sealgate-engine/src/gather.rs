@@ -1,0 +1,1 @@
+//! Digest to evidence: legacy tag and referrers, one fetch of each, everything bounded.

@@ -1,0 +1,172 @@
+//! What the use cases need of the world. Small traits, implemented by the adapter crates.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::Stream;
+use sealgate_core::digest::Digest;
+use sealgate_core::fault::Fault;
+use sealgate_core::key::PublicKey;
+use sealgate_core::manifest::Descriptor;
+use sealgate_core::reference::{Identifier, Repository};
+
+/// A blob as it arrives. The last item is an error if the bytes do not have the digest.
+pub type BlobStream = Pin<Box<dyn Stream<Item = Result<Bytes, Fault>> + Send>>;
+
+/// A manifest as a registry gave it: digest checked, size bounded, nothing else believed.
+#[derive(Clone, Debug)]
+pub struct RawManifest {
+    /// Media type (of the answer, and equal to the document's own where it has one), size, digest
+    /// of the bytes.
+    pub descriptor: Descriptor,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+/// A registry, or a layout folder, with the credentials to use there.
+///
+/// `Ok(None)` is a definitive "there is no such thing" (404 with a registry's error body, or an
+/// empty list); anything else that is not the thing itself is a [`Fault`].
+#[async_trait]
+pub trait Registry: Send + Sync {
+    /// Media type, size and digest of a manifest, without its bytes (HEAD, else GET).
+    async fn resolve(
+        &self,
+        repository: &Repository,
+        what: &Identifier,
+    ) -> Result<Option<Descriptor>, Fault>;
+
+    /// A manifest, at most 4 MiB unless configured.
+    async fn manifest(
+        &self,
+        repository: &Repository,
+        what: &Identifier,
+    ) -> Result<Option<RawManifest>, Fault>;
+
+    /// A whole blob of at most `limit` bytes, digest checked.
+    async fn blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        limit: u64,
+    ) -> Result<Option<Bytes>, Fault>;
+
+    /// A blob as a stream, digest checked at its end.
+    async fn blob_stream(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<BlobStream>, Fault>;
+
+    /// The manifests that refer to `subject`: by the referrers API (all pages, bounded), where
+    /// there is none by the fallback tag. Descriptors are hints: never filter by their
+    /// `artifactType`, and the list may name what does not exist.
+    async fn referrers(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, Fault>;
+
+    /// Stores a blob unless it is there. `content` is exactly `descriptor.size` bytes.
+    async fn push_blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        content: BlobStream,
+    ) -> Result<(), Fault>;
+
+    /// Makes a blob of `from` known in `repository` without moving bytes; `false` where the
+    /// registry will not.
+    async fn mount_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        from: &Repository,
+    ) -> Result<bool, Fault>;
+
+    /// Stores a manifest under a tag or its digest. Where it has a `subject` and the registry has
+    /// no referrers API, the fallback tag is updated too, without losing another writer's entry.
+    async fn push_manifest(
+        &self,
+        repository: &Repository,
+        at: &Identifier,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<Digest, Fault>;
+
+    /// Replaces the manifest under `tag` if it still is `expected` (`None`: if there is none),
+    /// as safely as the registry allows (If-Match where it is honoured; read-back in any case).
+    /// `Ok(false)`: somebody else was faster; read again, merge, retry.
+    async fn replace_manifest(
+        &self,
+        repository: &Repository,
+        tag: &str,
+        expected: Option<&Digest>,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<bool, Fault>;
+
+    /// Removes a tag or manifest; `false` where there was none.
+    async fn delete(&self, repository: &Repository, what: &Identifier) -> Result<bool, Fault>;
+
+    /// All tags (bounded).
+    async fn tags(&self, repository: &Repository) -> Result<Vec<String>, Fault>;
+}
+
+/// A user name and password, or tokens, for one registry (or a path below it). `Debug` shows no secret.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct PullSecret {
+    /// The content of a `.dockerconfigjson` (`{"auths":…}`) or legacy `.dockercfg` secret.
+    pub docker_config_json: Vec<u8>,
+}
+
+impl std::fmt::Debug for PullSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PullSecret(…)")
+    }
+}
+
+/// Opens a [`Registry`] with the pull secrets of one workload before the process's own
+/// credentials. Connections are shared, credentials and tokens never.
+pub trait RegistryAccess: Send + Sync {
+    /// A registry handle that uses `secrets` first.
+    fn open(&self, secrets: &[PullSecret]) -> Arc<dyn Registry>;
+}
+
+/// Makes signatures. A key file, a secret, later a KMS.
+#[async_trait]
+pub trait Signer: Send + Sync {
+    /// The public half.
+    fn public_key(&self) -> &PublicKey;
+    /// A signature over `message` (the signer hashes), in the encoding that cosign uses: ASN.1
+    /// for ECDSA, PKCS#1 v1.5 for RSA, raw for Ed25519; with the key's default hash.
+    async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Fault>;
+}
+
+/// Secrets and service accounts of a cluster.
+#[async_trait]
+pub trait SecretSource: Send + Sync {
+    /// The data of a secret; `None` where there is none.
+    async fn secret(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<BTreeMap<String, Vec<u8>>>, Fault>;
+
+    /// The pull secrets of a pod: those it names and those of its service account.
+    async fn pull_secrets(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        names: &[String],
+    ) -> Result<Vec<PullSecret>, Fault>;
+}
+
+/// The time, by this port only.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> jiff::Timestamp;
+}

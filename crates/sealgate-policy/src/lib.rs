@@ -1,0 +1,3 @@
+//! Pure policy: `ClusterImagePolicy` objects to one algebra of rules; select, judge, decide.
+
+pub mod scope;

@@ -1,0 +1,24 @@
+//! What a rule may ask of the object that names an image.
+
+use std::collections::BTreeMap;
+
+/// The object that names the images: its kind, its place, its labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// API group, empty for core.
+    pub group: String,
+    /// API version, `v1`.
+    pub version: String,
+    /// Plural resource, `pods`, `deployments`.
+    pub resource: String,
+    /// Kind, `Pod`.
+    pub kind: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Name (or generateName).
+    pub name: String,
+    /// The object's own labels.
+    pub labels: BTreeMap<String, String>,
+    /// `CREATE`, `UPDATE`, or empty outside admission.
+    pub operation: String,
+}
