@@ -82,7 +82,11 @@ impl FaultKind {
     pub fn is_transient(self) -> bool {
         matches!(
             self,
-            Self::Timeout | Self::Throttled | Self::Unreachable | Self::ServerError | Self::Cancelled
+            Self::Timeout
+                | Self::Throttled
+                | Self::Unreachable
+                | Self::ServerError
+                | Self::Cancelled
         )
     }
 }

@@ -45,7 +45,11 @@ pub struct Descriptor {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub artifact_type: Option<String>,
     /// Annotations.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", default, deserialize_with = "null_as_default")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        default,
+        deserialize_with = "null_as_default"
+    )]
     pub annotations: BTreeMap<String, String>,
     /// The platform of a child of an index, untouched.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -67,7 +71,11 @@ pub struct Manifest {
     #[serde(default, deserialize_with = "null_as_default")]
     pub layers: Vec<Descriptor>,
     /// Annotations.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", default, deserialize_with = "null_as_default")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        default,
+        deserialize_with = "null_as_default"
+    )]
     pub annotations: BTreeMap<String, String>,
     /// What this manifest refers to.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -90,7 +98,11 @@ pub struct Index {
     #[serde(default, deserialize_with = "null_as_default")]
     pub manifests: Vec<Descriptor>,
     /// Annotations.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", default, deserialize_with = "null_as_default")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        default,
+        deserialize_with = "null_as_default"
+    )]
     pub annotations: BTreeMap<String, String>,
 }
 

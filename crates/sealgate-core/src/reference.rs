@@ -151,8 +151,7 @@ impl FromStr for Reference {
         }
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => {
-                let digest =
-                    digest.parse().map_err(|_| InvalidReference::Digest(cut(text)))?;
+                let digest = digest.parse().map_err(|_| InvalidReference::Digest(cut(text)))?;
                 (name, Some(digest))
             }
             None => (text, None),
@@ -227,7 +226,9 @@ fn normal_registry(registry: &str) -> Result<String, InvalidReference> {
         host[1..host.len() - 1].parse::<std::net::Ipv6Addr>().is_ok()
     } else {
         !host.is_empty()
-            && host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._".contains(&b))
+            && host
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._".contains(&b))
             && !host.starts_with(['-', '.'])
             && !host.contains("..")
     };
@@ -235,8 +236,7 @@ fn normal_registry(registry: &str) -> Result<String, InvalidReference> {
 }
 
 fn check_path(path: &str) -> Result<(), InvalidReference> {
-    let allowed =
-        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-./".contains(&b);
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-./".contains(&b);
     let segments_ok = path.split('/').all(|s| !s.is_empty() && s != "." && s != "..");
     if (2..=255).contains(&path.len()) && path.bytes().all(allowed) && segments_ok {
         return Ok(());
