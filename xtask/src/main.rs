@@ -1,1 +1,80 @@
-fn main() {}
+//! `cargo xtask`: one place for everything that a developer runs.
+//!
+//! Here stands only the table of tasks; each task is a file of its own. To add one, write its
+//! `pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()>` and name it in [`TASKS`].
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+mod borders;
+mod command;
+mod servers;
+mod test;
+
+/// One thing that a developer runs.
+struct Task {
+    name: &'static str,
+    arguments: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> anyhow::Result<()>,
+}
+
+const TASKS: &[Task] = &[
+    Task {
+        name: "test",
+        arguments: "[--quick] [FILTER]",
+        about: "every check and every test; --quick: those that need no server",
+        run: test::run,
+    },
+    Task {
+        name: "install",
+        arguments: "",
+        about: "the servers and clients that the tests run against",
+        run: servers::run,
+    },
+    Task {
+        name: "borders",
+        arguments: "",
+        about: "does each crate know only the crates it may know?",
+        run: borders::run,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let Some((name, rest)) = arguments.split_first() else {
+        usage();
+        return Ok(ExitCode::from(2));
+    };
+    let Some(task) = TASKS.iter().find(|task| task.name == name) else {
+        usage();
+        return Ok(ExitCode::from(if name == "help" || name == "--help" { 0 } else { 2 }));
+    };
+    (task.run)(rest)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn usage() {
+    eprintln!("usage: cargo xtask TASK\n");
+    for task in TASKS {
+        eprintln!("  {:32} {}", format!("{} {}", task.name, task.arguments), task.about);
+    }
+}
+
+/// The workspace's root folder.
+fn root() -> anyhow::Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map(Path::to_path_buf).context("xtask has no parent folder")
+}

@@ -1,0 +1,226 @@
+//! What the end-to-end tests run against, and how each comes onto this machine.
+//!
+//! Debian packages are installed only where their program is missing. Go programs are built once
+//! into a cache folder (`$SEALGATE_TEST_CACHE`, else `~/.cache/sealgate-tests`); beside each
+//! stands a stamp with the recipe it was built from, so a changed recipe builds anew.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+use crate::command;
+
+/// A program of a Debian package.
+struct Packaged {
+    program: &'static str,
+    package: &'static str,
+}
+
+/// A program built from source.
+struct Built {
+    program: &'static str,
+    source: Source,
+    linker_flags: &'static str,
+}
+
+enum Source {
+    /// A published module, `path@version`.
+    Published(&'static str),
+    /// A module of ours under `tests/servers/`.
+    Ours(&'static str),
+    /// A published crate, `name@version`.
+    Crate(&'static str),
+}
+
+const PACKAGED: &[Packaged] = &[
+    Packaged { program: "docker-registry", package: "docker-registry" },
+    Packaged { program: "etcd", package: "etcd-server" },
+    Packaged { program: "skopeo", package: "skopeo" },
+    Packaged { program: "kubectl", package: "kubernetes-client" },
+    Packaged { program: "openssl", package: "openssl" },
+];
+
+const BUILT: &[Built] = &[
+    Built {
+        program: "cosign",
+        source: Source::Published("github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3"),
+        linker_flags: "",
+    },
+    Built { program: "refregistry", source: Source::Ours("refregistry"), linker_flags: "" },
+    Built {
+        program: "kubernetes",
+        source: Source::Ours("kubernetes"),
+        // Clients look at the version, and refuse a server that has none.
+        linker_flags: "-s -w -X k8s.io/component-base/version.gitVersion=v1.35.4 \
+                       -X k8s.io/component-base/version.gitMajor=1 \
+                       -X k8s.io/component-base/version.gitMinor=35",
+    },
+];
+
+/// Looks at licences and sources of the crates that we use.
+const CARGO_DENY: Built =
+    Built { program: "cargo-deny", source: Source::Crate("cargo-deny@0.20.2"), linker_flags: "" };
+
+/// The oldest Go that builds all of the above.
+const GO: (u32, u32) = (1, 26);
+
+/// `cargo xtask install`.
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    if let Some(first) = arguments.first() {
+        bail!("install takes no arguments, got {first}");
+    }
+    install()?;
+    println!("servers and clients for the tests: PATH and {}", bin()?.display());
+    Ok(())
+}
+
+/// Makes sure that everything is there; quick when it is.
+pub(crate) fn install() -> anyhow::Result<()> {
+    install_packages()?;
+    for built in BUILT {
+        build(built).with_context(|| format!("building {}", built.program))?;
+    }
+    Ok(())
+}
+
+/// `cargo-deny`, built on first use.
+pub(crate) fn cargo_deny() -> anyhow::Result<PathBuf> {
+    build(&CARGO_DENY).context("building cargo-deny")?;
+    Ok(bin()?.join(CARGO_DENY.program))
+}
+
+/// The folder of the programs that we built.
+pub(crate) fn bin() -> anyhow::Result<PathBuf> {
+    if let Some(cache) = std::env::var_os("SEALGATE_TEST_CACHE") {
+        return Ok(PathBuf::from(cache).join("bin"));
+    }
+    let home = std::env::var_os("HOME").context("neither SEALGATE_TEST_CACHE nor HOME is set")?;
+    Ok(PathBuf::from(home).join(".cache/sealgate-tests/bin"))
+}
+
+fn install_packages() -> anyhow::Result<()> {
+    let missing = PACKAGED.iter().filter(|p| !command::is_in_path(p.program));
+    let packages: Vec<_> = missing.map(|p| p.package).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !command::is_in_path("apt-get") {
+        bail!("not in PATH: {}; there is no apt-get, so install them yourself", packages.join(" "));
+    }
+    command::run(apt_get().args(["update", "-qq"]))?;
+    command::run(apt_get().args(["install", "-qq", "--no-install-recommends"]).args(&packages))
+}
+
+fn apt_get() -> Command {
+    let mut apt_get = if is_root() || !command::is_in_path("sudo") {
+        Command::new("apt-get")
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.args(["--preserve-env=DEBIAN_FRONTEND,RUNLEVEL", "apt-get"]);
+        sudo
+    };
+    // RUNLEVEL=1: the packages bring services of their own, which must not start.
+    apt_get.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1").arg("-y");
+    apt_get
+}
+
+fn is_root() -> bool {
+    command::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
+fn build(built: &Built) -> anyhow::Result<()> {
+    let bin = bin()?;
+    let stamp = bin.join(format!("{}.stamp", built.program));
+    let recipe = recipe(built)?;
+    if bin.join(built.program).is_file() && fs::read_to_string(&stamp).is_ok_and(|s| s == recipe) {
+        return Ok(());
+    }
+    fs::create_dir_all(&bin)?;
+    command::run(&mut build_command(built, &bin)?)?;
+    fs::write(&stamp, recipe).with_context(|| format!("writing {}", stamp.display()))
+}
+
+fn build_command(built: &Built, bin: &Path) -> anyhow::Result<Command> {
+    if let Source::Crate(name) = built.source {
+        let mut cargo = command::cargo();
+        cargo.args(["install", "--locked", "--force", name, "--root"]).args(bin.parent());
+        return Ok(cargo);
+    }
+    check_go()?;
+    let mut go = Command::new("go");
+    go.env("GOBIN", bin).args(["install", "-ldflags", built.linker_flags]);
+    match built.source {
+        Source::Ours(folder) => go.current_dir(module_folder(folder)?).arg("."),
+        Source::Published(name) | Source::Crate(name) => go.arg(name),
+    };
+    Ok(go)
+}
+
+/// Everything that decides what comes out of a build, as text.
+fn recipe(built: &Built) -> anyhow::Result<String> {
+    let source = match built.source {
+        Source::Published(name) | Source::Crate(name) => name.to_owned(),
+        Source::Ours(folder) => {
+            let folder = module_folder(folder)?;
+            let read = |name| read(&folder.join(name));
+            [read("go.mod")?, read("go.sum")?, read("main.go")?].concat()
+        }
+    };
+    Ok(format!("{}\n{source}\n", built.linker_flags))
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+fn module_folder(name: &str) -> anyhow::Result<PathBuf> {
+    Ok(crate::root()?.join("tests/servers").join(name))
+}
+
+fn check_go() -> anyhow::Result<()> {
+    if !command::is_in_path("go") {
+        bail!("Go {}.{} or newer builds the test servers, and there is no go in PATH", GO.0, GO.1);
+    }
+    let text = command::output(Command::new("go").args(["env", "GOVERSION"]))?;
+    match version(text.trim()) {
+        Some(found) if found >= GO => Ok(()),
+        _ => bail!("the test servers need Go {}.{} or newer, this is {}", GO.0, GO.1, text.trim()),
+    }
+}
+
+/// Major and minor of `go1.26.8`.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.strip_prefix("go")?.split('.');
+    let major = parts.next()?.parse().ok()?;
+    let minor = parts.next()?;
+    let digits = minor.find(|c: char| !c.is_ascii_digit()).map_or(minor, |end| &minor[..end]);
+    Some((major, digits.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_versions_are_read() {
+        assert_eq!(version("go1.26.8"), Some((1, 26)));
+        assert_eq!(version("go1.27rc1"), Some((1, 27)));
+        assert_eq!(version("devel"), None);
+        assert!(version("go1.9") < Some(GO));
+    }
+
+    #[test]
+    fn a_recipe_changes_with_its_source() {
+        let of = |module| Built {
+            program: "cosign",
+            source: Source::Published(module),
+            linker_flags: "",
+        };
+        assert_ne!(recipe(&of("a@v1")).unwrap(), recipe(&of("a@v2")).unwrap());
+        for built in BUILT {
+            assert!(recipe(built).is_ok(), "{}", built.program);
+        }
+    }
+}
