@@ -1,1 +1,13 @@
-//! placeholder
+//! The gate's house: HTTPS, routes, policies from a folder or a cluster, metrics.
+//!
+//! What an admission *means* is decided in `sealgate-engine`; how Kubernetes writes it down is
+//! `sealgate-kube`. This crate keeps the door: it accepts, bounds, hands on, answers and counts.
+
+pub mod certificate;
+pub mod http;
+pub mod limits;
+pub mod tls;
+
+mod body;
+mod connection;
+mod deadline;

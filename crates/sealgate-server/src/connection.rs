@@ -1,0 +1,269 @@
+//! One connection: HTTP/1.1 or HTTP/2, watched so that a slow or silent client cannot keep its place.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::service::Service;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::{Builder, Connection};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::http::Routes;
+use crate::limits::Limits;
+use crate::tls::Phase;
+
+/// What was agreed on in the handshake. Not guessed from the first bytes: guessing has no time limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// What a connection did last, in milliseconds since it began.
+struct Pulse {
+    born: Instant,
+    running: AtomicUsize,
+    /// When the last request ended (or the connection began).
+    rested: AtomicU64,
+    /// When the first byte of a request came whose headers are not complete; 0: none.
+    reading: AtomicU64,
+}
+
+/// The stream, which tells the pulse of bytes that come.
+struct Watched<S> {
+    stream: TokioIo<S>,
+    pulse: Arc<Pulse>,
+}
+
+/// The routes, which tell the pulse of requests.
+struct Answering {
+    routes: Arc<Routes>,
+    pulse: Arc<Pulse>,
+}
+
+/// A request that runs.
+struct Running<'a>(&'a Pulse);
+
+impl Protocol {
+    pub(crate) fn of_alpn(agreed: Option<&[u8]>) -> Self {
+        if agreed == Some(b"h2") { Self::Http2 } else { Self::Http1 }
+    }
+}
+
+/// Serves `stream` until either side ends it, it breaks a limit, or the gate stops.
+pub(crate) async fn serve<S>(
+    stream: S,
+    protocol: Protocol,
+    routes: Arc<Routes>,
+    limits: Arc<Limits>,
+    phase: watch::Receiver<Phase>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let pulse = Arc::new(Pulse::new());
+    let io = Watched { stream: TokioIo::new(stream), pulse: Arc::clone(&pulse) };
+    let service = Answering { routes, pulse: Arc::clone(&pulse) };
+    let http = builder(protocol, &limits);
+    watch(pin!(http.serve_connection(io, service)), &pulse, protocol, &limits, phase).await;
+}
+
+fn builder(protocol: Protocol, limits: &Limits) -> Builder<TokioExecutor> {
+    let mut http = Builder::new(TokioExecutor::new());
+    // The watch below knows an idle connection from a slow one; hyper's own timer does not.
+    http.http1().timer(TokioTimer::new()).max_buf_size(64 << 10).header_read_timeout(None);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(64 << 10)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10));
+    match protocol {
+        Protocol::Http1 => http.http1_only(),
+        Protocol::Http2 => http.http2_only(),
+    }
+}
+
+/// Drives a connection; ends it when the gate stops or the client is too slow.
+async fn watch<S>(
+    mut connection: Pin<&mut Connection<'_, Watched<S>, Answering, TokioExecutor>>,
+    pulse: &Pulse,
+    protocol: Protocol,
+    limits: &Limits,
+    mut phase: watch::Receiver<Phase>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut tick = tokio::time::interval(tick_of(limits));
+    let mut ending = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    debug!(%error, "connection ended");
+                }
+                return;
+            }
+            _ = phase.wait_for(|phase| *phase == Phase::Stopping), if !ending => {
+                ending = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            _ = tick.tick() => match pulse.judge(protocol, limits) {
+                Patience::Left => {}
+                Patience::Idle if !ending => {
+                    ending = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                Patience::Idle if pulse.rested_for() < limits.idle + limits.headers => {}
+                Patience::Idle | Patience::Slow => {
+                    debug!("connection given up: the client is silent or too slow");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Service<Request<Incoming>> for Answering {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let (routes, pulse) = (Arc::clone(&self.routes), Arc::clone(&self.pulse));
+        Box::pin(async move {
+            let _running = pulse.start();
+            Ok(routes.answer(request).await)
+        })
+    }
+}
+
+/// How much patience a connection has left.
+enum Patience {
+    Left,
+    /// No request for too long.
+    Idle,
+    /// A request began and its headers do not end.
+    Slow,
+}
+
+fn tick_of(limits: &Limits) -> Duration {
+    (limits.headers.min(limits.idle) / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self {
+            born: Instant::now(),
+            running: AtomicUsize::new(0),
+            rested: AtomicU64::new(0),
+            reading: AtomicU64::new(0),
+        }
+    }
+
+    /// Milliseconds since the connection began; never 0, which means "none" in [`Pulse::reading`].
+    fn now(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+
+    fn start(&self) -> Running<'_> {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        self.reading.store(0, Ordering::Relaxed);
+        Running(self)
+    }
+
+    fn bytes_came(&self) {
+        if self.running.load(Ordering::Relaxed) == 0 && self.reading.load(Ordering::Relaxed) == 0 {
+            self.reading.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    fn rested_for(&self) -> Duration {
+        self.since(self.rested.load(Ordering::Relaxed))
+    }
+
+    fn since(&self, moment: u64) -> Duration {
+        Duration::from_millis(self.now().saturating_sub(moment))
+    }
+
+    fn judge(&self, protocol: Protocol, limits: &Limits) -> Patience {
+        if self.running.load(Ordering::Relaxed) > 0 {
+            return Patience::Left;
+        }
+        let reading = self.reading.load(Ordering::Relaxed);
+        // On HTTP/2 bytes need not be a request (pings keep a connection healthy), and a half
+        // header block is small and bounded: there the idle limit is enough.
+        let slow = protocol == Protocol::Http1 && self.since(reading) > limits.headers;
+        if reading > 0 && slow {
+            Patience::Slow
+        } else if self.rested_for() > limits.idle {
+            Patience::Idle
+        } else {
+            Patience::Left
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.rested.store(self.0.now(), Ordering::Relaxed);
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<S: AsyncRead + Unpin> Read for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if matches!(read, Poll::Ready(Ok(()))) {
+            self.pulse.bytes_came();
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Write for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+}
