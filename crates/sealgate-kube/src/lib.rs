@@ -1,1 +1,12 @@
-//! placeholder
+//! Kubernetes: the AdmissionReview codec, the walk over workloads, the policy objects, watchers,
+//! certificates, installation.
+//!
+//! The pure half (`review`, `images`, `answer`, `policies`, `crd`, `install`) turns bytes into
+//! domain types and back. The other half (`cluster`, `watch`, `certificates`) talks to one API
+//! server; what it decides is decided by pure functions beside it.
+
+#![warn(missing_docs)]
+
+pub mod answer;
+pub mod images;
+pub mod review;

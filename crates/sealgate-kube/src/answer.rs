@@ -1,0 +1,189 @@
+//! The way out: an [`Answer`] to the bytes of an AdmissionReview response.
+//!
+//! Border: pure. What cannot be written as asked for (a pin for a field that was not in the
+//! question) is refused. The API server puts `admission webhook "NAME" denied the request: ` before
+//! our message.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sealgate_engine::admit::{Admission, Answer};
+use serde_json::{Value, json};
+
+use crate::review::{Malformed, MalformedReason};
+
+/// What every denial starts with, as policy-controller's do.
+pub const DENIAL_PREFIX: &str = "validation failed: ";
+
+/// The longest denial.
+const MAX_MESSAGE: usize = 16 * 1024;
+/// The API server drops warnings beyond 4 KiB in all.
+const MAX_WARNINGS: usize = 32;
+/// The longest single warning, in characters.
+const MAX_WARNING: usize = 1_000;
+/// The longest audit annotation.
+const MAX_ANNOTATION: usize = 4 * 1024;
+
+/// The HTTP answer to a request that could not be judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status: 200 with a denial in the body, or 400/413 where there is no uid to answer to.
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// The response of the validating webhook.
+pub fn validated(uid: &str, answer: &Answer) -> Vec<u8> {
+    write(response(uid, answer))
+}
+
+/// The response of the mutating webhook: the answer's pins as a JSON patch, which first tests that
+/// each field still has the text that was asked about.
+pub fn mutated(admission: &Admission, answer: &Answer) -> Vec<u8> {
+    let mut body = response(&admission.uid, answer);
+    if !answer.allowed || answer.pins.is_empty() {
+        return write(body);
+    }
+    match patch(admission, &answer.pins) {
+        Some(operations) => {
+            attach_patch(&mut body, &operations);
+            write(body)
+        }
+        None => {
+            denied(&admission.uid, "internal error: a pin for a field that was not asked about")
+        }
+    }
+}
+
+/// A plain "yes", for [`crate::review::Ask::Nothing`].
+pub fn allowed(uid: &str) -> Vec<u8> {
+    write(response(uid, &plain(true, String::new())))
+}
+
+/// A plain "no" with a message (the prefix is added).
+pub fn denied(uid: &str, message: &str) -> Vec<u8> {
+    write(response(uid, &plain(false, message.to_owned())))
+}
+
+/// The refusal of a review that could not be read.
+pub fn malformed(malformed: &Malformed) -> Refusal {
+    match &malformed.uid {
+        Some(uid) => {
+            let mut body = envelope(uid, false);
+            set_status(&mut body, &malformed.to_string());
+            Refusal { status: 200, body: write(body) }
+        }
+        None => Refusal {
+            status: if malformed.reason == MalformedReason::TooLarge { 413 } else { 400 },
+            body: malformed.to_string().into_bytes(),
+        },
+    }
+}
+
+fn plain(allowed: bool, message: String) -> Answer {
+    Answer { allowed, message, warnings: Vec::new(), audit: BTreeMap::new(), pins: Vec::new() }
+}
+
+fn response(uid: &str, answer: &Answer) -> Value {
+    let mut body = envelope(uid, answer.allowed);
+    if !answer.allowed {
+        set_status(&mut body, &denial(&answer.message));
+    }
+    let warnings = warning_lines(&answer.warnings);
+    if !warnings.is_empty() {
+        body["response"]["warnings"] = json!(warnings);
+    }
+    let audit = annotations(&answer.audit);
+    if !audit.is_empty() {
+        body["response"]["auditAnnotations"] = json!(audit);
+    }
+    body
+}
+
+fn envelope(uid: &str, allowed: bool) -> Value {
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "response": { "uid": uid, "allowed": allowed },
+    })
+}
+
+fn set_status(body: &mut Value, message: &str) {
+    body["response"]["status"] = json!({
+        "status": "Failure",
+        "reason": "BadRequest",
+        "code": 400,
+        "message": shorten(message, MAX_MESSAGE),
+    });
+}
+
+fn denial(message: &str) -> String {
+    if message.starts_with(DENIAL_PREFIX) {
+        return message.to_owned();
+    }
+    let message = if message.is_empty() { "no reason was given" } else { message };
+    format!("{DENIAL_PREFIX}{message}")
+}
+
+/// The API server drops a warning with a control character in it, and each goes into one header.
+fn warning_lines(warnings: &[String]) -> Vec<String> {
+    warnings
+        .iter()
+        .flat_map(|warning| warning.lines())
+        .map(|line| line.chars().take(MAX_WARNING).map(no_control).collect::<String>())
+        .filter(|line| !line.trim().is_empty())
+        .take(MAX_WARNINGS)
+        .collect()
+}
+
+fn no_control(c: char) -> char {
+    if c.is_control() { ' ' } else { c }
+}
+
+/// The API server refuses the whole response for a key that is not a qualified name.
+fn annotations(audit: &BTreeMap<String, String>) -> BTreeMap<String, &str> {
+    audit
+        .iter()
+        .map(|(key, value)| (annotation_key(key), shorten(value, MAX_ANNOTATION)))
+        .filter(|(key, _)| !key.is_empty())
+        .collect()
+}
+
+fn annotation_key(key: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let key: String = key.chars().map(|c| if allowed(c) { c } else { '-' }).take(63).collect();
+    key.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned()
+}
+
+fn shorten(text: &str, limit: usize) -> &str {
+    if text.len() <= limit {
+        return text;
+    }
+    let end = (0..=limit).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    text.get(..end).unwrap_or_default()
+}
+
+fn patch(admission: &Admission, pins: &[(String, String)]) -> Option<Vec<Value>> {
+    let mut operations = Vec::with_capacity(pins.len() * 2);
+    for (pointer, text) in pins {
+        let asked = admission.images.iter().find(|image| image.pointer == *pointer)?;
+        operations.push(json!({ "op": "test", "path": pointer, "value": asked.image }));
+        operations.push(json!({ "op": "replace", "path": pointer, "value": text }));
+    }
+    Some(operations)
+}
+
+pub(crate) fn attach_patch(body: &mut Value, operations: &[Value]) {
+    let text = Value::from(operations).to_string();
+    body["response"]["patchType"] = json!("JSONPatch");
+    body["response"]["patch"] = json!(STANDARD.encode(text));
+}
+
+pub(crate) fn write(body: Value) -> Vec<u8> {
+    body.to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,305 @@
+//! The one walk over workloads: from an object to the images it would run, the service account and
+//! the pull secrets, for every kind that holds a pod spec.
+//!
+//! Border: JSON text in, domain types out; no request, no policy, no network. Only the fields that
+//! name an image are decoded, everything else is passed over without being built.
+
+use std::collections::BTreeSet;
+
+use sealgate_engine::admit::ImageUse;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// The most image fields that one object may have.
+pub const MAX_IMAGES: usize = 1_000;
+
+/// The most pull secrets that one pod may name.
+pub const MAX_PULL_SECRETS: usize = 100;
+
+/// The longest image text (a reference is at most 255 + 128 + a digest).
+pub const MAX_IMAGE_TEXT: usize = 2_048;
+
+/// A kind that holds a pod spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// core `Pod`.
+    Pod,
+    /// core `PodTemplate`.
+    PodTemplate,
+    /// core `ReplicationController`.
+    ReplicationController,
+    /// apps `ReplicaSet`.
+    ReplicaSet,
+    /// apps `Deployment`.
+    Deployment,
+    /// apps `StatefulSet`.
+    StatefulSet,
+    /// apps `DaemonSet`.
+    DaemonSet,
+    /// batch `Job`.
+    Job,
+    /// batch `CronJob`.
+    CronJob,
+}
+
+/// What a workload says about the images it would run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Its image fields, in the order init, normal, ephemeral containers, volumes.
+    pub images: Vec<ImageUse>,
+    /// The service account of its pods; `default` where it names none.
+    pub service_account: String,
+    /// The `imagePullSecrets` of its pods, each once, in order.
+    pub pull_secrets: Vec<String>,
+}
+
+/// Why no images could be read from an object.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WalkError {
+    /// The kind is not one of [`Kind`].
+    #[error("unhandled kind: {0}")]
+    UnhandledKind(String),
+    /// The JSON is not what the kind's schema says.
+    #[error("{0}")]
+    Json(String),
+    /// There is no pod spec where the kind has one.
+    #[error("missing field(s): {0}")]
+    NoPodSpec(String),
+    /// A pod spec without a single image.
+    #[error("{0} names no image")]
+    NoImage(String),
+    /// More than [`MAX_IMAGES`] image fields.
+    #[error("more than {MAX_IMAGES} images")]
+    TooManyImages,
+    /// More than [`MAX_PULL_SECRETS`] pull secrets.
+    #[error("more than {MAX_PULL_SECRETS} pull secrets")]
+    TooManyPullSecrets,
+    /// An image text over [`MAX_IMAGE_TEXT`] bytes.
+    #[error("image text of more than {MAX_IMAGE_TEXT} bytes: {0}")]
+    LongImage(String),
+}
+
+/// The steps from an object to its pod spec.
+#[derive(Deserialize)]
+struct Node<'a> {
+    #[serde(borrow, default)]
+    spec: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    template: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "jobTemplate")]
+    job_template: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PodSpec {
+    #[serde(default, deserialize_with = "null_is_default")]
+    init_containers: Vec<Container>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    containers: Vec<Container>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    ephemeral_containers: Vec<Container>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    volumes: Vec<Volume>,
+    #[serde(default)]
+    service_account_name: Option<String>,
+    #[serde(default)]
+    service_account: Option<String>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    image_pull_secrets: Vec<LocalReference>,
+}
+
+#[derive(Deserialize)]
+struct Container {
+    #[serde(default, deserialize_with = "null_is_default")]
+    image: String,
+}
+
+#[derive(Deserialize)]
+struct Volume {
+    #[serde(default)]
+    image: Option<ImageVolume>,
+}
+
+#[derive(Deserialize)]
+struct ImageVolume {
+    #[serde(default, deserialize_with = "null_is_default")]
+    reference: String,
+}
+
+#[derive(Deserialize)]
+struct LocalReference {
+    #[serde(default, deserialize_with = "null_is_default")]
+    name: String,
+}
+
+/// Reads the images of `object`, which is of `kind` in API group `group`.
+pub fn walk(group: &str, kind: &str, object: &RawValue) -> Result<Workload, WalkError> {
+    let kind = Kind::of(group, kind)?;
+    let steps = kind.steps();
+    let spec = decode_pod_spec(descend(object, steps)?)?;
+    let workload = Workload {
+        images: collect(&spec, kind, steps)?,
+        service_account: service_account(&spec),
+        pull_secrets: pull_secrets(&spec)?,
+    };
+    if workload.images.is_empty() {
+        return Err(WalkError::NoImage(steps.join(".")));
+    }
+    Ok(workload)
+}
+
+/// The images of `new` whose text does not already stand in a field of the same sort in `old`: a
+/// container's image counts as unchanged where any container of the old pod spec had it, a
+/// volume's where any volume had it.
+pub fn changed(new: Vec<ImageUse>, old: &[ImageUse]) -> Vec<ImageUse> {
+    let known: BTreeSet<(bool, &str)> = old.iter().map(sort_and_text).collect();
+    new.into_iter().filter(|image| !known.contains(&sort_and_text(image))).collect()
+}
+
+fn sort_and_text(image: &ImageUse) -> (bool, &str) {
+    (image.pointer.ends_with("/reference"), &image.image)
+}
+
+impl Kind {
+    /// The kind by its API group and name, any version.
+    pub fn of(group: &str, kind: &str) -> Result<Self, WalkError> {
+        Ok(match (group, kind) {
+            ("", "Pod") => Self::Pod,
+            ("", "PodTemplate") => Self::PodTemplate,
+            ("", "ReplicationController") => Self::ReplicationController,
+            ("apps", "ReplicaSet") => Self::ReplicaSet,
+            ("apps", "Deployment") => Self::Deployment,
+            ("apps", "StatefulSet") => Self::StatefulSet,
+            ("apps", "DaemonSet") => Self::DaemonSet,
+            ("batch", "Job") => Self::Job,
+            ("batch", "CronJob") => Self::CronJob,
+            _ if group.is_empty() => return Err(WalkError::UnhandledKind(cut(kind))),
+            _ => return Err(WalkError::UnhandledKind(cut(&format!("{group}/{kind}")))),
+        })
+    }
+
+    /// The keys from the object to its pod spec.
+    fn steps(self) -> &'static [&'static str] {
+        match self {
+            Self::Pod => &["spec"],
+            Self::PodTemplate => &["template", "spec"],
+            Self::CronJob => &["spec", "jobTemplate", "spec", "template", "spec"],
+            Self::ReplicationController
+            | Self::ReplicaSet
+            | Self::Deployment
+            | Self::StatefulSet
+            | Self::DaemonSet
+            | Self::Job => &["spec", "template", "spec"],
+        }
+    }
+}
+
+fn descend<'a>(object: &'a RawValue, steps: &[&str]) -> Result<&'a RawValue, WalkError> {
+    let mut here = object;
+    for (depth, step) in steps.iter().enumerate() {
+        let node: Node<'a> = serde_json::from_str(here.get()).map_err(json_error)?;
+        let next = match *step {
+            "spec" => node.spec,
+            "template" => node.template,
+            _ => node.job_template,
+        };
+        let missing = || {
+            WalkError::NoPodSpec(
+                steps.iter().take(depth + 1).copied().collect::<Vec<_>>().join("."),
+            )
+        };
+        here = next.ok_or_else(missing)?;
+    }
+    Ok(here)
+}
+
+fn decode_pod_spec(raw: &RawValue) -> Result<PodSpec, WalkError> {
+    serde_json::from_str(raw.get()).map_err(json_error)
+}
+
+fn collect(spec: &PodSpec, kind: Kind, steps: &[&str]) -> Result<Vec<ImageUse>, WalkError> {
+    let (path, pointer) = (steps.join("."), format!("/{}", steps.join("/")));
+    let mut images = Vec::new();
+    let groups = [
+        ("initContainers", &spec.init_containers),
+        ("containers", &spec.containers),
+        ("ephemeralContainers", &spec.ephemeral_containers),
+    ];
+    for (field, containers) in groups {
+        for (index, container) in containers.iter().enumerate() {
+            let path = format!("{path}.{field}[{index}].image");
+            let pointer = format!("{pointer}/{field}/{index}/image");
+            push(&mut images, path, pointer, &container.image)?;
+        }
+    }
+    for (index, volume) in spec.volumes.iter().enumerate() {
+        let Some(image) = &volume.image else { continue };
+        // A template may leave the reference to be filled in later; a pod may not.
+        if image.reference.is_empty() && kind != Kind::Pod {
+            continue;
+        }
+        let path = format!("{path}.volumes[{index}].image");
+        let pointer = format!("{pointer}/volumes/{index}/image/reference");
+        push(&mut images, path, pointer, &image.reference)?;
+    }
+    Ok(images)
+}
+
+fn push(
+    images: &mut Vec<ImageUse>,
+    path: String,
+    pointer: String,
+    image: &str,
+) -> Result<(), WalkError> {
+    if images.len() >= MAX_IMAGES {
+        return Err(WalkError::TooManyImages);
+    }
+    if image.len() > MAX_IMAGE_TEXT {
+        return Err(WalkError::LongImage(path));
+    }
+    images.push(ImageUse { path, pointer, image: image.to_owned() });
+    Ok(())
+}
+
+fn service_account(spec: &PodSpec) -> String {
+    [&spec.service_account_name, &spec.service_account]
+        .into_iter()
+        .flatten()
+        .find(|name| !name.is_empty())
+        .map_or_else(|| "default".to_owned(), Clone::clone)
+}
+
+fn pull_secrets(spec: &PodSpec) -> Result<Vec<String>, WalkError> {
+    if spec.image_pull_secrets.len() > MAX_PULL_SECRETS {
+        return Err(WalkError::TooManyPullSecrets);
+    }
+    let mut names: Vec<String> = Vec::new();
+    for LocalReference { name } in &spec.image_pull_secrets {
+        if !name.is_empty() && !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    Ok(names)
+}
+
+/// Kubernetes writes and reads `null` as the empty value.
+pub(crate) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+fn json_error(error: serde_json::Error) -> WalkError {
+    WalkError::Json(cut(&error.to_string()))
+}
+
+/// Foreign text for a message: one line, bounded.
+pub(crate) fn cut(text: &str) -> String {
+    text.chars().take(256).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,333 @@
+//! The door: an AdmissionReview (`admission.k8s.io/v1`) as bytes to the question it asks.
+//!
+//! Border: pure. Bytes in, [`Review`] out; what cannot be read is [`Malformed`], which
+//! [`crate::answer::malformed`] turns into a refusal. Nothing here admits anything that names an
+//! image: the only ways around the judge are the variants of [`Nothing`].
+//!
+//! Bounds: the body ([`MAX_BODY`]), the number and length of images ([`crate::images`]). Nesting is
+//! bounded by serde_json where values are built; what is only passed over is not recursed into.
+
+use std::collections::BTreeMap;
+
+use sealgate_engine::admit::Admission;
+use sealgate_policy::scope::Scope;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::images::{self, WalkError, Workload, cut, null_is_default};
+
+/// The largest review that is read: the API server takes objects of up to 3 MiB, and a review of an
+/// UPDATE holds two of them and an envelope.
+pub const MAX_BODY: usize = 7 * 1024 * 1024;
+
+/// The longest uid (Kubernetes writes 36 characters).
+const MAX_UID: usize = 128;
+
+/// One request of the API server.
+#[derive(Clone, Debug)]
+pub struct Review {
+    /// The request's uid, to be echoed.
+    pub uid: String,
+    /// The question.
+    pub ask: Ask,
+}
+
+/// What the API server wants to know.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// May these images run? There is at least one.
+    Judge(Box<Admission>),
+    /// There is nothing to judge: allow.
+    Nothing(Nothing),
+}
+
+/// Why a request starts no image that has not been judged before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nothing {
+    /// A DELETE or CONNECT.
+    StartsNothing,
+    /// A subresource that holds no pod spec: `status`, `scale`, `resize`, `binding`, …
+    Subresource,
+    /// An UPDATE of an object that is already being deleted.
+    BeingDeleted,
+    /// An UPDATE that leaves every image as it was.
+    Unchanged,
+}
+
+/// A review that cannot be judged. It is refused, never admitted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("decoding request failed: {reason}")]
+pub struct Malformed {
+    /// The request's uid where it could be read: then the refusal is a proper answer, else HTTP 400.
+    pub uid: Option<String>,
+    /// What is wrong.
+    pub reason: MalformedReason,
+}
+
+/// What is wrong with a review.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedReason {
+    /// Larger than [`MAX_BODY`].
+    #[error("the review is larger than {MAX_BODY} bytes")]
+    TooLarge,
+    /// Not the JSON of an AdmissionReview.
+    #[error("{0}")]
+    Json(String),
+    /// Another kind or version than AdmissionReview of `admission.k8s.io/v1`.
+    #[error("expected an AdmissionReview of admission.k8s.io/v1, got {0}")]
+    Version(String),
+    /// A field that must be there is not.
+    #[error("missing field(s): {0}")]
+    Missing(&'static str),
+    /// The request and its object contradict each other.
+    #[error("the request and its object disagree about {0}")]
+    Disagree(&'static str),
+    /// An operation that Kubernetes does not have.
+    #[error("unknown operation {0}")]
+    Operation(String),
+    /// The object could not be walked.
+    #[error(transparent)]
+    Walk(#[from] WalkError),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Envelope<'a> {
+    #[serde(default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
+    #[serde(borrow, default)]
+    request: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Identity {
+    #[serde(default, deserialize_with = "null_is_default")]
+    uid: String,
+}
+
+/// The fields of `AdmissionRequest` that are used.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Request<'a> {
+    #[serde(default)]
+    pub(crate) uid: String,
+    pub(crate) kind: GroupVersionKind,
+    pub(crate) resource: GroupVersionResource,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub(crate) sub_resource: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    name: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    namespace: String,
+    pub(crate) operation: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    user_info: UserInfo,
+    #[serde(borrow, default)]
+    pub(crate) object: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    old_object: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    dry_run: bool,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct GroupVersionKind {
+    #[serde(default)]
+    pub(crate) group: String,
+    pub(crate) kind: String,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct GroupVersionResource {
+    #[serde(default)]
+    pub(crate) group: String,
+    #[serde(default)]
+    pub(crate) version: String,
+    pub(crate) resource: String,
+}
+
+#[derive(Default, Deserialize)]
+struct UserInfo {
+    #[serde(default, deserialize_with = "null_is_default")]
+    username: String,
+}
+
+/// What is read of an object besides its pod spec.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    kind: Option<String>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    metadata: Metadata,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    #[serde(default, deserialize_with = "null_is_default")]
+    name: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    generate_name: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    namespace: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    deletion_timestamp: Option<String>,
+}
+
+/// The operations of an admission request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Create,
+    Update,
+    Delete,
+    Connect,
+}
+
+/// Reads a review of a workload.
+///
+/// # Errors
+/// [`Malformed`] for whatever is not a review of a workload kind that this crate can walk.
+pub fn parse(body: &[u8]) -> Result<Review, Malformed> {
+    with_request(body, |request| ask(&request))
+}
+
+/// Opens the envelope and hands the request to `read`, keeping the uid for a refusal.
+pub(crate) fn with_request<'a>(
+    body: &'a [u8],
+    read: impl FnOnce(Request<'a>) -> Result<Ask, MalformedReason>,
+) -> Result<Review, Malformed> {
+    let anonymous = |reason| Malformed { uid: None, reason };
+    let raw = open(body).map_err(anonymous)?;
+    let uid = uid_of(raw).map_err(anonymous)?;
+    let named = |reason| Malformed { uid: Some(uid.clone()), reason };
+    let request: Request<'a> = serde_json::from_str(raw.get()).map_err(json).map_err(named)?;
+    let ask = read(request).map_err(named)?;
+    Ok(Review { uid, ask })
+}
+
+fn open(body: &[u8]) -> Result<&RawValue, MalformedReason> {
+    if body.len() > MAX_BODY {
+        return Err(MalformedReason::TooLarge);
+    }
+    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(json)?;
+    if envelope.api_version != "admission.k8s.io/v1" || envelope.kind != "AdmissionReview" {
+        let got = format!("{} {}", envelope.api_version, envelope.kind);
+        return Err(MalformedReason::Version(cut(&got)));
+    }
+    envelope.request.ok_or(MalformedReason::Missing("request"))
+}
+
+fn uid_of(request: &RawValue) -> Result<String, MalformedReason> {
+    let identity: Identity = serde_json::from_str(request.get()).map_err(json)?;
+    if identity.uid.is_empty() || identity.uid.len() > MAX_UID {
+        return Err(MalformedReason::Missing("request.uid"));
+    }
+    Ok(identity.uid)
+}
+
+fn ask(request: &Request<'_>) -> Result<Ask, MalformedReason> {
+    let operation = Operation::parse(&request.operation)?;
+    if matches!(operation, Operation::Delete | Operation::Connect) {
+        return Ok(Ask::Nothing(Nothing::StartsNothing));
+    }
+    if !matches!(request.sub_resource.as_str(), "" | "ephemeralcontainers") {
+        return Ok(Ask::Nothing(Nothing::Subresource));
+    }
+    let object = request.object.ok_or(MalformedReason::Missing("request.object"))?;
+    let head = read_head(object, request)?;
+    let workload = images::walk(&request.kind.group, &request.kind.kind, object)?;
+    let old = match operation {
+        Operation::Update => Some(read_old(request)?),
+        _ => None,
+    };
+    Ok(question(request, head, workload, old))
+}
+
+/// The object before an UPDATE: whether it is being deleted, and its images.
+struct Old {
+    being_deleted: bool,
+    workload: Workload,
+}
+
+fn read_old(request: &Request<'_>) -> Result<Old, MalformedReason> {
+    let object = request.old_object.ok_or(MalformedReason::Missing("request.oldObject"))?;
+    let head: Head = serde_json::from_str(object.get()).map_err(json)?;
+    let walked = images::walk(&request.kind.group, &request.kind.kind, object);
+    Ok(Old {
+        // Only the stored object's word counts: a timestamp in the new one may be the user's.
+        being_deleted: head.metadata.deletion_timestamp.is_some(),
+        // An old object that cannot be walked has no images to compare with: all are judged.
+        workload: walked.unwrap_or_default(),
+    })
+}
+
+fn question(request: &Request<'_>, head: Head, workload: Workload, old: Option<Old>) -> Ask {
+    let images = match old {
+        Some(old) if old.being_deleted => return Ask::Nothing(Nothing::BeingDeleted),
+        Some(old) => images::changed(workload.images, &old.workload.images),
+        None => workload.images,
+    };
+    if images.is_empty() {
+        return Ask::Nothing(Nothing::Unchanged);
+    }
+    Ask::Judge(Box::new(Admission {
+        uid: request.uid.clone(),
+        scope: scope(request, head.metadata),
+        user: request.user_info.username.clone(),
+        dry_run: request.dry_run,
+        service_account: workload.service_account,
+        pull_secrets: workload.pull_secrets,
+        images,
+    }))
+}
+
+fn read_head(object: &RawValue, request: &Request<'_>) -> Result<Head, MalformedReason> {
+    let head: Head = serde_json::from_str(object.get()).map_err(json)?;
+    if head.kind.as_ref().is_some_and(|kind| *kind != request.kind.kind) {
+        return Err(MalformedReason::Disagree("kind"));
+    }
+    let namespace = &head.metadata.namespace;
+    if !namespace.is_empty() && !request.namespace.is_empty() && *namespace != request.namespace {
+        return Err(MalformedReason::Disagree("metadata.namespace"));
+    }
+    Ok(head)
+}
+
+fn scope(request: &Request<'_>, metadata: Metadata) -> Scope {
+    let first = |texts: [&String; 3]| {
+        texts.into_iter().find(|text| !text.is_empty()).cloned().unwrap_or_default()
+    };
+    Scope {
+        group: request.resource.group.clone(),
+        version: request.resource.version.clone(),
+        resource: request.resource.resource.clone(),
+        kind: request.kind.kind.clone(),
+        namespace: first([&metadata.namespace, &request.namespace, &String::new()]),
+        name: first([&metadata.name, &request.name, &metadata.generate_name]),
+        labels: metadata.labels,
+        operation: request.operation.clone(),
+    }
+}
+
+impl Operation {
+    pub(crate) fn parse(text: &str) -> Result<Self, MalformedReason> {
+        Ok(match text {
+            "CREATE" => Self::Create,
+            "UPDATE" => Self::Update,
+            "DELETE" => Self::Delete,
+            "CONNECT" => Self::Connect,
+            other => return Err(MalformedReason::Operation(cut(other))),
+        })
+    }
+}
+
+fn json(error: serde_json::Error) -> MalformedReason {
+    MalformedReason::Json(cut(&error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;
