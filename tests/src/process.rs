@@ -1,0 +1,123 @@
+//! Servers as child processes: on a free loopback port, with a log, ready before they are used,
+//! and gone when the test process is, however it ends.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+/// Runs a server until its own standard input ends. Nobody writes there: the input ends when the
+/// test process lets go of it or dies, even by SIGKILL, and with it dies the server.
+const GUARD: &str = r#""$@" </dev/null & server=$!; read -r _; kill -KILL $server; wait $server"#;
+
+/// A server that runs; dropping it kills it.
+pub struct Server {
+    guard: Child,
+    log: PathBuf,
+}
+
+/// What a server is started with.
+pub struct Launch {
+    name: String,
+    command: Command,
+}
+
+impl Launch {
+    /// `program` under the guard; `name` is the log's.
+    pub fn new(name: &str, program: impl AsRef<Path>) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", GUARD, "guard"]).arg(program.as_ref());
+        Self { name: name.to_owned(), command }
+    }
+
+    /// The command, to add arguments and environment to.
+    pub fn command(&mut self) -> &mut Command {
+        &mut self.command
+    }
+
+    /// Starts it, and waits until `ready` says so.
+    pub fn start(mut self, ready: impl Fn() -> bool) -> anyhow::Result<Server> {
+        let log = log_folder()?.join(format!("{}.log", self.name));
+        let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+        let errors = file.try_clone()?;
+        let guard = self
+            .command
+            .stdin(Stdio::piped())
+            .stdout(file)
+            .stderr(errors)
+            .spawn()
+            .with_context(|| format!("starting {}", self.name))?;
+        let server = Server { guard, log };
+        if let Err(late) = wait_until(Duration::from_secs(60), ready) {
+            bail!("{} is not ready: {late}; its log ends:\n{}", self.name, server.log_end());
+        }
+        Ok(server)
+    }
+}
+
+impl Server {
+    /// What the server printed so far.
+    pub fn log(&self) -> String {
+        fs::read(&self.log)
+            .map(|log| String::from_utf8_lossy(&log).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// The last lines of it.
+    pub fn log_end(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    /// Kills the server (SIGKILL) and waits until it is gone.
+    pub fn kill(&mut self) {
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Asks again and again until the answer is yes.
+pub fn wait_until(limit: Duration, is_so: impl Fn() -> bool) -> anyhow::Result<()> {
+    let start = Instant::now();
+    while !is_so() {
+        if start.elapsed() > limit {
+            bail!("still not so after {} s", limit.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// Whether somebody listens on a loopback port.
+pub fn listens(port: u16) -> bool {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// A loopback port that nobody listens on.
+pub fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// Where the logs go: `target/tests-logs`.
+fn log_folder() -> anyhow::Result<PathBuf> {
+    let folder = target_folder()?.join("tests-logs");
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+/// The folder of the debug build that the tests belong to is `target/debug`; this is `target`.
+pub fn target_folder() -> anyhow::Result<PathBuf> {
+    let profile = crate::programs::profile_folder()?;
+    Ok(profile.parent().context("a profile folder has a parent")?.to_path_buf())
+}

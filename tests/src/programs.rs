@@ -1,0 +1,214 @@
+//! Clients as child processes: each in a sandbox (a folder that is its HOME, its working folder
+//! and its docker configuration), with nothing of the developer's own environment.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Context as _;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The password of every key that a test makes.
+pub const PASSWORD: &str = "correct horse";
+
+/// No client needs longer than this.
+const LIMIT_SECONDS: &str = "120";
+
+/// A folder for one test, in which programs run.
+pub struct Sandbox {
+    folder: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+/// What a program did.
+#[derive(Debug)]
+pub struct Run {
+    /// The command line, for messages.
+    pub shown: String,
+    /// The exit code; -1 for a signal.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Sandbox {
+    /// A new, empty folder.
+    pub fn new() -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        Self { folder, environment: Vec::new() }
+    }
+
+    /// The same, with one more environment variable for every program in it.
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file in the folder.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        let folder = path.parent().expect("a file has a folder");
+        fs::create_dir_all(folder).expect("a folder for the file");
+        fs::write(&path, content).unwrap_or_else(|error| panic!("writing {name}: {error}"));
+        path
+    }
+
+    /// Reads a text file of the folder.
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// `sealgate`, the binary under test.
+    pub fn sealgate<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Run {
+        self.run(&sealgate(), arguments, None)
+    }
+
+    /// `cosign`, the real one.
+    pub fn cosign<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Run {
+        self.run(&built("cosign"), arguments, None)
+    }
+
+    /// Any other program of this machine.
+    pub fn program<S: AsRef<OsStr>>(&self, program: &str, arguments: &[S]) -> Run {
+        self.run(Path::new(program), arguments, None)
+    }
+
+    /// Any program, with something on its standard input.
+    pub fn run<S: AsRef<OsStr>>(
+        &self,
+        program: &Path,
+        arguments: &[S],
+        input: Option<&[u8]>,
+    ) -> Run {
+        let mut command = self.command(program, arguments);
+        let shown = show(program, arguments);
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{shown}: {error}"));
+        let mut stdin = child.stdin.take().expect("standard input is piped");
+        let input = input.unwrap_or_default().to_vec();
+        // A program that does not read is no error, so what writing says is not looked at.
+        let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let output = child.wait_with_output().unwrap_or_else(|error| panic!("{shown}: {error}"));
+        writer.join().expect("writing to standard input");
+        Run {
+            shown,
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The command of a program in here, ready to be spawned.
+    pub fn command<S: AsRef<OsStr>>(&self, program: &Path, arguments: &[S]) -> Command {
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=1", LIMIT_SECONDS]).arg(program).args(arguments);
+        command.env_clear().current_dir(self.folder.path());
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.folder.path());
+        command.env("DOCKER_CONFIG", self.path(".docker"));
+        command.env("COSIGN_PASSWORD", PASSWORD);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Run {
+    /// Panics with everything there is to know unless the program ended with 0.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        self.exits(0)
+    }
+
+    /// The same for another exit code.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "exit code of\n{}", self.report());
+        self
+    }
+
+    /// The program failed, and standard error says `text`.
+    #[track_caller]
+    pub fn fails_with(self, text: &str) -> Self {
+        assert_ne!(self.code, 0, "should have failed:\n{}", self.report());
+        self.says(text)
+    }
+
+    /// Standard error holds `text`.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "stderr lacks {text:?}:\n{}", self.report());
+        self
+    }
+
+    /// Standard error does not hold `text`.
+    #[track_caller]
+    pub fn says_no(self, text: &str) -> Self {
+        assert!(!self.stderr.contains(text), "stderr has {text:?}:\n{}", self.report());
+        self
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        match serde_json::from_str(self.stdout.trim()) {
+            Ok(value) => value,
+            Err(error) => panic!("stdout is not JSON ({error}):\n{}", self.report()),
+        }
+    }
+
+    /// All of it as text.
+    pub fn report(&self) -> String {
+        let Self { shown, code, stdout, stderr } = self;
+        format!("$ {shown}\n[{code}]\n-- stdout\n{stdout}\n-- stderr\n{stderr}")
+    }
+}
+
+/// The binary under test: `SEALGATE_BIN`, else the one of the same build as this test.
+pub fn sealgate() -> PathBuf {
+    let path = match std::env::var_os("SEALGATE_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => profile_folder().expect("the build's folder").join("sealgate"),
+    };
+    assert!(path.is_file(), "{}: run `cargo build --workspace` first", path.display());
+    path
+}
+
+/// A program that `cargo xtask install` built.
+pub fn built(program: &str) -> PathBuf {
+    let cache = match std::env::var_os("SEALGATE_TEST_CACHE") {
+        Some(cache) => PathBuf::from(cache),
+        None => PathBuf::from(std::env::var_os("HOME").expect("HOME is set"))
+            .join(".cache/sealgate-tests"),
+    };
+    let path = cache.join("bin").join(program);
+    assert!(path.is_file(), "{program} is missing: run `cargo xtask install` first");
+    path
+}
+
+/// `target/debug`, found from where this test's own binary stands (`target/debug/deps`).
+pub(crate) fn profile_folder() -> anyhow::Result<PathBuf> {
+    let test = std::env::current_exe().context("where is this test?")?;
+    Ok(test.ancestors().nth(2).context("a test stands in target/PROFILE/deps")?.to_path_buf())
+}
+
+fn show<S: AsRef<OsStr>>(program: &Path, arguments: &[S]) -> String {
+    let name = program.file_name().unwrap_or(program.as_os_str());
+    let words = std::iter::once(name).chain(arguments.iter().map(AsRef::as_ref));
+    words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}

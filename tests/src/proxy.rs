@@ -1,0 +1,136 @@
+//! Loopback stand-ins between a client and a registry: one that counts what passes through it,
+//! and one that answers whatever a test wants to hear.
+
+use std::io::{self, Read, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What has been asked, `GET /v2/…` each, in order.
+type Requests = Arc<Mutex<Vec<String>>>;
+
+/// Heads are small; a longer one is cut off.
+const HEAD_LIMIT: usize = 64 * 1024;
+
+/// Passes requests on to a registry, and remembers them.
+pub struct CountingProxy {
+    /// `127.0.0.1:PORT`.
+    pub host: String,
+    requests: Requests,
+}
+
+/// Answers every request with the same.
+pub struct Canned {
+    /// `127.0.0.1:PORT`.
+    pub host: String,
+    requests: Requests,
+}
+
+impl CountingProxy {
+    /// In front of `upstream` (`127.0.0.1:PORT`). It runs until the test process ends.
+    pub fn start(upstream: &str) -> io::Result<Self> {
+        let upstream = upstream.to_owned();
+        let (host, requests) = listen(move |client, head| pass_on(client, head, &upstream))?;
+        Ok(Self { host, requests })
+    }
+
+    /// The requests so far; forgets them.
+    pub fn take(&self) -> Vec<String> {
+        take(&self.requests)
+    }
+}
+
+impl Canned {
+    /// Answers with `status` (`429 Too Many Requests`), header lines (each ended by CR LF), body.
+    pub fn start(status: &str, headers: &str, body: &str) -> io::Result<Self> {
+        let answer = format!(
+            "HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let (host, requests) = listen(move |mut client, _| client.write_all(answer.as_bytes()))?;
+        Ok(Self { host, requests })
+    }
+
+    /// Takes requests, and never answers.
+    pub fn silent() -> io::Result<Self> {
+        let (host, requests) = listen(|mut client, _| {
+            // Until the client gives up.
+            io::copy(&mut client, &mut io::sink()).map(drop)
+        })?;
+        Ok(Self { host, requests })
+    }
+
+    /// The requests so far; forgets them.
+    pub fn take(&self) -> Vec<String> {
+        take(&self.requests)
+    }
+}
+
+fn take(requests: &Requests) -> Vec<String> {
+    std::mem::take(&mut *requests.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// One request a connection: reads its head, remembers its first line, and lets `answer` go on.
+fn listen(
+    answer: impl Fn(TcpStream, Vec<u8>) -> io::Result<()> + Send + Sync + 'static,
+) -> io::Result<(String, Requests)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let host = listener.local_addr()?.to_string();
+    let requests = Requests::default();
+    let seen = Arc::clone(&requests);
+    let answer = Arc::new(answer);
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
+            std::thread::spawn(move || {
+                let Ok(head) = read_head(&client) else { return };
+                seen.lock().unwrap_or_else(PoisonError::into_inner).push(first_line(&head));
+                // A client that goes away in the middle is its own business.
+                let _ = answer(client, head);
+            });
+        }
+    });
+    Ok((host, requests))
+}
+
+/// Everything up to and with the empty line, byte by byte so that the body stays in the socket.
+fn read_head(mut client: &TcpStream) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        client.read_exact(&mut byte)?;
+        head.extend_from_slice(&byte);
+        if head.len() > HEAD_LIMIT {
+            return Err(io::Error::other("the head is too long"));
+        }
+    }
+    Ok(head)
+}
+
+/// `GET /v2/`, without the protocol.
+fn first_line(head: &[u8]) -> String {
+    let text = String::from_utf8_lossy(head);
+    let line = text.lines().next().unwrap_or_default();
+    line.rsplit_once(' ').map_or(line, |(request, _)| request).to_owned()
+}
+
+fn pass_on(client: TcpStream, head: Vec<u8>, upstream: &str) -> io::Result<()> {
+    let mut server = TcpStream::connect(upstream)?;
+    server.write_all(&closing(&head))?;
+    let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
+    std::thread::spawn(move || io::copy(&mut from, &mut to));
+    let answer = read_head(&server)?;
+    let mut client = client;
+    client.write_all(&closing(&answer))?;
+    io::copy(&mut server, &mut client)?;
+    client.shutdown(Shutdown::Both)
+}
+
+/// The same head, asking for the end of the connection after this one exchange.
+fn closing(head: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(head);
+    let kept = text.trim_end_matches("\r\n").split("\r\n");
+    let kept = kept.filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
+    let mut new = kept.collect::<Vec<_>>().join("\r\n");
+    new.push_str("\r\nConnection: close\r\n\r\n");
+    new.into_bytes()
+}

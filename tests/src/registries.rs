@@ -1,0 +1,118 @@
+//! Real registries, each started once for all tests: Debian's docker-registry (no referrers API,
+//! absolute Location headers) and go-containerregistry's (relative ones), with and without the
+//! referrers API.
+
+use std::sync::{Mutex, OnceLock};
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+
+use crate::http;
+use crate::image::{self, Image};
+use crate::process::{Launch, Server, free_port};
+use crate::programs::built;
+
+/// User and password of the registry that asks for them.
+pub const USER: (&str, &str) = ("ada", "s3cret");
+
+/// bcrypt of the above.
+const HTPASSWD: &str = "ada:$2y$04$5EJEkub60vP/i6ryecp6suUsYoI/fnd7KpUMn7yAQ/7EnYd8bCOs2\n";
+
+/// A registry that runs.
+pub struct Registry {
+    /// `127.0.0.1:PORT`.
+    pub host: String,
+    /// Whether it serves the referrers API.
+    pub has_referrers: bool,
+    // Kept so that both last as long as the registry.
+    _server: Mutex<Server>,
+    _folder: TempDir,
+}
+
+impl Registry {
+    /// Pushes an image nobody else has: `tests/NAME:v1`.
+    pub fn image(&self, name: &str) -> Image {
+        self.image_with(name, "v1", name)
+    }
+
+    /// The same with a tag and a text of one's own.
+    pub fn image_with(&self, name: &str, tag: &str, text: &str) -> Image {
+        let text = format!("{} {text}", self.host);
+        image::push(&self.host, &format!("tests/{name}"), tag, &text).expect("pushing an image")
+    }
+}
+
+/// docker-registry 2.8, shared.
+pub fn docker() -> &'static Registry {
+    static REGISTRY: OnceLock<Registry> = OnceLock::new();
+    REGISTRY.get_or_init(|| start_docker("docker-registry", Door::Open).expect("docker-registry"))
+}
+
+/// docker-registry 2.8 that asks for [`USER`].
+pub fn docker_with_password() -> &'static Registry {
+    static REGISTRY: OnceLock<Registry> = OnceLock::new();
+    REGISTRY.get_or_init(|| {
+        start_docker("docker-registry-htpasswd", Door::Password).expect("docker-registry")
+    })
+}
+
+/// The registry with the referrers API, shared.
+pub fn referrers() -> &'static Registry {
+    static REGISTRY: OnceLock<Registry> = OnceLock::new();
+    REGISTRY.get_or_init(|| start_go(true).expect("refregistry -referrers"))
+}
+
+/// The same without the referrers API.
+pub fn no_referrers() -> &'static Registry {
+    static REGISTRY: OnceLock<Registry> = OnceLock::new();
+    REGISTRY.get_or_init(|| start_go(false).expect("refregistry"))
+}
+
+/// All that need no password, for tests that must hold on each.
+pub fn all() -> [&'static Registry; 3] {
+    [docker(), referrers(), no_referrers()]
+}
+
+enum Door {
+    Open,
+    Password,
+}
+
+fn start_docker(name: &str, door: Door) -> anyhow::Result<Registry> {
+    let folder = TempDir::new()?;
+    let host = format!("127.0.0.1:{}", free_port()?);
+    let storage = folder.path().join("storage");
+    let mut config = format!(
+        "version: 0.1\n\
+         log:\n  level: warn\n\
+         storage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n\
+         http:\n  addr: {host}\n",
+        storage.display(),
+    );
+    if let Door::Password = door {
+        let passwords = folder.path().join("htpasswd");
+        std::fs::write(&passwords, HTPASSWD)?;
+        let passwords = passwords.display();
+        config.push_str(&format!("auth:\n  htpasswd:\n    realm: tests\n    path: {passwords}\n"));
+    }
+    let file = folder.path().join("config.yml");
+    std::fs::write(&file, config).context("writing the registry's configuration")?;
+    let mut launch = Launch::new(name, "docker-registry");
+    launch.command().arg("serve").arg(&file);
+    let server = launch.start(|| answers(&host))?;
+    Ok(Registry { host, has_referrers: false, _server: Mutex::new(server), _folder: folder })
+}
+
+fn start_go(has_referrers: bool) -> anyhow::Result<Registry> {
+    let host = format!("127.0.0.1:{}", free_port()?);
+    let name = if has_referrers { "refregistry-referrers" } else { "refregistry" };
+    let mut launch = Launch::new(name, built("refregistry"));
+    launch.command().arg("-addr").arg(&host).arg(format!("-referrers={has_referrers}"));
+    let server = launch.start(|| answers(&host))?;
+    Ok(Registry { host, has_referrers, _server: Mutex::new(server), _folder: TempDir::new()? })
+}
+
+/// Ready: `/v2/` is answered, be it by asking for a password.
+fn answers(host: &str) -> bool {
+    http::get(host, "/v2/", "*/*").is_ok_and(|answer| matches!(answer.status, 200 | 401))
+}

@@ -1,0 +1,3 @@
+//! End to end, on real servers with real clients. `cargo xtask install` brings them here.
+
+mod smoke;
