@@ -6,6 +6,8 @@
 pub mod certificate;
 pub mod http;
 pub mod limits;
+pub mod metered;
+pub mod metrics;
 pub mod tls;
 
 mod body;

@@ -1,0 +1,234 @@
+//! What lies in a folder: its YAML and JSON files, bounded, with a cheap way to see that nothing changed.
+//!
+//! Symbolic links are followed (a mounted ConfigMap is made of them); hidden files and what does not
+//! end in `.yaml`, `.yml` or `.json` are not looked at, nor are folders below, as with `kubectl apply -f DIR`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// Bounds of a folder.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) files: usize,
+    pub(crate) file_bytes: u64,
+    pub(crate) folder_bytes: u64,
+    /// A file younger than this may still be in the writing; it is read at the next look.
+    pub(crate) settle: Duration,
+}
+
+/// A file as it was read, or why it was not.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    stamp: Option<Stamp>,
+    pub(crate) content: Result<Arc<str>, String>,
+}
+
+/// What of a file changes when it is written. Cheaper to ask than to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// A look at a folder: its files by name.
+pub(crate) type Look = BTreeMap<String, Found>;
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            files: 2000,
+            file_bytes: 1 << 20,
+            folder_bytes: 32 << 20,
+            settle: Duration::from_millis(200),
+        }
+    }
+}
+
+/// Looks at `folder` again. Files whose stamp is as in `before` are not read again.
+///
+/// # Errors
+/// A text when the folder as a whole cannot be read or is too large.
+pub(crate) fn look(
+    folder: &Path,
+    before: &Look,
+    bounds: &Bounds,
+    now: SystemTime,
+) -> Result<Look, String> {
+    let mut look = Look::new();
+    let mut total = 0;
+    for name in names(folder, bounds)? {
+        let Some(found) = find(&folder.join(&name), before.get(&name), bounds, now) else {
+            continue;
+        };
+        total += found.content.as_ref().map_or(0, |content| content.len() as u64);
+        if total > bounds.folder_bytes {
+            return Err(format!("more than {} bytes of policies", bounds.folder_bytes));
+        }
+        look.insert(name, found);
+    }
+    Ok(look)
+}
+
+fn names(folder: &Path, bounds: &Bounds) -> Result<Vec<String>, String> {
+    let entries = fs::read_dir(folder).map_err(|error| error.to_string())?;
+    let mut names = Vec::new();
+    for (count, entry) in entries.enumerate() {
+        // What is not a policy counts too: reading a folder must end.
+        if count >= bounds.files * 4 {
+            return Err(format!("more than {} entries", bounds.files * 4));
+        }
+        let name = entry.map_err(|error| error.to_string())?.file_name();
+        match name.into_string() {
+            Ok(name) if is_policy_file(&name) => names.push(name),
+            _ => {}
+        }
+        if names.len() > bounds.files {
+            return Err(format!("more than {} policy files", bounds.files));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn is_policy_file(name: &str) -> bool {
+    let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
+    !name.starts_with('.') && matches!(ending, Some("yaml" | "yml" | "json"))
+}
+
+/// The file at `path`; `None` for a folder, and for what is gone or too young to be read.
+fn find(path: &Path, before: Option<&Found>, bounds: &Bounds, now: SystemTime) -> Option<Found> {
+    let file = match open(path) {
+        Ok(Some(file)) => file,
+        Ok(None) => return None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_link(path) => return None,
+        Err(error) => return Some(Found { stamp: None, content: Err(error.to_string()) }),
+    };
+    let (file, metadata) = file;
+    let stamp = Stamp::of(&metadata);
+    if let Some(before) = before.filter(|before| before.stamp == Some(stamp)) {
+        return Some(before.clone());
+    }
+    let age = metadata.modified().ok().and_then(|modified| now.duration_since(modified).ok());
+    if age.is_some_and(|age| age < bounds.settle) {
+        return Some(before.cloned().unwrap_or_else(Found::in_writing));
+    }
+    let content = read(file, bounds.file_bytes);
+    Some(Found { stamp: Some(stamp), content })
+}
+
+impl Found {
+    /// Seen, not yet read. Has no stamp, so the next look reads it.
+    fn in_writing() -> Self {
+        Self { stamp: None, content: Err("the file is just being written".to_owned()) }
+    }
+}
+
+/// A regular file, opened without waiting for the other end of a pipe.
+fn open(path: &Path) -> io::Result<Option<(File, fs::Metadata)>> {
+    if !fs::metadata(path)?.is_file() {
+        return Ok(None);
+    }
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file().then_some((file, metadata)))
+}
+
+/// A link to nothing is a mistake to be told, not a file that was deleted.
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
+}
+
+fn read(file: File, limit: u64) -> Result<Arc<str>, String> {
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > limit {
+        return Err(format!("larger than {limit} bytes"));
+    }
+    String::from_utf8(bytes).map(Arc::from).map_err(|_| "not UTF-8 text".to_owned())
+}
+
+impl Stamp {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounds() -> Bounds {
+        Bounds { settle: Duration::ZERO, ..Bounds::default() }
+    }
+
+    fn texts(folder: &Path) -> Vec<(String, String)> {
+        let look = look(folder, &Look::new(), &bounds(), SystemTime::now()).unwrap();
+        look.into_iter().map(|(name, found)| (name, format!("{:?}", found.content))).collect()
+    }
+
+    #[test]
+    fn reads_what_kubectl_would_and_follows_the_links_of_a_mounted_config_map() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("..2026_01_01")).unwrap();
+        fs::write(at("..2026_01_01/a.yaml"), "one").unwrap();
+        std::os::unix::fs::symlink("..2026_01_01", at("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/a.yaml", at("a.yaml")).unwrap();
+        fs::write(at("b.json"), "two").unwrap();
+        fs::write(at(".hidden.yaml"), "no").unwrap();
+        fs::write(at("README.md"), "no").unwrap();
+        fs::create_dir(at("sub.yaml")).unwrap();
+        assert_eq!(texts(folder.path()), [
+            ("a.yaml".to_owned(), "Ok(\"one\")".to_owned()),
+            ("b.json".to_owned(), "Ok(\"two\")".to_owned()),
+        ]);
+    }
+
+    #[test]
+    fn a_link_to_nothing_is_told_and_bounds_hold() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::os::unix::fs::symlink("gone", at("a.yaml")).unwrap();
+        fs::write(at("big.yaml"), "x".repeat(101)).unwrap();
+        fs::write(at("latin.yaml"), [0xe4]).unwrap();
+        let bounds = Bounds { file_bytes: 100, ..bounds() };
+        let seen = look(folder.path(), &Look::new(), &bounds, SystemTime::now()).unwrap();
+        let problems: Vec<_> = seen.values().filter_map(|f| f.content.as_ref().err()).collect();
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        let few = Bounds { files: 2, ..bounds };
+        assert!(look(folder.path(), &Look::new(), &few, SystemTime::now()).is_err());
+        let small = Bounds { folder_bytes: 10, file_bytes: 1000, ..bounds };
+        assert!(look(folder.path(), &Look::new(), &small, SystemTime::now()).is_err());
+        assert!(look(&at("nowhere"), &Look::new(), &bounds, SystemTime::now()).is_err());
+    }
+
+    #[test]
+    fn a_file_in_the_writing_keeps_what_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        fs::write(&path, "old").unwrap();
+        let later = SystemTime::now() + Duration::from_secs(60);
+        let settle = Bounds { settle: Duration::from_secs(5), ..bounds() };
+        let first = look(folder.path(), &Look::new(), &settle, later).unwrap();
+        assert_eq!(first["a.yaml"].content.as_deref(), Ok("old"));
+        fs::write(&path, "new").unwrap();
+        let young = look(folder.path(), &first, &settle, SystemTime::now()).unwrap();
+        assert_eq!(young["a.yaml"].content.as_deref(), Ok("old"));
+        let settled = look(folder.path(), &young, &settle, later).unwrap();
+        assert_eq!(settled["a.yaml"].content.as_deref(), Ok("new"));
+    }
+}

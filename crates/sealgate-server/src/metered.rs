@@ -1,0 +1,149 @@
+//! A registry whose questions are counted and timed, by registry, for the metrics.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sealgate_core::digest::Digest;
+use sealgate_core::fault::Fault;
+use sealgate_core::manifest::Descriptor;
+use sealgate_core::reference::{Identifier, Repository};
+use sealgate_engine::ports::{BlobStream, PullSecret, RawManifest, Registry, RegistryAccess};
+
+use crate::metrics::Metrics;
+
+/// Opens registries whose questions are counted.
+pub struct Metered {
+    access: Arc<dyn RegistryAccess>,
+    metrics: Arc<Metrics>,
+}
+
+struct MeteredRegistry {
+    registry: Arc<dyn Registry>,
+    metrics: Arc<Metrics>,
+}
+
+impl Metered {
+    /// Counts what is asked through `access`.
+    pub fn new(access: Arc<dyn RegistryAccess>, metrics: Arc<Metrics>) -> Self {
+        Self { access, metrics }
+    }
+}
+
+impl RegistryAccess for Metered {
+    fn open(&self, secrets: &[PullSecret]) -> Arc<dyn Registry> {
+        let registry = self.access.open(secrets);
+        Arc::new(MeteredRegistry { registry, metrics: Arc::clone(&self.metrics) })
+    }
+}
+
+impl MeteredRegistry {
+    async fn count<T>(
+        &self,
+        repository: &Repository,
+        call: &'static str,
+        question: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        let start = Instant::now();
+        let answer = question.await;
+        let fault = answer.as_ref().err().map(|fault| fault.kind.code());
+        self.metrics.registry_call(repository.registry(), call, start.elapsed(), fault);
+        answer
+    }
+}
+
+#[async_trait]
+impl Registry for MeteredRegistry {
+    async fn resolve(
+        &self,
+        repository: &Repository,
+        what: &Identifier,
+    ) -> Result<Option<Descriptor>, Fault> {
+        self.count(repository, "resolve", self.registry.resolve(repository, what)).await
+    }
+
+    async fn manifest(
+        &self,
+        repository: &Repository,
+        what: &Identifier,
+    ) -> Result<Option<RawManifest>, Fault> {
+        self.count(repository, "manifest", self.registry.manifest(repository, what)).await
+    }
+
+    async fn blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        limit: u64,
+    ) -> Result<Option<Bytes>, Fault> {
+        self.count(repository, "blob", self.registry.blob(repository, digest, limit)).await
+    }
+
+    async fn blob_stream(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<BlobStream>, Fault> {
+        self.count(repository, "blob", self.registry.blob_stream(repository, digest)).await
+    }
+
+    async fn referrers(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, Fault> {
+        self.count(repository, "referrers", self.registry.referrers(repository, subject)).await
+    }
+
+    async fn push_blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        content: BlobStream,
+    ) -> Result<(), Fault> {
+        let question = self.registry.push_blob(repository, descriptor, content);
+        self.count(repository, "push", question).await
+    }
+
+    async fn mount_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        from: &Repository,
+    ) -> Result<bool, Fault> {
+        self.count(repository, "push", self.registry.mount_blob(repository, digest, from)).await
+    }
+
+    async fn push_manifest(
+        &self,
+        repository: &Repository,
+        at: &Identifier,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<Digest, Fault> {
+        let question = self.registry.push_manifest(repository, at, media_type, bytes);
+        self.count(repository, "push", question).await
+    }
+
+    async fn replace_manifest(
+        &self,
+        repository: &Repository,
+        tag: &str,
+        expected: Option<&Digest>,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<bool, Fault> {
+        let question = self.registry.replace_manifest(repository, tag, expected, media_type, bytes);
+        self.count(repository, "push", question).await
+    }
+
+    async fn delete(&self, repository: &Repository, what: &Identifier) -> Result<bool, Fault> {
+        self.count(repository, "delete", self.registry.delete(repository, what)).await
+    }
+
+    async fn tags(&self, repository: &Repository) -> Result<Vec<String>, Fault> {
+        self.count(repository, "tags", self.registry.tags(repository)).await
+    }
+}

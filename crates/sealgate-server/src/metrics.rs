@@ -1,0 +1,395 @@
+//! What the gate counts. The table of names is `docs/reference/metrics.md`; a test compares.
+//!
+//! Every label has few values: what a stranger chooses (a registry's name, a resource) is put into
+//! one of a bounded number of boxes.
+
+use std::collections::HashSet;
+use std::sync::RwLock;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use sealgate_policy::scope::Scope;
+
+use crate::http::Hook;
+
+/// Registries with a label of their own; further ones count as `other`.
+const REGISTRIES: usize = 64;
+/// What a registry is called that came too late for a label of its own.
+const OTHER: &str = "other";
+
+/// The counters, and how to print them.
+pub struct Metrics {
+    registry: Registry,
+    admissions: Family<AdmissionLabels, Counter>,
+    seconds: Family<HookLabels, Histogram, Buckets>,
+    images: Family<ImageLabels, Counter>,
+    validations: Family<ResultLabels, Counter>,
+    requests: Family<RequestLabels, Gauge>,
+    calls: Family<CallLabels, Counter>,
+    faults: Family<FaultLabels, Counter>,
+    call_seconds: Family<RegistryLabels, Histogram, Buckets>,
+    names: RwLock<HashSet<String>>,
+    /// Verdicts found in the cache.
+    pub cache_hits: Counter,
+    /// Verdicts that had to be made.
+    pub cache_misses: Counter,
+    /// Verdicts in the cache.
+    pub cache_size: Gauge,
+    /// Policies that are enforced.
+    pub policies: Gauge,
+    /// 1 while policies are loaded and compiled.
+    pub ready: Gauge,
+    /// Policy files or objects that cannot be used now.
+    pub policy_problems: Gauge,
+    /// Times that policies were taken over.
+    pub reloads: Counter,
+    /// Times that a policy could not be taken over.
+    pub reload_errors: Counter,
+    /// Unix seconds at which the certificate ends.
+    pub certificate_expiry: Gauge<f64, AtomicU64>,
+    /// Times that a new certificate was taken over.
+    pub certificate_rotations: Counter,
+    /// Handlers that panicked.
+    pub panics: Counter,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct AdmissionLabels {
+    hook: &'static str,
+    operation: &'static str,
+    resource: &'static str,
+    allowed: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct HookLabels {
+    hook: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ImageLabels {
+    verdict: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
+}
+
+/// The labels of policy-controller's `request_count` that have few values.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    request_operation: &'static str,
+    resource_resource: &'static str,
+    admission_allowed: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CallLabels {
+    registry: String,
+    call: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct FaultLabels {
+    registry: String,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RegistryLabels {
+    registry: String,
+}
+
+/// Half a millisecond to half a minute.
+#[derive(Clone)]
+struct Buckets;
+
+impl MetricConstructor<Histogram> for Buckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new([
+            0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+            30.0,
+        ])
+    }
+}
+
+/// What one review came to.
+pub struct Admitted<'a> {
+    /// Which webhook was asked.
+    pub hook: Hook,
+    /// The object; `None` where the review could not be read.
+    pub scope: Option<&'a Scope>,
+    /// The answer.
+    pub allowed: bool,
+    /// The stable code of the reason.
+    pub reason: &'static str,
+    /// From the first byte to the answer.
+    pub took: Duration,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            admissions: Family::default(),
+            seconds: Family::new_with_constructor(Buckets),
+            images: Family::default(),
+            validations: Family::default(),
+            requests: Family::default(),
+            calls: Family::default(),
+            faults: Family::default(),
+            call_seconds: Family::new_with_constructor(Buckets),
+            names: RwLock::default(),
+            cache_hits: Counter::default(),
+            cache_misses: Counter::default(),
+            cache_size: Gauge::default(),
+            policies: Gauge::default(),
+            ready: Gauge::default(),
+            policy_problems: Gauge::default(),
+            reloads: Counter::default(),
+            reload_errors: Counter::default(),
+            certificate_expiry: Gauge::default(),
+            certificate_rotations: Counter::default(),
+            panics: Counter::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register("sealgate_admissions", "Reviews answered", self.admissions.clone());
+        r.register("sealgate_admission_seconds", "Time to an answer", self.seconds.clone());
+        r.register("sealgate_images", "Images judged, by verdict", self.images.clone());
+        r.register("sealgate_registry_calls", "Questions to registries", self.calls.clone());
+        r.register("sealgate_registry_faults", "Questions without an answer", self.faults.clone());
+        r.register(
+            "sealgate_registry_call_seconds",
+            "Time of a question to a registry",
+            self.call_seconds.clone(),
+        );
+        r.register("sealgate_verdict_cache_hits", "Verdicts reused", self.cache_hits.clone());
+        r.register("sealgate_verdict_cache_misses", "Verdicts made", self.cache_misses.clone());
+        r.register("sealgate_verdict_cache_entries", "Verdicts kept", self.cache_size.clone());
+        r.register("sealgate_panics", "Handlers that panicked", self.panics.clone());
+        self.register_policies();
+        self.register_certificate();
+        self.register_policy_controller();
+    }
+
+    fn register_policies(&mut self) {
+        let r = &mut self.registry;
+        r.register("sealgate_policies", "Policies enforced", self.policies.clone());
+        r.register("sealgate_ready", "1 when policies are compiled", self.ready.clone());
+        r.register("sealgate_policy_problems", "Policies that cannot be used as written", {
+            self.policy_problems.clone()
+        });
+        r.register("sealgate_policy_reloads", "Policies taken over", self.reloads.clone());
+        r.register("sealgate_policy_reload_errors", "Policies that could not be taken over", {
+            self.reload_errors.clone()
+        });
+    }
+
+    fn register_certificate(&mut self) {
+        let r = &mut self.registry;
+        r.register("sealgate_certificate_expiry_timestamp_seconds", "End of the certificate", {
+            self.certificate_expiry.clone()
+        });
+        r.register("sealgate_certificate_rotations", "Certificates taken over", {
+            self.certificate_rotations.clone()
+        });
+    }
+
+    /// The names that alerts written for policy-controller ask for.
+    fn register_policy_controller(&mut self) {
+        let r = &mut self.registry;
+        r.register("policy_controller_validations", "Validations by result", {
+            self.validations.clone()
+        });
+        r.register("policy_controller_request_count", "Reviews by object and outcome", {
+            self.requests.clone()
+        });
+        // An alert on a counter that does not exist yet misses the first denial.
+        for result in ["allow", "deny"] {
+            drop(self.validations.get_or_create(&ResultLabels { result }));
+        }
+    }
+
+    /// Counts one answered review.
+    pub fn admitted(&self, admitted: &Admitted<'_>) {
+        let operation = admitted.scope.map_or("", |scope| operation_box(&scope.operation));
+        let resource = admitted.scope.map_or("", |scope| resource_box(&scope.resource));
+        let allowed = if admitted.allowed { "true" } else { "false" };
+        let hook = admitted.hook.name();
+        let labels =
+            AdmissionLabels { hook, operation, resource, allowed, reason: admitted.reason };
+        self.admissions.get_or_create(&labels).inc();
+        self.seconds.get_or_create(&HookLabels { hook }).observe(admitted.took.as_secs_f64());
+        if admitted.hook == Hook::Validate {
+            let result = if admitted.allowed { "allow" } else { "deny" };
+            self.validations.get_or_create(&ResultLabels { result }).inc();
+        }
+        let labels = RequestLabels {
+            request_operation: operation,
+            resource_resource: resource,
+            admission_allowed: allowed,
+        };
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    /// Counts one judged image.
+    pub fn image(&self, verdict: &'static str) {
+        self.images.get_or_create(&ImageLabels { verdict }).inc();
+    }
+
+    /// Counts one question to a registry, and its fault if it had one.
+    pub fn registry_call(
+        &self,
+        registry: &str,
+        call: &'static str,
+        took: Duration,
+        fault: Option<&'static str>,
+    ) {
+        let registry = self.registry_box(registry);
+        self.call_seconds
+            .get_or_create(&RegistryLabels { registry: registry.clone() })
+            .observe(took.as_secs_f64());
+        self.calls.get_or_create(&CallLabels { registry: registry.clone(), call }).inc();
+        if let Some(kind) = fault {
+            self.faults.get_or_create(&FaultLabels { registry, kind }).inc();
+        }
+    }
+
+    /// The metrics in the OpenMetrics text format.
+    pub fn render(&self) -> String {
+        let mut page = String::with_capacity(16 << 10);
+        // Writing to a String does not fail; an unfinished page has no EOF mark and is not believed.
+        let _ = text::encode(&mut page, &self.registry);
+        page
+    }
+
+    fn registry_box(&self, name: &str) -> String {
+        let known = self.names.read().is_ok_and(|names| names.contains(name));
+        if known {
+            return name.to_owned();
+        }
+        match self.names.write() {
+            Ok(mut names) if names.len() < REGISTRIES => {
+                names.insert(name.to_owned());
+                name.to_owned()
+            }
+            _ => OTHER.to_owned(),
+        }
+    }
+}
+
+fn operation_box(operation: &str) -> &'static str {
+    match operation {
+        "CREATE" => "CREATE",
+        "UPDATE" => "UPDATE",
+        "DELETE" => "DELETE",
+        _ => OTHER,
+    }
+}
+
+fn resource_box(resource: &str) -> &'static str {
+    const KNOWN: [&str; 10] = [
+        "pods",
+        "replicasets",
+        "deployments",
+        "statefulsets",
+        "daemonsets",
+        "jobs",
+        "cronjobs",
+        "replicationcontrollers",
+        "clusterimagepolicies",
+        "podtemplates",
+    ];
+    KNOWN.into_iter().find(|known| *known == resource).unwrap_or(OTHER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = include_str!("../../../docs/reference/metrics.md");
+
+    fn everything() -> Metrics {
+        let metrics = Metrics::new();
+        let scope = Scope { resource: "pods".into(), operation: "CREATE".into(), ..Scope::default() };
+        for allowed in [true, false] {
+            metrics.admitted(&Admitted {
+                hook: Hook::Validate,
+                scope: Some(&scope),
+                allowed,
+                reason: "verified",
+                took: Duration::from_millis(2),
+            });
+        }
+        metrics.image("verified");
+        metrics.registry_call("ghcr.io", "manifest", Duration::from_millis(3), Some("timeout"));
+        metrics
+    }
+
+    #[test]
+    fn every_name_is_in_the_documented_table_and_the_other_way_round() {
+        let page = everything().render();
+        let kinds: Vec<(&str, &str)> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .filter_map(|line| line.split_once(' '))
+            .collect();
+        let mut names: Vec<String> = kinds
+            .iter()
+            .map(|(name, kind)| match *kind {
+                "counter" => format!("{name}_total"),
+                _ => (*name).to_owned(),
+            })
+            .collect();
+        let mut documented: Vec<String> = TABLE
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `"))
+            .filter_map(|line| line.split_once('`'))
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        names.sort();
+        documented.sort();
+        assert_eq!(names, documented);
+    }
+
+    #[test]
+    fn has_the_counter_of_the_usual_alert_from_the_start() {
+        let metrics = Metrics::new();
+        assert!(metrics.render().contains("policy_controller_validations_total{result=\"deny\"} 0"));
+        assert!(everything().render().contains("policy_controller_validations_total{result=\"deny\"} 1"));
+    }
+
+    #[test]
+    fn a_stranger_cannot_make_labels_without_end() {
+        let metrics = Metrics::new();
+        for number in 0..1000 {
+            let name = format!("registry-{number}.example");
+            metrics.registry_call(&name, "manifest", Duration::ZERO, None);
+        }
+        let page = metrics.render();
+        let labels = page.lines().filter(|l| l.starts_with("sealgate_registry_calls_total")).count();
+        assert_eq!(labels, REGISTRIES + 1);
+        assert!(page.contains("sealgate_registry_calls_total{registry=\"other\",call=\"manifest\"} 936"));
+        assert_eq!(resource_box("../../x"), OTHER);
+    }
+}
