@@ -1,3 +1,15 @@
 //! Pure policy: `ClusterImagePolicy` objects to one algebra of rules; select, judge, decide.
+//!
+//! No I/O, no async, no clock, no environment: the same input gives the same answer.
 
+#![warn(missing_docs)]
+
+pub mod cip;
+pub mod decide;
+mod fingerprint;
+pub mod glob;
+pub mod judge;
+pub mod object_match;
+pub mod rule;
 pub mod scope;
+pub mod select;

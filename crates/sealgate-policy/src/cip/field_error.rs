@@ -1,0 +1,170 @@
+//! Errors of fields in the grammar that knative's webhooks speak, and so policy-controller:
+//! `<message>: <path>[, <path>…]`, then details on their own line. Equal errors are merged, their
+//! paths sorted; several are sorted and joined by line breaks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// Errors and warnings about fields. Empty means: nothing to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldErrors(Vec<FieldError>);
+
+/// One thing to say about some fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct FieldError {
+    level: Level,
+    message: String,
+    details: String,
+    paths: Vec<String>,
+}
+
+/// How much a [`FieldErrors`] entry weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// The object is refused.
+    Error,
+    /// The object is taken, and its author told.
+    Warning,
+}
+
+impl FieldErrors {
+    /// Nothing to say.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// `<message>: <path>…`.
+    pub fn generic<const N: usize>(message: impl Into<String>, paths: [&str; N]) -> Self {
+        Self(vec![FieldError {
+            level: Level::Error,
+            message: message.into(),
+            details: String::new(),
+            paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+        }])
+    }
+
+    /// `missing field(s): …`.
+    pub fn missing<const N: usize>(paths: [&str; N]) -> Self {
+        Self::generic("missing field(s)", paths)
+    }
+
+    /// `must not set the field(s): …`.
+    pub fn disallowed<const N: usize>(paths: [&str; N]) -> Self {
+        Self::generic("must not set the field(s)", paths)
+    }
+
+    /// `invalid value: <value>: <path>`.
+    pub fn invalid(value: &str, path: &str) -> Self {
+        Self::generic(format!("invalid value: {value}"), [path])
+    }
+
+    /// `expected exactly one, got neither: …`.
+    pub fn missing_one_of<const N: usize>(paths: [&str; N]) -> Self {
+        Self::generic("expected exactly one, got neither", paths)
+    }
+
+    /// `expected exactly one, got both: …`.
+    pub fn multiple_one_of<const N: usize>(paths: [&str; N]) -> Self {
+        Self::generic("expected exactly one, got both", paths)
+    }
+
+    /// The same with details on the next line.
+    pub fn details(mut self, details: impl Into<String>) -> Self {
+        let details = details.into();
+        self.0.iter_mut().for_each(|error| error.details.clone_from(&details));
+        self
+    }
+
+    /// The same at another level.
+    pub fn at(mut self, level: Level) -> Self {
+        self.0.iter_mut().for_each(|error| error.level = level);
+        self
+    }
+
+    /// Adds what `other` has to say.
+    pub fn also(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// The same below `field`.
+    pub fn via_field(self, field: &str) -> Self {
+        self.via(field)
+    }
+
+    /// The same below `field[index]`.
+    pub fn via_field_index(self, field: &str, index: usize) -> Self {
+        self.via(&format!("{field}[{index}]"))
+    }
+
+    fn via(mut self, prefix: &str) -> Self {
+        for path in self.0.iter_mut().flat_map(|error| error.paths.iter_mut()) {
+            let joint = if path.is_empty() || path.starts_with('[') { "" } else { "." };
+            *path = format!("{prefix}{joint}{path}");
+        }
+        self
+    }
+
+    /// Whether there is nothing to say.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Only what has this level.
+    pub fn filter(&self, level: Level) -> Self {
+        Self(self.0.iter().filter(|error| error.level == level).cloned().collect())
+    }
+
+    /// Each thing to say, merged and sorted, in the grammar above.
+    pub fn messages(&self) -> Vec<String> {
+        let mut merged: BTreeMap<(&str, &str, Level), BTreeSet<&str>> = BTreeMap::new();
+        for FieldError { level, message, details, paths } in &self.0 {
+            let entry = merged.entry((message, details, *level)).or_default();
+            entry.extend(paths.iter().map(String::as_str));
+        }
+        merged
+            .into_iter()
+            .map(|((message, details, _), paths)| one(message, details, paths))
+            .collect()
+    }
+}
+
+fn one(message: &str, details: &str, paths: BTreeSet<&str>) -> String {
+    let paths = paths.into_iter().collect::<Vec<_>>().join(", ");
+    match details {
+        "" => format!("{message}: {paths}"),
+        details => format!("{message}: {paths}\n{details}"),
+    }
+}
+
+impl fmt::Display for FieldErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.messages().join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merges_equal_errors_and_sorts_the_rest() {
+        let mut errors = FieldErrors::missing(["name"]).via_field_index("b", 1);
+        errors.also(FieldErrors::invalid("x", "mode").details("unsupported mode"));
+        errors.also(FieldErrors::missing(["name"]).via_field_index("b", 0));
+        errors.also(FieldErrors::missing(["name"]).via_field_index("b", 1));
+        let text = errors.via_field("spec").to_string();
+        assert_eq!(
+            text,
+            "invalid value: x: spec.mode\nunsupported mode\nmissing field(s): spec.b[0].name, spec.b[1].name"
+        );
+    }
+
+    #[test]
+    fn keeps_the_levels_apart() {
+        let mut errors = FieldErrors::missing(["a"]);
+        errors.also(FieldErrors::missing(["b"]).at(Level::Warning));
+        assert_eq!(errors.filter(Level::Error).to_string(), "missing field(s): a");
+        assert_eq!(errors.filter(Level::Warning).to_string(), "missing field(s): b");
+        assert_eq!(errors.messages(), ["missing field(s): a", "missing field(s): b"]);
+    }
+}

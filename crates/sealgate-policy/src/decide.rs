@@ -1,0 +1,224 @@
+//! Verdicts to a decision: is the object let in, and what is said.
+//!
+//! Enforce and warn never mix: what an enforcing rule says goes into the message, what a warning
+//! rule says goes into the warnings, and no order of rules changes either. An image is let in
+//! only when it was judged, by at least one rule or by the no-match policy, and no enforcing rule
+//! has anything but a pass.
+
+use sealgate_core::digest::Digest;
+use sealgate_core::fault::Fault;
+
+use crate::judge::{PassedBy, Verdict};
+use crate::rule::{Mode, Rule};
+use crate::select::NoMatch;
+
+mod page;
+
+/// What stands before every denial, as in policy-controller.
+pub const VALIDATION_FAILED: &str = "validation failed: ";
+
+/// The longest message, in bytes. The API server puts it into a status and an event.
+pub const MAX_MESSAGE: usize = 8 * 1024;
+
+/// The longest warning, in bytes: one header line, which clients cut at 256.
+pub const MAX_WARNING: usize = 256;
+
+/// The largest number of warnings in one answer.
+pub const MAX_WARNINGS: usize = 16;
+
+/// One image of an object, with what was found out about it.
+#[derive(Clone, Debug)]
+pub struct JudgedImage {
+    /// `spec.containers[0].image`.
+    pub path: String,
+    /// The image as the object writes it.
+    pub image: String,
+    /// `repository@digest`, as judged; empty when it never got that far.
+    pub subject: String,
+    /// How far it got.
+    pub outcome: Outcome,
+}
+
+/// How far an image got.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The text is no image reference.
+    Unreadable {
+        /// Why: `could not parse reference: …`.
+        error: String,
+    },
+    /// There is no digest to judge: a tag that nobody pinned.
+    NotPinned {
+        /// Why it could not be pinned, where that was tried.
+        cause: Option<Fault>,
+    },
+    /// The rules that apply, each with its verdict. Empty: no rule is about the image.
+    Ruled(Vec<Ruled>),
+}
+
+/// The verdict of one rule.
+#[derive(Clone, Debug)]
+pub struct Ruled {
+    /// The rule's name.
+    pub rule: String,
+    /// What its failure does.
+    pub mode: Mode,
+    /// The rule's fingerprint.
+    pub fingerprint: Digest,
+    /// The verdict.
+    pub verdict: Verdict,
+}
+
+/// Whether the object is let in, and what is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// Let in or not.
+    pub allowed: bool,
+    /// The denial, beginning with [`VALIDATION_FAILED`]; empty when allowed.
+    pub message: String,
+    /// Warnings, one header line each.
+    pub warnings: Vec<String>,
+    /// What happened to each image, for audit records, metrics and events. In the order of the
+    /// images, then of the rules' names.
+    pub facts: Vec<Fact>,
+}
+
+/// What happened to one image, by one rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// Where the image stands in the object.
+    pub path: String,
+    /// The image as written.
+    pub image: String,
+    /// `repository@digest` as judged, or empty.
+    pub subject: String,
+    /// The rule; empty where none applied.
+    pub rule: String,
+    /// The rule's mode; none where no rule applied.
+    pub mode: Option<Mode>,
+    /// `pass`, `fail`, `fault`, `no-match`, `not-pinned` or `unreadable`.
+    pub outcome: &'static str,
+    /// Whether this alone refuses the object.
+    pub denies: bool,
+    /// The authorities that held.
+    pub authorities: Vec<String>,
+    /// Stable codes of the reasons, sorted, each once.
+    pub codes: Vec<String>,
+}
+
+impl Ruled {
+    /// The verdict of `rule`.
+    pub fn new(rule: &Rule, verdict: Verdict) -> Self {
+        Self {
+            rule: rule.name.clone(),
+            mode: rule.mode,
+            fingerprint: rule.fingerprint.clone(),
+            verdict,
+        }
+    }
+}
+
+/// Decides on an object with these images. With no images there is nothing to refuse: whoever
+/// calls has made sure that the object names none, or only such as were judged before.
+pub fn decide(images: &[JudgedImage], no_match: NoMatch) -> Decision {
+    let mut decided = Decided::default();
+    for image in images {
+        match &image.outcome {
+            Outcome::Unreadable { error } => decided.unreadable(image, error),
+            Outcome::NotPinned { cause } => decided.not_pinned(image, cause.as_ref()),
+            Outcome::Ruled(rules) if rules.is_empty() => decided.no_match(image, no_match),
+            Outcome::Ruled(rules) => decided.ruled(image, rules),
+        }
+    }
+    decided.finish()
+}
+
+#[derive(Default)]
+struct Decided {
+    denials: Vec<page::Entry>,
+    warnings: Vec<String>,
+    facts: Vec<Fact>,
+}
+
+impl Decided {
+    fn unreadable(&mut self, image: &JudgedImage, error: &str) {
+        self.facts.push(Fact::of(image, "unreadable", true));
+        self.denials.push(page::Entry::unreadable(image, error));
+    }
+
+    fn not_pinned(&mut self, image: &JudgedImage, cause: Option<&Fault>) {
+        let codes = cause.iter().map(|fault| fault.kind.code().to_owned()).collect();
+        self.facts.push(Fact { codes, ..Fact::of(image, "not-pinned", true) });
+        self.denials.push(page::Entry::not_pinned(image, cause));
+    }
+
+    fn no_match(&mut self, image: &JudgedImage, no_match: NoMatch) {
+        self.facts.push(Fact::of(image, "no-match", no_match == NoMatch::Deny));
+        match no_match {
+            NoMatch::Deny => self.denials.push(page::Entry::no_match(image)),
+            NoMatch::Warn => self.warnings.push(page::Entry::no_match(image).warning()),
+            NoMatch::Allow => {}
+        }
+    }
+
+    fn ruled(&mut self, image: &JudgedImage, rules: &[Ruled]) {
+        let mut rules: Vec<&Ruled> = rules.iter().collect();
+        rules.sort_by(|a, b| (&a.rule, &a.fingerprint).cmp(&(&b.rule, &b.fingerprint)));
+        for ruled in rules {
+            self.facts.push(Fact::ruled(image, ruled));
+            match (&ruled.verdict, ruled.mode) {
+                (Verdict::Pass { authorities }, _) => {
+                    if authorities.iter().any(|passed| passed.by == PassedBy::Exemption) {
+                        self.warnings.push(page::exemption(image, &ruled.rule));
+                    }
+                }
+                (_, Mode::Enforce) => self.denials.push(page::Entry::failed(image, ruled)),
+                (_, Mode::Warn) => self.warnings.push(page::Entry::failed(image, ruled).warning()),
+            }
+        }
+    }
+
+    fn finish(self) -> Decision {
+        let allowed = self.denials.is_empty();
+        let message = if allowed { String::new() } else { page::message(self.denials) };
+        Decision { allowed, message, warnings: page::warnings(self.warnings), facts: self.facts }
+    }
+}
+
+impl Fact {
+    fn of(image: &JudgedImage, outcome: &'static str, denies: bool) -> Self {
+        Self {
+            path: image.path.clone(),
+            image: image.image.clone(),
+            subject: image.subject.clone(),
+            rule: String::new(),
+            mode: None,
+            outcome,
+            denies,
+            authorities: Vec::new(),
+            codes: Vec::new(),
+        }
+    }
+
+    fn ruled(image: &JudgedImage, ruled: &Ruled) -> Self {
+        let passed = match &ruled.verdict {
+            Verdict::Pass { authorities } => authorities.as_slice(),
+            _ => &[],
+        };
+        let mut codes: Vec<String> =
+            ruled.verdict.reasons().iter().flat_map(|reason| reason.codes()).collect();
+        codes.sort();
+        codes.dedup();
+        let held = matches!(ruled.verdict, Verdict::Pass { .. });
+        Self {
+            rule: ruled.rule.clone(),
+            mode: Some(ruled.mode),
+            authorities: passed.iter().map(|passed| passed.authority.clone()).collect(),
+            codes,
+            ..Self::of(image, ruled.verdict.code(), !held && ruled.mode == Mode::Enforce)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

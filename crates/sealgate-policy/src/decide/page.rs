@@ -1,0 +1,276 @@
+//! The words of a denial: policy-controller's lines first, then what was found, why each
+//! candidate was rejected, and what to do next. All foreign text is made one clean line here, and
+//! the whole is bounded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sealgate_core::fault::Fault;
+
+use super::{JudgedImage, MAX_MESSAGE, MAX_WARNING, MAX_WARNINGS, Ruled, VALIDATION_FAILED};
+use crate::judge::{AuthorityReason, Cause, RejectedCandidate};
+
+/// The longest piece of foreign text in a message, in characters.
+const MAX_TEXT: usize = 600;
+/// The largest number of candidates that are told one by one.
+const MAX_CANDIDATES: usize = 10;
+
+/// One thing to refuse an object for. Entries that differ in their path only become one.
+pub(super) struct Entry {
+    message: String,
+    path: String,
+    /// The line below: the image and why.
+    details: String,
+    /// More lines, each indented.
+    page: Vec<String>,
+}
+
+impl Entry {
+    pub(super) fn unreadable(image: &JudgedImage, error: &str) -> Self {
+        Self {
+            message: clean(error),
+            path: clean(&image.path),
+            details: String::new(),
+            page: vec![next("write the image as registry/repository:tag or @sha256:<digest>")],
+        }
+    }
+
+    pub(super) fn not_pinned(image: &JudgedImage, cause: Option<&Fault>) -> Self {
+        let text = clean(&image.image);
+        let page = match cause {
+            Some(fault) => {
+                vec![format!("  the tag could not be resolved: {}", told(fault)), next(wait(fault))]
+            }
+            None => vec![next(&format!(
+                "write {text}@sha256:<digest>, or let the mutating webhook resolve the tag"
+            ))],
+        };
+        Self {
+            message: format!("invalid value: {text} must be an image digest"),
+            path: clean(&image.path),
+            details: String::new(),
+            page,
+        }
+    }
+
+    pub(super) fn no_match(image: &JudgedImage) -> Self {
+        Self {
+            message: "no matching policies".to_owned(),
+            path: clean(&image.path),
+            details: clean(&image.image),
+            page: vec![next(
+                "add the image to a ClusterImagePolicy, or set no-match-policy in config-policy-controller",
+            )],
+        }
+    }
+
+    pub(super) fn failed(image: &JudgedImage, ruled: &Ruled) -> Self {
+        let reasons = ruled.verdict.reasons();
+        let texts: Vec<String> =
+            reasons.iter().map(|reason| clean(&reason.text(&image.subject))).collect();
+        Self {
+            message: format!("failed policy: {}", clean(&ruled.rule)),
+            path: clean(&image.path),
+            details: format!("{} {}", clean(&image.image), texts.join(" ")),
+            page: page(reasons),
+        }
+    }
+
+    /// The same as a warning: one line, without the page.
+    pub(super) fn warning(&self) -> String {
+        match self.details.as_str() {
+            "" => format!("{}: {}", self.message, self.path),
+            details => format!("{}: {}: {details}", self.message, self.path),
+        }
+    }
+}
+
+/// The warning that an exemption owes.
+pub(super) fn exemption(image: &JudgedImage, rule: &str) -> String {
+    let (rule, path, image) = (clean(rule), clean(&image.path), clean(&image.image));
+    format!(
+        "exempted by policy: {rule}: {path}: {image} was not verified: the policy names no authorities"
+    )
+}
+
+/// The whole denial. Every entry's first lines come before any page is cut.
+pub(super) fn message(entries: Vec<Entry>) -> String {
+    let entries = merge(entries);
+    let heads: usize = entries.iter().map(|(head, _)| head.len() + 1).sum();
+    let room = MAX_MESSAGE.saturating_sub(VALIDATION_FAILED.len() + heads);
+    let share = room / entries.len().max(1);
+    let mut text = VALIDATION_FAILED.to_owned();
+    for (index, (head, page)) in entries.iter().enumerate() {
+        if index > 0 {
+            text.push('\n');
+        }
+        text.push_str(head);
+        push_page(&mut text, page, share);
+    }
+    cut(text, MAX_MESSAGE, "\n(cut here; the audit record has everything)")
+}
+
+/// Sorted, each once, each one header line, not too many.
+pub(super) fn warnings(warnings: Vec<String>) -> Vec<String> {
+    let warnings: BTreeSet<String> = warnings.into_iter().collect();
+    let count = warnings.len();
+    let mut lines: Vec<String> =
+        warnings.into_iter().map(|line| cut(line, MAX_WARNING, "...")).collect();
+    if count > MAX_WARNINGS {
+        lines.truncate(MAX_WARNINGS - 1);
+        lines.push(format!("and {} more warnings", count - lines.len()));
+    }
+    lines
+}
+
+/// Entries by message and details, as knative merges field errors: paths sorted and joined.
+fn merge(entries: Vec<Entry>) -> Vec<(String, Vec<String>)> {
+    let mut merged: BTreeMap<(String, String), (BTreeSet<String>, Vec<String>)> = BTreeMap::new();
+    for Entry { message, path, details, page } in entries {
+        let slot = merged.entry((message, details)).or_default();
+        slot.0.insert(path);
+        if slot.1.is_empty() {
+            slot.1 = page;
+        }
+    }
+    let head = |message: String, details: String, paths: BTreeSet<String>| {
+        let paths = paths.into_iter().collect::<Vec<_>>().join(", ");
+        let joint = if details.is_empty() { "" } else { "\n" };
+        format!("{message}: {paths}{joint}{details}")
+    };
+    merged
+        .into_iter()
+        .map(|((message, details), (paths, page))| (head(message, details, paths), page))
+        .collect()
+}
+
+fn push_page(text: &mut String, page: &[String], share: usize) {
+    let note = 40;
+    let mut left = share;
+    for (index, line) in page.iter().enumerate() {
+        let last = index + 1 == page.len();
+        if line.len() + 1 + if last { 0 } else { note } > left {
+            let more = format!("\n  ({} more lines)", page.len() - index);
+            if more.len() <= left {
+                text.push_str(&more);
+            }
+            return;
+        }
+        left -= line.len() + 1;
+        text.push('\n');
+        text.push_str(line);
+    }
+}
+
+/// What was found and what to do, for every reason.
+fn page(reasons: &[AuthorityReason]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut remedies: Vec<String> = Vec::new();
+    for reason in reasons {
+        lines.extend(found(reason));
+        for remedy in to_do(&reason.cause) {
+            if !remedy.is_empty() && !remedies.contains(&remedy) {
+                remedies.push(remedy);
+            }
+        }
+    }
+    lines.extend(remedies.iter().map(|remedy| next(remedy)));
+    lines
+}
+
+fn found(reason: &AuthorityReason) -> Vec<String> {
+    let who = match reason.authority.as_str() {
+        "" => "the policy".to_owned(),
+        name => format!("authority {}", clean(name)),
+    };
+    match &reason.cause {
+        Cause::Rejected { candidates, .. } => rejected(&who, candidates),
+        Cause::Fault(fault) => vec![
+            format!("  {who}: could not find out: {}", told(fault)),
+            "  this says nothing about the image itself".to_owned(),
+        ],
+        Cause::Undecidable { condition, detail, .. } => {
+            vec![format!("  {who}: [{}] {}", condition.code(), clean(detail))]
+        }
+        Cause::Static { .. } => vec![format!("  {who}: the policy refuses every such image")],
+        Cause::NoKeys => vec![format!("  {who}: has no public keys")],
+        Cause::NoAuthorities => vec![format!("  {who}: nobody is named who could vouch")],
+    }
+}
+
+fn rejected(who: &str, candidates: &[RejectedCandidate]) -> Vec<String> {
+    if candidates.is_empty() {
+        return vec![format!("  {who}: looked for signatures and bundles, found none")];
+    }
+    let count = candidates.len();
+    let noun = if count == 1 { "candidate" } else { "candidates" };
+    let mut lines = vec![format!("  {who}: {count} {noun} found, none counts:")];
+    for RejectedCandidate { origin, code, text, .. } in candidates.iter().take(MAX_CANDIDATES) {
+        lines.push(format!("    [{}] {}: {}", clean(code), clean(origin), clean(text)));
+    }
+    if count > MAX_CANDIDATES {
+        lines.push(format!("    and {} more", count - MAX_CANDIDATES));
+    }
+    lines
+}
+
+fn to_do(cause: &Cause) -> Vec<String> {
+    match cause {
+        Cause::Rejected { candidates, .. } if candidates.is_empty() => {
+            vec!["sign the image: sealgate sign --key KEY IMAGE@DIGEST".to_owned()]
+        }
+        Cause::Rejected { candidates, .. } => {
+            candidates.iter().take(MAX_CANDIDATES).map(|c| clean(&c.remedy)).collect()
+        }
+        Cause::Fault(fault) => vec![wait(fault).to_owned()],
+        Cause::Undecidable { condition, .. } => vec![condition.remedy().to_owned()],
+        Cause::Static { .. } => vec!["use another image, or change the policy".to_owned()],
+        Cause::NoKeys | Cause::NoAuthorities => {
+            vec!["name an authority with a key in the policy".to_owned()]
+        }
+    }
+}
+
+fn wait(fault: &Fault) -> &'static str {
+    if fault.kind.is_transient() {
+        "try again; if it stays, look at the registry named above"
+    } else {
+        "see what is named above; trying again will not help by itself"
+    }
+}
+
+fn next(remedy: &str) -> String {
+    format!("  what to do: {remedy}")
+}
+
+fn told(fault: &Fault) -> String {
+    format!("[{}] {}: {}", fault.kind.code(), clean(&fault.target), clean(&fault.detail))
+}
+
+/// Foreign text as one bounded line: no control characters, nothing that turns the direction.
+fn clean(text: &str) -> String {
+    let harmless = |c: char| match c {
+        '\n' | '\r' | '\t' => ' ',
+        c if c.is_control() => '\u{fffd}',
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' => '\u{fffd}',
+        c => c,
+    };
+    let mut line: String = text.chars().take(MAX_TEXT).map(harmless).collect();
+    if text.chars().nth(MAX_TEXT).is_some() {
+        line.push('…');
+    }
+    line.trim_end().to_owned()
+}
+
+/// At most `limit` bytes; what is longer ends in `note`.
+fn cut(mut text: String, limit: usize, note: &str) -> String {
+    if text.len() <= limit {
+        return text;
+    }
+    let mut end = limit.saturating_sub(note.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text.push_str(note);
+    text
+}

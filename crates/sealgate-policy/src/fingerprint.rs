@@ -1,0 +1,133 @@
+//! Fingerprints of rules: SHA-256 over a canonical form of what decides. Every text carries its
+//! length and every variant its own tag, so that no two different rules share a form.
+
+use sealgate_core::digest::{Algorithm, Digest, Hasher};
+use sealgate_core::key::HashAlgorithm;
+
+use crate::glob::TagTrust;
+use crate::object_match::{ObjectMatch, Operator};
+use crate::rule::{Mode, Need, SignedBy, Source, When};
+
+/// The fingerprint of a rule with these parts.
+pub(crate) fn of_rule(name: &str, when: &When, need: &Need, mode: Mode) -> Digest {
+    let mut form = Form::new();
+    form.text("sealgate rule v1");
+    form.text(name);
+    form.text(mode.name());
+    form.when(when);
+    form.need(need);
+    form.0.finish()
+}
+
+/// The fingerprint of a list of parts, in the order given.
+pub(crate) fn of_parts<'a>(parts: impl ExactSizeIterator<Item = &'a str>) -> Digest {
+    let mut form = Form::new();
+    form.list(parts, |form, part| form.text(part));
+    form.0.finish()
+}
+
+struct Form(Hasher);
+
+impl Form {
+    fn new() -> Self {
+        Self(Digest::hasher(Algorithm::Sha256))
+    }
+
+    fn number(&mut self, number: usize) {
+        self.0.update(&(number as u64).to_be_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len());
+        self.0.update(bytes);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn list<T>(&mut self, items: impl ExactSizeIterator<Item = T>, each: impl Fn(&mut Self, T)) {
+        self.number(items.len());
+        for item in items {
+            each(self, item);
+        }
+    }
+
+    fn option(&mut self, text: Option<&str>) {
+        self.list(text.into_iter(), |form, text| form.text(text));
+    }
+
+    fn when(&mut self, when: &When) {
+        self.list(when.images.iter(), |form, glob| form.text(glob.text()));
+        self.text(match when.tags {
+            TagTrust::AsWritten => "as written",
+            TagTrust::OnlyWithoutDigest => "only without digest",
+        });
+        self.list(when.matches.iter(), Self::object);
+    }
+
+    fn object(&mut self, object: &ObjectMatch) {
+        self.list(object.namespaces.iter(), |form, name| form.text(name));
+        self.option(object.group.as_deref());
+        self.option(object.version.as_deref());
+        self.option(object.resource.as_deref());
+        self.list(object.selector.requirements().iter(), |form, requirement| {
+            form.text(&requirement.key);
+            form.text(match requirement.operator {
+                Operator::In => "In",
+                Operator::NotIn => "NotIn",
+                Operator::Exists => "Exists",
+                Operator::DoesNotExist => "DoesNotExist",
+            });
+            form.list(requirement.values.iter(), |form, value| form.text(value));
+        });
+    }
+
+    fn need(&mut self, need: &Need) {
+        match need {
+            Need::All(needs) => {
+                self.text("all");
+                self.list(needs.iter(), Self::need);
+            }
+            Need::Any(needs) => {
+                self.text("any");
+                self.list(needs.iter(), Self::need);
+            }
+            Need::Signed(signed) => self.signed(signed),
+            Need::Always { authority } => self.words("always", [authority, ""]),
+            Need::Never { authority, message } => self.words("never", [authority, message]),
+            Need::Exempt => self.words("exempt", ["", ""]),
+            Need::Undecidable { authority, condition, detail } => {
+                self.words("undecidable", [authority, detail]);
+                self.text(condition.code());
+            }
+        }
+    }
+
+    fn words(&mut self, variant: &str, words: [&str; 2]) {
+        self.text(variant);
+        words.iter().for_each(|word| self.text(word));
+    }
+
+    fn signed(&mut self, signed: &SignedBy) {
+        self.words("signed", [&signed.authority, signed.formats.name()]);
+        self.list(signed.keys.keys.iter(), |form, key| form.bytes(key.spki_der()));
+        self.option(signed.keys.hash.map(hash_name));
+        self.list(signed.source.iter(), Self::source);
+    }
+
+    fn source(&mut self, source: &Source) {
+        self.option(source.repository.as_ref().map(ToString::to_string).as_deref());
+        self.option(source.tag_prefix.as_deref());
+        self.list(source.pull_secrets.iter(), |form, name| form.text(name));
+    }
+}
+
+fn hash_name(hash: HashAlgorithm) -> &'static str {
+    match hash {
+        HashAlgorithm::Sha224 => "sha224",
+        HashAlgorithm::Sha256 => "sha256",
+        HashAlgorithm::Sha384 => "sha384",
+        HashAlgorithm::Sha512 => "sha512",
+    }
+}

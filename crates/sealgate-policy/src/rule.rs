@@ -1,0 +1,269 @@
+//! One algebra for every policy world: a [`Rule`] says when it applies, what it needs, and what
+//! a failure does. The compilers (`compile`, later Binary Authorization) make rules; `select`,
+//! `judge` and `decide` use them and know no policy language.
+
+use sealgate_core::digest::Digest;
+use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_core::reference::{Reference, Repository};
+use sealgate_core::verify::{Format, KeyAuthority};
+
+use crate::fingerprint;
+use crate::glob::{Glob, TagTrust};
+use crate::object_match::ObjectMatch;
+use crate::scope::Scope;
+
+/// What must hold for an image, under which circumstances.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// The policy's name, as denials say it.
+    pub name: String,
+    /// The object it was compiled from.
+    pub origin: Origin,
+    /// Which images of which objects it is about.
+    pub when: When,
+    /// What must hold for them.
+    pub need: Need,
+    /// What a failure does.
+    pub mode: Mode,
+    /// SHA-256 of everything above that decides: equal fingerprints judge alike. A verdict cache
+    /// keys by image digest, *repository* (signatures are looked up there) and this.
+    pub fingerprint: Digest,
+}
+
+/// The object that a rule was compiled from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// `policy.sigstore.dev/v1beta1`.
+    pub api_version: String,
+    /// `ClusterImagePolicy`.
+    pub kind: String,
+    /// `metadata.generation`, where a cluster gave one.
+    pub generation: Option<i64>,
+    /// Where it was read: `cluster`, or the path of a file.
+    pub place: String,
+}
+
+/// Which images of which objects a rule is about.
+#[derive(Clone, Debug)]
+pub struct When {
+    /// Any of these patterns; none matches nothing.
+    pub images: Vec<Glob>,
+    /// What a tag that stands beside a digest is worth to these patterns.
+    pub tags: TagTrust,
+    /// Any of these; empty means every object.
+    pub matches: Vec<ObjectMatch>,
+}
+
+/// What must hold.
+#[derive(Clone, Debug)]
+pub enum Need {
+    /// Each of these. An empty list never holds.
+    All(Vec<Need>),
+    /// At least one of these. An empty list never holds.
+    Any(Vec<Need>),
+    /// A signature by an authority's key.
+    Signed(SignedBy),
+    /// Holds without any evidence: `static: {action: pass}`.
+    Always {
+        /// The authority's name.
+        authority: String,
+    },
+    /// Never holds: `static: {action: fail}`.
+    Never {
+        /// The authority's name.
+        authority: String,
+        /// The author's text.
+        message: String,
+    },
+    /// A policy with no authorities in mode warn: lets images in, and says so each time. In mode
+    /// enforce it never holds.
+    Exempt,
+    /// Asks for something that cannot be found out now. Never holds; it is a fault, not a reject.
+    Undecidable {
+        /// The authority's name; empty when the whole policy is meant.
+        authority: String,
+        /// What is lacking, with a stable code.
+        condition: Lack,
+        /// What was said about it.
+        detail: String,
+    },
+}
+
+/// A signature by one of an authority's keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedBy {
+    /// The authority's name.
+    pub authority: String,
+    /// Its keys, and the hash to insist on.
+    pub keys: KeyAuthority,
+    /// Where signatures lie, when not beside the image.
+    pub source: Option<Source>,
+    /// Which forms of signature count.
+    pub formats: Formats,
+}
+
+/// Where an authority's signatures lie.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// The repository to look in; the image's own where there is none.
+    pub repository: Option<Repository>,
+    /// What stands before `sha256-….sig` in the signature's tag.
+    pub tag_prefix: Option<String>,
+    /// Names of pull secrets in the workload's namespace.
+    pub pull_secrets: Vec<String>,
+}
+
+/// Which forms of signature count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Formats {
+    /// Legacy layers and bundles: the union.
+    #[default]
+    Both,
+    /// `signatureFormat: legacy`.
+    Legacy,
+    /// `signatureFormat: bundle`.
+    Bundle,
+}
+
+/// What a failure of a rule does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// The object is refused.
+    #[default]
+    Enforce,
+    /// The object is let in with a warning.
+    Warn,
+}
+
+/// What a rule lacks to be decided. The code is stable and stands in conditions and denials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lack {
+    /// Keyless authorities come with a later issue.
+    Keyless,
+    /// Attestations come with a later issue.
+    Attestations,
+    /// CUE and Rego come with a later issue.
+    Policy,
+    /// Keys in a KMS come with a later issue.
+    Kms,
+    /// Transparency log proofs come with a later issue.
+    TransparencyLog,
+    /// Signed timestamps come with a later issue.
+    Timestamp,
+    /// The key of an authority could not be had.
+    Key,
+    /// The policy object is not valid.
+    Invalid,
+}
+
+impl Rule {
+    /// A rule of these parts, with its fingerprint.
+    pub fn new(name: String, origin: Origin, when: When, need: Need, mode: Mode) -> Self {
+        let fingerprint = fingerprint::of_rule(&name, &when, &need, mode);
+        Self { name, origin, when, need, mode, fingerprint }
+    }
+}
+
+impl Mode {
+    /// `enforce` or `warn`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Warn => "warn",
+        }
+    }
+}
+
+impl Formats {
+    /// Whether signatures of `format` count.
+    pub fn allows(self, format: Format) -> bool {
+        match self {
+            Self::Both => true,
+            Self::Legacy => format == Format::Legacy,
+            Self::Bundle => format == Format::Bundle,
+        }
+    }
+
+    /// The one word of the policy field; empty for both.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Both => "",
+            Self::Legacy => "legacy",
+            Self::Bundle => "bundle",
+        }
+    }
+}
+
+impl Lack {
+    /// The stable one-word code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Keyless => "KeylessUnsupported",
+            Self::Attestations => "AttestationsUnsupported",
+            Self::Policy => "PolicyUnsupported",
+            Self::Kms => "KmsUnsupported",
+            Self::TransparencyLog => "TransparencyLogUnsupported",
+            Self::Timestamp => "TimestampUnsupported",
+            Self::Key => "InliningKeysFailed",
+            Self::Invalid => "Invalid",
+        }
+    }
+
+    /// What a person can do about it, in one sentence.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Keyless | Self::Kms => {
+                "use a key authority (`key.data` or `key.secretRef`), or wait for the version that brings it"
+            }
+            Self::Attestations | Self::Policy | Self::TransparencyLog | Self::Timestamp => {
+                "remove the field from the policy, or wait for the version that brings it"
+            }
+            Self::Key => "make the key that the policy names available; see the policy's status",
+            Self::Invalid => "correct the policy; see the policy's status",
+        }
+    }
+
+    /// The kind of fault that a verdict reports.
+    pub fn fault_kind(self) -> FaultKind {
+        match self {
+            Self::Key => FaultKind::Missing,
+            Self::Invalid => FaultKind::Config,
+            _ => FaultKind::Unsupported,
+        }
+    }
+
+    /// The fault that a verdict reports: `target` says which policy or authority.
+    pub fn fault(self, target: &str, detail: &str) -> Fault {
+        Fault::new(self.fault_kind(), target, detail)
+    }
+}
+
+impl When {
+    /// Whether the rule is about `image` in an object of `scope`.
+    pub fn applies(&self, image: &Reference, scope: &Scope) -> bool {
+        let object = self.matches.is_empty() || self.matches.iter().any(|m| m.matches(scope));
+        object && self.images.iter().any(|glob| glob.matches(image, self.tags))
+    }
+}
+
+impl Need {
+    /// Whether this can hold for content that nobody signed. What can must be selected by what
+    /// is true of the content, never by words that whoever writes the object may choose.
+    pub fn can_hold_unsigned(&self) -> bool {
+        match self {
+            Self::All(needs) => !needs.is_empty() && needs.iter().all(Self::can_hold_unsigned),
+            Self::Any(needs) => needs.iter().any(Self::can_hold_unsigned),
+            Self::Always { .. } | Self::Exempt => true,
+            Self::Signed(_) | Self::Never { .. } | Self::Undecidable { .. } => false,
+        }
+    }
+
+    /// Every authority that asks for a signature, in order: what has to be gathered.
+    pub fn signed(&self) -> Vec<&SignedBy> {
+        match self {
+            Self::All(needs) | Self::Any(needs) => needs.iter().flat_map(Self::signed).collect(),
+            Self::Signed(signed) => vec![signed],
+            _ => Vec::new(),
+        }
+    }
+}
