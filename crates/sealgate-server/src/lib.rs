@@ -8,8 +8,10 @@ pub mod http;
 pub mod limits;
 pub mod metered;
 pub mod metrics;
+pub mod server;
 pub mod tls;
 
 mod body;
 mod connection;
 mod deadline;
+mod folder;

@@ -1,0 +1,170 @@
+//! Policies from a folder of files: what is good is kept, what is broken is told.
+//!
+//! A file that cannot be used never takes a policy away: its last good version stays, and the
+//! problem is reported. Only deleting a file removes what was in it. What the files *mean* is
+//! `D`, read by `sealgate-kube`; this module knows names, versions and problems only.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use self::scan::{Bounds, Look};
+
+pub(crate) mod scan;
+
+/// How a file is read.
+#[derive(Debug)]
+pub(crate) struct Reading<D> {
+    /// The text to what it says.
+    pub(crate) parse: fn(&str) -> Result<D, String>,
+    /// The names it defines. Two files must not define the same name.
+    pub(crate) names: fn(&D) -> Vec<String>,
+}
+
+/// A folder that is looked at again and again.
+pub(crate) struct Folder<D> {
+    path: PathBuf,
+    reading: Reading<D>,
+    bounds: Bounds,
+    look: Look,
+    files: BTreeMap<String, Kept<D>>,
+    /// Why the folder as a whole could not be read at the last look.
+    unreadable: Option<String>,
+}
+
+/// One file: its last good version, and what is wrong with the present one.
+struct Kept<D> {
+    seen: Result<Arc<str>, String>,
+    good: Option<Arc<D>>,
+    problem: Option<String>,
+}
+
+/// Something in the folder that cannot be used as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// The file's name, or the folder.
+    pub(crate) file: String,
+    pub(crate) what: String,
+    /// Whether an older version of it is enforced meanwhile.
+    pub(crate) has_good: bool,
+}
+
+impl<D> Folder<D> {
+    /// A folder that was not looked at yet.
+    pub(crate) fn new(path: &Path, reading: Reading<D>, bounds: Bounds) -> Self {
+        let unreadable = Some("not read yet".to_owned());
+        let (look, files) = (Look::new(), BTreeMap::new());
+        Self { path: path.to_owned(), reading, bounds, look, files, unreadable }
+    }
+
+    /// Looks again. Says whether anything is different: a version, or a problem.
+    pub(crate) fn refresh(&mut self, now: SystemTime) -> bool {
+        match scan::look(&self.path, &self.look, &self.bounds, now) {
+            Err(problem) => self.unreadable.replace(problem.clone()) != Some(problem),
+            Ok(look) => {
+                let reappeared = self.unreadable.take().is_some();
+                let changed = self.take_over(&look);
+                self.look = look;
+                reappeared || changed
+            }
+        }
+    }
+
+    /// The good version of every file that has one, by file name.
+    pub(crate) fn good(&self) -> impl Iterator<Item = (&str, &Arc<D>)> {
+        self.files.iter().filter_map(|(name, kept)| Some((name.as_str(), kept.good.as_ref()?)))
+    }
+
+    /// What cannot be used as it is.
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        let of_folder = self.unreadable.iter().map(|what| Problem {
+            file: self.path.display().to_string(),
+            what: what.clone(),
+            has_good: !self.files.is_empty(),
+        });
+        let of_files = self.files.iter().filter_map(|(file, kept)| {
+            let (file, what) = (file.clone(), kept.problem.clone()?);
+            Some(Problem { file, what, has_good: kept.good.is_some() })
+        });
+        of_folder.chain(of_files).collect()
+    }
+
+    fn take_over(&mut self, look: &Look) -> bool {
+        let before = self.files.len();
+        self.files.retain(|name, _| look.contains_key(name));
+        let mut changed = self.files.len() != before;
+        let mut open: Vec<&String> = look
+            .iter()
+            .filter(|(name, found)| {
+                self.files.get(*name).is_none_or(|kept| kept.seen != found.content)
+            })
+            .map(|(name, _)| name)
+            .collect();
+        changed |= !open.is_empty();
+        if changed {
+            // A name may have become free, or been taken, by another file's change.
+            open.extend(look.keys().filter(|name| self.has_problem(name)));
+            open.sort();
+            open.dedup();
+        }
+        // A policy may move between files that changed together: try as long as that helps.
+        while !open.is_empty() {
+            let left = open.len();
+            open.retain(|name| look.get(*name).is_some_and(|found| !self.adopt(name, &found.content)));
+            if open.len() == left {
+                break;
+            }
+        }
+        changed
+    }
+
+    fn has_problem(&self, name: &str) -> bool {
+        self.files.get(name).is_some_and(|kept| kept.problem.is_some())
+    }
+
+    /// Takes over one file's content; `false` if it cannot be used.
+    fn adopt(&mut self, name: &str, content: &Result<Arc<str>, String>) -> bool {
+        let read = content.clone().and_then(|text| {
+            let documents = (self.reading.parse)(&text)?;
+            self.check_names(name, &documents)?;
+            Ok(Arc::new(documents))
+        });
+        let kept = self.files.entry(name.to_owned()).or_insert_with(|| Kept {
+            seen: content.clone(),
+            good: None,
+            problem: None,
+        });
+        kept.seen.clone_from(content);
+        kept.problem = None;
+        match read {
+            Ok(documents) => kept.good = Some(documents),
+            Err(problem) => kept.problem = Some(problem),
+        }
+        kept.problem.is_none()
+    }
+
+    fn check_names(&self, file: &str, documents: &D) -> Result<(), String> {
+        let names = (self.reading.names)(documents);
+        for (other, kept) in self.good().filter(|(other, _)| *other != file) {
+            let taken = (self.reading.names)(kept).into_iter().find(|name| names.contains(name));
+            if let Some(name) = taken {
+                return Err(format!("{name} is already defined in {other}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.file, self.what)?;
+        if self.has_good {
+            write!(f, " (its last good version is enforced)")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

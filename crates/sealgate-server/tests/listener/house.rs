@@ -1,0 +1,142 @@
+//! A listener with a door of the test's own, and clients for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::StatusCode;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls_pki_types::ServerName;
+use sealgate_server::certificate::{CertificateSlot, ServerCertificate};
+use sealgate_server::http::{Door, Hook, Refusal, Reply};
+use sealgate_server::limits::Limits;
+use sealgate_server::server::{Running, ServerOptions, start};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// A door that does what the body says.
+pub(crate) struct Obedient {
+    pub(crate) ready: AtomicBool,
+}
+
+#[async_trait]
+impl Door for Obedient {
+    async fn answer(&self, hook: Hook, body: &Bytes, deadline: Instant) -> Reply {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match &body[..] {
+            b"panic" => panic!("as asked"),
+            b"sleep" => tokio::time::sleep(Duration::from_secs(60)).await,
+            b"nap" => tokio::time::sleep(Duration::from_millis(300)).await,
+            _ => {}
+        }
+        let json = format!("{} {} {}", hook.name(), body.len(), left.as_millis()).into();
+        Reply { status: StatusCode::OK, json }
+    }
+
+    fn refuse(&self, _hook: Hook, _body: &Bytes, why: Refusal) -> Reply {
+        Reply { status: StatusCode::OK, json: format!("denied: {}", why.code()).into() }
+    }
+
+    fn ready(&self) -> Result<String, String> {
+        match self.ready.load(Ordering::Relaxed) {
+            true => Ok("2 policies".to_owned()),
+            false => Err("no policies yet".to_owned()),
+        }
+    }
+
+    fn metrics(&self) -> String {
+        "# EOF\n".to_owned()
+    }
+}
+
+/// A certificate authority of the test.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    pub(crate) fn issue(&self) -> ServerCertificate {
+        let key = KeyPair::generate().unwrap();
+        let params =
+            CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let leaf = params.signed_by(&key, &self.0).unwrap();
+        ServerCertificate::from_pem(leaf.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap()
+    }
+}
+
+/// Everything a test needs.
+pub(crate) struct House {
+    pub(crate) door: Arc<Obedient>,
+    pub(crate) authority: Authority,
+    pub(crate) slot: Arc<CertificateSlot>,
+    pub(crate) running: Running,
+}
+
+pub(crate) fn house(limits: Limits) -> House {
+    let authority = Authority::new();
+    let slot = CertificateSlot::holding(authority.issue());
+    let door = Arc::new(Obedient { ready: AtomicBool::new(true) });
+    let options = ServerOptions {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        metrics_listen: None,
+        certificate: Arc::clone(&slot),
+        limits,
+    };
+    let running = start(Arc::clone(&door) as Arc<dyn Door>, &options).unwrap();
+    House { door, authority, slot, running }
+}
+
+impl House {
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.running.address())
+    }
+
+    pub(crate) fn client(&self) -> reqwest::Client {
+        let authority = reqwest::Certificate::from_pem(self.authority.pem().as_bytes()).unwrap();
+        reqwest::Client::builder().tls_certs_only([authority]).no_proxy().build().unwrap()
+    }
+
+    /// POSTs to `path`, gives status and body.
+    pub(crate) async fn post(&self, path: &str, body: impl Into<String>) -> (u16, String) {
+        let request = self
+            .client()
+            .post(self.url(path))
+            .header("content-type", "application/json")
+            .body(body.into());
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let answer = self.client().get(self.url(path)).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// A bare TLS connection that agreed on `protocol`.
+    pub(crate) async fn connect(&self, protocol: &[u8]) -> TlsStream<TcpStream> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.authority.0.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![protocol.to_vec()];
+        let stream = TcpStream::connect(self.running.address()).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    }
+}

@@ -1,0 +1,53 @@
+//! Rotation of the certificate, and the orderly end.
+
+use std::time::Duration;
+
+use sealgate_server::limits::Limits;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::house::house;
+
+#[tokio::test]
+async fn a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on() {
+    let house = house(Limits::default());
+    let old = house.connect(b"http/1.1").await;
+    let old_leaf = old.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+    let next = house.authority.issue();
+    let next_leaf = next.leaf().to_vec();
+    house.slot.set(next);
+    let new = house.connect(b"http/1.1").await;
+    assert_eq!(new.get_ref().1.peer_certificates().unwrap()[0].to_vec(), next_leaf);
+    assert_ne!(old_leaf, next_leaf);
+    let mut old = old;
+    old.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    old.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_certificate_knows_its_end() {
+    let house = house(Limits::default());
+    // rcgen's default certificates end with the year 4095.
+    assert_eq!(house.slot.current().unwrap().not_after().to_string(), "4096-01-01T00:00:00Z");
+}
+
+#[tokio::test]
+async fn stopping_finishes_what_runs_and_takes_nothing_new() {
+    let house = house(Limits { lame_duck: Duration::from_millis(200), ..Limits::default() });
+    let address = house.running.address();
+    let client = house.client();
+    let url = house.url("/validate");
+    let ready = house.url("/readyz");
+    let running = tokio::spawn(
+        client.post(url).header("content-type", "application/json").body("nap").send(),
+    );
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let stop = tokio::spawn(house.running.stop());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let refused = client.get(ready).send().await.unwrap();
+    assert_eq!(refused.status(), 503, "the gate must not be ready while it drains");
+    assert_eq!(running.await.unwrap().unwrap().status(), 200);
+    stop.await.unwrap();
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}

@@ -1,0 +1,98 @@
+//! Clients that take their time.
+
+use std::time::{Duration, Instant};
+
+use sealgate_server::limits::Limits;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::house::house;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn short() -> Limits {
+    Limits {
+        handshake: Duration::from_millis(300),
+        headers: Duration::from_millis(300),
+        body: Duration::from_millis(300),
+        idle: Duration::from_millis(800),
+        ..Limits::default()
+    }
+}
+
+/// Waits until the other side closes; gives what came before.
+async fn until_closed(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
+    let mut bytes = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes));
+    let _ = read.await.expect("the connection must be closed");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_is_given_up() {
+    let house = house(short());
+    let mut stream = TcpStream::connect(house.running.address()).await.unwrap();
+    assert_eq!(until_closed(&mut stream).await, "");
+}
+
+#[tokio::test]
+async fn headers_that_do_not_end_are_given_up() {
+    let house = house(Limits { idle: Duration::from_secs(60), ..short() });
+    let start = Instant::now();
+    let mut stream = house.connect(b"http/1.1").await;
+    let (mut read, mut write) = tokio::io::split(&mut stream);
+    let drip = async {
+        write.write_all(b"POST /validate HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+        while write.write_all(b"A: b\r\n").await.is_ok() && write.flush().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        _ = drip => {}
+        _ = until_closed(&mut read) => {}
+    }
+    assert!(start.elapsed() < PATIENCE);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_end_is_answered_and_given_up() {
+    let house = house(short());
+    let mut stream = house.connect(b"http/1.1").await;
+    let head = "POST /validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                Content-Length: 1000\r\n\r\nhalf";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert!(until_closed(&mut stream).await.starts_with("HTTP/1.1 408"));
+}
+
+#[tokio::test]
+async fn silence_ends_a_connection_of_either_protocol() {
+    let house = house(short());
+    for protocol in [&b"h2"[..], b"http/1.1"] {
+        let mut stream = house.connect(protocol).await;
+        until_closed(&mut stream).await;
+    }
+}
+
+#[tokio::test]
+async fn a_pause_between_requests_is_no_slowness() {
+    let house = house(Limits { idle: Duration::from_secs(60), ..short() });
+    let mut stream = house.connect(b"http/1.1").await;
+    let mut buffer = [0; 512];
+    for _ in 0..3 {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let length = stream.read(&mut buffer).await.unwrap();
+        assert!(buffer[..length].starts_with(b"HTTP/1.1 200"));
+        // Longer than headers may take: the next request has not begun.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+#[tokio::test]
+async fn connections_are_bounded_and_places_come_back() {
+    let house = house(Limits { connections: 2, ..Limits::default() });
+    let (first, second) = (house.connect(b"http/1.1").await, house.connect(b"http/1.1").await);
+    let third = tokio::time::timeout(Duration::from_millis(300), house.connect(b"http/1.1"));
+    assert!(third.await.is_err(), "a third connection must wait");
+    drop((first, second));
+    assert_eq!(house.get("/healthz").await.0, 200);
+}
