@@ -201,10 +201,15 @@ pub fn built(program: &str) -> PathBuf {
     path
 }
 
-/// `target/debug`, found from where this test's own binary stands (`target/debug/deps`).
+/// `target/debug`, found from where this program stands: a test in `target/debug/deps`, the bench
+/// in `target/release` itself.
 pub(crate) fn profile_folder() -> anyhow::Result<PathBuf> {
-    let test = std::env::current_exe().context("where is this test?")?;
-    Ok(test.ancestors().nth(2).context("a test stands in target/PROFILE/deps")?.to_path_buf())
+    let program = std::env::current_exe().context("where is this program?")?;
+    let mut folder = program.parent().context("a program stands in a folder")?;
+    if folder.ends_with("deps") {
+        folder = folder.parent().context("deps stands in target/PROFILE")?;
+    }
+    Ok(folder.to_path_buf())
 }
 
 fn show<S: AsRef<OsStr>>(program: &Path, arguments: &[S]) -> String {

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
+mod bench;
 mod borders;
 mod command;
 mod servers;
@@ -39,6 +40,12 @@ const TASKS: &[Task] = &[
         arguments: "",
         about: "does each crate know only the crates it may know?",
         run: borders::run,
+    },
+    Task {
+        name: "bench",
+        arguments: "[verify|gate]",
+        about: "side by side with real cosign, in release builds",
+        run: bench::run,
     },
 ];
 

@@ -40,6 +40,8 @@ const PACKAGED: &[Packaged] = &[
     Packaged { program: "skopeo", package: "skopeo" },
     Packaged { program: "kubectl", package: "kubernetes-client" },
     Packaged { program: "openssl", package: "openssl" },
+    Packaged { program: "wrk", package: "wrk" },
+    Packaged { program: "time", package: "time" },
 ];
 
 const BUILT: &[Built] = &[
