@@ -1,0 +1,185 @@
+//! What hangs on an image: found, shown, fetched, moved, put on by hand, and removed.
+
+use sealgate_tests::image;
+use sealgate_tests::registries;
+
+use crate::support::{FORMATS, Format, TOOLS, Tool, sandbox_with_key, stored};
+
+#[test]
+fn triangulate_says_what_cosign_says() {
+    let sandbox = sandbox_with_key();
+    let image = registries::docker().image("triangulate");
+    let said = TOOLS.map(|tool| {
+        tool.run(&sandbox, &["triangulate", &image.by_tag()]).ok().stdout.trim().to_owned()
+    });
+    assert_eq!(said[0], said[1]);
+    assert_eq!(said[1], format!("{}:{}.sig", image.name(), image.digest_tag()));
+}
+
+#[test]
+fn downloaded_signatures_are_what_cosign_downloads() {
+    let sandbox = sandbox_with_key();
+    for registry in registries::all() {
+        for format in FORMATS {
+            let image = registry.image(&format!("download-{format:?}").to_lowercase());
+            Tool::Cosign.sign(&sandbox, format, "cosign", &image.by_digest(), &[]).ok();
+            let [theirs, ours] = TOOLS.map(|tool| {
+                tool.run(&sandbox, &["download", "signature", &image.by_tag()]).ok().json()
+            });
+            match format {
+                Format::Legacy => {
+                    assert_eq!(ours["Base64Signature"], theirs["Base64Signature"]);
+                    assert_eq!(ours["Payload"], theirs["Payload"]);
+                }
+                Format::Bundle => assert_eq!(ours, theirs),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tree_shows_what_hangs_on_the_image() {
+    let sandbox = sandbox_with_key();
+    for registry in registries::all() {
+        let image = registry.image("tree");
+        for format in FORMATS {
+            Tool::Cosign.sign(&sandbox, format, "cosign", &image.by_digest(), &[]).ok();
+        }
+        let run = sandbox.sealgate(&["tree", &image.by_tag()]).ok();
+        for part in [&format!("{}.sig", image.digest_tag()), "https://sigstore.dev/cosign/sign/v1"]
+        {
+            assert!(run.stdout.contains(part), "no {part}:\n{}", run.report());
+        }
+    }
+}
+
+#[test]
+fn a_copy_keeps_its_signatures() {
+    let sandbox = sandbox_with_key();
+    for from in registries::all() {
+        for to in [registries::docker(), registries::referrers()] {
+            let image = from.image("copied");
+            for format in FORMATS {
+                Tool::Sealgate.sign(&sandbox, format, "cosign", &image.by_digest(), &[]).ok();
+            }
+            let port = from.host.rsplit(':').next().unwrap_or_default();
+            let target = format!("{}/copies/from-{port}:v2", to.host);
+            sandbox.sealgate(&["copy", &image.by_tag(), &target]).ok();
+            let copy = image::Image {
+                host: to.host.clone(),
+                repository: format!("copies/from-{port}"),
+                tag: "v2".to_owned(),
+                digest: image.digest.clone(),
+            };
+            assert_eq!(FORMATS.map(|format| stored(&copy, format)), [1, 1], "{target}");
+            for tool in TOOLS {
+                tool.verify(&sandbox, "cosign", &target, &[]).ok();
+            }
+        }
+    }
+}
+
+#[test]
+fn saved_and_loaded_with_signatures() {
+    let sandbox = sandbox_with_key();
+    for (number, registry) in registries::all().into_iter().enumerate() {
+        let image = registry.image("saved");
+        for format in FORMATS {
+            Tool::Sealgate.sign(&sandbox, format, "cosign", &image.by_digest(), &[]).ok();
+        }
+        let folder = format!("saved-{number}");
+        sandbox.sealgate(&["save", "--dir", &folder, &image.by_tag()]).ok();
+        let local = ["--local-image"];
+        Tool::Sealgate.verify(&sandbox, "cosign", &folder, &local).ok();
+        let target = format!("{}/loaded/image:v3", registry.host);
+        sandbox.sealgate(&["load", "--dir", &folder, &target]).ok();
+        for tool in TOOLS {
+            tool.verify(&sandbox, "cosign", &target, &[]).ok();
+        }
+    }
+}
+
+#[test]
+fn what_cosign_saves_is_loaded_and_the_other_way_round() {
+    let sandbox = sandbox_with_key();
+    for saver in TOOLS {
+        let image = registries::docker().image(&format!("saved-by-{saver:?}").to_lowercase());
+        Tool::Cosign.sign(&sandbox, Format::Legacy, "cosign", &image.by_digest(), &[]).ok();
+        let folder = format!("saved-{saver:?}");
+        saver.run(&sandbox, &["save", "--dir", &folder, &image.by_tag()]).ok();
+        Tool::Sealgate.verify(&sandbox, "cosign", &folder, &["--local-image"]).ok();
+        let target = format!("{}/loaded-by/{}:v1", image.host, format!("{saver:?}").to_lowercase());
+        saver.other().run(&sandbox, &["load", "--dir", &folder, &target]).ok();
+        for tool in TOOLS {
+            tool.verify(&sandbox, "cosign", &target, &[]).ok();
+        }
+    }
+}
+
+#[test]
+fn a_signature_made_elsewhere_is_attached() {
+    let sandbox = sandbox_with_key();
+    for attacher in TOOLS {
+        let image = registries::docker().image(&format!("attached-{attacher:?}").to_lowercase());
+        let payload = format!(
+            r#"{{"critical":{{"identity":{{"docker-reference":"{}"}},"image":{{"docker-manifest-digest":"{}"}},"type":"cosign container image signature"}},"optional":null}}"#,
+            image.name(),
+            image.digest
+        );
+        sandbox.write("payload.json", payload);
+        let mut sign = vec!["sign-blob", "--key", "cosign.key", "-y"];
+        sign.extend(Tool::Cosign.format_flags(&sandbox, Format::Legacy));
+        sign.extend(["--output-signature=payload.sig", "payload.json"]);
+        sandbox.cosign(&sign).ok();
+        let reference = image.by_digest();
+        let attach = [
+            "attach",
+            "signature",
+            "--signature=payload.sig",
+            "--payload=payload.json",
+            &reference,
+        ];
+        attacher.run(&sandbox, &attach).ok();
+        assert_eq!(stored(&image, Format::Legacy), 1, "{attacher:?}");
+        for tool in TOOLS {
+            tool.verify(&sandbox, "cosign", &image.by_tag(), &[]).ok();
+        }
+    }
+}
+
+#[test]
+fn clean_removes_the_signatures_and_not_the_image() {
+    let sandbox = sandbox_with_key();
+    for registry in registries::all() {
+        let image = registry.image("cleaned");
+        for format in FORMATS {
+            Tool::Cosign.sign(&sandbox, format, "cosign", &image.by_digest(), &[]).ok();
+        }
+        sandbox.sealgate(&["clean", "--force", &image.by_tag()]).ok();
+        assert_eq!(FORMATS.map(|format| stored(&image, format)), [0, 0], "{}", registry.host);
+        Tool::Sealgate.verify(&sandbox, "cosign", &image.by_tag(), &[]).exits(10);
+    }
+}
+
+#[test]
+fn signatures_may_live_in_another_repository() {
+    for (writer, format) in TOOLS.into_iter().flat_map(|tool| FORMATS.map(|format| (tool, format)))
+    {
+        // cosign 3 ignores COSIGN_REPOSITORY for bundles.
+        if (writer, format) == (Tool::Cosign, Format::Bundle) {
+            continue;
+        }
+        let registry = registries::docker();
+        let elsewhere = format!("{}/elsewhere/signatures", registry.host);
+        let key = sandbox_with_key();
+        let sandbox = sealgate_tests::programs::Sandbox::new().with("COSIGN_REPOSITORY", elsewhere);
+        for name in ["cosign.key", "cosign.pub"] {
+            sandbox.write(name, key.read(name));
+        }
+        let image = registry.image(&format!("elsewhere-{writer:?}-{format:?}").to_lowercase());
+        writer.sign(&sandbox, format, "cosign", &image.by_digest(), &[]).ok();
+        assert_eq!(stored(&image, format), 0, "{writer:?} {format:?}");
+        Tool::Sealgate.verify(&sandbox, "cosign", &image.by_tag(), &[]).ok();
+        Tool::Sealgate.verify(&key, "cosign", &image.by_tag(), &[]).exits(10);
+    }
+}

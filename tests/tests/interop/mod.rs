@@ -1,0 +1,8 @@
+//! Real cosign 3.1.3 and real skopeo: what one writes, the other reads.
+
+mod attached;
+mod blobs;
+mod keys;
+mod parallel;
+mod signatures;
+mod skopeo;
