@@ -1,6 +1,13 @@
 //! Public keys and raw signatures: every algorithm that cosign's keys have.
+//!
+//! A key is checked when it is read (`encoding` has the rules), so that a [`PublicKey`] is always
+//! one that can verify. Private keys live elsewhere.
 
-use crate::digest::Digest;
+mod encoding;
+
+use aws_lc_rs::signature::{self as lc, UnparsedPublicKey, VerificationAlgorithm};
+
+use crate::digest::{Algorithm, Digest};
 
 /// The algorithm of a public key, with what matters of its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +63,12 @@ pub enum InvalidKey {
     /// An RSA modulus outside 2048 to 8192 bits, or a bad exponent.
     #[error("RSA key of {0} bits: want 2048 to 8192")]
     RsaSize(u32),
+    /// An RSA public exponent that is even, 1, or larger than 31 bits.
+    #[error("RSA key with a bad public exponent")]
+    RsaExponent,
+    /// A point that is compressed, at infinity, off its curve, or of small order.
+    #[error("public key point not accepted: {0}")]
+    Point(&'static str),
 }
 
 /// The signature does not fit the key and the message. Deliberately says no more.
@@ -64,14 +77,20 @@ pub enum InvalidKey {
 pub struct SignatureMismatch;
 
 impl PublicKey {
-    /// Reads exactly one PEM block `PUBLIC KEY` (or `RSA PUBLIC KEY`).
-    pub fn from_pem(_pem: &str) -> Result<Self, InvalidKey> {
-        todo!()
+    /// Reads exactly one PEM block `PUBLIC KEY` (or `RSA PUBLIC KEY`). A byte order mark, CRLF,
+    /// blank lines around the block and a missing final line break are tolerated; text beside the
+    /// block is not.
+    pub fn from_pem(pem: &str) -> Result<Self, InvalidKey> {
+        encoding::from_pem(pem)
     }
 
     /// Reads a DER SubjectPublicKeyInfo with no trailing bytes.
-    pub fn from_spki_der(_der: &[u8]) -> Result<Self, InvalidKey> {
-        todo!()
+    ///
+    /// Refused are DER that is not canonical, compressed points, points off their curve, curves
+    /// and algorithms off the list, RSA outside 2048 to 8192 bits or with a bad exponent, and
+    /// Ed25519 points of small order (with which anybody can sign).
+    pub fn from_spki_der(der: &[u8]) -> Result<Self, InvalidKey> {
+        encoding::from_spki_der(der)
     }
 
     /// The DER SubjectPublicKeyInfo.
@@ -81,7 +100,7 @@ impl PublicKey {
 
     /// PEM, label `PUBLIC KEY`, 64 columns, with a final line break.
     pub fn to_pem(&self) -> String {
-        todo!()
+        encoding::to_pem(&self.spki_der)
     }
 
     /// The algorithm.
@@ -94,23 +113,143 @@ impl PublicKey {
         Digest::of(&self.spki_der)
     }
 
-    /// The hash that cosign signs with for this key unless told otherwise.
+    /// The hash that cosign signs with for this key unless told otherwise: SHA-256 for a key
+    /// file of any kind but Ed25519, whose own is SHA-512.
     pub fn default_hash(&self) -> HashAlgorithm {
-        todo!()
+        match self.algorithm {
+            KeyAlgorithm::Ed25519 => HashAlgorithm::Sha512,
+            _ => HashAlgorithm::Sha256,
+        }
     }
 
-    /// Checks `signature` over `message`.
+    /// Whether a signature over `hash` can be verified with this key. Ed25519 ignores it.
+    pub fn supports(&self, hash: HashAlgorithm) -> bool {
+        self.algorithm == KeyAlgorithm::Ed25519 || verification(self.algorithm, hash).is_some()
+    }
+
+    /// Checks `signature` over `message`. ECDSA signatures are DER (canonical), RSA signatures
+    /// PKCS #1 v1.5.
     ///
     /// `hash`: `None` tries each hash that cosign has used for this algorithm (P-384: SHA-256 and
     /// SHA-384; P-521: SHA-256 and SHA-512; others: SHA-256); `Some` insists. Ed25519 ignores it.
     pub fn verify(
         &self,
-        _message: &[u8],
-        _signature: &[u8],
-        _hash: Option<HashAlgorithm>,
+        message: &[u8],
+        signature: &[u8],
+        hash: Option<HashAlgorithm>,
     ) -> Result<(), SignatureMismatch> {
-        todo!()
+        if self.algorithm == KeyAlgorithm::Ed25519 {
+            return self.check(&lc::ED25519, |key| key.verify(message, signature));
+        }
+        self.any_hash(hash, |algorithm, _| {
+            self.check(algorithm, |key| key.verify(message, signature))
+        })
     }
+
+    /// Checks `signature` over a message of which only digests are at hand: those of the hashes
+    /// to try are used, none of them being a mismatch. Ed25519 signs whole messages: a mismatch
+    /// always, see [`PublicKey::needs_message`].
+    pub fn verify_digests(
+        &self,
+        digests: &[Digest],
+        signature: &[u8],
+        hash: Option<HashAlgorithm>,
+    ) -> Result<(), SignatureMismatch> {
+        self.any_hash(hash, |algorithm, hash| {
+            let digest = digests.iter().find(|digest| hash.digest() == Some(digest.algorithm()));
+            let digest = digest.and_then(imported).ok_or(SignatureMismatch)?;
+            self.check(algorithm, |key| key.verify_digest(&digest, signature))
+        })
+    }
+
+    /// Whether a digest is not enough to verify with this key.
+    pub fn needs_message(&self) -> bool {
+        self.algorithm == KeyAlgorithm::Ed25519
+    }
+
+    /// The hashes to try: the one insisted on, or each that cosign has used for the algorithm.
+    pub fn hashes(&self, insisted: Option<HashAlgorithm>) -> Vec<HashAlgorithm> {
+        use HashAlgorithm::{Sha256, Sha384, Sha512};
+        match (insisted, self.algorithm) {
+            (_, KeyAlgorithm::Ed25519) => Vec::new(),
+            (Some(hash), _) => vec![hash],
+            (None, KeyAlgorithm::EcdsaP384) => vec![Sha256, Sha384],
+            (None, KeyAlgorithm::EcdsaP521) => vec![Sha256, Sha512],
+            (None, KeyAlgorithm::EcdsaP256 | KeyAlgorithm::Rsa { .. }) => vec![Sha256],
+        }
+    }
+
+    fn any_hash(
+        &self,
+        insisted: Option<HashAlgorithm>,
+        verifies: impl Fn(
+            &'static dyn VerificationAlgorithm,
+            HashAlgorithm,
+        ) -> Result<(), SignatureMismatch>,
+    ) -> Result<(), SignatureMismatch> {
+        let tried = self.hashes(insisted).into_iter().filter_map(|hash| {
+            verification(self.algorithm, hash).map(|algorithm| verifies(algorithm, hash))
+        });
+        tried.fold(Err(SignatureMismatch), Result::or)
+    }
+
+    fn check(
+        &self,
+        algorithm: &'static dyn VerificationAlgorithm,
+        verifies: impl FnOnce(&UnparsedPublicKey<&[u8]>) -> Result<(), aws_lc_rs::error::Unspecified>,
+    ) -> Result<(), SignatureMismatch> {
+        let key = UnparsedPublicKey::new(algorithm, self.spki_der.as_slice());
+        verifies(&key).map_err(|_| SignatureMismatch)
+    }
+}
+
+impl HashAlgorithm {
+    /// The content digest algorithm of the same hash; none for SHA-224.
+    pub fn digest(self) -> Option<Algorithm> {
+        match self {
+            Self::Sha224 => None,
+            Self::Sha256 => Some(Algorithm::Sha256),
+            Self::Sha384 => Some(Algorithm::Sha384),
+            Self::Sha512 => Some(Algorithm::Sha512),
+        }
+    }
+}
+
+/// How to verify a signature over `hash` with a key of `algorithm`; none where there is no such
+/// pair (SHA-224 has one with P-521 only).
+fn verification(
+    algorithm: KeyAlgorithm,
+    hash: HashAlgorithm,
+) -> Option<&'static dyn VerificationAlgorithm> {
+    use HashAlgorithm::{Sha224, Sha256, Sha384, Sha512};
+    Some(match (algorithm, hash) {
+        (KeyAlgorithm::EcdsaP256, Sha256) => &lc::ECDSA_P256_SHA256_ASN1,
+        (KeyAlgorithm::EcdsaP256, Sha384) => &lc::ECDSA_P256_SHA384_ASN1,
+        (KeyAlgorithm::EcdsaP256, Sha512) => &lc::ECDSA_P256_SHA512_ASN1,
+        (KeyAlgorithm::EcdsaP384, Sha256) => &lc::ECDSA_P384_SHA256_ASN1,
+        (KeyAlgorithm::EcdsaP384, Sha384) => &lc::ECDSA_P384_SHA384_ASN1,
+        (KeyAlgorithm::EcdsaP384, Sha512) => &lc::ECDSA_P384_SHA512_ASN1,
+        (KeyAlgorithm::EcdsaP521, Sha224) => &lc::ECDSA_P521_SHA224_ASN1,
+        (KeyAlgorithm::EcdsaP521, Sha256) => &lc::ECDSA_P521_SHA256_ASN1,
+        (KeyAlgorithm::EcdsaP521, Sha384) => &lc::ECDSA_P521_SHA384_ASN1,
+        (KeyAlgorithm::EcdsaP521, Sha512) => &lc::ECDSA_P521_SHA512_ASN1,
+        (KeyAlgorithm::Rsa { .. }, Sha256) => &lc::RSA_PKCS1_2048_8192_SHA256,
+        (KeyAlgorithm::Rsa { .. }, Sha384) => &lc::RSA_PKCS1_2048_8192_SHA384,
+        (KeyAlgorithm::Rsa { .. }, Sha512) => &lc::RSA_PKCS1_2048_8192_SHA512,
+        (KeyAlgorithm::EcdsaP256 | KeyAlgorithm::EcdsaP384 | KeyAlgorithm::Rsa { .. }, Sha224)
+        | (KeyAlgorithm::Ed25519, _) => return None,
+    })
+}
+
+fn imported(digest: &Digest) -> Option<aws_lc_rs::digest::Digest> {
+    use aws_lc_rs::digest::{Digest, SHA256, SHA384, SHA512};
+    let algorithm = match digest.algorithm() {
+        Algorithm::Sha256 => &SHA256,
+        Algorithm::Sha384 => &SHA384,
+        Algorithm::Sha512 => &SHA512,
+    };
+    let bytes = hex::decode(digest.hex()).ok()?;
+    Digest::import_less_safe(&bytes, algorithm).ok()
 }
 
 impl std::fmt::Debug for PublicKey {
@@ -118,3 +257,6 @@ impl std::fmt::Debug for PublicKey {
         write!(f, "PublicKey({:?}, {})", self.algorithm, self.fingerprint())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -11,6 +11,7 @@ pub mod digest;
 pub mod dsse;
 pub mod evidence;
 pub mod fault;
+pub mod json;
 pub mod key;
 pub mod manifest;
 pub mod reference;

@@ -4,8 +4,18 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::digest::Digest;
+use crate::json::{self, InvalidJson, Object};
+use crate::reject::Foreign;
+
+/// The largest manifest that is read, in bytes (the distribution specification's advice).
+pub const MAX_MANIFEST: usize = 4 << 20;
+/// The most layers that a manifest may have (cosign's bound).
+pub const MAX_LAYERS: usize = 1000;
+/// The most children that an index, or a list of referrers, may have.
+pub const MAX_CHILDREN: usize = 10_000;
 
 /// Media types, by the names that the specifications give them.
 pub mod media_type {
@@ -106,6 +116,128 @@ pub struct Index {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// Why bytes are not a manifest or index that we read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidManifest {
+    /// Not well-formed JSON, ambiguous, or beyond a bound.
+    #[error("malformed manifest: {0}")]
+    Json(InvalidJson),
+    /// A field is missing, or of the wrong kind.
+    #[error("malformed manifest: {0}")]
+    Shape(Foreign),
+    /// Not schema version 2.
+    #[error("unsupported manifest schema version {0}")]
+    SchemaVersion(u64),
+    /// The media type is not the one wanted: an index where a manifest was, or the reverse, or
+    /// none of ours.
+    #[error("unsupported manifest media type {0:?}")]
+    MediaType(Foreign),
+    /// The document says another media type than the registry.
+    #[error("the manifest says that it is {document:?}, the registry that it is {claimed:?}")]
+    MediaTypeMismatch {
+        /// What the document says.
+        document: Foreign,
+        /// What the registry says.
+        claimed: Foreign,
+    },
+    /// An index that also has layers, or a manifest that also has children.
+    #[error("the document can be read as an image manifest and as an index")]
+    Ambiguous,
+}
+
+/// Reads an image manifest.
+///
+/// `claimed` is the media type that the registry (or a descriptor) gives, without parameters;
+/// where the document names one too, both must agree.
+pub fn parse_manifest(bytes: &[u8], claimed: Option<&str>) -> Result<Manifest, InvalidManifest> {
+    let value = document(bytes, claimed, is_manifest)?;
+    if value.get("manifests").is_some_and(|children| !children.is_null()) {
+        return Err(InvalidManifest::Ambiguous);
+    }
+    check_descriptors(&value, "layers", MAX_LAYERS)?;
+    for single in ["config", "subject"] {
+        if let Some(descriptor) = value.get(single).filter(|value| !value.is_null()) {
+            Object::new(descriptor, single, DESCRIPTOR_KEYS).map_err(InvalidManifest::Json)?;
+        }
+    }
+    Manifest::deserialize(value).map_err(shape)
+}
+
+/// Reads an image index, a manifest list, or a list of referrers.
+///
+/// `claimed` is as for [`parse_manifest`].
+pub fn parse_index(bytes: &[u8], claimed: Option<&str>) -> Result<Index, InvalidManifest> {
+    let value = document(bytes, claimed, is_index)?;
+    if ["layers", "config"].iter().any(|key| value.get(key).is_some_and(|v| !v.is_null())) {
+        return Err(InvalidManifest::Ambiguous);
+    }
+    check_descriptors(&value, "manifests", MAX_CHILDREN)?;
+    Index::deserialize(value).map_err(shape)
+}
+
+const DOCUMENT_KEYS: &[&str] = &[
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "manifests",
+    "subject",
+    "annotations",
+];
+
+const DESCRIPTOR_KEYS: &[&str] =
+    &["mediaType", "size", "digest", "artifactType", "annotations", "platform"];
+
+/// What manifests and indexes have in common: strict JSON, schema version 2, one media type.
+fn document(
+    bytes: &[u8],
+    claimed: Option<&str>,
+    wanted: fn(&str) -> bool,
+) -> Result<Value, InvalidManifest> {
+    let value = json::parse(bytes, MAX_MANIFEST).map_err(InvalidManifest::Json)?;
+    let object = Object::new(&value, "manifest", DOCUMENT_KEYS).map_err(InvalidManifest::Json)?;
+    match object.get("schemaVersion").and_then(Value::as_u64) {
+        Some(2) => {}
+        other => return Err(InvalidManifest::SchemaVersion(other.unwrap_or_default())),
+    }
+    let named = json::text(object.get("mediaType"), "mediaType").map_err(InvalidManifest::Json)?;
+    let claimed = claimed.unwrap_or(named);
+    if !named.is_empty() && named != claimed {
+        return Err(InvalidManifest::MediaTypeMismatch {
+            document: Foreign::new(named),
+            claimed: Foreign::new(claimed),
+        });
+    }
+    match claimed {
+        "" => Ok(value),
+        claimed if wanted(claimed) => Ok(value),
+        other => Err(InvalidManifest::MediaType(Foreign::new(other))),
+    }
+}
+
+fn check_descriptors(
+    value: &Value,
+    field: &'static str,
+    limit: usize,
+) -> Result<(), InvalidManifest> {
+    let list = value.get(field).filter(|list| !list.is_null());
+    for descriptor in json::list(list, field, limit).map_err(InvalidManifest::Json)? {
+        Object::new(descriptor, field, DESCRIPTOR_KEYS).map_err(InvalidManifest::Json)?;
+    }
+    Ok(())
+}
+
+fn shape(error: serde_json::Error) -> InvalidManifest {
+    InvalidManifest::Shape(Foreign::new(error.to_string()))
+}
+
+/// Whether `media_type` is an image manifest.
+pub fn is_manifest(media_type: &str) -> bool {
+    matches!(media_type, media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST)
+}
+
 /// Go writes an empty list or map as `null`.
 fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
@@ -119,3 +251,6 @@ where
 pub fn is_index(media_type: &str) -> bool {
     matches!(media_type, media_type::OCI_INDEX | media_type::DOCKER_LIST)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,12 +5,26 @@
 //! only be made from all of them, so a skipped check does not compile.
 //! (Time, certificate and log join with keyless verification.)
 
+mod blob;
+mod claim;
+mod signature;
+
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+pub use blob::{Artifact, BlobSignature, VerifiedBlob, verify_blob};
+use claim::Claimed;
+use signature::Signed;
+
+use crate::bundle::{Bundle, Content, LogMaterial};
 use crate::digest::Digest;
-use crate::evidence::{Evidence, Origin};
+use crate::evidence::{BundleBytes, Evidence, LegacySignature, Origin};
 use crate::key::{HashAlgorithm, PublicKey};
-use crate::reject::Reject;
+use crate::reject::{Document, Reject};
+use crate::simple_signing::COSIGN_TYPE;
 
 /// The predicate type of a cosign image signature.
 pub const IMAGE_SIGNATURE_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
@@ -67,14 +81,16 @@ pub enum Check {
 /// An image signature that was verified. Made by [`verify_image`] only.
 #[derive(Clone, Debug)]
 pub struct Verified {
-    pub(crate) format: Format,
-    pub(crate) origin: Origin,
-    pub(crate) key: Digest,
-    pub(crate) payload: Vec<u8>,
-    pub(crate) signature: Vec<u8>,
-    pub(crate) annotations: BTreeMap<String, serde_json::Value>,
-    pub(crate) checks: Vec<Check>,
-    pub(crate) has_log_material: bool,
+    format: Format,
+    origin: Origin,
+    key: Digest,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+    claimed: Option<Digest>,
+    docker_reference: Option<String>,
+    annotations: BTreeMap<String, Value>,
+    checks: Vec<Check>,
+    has_log_material: bool,
 }
 
 impl Verified {
@@ -99,7 +115,7 @@ impl Verified {
         &self.signature
     }
     /// The signer's annotations, SimpleSigning `optional` or the subject's `annotations`.
-    pub fn annotations(&self) -> &BTreeMap<String, serde_json::Value> {
+    pub fn annotations(&self) -> &BTreeMap<String, Value> {
         &self.annotations
     }
     /// The checks that were made.
@@ -110,6 +126,63 @@ impl Verified {
     pub fn has_log_material(&self) -> bool {
         self.has_log_material
     }
+    /// The digest that the signature is about: the subject of the question, unless claims were
+    /// ignored.
+    pub fn claimed(&self) -> Option<&Digest> {
+        self.claimed.as_ref()
+    }
+
+    /// The object that cosign prints on standard output for this signature, `{critical,
+    /// optional}`. `reference` is the image as the user named it; a legacy signature names its
+    /// own repository.
+    pub fn simple_signing_json(&self, reference: &str) -> Value {
+        let kind = match self.format {
+            Format::Legacy => COSIGN_TYPE,
+            Format::Bundle => IMAGE_SIGNATURE_PREDICATE,
+        };
+        let digest = self.claimed.as_ref().map(Digest::to_string).unwrap_or_default();
+        let optional = match self.annotations.is_empty() {
+            true => Value::Null,
+            false => serde_json::json!(self.annotations),
+        };
+        serde_json::json!({
+            "critical": {
+                "identity": {
+                    "docker-reference": self.docker_reference.as_deref().unwrap_or(reference),
+                },
+                "image": { "docker-manifest-digest": digest },
+                "type": kind,
+            },
+            "optional": optional,
+        })
+    }
+
+    /// The only way to a `Verified`: from both proofs.
+    fn new(
+        format: Format,
+        origin: &Origin,
+        signed: Signed,
+        claim: Claimed,
+        log: &LogMaterial,
+    ) -> Self {
+        let (payload, proof) = signed.into_parts();
+        let (key, signature) = proof.into_parts();
+        let claim = claim.into_parts();
+        let mut checks = claim.compared;
+        checks.push(Check::KeySignature);
+        Self {
+            format,
+            origin: origin.clone(),
+            key,
+            payload,
+            signature,
+            claimed: claim.digest,
+            docker_reference: claim.docker_reference,
+            annotations: claim.annotations,
+            checks,
+            has_log_material: !log.is_empty(),
+        }
+    }
 }
 
 /// Is this evidence an image signature by this authority, about this subject?
@@ -117,9 +190,67 @@ impl Verified {
 /// An attestation (a bundle of another predicate type) is not a signature:
 /// it is rejected with its own code, whatever [`Question::claims`] says.
 pub fn verify_image(
-    _evidence: &Evidence,
-    _authority: &KeyAuthority,
-    _question: &Question,
+    evidence: &Evidence,
+    authority: &KeyAuthority,
+    question: &Question,
 ) -> Result<Verified, Reject> {
-    todo!()
+    match evidence {
+        Evidence::Legacy(layer) => verify_legacy(layer, authority, question),
+        Evidence::Bundle(bundle) => verify_bundle(bundle, authority, question),
+        Evidence::Unusable { reason, .. } => Err(reason.clone()),
+    }
 }
+
+/// The annotations of a legacy layer, by cosign's names.
+pub mod annotation {
+    /// The signature, base64.
+    pub const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+    /// The signer's certificate, PEM.
+    pub const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
+    /// The certificate's chain, PEM.
+    pub const CHAIN: &str = "dev.sigstore.cosign/chain";
+    /// The log entry.
+    pub const BUNDLE: &str = "dev.sigstore.cosign/bundle";
+    /// The RFC 3161 timestamp.
+    pub const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
+}
+
+/// A certificate beside the signature is not looked at: the key decides, as with cosign.
+fn verify_legacy(
+    layer: &LegacySignature,
+    authority: &KeyAuthority,
+    question: &Question,
+) -> Result<Verified, Reject> {
+    let note = |key: &str| layer.annotations.get(key).map(String::as_str).unwrap_or_default();
+    let signature = note(annotation::SIGNATURE);
+    if signature.is_empty() {
+        return Err(Reject::MissingSignature(Document::Payload));
+    }
+    let signature = STANDARD
+        .decode(signature)
+        .map_err(|_| Reject::Base64 { what: Document::Signature, field: annotation::SIGNATURE })?;
+    let log = LogMaterial::of_annotations(note(annotation::BUNDLE), note(annotation::TIMESTAMP))?;
+    let signed = signature::of_payload(&layer.payload, &signature, authority)?;
+    let claim = claim::of_simple_signing(&signed, question)?;
+    Ok(Verified::new(Format::Legacy, &layer.origin, signed, claim, &log))
+}
+
+/// The hint in the bundle does not matter: each key of the authority is tried.
+fn verify_bundle(
+    evidence: &BundleBytes,
+    authority: &KeyAuthority,
+    question: &Question,
+) -> Result<Verified, Reject> {
+    let bundle = Bundle::parse(&evidence.json)?;
+    blob::require_key(&bundle)?;
+    let Content::Envelope(envelope) = &bundle.content else {
+        return Err(Reject::NotAnEnvelope);
+    };
+    blob::require_statement(envelope)?;
+    let signed = signature::of_envelope(envelope, authority)?;
+    let claim = claim::of_statement(&signed, question)?;
+    Ok(Verified::new(Format::Bundle, &evidence.origin, signed, claim, &bundle.log))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,297 @@
+//! Log entries and timestamps as they stand in a bundle or beside a legacy signature: read for
+//! their shape, with bounds, and believed in nothing.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+
+use crate::json::{self, InvalidJson, Object};
+use crate::reject::{Document, Reject};
+
+/// The most log entries that a bundle may hold (sigstore-go's bound).
+pub const MAX_LOG_ENTRIES: usize = 32;
+/// The most timestamps that a bundle may hold (sigstore-go's bound).
+pub const MAX_TIMESTAMPS: usize = 32;
+/// The longest path of an inclusion proof: a log cannot have more than 2^64 leaves.
+const MAX_HASHES: usize = 64;
+const MAX_BODY: usize = 1 << 20;
+const MAX_TIMESTAMP: usize = 64 << 10;
+
+/// Log entries and timestamps, nothing in them believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogMaterial {
+    /// Entries of transparency logs.
+    pub entries: Vec<LogEntry>,
+    /// RFC 3161 timestamp responses, DER.
+    pub timestamps: Vec<Vec<u8>>,
+}
+
+/// An entry of a transparency log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogEntry {
+    /// The index over all shards of the log.
+    pub log_index: i64,
+    /// The id of the log's key.
+    pub log_id: Vec<u8>,
+    /// The kind of entry.
+    pub kind: String,
+    /// The version of the kind.
+    pub version: String,
+    /// When the log says that it took the entry, in seconds since 1970; 0 where it says nothing.
+    pub integrated_time: i64,
+    /// The log's promise of inclusion (SET).
+    pub promise: Option<Vec<u8>>,
+    /// The proof of inclusion.
+    pub proof: Option<InclusionProof>,
+    /// The entry as the log holds it.
+    pub body: Vec<u8>,
+}
+
+/// The proof that an entry is in a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InclusionProof {
+    /// The index in the shard of the log.
+    pub log_index: i64,
+    /// The root that the proof leads to.
+    pub root_hash: Vec<u8>,
+    /// The size of the tree.
+    pub tree_size: i64,
+    /// The path.
+    pub hashes: Vec<Vec<u8>>,
+    /// The signed note with the root.
+    pub checkpoint: String,
+}
+
+impl LogMaterial {
+    /// Whether there is any.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.timestamps.is_empty()
+    }
+
+    pub(super) fn read(material: &Object<'_>) -> Result<Self, Reject> {
+        let entries = entries(material).map_err(|e| Reject::json(Document::LogEntry, e))?;
+        let timestamps = timestamps(material).map_err(|e| Reject::json(Document::Timestamp, e))?;
+        Ok(Self { entries, timestamps })
+    }
+
+    /// Reads what cosign puts into the annotations of a legacy signature:
+    /// `{"SignedEntryTimestamp","Payload":{…}}` and `{"SignedRFC3161Timestamp"}`. An empty
+    /// text is the same as none.
+    pub fn of_annotations(entry: &str, timestamp: &str) -> Result<Self, Reject> {
+        let mut material = Self::default();
+        if !entry.is_empty() {
+            let entry = legacy_entry(entry).map_err(|e| Reject::json(Document::LogEntry, e))?;
+            material.entries.extend(entry);
+        }
+        if !timestamp.is_empty() {
+            let timestamp = legacy_timestamp(timestamp);
+            let timestamp = timestamp.map_err(|e| Reject::json(Document::Timestamp, e))?;
+            material.timestamps.extend(timestamp);
+        }
+        Ok(material)
+    }
+
+    pub(super) fn to_value(&self) -> Map<String, Value> {
+        let mut map = Map::new();
+        if !self.entries.is_empty() {
+            let entries = self.entries.iter().map(LogEntry::to_value).collect();
+            map.insert("tlogEntries".to_owned(), Value::Array(entries));
+        }
+        if !self.timestamps.is_empty() {
+            let signed = |der: &Vec<u8>| serde_json::json!({ "signedTimestamp": b64(der) });
+            let timestamps: Vec<_> = self.timestamps.iter().map(signed).collect();
+            let data = serde_json::json!({ "rfc3161Timestamps": timestamps });
+            map.insert("timestampVerificationData".to_owned(), data);
+        }
+        map
+    }
+}
+
+impl LogEntry {
+    fn to_value(&self) -> Value {
+        let mut value = serde_json::json!({
+            "logIndex": self.log_index.to_string(),
+            "logId": { "keyId": b64(&self.log_id) },
+            "kindVersion": { "kind": self.kind, "version": self.version },
+            "integratedTime": self.integrated_time.to_string(),
+            "canonicalizedBody": b64(&self.body),
+        });
+        if let Some(promise) = &self.promise {
+            value["inclusionPromise"] = serde_json::json!({ "signedEntryTimestamp": b64(promise) });
+        }
+        if let Some(proof) = &self.proof {
+            value["inclusionProof"] = proof.to_value();
+        }
+        value
+    }
+}
+
+impl InclusionProof {
+    fn to_value(&self) -> Value {
+        let hashes: Vec<_> = self.hashes.iter().map(|hash| b64(hash)).collect();
+        serde_json::json!({
+            "logIndex": self.log_index.to_string(),
+            "rootHash": b64(&self.root_hash),
+            "treeSize": self.tree_size.to_string(),
+            "hashes": hashes,
+            "checkpoint": { "envelope": self.checkpoint },
+        })
+    }
+}
+
+fn b64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+fn entries(material: &Object<'_>) -> Result<Vec<LogEntry>, InvalidJson> {
+    let list = material.either("tlogEntries", "tlog_entries")?;
+    json::list(list, "tlogEntries", MAX_LOG_ENTRIES)?.iter().map(entry).collect()
+}
+
+fn entry(value: &Value) -> Result<LogEntry, InvalidJson> {
+    let object = Object::new(
+        value,
+        "tlogEntries",
+        &[
+            "logIndex",
+            "log_index",
+            "logId",
+            "log_id",
+            "kindVersion",
+            "kind_version",
+            "integratedTime",
+            "integrated_time",
+            "inclusionPromise",
+            "inclusion_promise",
+            "inclusionProof",
+            "inclusion_proof",
+            "canonicalizedBody",
+            "canonicalized_body",
+        ],
+    )?;
+    let (kind, version) = kind_version(object.either("kindVersion", "kind_version")?)?;
+    let body = object.either("canonicalizedBody", "canonicalized_body")?;
+    let promise = object.either("inclusionPromise", "inclusion_promise")?;
+    let proof = object.either("inclusionProof", "inclusion_proof")?;
+    let time = object.either("integratedTime", "integrated_time")?;
+    Ok(LogEntry {
+        log_index: json::int64(object.either("logIndex", "log_index")?, "logIndex")?,
+        log_id: log_id(object.either("logId", "log_id")?)?,
+        kind,
+        version,
+        integrated_time: json::int64(time, "integratedTime")?,
+        promise: promise.map(inclusion_promise).transpose()?,
+        proof: proof.map(inclusion_proof).transpose()?,
+        body: bounded(json::bytes(body, "canonicalizedBody")?, MAX_BODY)?,
+    })
+}
+
+fn bounded(bytes: Vec<u8>, limit: usize) -> Result<Vec<u8>, InvalidJson> {
+    if bytes.len() > limit { Err(InvalidJson::TooLarge(limit)) } else { Ok(bytes) }
+}
+
+fn kind_version(value: Option<&Value>) -> Result<(String, String), InvalidJson> {
+    let Some(value) = value else { return Ok(Default::default()) };
+    let object = Object::new(value, "kindVersion", &["kind", "version"])?;
+    let kind = json::text(object.get("kind"), "kind")?;
+    let version = json::text(object.get("version"), "version")?;
+    Ok((kind.to_owned(), version.to_owned()))
+}
+
+fn log_id(value: Option<&Value>) -> Result<Vec<u8>, InvalidJson> {
+    let Some(value) = value else { return Ok(Vec::new()) };
+    let object = Object::new(value, "logId", &["keyId", "key_id"])?;
+    json::bytes(object.either("keyId", "key_id")?, "keyId")
+}
+
+fn inclusion_promise(value: &Value) -> Result<Vec<u8>, InvalidJson> {
+    let known = &["signedEntryTimestamp", "signed_entry_timestamp"];
+    let object = Object::new(value, "inclusionPromise", known)?;
+    let set = object.either("signedEntryTimestamp", "signed_entry_timestamp")?;
+    json::bytes(set, "signedEntryTimestamp")
+}
+
+fn inclusion_proof(value: &Value) -> Result<InclusionProof, InvalidJson> {
+    let object = Object::new(
+        value,
+        "inclusionProof",
+        &[
+            "logIndex",
+            "log_index",
+            "rootHash",
+            "root_hash",
+            "treeSize",
+            "tree_size",
+            "hashes",
+            "checkpoint",
+        ],
+    )?;
+    let hashes = json::list(object.get("hashes"), "hashes", MAX_HASHES)?;
+    Ok(InclusionProof {
+        log_index: json::int64(object.either("logIndex", "log_index")?, "logIndex")?,
+        root_hash: json::bytes(object.either("rootHash", "root_hash")?, "rootHash")?,
+        tree_size: json::int64(object.either("treeSize", "tree_size")?, "treeSize")?,
+        hashes: hashes
+            .iter()
+            .map(|hash| json::bytes(Some(hash), "hashes"))
+            .collect::<Result<_, _>>()?,
+        checkpoint: checkpoint(object.get("checkpoint"))?,
+    })
+}
+
+fn checkpoint(value: Option<&Value>) -> Result<String, InvalidJson> {
+    let Some(value) = value else { return Ok(String::new()) };
+    let object = Object::new(value, "checkpoint", &["envelope"])?;
+    Ok(json::text(object.get("envelope"), "envelope")?.to_owned())
+}
+
+fn timestamps(material: &Object<'_>) -> Result<Vec<Vec<u8>>, InvalidJson> {
+    let data = material.either("timestampVerificationData", "timestamp_verification_data")?;
+    let Some(data) = data else { return Ok(Vec::new()) };
+    let known = &["rfc3161Timestamps", "rfc3161_timestamps"];
+    let data = Object::new(data, "timestampVerificationData", known)?;
+    let list = data.either("rfc3161Timestamps", "rfc3161_timestamps")?;
+    let list = json::list(list, "rfc3161Timestamps", MAX_TIMESTAMPS)?;
+    list.iter().map(timestamp).collect()
+}
+
+fn timestamp(value: &Value) -> Result<Vec<u8>, InvalidJson> {
+    let known = &["signedTimestamp", "signed_timestamp"];
+    let object = Object::new(value, "rfc3161Timestamps", known)?;
+    let signed = object.either("signedTimestamp", "signed_timestamp")?;
+    bounded(json::bytes(signed, "signedTimestamp")?, MAX_TIMESTAMP)
+}
+
+/// `null` is what Go writes for an entry that is not there.
+fn legacy_entry(text: &str) -> Result<Option<LogEntry>, InvalidJson> {
+    let value = json::parse(text.as_bytes(), 2 * MAX_BODY)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let object = Object::new(&value, "bundle", &["SignedEntryTimestamp", "Payload"])?;
+    let payload = object.get("Payload");
+    let payload = payload.ok_or(InvalidJson::Field { field: "Payload", want: "an object" })?;
+    let known = &["body", "integratedTime", "logIndex", "logID"];
+    let payload = Object::new(payload, "Payload", known)?;
+    let id = json::text(payload.get("logID"), "logID")?;
+    let id = hex::decode(id).map_err(|_| InvalidJson::Field { field: "logID", want: "hex" })?;
+    let promise = json::bytes(object.get("SignedEntryTimestamp"), "SignedEntryTimestamp")?;
+    Ok(Some(LogEntry {
+        log_index: json::int64(payload.get("logIndex"), "logIndex")?,
+        log_id: id,
+        integrated_time: json::int64(payload.get("integratedTime"), "integratedTime")?,
+        promise: Some(promise),
+        body: json::bytes(payload.get("body"), "body")?,
+        ..LogEntry::default()
+    }))
+}
+
+fn legacy_timestamp(text: &str) -> Result<Option<Vec<u8>>, InvalidJson> {
+    let value = json::parse(text.as_bytes(), 2 * MAX_TIMESTAMP)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let object = Object::new(&value, "rfc3161timestamp", &["SignedRFC3161Timestamp"])?;
+    let signed = json::bytes(object.get("SignedRFC3161Timestamp"), "SignedRFC3161Timestamp")?;
+    bounded(signed, MAX_TIMESTAMP).map(Some)
+}
