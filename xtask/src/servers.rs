@@ -23,6 +23,7 @@ struct Built {
     program: &'static str,
     source: Source,
     linker_flags: &'static str,
+    tags: &'static str,
 }
 
 enum Source {
@@ -37,7 +38,6 @@ enum Source {
 const PACKAGED: &[Packaged] = &[
     Packaged { program: "docker-registry", package: "docker-registry" },
     Packaged { program: "etcd", package: "etcd-server" },
-    Packaged { program: "skopeo", package: "skopeo" },
     Packaged { program: "kubectl", package: "kubernetes-client" },
     Packaged { program: "openssl", package: "openssl" },
     Packaged { program: "wrk", package: "wrk" },
@@ -49,8 +49,22 @@ const BUILT: &[Built] = &[
         program: "cosign",
         source: Source::Published("github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3"),
         linker_flags: "",
+        tags: "",
     },
-    Built { program: "refregistry", source: Source::Ours("refregistry"), linker_flags: "" },
+    Built {
+        program: "refregistry",
+        source: Source::Ours("refregistry"),
+        linker_flags: "",
+        tags: "",
+    },
+    Built {
+        program: "skopeo",
+        source: Source::Ours("skopeo"),
+        linker_flags: "",
+        // No C libraries: neither gpgme nor those of the storage drivers.
+        tags: "containers_image_openpgp,exclude_graphdriver_btrfs,\
+               containers_image_docker_daemon_stub,containers_image_storage_stub",
+    },
     Built {
         program: "kubernetes",
         source: Source::Ours("kubernetes"),
@@ -58,12 +72,17 @@ const BUILT: &[Built] = &[
         linker_flags: "-s -w -X k8s.io/component-base/version.gitVersion=v1.35.4 \
                        -X k8s.io/component-base/version.gitMajor=1 \
                        -X k8s.io/component-base/version.gitMinor=35",
+        tags: "",
     },
 ];
 
 /// Looks at licences and sources of the crates that we use.
-const CARGO_DENY: Built =
-    Built { program: "cargo-deny", source: Source::Crate("cargo-deny@0.20.2"), linker_flags: "" };
+const CARGO_DENY: Built = Built {
+    program: "cargo-deny",
+    source: Source::Crate("cargo-deny@0.20.2"),
+    linker_flags: "",
+    tags: "",
+};
 
 /// The oldest Go that builds all of the above.
 const GO: (u32, u32) = (1, 26);
@@ -152,7 +171,7 @@ fn build_command(built: &Built, bin: &Path) -> anyhow::Result<Command> {
     }
     check_go()?;
     let mut go = Command::new("go");
-    go.env("GOBIN", bin).args(["install", "-ldflags", built.linker_flags]);
+    go.env("GOBIN", bin).args(["install", "-ldflags", built.linker_flags, "-tags", built.tags]);
     match built.source {
         Source::Ours(folder) => go.current_dir(module_folder(folder)?).arg("."),
         Source::Published(name) | Source::Crate(name) => go.arg(name),
@@ -170,7 +189,7 @@ fn recipe(built: &Built) -> anyhow::Result<String> {
             [read("go.mod")?, read("go.sum")?, read("main.go")?].concat()
         }
     };
-    Ok(format!("{}\n{source}\n", built.linker_flags))
+    Ok(format!("{}\n{}\n{source}\n", built.linker_flags, built.tags))
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
@@ -219,6 +238,7 @@ mod tests {
             program: "cosign",
             source: Source::Published(module),
             linker_flags: "",
+            tags: "",
         };
         assert_ne!(recipe(&of("a@v1")).unwrap(), recipe(&of("a@v2")).unwrap());
         for built in BUILT {

@@ -1,7 +1,7 @@
-//! skopeo judges our legacy signature by its policy.json.
+//! skopeo's own library judges our legacy signature by policy.json.
 
 use sealgate_tests::image::Image;
-use sealgate_tests::programs::{Run, Sandbox};
+use sealgate_tests::programs::{Run, Sandbox, built};
 use sealgate_tests::registries;
 use serde_json::json;
 
@@ -22,15 +22,8 @@ fn copy(sandbox: &Sandbox, image: &Image, to: &str) -> Run {
     let attachments = format!("docker:\n  {}:\n    use-sigstore-attachments: true\n", image.host);
     sandbox.write("registries.d/tests.yaml", attachments);
     let (from, to) = (format!("docker://{}", image.by_tag()), format!("dir:{to}"));
-    let arguments = [
-        "--policy=policy.json",
-        "--registries.d=registries.d",
-        "copy",
-        "--src-tls-verify=false",
-        &from,
-        &to,
-    ];
-    sandbox.program("skopeo", &arguments)
+    let arguments = ["--policy=policy.json", "--registries.d=registries.d", &from, &to];
+    sandbox.run(&built("skopeo"), &arguments, None)
 }
 
 #[test]
