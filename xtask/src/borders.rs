@@ -42,6 +42,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("sealgate-testkit", &["sealgate-core", "sealgate-policy", "sealgate-engine"]),
+    ("sealgate-bench", &[]),
     ("sealgate-tests", &[]),
     ("xtask", &[]),
 ];
