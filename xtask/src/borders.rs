@@ -42,7 +42,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("sealgate-testkit", &["sealgate-core", "sealgate-policy", "sealgate-engine"]),
-    ("sealgate-bench", &[]),
+    ("sealgate-bench", &["sealgate-tests"]),
     ("sealgate-tests", &[]),
     ("xtask", &[]),
 ];
