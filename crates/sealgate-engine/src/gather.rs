@@ -1,1 +1,359 @@
 //! Digest to evidence: legacy tag and referrers, one fetch of each, everything bounded.
+//!
+//! Nothing that is gathered here is believed; judging it is the core's work. A source that could
+//! not be asked is kept as a fault beside the evidence of the others, so that "could not ask"
+//! never becomes "no signatures". Entries of a referrers list are never filtered by what the
+//! list says of them: writers put wrong artifact types there.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::stream::{self, Stream, StreamExt};
+use sealgate_core::digest::Digest;
+use sealgate_core::evidence::{BundleBytes, Evidence, LegacySignature, Origin};
+use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_core::manifest::{Descriptor, Manifest, is_index, media_type};
+use sealgate_core::reference::{Identifier, Repository};
+use sealgate_core::reject::{Document, Foreign, Reject};
+use tokio::sync::Semaphore;
+use tracing::Instrument;
+
+use crate::limits::Limits;
+use crate::ports::{RawManifest, Registry};
+use crate::triangulate::{self, Attachment};
+
+/// What was found, and which source did not tell.
+#[derive(Clone, Debug, Default)]
+pub struct Gathered {
+    /// The candidates, without duplicates: bundles, then legacy signatures.
+    pub evidence: Vec<Evidence>,
+    /// One fault for each thing that could not be asked or read.
+    pub faults: Vec<Fault>,
+}
+
+/// One digest whose signatures are looked for in one repository.
+pub struct Gathering<'a> {
+    registry: &'a dyn Registry,
+    repository: &'a Repository,
+    subject: &'a Digest,
+    tag_prefix: &'a str,
+    limits: &'a Limits,
+    permits: Semaphore,
+    bytes_left: AtomicU64,
+}
+
+impl<'a> Gathering<'a> {
+    /// Looks for what is about `subject` in `repository`; legacy tags begin with `tag_prefix`.
+    pub fn new(
+        registry: &'a dyn Registry,
+        repository: &'a Repository,
+        subject: &'a Digest,
+        tag_prefix: &'a str,
+        limits: &'a Limits,
+    ) -> Self {
+        Self {
+            registry,
+            repository,
+            subject,
+            tag_prefix,
+            limits,
+            permits: Semaphore::new(limits.concurrent.max(1)),
+            bytes_left: AtomicU64::new(limits.evidence),
+        }
+    }
+
+    /// Everything from both sources, asked at the same time.
+    pub async fn all(&self) -> Gathered {
+        let (mut found, legacy) = self.span_in(self.both()).await;
+        found.append(legacy);
+        found.without_duplicates()
+    }
+
+    /// Only the referrers, for a repository that is searched beside another one.
+    pub async fn bundles(&self) -> Gathered {
+        let mut found = Gathered::default();
+        self.span_in(self.drain(&mut found, self.referrers(), |_| false)).await;
+        found.without_duplicates()
+    }
+
+    /// The referrers first, each shown to `enough` as it arrives; the legacy tag only if they
+    /// were not enough. Stops at the first `true`.
+    pub async fn bundles_first(
+        &self,
+        mut enough: impl FnMut(&Evidence) -> bool + Send,
+    ) -> Gathered {
+        let mut found = Gathered::default();
+        let work = async {
+            if !self.drain(&mut found, self.referrers(), &mut enough).await {
+                self.drain(&mut found, self.legacy_tag(), &mut enough).await;
+            }
+        };
+        self.span_in(work).await;
+        found.without_duplicates()
+    }
+
+    async fn both(&self) -> (Gathered, Gathered) {
+        let (mut bundles, mut legacy) = (Gathered::default(), Gathered::default());
+        futures::join!(
+            self.drain(&mut bundles, self.referrers(), |_| false),
+            self.drain(&mut legacy, self.legacy_tag(), |_| false),
+        );
+        (bundles, legacy)
+    }
+
+    async fn span_in<T>(&self, work: impl Future<Output = T>) -> T {
+        let registry = self.repository.registry();
+        work.instrument(tracing::debug_span!("gather", registry, subject = %self.subject)).await
+    }
+
+    /// Moves a source into `found`; true as soon as `enough` says so.
+    async fn drain(
+        &self,
+        found: &mut Gathered,
+        source: impl Stream<Item = Result<Vec<Evidence>, Fault>> + Send,
+        mut enough: impl FnMut(&Evidence) -> bool + Send,
+    ) -> bool {
+        let mut source = std::pin::pin!(source);
+        while let Some(item) = source.next().await {
+            match item {
+                Ok(pieces) => {
+                    for piece in pieces {
+                        let satisfied = enough(&piece);
+                        found.evidence.push(piece);
+                        if satisfied {
+                            return true;
+                        }
+                        // Judging takes time of the processor: let others have theirs.
+                        tokio::task::coop::consume_budget().await;
+                    }
+                }
+                Err(fault) => found.faults.push(fault),
+            }
+        }
+        false
+    }
+
+    fn legacy_tag(&self) -> impl Stream<Item = Result<Vec<Evidence>, Fault>> + Send {
+        stream::once(async move {
+            let tag = triangulate::tag(self.tag_prefix, self.subject, Attachment::Signatures);
+            match self.manifest(&Identifier::Tag(tag)).await? {
+                Some(raw) => self.legacy_manifest(&raw).await,
+                None => Ok(Vec::new()),
+            }
+        })
+    }
+
+    fn referrers(&self) -> impl Stream<Item = Result<Vec<Evidence>, Fault>> + Send {
+        stream::once(self.list_referrers())
+            .flat_map(|listed| match listed {
+                Ok(entries) => stream::iter(entries).map(Ok).left_stream(),
+                Err(fault) => stream::iter([Err(fault)]).right_stream(),
+            })
+            .map(move |entry| async move { self.referrer(entry?).await })
+            .buffered(self.limits.concurrent.max(1))
+    }
+
+    async fn list_referrers(&self) -> Result<Vec<Descriptor>, Fault> {
+        let listed = self.permitted(self.registry.referrers(self.repository, self.subject)).await?;
+        let host = self.repository.registry();
+        Limits::check_count(listed.len(), self.limits.referrers, host, "referrers")?;
+        let mut seen = HashSet::new();
+        Ok(listed.into_iter().filter(|entry| seen.insert(entry.digest.clone())).collect())
+    }
+
+    async fn referrer(&self, entry: Descriptor) -> Result<Vec<Evidence>, Fault> {
+        let origin = self.origin(&entry.digest, None);
+        let raw = match self.manifest(&Identifier::Digest(entry.digest)).await {
+            Ok(Some(raw)) => raw,
+            // The list may name what was deleted.
+            Ok(None) => return Ok(Vec::new()),
+            Err(fault) if fault.kind == FaultKind::TooLarge => {
+                return Ok(vec![unusable(origin, malformed(&fault.detail))]);
+            }
+            Err(fault) => return Err(fault),
+        };
+        if is_index(&raw.descriptor.media_type) {
+            return Ok(Vec::new());
+        }
+        let Ok(manifest) = serde_json::from_slice::<Manifest>(&raw.bytes) else {
+            return Ok(Vec::new());
+        };
+        match manifest.layers.as_slice() {
+            [layer] if is_bundle(layer) => {
+                Ok(vec![self.bundle(&raw.descriptor.digest, layer).await?])
+            }
+            layers if layers.iter().any(is_bundle) => {
+                let reason = malformed("a bundle manifest has exactly one layer");
+                Ok(vec![unusable(origin, reason)])
+            }
+            layers if layers.iter().any(is_simple_signing) => self.legacy_manifest(&raw).await,
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    async fn bundle(&self, manifest: &Digest, layer: &Descriptor) -> Result<Evidence, Fault> {
+        let origin = self.origin(manifest, Some(&layer.digest));
+        Ok(match self.layer(layer).await? {
+            Ok(json) => Evidence::Bundle(BundleBytes { origin, json }),
+            Err(reason) => unusable(origin, reason),
+        })
+    }
+
+    /// The signatures of a `.sig` manifest, one for each layer.
+    async fn legacy_manifest(&self, raw: &RawManifest) -> Result<Vec<Evidence>, Fault> {
+        let digest = &raw.descriptor.digest;
+        let manifest = match serde_json::from_slice::<Manifest>(&raw.bytes) {
+            Ok(manifest) if !is_index(&raw.descriptor.media_type) => manifest,
+            _ => {
+                let reason = malformed("the signature tag holds no image manifest");
+                return Ok(vec![unusable(self.origin(digest, None), reason)]);
+            }
+        };
+        let host = self.repository.registry();
+        let layers = manifest.layers;
+        Limits::check_count(layers.len(), self.limits.signatures, host, "signature layers")?;
+        // Many signatures share one payload: fetch it once.
+        let mut seen = HashSet::new();
+        let distinct = layers.iter().filter(|layer| seen.insert(&layer.digest)).cloned();
+        let distinct = distinct.collect::<Vec<_>>();
+        let payloads = stream::iter(distinct)
+            .map(async |layer: Descriptor| (layer.digest.clone(), self.payload(&layer).await))
+            .buffered(self.limits.concurrent.max(1))
+            .collect::<std::collections::HashMap<_, _>>()
+            .await;
+        layers
+            .into_iter()
+            .map(|layer| {
+                let origin = self.origin(digest, Some(&layer.digest));
+                let payload = payloads.get(&layer.digest).cloned();
+                self.legacy_layer(origin, layer, payload)
+            })
+            .collect()
+    }
+
+    fn legacy_layer(
+        &self,
+        origin: Origin,
+        layer: Descriptor,
+        payload: Option<Result<Result<Vec<u8>, Reject>, Fault>>,
+    ) -> Result<Evidence, Fault> {
+        let payload = payload.unwrap_or(Ok(Err(malformed("the layer was not read"))))?;
+        if let Ok(payload) = &payload {
+            self.reserve(payload.len() as u64)?;
+        }
+        Ok(match payload {
+            Ok(payload) => {
+                let annotations = layer.annotations;
+                Evidence::Legacy(LegacySignature { origin, payload, annotations })
+            }
+            Err(reason) => unusable(origin, reason),
+        })
+    }
+
+    async fn payload(&self, layer: &Descriptor) -> Result<Result<Vec<u8>, Reject>, Fault> {
+        if is_simple_signing(layer) {
+            return self.layer(layer).await;
+        }
+        Ok(Err(Reject::MediaType(Foreign::new(&layer.media_type))))
+    }
+
+    /// The bytes of a layer, or why they cannot be evidence.
+    async fn layer(&self, layer: &Descriptor) -> Result<Result<Vec<u8>, Reject>, Fault> {
+        if layer.size > self.limits.blob {
+            return Ok(Err(too_large(document(layer), self.limits.blob)));
+        }
+        self.reserve(layer.size)?;
+        let fetch = self.registry.blob(self.repository, &layer.digest, layer.size);
+        Ok(match self.permitted(fetch).await {
+            Ok(Some(bytes)) if bytes.len() as u64 == layer.size => Ok(Vec::from(bytes)),
+            Ok(Some(_)) => Err(malformed("the layer is shorter than its descriptor says")),
+            Ok(None) => Err(malformed("the registry does not have the layer")),
+            Err(fault) if fault.kind == FaultKind::TooLarge => {
+                Err(too_large(document(layer), layer.size))
+            }
+            Err(fault) => return Err(fault),
+        })
+    }
+
+    async fn manifest(&self, what: &Identifier) -> Result<Option<RawManifest>, Fault> {
+        self.permitted(self.registry.manifest(self.repository, what)).await
+    }
+
+    async fn permitted<T>(
+        &self,
+        request: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        let _permit = self.permits.acquire().await.map_err(|_| self.cancelled())?;
+        request.await
+    }
+
+    fn cancelled(&self) -> Fault {
+        Fault::new(FaultKind::Cancelled, self.repository.registry(), "the search was given up")
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<(), Fault> {
+        let take = |left: u64| left.checked_sub(bytes);
+        self.bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).map(drop).map_err(
+            |_| {
+                let bound = self.limits.evidence;
+                let detail = format!("the signatures of one image exceed {bound} bytes together");
+                Fault::new(FaultKind::TooLarge, self.repository.registry(), detail)
+            },
+        )
+    }
+
+    fn origin(&self, manifest: &Digest, layer: Option<&Digest>) -> Origin {
+        Origin {
+            repository: self.repository.to_string(),
+            manifest: Some(manifest.clone()),
+            layer: layer.cloned(),
+        }
+    }
+}
+
+impl Gathered {
+    /// Takes what another search found, too.
+    pub fn append(&mut self, other: Self) {
+        self.evidence.extend(other.evidence);
+        self.faults.extend(other.faults);
+    }
+
+    /// Each piece once, whether or not it was found in several places: a bundle by its layer, a
+    /// legacy signature by its layer and annotations.
+    pub fn without_duplicates(mut self) -> Self {
+        let mut seen = HashSet::new();
+        self.evidence.retain(|piece| {
+            let annotations = match piece {
+                Evidence::Bundle(_) => None,
+                Evidence::Legacy(signature) => Some(signature.annotations.clone()),
+                Evidence::Unusable { .. } => return true,
+            };
+            seen.insert((piece.origin().layer.clone(), annotations))
+        });
+        self
+    }
+}
+
+fn is_bundle(layer: &Descriptor) -> bool {
+    layer.media_type.starts_with(media_type::BUNDLE_PREFIX)
+}
+
+fn is_simple_signing(layer: &Descriptor) -> bool {
+    layer.media_type == media_type::SIMPLE_SIGNING
+}
+
+fn document(layer: &Descriptor) -> Document {
+    if is_bundle(layer) { Document::Bundle } else { Document::Payload }
+}
+
+fn unusable(origin: Origin, reason: Reject) -> Evidence {
+    Evidence::Unusable { origin, reason }
+}
+
+fn too_large(what: Document, limit: u64) -> Reject {
+    Reject::TooLarge { what, limit: usize::try_from(limit).unwrap_or(usize::MAX) }
+}
+
+fn malformed(detail: &str) -> Reject {
+    Reject::Manifest(Foreign::new(detail))
+}

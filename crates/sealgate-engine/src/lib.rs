@@ -1,6 +1,30 @@
 //! Use cases and ports. The adapters (registry, keys, kube) implement the ports; the binary and
 //! the server wire them together.
+//!
+//! Each file is named for its step: `pin` (reference to digest), `gather` (digest to evidence),
+//! `verify`, `sign`, `admit`. No adapter is named here, and no global state is kept.
 
 pub mod admit;
+pub mod annotation;
+pub mod attached;
+pub mod cache;
+pub mod clean;
+pub mod copy;
+pub mod download;
+mod examine;
+pub mod failure;
 pub mod gather;
+pub mod index;
+pub mod legacy;
+pub mod limits;
+pub mod load;
+pub mod pin;
 pub mod ports;
+pub mod record;
+pub mod referrer;
+pub mod save;
+pub mod sign;
+pub mod tree;
+pub mod triangulate;
+pub mod verify;
+mod write;

@@ -13,6 +13,8 @@ use sealgate_core::key::PublicKey;
 use sealgate_core::manifest::Descriptor;
 use sealgate_core::reference::{Identifier, Repository};
 
+use crate::record::DecisionRecord;
+
 /// A blob as it arrives. The last item is an error if the bytes do not have the digest.
 pub type BlobStream = Pin<Box<dyn Stream<Item = Result<Bytes, Fault>> + Send>>;
 
@@ -169,4 +171,11 @@ pub trait SecretSource: Send + Sync {
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> jiff::Timestamp;
+}
+
+/// Keeps decisions: a log, an audit trail. Called on the way of every admission, so it must not
+/// block; what takes time goes into a queue.
+pub trait AuditSink: Send + Sync {
+    /// Takes one decision.
+    fn record(&self, record: DecisionRecord);
 }

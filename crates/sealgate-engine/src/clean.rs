@@ -1,0 +1,71 @@
+//! Removes what is attached to an image: legacy tags and referrers.
+
+use std::collections::BTreeSet;
+
+use sealgate_core::reference::{Identifier, Reference, Repository};
+
+use crate::attached::{self, Attached, Kind};
+use crate::failure::Failure;
+use crate::limits::Limits;
+use crate::pin;
+use crate::ports::Registry;
+
+/// What to remove, and where.
+#[derive(Clone, Debug)]
+pub struct CleanRequest {
+    /// The kinds to remove. Referrers of other makers are removed with [`Kind::Other`] only.
+    pub kinds: BTreeSet<Kind>,
+    /// Where signatures lie, if not beside the image (`COSIGN_REPOSITORY`).
+    pub signature_repository: Option<Repository>,
+    /// What legacy tags begin with.
+    pub tag_prefix: String,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// What `reference` has of the wanted kinds: what [`clean`] would remove.
+pub async fn find(
+    registry: &dyn Registry,
+    reference: &Reference,
+    request: &CleanRequest,
+) -> Result<Vec<Attached>, Failure> {
+    let digest = pin::digest(registry, reference).await?;
+    let place = request.signature_repository.as_ref().unwrap_or(reference.repository());
+    let found =
+        attached::find(registry, place, &digest, &request.tag_prefix, &request.limits).await?;
+    Ok(found.into_iter().filter(|item| request.kinds.contains(&item.kind)).collect())
+}
+
+/// Removes what is attached to `reference`; returns what was removed. A legacy manifest is
+/// removed by its tag, where the registry can only delete by digest by that; a referrer by its
+/// digest, and the adapter takes it out of the fallback index.
+pub async fn clean(
+    registry: &dyn Registry,
+    reference: &Reference,
+    request: &CleanRequest,
+) -> Result<Vec<Reference>, Failure> {
+    let place = request.signature_repository.as_ref().unwrap_or(reference.repository());
+    let mut removed = Vec::new();
+    for item in find(registry, reference, request).await? {
+        if remove(registry, place, &item).await? {
+            removed.push(place.at(item.identifier()));
+        }
+    }
+    Ok(removed)
+}
+
+async fn remove(
+    registry: &dyn Registry,
+    place: &Repository,
+    item: &Attached,
+) -> Result<bool, Failure> {
+    let by_digest = Identifier::Digest(item.digest().clone());
+    let Some(tag) = &item.tag else {
+        return Ok(registry.delete(place, &by_digest).await?);
+    };
+    match registry.delete(place, &Identifier::Tag(tag.clone())).await {
+        Ok(removed) => Ok(removed),
+        // Several registries delete manifests by digest only, and all tags with them.
+        Err(_) => Ok(registry.delete(place, &by_digest).await?),
+    }
+}

@@ -1,0 +1,290 @@
+//! An image or index from one place to another, with everything that is attached to it, in both
+//! formats. Digests stay what they are, so signatures stay valid and referrers stay referrers.
+//! The tag is written last: it never names something incomplete.
+
+use std::collections::BTreeSet;
+
+use futures::future::try_join_all;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use sealgate_core::digest::Digest;
+use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_core::manifest::{Descriptor, Manifest, is_index};
+use sealgate_core::reference::{Identifier, Reference, Repository};
+
+use crate::attached::{self, Attached, Kind};
+use crate::failure::Failure;
+use crate::index;
+use crate::legacy::{self, Layer};
+use crate::limits::Limits;
+use crate::pin::{self, Pinned};
+use crate::ports::{RawManifest, Registry};
+
+/// What to copy.
+#[derive(Clone, Debug, Default)]
+pub struct CopyRequest {
+    /// Only attachments of these kinds (`--only`), all without.
+    pub only: Option<BTreeSet<Kind>>,
+    /// Only this child of an index, `os/architecture[/variant]`.
+    pub platform: Option<String>,
+    /// Whether a tag that names something else at the target may be moved.
+    pub force: bool,
+    /// What legacy tags begin with.
+    pub tag_prefix: String,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// What stands at the target now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// The image at the target, with its digest.
+    pub image: Reference,
+    /// Images: one, or an index and everything below it.
+    pub images: usize,
+    /// Signatures, attestations and other attachments.
+    pub attachments: usize,
+    /// Manifests that were not there before.
+    pub written: usize,
+}
+
+/// Where from, where to, and how.
+struct Transfer<'a> {
+    source: &'a dyn Registry,
+    from: &'a Repository,
+    target: &'a dyn Registry,
+    to: &'a Repository,
+    request: &'a CopyRequest,
+}
+
+/// Copies `from` in `source` to `to` in `target`.
+pub async fn copy_image(
+    source: &dyn Registry,
+    from: &Reference,
+    target: &dyn Registry,
+    to: &Reference,
+    request: &CopyRequest,
+) -> Result<Copied, Failure> {
+    let (there, here) = (to.repository(), from.repository());
+    let transfer = Transfer { source, from: here, target, to: there, request };
+    let pinned = transfer.wanted(from).await?;
+    transfer.check_target(to, pinned.digest()).await?;
+    let below = index::descendants(source, here, pinned.digest(), &request.limits).await?;
+    let mut digests = below.into_iter().map(|c| c.descriptor.digest).collect::<Vec<_>>();
+    // What lies deepest comes last; it is copied first, for an index must not name what is missing.
+    digests.reverse();
+    digests.push(pinned.digest().clone());
+    let mut written = transfer.images(&digests).await?;
+    let attachments = transfer.all_attached(&digests).await?;
+    written += transfer.attachments(&attachments).await?;
+    transfer.tag(to, pinned.digest()).await?;
+    Ok(Copied {
+        image: to.pinned(pinned.digest().clone()),
+        images: digests.len(),
+        attachments: attachments.len(),
+        written,
+    })
+}
+
+impl Transfer<'_> {
+    fn host(&self) -> &str {
+        self.from.registry()
+    }
+
+    /// The image itself, or the child for the wanted platform.
+    async fn wanted(&self, from: &Reference) -> Result<Pinned, Failure> {
+        let pinned = pin::resolve(self.source, from).await?;
+        let Some(platform) = &self.request.platform else { return Ok(pinned) };
+        if !is_index(&pinned.descriptor.media_type) {
+            return Ok(pinned);
+        }
+        let limits = &self.request.limits;
+        let children = index::children(self.source, self.from, pinned.digest(), limits).await?;
+        let mut fitting = children.into_iter().filter(|child| {
+            child.platform.as_ref().is_some_and(|found| {
+                found == platform
+                    || found
+                        .strip_prefix(platform.as_str())
+                        .is_some_and(|rest| rest.starts_with('/'))
+            })
+        });
+        match (fitting.next(), fitting.next()) {
+            (Some(child), None) => Ok(Pinned {
+                reference: self.from.at(Identifier::Digest(child.descriptor.digest.clone())),
+                descriptor: child.descriptor,
+            }),
+            (None, _) => {
+                Err(Failure::Invalid(format!("no image for platform {platform} in {from}")))
+            }
+            _ => Err(Failure::Invalid(format!("several images for platform {platform} in {from}"))),
+        }
+    }
+
+    async fn check_target(&self, to: &Reference, digest: &Digest) -> Result<(), Failure> {
+        if let Some(asked) = to.digest()
+            && asked != digest
+        {
+            let text = format!("the image is {digest}, it cannot be copied to {to}");
+            return Err(Failure::Invalid(text));
+        }
+        let Some(tag) = to.tag() else { return Ok(()) };
+        let standing = self.target.resolve(self.to, &Identifier::Tag(tag.to_owned())).await?;
+        match standing {
+            Some(other) if other.digest != *digest && !self.request.force => {
+                Err(Failure::Occupied { at: Box::new(to.clone()), found: other.digest.to_string() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Images before the indexes that name them; how many were not there.
+    async fn images(&self, digests: &[Digest]) -> Result<usize, Failure> {
+        let mut indexes = Vec::new();
+        let mut written = 0;
+        let mut manifests = stream::iter(digests.to_vec())
+            .map(async |digest: Digest| self.missing(&digest).await)
+            .buffered(self.request.limits.concurrent.max(1));
+        while let Some(raw) = manifests.try_next().await? {
+            match raw {
+                Some(raw) if is_index(&raw.descriptor.media_type) => indexes.push(raw),
+                Some(raw) => {
+                    self.image(&raw).await?;
+                    written += 1;
+                }
+                None => {}
+            }
+        }
+        for raw in indexes {
+            self.push(&raw).await?;
+            written += 1;
+        }
+        Ok(written)
+    }
+
+    /// A manifest that the target does not have.
+    async fn missing(&self, digest: &Digest) -> Result<Option<RawManifest>, Failure> {
+        let at = Identifier::Digest(digest.clone());
+        if self.target.resolve(self.to, &at).await?.is_some() {
+            return Ok(None);
+        }
+        let raw = self.source.manifest(self.from, &at).await?;
+        raw.map(Some).ok_or_else(|| Failure::not_found(self.from.at(at)))
+    }
+
+    /// An image manifest and its blobs.
+    async fn image(&self, raw: &RawManifest) -> Result<(), Failure> {
+        let manifest: Manifest = serde_json::from_slice(&raw.bytes)
+            .map_err(|error| Failure::malformed(self.host(), error.to_string()))?;
+        self.blobs(std::iter::once(manifest.config).chain(manifest.layers)).await?;
+        self.push(raw).await
+    }
+
+    async fn blobs(&self, blobs: impl Iterator<Item = Descriptor>) -> Result<(), Failure> {
+        let mut seen = BTreeSet::new();
+        let blobs = blobs.filter(|blob| seen.insert(blob.digest.clone())).collect::<Vec<_>>();
+        stream::iter(blobs.into_iter().map(Ok))
+            .try_for_each_concurrent(self.request.limits.concurrent.max(1), async |blob| {
+                self.blob(&blob).await
+            })
+            .await
+    }
+
+    async fn blob(&self, blob: &Descriptor) -> Result<(), Failure> {
+        let same_registry = self.from.registry() == self.to.registry() && self.from != self.to;
+        if same_registry && self.target.mount_blob(self.to, &blob.digest, self.from).await? {
+            return Ok(());
+        }
+        let Some(content) = self.source.blob_stream(self.from, &blob.digest).await? else {
+            // A layer that may not be distributed lies elsewhere; its manifest says where.
+            if blob.media_type.contains("nondistributable") || blob.media_type.contains("foreign") {
+                return Ok(());
+            }
+            let detail = format!("blob {} of {} is missing", blob.digest, self.from);
+            return Err(Fault::new(FaultKind::Missing, self.host(), detail).into());
+        };
+        Ok(self.target.push_blob(self.to, blob, content).await?)
+    }
+
+    async fn push(&self, raw: &RawManifest) -> Result<(), Failure> {
+        let at = Identifier::Digest(raw.descriptor.digest.clone());
+        let media_type = &raw.descriptor.media_type;
+        self.target.push_manifest(self.to, &at, media_type, raw.bytes.clone()).await?;
+        Ok(())
+    }
+
+    async fn all_attached(&self, digests: &[Digest]) -> Result<Vec<Attached>, Failure> {
+        let CopyRequest { tag_prefix, limits, only, .. } = self.request;
+        let found = stream::iter(digests.to_vec())
+            .map(async |digest: Digest| {
+                attached::find(self.source, self.from, &digest, tag_prefix, limits).await
+            })
+            .buffered(limits.concurrent.max(1))
+            .try_concat()
+            .await?;
+        let wanted = |item: &Attached| only.as_ref().is_none_or(|kinds| kinds.contains(&item.kind));
+        Ok(found.into_iter().filter(wanted).collect())
+    }
+
+    async fn attachments(&self, items: &[Attached]) -> Result<usize, Failure> {
+        let mut written = 0;
+        for batch in items.chunks(self.request.limits.concurrent.max(1)) {
+            let copies = batch.iter().map(|item| self.attachment(item));
+            let copies = try_join_all(copies).await?;
+            written += copies.into_iter().filter(|new| *new).count();
+        }
+        Ok(written)
+    }
+
+    /// One attachment; whether anything was written.
+    async fn attachment(&self, item: &Attached) -> Result<bool, Failure> {
+        let at = item.identifier();
+        let standing = self.target.resolve(self.to, &at).await?;
+        match (&item.tag, standing) {
+            (_, Some(there)) if there.digest == *item.digest() => Ok(false),
+            (Some(tag), Some(there)) if !self.request.force => {
+                self.merge(item, tag, &there.digest).await
+            }
+            (tag, _) => {
+                self.blobs(item.config.iter().chain(&item.layers).cloned()).await?;
+                self.push(&item.raw).await?;
+                if let Some(tag) = tag {
+                    self.tag_as(tag, &item.raw).await?;
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// The target has other legacy signatures of this image: ours join them.
+    async fn merge(&self, item: &Attached, tag: &str, there: &Digest) -> Result<bool, Failure> {
+        if !matches!(item.kind, Kind::Signature | Kind::Attestation) {
+            let at = Box::new(self.to.at(Identifier::Tag(tag.to_owned())));
+            return Err(Failure::Occupied { at, found: there.to_string() });
+        }
+        self.blobs(item.layers.iter().cloned()).await?;
+        let layers = item.layers.iter().cloned();
+        let layers = layers.map(|descriptor| Layer { descriptor, content: None });
+        let layers = layers.collect::<Vec<_>>();
+        let same = |there: &Descriptor, ours: &Layer| {
+            there.digest == ours.descriptor.digest
+                && there.annotations == ours.descriptor.annotations
+        };
+        let style = legacy::Style::default();
+        let now = legacy::append(self.target, self.to, tag, &layers, &style, same).await?;
+        Ok(now.added > 0)
+    }
+
+    async fn tag(&self, to: &Reference, digest: &Digest) -> Result<(), Failure> {
+        let Some(tag) = to.tag() else { return Ok(()) };
+        let at = Identifier::Digest(digest.clone());
+        let raw = self.source.manifest(self.from, &at).await?;
+        let raw = raw.ok_or_else(|| Failure::not_found(self.from.at(at)))?;
+        self.tag_as(tag, &raw).await
+    }
+
+    async fn tag_as(&self, tag: &str, raw: &RawManifest) -> Result<(), Failure> {
+        let at = Identifier::Tag(tag.to_owned());
+        let media_type = &raw.descriptor.media_type;
+        self.target.push_manifest(self.to, &at, media_type, raw.bytes.clone()).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! Signatures as text, for other tools: cosign's JSON lines for legacy ones, bundles as they are.
+
+use sealgate_core::evidence::{Evidence, LegacySignature};
+use sealgate_core::fault::Fault;
+use sealgate_core::reference::{Reference, Repository};
+use serde_json::{Value, json};
+
+use crate::annotation;
+use crate::failure::Failure;
+use crate::gather::{Gathered, Gathering};
+use crate::limits::Limits;
+use crate::pin;
+use crate::ports::Registry;
+
+/// The signatures of an image, unverified.
+#[derive(Clone, Debug)]
+pub struct Download {
+    /// One JSON document per signature or bundle, without line breaks.
+    pub lines: Vec<String>,
+    /// Sources that could not be asked: there may be more.
+    pub faults: Vec<Fault>,
+}
+
+/// Everything that [`Gathering::all`] finds. A fault with nothing found is a failure.
+pub async fn signatures(
+    registry: &dyn Registry,
+    reference: &Reference,
+    signature_repository: Option<&Repository>,
+    tag_prefix: &str,
+    limits: &Limits,
+) -> Result<Download, Failure> {
+    let digest = pin::digest(registry, reference).await?;
+    let place = signature_repository.unwrap_or(reference.repository());
+    let Gathered { evidence, faults } =
+        Gathering::new(registry, place, &digest, tag_prefix, limits).all().await;
+    let lines = evidence.iter().filter_map(line).collect::<Vec<_>>();
+    match faults.first() {
+        Some(fault) if lines.is_empty() => Err(fault.clone().into()),
+        _ => Ok(Download { lines, faults }),
+    }
+}
+
+fn line(piece: &Evidence) -> Option<String> {
+    match piece {
+        Evidence::Legacy(signature) => Some(legacy_line(signature)),
+        Evidence::Bundle(bundle) => one_line(&bundle.json),
+        Evidence::Unusable { .. } => None,
+    }
+}
+
+/// A JSON text without the line breaks between its tokens.
+fn one_line(json: &[u8]) -> Option<String> {
+    let value: Box<serde_json::value::RawValue> = serde_json::from_slice(json).ok()?;
+    Some(value.get().chars().filter(|c| !matches!(c, '\n' | '\r')).collect())
+}
+
+fn legacy_line(signature: &LegacySignature) -> String {
+    let note = |key| signature.annotations.get(key).filter(|text: &&String| !text.is_empty());
+    let document = |key| note(key).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let certificates = |key| note(key).map(|pem| certificates(pem)).unwrap_or_default();
+    let chain = certificates(annotation::CHAIN);
+    json!({
+        "Base64Signature": note(annotation::SIGNATURE),
+        "Payload": annotation::base64(&signature.payload),
+        "Cert": certificates(annotation::CERTIFICATE).into_iter().next(),
+        "Chain": if chain.is_empty() { Value::Null } else { chain.into() },
+        "Bundle": document(annotation::BUNDLE),
+        "RFC3161Timestamp": document(annotation::TIMESTAMP),
+    })
+    .to_string()
+}
+
+/// Go prints a certificate as an object with its DER in `Raw`.
+fn certificates(pem: &str) -> Vec<Value> {
+    let blocks = pem.split("-----BEGIN CERTIFICATE-----").skip(1);
+    let bodies = blocks.filter_map(|rest| rest.split("-----END CERTIFICATE-----").next());
+    bodies.map(|body| json!({"Raw": body.split_whitespace().collect::<String>()})).collect()
+}

@@ -1,0 +1,320 @@
+//! The use case behind `verify`: references in, an outcome for each image out.
+//!
+//! Pins, gathers, and lets the core judge each candidate. Missing, unsigned, not matching and
+//! "could not find out" are four different outcomes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::stream::{self, Stream, StreamExt};
+use moka::future::Cache;
+use sealgate_core::digest::Digest;
+use sealgate_core::evidence::Origin;
+use sealgate_core::fault::Fault;
+use sealgate_core::reference::{Identifier, Reference, Repository};
+use sealgate_core::reject::Reject;
+use sealgate_core::verify::{Claims, KeyAuthority, Question, Verified, verify_image as judge};
+
+use crate::failure::Failure;
+use crate::gather::{Gathered, Gathering};
+use crate::index;
+use crate::limits::Limits;
+use crate::pin;
+use crate::ports::Registry;
+
+/// What to ask of each image.
+#[derive(Clone, Debug)]
+pub struct VerifyRequest {
+    /// Who may have signed.
+    pub authority: KeyAuthority,
+    /// Annotations that a signature must carry (`-a`).
+    pub annotations: BTreeMap<String, String>,
+    /// Whether the claim must name the image (`--check-claims`).
+    pub claims: Claims,
+    /// Where signatures lie, if not beside the image (`COSIGN_REPOSITORY`). Referrers beside the
+    /// image are looked at too, for cosign writes bundles there whatever the variable says.
+    pub signature_repository: Option<Repository>,
+    /// What legacy tags begin with, usually nothing.
+    pub tag_prefix: String,
+    /// Bounds.
+    pub limits: Limits,
+    /// Whether every child of an index must be signed, too (`--recursive`).
+    pub recursive: bool,
+    /// Images of one call, and children of one index, under way at a time (`--max-workers`).
+    pub max_workers: usize,
+}
+
+impl VerifyRequest {
+    /// Claims checked, no annotations, default bounds, ten images at a time.
+    pub fn new(authority: KeyAuthority) -> Self {
+        Self {
+            authority,
+            annotations: BTreeMap::new(),
+            claims: Claims::Checked,
+            signature_repository: None,
+            tag_prefix: String::new(),
+            limits: Limits::default(),
+            recursive: false,
+            max_workers: 10,
+        }
+    }
+}
+
+/// A candidate that does not count, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Where it lay.
+    pub origin: Origin,
+    /// Why it does not count.
+    pub reason: Reject,
+}
+
+/// What became of one digest.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// At least one candidate is a signature by the authority about this digest.
+    Verified {
+        /// Those that count.
+        signatures: Vec<Verified>,
+        /// Those that do not.
+        rejected: Vec<Rejected>,
+        /// Sources that could not be asked; there may be more signatures.
+        faults: Vec<Fault>,
+    },
+    /// Every source answered, and none has a candidate that is a signature at all.
+    NoSignatures {
+        /// What lay there instead (attestations).
+        rejected: Vec<Rejected>,
+    },
+    /// Every source answered, and no candidate counts.
+    NoMatch {
+        /// Each with its reason.
+        rejected: Vec<Rejected>,
+    },
+    /// There is no such image.
+    NotFound,
+    /// A source could not be asked, and nothing from the others counts.
+    Fault {
+        /// The first fault.
+        fault: Fault,
+        /// Candidates that could be judged.
+        rejected: Vec<Rejected>,
+    },
+}
+
+/// One image (or child of an index) and what became of it.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The image as asked for; a child as `repository@digest`.
+    pub reference: Reference,
+    /// Its digest, where it was found.
+    pub digest: Option<Digest>,
+    /// The platform that the index names for a child (`linux/arm64/v8`).
+    pub platform: Option<String>,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Everything below an index, with `recursive`.
+    pub children: Vec<Report>,
+}
+
+impl Outcome {
+    /// The stable one-word code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Verified { .. } => "verified",
+            Self::NoSignatures { .. } => "no-signatures",
+            Self::NoMatch { .. } => "no-match",
+            Self::NotFound => "not-found",
+            Self::Fault { fault, .. } => fault.kind.code(),
+        }
+    }
+
+    /// The candidates that do not count.
+    pub fn rejected(&self) -> &[Rejected] {
+        match self {
+            Self::Verified { rejected, .. }
+            | Self::NoSignatures { rejected }
+            | Self::NoMatch { rejected }
+            | Self::Fault { rejected, .. } => rejected,
+            Self::NotFound => &[],
+        }
+    }
+
+    fn fault(fault: Fault) -> Self {
+        Self::Fault { fault, rejected: Vec::new() }
+    }
+}
+
+impl Report {
+    /// Whether this image and all its children were verified.
+    pub fn is_verified(&self) -> bool {
+        matches!(self.outcome, Outcome::Verified { .. })
+            && self.children.iter().all(Self::is_verified)
+    }
+
+    /// The first report below (or this one) that is not verified.
+    pub fn first_failure(&self) -> Option<&Self> {
+        match self.outcome {
+            Outcome::Verified { .. } => self.children.iter().find_map(Self::first_failure),
+            _ => Some(self),
+        }
+    }
+
+    fn without_digest(reference: &Reference, outcome: Outcome) -> Self {
+        let reference = reference.clone();
+        Self { reference, digest: None, platform: None, outcome, children: Vec::new() }
+    }
+}
+
+/// Verifies images, each digest once however often it is asked for (single flight).
+pub struct Verifier<'a> {
+    registry: &'a dyn Registry,
+    request: &'a VerifyRequest,
+    outcomes: Cache<(Repository, Digest), Arc<Outcome>>,
+}
+
+/// Verifies one image.
+pub async fn verify_image(
+    registry: &dyn Registry,
+    reference: &Reference,
+    request: &VerifyRequest,
+) -> Report {
+    Verifier::new(registry, request).verify(reference).await
+}
+
+/// Verifies many images, `max_workers` at a time; the reports come in the order of the input.
+pub fn verify_images<'a>(
+    registry: &'a dyn Registry,
+    images: impl Stream<Item = Reference> + Send + 'a,
+    request: &'a VerifyRequest,
+) -> impl Stream<Item = Report> + Send + 'a {
+    let verifier = Arc::new(Verifier::new(registry, request));
+    images
+        .map(move |reference| {
+            let verifier = verifier.clone();
+            async move { verifier.verify(&reference).await }
+        })
+        .buffered(request.max_workers.max(1))
+}
+
+impl<'a> Verifier<'a> {
+    /// A verifier that remembers the outcome of the last few thousand digests.
+    pub fn new(registry: &'a dyn Registry, request: &'a VerifyRequest) -> Self {
+        Self { registry, request, outcomes: Cache::new(4096) }
+    }
+
+    /// One image, with its children where the request says so.
+    pub async fn verify(&self, reference: &Reference) -> Report {
+        let digest = match pin::digest(self.registry, reference).await {
+            Ok(digest) => digest,
+            Err(Failure::NotFound(_)) => {
+                return Report::without_digest(reference, Outcome::NotFound);
+            }
+            Err(other) => {
+                let outcome = Outcome::fault(other.into_fault());
+                return Report::without_digest(reference, outcome);
+            }
+        };
+        let repository = reference.repository();
+        let (outcome, children) =
+            futures::join!(self.outcome(repository, &digest), self.children(repository, &digest));
+        let (outcome, children) = match children {
+            Ok(children) => (outcome, children),
+            Err(Failure::NotFound(_)) => (Outcome::NotFound, Vec::new()),
+            Err(other) => (Outcome::fault(other.into_fault()), Vec::new()),
+        };
+        let reference = reference.clone();
+        Report { reference, digest: Some(digest), platform: None, outcome, children }
+    }
+
+    /// A report on everything below an index, if that was asked for.
+    async fn children(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Vec<Report>, Failure> {
+        if !self.request.recursive {
+            return Ok(Vec::new());
+        }
+        let below = index::descendants(self.registry, repository, digest, &self.request.limits);
+        Ok(stream::iter(below.await?)
+            .map(async |child: index::Child| {
+                let digest = child.descriptor.digest;
+                Report {
+                    reference: repository.at(Identifier::Digest(digest.clone())),
+                    outcome: self.outcome(repository, &digest).await,
+                    digest: Some(digest),
+                    platform: child.platform,
+                    children: Vec::new(),
+                }
+            })
+            .buffered(self.request.max_workers.max(1))
+            .collect()
+            .await)
+    }
+
+    /// What became of one digest: computed once, a fault never kept.
+    async fn outcome(&self, repository: &Repository, digest: &Digest) -> Outcome {
+        let key = (repository.clone(), digest.clone());
+        let made = self.outcomes.try_get_with(key, async {
+            match self.examine(repository, digest).await {
+                outcome @ Outcome::Fault { .. } => Err(outcome),
+                outcome => Ok(Arc::new(outcome)),
+            }
+        });
+        match made.await {
+            Ok(outcome) => Outcome::clone(&outcome),
+            Err(fault) => Outcome::clone(&fault),
+        }
+    }
+
+    async fn examine(&self, repository: &Repository, digest: &Digest) -> Outcome {
+        let gathered = self.gather(repository, digest).await;
+        let question = Question {
+            subject: digest.clone(),
+            annotations: self.request.annotations.clone(),
+            claims: self.request.claims,
+        };
+        judge_all(&gathered, &self.request.authority, &question)
+    }
+
+    async fn gather(&self, repository: &Repository, digest: &Digest) -> Gathered {
+        let VerifyRequest { signature_repository, tag_prefix, limits, .. } = self.request;
+        let place = signature_repository.as_ref().unwrap_or(repository);
+        let here = Gathering::new(self.registry, place, digest, tag_prefix, limits);
+        if place == repository {
+            return here.all().await;
+        }
+        let beside = Gathering::new(self.registry, repository, digest, tag_prefix, limits);
+        let (mut found, beside) = futures::join!(here.all(), beside.bundles());
+        found.append(beside);
+        found.without_duplicates()
+    }
+}
+
+/// Judges every candidate and says what that makes of the digest.
+pub fn judge_all(gathered: &Gathered, authority: &KeyAuthority, question: &Question) -> Outcome {
+    let mut signatures = Vec::new();
+    let mut rejected = Vec::new();
+    for piece in &gathered.evidence {
+        match judge(piece, authority, question) {
+            Ok(verified) => signatures.push(verified),
+            Err(reason) => rejected.push(Rejected { origin: piece.origin().clone(), reason }),
+        }
+    }
+    match gathered.faults.first() {
+        _ if !signatures.is_empty() => {
+            Outcome::Verified { signatures, rejected, faults: gathered.faults.clone() }
+        }
+        Some(fault) => Outcome::Fault { fault: fault.clone(), rejected },
+        None if rejected.iter().all(|r| is_no_signature(&r.reason)) => {
+            Outcome::NoSignatures { rejected }
+        }
+        None => Outcome::NoMatch { rejected },
+    }
+}
+
+/// Whether the candidate is something else than a signature: an attestation.
+fn is_no_signature(reason: &Reject) -> bool {
+    matches!(reason, Reject::NotASignature { .. })
+}

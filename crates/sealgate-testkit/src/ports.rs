@@ -1,0 +1,115 @@
+//! The small ports: a clock that stands still, secrets from memory, a sink that remembers.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use sealgate_core::fault::Fault;
+use sealgate_engine::ports::{
+    AuditSink, Clock, PullSecret, Registry, RegistryAccess, SecretSource,
+};
+use sealgate_engine::record::DecisionRecord;
+
+/// Always the same time.
+#[derive(Clone, Copy, Debug)]
+pub struct FrozenClock(pub Timestamp);
+
+impl Default for FrozenClock {
+    fn default() -> Self {
+        Self("2026-01-02T03:04:05Z".parse().unwrap())
+    }
+}
+
+impl Clock for FrozenClock {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+}
+
+/// The same registry whatever the secrets; counts how often it was opened.
+pub struct OneRegistry {
+    registry: Arc<dyn Registry>,
+    opened: Mutex<Vec<usize>>,
+}
+
+impl OneRegistry {
+    /// Opens `registry` always.
+    pub fn new(registry: Arc<dyn Registry>) -> Self {
+        Self { registry, opened: Mutex::default() }
+    }
+
+    /// The number of secrets of each opening.
+    pub fn opened(&self) -> Vec<usize> {
+        self.opened.lock().unwrap().clone()
+    }
+}
+
+impl RegistryAccess for OneRegistry {
+    fn open(&self, secrets: &[PullSecret]) -> Arc<dyn Registry> {
+        self.opened.lock().unwrap().push(secrets.len());
+        self.registry.clone()
+    }
+}
+
+/// Secrets by `namespace/name`; pull secrets are those that a pod names.
+#[derive(Default)]
+pub struct MemorySecrets {
+    /// The data of each secret.
+    pub secrets: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
+    /// What every question is answered with.
+    pub fault: Option<Fault>,
+}
+
+#[async_trait]
+impl SecretSource for MemorySecrets {
+    async fn secret(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<BTreeMap<String, Vec<u8>>>, Fault> {
+        match &self.fault {
+            Some(fault) => Err(fault.clone()),
+            None => Ok(self.secrets.get(&format!("{namespace}/{name}")).cloned()),
+        }
+    }
+
+    async fn pull_secrets(
+        &self,
+        namespace: &str,
+        _service_account: &str,
+        names: &[String],
+    ) -> Result<Vec<PullSecret>, Fault> {
+        let mut found = Vec::new();
+        for name in names {
+            let secret = self.secret(namespace, name).await?;
+            found.extend(
+                secret
+                    .into_iter()
+                    .flat_map(|data| data.into_values())
+                    .map(|docker_config_json| PullSecret { docker_config_json }),
+            );
+        }
+        match &self.fault {
+            Some(fault) => Err(fault.clone()),
+            None => Ok(found),
+        }
+    }
+}
+
+/// Remembers every decision.
+#[derive(Default)]
+pub struct Recorder(Mutex<Vec<DecisionRecord>>);
+
+impl Recorder {
+    /// All decisions so far.
+    pub fn records(&self) -> Vec<DecisionRecord> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl AuditSink for Recorder {
+    fn record(&self, record: DecisionRecord) {
+        self.0.lock().unwrap().push(record);
+    }
+}

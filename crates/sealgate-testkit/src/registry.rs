@@ -1,0 +1,414 @@
+//! A registry in memory, with a log of every request, and faults and delays on demand.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use sealgate_core::digest::Digest;
+use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_core::manifest::{Descriptor, Manifest};
+use sealgate_core::reference::{Identifier, Repository};
+use sealgate_engine::ports::{BlobStream, RawManifest, Registry};
+
+/// What is asked of a registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Request {
+    /// HEAD of a manifest.
+    Resolve,
+    /// GET of a manifest.
+    Manifest,
+    /// GET of a blob.
+    Blob,
+    /// GET of the referrers.
+    Referrers,
+    /// PUT of a blob.
+    PushBlob,
+    /// POST of a mount.
+    Mount,
+    /// PUT of a manifest.
+    PushManifest,
+    /// Conditional PUT of a manifest.
+    Replace,
+    /// DELETE.
+    Delete,
+    /// GET of the tags.
+    Tags,
+}
+
+/// One request that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// What was asked.
+    pub request: Request,
+    /// Where, and for what.
+    pub what: String,
+}
+
+struct Trouble {
+    request: Request,
+    part: String,
+    times: usize,
+    delay: Duration,
+    fault: Option<Fault>,
+}
+
+#[derive(Default)]
+struct Content {
+    manifests: HashMap<Digest, (String, Bytes)>,
+    tags: BTreeMap<String, Digest>,
+    blobs: HashMap<Digest, Bytes>,
+    listed: Vec<(Digest, Descriptor)>,
+}
+
+/// A registry in memory.
+#[derive(Default)]
+pub struct MemoryRegistry {
+    repositories: Mutex<HashMap<Repository, Content>>,
+    log: Mutex<Vec<Logged>>,
+    troubles: Mutex<Vec<Trouble>>,
+    /// How long every request takes.
+    pub latency: Duration,
+    /// Whether a replacement looks at what it replaces when it is made, or only before (as on a
+    /// registry that ignores conditions).
+    pub ignores_conditions: bool,
+}
+
+impl MemoryRegistry {
+    /// An empty registry.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next `times` requests of this kind whose text contains `part` end in `fault`.
+    pub fn fail(&self, request: Request, part: &str, times: usize, fault: Fault) {
+        self.trouble(request, part, times, Duration::ZERO, Some(fault));
+    }
+
+    /// The next `times` requests of this kind whose text contains `part` take so long.
+    pub fn delay(&self, request: Request, part: &str, times: usize, delay: Duration) {
+        self.trouble(request, part, times, delay, None);
+    }
+
+    /// No more troubles.
+    pub fn heal(&self) {
+        self.troubles.lock().unwrap().clear();
+    }
+
+    fn trouble(
+        &self,
+        request: Request,
+        part: &str,
+        times: usize,
+        delay: Duration,
+        fault: Option<Fault>,
+    ) {
+        let part = part.to_owned();
+        self.troubles.lock().unwrap().push(Trouble { request, part, times, delay, fault });
+    }
+
+    /// Lists `entry` among the referrers of `subject`, whether or not it is there.
+    pub fn list_referrer(&self, repository: &Repository, subject: &Digest, entry: Descriptor) {
+        self.within(repository, |content| content.listed.push((subject.clone(), entry)));
+    }
+
+    /// Stores a manifest without a request.
+    pub fn put_manifest(&self, repository: &Repository, media_type: &str, bytes: &[u8]) -> Digest {
+        let digest = Digest::of(bytes);
+        let stored = (media_type.to_owned(), Bytes::copy_from_slice(bytes));
+        self.within(repository, |content| content.manifests.insert(digest.clone(), stored));
+        digest
+    }
+
+    /// Stores a blob without a request.
+    pub fn put_blob(&self, repository: &Repository, bytes: &[u8]) -> Digest {
+        let digest = Digest::of(bytes);
+        let stored = Bytes::copy_from_slice(bytes);
+        self.within(repository, |content| content.blobs.insert(digest.clone(), stored));
+        digest
+    }
+
+    /// Points a tag to a digest without a request.
+    pub fn put_tag(&self, repository: &Repository, tag: &str, digest: &Digest) {
+        self.within(repository, |content| content.tags.insert(tag.to_owned(), digest.clone()));
+    }
+
+    /// Forgets a blob.
+    pub fn lose_blob(&self, repository: &Repository, digest: &Digest) {
+        self.within(repository, |content| content.blobs.remove(digest));
+    }
+
+    /// What stands under a tag or digest, without a request.
+    pub fn peek(&self, repository: &Repository, what: &Identifier) -> Option<RawManifest> {
+        self.within(repository, |content| content.manifest(what))
+    }
+
+    /// The digests of all manifests of a repository.
+    pub fn manifests(&self, repository: &Repository) -> BTreeSet<Digest> {
+        self.within(repository, |content| content.manifests.keys().cloned().collect())
+    }
+
+    /// Every request so far.
+    pub fn log(&self) -> Vec<Logged> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// How many requests there were; forgets them.
+    pub fn take_count(&self) -> usize {
+        std::mem::take(&mut *self.log.lock().unwrap()).len()
+    }
+
+    /// How many requests of this kind there were.
+    pub fn count(&self, request: Request) -> usize {
+        self.log.lock().unwrap().iter().filter(|logged| logged.request == request).count()
+    }
+
+    fn within<T>(&self, repository: &Repository, work: impl FnOnce(&mut Content) -> T) -> T {
+        work(self.repositories.lock().unwrap().entry(repository.clone()).or_default())
+    }
+
+    async fn enter(&self, request: Request, what: String) -> Result<(), Fault> {
+        let (delay, fault) = self.next_trouble(request, &what);
+        self.log.lock().unwrap().push(Logged { request, what });
+        // Always give way once, so that tests meet interleavings.
+        tokio::task::yield_now().await;
+        let delay = delay.max(self.latency);
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        fault.map_or(Ok(()), Err)
+    }
+
+    fn next_trouble(&self, request: Request, what: &str) -> (Duration, Option<Fault>) {
+        let mut troubles = self.troubles.lock().unwrap();
+        let fits = |t: &&mut Trouble| t.request == request && t.times > 0 && what.contains(&t.part);
+        match troubles.iter_mut().find(fits) {
+            Some(trouble) => {
+                trouble.times = trouble.times.saturating_sub(1);
+                (trouble.delay, trouble.fault.clone())
+            }
+            None => (Duration::ZERO, None),
+        }
+    }
+}
+
+impl Content {
+    fn manifest(&self, what: &Identifier) -> Option<RawManifest> {
+        let digest = match what {
+            Identifier::Tag(tag) => self.tags.get(tag)?,
+            Identifier::Digest(digest) => digest,
+        };
+        let (media_type, bytes) = self.manifests.get(digest)?;
+        let descriptor = descriptor(media_type, digest, bytes.len());
+        Some(RawManifest { descriptor, bytes: bytes.clone() })
+    }
+
+    fn referrers(&self, subject: &Digest) -> Vec<Descriptor> {
+        let mut found = Vec::new();
+        for (digest, (media_type, bytes)) in &self.manifests {
+            let manifest = serde_json::from_slice::<Manifest>(bytes);
+            let about = manifest.ok().and_then(|m| m.subject.map(|s| (s.digest, m.artifact_type)));
+            if let Some((about, artifact_type)) = about
+                && about == *subject
+            {
+                let entry = descriptor(media_type, digest, bytes.len());
+                found.push(Descriptor { artifact_type, ..entry });
+            }
+        }
+        found.sort_by(|a, b| a.digest.cmp(&b.digest));
+        let listed = self.listed.iter().filter(|(about, _)| about == subject);
+        found.extend(listed.map(|(_, entry)| entry.clone()));
+        found
+    }
+}
+
+fn descriptor(media_type: &str, digest: &Digest, size: usize) -> Descriptor {
+    Descriptor {
+        media_type: media_type.to_owned(),
+        size: size as u64,
+        digest: digest.clone(),
+        artifact_type: None,
+        annotations: BTreeMap::new(),
+        platform: None,
+    }
+}
+
+fn fault(kind: FaultKind, repository: &Repository, detail: impl Into<String>) -> Fault {
+    Fault::new(kind, repository.registry(), detail)
+}
+
+#[async_trait]
+impl Registry for MemoryRegistry {
+    async fn resolve(
+        &self,
+        repository: &Repository,
+        what: &Identifier,
+    ) -> Result<Option<Descriptor>, Fault> {
+        self.enter(Request::Resolve, format!("{repository} {what}")).await?;
+        Ok(self.within(repository, |content| content.manifest(what)).map(|raw| raw.descriptor))
+    }
+
+    async fn manifest(
+        &self,
+        repository: &Repository,
+        what: &Identifier,
+    ) -> Result<Option<RawManifest>, Fault> {
+        self.enter(Request::Manifest, format!("{repository} {what}")).await?;
+        Ok(self.within(repository, |content| content.manifest(what)))
+    }
+
+    async fn blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        limit: u64,
+    ) -> Result<Option<Bytes>, Fault> {
+        self.enter(Request::Blob, format!("{repository} {digest}")).await?;
+        match self.within(repository, |content| content.blobs.get(digest).cloned()) {
+            Some(bytes) if bytes.len() as u64 > limit => {
+                Err(fault(FaultKind::TooLarge, repository, format!("more than {limit} bytes")))
+            }
+            found => Ok(found),
+        }
+    }
+
+    async fn blob_stream(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<BlobStream>, Fault> {
+        self.enter(Request::Blob, format!("{repository} {digest}")).await?;
+        let bytes = self.within(repository, |content| content.blobs.get(digest).cloned());
+        Ok(bytes.map(|bytes| stream::iter([Ok(bytes)]).boxed()))
+    }
+
+    async fn referrers(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, Fault> {
+        self.enter(Request::Referrers, format!("{repository} {subject}")).await?;
+        Ok(self.within(repository, |content| content.referrers(subject)))
+    }
+
+    async fn push_blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        content: BlobStream,
+    ) -> Result<(), Fault> {
+        self.enter(Request::PushBlob, format!("{repository} {}", descriptor.digest)).await?;
+        let bytes = content.try_concat_bytes().await?;
+        if !descriptor.digest.matches(&bytes) || bytes.len() as u64 != descriptor.size {
+            return Err(fault(FaultKind::DigestMismatch, repository, "not what was announced"));
+        }
+        let digest = descriptor.digest.clone();
+        self.within(repository, |content| content.blobs.insert(digest, bytes));
+        Ok(())
+    }
+
+    async fn mount_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        from: &Repository,
+    ) -> Result<bool, Fault> {
+        self.enter(Request::Mount, format!("{repository} {digest}")).await?;
+        let Some(bytes) = self.within(from, |content| content.blobs.get(digest).cloned()) else {
+            return Ok(false);
+        };
+        self.within(repository, |content| content.blobs.insert(digest.clone(), bytes));
+        Ok(true)
+    }
+
+    async fn push_manifest(
+        &self,
+        repository: &Repository,
+        at: &Identifier,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<Digest, Fault> {
+        self.enter(Request::PushManifest, format!("{repository} {at}")).await?;
+        self.check_blobs(repository, &bytes)?;
+        let digest = self.put_manifest(repository, media_type, &bytes);
+        match at {
+            Identifier::Tag(tag) => self.put_tag(repository, tag, &digest),
+            Identifier::Digest(asked) if *asked != digest => {
+                return Err(fault(FaultKind::DigestMismatch, repository, "not what was announced"));
+            }
+            Identifier::Digest(_) => {}
+        }
+        Ok(digest)
+    }
+
+    async fn replace_manifest(
+        &self,
+        repository: &Repository,
+        tag: &str,
+        expected: Option<&Digest>,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<bool, Fault> {
+        let standing = |content: &mut Content| content.tags.get(tag).cloned();
+        let before = self.within(repository, standing);
+        self.enter(Request::Replace, format!("{repository} {tag}")).await?;
+        self.check_blobs(repository, &bytes)?;
+        let digest = Digest::of(&bytes);
+        Ok(self.within(repository, |content| {
+            let now = if self.ignores_conditions { before } else { standing(content) };
+            if now.as_ref() != expected {
+                return false;
+            }
+            content.manifests.insert(digest.clone(), (media_type.to_owned(), bytes));
+            content.tags.insert(tag.to_owned(), digest);
+            true
+        }))
+    }
+
+    async fn delete(&self, repository: &Repository, what: &Identifier) -> Result<bool, Fault> {
+        self.enter(Request::Delete, format!("{repository} {what}")).await?;
+        Ok(self.within(repository, |content| match what {
+            Identifier::Tag(tag) => content.tags.remove(tag).is_some(),
+            Identifier::Digest(digest) => {
+                content.tags.retain(|_, tagged| tagged != digest);
+                content.manifests.remove(digest).is_some()
+            }
+        }))
+    }
+
+    async fn tags(&self, repository: &Repository) -> Result<Vec<String>, Fault> {
+        self.enter(Request::Tags, repository.to_string()).await?;
+        Ok(self.within(repository, |content| content.tags.keys().cloned().collect()))
+    }
+}
+
+impl MemoryRegistry {
+    /// Registries refuse manifests whose blobs they do not have.
+    fn check_blobs(&self, repository: &Repository, bytes: &[u8]) -> Result<(), Fault> {
+        let Ok(manifest) = serde_json::from_slice::<Manifest>(bytes) else { return Ok(()) };
+        let wanted = std::iter::once(&manifest.config).chain(&manifest.layers);
+        self.within(repository, |content| {
+            match wanted.into_iter().find(|blob| !content.blobs.contains_key(&blob.digest)) {
+                Some(missing) => {
+                    let detail = format!("blob unknown: {}", missing.digest);
+                    Err(fault(FaultKind::Malformed, repository, detail))
+                }
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+/// All pieces of a stream as one.
+trait ConcatBytes {
+    async fn try_concat_bytes(self) -> Result<Bytes, Fault>;
+}
+
+impl ConcatBytes for BlobStream {
+    async fn try_concat_bytes(self) -> Result<Bytes, Fault> {
+        let pieces: Vec<Bytes> = self.try_collect().await?;
+        Ok(pieces.concat().into())
+    }
+}
