@@ -68,6 +68,21 @@ pub enum InvalidGlob {
     TooLong,
 }
 
+/// What the author of a pattern may not have meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It asks for a tag.
+    Tag,
+    /// A wildcard ends the host: `registry.io*`.
+    OpenHost,
+    /// `**` stands before the rest of a host: `**.io/app`.
+    LooseHost,
+    /// No registry is named, and a wildcard may have been meant for one.
+    DockerHub,
+    /// No image can fit.
+    Never,
+}
+
 /// The parts of a pattern, normalised.
 struct Parts<'a> {
     name: String,
@@ -113,6 +128,23 @@ impl Glob {
     /// Whether the pattern asks for a tag.
     pub fn asks_for_tag(&self) -> bool {
         self.tag.is_some()
+    }
+
+    /// What the author may not have meant.
+    pub fn doubts(&self) -> Vec<Doubt> {
+        let mut doubts = Vec::new();
+        if self.tag.is_some() {
+            doubts.push(Doubt::Tag);
+        }
+        doubts.extend(name_doubt(&self.text));
+        let parts = Parts::of(&self.text);
+        let path = parts.name.split_once('/').map_or("", |(_, path)| path);
+        let no_path = path.contains(':') || path.bytes().any(|b| b.is_ascii_uppercase());
+        let no_digest = parts.digest.is_some_and(|d| !"sha".starts_with(head(d, 3)));
+        if no_path || no_digest || parts.tag.is_some_and(|tag| tag.contains(':')) {
+            doubts.push(Doubt::Never);
+        }
+        doubts
     }
 }
 
@@ -169,6 +201,27 @@ fn normal_name(name: &str) -> String {
         Some(rest) if is_host(first) => below_host(&first.to_ascii_lowercase(), rest),
         Some(_) => format!("{DEFAULT_REGISTRY}/{name}"),
     }
+}
+
+fn name_doubt(text: &str) -> Option<Doubt> {
+    let first = text.split('/').next().unwrap_or_default();
+    let (literal, has_path) = (first.trim_start_matches('*'), text.contains('/'));
+    if literal.is_empty() {
+        return None;
+    }
+    if is_host(first) && first.ends_with('*') && (has_path || spans_slashes(first)) {
+        return Some(Doubt::OpenHost);
+    }
+    if has_path && first.starts_with("**") {
+        return Some(Doubt::LooseHost);
+    }
+    (!is_host(first) && first.contains('*')).then_some(Doubt::DockerHub)
+}
+
+/// The first characters up to the first wildcard, at most `count`.
+fn head(text: &str, count: usize) -> &str {
+    let literal = text.split('*').next().unwrap_or_default();
+    literal.get(..count).unwrap_or(literal)
 }
 
 fn spans_slashes(part: &str) -> bool {

@@ -5,6 +5,8 @@
 #![warn(missing_docs)]
 
 pub mod cip;
+pub mod compile;
+pub mod config;
 pub mod decide;
 mod fingerprint;
 pub mod glob;

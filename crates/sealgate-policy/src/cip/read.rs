@@ -1,0 +1,244 @@
+//! Policies from YAML text (several documents, as in a folder of policies) and from JSON values
+//! (as an API server gives them). Strict: an unknown field is an error, never ignored, since a
+//! misspelt demand would be no demand. Size, depth, nodes and aliases are bounded.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{ClusterImagePolicy, GROUP, KIND, Spec, Version};
+
+/// The largest YAML text that is read.
+pub const MAX_YAML: usize = 4 * 1024 * 1024;
+
+/// The most documents of one text, items of lists included.
+pub const MAX_DOCUMENTS: usize = 1000;
+
+/// One document of a YAML text.
+#[derive(Clone, Debug)]
+pub enum Document {
+    /// A policy.
+    Policy(Box<ClusterImagePolicy>),
+    /// A policy that cannot be read: it must not be left out in silence.
+    Unreadable {
+        /// Its name, as far as it has one.
+        name: String,
+        /// Why.
+        error: Unreadable,
+    },
+    /// A secret, for `secretRef`.
+    Secret(SecretDocument),
+    /// A ConfigMap, for `config-policy-controller`.
+    ConfigMap {
+        /// Namespace, or empty.
+        namespace: String,
+        /// Name.
+        name: String,
+        /// Its entries.
+        data: BTreeMap<String, String>,
+    },
+    /// Something else, which the caller may want to mention.
+    Other {
+        /// `apiVersion`.
+        api_version: String,
+        /// `kind`.
+        kind: String,
+        /// `metadata.name`.
+        name: String,
+    },
+}
+
+/// A secret of a folder. `Debug` shows no data.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretDocument {
+    /// Namespace, or empty.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// `data` (decoded) and `stringData`.
+    pub data: BTreeMap<String, Vec<u8>>,
+}
+
+/// Why something is not a policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Larger than [`MAX_YAML`].
+    #[error("larger than {MAX_YAML} bytes")]
+    TooLarge,
+    /// More documents than [`MAX_DOCUMENTS`].
+    #[error("more than {MAX_DOCUMENTS} documents")]
+    TooMany,
+    /// Not YAML, or beyond the bounds of depth, nodes or aliases.
+    #[error("not YAML: {0}")]
+    Yaml(String),
+    /// A version or kind that is not ours.
+    #[error("not a ClusterImagePolicy of v1alpha1 or v1beta1: {0}")]
+    Version(String),
+    /// A field is unknown or of a wrong type.
+    #[error("{0}")]
+    Field(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Object {
+    #[serde(rename = "apiVersion")]
+    _api_version: String,
+    #[serde(rename = "kind")]
+    _kind: String,
+    metadata: Metadata,
+    spec: Spec,
+    #[serde(rename = "status", default)]
+    _status: Value,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    generation: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawSecret {
+    #[serde(default)]
+    data: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    string_data: Option<BTreeMap<String, String>>,
+}
+
+impl ClusterImagePolicy {
+    /// A policy from an object as the API server gives it.
+    pub fn from_json(object: &Value) -> Result<Self, Unreadable> {
+        let (api_version, kind) = (text(object, "/apiVersion"), text(object, "/kind"));
+        let version = Version::of(api_version)
+            .filter(|_| kind == KIND)
+            .ok_or_else(|| Unreadable::Version(line(&format!("{api_version} {kind}"))))?;
+        let Object { metadata, spec, .. } =
+            Object::deserialize(object).map_err(|e| Unreadable::Field(field(&e.to_string())))?;
+        if metadata.name.is_empty() {
+            return Err(Unreadable::Field("missing field(s): metadata.name".to_owned()));
+        }
+        Ok(Self { version, name: metadata.name, generation: metadata.generation, spec })
+    }
+}
+
+/// The documents of a YAML text, lists unfolded. An error means that the text as a whole cannot
+/// be read; a single unreadable policy is a [`Document::Unreadable`].
+pub fn documents(yaml: &str) -> Result<Vec<Document>, Unreadable> {
+    let mut documents = Vec::new();
+    for value in values(yaml)? {
+        match value.get("items").and_then(Value::as_array) {
+            Some(items) if text(&value, "/kind").ends_with("List") => {
+                documents.extend(items.iter().map(document));
+            }
+            _ => documents.push(document(&value)),
+        }
+    }
+    if documents.len() > MAX_DOCUMENTS { Err(Unreadable::TooMany) } else { Ok(documents) }
+}
+
+fn values(yaml: &str) -> Result<Vec<Value>, Unreadable> {
+    if yaml.len() > MAX_YAML {
+        return Err(Unreadable::TooLarge);
+    }
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: 40,
+            max_nodes: 200_000,
+            max_events: 500_000,
+            max_aliases: 200,
+            max_anchors: 200,
+            max_recorded_anchor_events: 20_000,
+            max_recorded_anchor_bytes: 1024 * 1024,
+            max_documents: MAX_DOCUMENTS,
+            max_total_scalar_bytes: 2 * MAX_YAML,
+            max_merge_keys: 200,
+        },
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
+        strict_booleans: true,
+        with_snippet: false,
+    };
+    serde_saphyr::from_multiple_with_options(yaml, options)
+        .map_err(|e| Unreadable::Yaml(line(&e.to_string())))
+}
+
+fn document(value: &Value) -> Document {
+    let (api_version, kind) = (text(value, "/apiVersion"), text(value, "/kind"));
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    match (group, kind) {
+        (GROUP, KIND) => policy(value),
+        ("", "Secret") => secret(value),
+        ("", "ConfigMap") => config_map(value),
+        _ => Document::Other {
+            api_version: line(api_version),
+            kind: line(kind),
+            name: line(text(value, "/metadata/name")),
+        },
+    }
+}
+
+fn policy(value: &Value) -> Document {
+    match ClusterImagePolicy::from_json(value) {
+        Ok(policy) => Document::Policy(Box::new(policy)),
+        Err(error) => Document::Unreadable { name: line(text(value, "/metadata/name")), error },
+    }
+}
+
+/// A secret whose data cannot be decoded is one without data: what refers to it says so.
+fn secret(value: &Value) -> Document {
+    let raw = RawSecret::deserialize(value).ok();
+    let (data, strings) = raw.map_or((None, None), |raw| (raw.data, raw.string_data));
+    let decoded: Option<BTreeMap<String, Vec<u8>>> = data
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(key, text)| Some((key, STANDARD.decode(text.trim()).ok()?)))
+        .collect();
+    let strings = strings.unwrap_or_default().into_iter().map(|(k, v)| (k, v.into_bytes()));
+    Document::Secret(SecretDocument {
+        namespace: text(value, "/metadata/namespace").to_owned(),
+        name: text(value, "/metadata/name").to_owned(),
+        data: decoded.map_or_else(BTreeMap::new, |data| data.into_iter().chain(strings).collect()),
+    })
+}
+
+fn config_map(value: &Value) -> Document {
+    let data = value.get("data").and_then(Value::as_object).into_iter().flatten();
+    Document::ConfigMap {
+        namespace: text(value, "/metadata/namespace").to_owned(),
+        name: text(value, "/metadata/name").to_owned(),
+        data: data.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect(),
+    }
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// serde's text in the words of Go's decoder, which the peer's webhook shows.
+fn field(error: &str) -> String {
+    let unknown = error.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
+    match unknown {
+        Some((name, rest)) => line(&format!("json: unknown field {name:?}{rest}")),
+        None => line(error),
+    }
+}
+
+fn line(text: &str) -> String {
+    text.chars().take(400).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+impl std::fmt::Debug for SecretDocument {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { namespace, name, data } = self;
+        write!(f, "SecretDocument({namespace}/{name}, {} entries)", data.len())
+    }
+}
+
+#[cfg(test)]
+mod tests;

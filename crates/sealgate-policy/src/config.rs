@@ -1,0 +1,114 @@
+//! The entries of the ConfigMap `config-policy-controller`, as policy-controller reads them.
+
+use std::collections::BTreeMap;
+
+use crate::cip::validate::EmptyAuthorities;
+use crate::select::NoMatch;
+
+/// The gate's configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// `no-match-policy`: `deny` (also for an unknown word), `warn`, `allow`.
+    pub no_match: NoMatch,
+    /// `fail-on-empty-authorities`.
+    pub empty_authorities: EmptyAuthorities,
+    /// `insecure-registries`: hosts that may be spoken to without TLS, separated by commas or
+    /// white space.
+    pub insecure_registries: Vec<String>,
+}
+
+impl Config {
+    /// Reads the entries. What is wrong counts as left out, which is always the stricter
+    /// reading, and is told in the second part.
+    pub fn read(data: &BTreeMap<String, String>) -> (Self, Vec<String>) {
+        let (mut config, mut warnings) = (Self::default(), Vec::new());
+        for (key, value) in data {
+            let value = value.trim();
+            let taken = match key.as_str() {
+                "no-match-policy" => no_match(value).map(|it| config.no_match = it),
+                "fail-on-empty-authorities" => {
+                    empty_authorities(value).map(|it| config.empty_authorities = it)
+                }
+                // Bundles are always looked for among the referrers, and always verified.
+                "enable-oci11" => boolean(value).map(drop),
+                "insecure-registries" => {
+                    config.insecure_registries = hosts(value);
+                    Some(())
+                }
+                // The ConfigMap of the peer's chart explains itself in this entry.
+                "_example" => Some(()),
+                _ => {
+                    warnings.push(format!("config-policy-controller: unknown entry {key}"));
+                    Some(())
+                }
+            };
+            if taken.is_none() {
+                warnings.push(format!(
+                    "config-policy-controller: {key}: unknown value {value:?}, the default stands"
+                ));
+            }
+        }
+        (config, warnings)
+    }
+}
+
+fn no_match(value: &str) -> Option<NoMatch> {
+    [NoMatch::Deny, NoMatch::Warn, NoMatch::Allow].into_iter().find(|it| it.name() == value)
+}
+
+fn empty_authorities(value: &str) -> Option<EmptyAuthorities> {
+    boolean(value).map(|fail| match fail {
+        true => EmptyAuthorities::Refused,
+        false => EmptyAuthorities::Taken,
+    })
+}
+
+/// What Go's `strconv.ParseBool` takes.
+fn boolean(value: &str) -> Option<bool> {
+    match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+fn hosts(value: &str) -> Vec<String> {
+    let parts = value.split(|c: char| c == ',' || c.is_whitespace());
+    parts.filter(|host| !host.is_empty()).map(str::to_ascii_lowercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(entries: &[(&str, &str)]) -> (Config, Vec<String>) {
+        let owned = entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Config::read(&owned.collect())
+    }
+
+    #[test]
+    fn what_is_unknown_denies() {
+        for value in ["", "deny", "Allow", "ALLOW", "nonsense"] {
+            assert_eq!(read(&[("no-match-policy", value)]).0.no_match, NoMatch::Deny, "{value}");
+        }
+        assert_eq!(read(&[]), (Config::default(), Vec::new()));
+        assert_eq!(read(&[("no-match-policy", "warn")]).0.no_match, NoMatch::Warn);
+        assert_eq!(read(&[("no-match-policy", " allow\n")]).0.no_match, NoMatch::Allow);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        let (config, warnings) =
+            read(&[("fail-on-empty-authorities", "nope"), ("no-match-policy", "x"), ("new", "")]);
+        assert_eq!(config, Config::default());
+        assert_eq!(warnings.len(), 3, "{warnings:?}");
+        let (config, warnings) = read(&[
+            ("fail-on-empty-authorities", "false"),
+            ("insecure-registries", "A.local:5000, b"),
+            ("enable-oci11", "true"),
+        ]);
+        assert_eq!(config.empty_authorities, EmptyAuthorities::Taken);
+        assert_eq!(config.insecure_registries, ["a.local:5000", "b"]);
+        assert_eq!(warnings, Vec::<String>::new());
+    }
+}
