@@ -1,0 +1,417 @@
+//! Challenges, tokens, and the cache of tokens.
+//!
+//! A token is cached under everything that it depends on: realm, service, scope, and which
+//! credential bought it. Two namespaces with different pull secrets for one registry therefore
+//! never share a token, while two requests of one namespace ask for it once (single flight).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant as StdInstant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::Method;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use sealgate_core::fault::{Fault, FaultKind};
+use serde::Deserialize;
+use tokio::time::Instant;
+use url::Url;
+use zeroize::Zeroizing;
+
+use crate::credentials::{Credential, CredentialId, Secret};
+use crate::host::is_loopback;
+use crate::options::PlainHttp;
+use crate::transport::{Body, Request, Take, Wire, content_type, sensitive};
+
+/// How a registry asks for credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Challenge {
+    Basic,
+    Bearer {
+        realm: String,
+        service: String,
+        /// What the registry says is needed; used only where our own scope was not enough.
+        scope: Option<String>,
+    },
+}
+
+/// What a request does in a repository.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Scope {
+    Pull(String),
+    Push(String),
+    Delete(String),
+    /// Push to the first with a blob of the second.
+    Mount(String, String),
+}
+
+impl Scope {
+    /// The scopes in the token specification's words.
+    pub(crate) fn words(&self) -> Vec<String> {
+        match self {
+            Self::Pull(path) => vec![format!("repository:{path}:pull")],
+            Self::Push(path) => vec![format!("repository:{path}:pull,push")],
+            Self::Delete(path) => vec![format!("repository:{path}:pull,push,delete")],
+            Self::Mount(to, from) => {
+                vec![format!("repository:{to}:pull,push"), format!("repository:{from}:pull")]
+            }
+        }
+    }
+
+    /// The repository that credentials are looked up for.
+    pub(crate) fn path(&self) -> &str {
+        match self {
+            Self::Pull(path) | Self::Push(path) | Self::Delete(path) | Self::Mount(path, _) => path,
+        }
+    }
+}
+
+/// Longer values of a challenge are nonsense or an attack.
+const MAX_PARAMETER: usize = 4096;
+
+impl Challenge {
+    /// The best challenge of a 401: Bearer before Basic. `None`: neither is there.
+    pub(crate) fn parse(headers: &HeaderMap) -> Option<Self> {
+        let texts = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|v| v.to_str().ok());
+        let mut best = None;
+        for text in texts.filter(|text| text.len() <= 4 * MAX_PARAMETER).take(8) {
+            for challenge in http_auth::parse_challenges(text).unwrap_or_default() {
+                match Self::read(&challenge) {
+                    Some(bearer @ Self::Bearer { .. }) => return Some(bearer),
+                    Some(basic) => best = Some(basic),
+                    None => {}
+                }
+            }
+        }
+        best
+    }
+
+    fn read(challenge: &http_auth::ChallengeRef<'_>) -> Option<Self> {
+        if challenge.scheme.eq_ignore_ascii_case("basic") {
+            return Some(Self::Basic);
+        }
+        if !challenge.scheme.eq_ignore_ascii_case("bearer") {
+            return None;
+        }
+        let value = |name: &str| {
+            let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| value.to_unescaped()).filter(|v| v.len() <= MAX_PARAMETER)
+        };
+        let service = value("service").unwrap_or_default();
+        Some(Self::Bearer { realm: value("realm")?, service, scope: value("scope") })
+    }
+}
+
+/// What a token depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    realm: String,
+    service: String,
+    scopes: Vec<String>,
+    credential: CredentialId,
+}
+
+#[derive(Clone)]
+struct Token {
+    value: Arc<Secret>,
+    keep: Duration,
+}
+
+/// Lives as long as its token says.
+struct TokenLife;
+
+impl moka::Expiry<Key, Token> for TokenLife {
+    fn expire_after_create(&self, _: &Key, token: &Token, _: StdInstant) -> Option<Duration> {
+        Some(token.keep)
+    }
+}
+
+/// The token cache.
+pub(crate) struct Tokens {
+    cache: moka::future::Cache<Key, Token>,
+    plain_http: PlainHttp,
+    patience: Duration,
+}
+
+/// A header's value, and whether an older token stands in it.
+pub(crate) struct Authorization {
+    pub(crate) value: HeaderValue,
+    pub(crate) cached: bool,
+}
+
+/// Who asks for what where.
+pub(crate) struct Wanted<'a> {
+    /// The registry, for messages.
+    pub(crate) target: &'a str,
+    /// The URL that answered 401.
+    pub(crate) asked: &'a Url,
+    pub(crate) challenge: &'a Challenge,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) credential: Option<&'a Credential>,
+}
+
+impl Tokens {
+    pub(crate) fn new(plain_http: PlainHttp, patience: Duration) -> Self {
+        let cache =
+            moka::future::Cache::builder().max_capacity(10_000).expire_after(TokenLife).build();
+        Self { cache, plain_http, patience }
+    }
+
+    /// The `Authorization` for a request. `refused`: what was sent and not accepted just now; a
+    /// cached token equal to it is dropped.
+    pub(crate) async fn authorization(
+        &self,
+        wire: &Wire,
+        wanted: &Wanted<'_>,
+        refused: Option<&HeaderValue>,
+    ) -> Result<Authorization, Fault> {
+        let bad = || wanted.fault(FaultKind::Config, "credentials that no header can carry");
+        let sure = |value| Authorization { value, cached: false };
+        if let Some(Credential::Bearer(token)) = wanted.credential {
+            return bearer(token).map(sure).ok_or_else(bad);
+        }
+        match wanted.challenge {
+            Challenge::Basic => match wanted.credential {
+                Some(Credential::Password { username, password }) => {
+                    basic(username, password).map(sure).ok_or_else(bad)
+                }
+                Some(_) => Err(wanted.fault(
+                    FaultKind::Unauthorized,
+                    "asks for a user name and a password, and the credentials are a token",
+                )),
+                None => Err(wanted.fault(FaultKind::Unauthorized, "asks for credentials")),
+            },
+            Challenge::Bearer { realm, service, .. } => {
+                self.token(wire, wanted, realm, service, refused).await
+            }
+        }
+    }
+
+    async fn token(
+        &self,
+        wire: &Wire,
+        wanted: &Wanted<'_>,
+        realm: &str,
+        service: &str,
+        refused: Option<&HeaderValue>,
+    ) -> Result<Authorization, Fault> {
+        let url = self.realm(wanted, realm)?;
+        let key = Key {
+            realm: realm.to_owned(),
+            service: service.to_owned(),
+            scopes: wanted.scopes.clone(),
+            credential: wanted.credential.map_or(CredentialId::ANONYMOUS, Credential::id),
+        };
+        if let Some(value) = self.cache.get(&key).await.and_then(|t| bearer(&t.value)) {
+            if refused != Some(&value) {
+                return Ok(Authorization { value, cached: true });
+            }
+            self.cache.invalidate(&key).await;
+        }
+        let buy = self.buy(wire, wanted, url, service);
+        let token = self.cache.try_get_with(key, buy).await;
+        let token = token.map_err(|fault: Arc<Fault>| Fault::clone(&fault))?;
+        let value = bearer(&token.value).ok_or_else(|| {
+            wanted.fault(FaultKind::Malformed, "a token that no header can carry")
+        })?;
+        Ok(Authorization { value, cached: false })
+    }
+
+    /// The token endpoint, if it is at least as safe as the registry that named it.
+    fn realm(&self, wanted: &Wanted<'_>, realm: &str) -> Result<Url, Fault> {
+        let refuse = |why: &str| Err(wanted.fault(FaultKind::Malformed, why));
+        let Ok(url) = Url::parse(realm) else {
+            return refuse("the realm of its challenge is no URL");
+        };
+        let host = url.host_str().unwrap_or_default();
+        match url.scheme() {
+            "https" if !host.is_empty() => Ok(url),
+            "http" if wanted.asked.scheme() != "http" => {
+                refuse("wants credentials sent to a token endpoint over plain HTTP; refused")
+            }
+            "http" if is_loopback(host) || self.plain_http == PlainHttp::Anywhere => Ok(url),
+            "http" => refuse("wants credentials sent to another host over plain HTTP; refused"),
+            _ => refuse("the realm of its challenge is no HTTP URL"),
+        }
+    }
+
+    async fn buy(
+        &self,
+        wire: &Wire,
+        wanted: &Wanted<'_>,
+        url: Url,
+        service: &str,
+    ) -> Result<Token, Fault> {
+        // Not the caller's deadline: others may be waiting for the same token.
+        let deadline = Instant::now() + self.patience;
+        let request = match wanted.credential {
+            Some(Credential::Refresh(token)) => {
+                exchange_form(url, service, &wanted.scopes, token, deadline)
+            }
+            other => ask_with_get(url, service, &wanted.scopes, other, deadline),
+        };
+        let request =
+            request.ok_or_else(|| wanted.fault(FaultKind::Config, "unusable credentials"))?;
+        let name = request.url.host_str().unwrap_or_default().to_owned();
+        let target = format!("{} (token endpoint {name})", wanted.target);
+        let whole = wire.exchange(&target, request);
+        let reply = tokio::time::timeout_at(deadline, whole)
+            .await
+            .map_err(|_| crate::transport::late(&target))??;
+        if !reply.status.is_success() {
+            let mut refusal = reply.refusal();
+            // OAuth2 says `invalid_grant` with 400 (RFC 6749, 5.2).
+            if reply.status.as_u16() == 400 {
+                refusal.kind = FaultKind::Unauthorized;
+            }
+            return Err(refusal);
+        }
+        Token::parse(&reply.body)
+            .ok_or_else(|| reply.fault(FaultKind::Malformed, "the answer holds no token"))
+    }
+}
+
+impl Wanted<'_> {
+    fn fault(&self, kind: FaultKind, detail: impl Into<String>) -> Fault {
+        Fault::new(kind, self.target, detail)
+    }
+}
+
+const MAX_TOKEN: u64 = 256 << 10;
+
+fn ask_with_get(
+    mut url: Url,
+    service: &str,
+    scopes: &[String],
+    credential: Option<&Credential>,
+    deadline: Instant,
+) -> Option<Request> {
+    if !service.is_empty() {
+        url.query_pairs_mut().append_pair("service", service);
+    }
+    for scope in scopes {
+        url.query_pairs_mut().append_pair("scope", scope);
+    }
+    let mut headers = HeaderMap::new();
+    if let Some(Credential::Password { username, password }) = credential {
+        url.query_pairs_mut().append_pair("account", username);
+        headers.insert(AUTHORIZATION, basic(username, password)?);
+    }
+    let (method, body) = (Method::GET, Body::Empty);
+    Some(Request { method, url, headers, body, limit: MAX_TOKEN, take: Take::Whole, deadline })
+}
+
+/// OAuth2: a refresh token for an access token.
+fn exchange_form(
+    url: Url,
+    service: &str,
+    scopes: &[String],
+    token: &Secret,
+    deadline: Instant,
+) -> Option<Request> {
+    let form = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("grant_type", "refresh_token")
+        .append_pair("service", service)
+        .append_pair("client_id", "sealgate")
+        .append_pair("scope", &scopes.join(" "))
+        .append_pair("refresh_token", token.reveal())
+        .finish();
+    let headers = content_type("application/x-www-form-urlencoded")?;
+    // A stream is never sent a second time, so that a redirect cannot carry the token elsewhere.
+    let once = futures::stream::iter([Ok::<_, std::io::Error>(form)]);
+    let body = Body::Stream(reqwest::Body::wrap_stream(once));
+    let method = Method::POST;
+    Some(Request { method, url, headers, body, limit: MAX_TOKEN, take: Take::Whole, deadline })
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    token: Option<Secret>,
+    access_token: Option<Secret>,
+    expires_in: Option<f64>,
+}
+
+impl Token {
+    /// A token is kept for nine tenths of its life (a minute where it does not say), an hour at
+    /// most. `issued_at` is ignored: clocks differ, and counting from now is the safe side of it.
+    fn parse(body: &[u8]) -> Option<Self> {
+        let answer: TokenAnswer = serde_json::from_slice(body).ok()?;
+        let full = |t: &Secret| !t.reveal().is_empty();
+        let value = answer.token.filter(full).or(answer.access_token.filter(full))?;
+        let life = answer.expires_in.filter(|s| s.is_finite() && *s > 0.0).unwrap_or(60.0);
+        let keep = Duration::from_secs_f64((life * 0.9).min(3600.0));
+        Some(Self { value: Arc::new(value), keep })
+    }
+}
+
+fn basic(username: &str, password: &Secret) -> Option<HeaderValue> {
+    let plain = Zeroizing::new(format!("{username}:{}", password.reveal()));
+    sensitive(&Zeroizing::new(format!("Basic {}", STANDARD.encode(plain.as_bytes()))))
+}
+
+fn bearer(token: &Secret) -> Option<HeaderValue> {
+    sensitive(&Zeroizing::new(format!("Bearer {}", token.reveal())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn challenge(lines: &[&str]) -> Option<Challenge> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(WWW_AUTHENTICATE, line.parse().unwrap());
+        }
+        Challenge::parse(&headers)
+    }
+
+    #[test]
+    fn reads_challenges() {
+        let bearer = Challenge::Bearer {
+            realm: "https://auth.io/token".into(),
+            service: "reg".into(),
+            scope: Some("repository:a/b:pull,push".into()),
+        };
+        let line = r#"Bearer realm="https://auth.io/token",service="reg",scope="repository:a/b:pull,push""#;
+        assert_eq!(challenge(&[line]), Some(bearer.clone()));
+        assert_eq!(challenge(&[r#"Basic realm="x""#, line]), Some(bearer));
+        assert_eq!(challenge(&[r#"basic realm="x""#]), Some(Challenge::Basic));
+        assert_eq!(challenge(&["Negotiate"]), None);
+        assert_eq!(challenge(&[r#"Bearer service="x""#]), None);
+        assert_eq!(challenge(&[]), None);
+    }
+
+    #[test]
+    fn reads_tokens_and_how_long_they_live() {
+        let keep = |text: &str| Token::parse(text.as_bytes()).map(|t| t.keep.as_secs());
+        assert_eq!(keep(r#"{"token":"t"}"#), Some(54));
+        assert_eq!(keep(r#"{"access_token":"t","expires_in":300}"#), Some(270));
+        assert_eq!(keep(r#"{"token":"","access_token":"t","expires_in":1e300}"#), Some(3600));
+        assert_eq!(keep(r#"{"token":"t","expires_in":-5}"#), Some(54));
+        assert_eq!(keep(r#"{"token":""}"#), None);
+        assert_eq!(keep("<html>"), None);
+    }
+
+    #[test]
+    fn a_realm_must_be_as_safe_as_the_registry() {
+        let tokens = Tokens::new(PlainHttp::Loopback, Duration::from_secs(1));
+        let realm = |asked: &str, realm: &str| {
+            let asked = Url::parse(asked).unwrap();
+            let challenge = Challenge::Basic;
+            let wanted = Wanted {
+                target: "reg",
+                asked: &asked,
+                challenge: &challenge,
+                scopes: vec![],
+                credential: None,
+            };
+            tokens.realm(&wanted, realm).is_ok()
+        };
+        assert!(realm("https://reg.io/v2/", "https://auth.io/token"));
+        assert!(!realm("https://reg.io/v2/", "http://auth.io/token"));
+        assert!(!realm("https://reg.io/v2/", "http://127.0.0.1/token"));
+        assert!(realm("http://127.0.0.1:5/v2/", "http://127.0.0.1:6/token"));
+        assert!(!realm("http://127.0.0.1:5/v2/", "http://auth.io/token"));
+        assert!(!realm("https://reg.io/v2/", "file:///etc/passwd"));
+        assert!(!realm("https://reg.io/v2/", "token"));
+    }
+}

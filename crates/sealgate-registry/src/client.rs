@@ -1,0 +1,216 @@
+//! [`Client`]: who asks, and what is shared between all who ask.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, Weak};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sealgate_core::digest::Digest;
+use sealgate_core::fault::Fault;
+use sealgate_core::manifest::Descriptor;
+use sealgate_core::reference::{Identifier, Repository};
+use sealgate_engine::ports::{BlobStream, PullSecret, RawManifest, Registry, RegistryAccess};
+
+use crate::auth::Tokens;
+use crate::credentials::{Credential, CredentialId, Keychain};
+use crate::host::Host;
+use crate::options::Options;
+use crate::transport::Wire;
+
+/// A client of all registries. Cheap to clone: clones share connections, tokens (each under the
+/// credential that bought it), what is known about each registry, and the credentials.
+///
+/// # Example
+/// ```no_run
+/// # use sealgate_registry::{Client, Options, credentials::Keychain};
+/// # fn main() -> Result<(), sealgate_core::fault::Fault> {
+/// let client = Client::new(Options { keychain: Keychain::from_env()?, ..Options::default() })?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) who: Arc<Who>,
+}
+
+/// What does not depend on credentials.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) wire: Wire,
+    pub(crate) tokens: Tokens,
+    hosts: moka::future::Cache<String, Arc<Host>>,
+    tag_locks: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+/// The credentials of one handle.
+pub(crate) struct Who {
+    pub(crate) explicit: Option<Credential>,
+    pub(crate) keychain: Keychain,
+    /// Which of several credentials a repository took last.
+    pub(crate) taken: moka::future::Cache<(String, String), CredentialId>,
+}
+
+impl Client {
+    /// A client with `options`. No request is made and no certificate store is read yet.
+    ///
+    /// # Errors
+    /// `Config` where certificates, keys or names in `options` cannot be used.
+    pub fn new(options: Options) -> Result<Self, Fault> {
+        let who = Who::new(options.credential.clone(), options.keychain.clone());
+        let shared = Shared {
+            wire: Wire::new(&options)?,
+            tokens: Tokens::new(options.plain_http, options.timeouts.request),
+            hosts: moka::future::Cache::new(4096),
+            tag_locks: Mutex::default(),
+            options,
+        };
+        Ok(Self { shared: Arc::new(shared), who: Arc::new(who) })
+    }
+
+    /// The same client with `secrets` before its own credentials. Connections are shared,
+    /// credentials and tokens are not.
+    pub fn with_pull_secrets(&self, secrets: &[PullSecret]) -> Self {
+        if secrets.is_empty() {
+            return self.clone();
+        }
+        let keychain = self.who.keychain.with_pull_secrets(secrets);
+        let who = Who::new(self.who.explicit.clone(), keychain);
+        Self { shared: self.shared.clone(), who: Arc::new(who) }
+    }
+
+    pub(crate) async fn host(&self, repository: &Repository) -> Arc<Host> {
+        let name = repository.registry().to_owned();
+        let new = async { Arc::new(Host::new(&name, &self.shared.options)) };
+        self.shared.hosts.get_with(name.clone(), new).await
+    }
+}
+
+impl Shared {
+    /// The lock under which this process changes one tag.
+    pub(crate) fn tag_lock(
+        &self,
+        repository: &Repository,
+        tag: &str,
+    ) -> Arc<tokio::sync::Mutex<()>> {
+        let key = format!("{repository}:{tag}");
+        let mut locks = self.tag_locks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(lock) = locks.get(&key).and_then(Weak::upgrade) {
+            return lock;
+        }
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        let lock = Arc::new(tokio::sync::Mutex::new(()));
+        locks.insert(key, Arc::downgrade(&lock));
+        lock
+    }
+}
+
+impl Who {
+    fn new(explicit: Option<Credential>, keychain: Keychain) -> Self {
+        Self { explicit, keychain, taken: moka::future::Cache::new(1024) }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Client(…)")
+    }
+}
+
+impl RegistryAccess for Client {
+    fn open(&self, secrets: &[PullSecret]) -> Arc<dyn Registry> {
+        Arc::new(self.with_pull_secrets(secrets))
+    }
+}
+
+#[async_trait]
+impl Registry for Client {
+    async fn resolve(
+        &self,
+        repository: &Repository,
+        what: &Identifier,
+    ) -> Result<Option<Descriptor>, Fault> {
+        self.read_descriptor(repository, what).await
+    }
+
+    async fn manifest(
+        &self,
+        repository: &Repository,
+        what: &Identifier,
+    ) -> Result<Option<RawManifest>, Fault> {
+        let found = self.read_manifest(repository, what).await?;
+        Ok(found.map(|tagged| tagged.manifest))
+    }
+
+    async fn blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        limit: u64,
+    ) -> Result<Option<Bytes>, Fault> {
+        self.read_blob(repository, digest, limit).await
+    }
+
+    async fn blob_stream(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<BlobStream>, Fault> {
+        self.open_blob(repository, digest).await
+    }
+
+    async fn referrers(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, Fault> {
+        self.list_referrers(repository, subject).await
+    }
+
+    async fn push_blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        content: BlobStream,
+    ) -> Result<(), Fault> {
+        self.write_blob(repository, descriptor, content).await
+    }
+
+    async fn mount_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        from: &Repository,
+    ) -> Result<bool, Fault> {
+        self.mount(repository, digest, from).await
+    }
+
+    async fn push_manifest(
+        &self,
+        repository: &Repository,
+        at: &Identifier,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<Digest, Fault> {
+        self.write_manifest(repository, at, media_type, bytes).await
+    }
+
+    async fn replace_manifest(
+        &self,
+        repository: &Repository,
+        tag: &str,
+        expected: Option<&Digest>,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<bool, Fault> {
+        self.replace(repository, tag, expected, media_type, bytes).await
+    }
+
+    async fn delete(&self, repository: &Repository, what: &Identifier) -> Result<bool, Fault> {
+        self.remove(repository, what).await
+    }
+
+    async fn tags(&self, repository: &Repository) -> Result<Vec<String>, Fault> {
+        self.list_tags(repository).await
+    }
+}

@@ -1,0 +1,207 @@
+//! docker `config.json` and containers `auth.json`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use sealgate_core::fault::{Fault, FaultKind};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::helper::Helper;
+use super::{Credential, Secret, normal_host};
+
+/// No configuration of a sane machine is larger.
+const MAX_CONFIG: u64 = 4 << 20;
+/// How long the answer of a helper is good. ECR's and Google's tokens live for an hour and more.
+const HELPER_MEMORY: Duration = Duration::from_secs(300);
+
+/// A parsed `config.json`: entries, helpers, and what the helpers said.
+pub struct DockerConfig {
+    name: String,
+    auths: Vec<(Scope, Credential)>,
+    helpers: BTreeMap<String, String>,
+    store: Option<String>,
+    path: Option<OsString>,
+    memory: moka::future::Cache<(String, String), Option<Credential>>,
+}
+
+impl fmt::Debug for DockerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DockerConfig({}, {} entries)", self.name, self.auths.len())
+    }
+}
+
+/// What an entry of `auths` is for: a host and a path below it, both possibly patterns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scope {
+    pub(super) host: String,
+    pub(super) path: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct File {
+    auths: Option<BTreeMap<String, Option<Entry>>>,
+    cred_helpers: Option<BTreeMap<String, String>>,
+    creds_store: Option<String>,
+}
+
+/// One value of `auths`. Other fields (`email`) are nobody's business.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Entry {
+    auth: Option<Secret>,
+    username: Option<String>,
+    password: Option<Secret>,
+    identitytoken: Option<Secret>,
+    registrytoken: Option<Secret>,
+}
+
+impl DockerConfig {
+    /// Reads `path`; `None` where there is no such file. `search` is the `PATH` for helpers.
+    ///
+    /// # Errors
+    /// `Config` where the file cannot be read or is not such a configuration.
+    pub fn read(path: &Path, search: Option<OsString>) -> Result<Option<Self>, Fault> {
+        let name = path.display().to_string();
+        let bad = |detail: String| Fault::new(FaultKind::Config, name.clone(), detail);
+        match std::fs::metadata(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Ok(data) if data.len() > MAX_CONFIG => return Err(bad("larger than 4 MiB".into())),
+            _ => {}
+        }
+        let text = Zeroizing::new(std::fs::read(path).map_err(|e| bad(e.to_string()))?);
+        Self::parse(&name, &text, search).map(Some)
+    }
+
+    /// Parses the text of a configuration; `name` is for messages.
+    ///
+    /// # Errors
+    /// `Config` where it is not such a configuration.
+    pub fn parse(name: &str, text: &[u8], search: Option<OsString>) -> Result<Self, Fault> {
+        // The parser's own message could quote a secret: say the place only.
+        let file: File = serde_json::from_slice(text).map_err(|e| {
+            let place = format!("no docker config.json (line {}, column {})", e.line(), e.column());
+            Fault::new(FaultKind::Config, name, place)
+        })?;
+        let helpers = file.cred_helpers.unwrap_or_default();
+        Ok(Self {
+            name: name.to_owned(),
+            auths: entries(file.auths.unwrap_or_default()),
+            helpers: helpers.into_iter().map(|(k, v)| (Scope::parse(&k).host, v)).collect(),
+            store: file.creds_store.filter(|s| !s.is_empty()),
+            path: search,
+            memory: moka::future::Cache::builder()
+                .max_capacity(256)
+                .time_to_live(HELPER_MEMORY)
+                .build(),
+        })
+    }
+
+    /// The credentials for a repository: the host's helper, the store, then the file's own
+    /// entries, the most specific path first.
+    pub(super) async fn lookup(
+        &self,
+        registry: &str,
+        path: &str,
+    ) -> Result<Vec<Credential>, Fault> {
+        let host = normal_host(registry);
+        let mut found = Vec::new();
+        let mut failed = None;
+        let helper = self.helpers.get(&host).or(self.store.as_ref());
+        if let Some(helper) = helper {
+            match self.ask(helper, &host).await {
+                Ok(credential) => found.extend(credential),
+                Err(fault) => failed = Some(fault),
+            }
+        }
+        let fits = |scope: &Scope| scope.host == host && scope.holds(path);
+        found.extend(self.auths.iter().filter(|(s, _)| fits(s)).map(|(_, c)| c.clone()));
+        match failed {
+            Some(fault) if found.is_empty() => Err(fault),
+            _ => Ok(found),
+        }
+    }
+
+    async fn ask(&self, helper: &str, host: &str) -> Result<Option<Credential>, Fault> {
+        // The key that `docker login` stores Docker Hub under.
+        let server = match host {
+            "index.docker.io" => "https://index.docker.io/v1/",
+            other => other,
+        };
+        let key = (helper.to_owned(), server.to_owned());
+        let ask = async { Helper::find(helper, self.path.as_deref())?.get(server).await };
+        self.memory
+            .try_get_with(key, ask)
+            .await
+            .map_err(|fault: std::sync::Arc<Fault>| Fault::clone(&fault))
+    }
+}
+
+/// The usable entries, the longest path first.
+pub(super) fn entries(auths: BTreeMap<String, Option<Entry>>) -> Vec<(Scope, Credential)> {
+    let mut list: Vec<_> = auths
+        .into_iter()
+        .filter_map(|(key, entry)| Some((Scope::parse(&key), entry?.credential()?)))
+        .collect();
+    list.sort_by_key(|(scope, _)| std::cmp::Reverse(scope.path.len()));
+    list
+}
+
+impl Scope {
+    /// Reads a key: `ghcr.io`, `ghcr.io/acme`, `https://index.docker.io/v1/`.
+    pub(super) fn parse(key: &str) -> Self {
+        let rest = key.strip_prefix("https://").or(key.strip_prefix("http://")).unwrap_or(key);
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let path = path.trim_end_matches('/');
+        let path = if matches!(path, "v1" | "v2") { "" } else { path };
+        Self { host: normal_host(host), path: path.to_owned() }
+    }
+
+    /// Whether `path` is this path or below it; a border is a slash, never the middle of a name.
+    pub(super) fn holds(&self, path: &str) -> bool {
+        match path.strip_prefix(self.path.as_str()) {
+            Some(rest) => self.path.is_empty() || rest.is_empty() || rest.starts_with('/'),
+            None => false,
+        }
+    }
+}
+
+impl Entry {
+    /// What the entry is good for; docker's order: a token before a password.
+    fn credential(self) -> Option<Credential> {
+        let token = |t: Option<Secret>| t.filter(|t| !t.reveal().is_empty());
+        if let Some(token) = token(self.registrytoken) {
+            return Some(Credential::Bearer(token));
+        }
+        if let Some(token) = token(self.identitytoken) {
+            return Some(Credential::Refresh(token));
+        }
+        let plain = self.auth.as_ref().and_then(|auth| decode(auth.reveal()));
+        let (username, password) = match (plain, self.username, self.password) {
+            (Some((name, secret)), _, _) => (name, secret),
+            (None, Some(name), Some(secret)) => (name, secret),
+            _ => return None,
+        };
+        // docker's helpers mark a refresh token by a user name that cannot be one.
+        if username == "<token>" {
+            return Some(Credential::Refresh(password));
+        }
+        (!username.is_empty()).then_some(Credential::Password { username, password })
+    }
+}
+
+/// `auth`: base64 of `user:password`.
+fn decode(auth: &str) -> Option<(String, Secret)> {
+    let auth = auth.trim();
+    let bytes = STANDARD.decode(auth).or_else(|_| STANDARD_NO_PAD.decode(auth)).ok()?;
+    let bytes = Zeroizing::new(bytes);
+    let text = std::str::from_utf8(&bytes).ok()?;
+    let (name, password) = text.split_once(':')?;
+    Some((name.to_owned(), Secret::new(password.trim_end_matches('\0'))))
+}

@@ -1,0 +1,219 @@
+//! Who we are at a registry: explicit credentials, docker `config.json` files with their helpers,
+//! and the pull secrets of Kubernetes.
+//!
+//! Looking up happens only after a registry has asked (401). Environment and home folder come in
+//! as [`Environment`]; [`Keychain::from_env`] fills it from the process.
+
+mod docker;
+mod helper;
+mod kubernetes;
+mod login;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sealgate_core::digest::Digest;
+use sealgate_core::fault::Fault;
+use sealgate_engine::ports::PullSecret;
+use zeroize::Zeroizing;
+
+pub use docker::DockerConfig;
+pub use kubernetes::PullSecrets;
+pub use login::{config_path, login, logout};
+
+/// A text that `Debug` does not show and that is wiped when it is dropped.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Keeps `text` secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The text. Never print it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// One way to say who we are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// A user name and a password, for Basic and for a token endpoint's GET.
+    Password {
+        /// The user name.
+        username: String,
+        /// The password or personal token.
+        password: Secret,
+    },
+    /// A refresh token (`identitytoken`), exchanged by OAuth2 POST.
+    Refresh(Secret),
+    /// A finished bearer token (`registrytoken`, `--registry-token`), sent as it is.
+    Bearer(Secret),
+}
+
+/// Tells credentials apart without holding them: tokens are cached under it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct CredentialId(Option<Digest>);
+
+impl CredentialId {
+    /// The identity of "no credentials".
+    pub(crate) const ANONYMOUS: Self = Self(None);
+}
+
+impl Credential {
+    pub(crate) fn id(&self) -> CredentialId {
+        let (kind, name, secret) = match self {
+            Self::Password { username, password } => ("password", username.as_str(), password),
+            Self::Refresh(token) => ("refresh", "", token),
+            Self::Bearer(token) => ("bearer", "", token),
+        };
+        let text = Zeroizing::new(format!("{kind}\0{}\0{name}\0{}", name.len(), secret.reveal()));
+        CredentialId(Some(Digest::of(text.as_bytes())))
+    }
+}
+
+/// The part of the process's environment that says where credentials lie.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// `DOCKER_CONFIG`: the folder of `config.json`.
+    pub docker_config: Option<PathBuf>,
+    /// `REGISTRY_AUTH_FILE`: a containers `auth.json`.
+    pub registry_auth_file: Option<PathBuf>,
+    /// `XDG_RUNTIME_DIR`: holds `containers/auth.json`.
+    pub xdg_runtime_dir: Option<PathBuf>,
+    /// `HOME`: holds `.docker/config.json`.
+    pub home: Option<PathBuf>,
+    /// `PATH`: where credential helpers are looked for.
+    pub path: Option<OsString>,
+}
+
+impl Environment {
+    /// What the process's own environment says.
+    pub fn from_process() -> Self {
+        let path = |name: &str| {
+            std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+        };
+        Self {
+            docker_config: path("DOCKER_CONFIG"),
+            registry_auth_file: path("REGISTRY_AUTH_FILE"),
+            xdg_runtime_dir: path("XDG_RUNTIME_DIR"),
+            home: path("HOME"),
+            path: std::env::var_os("PATH"),
+        }
+    }
+}
+
+/// Places to look credentials up in, in this order. Empty means anonymous. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Keychain {
+    sources: Vec<Source>,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    Docker(Arc<DockerConfig>),
+    Pull(Arc<PullSecrets>),
+}
+
+impl Keychain {
+    /// The files that `environment` names, those that are there: docker's `config.json`, then
+    /// `REGISTRY_AUTH_FILE`, then `containers/auth.json`.
+    ///
+    /// # Errors
+    /// `Config` where a file is there and cannot be read or is no JSON object.
+    pub fn from_environment(environment: &Environment) -> Result<Self, Fault> {
+        let runtime = environment.xdg_runtime_dir.as_ref().map(|d| d.join("containers/auth.json"));
+        let places = [config_path(environment), environment.registry_auth_file.clone(), runtime];
+        let mut sources = Vec::new();
+        for path in places.into_iter().flatten() {
+            if let Some(config) = DockerConfig::read(&path, environment.path.clone())? {
+                sources.push(Source::Docker(Arc::new(config)));
+            }
+        }
+        Ok(Self { sources })
+    }
+
+    /// [`Keychain::from_environment`] with the process's own environment.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_env() -> Result<Self, Fault> {
+        Self::from_environment(&Environment::from_process())
+    }
+
+    /// One docker configuration.
+    pub fn from_docker_config(config: DockerConfig) -> Self {
+        Self { sources: vec![Source::Docker(Arc::new(config))] }
+    }
+
+    /// This keychain with `secrets` in front of it.
+    pub fn with_pull_secrets(&self, secrets: &[PullSecret]) -> Self {
+        if secrets.is_empty() {
+            return self.clone();
+        }
+        let mut sources = vec![Source::Pull(Arc::new(PullSecrets::parse(secrets)))];
+        sources.extend(self.sources.iter().cloned());
+        Self { sources }
+    }
+
+    /// The credentials for a repository, best first, each once.
+    ///
+    /// # Errors
+    /// `Config` or `Timeout` where a credential helper is named and does not work.
+    pub async fn lookup(&self, registry: &str, path: &str) -> Result<Vec<Credential>, Fault> {
+        let mut found: Vec<Credential> = Vec::new();
+        for source in &self.sources {
+            let more = match source {
+                Source::Docker(config) => config.lookup(registry, path).await?,
+                Source::Pull(secrets) => secrets.lookup(registry, path),
+            };
+            for credential in more {
+                if !found.contains(&credential) {
+                    found.push(credential);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// What could not be read of the pull secrets, for a message.
+    pub(crate) fn complaints(&self) -> Option<String> {
+        let complaints: Vec<&str> = self
+            .sources
+            .iter()
+            .filter_map(|source| match source {
+                Source::Pull(secrets) => secrets.complaint(),
+                Source::Docker(_) => None,
+            })
+            .collect();
+        (!complaints.is_empty()).then(|| complaints.join("; "))
+    }
+}
+
+/// Docker Hub has many names and one account.
+pub(crate) fn normal_host(host: &str) -> String {
+    let host = host.to_ascii_lowercase();
+    match host.as_str() {
+        "docker.io" | "registry-1.docker.io" | "index.docker.io" => "index.docker.io".to_owned(),
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests;

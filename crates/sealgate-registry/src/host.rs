@@ -1,0 +1,161 @@
+//! What is remembered about one registry: how it is spoken to, how it asks for credentials,
+//! whether it has the referrers API, and how many retries it may still cost.
+
+use std::collections::HashMap;
+use std::net::Ipv6Addr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::auth::Challenge;
+use crate::options::{Options, PlainHttp};
+use crate::retry::Budget;
+
+/// How a registry is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Http,
+    Https,
+}
+
+/// Whether a registry has the referrers API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Capability {
+    Api,
+    FallbackTag,
+}
+
+/// One registry, by host and port.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) budget: Budget,
+    schemes: &'static [Scheme],
+    known: AtomicU8,
+    challenge: Mutex<Option<Challenge>>,
+    referrers: Mutex<HashMap<String, (Capability, Instant)>>,
+}
+
+/// Path prefixes whose capability is remembered per registry; then all are forgotten.
+const MAX_PREFIXES: usize = 4096;
+
+impl Host {
+    pub(crate) fn new(name: &str, options: &Options) -> Self {
+        Self {
+            name: name.to_owned(),
+            budget: Budget::new(options.retries.budget),
+            schemes: schemes(name, options.plain_http),
+            known: AtomicU8::new(0),
+            challenge: Mutex::new(None),
+            referrers: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The schemes that may still be the right one, best first.
+    pub(crate) fn schemes(&self) -> &'static [Scheme] {
+        match self.known.load(Ordering::Relaxed) {
+            1 => &[Scheme::Http],
+            2 => &[Scheme::Https],
+            _ => self.schemes,
+        }
+    }
+
+    /// The registry answered over `scheme`.
+    pub(crate) fn speaks(&self, scheme: Scheme) {
+        let code = match scheme {
+            Scheme::Http => 1,
+            Scheme::Https => 2,
+        };
+        self.known.store(code, Ordering::Relaxed);
+    }
+
+    /// How the registry asked last.
+    pub(crate) fn challenge(&self) -> Option<Challenge> {
+        self.challenge.lock().ok()?.clone()
+    }
+
+    pub(crate) fn remember_challenge(&self, challenge: &Challenge) {
+        if let Ok(mut slot) = self.challenge.lock() {
+            *slot = Some(challenge.clone());
+        }
+    }
+
+    /// What is known about the referrers API at `path`. Hosts that route by path put different
+    /// registries behind one name, so the first segment of the path is part of the key.
+    pub(crate) fn capability(&self, path: &str) -> Option<Capability> {
+        let map = self.referrers.lock().ok()?;
+        let (capability, until) = map.get(first_segment(path))?;
+        (Instant::now() < *until).then_some(*capability)
+    }
+
+    pub(crate) fn remember_capability(&self, path: &str, what: Capability, keep: Duration) {
+        if let Ok(mut map) = self.referrers.lock() {
+            if map.len() >= MAX_PREFIXES {
+                map.clear();
+            }
+            map.insert(first_segment(path).to_owned(), (what, Instant::now() + keep));
+        }
+    }
+}
+
+impl Scheme {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+fn first_segment(path: &str) -> &str {
+    path.split('/').next().unwrap_or(path)
+}
+
+fn schemes(name: &str, plain_http: PlainHttp) -> &'static [Scheme] {
+    match plain_http {
+        _ if is_loopback(name) => &[Scheme::Http, Scheme::Https],
+        PlainHttp::Anywhere => &[Scheme::Https, Scheme::Http],
+        PlainHttp::Loopback => &[Scheme::Https],
+    }
+}
+
+/// Whether `host[:port]` is this machine by its spelling; nothing is resolved.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => name,
+        _ => host,
+    };
+    let inner = name.strip_prefix('[').and_then(|n| n.strip_suffix(']'));
+    if let Some(inner) = inner {
+        return inner.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_loopback());
+    }
+    name == "localhost" || name.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_a_matter_of_spelling() {
+        for host in ["localhost", "localhost:5000", "127.0.0.1", "127.9.9.9:1", "[::1]", "[::1]:5"]
+        {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["localhost.evil.com", "127.0.0.1.evil.com", "10.0.0.1", "[::2]:5", "127.1"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn plain_http_needs_a_flag_or_loopback() {
+        let schemes = |name: &str, plain_http| {
+            Host::new(name, &Options { plain_http, ..Options::default() }).schemes()
+        };
+        assert_eq!(schemes("ghcr.io", PlainHttp::Loopback), [Scheme::Https]);
+        assert_eq!(schemes("ghcr.io", PlainHttp::Anywhere), [Scheme::Https, Scheme::Http]);
+        assert_eq!(schemes("localhost:5000", PlainHttp::Loopback)[0], Scheme::Http);
+    }
+}

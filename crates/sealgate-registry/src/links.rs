@@ -1,0 +1,48 @@
+//! `Link: <…>; rel="next"`: the next page of a list, at the same registry.
+
+use reqwest::header::LINK;
+use sealgate_core::fault::{Fault, FaultKind};
+use url::Url;
+
+use crate::reply::Reply;
+
+/// The next page, where there is one.
+///
+/// # Errors
+/// `Malformed` where the link leads away from the registry or is no URL.
+pub(crate) fn next(reply: &Reply) -> Result<Option<Url>, Fault> {
+    let values = reply.headers.get_all(LINK).iter().filter_map(|v| v.to_str().ok());
+    let Some(text) = values.flat_map(|v| v.split(", <")).find_map(next_of) else {
+        return Ok(None);
+    };
+    let url = reply.url.join(text).ok().filter(|url| url.origin() == reply.url.origin());
+    url.map(Some).ok_or_else(|| {
+        reply.fault(FaultKind::Malformed, "the next page of a list is not at the same registry")
+    })
+}
+
+/// The target of one link if it is the next page.
+fn next_of(link: &str) -> Option<&str> {
+    let link = link.trim().trim_start_matches('<');
+    let (target, parameters) = link.split_once('>')?;
+    let is_next = parameters.split(';').any(|parameter| {
+        let Some((name, value)) = parameter.split_once('=') else { return false };
+        let value = value.trim().trim_end_matches(',').trim_matches('"');
+        name.trim().eq_ignore_ascii_case("rel") && value.split(' ').any(|v| v == "next")
+    });
+    is_next.then_some(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_links() {
+        assert_eq!(next_of(r#"</v2/_x?n=1&last=a>; rel="next""#), Some("/v2/_x?n=1&last=a"));
+        assert_eq!(next_of("<?a=b>;rel=next"), Some("?a=b"));
+        assert_eq!(next_of(r#"</x>; rel="prev""#), None);
+        assert_eq!(next_of("</x>"), None);
+        assert_eq!(next_of("garbage"), None);
+    }
+}

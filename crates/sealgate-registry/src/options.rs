@@ -1,0 +1,177 @@
+//! What a [`crate::Client`] may do, where it stops, and whom it trusts.
+
+use std::time::Duration;
+
+use crate::credentials::{Credential, Keychain};
+
+/// Everything that is decided before the first request.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where unencrypted HTTP may be spoken (`--allow-http-registry`).
+    pub plain_http: PlainHttp,
+    /// Whose server certificates are good (`--registry-cacert`, `--allow-insecure-registry`).
+    pub trust: Trust,
+    /// A client certificate (`--registry-client-cert`, `--registry-client-key`).
+    pub identity: Option<ClientIdentity>,
+    /// The name that a server certificate must carry instead of the host's
+    /// (`--registry-server-name`).
+    pub server_name: Option<String>,
+    /// Credentials for every registry that is asked (`--registry-username`, `-password`,
+    /// `-token`); they come before the keychain.
+    pub credential: Option<Credential>,
+    /// Where credentials are looked up.
+    pub keychain: Keychain,
+    /// Whether the proxies of the environment are used. Loopback hosts never go through a proxy.
+    pub proxies: Proxies,
+    /// How long to wait.
+    pub timeouts: Timeouts,
+    /// How much to take.
+    pub limits: Limits,
+    /// How often to ask again.
+    pub retries: Retries,
+    /// The `User-Agent` header.
+    pub user_agent: String,
+}
+
+/// Where unencrypted HTTP may be spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum PlainHttp {
+    /// With `localhost`, `127.0.0.0/8` and `::1` only. There it is tried first.
+    #[default]
+    Loopback,
+    /// With any registry that does not speak TLS. HTTPS is tried first.
+    Anywhere,
+}
+
+/// Whose server certificates are good.
+#[derive(Clone, Debug, Default)]
+pub enum Trust {
+    /// Those that the operating system trusts.
+    #[default]
+    System,
+    /// Those that chain to these certificates (PEM), and no others.
+    Only(Vec<u8>),
+    /// Those that chain to these certificates (PEM) or to one that the operating system trusts.
+    SystemAnd(Vec<u8>),
+    /// Any certificate at all: whoever sits on the network path can read the credentials.
+    /// Signatures are verified none the less.
+    DangerousAnyCertificate,
+}
+
+/// A client certificate and its key.
+#[derive(Clone)]
+pub struct ClientIdentity {
+    /// The certificate chain, PEM, leaf first.
+    pub certificates: Vec<u8>,
+    /// The private key, PEM (PKCS#8, PKCS#1 or SEC1).
+    pub key: zeroize::Zeroizing<Vec<u8>>,
+}
+
+impl std::fmt::Debug for ClientIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientIdentity(…)")
+    }
+}
+
+/// Whether the proxies of the environment are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Proxies {
+    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
+    #[default]
+    Environment,
+    /// Never.
+    Off,
+}
+
+/// How long to wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a connection, with its TLS handshake.
+    pub connect: Duration,
+    /// For the next bytes of an answer.
+    pub idle: Duration,
+    /// For one question to the registry from beginning to end: retries, tokens, redirects, pages
+    /// and the body included.
+    pub request: Duration,
+    /// For one blob that is streamed, from beginning to end.
+    pub transfer: Duration,
+    /// How long a slow tag update may take (fallback tags without If-Match), watching included.
+    pub tag_update: Duration,
+    /// How long a registry is remembered to have, or not to have, the referrers API.
+    pub capability: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(15),
+            request: Duration::from_secs(30),
+            transfer: Duration::from_secs(3600),
+            tag_update: Duration::from_secs(120),
+            capability: Duration::from_secs(600),
+        }
+    }
+}
+
+/// How much to take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of one manifest, index, or page of a list.
+    pub manifest_bytes: u64,
+    /// Entries of one list of referrers.
+    pub referrers: usize,
+    /// Tags of one repository.
+    pub tags: usize,
+    /// Pages of one list.
+    pub pages: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { manifest_bytes: 4 << 20, referrers: 1000, tags: 100_000, pages: 100 }
+    }
+}
+
+/// How often to ask again after a fault that may pass (no connection, 429, 5xx).
+#[derive(Clone, Copy, Debug)]
+pub struct Retries {
+    /// Times to ask again after the first.
+    pub max: usize,
+    /// The first pause; it doubles, with jitter.
+    pub first_pause: Duration,
+    /// The longest pause, also where the registry asks for more by `Retry-After`.
+    pub longest_pause: Duration,
+    /// How many retries a registry that never succeeds may cost in a row; each success gives a
+    /// tenth of one back.
+    pub budget: u32,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            max: 4,
+            first_pause: Duration::from_millis(200),
+            longest_pause: Duration::from_secs(10),
+            budget: 50,
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            plain_http: PlainHttp::default(),
+            trust: Trust::default(),
+            identity: None,
+            server_name: None,
+            credential: None,
+            keychain: Keychain::default(),
+            proxies: Proxies::default(),
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+            retries: Retries::default(),
+            user_agent: concat!("sealgate/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}

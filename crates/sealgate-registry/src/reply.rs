@@ -1,0 +1,157 @@
+//! An answer that has been read whole, and what its status means.
+//!
+//! A 404 is a definitive "there is none" only if a registry can have said it: with the
+//! specification's error body, with an empty body, or in plain text. A 404 that is a web page
+//! comes from something else (a captive portal, a load balancer, a wrong host name) and is a fault.
+
+use bytes::Bytes;
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
+use sealgate_core::digest::Digest;
+use sealgate_core::fault::{Fault, FaultKind};
+use serde::Deserialize;
+use url::Url;
+
+/// Status, headers, and the bounded body of an answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    /// The registry that was asked, for messages.
+    pub(crate) target: String,
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// Where the answer came from, after redirects.
+    pub(crate) url: Url,
+    pub(crate) body: Bytes,
+    /// The body still on the wire, where that was asked for and the answer is good.
+    pub(crate) open: Option<reqwest::Response>,
+}
+
+/// `Docker-Content-Digest`.
+pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// The specification's error body.
+#[derive(Deserialize)]
+struct Errors {
+    #[serde(default)]
+    errors: Vec<ErrorItem>,
+}
+
+#[derive(Deserialize)]
+struct ErrorItem {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+impl Reply {
+    /// A header's text.
+    pub(crate) fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The media type without parameters, lower case.
+    pub(crate) fn media_type(&self) -> Option<String> {
+        let text = self.header(&CONTENT_TYPE)?;
+        let text = text.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// `Docker-Content-Digest`, where sent.
+    pub(crate) fn digest(&self) -> Result<Option<Digest>, Fault> {
+        match self.header(&CONTENT_DIGEST) {
+            None | Some("") => Ok(None),
+            Some(text) => text.parse().map(Some).map_err(|e| {
+                self.fault(FaultKind::Malformed, format!("Docker-Content-Digest: {e}"))
+            }),
+        }
+    }
+
+    /// The codes of the error body (`MANIFEST_UNKNOWN`), as many as a message needs.
+    pub(crate) fn codes(&self) -> Vec<String> {
+        self.errors().into_iter().map(|e| e.code).collect()
+    }
+
+    fn errors(&self) -> Vec<ErrorItem> {
+        let parsed = serde_json::from_slice::<Errors>(&self.body);
+        parsed.map(|e| e.errors.into_iter().take(8).collect()).unwrap_or_default()
+    }
+
+    /// Whether this 404 means that there is no such thing; see the head of this file.
+    ///
+    /// # Errors
+    /// The fault that the 404 is instead.
+    pub(crate) fn is_absent(&self) -> Result<bool, Fault> {
+        if self.status != StatusCode::NOT_FOUND {
+            return Ok(false);
+        }
+        let codes = self.codes();
+        let says = |code: &str| codes.iter().any(|c| c == code);
+        if says("UNAUTHORIZED") || says("DENIED") || says("TOOMANYREQUESTS") {
+            return Err(self.refusal());
+        }
+        let page = self.media_type().is_some_and(|t| t == "text/html");
+        if page && codes.is_empty() && !self.headers.contains_key(REGISTRY_VERSION) {
+            let detail = "404 with a web page instead of a registry's answer: is this a registry?";
+            return Err(self.fault(FaultKind::Malformed, detail));
+        }
+        Ok(true)
+    }
+
+    /// A fault at this registry.
+    pub(crate) fn fault(&self, kind: FaultKind, detail: impl Into<String>) -> Fault {
+        Fault::new(kind, self.target.clone(), detail)
+    }
+
+    /// What a status that is not the wanted one means.
+    pub(crate) fn refusal(&self) -> Fault {
+        let codes = self.codes();
+        let says = |code: &str| codes.iter().any(|c| c == code);
+        let kind = match self.status.as_u16() {
+            401 => FaultKind::Unauthorized,
+            403 => FaultKind::Denied,
+            429 => FaultKind::Throttled,
+            _ if says("TOOMANYREQUESTS") => FaultKind::Throttled,
+            _ if says("UNAUTHORIZED") => FaultKind::Unauthorized,
+            _ if says("DENIED") => FaultKind::Denied,
+            408 | 504 => FaultKind::Timeout,
+            413 => FaultKind::TooLarge,
+            404 => FaultKind::Missing,
+            405 => FaultKind::Unsupported,
+            500..=599 => FaultKind::ServerError,
+            _ => FaultKind::Malformed,
+        };
+        let mut fault = self.fault(kind, self.sentence());
+        fault.retry_after = crate::retry::retry_after(&self.headers);
+        fault
+    }
+
+    /// `429 Too Many Requests: TOOMANYREQUESTS: slow down`.
+    fn sentence(&self) -> String {
+        let mut text = self.status.to_string();
+        for error in self.errors().into_iter().take(3) {
+            text.push_str(": ");
+            text.push_str(&printable(&error.code));
+            if let Some(message) = error.message.filter(|m| !m.is_empty()) {
+                text.push_str(": ");
+                text.push_str(&printable(&message));
+            }
+        }
+        if let Some(wait) = self.header(&RETRY_AFTER) {
+            text.push_str(&format!(" (Retry-After: {})", printable(wait)));
+        }
+        text
+    }
+}
+
+const REGISTRY_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+
+/// Text of a stranger for a terminal and a log: short, on one line, no control characters.
+pub(crate) fn printable(text: &str) -> String {
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let mut short: String = text.chars().take(200).map(clean).collect();
+    if text.chars().nth(200).is_some() {
+        short.push('…');
+    }
+    short
+}

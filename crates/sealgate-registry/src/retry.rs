@@ -1,0 +1,146 @@
+//! When to ask again: jittered back-off, `Retry-After`, and a budget per registry, so that a
+//! registry in trouble is not buried under our retries.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use sealgate_core::fault::{Fault, FaultKind};
+use tokio::time::Instant;
+
+use crate::options::Retries;
+
+/// One retry costs this much of the budget; one success gives one back.
+const COST: u32 = 10;
+
+/// How many retries a registry may still cost.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    left: AtomicU32,
+    full: u32,
+}
+
+impl Budget {
+    pub(crate) fn new(retries: u32) -> Self {
+        let full = retries.saturating_mul(COST);
+        Self { left: AtomicU32::new(full), full }
+    }
+
+    /// Takes the price of one retry; `false` where the budget is spent.
+    fn take(&self) -> bool {
+        let less = |left: u32| left.checked_sub(COST);
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+
+    /// A request succeeded.
+    pub(crate) fn give(&self) {
+        let more = |left: u32| (left < self.full).then_some(left + 1);
+        let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    }
+}
+
+/// The pauses of one question.
+pub(crate) struct Pauses {
+    backoff: ExponentialBackoff,
+    longest: Duration,
+    deadline: Instant,
+}
+
+impl Pauses {
+    pub(crate) fn new(retries: &Retries, deadline: Instant) -> Self {
+        let backoff = ExponentialBuilder::new()
+            .with_jitter()
+            .with_min_delay(retries.first_pause)
+            .with_max_delay(retries.longest_pause)
+            .with_max_times(retries.max)
+            .build();
+        Self { backoff, longest: retries.longest_pause, deadline }
+    }
+
+    /// Sleeps before the next attempt; gives `fault` back where there is to be none: it will not
+    /// pass, the times or the budget are spent, or the pause would outlive the deadline.
+    pub(crate) async fn before_next(&mut self, fault: Fault, budget: &Budget) -> Result<(), Fault> {
+        if !worth_repeating(fault.kind) {
+            return Err(fault);
+        }
+        let Some(own) = self.backoff.next() else { return Err(fault) };
+        let asked = fault.retry_after.unwrap_or_default();
+        if asked > self.longest || Instant::now() + own.max(asked) >= self.deadline {
+            return Err(fault);
+        }
+        if !budget.take() {
+            return Err(spent(fault));
+        }
+        tracing::debug!(target = %fault.target, detail = %fault.detail, "asking again");
+        tokio::time::sleep(own.max(asked)).await;
+        Ok(())
+    }
+}
+
+fn spent(mut fault: Fault) -> Fault {
+    fault.detail.push_str(" (not asked again: too many recent failures of this registry)");
+    fault
+}
+
+fn worth_repeating(kind: FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::Throttled | FaultKind::Unreachable | FaultKind::ServerError | FaultKind::Timeout
+    )
+}
+
+/// `Retry-After` in seconds or as a date; a day at most.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let day = Duration::from_secs(86_400);
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds).min(day));
+    }
+    let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    let wait = at.duration_since(jiff::Timestamp::from_second(now_second()).ok()?);
+    Some(Duration::try_from(wait).unwrap_or_default().min(day))
+}
+
+/// The one place that reads the wall clock: an HTTP date means nothing without it. It moves a
+/// pause, never a verdict.
+fn now_second() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(text: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, text.parse().unwrap());
+        headers
+    }
+
+    #[test]
+    fn reads_retry_after() {
+        assert_eq!(retry_after(&header("7")), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after(&header("999999999999")), Some(Duration::from_secs(86_400)));
+        assert_eq!(retry_after(&header("Thu, 01 Jan 1970 00:00:00 GMT")), Some(Duration::ZERO));
+        let day = Some(Duration::from_secs(86_400));
+        assert_eq!(retry_after(&header("Fri, 01 Jan 2100 00:00:00 GMT")), day);
+        assert_eq!(retry_after(&header("soon")), None);
+        assert_eq!(retry_after(&header("-1")), None);
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_budget_is_spent_and_comes_back_slowly() {
+        let budget = Budget::new(2);
+        assert!(budget.take() && budget.take());
+        assert!(!budget.take());
+        (0..9).for_each(|_| budget.give());
+        assert!(!budget.take());
+        budget.give();
+        assert!(budget.take());
+        (0..1000).for_each(|_| budget.give());
+        assert!(budget.take() && budget.take() && !budget.take());
+    }
+}

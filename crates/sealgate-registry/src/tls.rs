@@ -1,0 +1,155 @@
+//! TLS settings. The trusted roots are read when the first certificate arrives, so that a run
+//! that speaks to loopback only does not pay for them.
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use sealgate_core::fault::{Fault, FaultKind};
+
+use crate::options::{ClientIdentity, Options, Trust};
+
+/// The client side of TLS as `options` want it; HTTP/2 by ALPN.
+pub(crate) fn config(options: &Options) -> Result<ClientConfig, Fault> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = Arc::new(Verifier {
+        trust: checked(&options.trust)?,
+        name: options.server_name.clone().map(server_name).transpose()?,
+        provider: provider.clone(),
+        webpki: OnceLock::new(),
+    });
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| bad(format!("TLS settings: {e}")))?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match &options.identity {
+        Some(identity) => with_identity(builder, identity)?,
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+type Builder = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
+
+fn with_identity(builder: Builder, identity: &ClientIdentity) -> Result<ClientConfig, Fault> {
+    let chain = certificates(&identity.certificates)?;
+    let key = PrivateKeyDer::from_pem_slice(&identity.key)
+        .map_err(|_| bad("the registry client key is no PEM private key"))?;
+    builder
+        .with_client_auth_cert(chain, key)
+        .map_err(|e| bad(format!("registry client certificate: {e}")))
+}
+
+fn server_name(name: String) -> Result<ServerName<'static>, Fault> {
+    let text = format!("registry server name {name:?} is neither a host name nor an address");
+    ServerName::try_from(name).map_err(|_| bad(text))
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let list: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match list {
+        Ok(list) if !list.is_empty() => Ok(list),
+        _ => Err(bad("no certificate in the PEM text given for the registry")),
+    }
+}
+
+fn bad(detail: impl Into<String>) -> Fault {
+    Fault::new(FaultKind::Config, "registry TLS", detail)
+}
+
+/// [`Trust`], its PEM parsed.
+#[derive(Debug)]
+enum Roots {
+    System,
+    Only(Vec<CertificateDer<'static>>),
+    SystemAnd(Vec<CertificateDer<'static>>),
+    DangerousAnyCertificate,
+}
+
+fn checked(trust: &Trust) -> Result<Roots, Fault> {
+    Ok(match trust {
+        Trust::System => Roots::System,
+        Trust::Only(pem) => Roots::Only(certificates(pem)?),
+        Trust::SystemAnd(pem) => Roots::SystemAnd(certificates(pem)?),
+        Trust::DangerousAnyCertificate => Roots::DangerousAnyCertificate,
+    })
+}
+
+#[derive(Debug)]
+struct Verifier {
+    trust: Roots,
+    name: Option<ServerName<'static>>,
+    provider: Arc<CryptoProvider>,
+    webpki: OnceLock<Result<Arc<WebPkiServerVerifier>, String>>,
+}
+
+impl Verifier {
+    /// The verifier over the trusted roots, made on first use.
+    fn webpki(&self) -> Result<&Arc<WebPkiServerVerifier>, rustls::Error> {
+        let made = self.webpki.get_or_init(|| {
+            let roots = Arc::new(self.roots());
+            WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone())
+                .build()
+                .map_err(|e| format!("no usable trusted roots: {e}"))
+        });
+        made.as_ref().map_err(|e| rustls::Error::General(e.clone()))
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut store = RootCertStore::empty();
+        if matches!(self.trust, Roots::System | Roots::SystemAnd(_)) {
+            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+        if let Roots::Only(own) | Roots::SystemAnd(own) = &self.trust {
+            store.add_parsable_certificates(own.iter().cloned());
+        }
+        store
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if let Roots::DangerousAnyCertificate = self.trust {
+            return Ok(ServerCertVerified::assertion());
+        }
+        let name = self.name.as_ref().unwrap_or(server_name);
+        self.webpki()?.verify_server_cert(end_entity, intermediates, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

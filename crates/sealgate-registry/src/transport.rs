@@ -1,0 +1,325 @@
+//! One exchange over the wire: redirects, bounded bodies, idle time-outs, and the names of faults.
+//!
+//! Redirects are followed here and not in the HTTP library, because the rules are ours: five at
+//! most, never from HTTPS to HTTP, and `Authorization` goes to the origin that it was made for
+//! and to nobody else. The text of a fault never holds a URL's query (it may be a signed link).
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{Method, Response, StatusCode};
+use sealgate_core::fault::{Fault, FaultKind};
+use tokio::time::Instant;
+use url::Url;
+
+use crate::host::is_loopback;
+use crate::options::{Options, Proxies};
+use crate::reply::{Reply, printable};
+use crate::tls;
+
+const MAX_REDIRECTS: usize = 5;
+/// Of the body of an error; the rest is not read.
+const MAX_ERROR_BODY: u64 = 64 << 10;
+
+/// The connections. Shared by everybody, whatever their credentials.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    outside: reqwest::Client,
+    loopback: reqwest::Client,
+    idle: Duration,
+}
+
+/// One request.
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Body,
+    /// At most so many bytes of a good answer.
+    pub(crate) limit: u64,
+    pub(crate) take: Take,
+    pub(crate) deadline: Instant,
+}
+
+/// How a good answer's body is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// Read whole, within the request's limit.
+    Whole,
+    /// Left on the wire, to be streamed.
+    Open,
+}
+
+/// What is sent.
+pub(crate) enum Body {
+    Empty,
+    Bytes(Bytes),
+    /// Can be sent once only.
+    Stream(reqwest::Body),
+    /// A stream that has been sent.
+    Spent,
+}
+
+/// An answer of which only the head has been read.
+struct Opened {
+    response: Response,
+    url: Url,
+}
+
+impl Wire {
+    pub(crate) fn new(options: &Options) -> Result<Self, Fault> {
+        let tls = tls::config(options)?;
+        let builder = || {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .redirect(reqwest::redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .referer(false)
+                .user_agent(options.user_agent.clone())
+                .connect_timeout(options.timeouts.connect)
+                .http2_adaptive_window(true)
+                .tcp_nodelay(true)
+        };
+        let bad = |e: reqwest::Error| {
+            Fault::new(FaultKind::Config, "registry client", chain(&e.without_url()))
+        };
+        let outside = match options.proxies {
+            Proxies::Environment => builder(),
+            Proxies::Off => builder().no_proxy(),
+        };
+        Ok(Self {
+            outside: outside.build().map_err(bad)?,
+            loopback: builder().no_proxy().build().map_err(bad)?,
+            idle: options.timeouts.idle,
+        })
+    }
+
+    /// Asks, follows redirects, reads the whole answer. `target` names the registry in faults.
+    pub(crate) async fn exchange(&self, target: &str, request: Request) -> Result<Reply, Fault> {
+        let (limit, take, deadline) = (request.limit, request.take, request.deadline);
+        let Opened { response, url } = self.open(target, request).await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let (mut body, mut open) = (Bytes::new(), None);
+        match take {
+            _ if !status.is_success() => body = self.read_error(response, deadline).await,
+            Take::Whole => body = self.read(target, response, limit, deadline).await?,
+            Take::Open => open = Some(response),
+        }
+        Ok(Reply { target: target.to_owned(), status, headers, url, body, open })
+    }
+
+    /// Asks and follows redirects; the body is still on the wire.
+    async fn open(&self, target: &str, request: Request) -> Result<Opened, Fault> {
+        let Request { mut method, mut url, mut headers, body, deadline, .. } = request;
+        let origin = url.origin();
+        let authorization = headers.remove(AUTHORIZATION);
+        let (mut body, repeatable) = body.split();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut headers = headers.clone();
+            if let Some(value) = authorization.as_ref().filter(|_| url.origin() == origin) {
+                headers.insert(AUTHORIZATION, value.clone());
+            }
+            let sent = body.take();
+            let response = self.send(target, &method, &url, headers, sent, deadline).await?;
+            let Some(next) = redirect(target, &url, &response)? else {
+                return Ok(Opened { response, url });
+            };
+            if response.status() == StatusCode::SEE_OTHER && method != Method::HEAD {
+                method = Method::GET;
+            }
+            body = match &repeatable {
+                _ if method == Method::GET || method == Method::HEAD => None,
+                Some(again) => again.clone().map(reqwest::Body::from),
+                None => return Err(fault(target, FaultKind::Malformed, "redirected an upload")),
+            };
+            url = next;
+        }
+        Err(fault(target, FaultKind::TooMany, format!("more than {MAX_REDIRECTS} redirects")))
+    }
+
+    async fn send(
+        &self,
+        target: &str,
+        method: &Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Option<reqwest::Body>,
+        deadline: Instant,
+    ) -> Result<Response, Fault> {
+        let loopback = url.host_str().is_some_and(is_loopback);
+        let client = if loopback { &self.loopback } else { &self.outside };
+        let mut builder = client.request(method.clone(), url.clone()).headers(headers);
+        if let Some(body) = body {
+            builder = builder.body(body);
+        }
+        match tokio::time::timeout_at(deadline, builder.send()).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(broken(target, error)),
+            Err(_) => Err(late(target)),
+        }
+    }
+
+    /// Reads at most `limit` bytes. What `Content-Length` says is used to refuse early only.
+    async fn read(
+        &self,
+        target: &str,
+        mut response: Response,
+        limit: u64,
+        deadline: Instant,
+    ) -> Result<Bytes, Fault> {
+        let large = || {
+            fault(target, FaultKind::TooLarge, format!("the answer is larger than {limit} bytes"))
+        };
+        let said = response.content_length().unwrap_or(0);
+        if said > limit {
+            return Err(large());
+        }
+        let mut all = BytesMut::with_capacity(usize::try_from(said.min(64 << 10)).unwrap_or(0));
+        while let Some(piece) = self.next(target, &mut response, deadline).await? {
+            if all.len() as u64 + piece.len() as u64 > limit {
+                return Err(large());
+            }
+            all.extend_from_slice(&piece);
+        }
+        Ok(all.freeze())
+    }
+
+    /// The next piece of a body, within the idle time-out and the deadline.
+    pub(crate) async fn next(
+        &self,
+        target: &str,
+        response: &mut Response,
+        deadline: Instant,
+    ) -> Result<Option<Bytes>, Fault> {
+        let idle = Instant::now() + self.idle;
+        match tokio::time::timeout_at(idle.min(deadline), response.chunk()).await {
+            Ok(Ok(piece)) => Ok(piece),
+            Ok(Err(error)) => Err(broken(target, error)),
+            Err(_) if deadline <= idle => Err(late(target)),
+            Err(_) => {
+                let detail = format!("no more bytes for {} s", self.idle.as_secs_f32());
+                Err(fault(target, FaultKind::Timeout, detail))
+            }
+        }
+    }
+
+    /// As much of an error's body as helps; its loss is no error of its own.
+    async fn read_error(&self, mut response: Response, deadline: Instant) -> Bytes {
+        let deadline = deadline.min(Instant::now() + Duration::from_secs(5));
+        let mut all = BytesMut::new();
+        while let Ok(Some(piece)) = self.next("", &mut response, deadline).await {
+            if all.len() as u64 + piece.len() as u64 > MAX_ERROR_BODY {
+                break;
+            }
+            all.extend_from_slice(&piece);
+        }
+        all.freeze()
+    }
+}
+
+impl Body {
+    /// The body for the first sending, and, if it can be sent again, the one for the next.
+    #[allow(clippy::option_option, reason = "repeatable at all? and if so, with which bytes?")]
+    fn split(self) -> (Option<reqwest::Body>, Option<Option<Bytes>>) {
+        match self {
+            Self::Empty | Self::Spent => (None, Some(None)),
+            Self::Bytes(bytes) => (Some(bytes.clone().into()), Some(Some(bytes))),
+            Self::Stream(stream) => (Some(stream), None),
+        }
+    }
+}
+
+/// Where `response` sends us, if it does and we go there.
+fn redirect(target: &str, from: &Url, response: &Response) -> Result<Option<Url>, Fault> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let text = response.headers().get(LOCATION).and_then(|l| l.to_str().ok());
+    let next = text.and_then(|text| from.join(text).ok()).ok_or_else(|| {
+        fault(target, FaultKind::Malformed, "a redirect without a usable Location")
+    })?;
+    check_hop(target, from, &next)?;
+    Ok(Some(next))
+}
+
+/// Whether we go from one address to the other: never to less safety, never to other protocols.
+pub(crate) fn check_hop(target: &str, from: &Url, to: &Url) -> Result<(), Fault> {
+    let refused = |why: &str| {
+        let place = to.host_str().map(printable).unwrap_or_default();
+        Err(fault(target, FaultKind::Malformed, format!("sent to {place} {why}; refused")))
+    };
+    match (from.scheme(), to.scheme()) {
+        ("https", "http") => refused("over plain HTTP from HTTPS"),
+        (_, "http" | "https") if to.host_str().is_some() => Ok(()),
+        _ => refused("by a protocol that is not HTTP"),
+    }
+}
+
+fn fault(target: &str, kind: FaultKind, detail: impl Into<String>) -> Fault {
+    Fault::new(kind, target, detail)
+}
+
+pub(crate) fn late(target: &str) -> Fault {
+    fault(target, FaultKind::Timeout, "no complete answer before the deadline")
+}
+
+/// The fault behind a failed exchange.
+fn broken(target: &str, error: reqwest::Error) -> Fault {
+    let error = error.without_url();
+    let kind = if tls_error(&error) {
+        FaultKind::Tls
+    } else if error.is_timeout() {
+        FaultKind::Timeout
+    } else if error.is_builder() {
+        FaultKind::Config
+    } else {
+        FaultKind::Unreachable
+    };
+    fault(target, kind, chain(&error))
+}
+
+fn tls_error(error: &reqwest::Error) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if error.is::<rustls::Error>() {
+            return true;
+        }
+        // An I/O error does not give its inner error as its source, but as `get_ref`.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
+        if inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        next = cause.source();
+    }
+    printable(&text)
+}
+
+/// A header value that logs do not show.
+pub(crate) fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Headers with a content type.
+pub(crate) fn content_type(media_type: &str) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_str(media_type).ok()?);
+    Some(headers)
+}
