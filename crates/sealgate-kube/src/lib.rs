@@ -8,5 +8,9 @@
 #![warn(missing_docs)]
 
 pub mod answer;
+pub mod certificates;
+pub mod cluster;
+pub mod crd;
 pub mod images;
+pub mod install;
 pub mod review;

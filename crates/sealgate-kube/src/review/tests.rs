@@ -1,1 +1,255 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
 
+use super::*;
+
+fn pod(image: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": "web", "namespace": "shop", "labels": { "app": "web" } },
+        "spec": { "containers": [{ "name": "c", "image": image }], "serviceAccountName": "sa" },
+    })
+}
+
+fn request(operation: &str, object: Value, old: Value) -> Value {
+    json!({
+        "uid": "u-1",
+        "kind": { "group": "", "version": "v1", "kind": "Pod" },
+        "resource": { "group": "", "version": "v1", "resource": "pods" },
+        "name": "web",
+        "namespace": "shop",
+        "operation": operation,
+        "userInfo": { "username": "jo", "groups": ["a"] },
+        "object": object,
+        "oldObject": old,
+        "dryRun": false,
+        "options": { "kind": "CreateOptions" },
+    })
+}
+
+fn review_of(request: Value) -> Value {
+    json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request })
+}
+
+fn parsed(request: Value) -> Result<Ask, Malformed> {
+    parse(review_of(request).to_string().as_bytes()).map(|review| {
+        assert_eq!(review.uid, "u-1");
+        review.ask
+    })
+}
+
+fn nothing(request: Value) -> Option<Nothing> {
+    match parsed(request).expect("is a review") {
+        Ask::Nothing(nothing) => Some(nothing),
+        Ask::Judge(_) => None,
+    }
+}
+
+fn judged(request: Value) -> Admission {
+    match parsed(request).expect("is a review") {
+        Ask::Judge(admission) => *admission,
+        Ask::Nothing(nothing) => panic!("{nothing:?}"),
+    }
+}
+
+#[test]
+fn a_create_asks_about_every_image_with_its_scope() {
+    let mut create = request("CREATE", pod("nginx"), Value::Null);
+    create["dryRun"] = json!(true);
+    let admission = judged(create);
+    assert_eq!(admission.uid, "u-1");
+    assert_eq!(admission.user, "jo");
+    assert!(admission.dry_run);
+    assert_eq!(admission.service_account, "sa");
+    assert_eq!(admission.images[0].image, "nginx");
+    assert_eq!(admission.images[0].path, "spec.containers[0].image");
+    let scope = admission.scope;
+    assert_eq!((scope.group.as_str(), scope.version.as_str()), ("", "v1"));
+    assert_eq!((scope.resource.as_str(), scope.kind.as_str()), ("pods", "Pod"));
+    assert_eq!((scope.namespace.as_str(), scope.name.as_str()), ("shop", "web"));
+    assert_eq!(scope.labels.get("app").map(String::as_str), Some("web"));
+    assert_eq!(scope.operation, "CREATE");
+}
+
+#[test]
+fn namespace_and_name_come_from_the_request_where_the_object_has_none() {
+    let mut object = pod("nginx");
+    object["metadata"] = json!({ "generateName": "web-" });
+    let scope = judged(request("CREATE", object.clone(), Value::Null)).scope;
+    assert_eq!((scope.namespace.as_str(), scope.name.as_str()), ("shop", "web"));
+    let mut unnamed = request("CREATE", object, Value::Null);
+    unnamed["name"] = json!("");
+    assert_eq!(judged(unnamed).scope.name, "web-");
+}
+
+#[test]
+fn what_starts_nothing_is_not_asked_about() {
+    let with = |operation, sub: &str, object, old| {
+        let mut request = request(operation, object, old);
+        request["subResource"] = json!(sub);
+        request
+    };
+    let mut dying = pod("old");
+    dying["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let table = [
+        (with("DELETE", "", Value::Null, pod("a")), Nothing::StartsNothing),
+        (with("CONNECT", "exec", json!({}), Value::Null), Nothing::StartsNothing),
+        (with("UPDATE", "status", pod("b"), pod("a")), Nothing::Subresource),
+        (with("UPDATE", "scale", pod("b"), pod("a")), Nothing::Subresource),
+        (with("UPDATE", "", pod("b"), dying), Nothing::BeingDeleted),
+        (with("UPDATE", "", pod("a"), pod("a")), Nothing::Unchanged),
+        (with("UPDATE", "ephemeralcontainers", pod("a"), pod("a")), Nothing::Unchanged),
+    ];
+    for (request, expected) in table {
+        let text = request.to_string();
+        assert_eq!(nothing(request), Some(expected), "{text}");
+    }
+}
+
+#[test]
+fn an_update_asks_about_changed_images_only() {
+    let mut new = pod("a");
+    new["spec"]["ephemeralContainers"] = json!([{ "name": "d", "image": "debug" }]);
+    let mut update = request("UPDATE", new, pod("a"));
+    update["subResource"] = json!("ephemeralcontainers");
+    let images = judged(update).images;
+    assert_eq!(images.len(), 1);
+    assert_eq!(images[0].path, "spec.ephemeralContainers[0].image");
+}
+
+#[test]
+fn fewer_replicas_do_not_excuse_another_image() {
+    let deployment = |replicas: u32, image: &str| {
+        json!({
+            "kind": "Deployment",
+            "metadata": { "name": "web", "namespace": "shop" },
+            "spec": { "replicas": replicas, "template": { "spec": { "containers": [{ "image": image }] } } },
+        })
+    };
+    let update = |new, old| {
+        let mut request = request("UPDATE", new, old);
+        request["kind"] = json!({ "group": "apps", "version": "v1", "kind": "Deployment" });
+        request["resource"] =
+            json!({ "group": "apps", "version": "v1", "resource": "deployments" });
+        request
+    };
+    assert_eq!(nothing(update(deployment(1, "a"), deployment(5, "a"))), Some(Nothing::Unchanged));
+    assert_eq!(judged(update(deployment(1, "b"), deployment(5, "a"))).images.len(), 1);
+}
+
+/// A user may write a deletionTimestamp into a new object; only the stored one's counts.
+#[test]
+fn a_new_object_cannot_declare_itself_dying() {
+    let mut object = pod("evil");
+    object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    assert_eq!(nothing(request("CREATE", object.clone(), Value::Null)), None);
+    assert_eq!(nothing(request("UPDATE", object, pod("good"))), None);
+}
+
+#[test]
+fn an_old_object_that_cannot_be_walked_excuses_nothing() {
+    let admission = judged(request("UPDATE", pod("a"), json!({ "spec": {} })));
+    assert_eq!(admission.images.len(), 1);
+}
+
+#[test]
+fn malformed_reviews() {
+    let good = || request("CREATE", pod("a"), Value::Null);
+    let change = |pointer: &str, value: Value| {
+        let mut request = good();
+        *request.pointer_mut(pointer).expect(pointer) = value;
+        request
+    };
+    let table = [
+        change("/operation", json!("PATCH")),
+        change("/operation", json!("")),
+        change("/operation", json!("create")),
+        change("/object", Value::Null),
+        change("/object", json!([])),
+        change("/object/kind", json!("Deployment")),
+        change("/object/metadata/namespace", json!("kube-system")),
+        change("/object/metadata/labels", json!([])),
+        change("/object/spec", json!({})),
+        change("/kind", Value::Null),
+        change("/kind/kind", json!("Rollout")),
+        change("/kind/group", json!("argoproj.io")),
+        change("/userInfo", json!("jo")),
+        request("UPDATE", pod("a"), Value::Null),
+    ];
+    for request in table {
+        let malformed = parsed(request.clone()).expect_err(&request.to_string());
+        assert_eq!(malformed.uid.as_deref(), Some("u-1"), "{request}");
+    }
+}
+
+#[test]
+fn what_has_no_uid_cannot_be_answered() {
+    let mut nameless = request("CREATE", pod("a"), Value::Null);
+    nameless["uid"] = json!("");
+    let mut old = review_of(request("CREATE", pod("a"), Value::Null));
+    old["apiVersion"] = json!("admission.k8s.io/v1beta1");
+    let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    let bodies = [
+        String::new(),
+        "null".to_owned(),
+        "{}".to_owned(),
+        "[]".to_owned(),
+        "\u{feff}{}".to_owned(),
+        deep,
+        review_of(Value::Null).to_string(),
+        review_of(nameless).to_string(),
+        old.to_string(),
+    ];
+    for body in bodies {
+        let malformed = parse(body.as_bytes()).expect_err("no review");
+        assert_eq!(malformed.uid, None);
+    }
+    assert!(parse(&[0xff, 0xfe]).is_err());
+}
+
+#[test]
+fn depth_that_is_passed_over_costs_nothing() {
+    let deep = format!("{}1{}", "[".repeat(200_000), "]".repeat(200_000));
+    let body = review_of(request("CREATE", pod("a"), Value::Null)).to_string();
+    let body = body.replace("\"CreateOptions\"", &deep);
+    assert!(matches!(parse(body.as_bytes()).expect("reads").ask, Ask::Judge(_)));
+}
+
+#[test]
+fn a_body_over_the_bound_is_not_read() {
+    let body = vec![b' '; MAX_BODY + 1];
+    assert_eq!(parse(&body).expect_err("too large").reason, MalformedReason::TooLarge);
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_never_panic_and_are_never_a_review(body in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(parse(&body).is_err());
+    }
+
+    /// One field of a good CREATE is replaced by something else: it is refused, or the image is asked
+    /// about (or what stands in the image field now); it never needs no answer.
+    #[test]
+    fn no_damage_to_a_create_lets_its_image_through(
+        at in prop::sample::select(vec![
+            "/uid", "/kind", "/kind/kind", "/resource", "/resource/resource", "/namespace", "/object",
+            "/object/kind", "/object/metadata", "/object/metadata/labels", "/object/spec",
+            "/object/spec/containers", "/object/spec/containers/0", "/object/spec/containers/0/image",
+            "/oldObject", "/dryRun", "/userInfo",
+        ]),
+        value in prop_oneof![
+            Just(Value::Null), Just(json!({})), Just(json!([])), Just(json!("")), Just(json!(0)),
+            Just(json!("DELETE")), Just(json!(["x"])), Just(json!({ "image": "x" })),
+        ],
+    ) {
+        let mut request = request("CREATE", pod("evil"), Value::Null);
+        *request.pointer_mut(at).expect("is there") = value;
+        if let Ok(review) = parse(review_of(request).to_string().as_bytes()) {
+            match review.ask {
+                Ask::Judge(admission) => prop_assert!(!admission.images.is_empty()),
+                Ask::Nothing(nothing) => prop_assert!(false, "{nothing:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Keeps the Secret and caBundle of a cluster current, and hands the certificate to the server.
+//!
+//! One step reads everything and does what is due; it runs at the start, on every change of the
+//! Secret or of a webhook configuration, and once a minute. Two replicas that step at once agree by
+//! the Secret's resourceVersion: the later one is refused and steps again.
+
+use std::fmt::Debug;
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{BoxStream, SelectAll, select_all};
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource};
+use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_engine::ports::Clock;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::state::{Due, Stored, due};
+use super::{PUBLISH_DELAY, Serving};
+use crate::cluster::{Failure, within};
+use crate::install::{
+    CERTIFICATE_SECRET, POLICY_DEFAULTS_WEBHOOK, POLICY_VALIDATION_WEBHOOK, WORKLOAD_WEBHOOK,
+    service_names,
+};
+
+/// From one step to the next when nothing happens.
+const PERIOD: Duration = Duration::from_secs(60);
+/// The wait after a step that failed, doubled each time up to [`PERIOD`].
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+
+/// A webhook configuration whose caBundle is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WebhookConfiguration {
+    /// A ValidatingWebhookConfiguration by name.
+    Validating(String),
+    /// A MutatingWebhookConfiguration by name.
+    Mutating(String),
+}
+
+/// Keeps a cluster's certificates.
+pub struct Keeper {
+    /// The API server.
+    pub client: Client,
+    /// The namespace of the Secret.
+    pub namespace: String,
+    /// The Secret's name.
+    pub secret: String,
+    /// The DNS names and addresses of the serving certificate.
+    pub names: Vec<String>,
+    /// The configurations whose caBundle is kept.
+    pub webhooks: Vec<WebhookConfiguration>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What this replica shows and trusts.
+#[derive(Default)]
+struct Shown {
+    stored: Option<Stored>,
+}
+
+/// The four configurations that `sealgate install` writes.
+pub fn own_webhooks() -> Vec<WebhookConfiguration> {
+    vec![
+        WebhookConfiguration::Mutating(WORKLOAD_WEBHOOK.to_owned()),
+        WebhookConfiguration::Validating(WORKLOAD_WEBHOOK.to_owned()),
+        WebhookConfiguration::Mutating(POLICY_DEFAULTS_WEBHOOK.to_owned()),
+        WebhookConfiguration::Validating(POLICY_VALIDATION_WEBHOOK.to_owned()),
+    ]
+}
+
+impl Keeper {
+    /// A keeper of what `sealgate install` writes into `namespace`.
+    pub fn new(client: Client, namespace: &str, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            client,
+            namespace: namespace.to_owned(),
+            secret: CERTIFICATE_SECRET.to_owned(),
+            names: service_names(namespace),
+            webhooks: own_webhooks(),
+            clock,
+        }
+    }
+
+    /// Starts to keep. The channel holds `None` until there is a certificate; the task ends when all
+    /// receivers are dropped. Errors are logged and tried again, with a growing wait.
+    pub fn start(self) -> watch::Receiver<Option<Arc<Serving>>> {
+        let (sender, receiver) = watch::channel(None);
+        tokio::spawn(self.run(sender));
+        receiver
+    }
+
+    async fn run(self, sender: watch::Sender<Option<Arc<Serving>>>) {
+        let mut changes = self.changes();
+        let mut shown = Shown::default();
+        let mut retry = FIRST_RETRY;
+        loop {
+            let wait = match self.step(&mut shown, &sender).await {
+                Ok(()) => {
+                    retry = FIRST_RETRY;
+                    PERIOD
+                }
+                Err(fault) => {
+                    tracing::warn!(%fault, "the certificate could not be kept current");
+                    retry = (retry * 2).min(PERIOD);
+                    retry
+                }
+            };
+            tokio::select! {
+                () = sender.closed() => return,
+                () = tokio::time::sleep(wait) => {}
+                Some(()) = changes.next() => {}
+            }
+        }
+    }
+
+    async fn step(
+        &self,
+        shown: &mut Shown,
+        sender: &watch::Sender<Option<Arc<Serving>>>,
+    ) -> Result<(), Fault> {
+        let stored = self.agree(shown).await?;
+        let trusted = self.keep_bundles(&stored.bundle()).await;
+        let showing = shown.stored.as_ref().map(|stored| &stored.leaf);
+        if showing != Some(&stored.leaf) {
+            if showing.is_some_and(|leaf| leaf.not_after > self.clock.now()) {
+                // What is shown is still good; the new one must be trusted first.
+                trusted.clone()?;
+                tokio::time::sleep(PUBLISH_DELAY).await;
+            }
+            tracing::info!(not_after = %stored.leaf.not_after, "serving a new certificate");
+            sender.send_replace(Some(Arc::new(stored.leaf.serving.clone())));
+        }
+        shown.stored = Some(stored);
+        trusted
+    }
+
+    /// Reads the Secret, does what is due, and writes it back if nobody else has in the meantime.
+    async fn agree(&self, shown: &Shown) -> Result<Stored, Fault> {
+        let target = format!("secret {}/{}", self.namespace, self.secret);
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let found = within(&target, api.get_opt(&self.secret)).await;
+        let found = found.map_err(|failure| failure.fault(&target))?;
+        let stored = found.as_ref().and_then(read_secret);
+        let now = self.clock.now();
+        let todo = due(stored.as_ref(), &self.names, now);
+        let new = match (&stored, todo) {
+            (Some(stored), Due::Nothing) => return Ok(stored.clone()),
+            (Some(stored), todo) => stored.renewed(todo, &self.names, now)?,
+            (None, _) => Stored::new(&self.names, now, shown.ca())?,
+        };
+        tracing::info!(secret = target, due = ?todo, "writing certificates");
+        self.write(&api, &target, found, &new).await?;
+        Ok(new)
+    }
+
+    async fn write(
+        &self,
+        api: &Api<Secret>,
+        target: &str,
+        found: Option<Secret>,
+        new: &Stored,
+    ) -> Result<(), Fault> {
+        let data = new
+            .to_data()
+            .map_err(|error| Fault::new(FaultKind::Config, target, error.to_string()))?;
+        let data = data.into_iter().map(|(key, value)| (key, ByteString(value))).collect();
+        let parameters = PostParams::default();
+        let written = match found {
+            Some(secret) => {
+                // Keeps the resourceVersion: somebody else's write in between is a conflict.
+                let secret = Secret { data: Some(data), ..secret };
+                within(target, api.replace(&self.secret, &parameters, &secret)).await
+            }
+            None => {
+                let metadata = ObjectMeta {
+                    name: Some(self.secret.clone()),
+                    namespace: Some(self.namespace.clone()),
+                    ..Default::default()
+                };
+                let secret = Secret { metadata, data: Some(data), ..Default::default() };
+                within(target, api.create(&parameters, &secret)).await
+            }
+        };
+        written.map(drop).map_err(|failure| match failure.is_conflict() {
+            true => Fault::new(
+                FaultKind::Cancelled,
+                target,
+                "another replica wrote it at the same time; reading again",
+            ),
+            false => failure.fault(target),
+        })
+    }
+
+    /// Writes `bundle` wherever something else stands. All are tried; the first fault is returned.
+    async fn keep_bundles(&self, bundle: &str) -> Result<(), Fault> {
+        let mut result = Ok(());
+        for webhook in &self.webhooks {
+            let kept = match webhook {
+                WebhookConfiguration::Validating(name) => {
+                    self.keep_bundle::<ValidatingWebhookConfiguration>(name, bundle).await
+                }
+                WebhookConfiguration::Mutating(name) => {
+                    self.keep_bundle::<MutatingWebhookConfiguration>(name, bundle).await
+                }
+            };
+            result = result.and(kept);
+        }
+        result
+    }
+
+    async fn keep_bundle<K: Bundled>(&self, name: &str, bundle: &str) -> Result<(), Fault> {
+        let target = format!("{} {name}", K::KIND);
+        let fault = |failure: Failure| failure.fault(&target);
+        let api: Api<K> = Api::all(self.client.clone());
+        let Some(found) = within(&target, api.get_opt(name)).await.map_err(fault)? else {
+            return Ok(());
+        };
+        let outdated = found.webhooks_without(bundle.as_bytes());
+        if outdated.is_empty() {
+            return Ok(());
+        }
+        let patch = bundle_patch(found.meta(), &outdated, bundle);
+        let parameters = PatchParams::default();
+        within(&target, api.patch(name, &parameters, &Patch::Strategic(&patch)))
+            .await
+            .map_err(fault)?;
+        tracing::info!(configuration = target, "wrote the CA");
+        Ok(())
+    }
+
+    /// Something happened to the Secret or to a configuration.
+    fn changes(&self) -> SelectAll<BoxStream<'static, ()>> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let mut streams = vec![changes_of(secrets, &self.secret)];
+        for webhook in &self.webhooks {
+            streams.push(match webhook {
+                WebhookConfiguration::Validating(name) => changes_of(
+                    Api::<ValidatingWebhookConfiguration>::all(self.client.clone()),
+                    name,
+                ),
+                WebhookConfiguration::Mutating(name) => {
+                    changes_of(Api::<MutatingWebhookConfiguration>::all(self.client.clone()), name)
+                }
+            });
+        }
+        select_all(streams)
+    }
+}
+
+impl Shown {
+    fn ca(&self) -> Option<&str> {
+        self.stored.as_ref().map(|stored| stored.authority.certificate.as_str())
+    }
+}
+
+/// A configuration with caBundles in it.
+trait Bundled:
+    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+{
+    const KIND: &'static str;
+    /// The names of its webhooks whose caBundle is not `bundle`.
+    fn webhooks_without(&self, bundle: &[u8]) -> Vec<String>;
+}
+
+impl Bundled for ValidatingWebhookConfiguration {
+    const KIND: &'static str = "ValidatingWebhookConfiguration";
+
+    fn webhooks_without(&self, bundle: &[u8]) -> Vec<String> {
+        let webhooks = self.webhooks.iter().flatten();
+        outdated(webhooks.map(|w| (&w.name, w.client_config.ca_bundle.as_ref())), bundle)
+    }
+}
+
+impl Bundled for MutatingWebhookConfiguration {
+    const KIND: &'static str = "MutatingWebhookConfiguration";
+
+    fn webhooks_without(&self, bundle: &[u8]) -> Vec<String> {
+        let webhooks = self.webhooks.iter().flatten();
+        outdated(webhooks.map(|w| (&w.name, w.client_config.ca_bundle.as_ref())), bundle)
+    }
+}
+
+fn outdated<'a>(
+    webhooks: impl Iterator<Item = (&'a String, Option<&'a ByteString>)>,
+    bundle: &[u8],
+) -> Vec<String> {
+    webhooks
+        .filter(|(_, current)| current.is_none_or(|current| current.0 != bundle))
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+/// Strategic: webhooks are merged by name, so that nothing but caBundle is touched.
+fn bundle_patch(metadata: &ObjectMeta, webhooks: &[String], bundle: &str) -> Value {
+    let bundle = json!(ByteString(bundle.as_bytes().to_vec()));
+    let webhooks: Vec<Value> = webhooks
+        .iter()
+        .map(|name| json!({ "name": name, "clientConfig": { "caBundle": bundle } }))
+        .collect();
+    json!({ "metadata": { "resourceVersion": metadata.resource_version }, "webhooks": webhooks })
+}
+
+fn read_secret(secret: &Secret) -> Option<Stored> {
+    let data = secret.data.as_ref()?;
+    let data = data.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect();
+    Stored::from_data(&data)
+}
+
+fn changes_of<K>(api: Api<K>, name: &str) -> BoxStream<'static, ()>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    watcher(api, watcher::Config::default().fields(&format!("metadata.name={name}")))
+        .default_backoff()
+        .inspect_err(|error| tracing::debug!(%error, "watch interrupted"))
+        .filter_map(|event| ready(event.ok().filter(is_change).map(drop)))
+        .boxed()
+}
+
+fn is_change<K>(event: &watcher::Event<K>) -> bool {
+    matches!(event, watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone)
+}

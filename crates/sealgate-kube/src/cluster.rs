@@ -1,0 +1,313 @@
+//! One API server: how to reach it, what its refusals mean, secrets and service accounts of it.
+//!
+//! Border: adapter of [`SecretSource`]. Secret data is handed out and never logged; a secret that
+//! is not there is `None`, one that may not be read is a [`Fault`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use kube::api::{ObjectMeta, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_engine::ports::{Clock, PullSecret, SecretSource};
+
+use crate::install::PullSecretRights;
+
+mod cache;
+
+use cache::Cache;
+
+/// How long one question to the API server may take.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How to reach the API server.
+#[derive(Clone, Debug, Default)]
+pub struct Connect {
+    /// A kubeconfig file; `None` for `$KUBECONFIG`, `~/.kube/config` or, failing both, the service
+    /// account of the pod we run in.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context in it; `None` for the current one.
+    pub context: Option<String>,
+    /// Only the service account of the pod we run in.
+    pub in_cluster: bool,
+}
+
+/// What `generate-key-pair k8s://NAMESPACE/NAME` stores.
+pub struct KeySecret {
+    /// `cosign.key`: the encrypted private key in PEM form.
+    pub private_key: Vec<u8>,
+    /// `cosign.pub`: the public key in PEM form.
+    pub public_key: Vec<u8>,
+    /// `cosign.password`.
+    pub password: Vec<u8>,
+}
+
+/// Secrets and service accounts of a cluster. Pull secrets are remembered for half a minute.
+pub struct ClusterSecrets {
+    client: Client,
+    rights: PullSecretRights,
+    cache: Cache,
+}
+
+/// A client for the API server.
+///
+/// # Errors
+/// [`FaultKind::Config`] where there is no usable configuration. The server itself is not asked.
+pub async fn connect(connect: &Connect) -> Result<Client, Fault> {
+    let config = configuration(connect).await?;
+    Client::try_from(config).map_err(|error| fault("kubeconfig", &error))
+}
+
+async fn configuration(connect: &Connect) -> Result<Config, Fault> {
+    let config_fault = |what: &str, error: &dyn std::fmt::Display| {
+        Fault::new(FaultKind::Config, what, error.to_string())
+    };
+    if connect.in_cluster {
+        return Config::incluster()
+            .map_err(|error| config_fault("in-cluster configuration", &error));
+    }
+    let options = KubeConfigOptions { context: connect.context.clone(), ..Default::default() };
+    match (&connect.kubeconfig, &connect.context) {
+        (Some(path), _) => {
+            let target = path.display().to_string();
+            let kubeconfig =
+                Kubeconfig::read_from(path).map_err(|error| config_fault(&target, &error))?;
+            Config::from_custom_kubeconfig(kubeconfig, &options)
+                .await
+                .map_err(|error| config_fault(&target, &error))
+        }
+        (None, Some(_)) => Config::from_kubeconfig(&options)
+            .await
+            .map_err(|error| config_fault("kubeconfig", &error)),
+        (None, None) => Config::infer().await.map_err(|error| config_fault("kubeconfig", &error)),
+    }
+}
+
+/// Creates the immutable Secret of a key pair, as cosign does.
+///
+/// # Errors
+/// [`FaultKind::Config`] where the Secret exists already: it is never overwritten.
+pub async fn create_key_secret(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    key: KeySecret,
+) -> Result<(), Fault> {
+    let data = [
+        ("cosign.key", key.private_key),
+        ("cosign.pub", key.public_key),
+        ("cosign.password", key.password),
+    ];
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            ..Default::default()
+        },
+        type_: Some("Opaque".to_owned()),
+        immutable: Some(true),
+        data: Some(data.map(|(key, value)| (key.to_owned(), ByteString(value))).into()),
+        ..Default::default()
+    };
+    let target = secret_target(namespace, name);
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    match within(&target, api.create(&PostParams::default(), &secret)).await {
+        Err(Failure::Api(kube::Error::Api(status))) if status.is_already_exists() => {
+            Err(Fault::new(FaultKind::Config, target, "the secret exists already"))
+        }
+        other => other.map(drop).map_err(|failure| failure.fault(&target)),
+    }
+}
+
+impl ClusterSecrets {
+    /// The secrets behind `client`; pull secrets only where `rights` reach.
+    pub fn new(client: Client, rights: PullSecretRights, clock: Arc<dyn Clock>) -> Self {
+        Self { client, rights, cache: Cache::new(clock) }
+    }
+
+    fn may_read(&self, namespace: &str) -> bool {
+        match &self.rights {
+            PullSecretRights::Cluster => true,
+            PullSecretRights::Namespaces(names) => names.iter().any(|name| name == namespace),
+            PullSecretRights::Nowhere => false,
+        }
+    }
+
+    /// The names of the pull secrets of a service account; none where there is no such account.
+    async fn account_secrets(&self, namespace: &str, name: &str) -> Result<Vec<String>, Fault> {
+        if let Some(names) = self.cache.account(namespace, name) {
+            return Ok(names);
+        }
+        let target = format!("service account {namespace}/{name}");
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let account =
+            within(&target, api.get_opt(name)).await.map_err(|failure| failure.fault(&target))?;
+        let names: Vec<String> = account
+            .and_then(|account| account.image_pull_secrets)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|reference| reference.name)
+            .filter(|name| !name.is_empty())
+            .collect();
+        self.cache.keep_account(namespace, name, names.clone());
+        Ok(names)
+    }
+
+    async fn pull_secret(&self, namespace: &str, name: &str) -> Result<Option<PullSecret>, Fault> {
+        if let Some(secret) = self.cache.secret(namespace, name) {
+            return Ok(secret);
+        }
+        let data = self.secret(namespace, name).await?;
+        let secret = data.and_then(docker_config);
+        self.cache.keep_secret(namespace, name, secret.clone());
+        Ok(secret)
+    }
+}
+
+#[async_trait]
+impl SecretSource for ClusterSecrets {
+    async fn secret(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<BTreeMap<String, Vec<u8>>>, Fault> {
+        let target = secret_target(namespace, name);
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let secret =
+            within(&target, api.get_opt(name)).await.map_err(|failure| failure.fault(&target))?;
+        let data = |secret: Secret| secret.data.unwrap_or_default();
+        Ok(secret.map(|secret| data(secret).into_iter().map(|(k, v)| (k, v.0)).collect()))
+    }
+
+    async fn pull_secrets(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        names: &[String],
+    ) -> Result<Vec<PullSecret>, Fault> {
+        if !self.may_read(namespace) {
+            return Ok(Vec::new());
+        }
+        let mut all = names.to_vec();
+        if !service_account.is_empty() {
+            for name in self.account_secrets(namespace, service_account).await? {
+                if !all.contains(&name) {
+                    all.push(name);
+                }
+            }
+        }
+        let mut secrets = Vec::with_capacity(all.len());
+        for name in &all {
+            secrets.extend(self.pull_secret(namespace, name).await?);
+        }
+        Ok(secrets)
+    }
+}
+
+/// The registry credentials in a secret of type `kubernetes.io/dockerconfigjson` or `…/dockercfg`.
+fn docker_config(mut data: BTreeMap<String, Vec<u8>>) -> Option<PullSecret> {
+    data.remove(".dockerconfigjson")
+        .or_else(|| data.remove(".dockercfg"))
+        .map(|docker_config_json| PullSecret { docker_config_json })
+}
+
+/// Why a question to the API server has no answer.
+pub(crate) enum Failure {
+    /// It said so.
+    Api(kube::Error),
+    /// It did not say anything in time.
+    Timeout,
+}
+
+impl Failure {
+    pub(crate) fn fault(&self, target: &str) -> Fault {
+        match self {
+            Self::Api(error) => fault(target, error),
+            Self::Timeout => Fault::new(
+                FaultKind::Timeout,
+                target,
+                format!("the API server gave no answer within {} s", TIMEOUT.as_secs()),
+            ),
+        }
+    }
+
+    /// Whether somebody else was faster: created or changed the object in the meantime.
+    pub(crate) fn is_conflict(&self) -> bool {
+        match self {
+            Self::Api(kube::Error::Api(status)) => {
+                status.is_conflict() || status.is_already_exists()
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Asks the API server, at most for [`TIMEOUT`].
+pub(crate) async fn within<T>(
+    target: &str,
+    question: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(TIMEOUT, question).await {
+        Ok(answer) => answer.map_err(Failure::Api),
+        Err(_) => {
+            tracing::debug!(target_object = target, "no answer from the API server");
+            Err(Failure::Timeout)
+        }
+    }
+}
+
+fn secret_target(namespace: &str, name: &str) -> String {
+    format!("secret {namespace}/{name}")
+}
+
+/// What an error of the API server, or on the way to it, means.
+pub fn fault(target: &str, error: &kube::Error) -> Fault {
+    let (kind, detail) = match error {
+        kube::Error::Api(status) => (status_kind(status.code), status.message.clone()),
+        kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => {
+            (FaultKind::Unreachable, chain(error))
+        }
+        kube::Error::RustlsTls(_) => (FaultKind::Tls, chain(error)),
+        kube::Error::Auth(_) => (FaultKind::Unauthorized, chain(error)),
+        kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => {
+            (FaultKind::Malformed, "the API server's answer cannot be read".to_owned())
+        }
+        _ => (FaultKind::Config, chain(error)),
+    };
+    Fault::new(kind, target, crate::images::cut(&detail))
+}
+
+fn status_kind(code: u16) -> FaultKind {
+    match code {
+        401 => FaultKind::Unauthorized,
+        403 => FaultKind::Denied,
+        404 => FaultKind::Missing,
+        408 | 504 => FaultKind::Timeout,
+        429 => FaultKind::Throttled,
+        500.. => FaultKind::ServerError,
+        _ => FaultKind::Config,
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

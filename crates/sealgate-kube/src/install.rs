@@ -1,0 +1,282 @@
+//! Everything a cluster needs to have the gate, as documents, and everything to delete to be rid of it.
+//!
+//! Border: pure. Options in, JSON documents out, in the order in which to apply them. Names are
+//! policy-controller's where people have them in scripts (`cosign-system`,
+//! `policy-controller-webhook`, `policy.sigstore.dev`). No finalizer is ever written, so that nothing
+//! can be stuck when the gate is gone.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::crd;
+
+mod deployment;
+mod rights;
+mod webhooks;
+
+pub use webhooks::{
+    DEFAULT_PATH_MUTATE, DEFAULT_PATH_POLICY_DEFAULTS, DEFAULT_PATH_POLICY_VALIDATION,
+    DEFAULT_PATH_VALIDATE,
+};
+
+/// The namespace that policy-controller uses, and so ours.
+pub const DEFAULT_NAMESPACE: &str = "cosign-system";
+/// The Deployment.
+pub const DEPLOYMENT: &str = "policy-controller-webhook";
+/// The Service before it.
+pub const SERVICE: &str = "webhook";
+/// The service account, and the roles.
+pub const ACCOUNT: &str = "policy-controller-webhook";
+/// The Secret with our own certificates.
+pub const CERTIFICATE_SECRET: &str = "webhook-certs";
+/// The ConfigMap with `no-match-policy`.
+pub const CONFIG_MAP: &str = "config-policy-controller";
+/// The webhook configurations for workloads, one validating and one mutating.
+pub const WORKLOAD_WEBHOOK: &str = "policy.sigstore.dev";
+/// The validating webhook configuration for policies.
+pub const POLICY_VALIDATION_WEBHOOK: &str = "validating.clusterimagepolicy.sigstore.dev";
+/// The mutating webhook configuration for policies.
+pub const POLICY_DEFAULTS_WEBHOOK: &str = "defaulting.clusterimagepolicy.sigstore.dev";
+/// The label that puts a namespace behind the gate.
+pub const INCLUDE_LABEL: &str = "policy.sigstore.dev/include";
+
+/// What is installed, and how.
+#[derive(Clone, Debug)]
+pub struct InstallOptions {
+    /// The namespace of the gate, also the one that `secretRef`s are read from.
+    pub namespace: String,
+    /// Where the gate runs.
+    pub gate: Gate,
+    /// The CA that the API server trusts for the gate, as PEM. `None` where the gate writes it
+    /// itself ([`Certificates::Own`]) or cert-manager injects it.
+    pub ca_bundle: Option<Vec<u8>>,
+    /// The webhooks' timeout in seconds, 1 to 30.
+    pub timeout_seconds: u8,
+    /// Whose pull secrets the gate may read.
+    pub pull_secrets: PullSecretRights,
+}
+
+/// Where the gate runs.
+#[derive(Clone, Debug)]
+pub enum Gate {
+    /// In the cluster.
+    Deployment(DeploymentOptions),
+    /// Elsewhere, at `https://host:port` (no path): only CRDs, rights and webhook configurations
+    /// are installed. For tests and for gates shared by clusters.
+    At(String),
+}
+
+/// The gate's own pods.
+#[derive(Clone, Debug)]
+pub struct DeploymentOptions {
+    /// The container image.
+    pub image: String,
+    /// How many pods.
+    pub replicas: u32,
+    /// Where the serving certificate comes from.
+    pub certificates: Certificates,
+}
+
+/// Where the serving certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Certificates {
+    /// The gate makes its own, in the Secret [`CERTIFICATE_SECRET`], and keeps caBundle current.
+    Own,
+    /// cert-manager (or somebody else) keeps a `kubernetes.io/tls` Secret.
+    Secret {
+        /// The Secret's name.
+        name: String,
+        /// The cert-manager Certificate `namespace/name` whose CA it injects into the webhook
+        /// configurations.
+        inject_ca_from: Option<String>,
+    },
+}
+
+/// Which `imagePullSecrets` and service accounts the gate may read, to pull as the workload would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PullSecretRights {
+    /// Of every namespace.
+    Cluster,
+    /// Of these namespaces only: a Role in each. Workloads elsewhere are looked up without.
+    Namespaces(Vec<String>),
+    /// Of none: the gate pulls with its own credentials only.
+    Nowhere,
+}
+
+/// One object to delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// `admissionregistration.k8s.io/v1`.
+    pub api_version: &'static str,
+    /// The kind.
+    pub kind: &'static str,
+    /// The plural resource.
+    pub resource: &'static str,
+    /// The namespace; `None` for what has none.
+    pub namespace: Option<String>,
+    /// The name.
+    pub name: String,
+}
+
+impl Default for InstallOptions {
+    /// Two replicas in `cosign-system` with their own certificates, image `sealgate:VERSION`.
+    fn default() -> Self {
+        Self {
+            namespace: DEFAULT_NAMESPACE.to_owned(),
+            gate: Gate::Deployment(DeploymentOptions {
+                image: concat!("sealgate:", env!("CARGO_PKG_VERSION")).to_owned(),
+                replicas: 2,
+                certificates: Certificates::Own,
+            }),
+            ca_bundle: None,
+            timeout_seconds: 10,
+            pull_secrets: PullSecretRights::Cluster,
+        }
+    }
+}
+
+impl InstallOptions {
+    /// The DNS names of the Service, which the serving certificate must have.
+    pub fn service_names(&self) -> Vec<String> {
+        service_names(&self.namespace)
+    }
+
+    fn own_certificates(&self) -> bool {
+        match &self.gate {
+            Gate::Deployment(options) => options.certificates == Certificates::Own,
+            Gate::At(_) => false,
+        }
+    }
+}
+
+/// The DNS names of the gate's Service in `namespace`; the first is the one API servers use.
+pub fn service_names(namespace: &str) -> Vec<String> {
+    ["svc", "svc.cluster.local"]
+        .iter()
+        .map(|suffix| format!("{SERVICE}.{namespace}.{suffix}"))
+        .chain([format!("{SERVICE}.{namespace}"), SERVICE.to_owned()])
+        .collect()
+}
+
+/// All documents, in the order in which to apply them.
+pub fn documents(options: &InstallOptions) -> Vec<Value> {
+    let mut documents = vec![namespace(options)];
+    documents.extend(crd::all());
+    documents.extend(rights::documents(options));
+    documents.push(config_map(options));
+    if let Gate::Deployment(gate) = &options.gate {
+        documents.extend(deployment::documents(options, gate));
+    }
+    documents.extend(webhooks::documents(options));
+    documents
+}
+
+/// Documents as a YAML stream.
+///
+/// # Errors
+/// None of our own documents has any; a value that YAML cannot hold.
+pub fn to_yaml(documents: &[Value]) -> Result<String, serde_saphyr::ser::Error> {
+    let mut text = String::new();
+    for document in documents {
+        text.push_str("---\n");
+        text.push_str(&serde_saphyr::to_string(document)?);
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+    }
+    Ok(text)
+}
+
+/// What to delete, in order: webhooks first, so that nothing is refused by a gate that is gone; the
+/// custom resources (and with them all policies) only if `with_policies`, and before the namespace.
+pub fn deletions(options: &InstallOptions, with_policies: bool) -> Vec<Deletion> {
+    let mut deletions = webhooks::deletions();
+    if matches!(options.gate, Gate::Deployment(_)) {
+        deletions.extend(deployment::deletions(&options.namespace));
+    }
+    deletions.extend(rights::deletions(options));
+    let core = |kind, resource, name: &str| {
+        Deletion::namespaced("v1", kind, resource, &options.namespace, name)
+    };
+    deletions.push(core("ConfigMap", "configmaps", CONFIG_MAP));
+    deletions.push(core("Secret", "secrets", CERTIFICATE_SECRET));
+    if with_policies {
+        for plural in ["clusterimagepolicies", "trustroots"] {
+            deletions.push(Deletion::cluster(
+                "apiextensions.k8s.io/v1",
+                "CustomResourceDefinition",
+                "customresourcedefinitions",
+                &format!("{plural}.{}", crd::GROUP),
+            ));
+        }
+        deletions.push(Deletion::cluster("v1", "Namespace", "namespaces", &options.namespace));
+    }
+    deletions
+}
+
+impl Deletion {
+    fn cluster(
+        api_version: &'static str,
+        kind: &'static str,
+        resource: &'static str,
+        name: &str,
+    ) -> Self {
+        Self { api_version, kind, resource, namespace: None, name: name.to_owned() }
+    }
+
+    fn namespaced(
+        api_version: &'static str,
+        kind: &'static str,
+        resource: &'static str,
+        namespace: &str,
+        name: &str,
+    ) -> Self {
+        let namespace = Some(namespace.to_owned());
+        Self { api_version, kind, resource, namespace, name: name.to_owned() }
+    }
+}
+
+fn namespace(options: &InstallOptions) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": options.namespace,
+            "labels": {
+                "app.kubernetes.io/part-of": "sealgate",
+                "pod-security.kubernetes.io/enforce": "restricted",
+            },
+        },
+    })
+}
+
+/// Empty: `no-match-policy` and the like are the user's to set, and applying again must not undo it.
+fn config_map(options: &InstallOptions) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(CONFIG_MAP, Some(&options.namespace)),
+    })
+}
+
+fn metadata(name: &str, namespace: Option<&str>) -> Value {
+    let mut metadata = json!({
+        "name": name,
+        "labels": {
+            "app.kubernetes.io/name": "sealgate",
+            "app.kubernetes.io/part-of": "sealgate",
+        },
+    });
+    if let Some(namespace) = namespace {
+        metadata["namespace"] = json!(namespace);
+    }
+    metadata
+}
+
+fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! The service account and what it may do: the least that the gate works with.
+
+use serde_json::{Value, json};
+
+use super::{
+    ACCOUNT, CERTIFICATE_SECRET, Deletion, InstallOptions, POLICY_DEFAULTS_WEBHOOK,
+    POLICY_VALIDATION_WEBHOOK, PullSecretRights, WORKLOAD_WEBHOOK, metadata,
+};
+use crate::crd;
+
+const API: &str = "rbac.authorization.k8s.io/v1";
+const WEBHOOKS: &str = "admissionregistration.k8s.io";
+/// The role for pull secrets.
+const PULL_ROLE: &str = "policy-controller-webhook-pull-secrets";
+/// Events about objects without a namespace are kept in this one.
+const EVENTS_NAMESPACE: &str = "default";
+
+pub(super) fn documents(options: &InstallOptions) -> Vec<Value> {
+    let here = Some(options.namespace.as_str());
+    let mut documents = vec![json!({
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": metadata(ACCOUNT, here),
+    })];
+    documents.extend(grant(options, ACCOUNT, None, cluster_rules(options)));
+    documents.extend(grant(options, ACCOUNT, here, own_rules(options)));
+    documents.extend(grant(options, ACCOUNT, Some(EVENTS_NAMESPACE), event_rules()));
+    for namespace in pull_namespaces(options) {
+        documents.extend(grant(options, PULL_ROLE, namespace, pull_rules()));
+    }
+    documents
+}
+
+pub(super) fn deletions(options: &InstallOptions) -> Vec<Deletion> {
+    let here = Some(options.namespace.as_str());
+    let mut deletions = Vec::new();
+    for namespace in [None, here, Some(EVENTS_NAMESPACE)] {
+        deletions.extend(ungrant(ACCOUNT, namespace));
+    }
+    for namespace in pull_namespaces(options) {
+        deletions.extend(ungrant(PULL_ROLE, namespace));
+    }
+    deletions.push(Deletion::namespaced(
+        "v1",
+        "ServiceAccount",
+        "serviceaccounts",
+        &options.namespace,
+        ACCOUNT,
+    ));
+    deletions
+}
+
+/// The namespaces that get the pull role; `None` is the whole cluster.
+fn pull_namespaces(options: &InstallOptions) -> Vec<Option<&str>> {
+    match &options.pull_secrets {
+        PullSecretRights::Cluster => vec![None],
+        PullSecretRights::Namespaces(names) => names.iter().map(|n| Some(n.as_str())).collect(),
+        PullSecretRights::Nowhere => Vec::new(),
+    }
+}
+
+fn cluster_rules(options: &InstallOptions) -> Vec<Value> {
+    let mut rules = vec![
+        rule(crd::GROUP, &["clusterimagepolicies", "trustroots"], &["get", "list", "watch"]),
+        rule(crd::GROUP, &["clusterimagepolicies/status"], &["patch"]),
+    ];
+    if options.own_certificates() {
+        let verbs = ["get", "list", "watch", "patch"];
+        rules.push(named(
+            rule(WEBHOOKS, &["validatingwebhookconfigurations"], &verbs),
+            &[WORKLOAD_WEBHOOK, POLICY_VALIDATION_WEBHOOK],
+        ));
+        rules.push(named(
+            rule(WEBHOOKS, &["mutatingwebhookconfigurations"], &verbs),
+            &[WORKLOAD_WEBHOOK, POLICY_DEFAULTS_WEBHOOK],
+        ));
+    }
+    rules
+}
+
+/// In its own namespace: read the keys and settings that policies name, keep its certificates.
+fn own_rules(options: &InstallOptions) -> Vec<Value> {
+    let mut rules = vec![rule("", &["secrets", "configmaps"], &["get", "list", "watch"])];
+    if options.own_certificates() {
+        rules.push(rule("", &["secrets"], &["create"]));
+        rules.push(named(rule("", &["secrets"], &["update"]), &[CERTIFICATE_SECRET]));
+    }
+    rules
+}
+
+fn event_rules() -> Vec<Value> {
+    vec![rule("events.k8s.io", &["events"], &["create", "patch"])]
+}
+
+fn pull_rules() -> Vec<Value> {
+    vec![rule("", &["secrets", "serviceaccounts"], &["get"])]
+}
+
+fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
+    json!({ "apiGroups": [group], "resources": resources, "verbs": verbs })
+}
+
+fn named(mut rule: Value, names: &[&str]) -> Value {
+    rule["resourceNames"] = json!(names);
+    rule
+}
+
+/// A role and its binding to the account, in a namespace or in the cluster.
+fn grant(
+    options: &InstallOptions,
+    name: &str,
+    namespace: Option<&str>,
+    rules: Vec<Value>,
+) -> [Value; 2] {
+    let (role, binding) = kinds(namespace);
+    [
+        json!({
+            "apiVersion": API,
+            "kind": role,
+            "metadata": metadata(name, namespace),
+            "rules": rules,
+        }),
+        json!({
+            "apiVersion": API,
+            "kind": binding,
+            "metadata": metadata(name, namespace),
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": name },
+            "subjects": [{
+                "kind": "ServiceAccount",
+                "name": ACCOUNT,
+                "namespace": options.namespace,
+            }],
+        }),
+    ]
+}
+
+fn ungrant(name: &str, namespace: Option<&str>) -> [Deletion; 2] {
+    match namespace {
+        Some(namespace) => [
+            Deletion::namespaced(API, "RoleBinding", "rolebindings", namespace, name),
+            Deletion::namespaced(API, "Role", "roles", namespace, name),
+        ],
+        None => [
+            Deletion::cluster(API, "ClusterRoleBinding", "clusterrolebindings", name),
+            Deletion::cluster(API, "ClusterRole", "clusterroles", name),
+        ],
+    }
+}
+
+fn kinds(namespace: Option<&str>) -> (&'static str, &'static str) {
+    match namespace {
+        Some(_) => ("Role", "RoleBinding"),
+        None => ("ClusterRole", "ClusterRoleBinding"),
+    }
+}

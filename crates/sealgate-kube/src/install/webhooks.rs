@@ -1,0 +1,124 @@
+//! The four webhook configurations.
+
+use serde_json::{Value, json};
+
+use super::{
+    Certificates, Deletion, Gate, INCLUDE_LABEL, InstallOptions, POLICY_DEFAULTS_WEBHOOK,
+    POLICY_VALIDATION_WEBHOOK, SERVICE, WORKLOAD_WEBHOOK, base64, metadata,
+};
+use crate::crd;
+
+/// Where workloads are validated.
+pub const DEFAULT_PATH_VALIDATE: &str = "/validate";
+/// Where tags are replaced by digests.
+pub const DEFAULT_PATH_MUTATE: &str = "/mutate";
+/// Where policies are validated.
+pub const DEFAULT_PATH_POLICY_VALIDATION: &str = "/validate-policies";
+/// Where policies get their defaults.
+pub const DEFAULT_PATH_POLICY_DEFAULTS: &str = "/default-policies";
+
+const API: &str = "admissionregistration.k8s.io/v1";
+const VALIDATING: &str = "ValidatingWebhookConfiguration";
+const MUTATING: &str = "MutatingWebhookConfiguration";
+
+/// Policies first: a policy that is applied with the rest must already meet its webhook.
+pub(super) fn documents(options: &InstallOptions) -> Vec<Value> {
+    vec![
+        policies(options, MUTATING, POLICY_DEFAULTS_WEBHOOK, DEFAULT_PATH_POLICY_DEFAULTS),
+        policies(options, VALIDATING, POLICY_VALIDATION_WEBHOOK, DEFAULT_PATH_POLICY_VALIDATION),
+        workloads(options, MUTATING, DEFAULT_PATH_MUTATE),
+        workloads(options, VALIDATING, DEFAULT_PATH_VALIDATE),
+    ]
+}
+
+pub(super) fn deletions() -> Vec<Deletion> {
+    let validating =
+        |name| Deletion::cluster(API, VALIDATING, "validatingwebhookconfigurations", name);
+    let mutating = |name| Deletion::cluster(API, MUTATING, "mutatingwebhookconfigurations", name);
+    vec![
+        mutating(WORKLOAD_WEBHOOK),
+        validating(WORKLOAD_WEBHOOK),
+        mutating(POLICY_DEFAULTS_WEBHOOK),
+        validating(POLICY_VALIDATION_WEBHOOK),
+    ]
+}
+
+fn workloads(options: &InstallOptions, kind: &str, path: &str) -> Value {
+    let mut webhook = webhook(options, WORKLOAD_WEBHOOK, path, workload_rules());
+    webhook["namespaceSelector"] = json!({
+        "matchExpressions": [{ "key": INCLUDE_LABEL, "operator": "In", "values": ["true"] }],
+    });
+    configuration(options, kind, WORKLOAD_WEBHOOK, webhook)
+}
+
+fn policies(options: &InstallOptions, kind: &str, name: &str, path: &str) -> Value {
+    let rules = vec![rule(crd::GROUP, &crd::POLICY_VERSIONS, &["clusterimagepolicies"], "Cluster")];
+    configuration(options, kind, name, webhook(options, name, path, rules))
+}
+
+fn workload_rules() -> Vec<Value> {
+    let core = ["pods", "pods/ephemeralcontainers", "replicationcontrollers"];
+    let apps = ["replicasets", "deployments", "statefulsets", "daemonsets"];
+    vec![
+        rule("", &["v1"], &core, "Namespaced"),
+        rule("apps", &["v1"], &apps, "Namespaced"),
+        rule("batch", &["v1"], &["jobs", "cronjobs"], "Namespaced"),
+    ]
+}
+
+fn rule(group: &str, versions: &[&str], resources: &[&str], scope: &str) -> Value {
+    json!({
+        "apiGroups": [group],
+        "apiVersions": versions,
+        "operations": ["CREATE", "UPDATE"],
+        "resources": resources,
+        "scope": scope,
+    })
+}
+
+fn webhook(options: &InstallOptions, name: &str, path: &str, rules: Vec<Value>) -> Value {
+    json!({
+        "name": name,
+        "admissionReviewVersions": ["v1"],
+        "clientConfig": client_config(options, path),
+        "failurePolicy": "Fail",
+        "matchPolicy": "Equivalent",
+        "sideEffects": "None",
+        "timeoutSeconds": options.timeout_seconds.clamp(1, 30),
+        "rules": rules,
+    })
+}
+
+fn configuration(options: &InstallOptions, kind: &str, name: &str, mut webhook: Value) -> Value {
+    if kind == MUTATING {
+        webhook["reinvocationPolicy"] = json!("IfNeeded");
+    }
+    let mut metadata = metadata(name, None);
+    if let Some(certificate) = inject_ca_from(options) {
+        metadata["annotations"] = json!({ "cert-manager.io/inject-ca-from": certificate });
+    }
+    json!({ "apiVersion": API, "kind": kind, "metadata": metadata, "webhooks": [webhook] })
+}
+
+fn client_config(options: &InstallOptions, path: &str) -> Value {
+    let mut config = match &options.gate {
+        Gate::Deployment(_) => json!({
+            "service": { "namespace": options.namespace, "name": SERVICE, "path": path, "port": 443 },
+        }),
+        Gate::At(url) => json!({ "url": format!("{}{path}", url.trim_end_matches('/')) }),
+    };
+    if let Some(bundle) = &options.ca_bundle {
+        config["caBundle"] = json!(base64(bundle));
+    }
+    config
+}
+
+fn inject_ca_from(options: &InstallOptions) -> Option<&String> {
+    match &options.gate {
+        Gate::Deployment(gate) => match &gate.certificates {
+            Certificates::Secret { inject_ca_from, .. } => inject_ca_from.as_ref(),
+            Certificates::Own => None,
+        },
+        Gate::At(_) => None,
+    }
+}
