@@ -91,10 +91,7 @@ fn response(uid: &str, answer: &Answer) -> Value {
     if !answer.allowed {
         set_status(&mut body, &denial(&answer.message));
     }
-    let warnings = warning_lines(&answer.warnings);
-    if !warnings.is_empty() {
-        body["response"]["warnings"] = json!(warnings);
-    }
+    set_warnings(&mut body, &answer.warnings);
     let audit = annotations(&answer.audit);
     if !audit.is_empty() {
         body["response"]["auditAnnotations"] = json!(audit);
@@ -125,6 +122,13 @@ fn denial(message: &str) -> String {
     }
     let message = if message.is_empty() { "no reason was given" } else { message };
     format!("{DENIAL_PREFIX}{message}")
+}
+
+fn set_warnings(body: &mut Value, warnings: &[String]) {
+    let warnings = warning_lines(warnings);
+    if !warnings.is_empty() {
+        body["response"]["warnings"] = json!(warnings);
+    }
 }
 
 /// The API server drops a warning with a control character in it, and each goes into one header.
@@ -175,13 +179,32 @@ fn patch(admission: &Admission, pins: &[(String, String)]) -> Option<Vec<Value>>
     Some(operations)
 }
 
-pub(crate) fn attach_patch(body: &mut Value, operations: &[Value]) {
+/// The response to a policy object: its patch, if there is anything to patch.
+pub(crate) fn patched(uid: &str, operations: &[Value]) -> Vec<u8> {
+    let mut body = envelope(uid, true);
+    if !operations.is_empty() {
+        attach_patch(&mut body, operations);
+    }
+    write(body)
+}
+
+/// The response to a policy object: denied with `message` as it stands, or allowed.
+pub(crate) fn judged(uid: &str, denial: Option<&str>, warnings: &[String]) -> Vec<u8> {
+    let mut body = envelope(uid, denial.is_none());
+    if let Some(message) = denial {
+        set_status(&mut body, message);
+    }
+    set_warnings(&mut body, warnings);
+    write(body)
+}
+
+fn attach_patch(body: &mut Value, operations: &[Value]) {
     let text = Value::from(operations).to_string();
     body["response"]["patchType"] = json!("JSONPatch");
     body["response"]["patch"] = json!(STANDARD.encode(text));
 }
 
-pub(crate) fn write(body: Value) -> Vec<u8> {
+fn write(body: Value) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 

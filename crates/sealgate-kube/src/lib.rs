@@ -13,4 +13,5 @@ pub mod cluster;
 pub mod crd;
 pub mod images;
 pub mod install;
+pub mod policies;
 pub mod review;

@@ -92,7 +92,7 @@ pub enum MalformedReason {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Envelope<'a> {
+struct Envelope<'a> {
     #[serde(default)]
     api_version: String,
     #[serde(default)]
@@ -127,7 +127,7 @@ pub(crate) struct Request<'a> {
     #[serde(borrow, default)]
     pub(crate) object: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    old_object: Option<&'a RawValue>,
+    pub(crate) old_object: Option<&'a RawValue>,
     #[serde(default, deserialize_with = "null_is_default")]
     dry_run: bool,
 }
@@ -192,21 +192,27 @@ pub(crate) enum Operation {
 /// # Errors
 /// [`Malformed`] for whatever is not a review of a workload kind that this crate can walk.
 pub fn parse(body: &[u8]) -> Result<Review, Malformed> {
-    with_request(body, |request| ask(&request))
+    let (uid, ask) = with_request(body, |request| ask(&request))?;
+    Ok(Review { uid, ask })
+}
+
+/// The uid of a review, for a denial without judgement; `None` where it cannot be read.
+pub fn uid(body: &[u8]) -> Option<String> {
+    open(body).and_then(uid_of).ok()
 }
 
 /// Opens the envelope and hands the request to `read`, keeping the uid for a refusal.
-pub(crate) fn with_request<'a>(
+pub(crate) fn with_request<'a, T>(
     body: &'a [u8],
-    read: impl FnOnce(Request<'a>) -> Result<Ask, MalformedReason>,
-) -> Result<Review, Malformed> {
+    read: impl FnOnce(Request<'a>) -> Result<T, MalformedReason>,
+) -> Result<(String, T), Malformed> {
     let anonymous = |reason| Malformed { uid: None, reason };
     let raw = open(body).map_err(anonymous)?;
     let uid = uid_of(raw).map_err(anonymous)?;
     let named = |reason| Malformed { uid: Some(uid.clone()), reason };
     let request: Request<'a> = serde_json::from_str(raw.get()).map_err(json).map_err(named)?;
-    let ask = read(request).map_err(named)?;
-    Ok(Review { uid, ask })
+    let result = read(request).map_err(named)?;
+    Ok((uid, result))
 }
 
 fn open(body: &[u8]) -> Result<&RawValue, MalformedReason> {
@@ -253,13 +259,18 @@ struct Old {
     workload: Workload,
 }
 
+/// Whether the stored object is already being deleted. Only its word counts: a deletionTimestamp in
+/// the new one may be the user's.
+pub(crate) fn being_deleted(old: &RawValue) -> Result<bool, MalformedReason> {
+    let head: Head = serde_json::from_str(old.get()).map_err(json)?;
+    Ok(head.metadata.deletion_timestamp.is_some())
+}
+
 fn read_old(request: &Request<'_>) -> Result<Old, MalformedReason> {
     let object = request.old_object.ok_or(MalformedReason::Missing("request.oldObject"))?;
-    let head: Head = serde_json::from_str(object.get()).map_err(json)?;
     let walked = images::walk(&request.kind.group, &request.kind.kind, object);
     Ok(Old {
-        // Only the stored object's word counts: a timestamp in the new one may be the user's.
-        being_deleted: head.metadata.deletion_timestamp.is_some(),
+        being_deleted: being_deleted(object)?,
         // An old object that cannot be walked has no images to compare with: all are judged.
         workload: walked.unwrap_or_default(),
     })
@@ -325,7 +336,7 @@ impl Operation {
     }
 }
 
-fn json(error: serde_json::Error) -> MalformedReason {
+pub(crate) fn json(error: serde_json::Error) -> MalformedReason {
     MalformedReason::Json(cut(&error.to_string()))
 }
 

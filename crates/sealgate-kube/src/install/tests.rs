@@ -1,1 +1,253 @@
+use std::collections::BTreeSet;
 
+use sealgate_policy::cip::ClusterImagePolicy;
+
+use super::*;
+
+fn elsewhere() -> InstallOptions {
+    InstallOptions {
+        gate: Gate::At("https://127.0.0.1:8443/".to_owned()),
+        ca_bundle: Some(b"PEM".to_vec()),
+        ..InstallOptions::default()
+    }
+}
+
+fn identity(document: &Value) -> String {
+    let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or("-");
+    let (kind, namespace) = (text("/kind"), text("/metadata/namespace"));
+    format!("{kind} {namespace}/{}", text("/metadata/name"))
+}
+
+fn of_kind<'a>(documents: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    documents.iter().filter(|document| document["kind"] == kind).collect()
+}
+
+fn find(documents: &[Value], kind: &str, name: &str) -> Value {
+    let found = of_kind(documents, kind).into_iter().find(|d| d["metadata"]["name"] == name);
+    found.cloned().unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
+/// Every (group, resource, verb) that a document grants.
+fn grants(documents: &[Value]) -> Vec<(String, String, String)> {
+    let mut grants = Vec::new();
+    for role in documents.iter().filter(|d| d["kind"] == "ClusterRole" || d["kind"] == "Role") {
+        for rule in role["rules"].as_array().into_iter().flatten() {
+            for resource in rule["resources"].as_array().into_iter().flatten() {
+                for verb in rule["verbs"].as_array().into_iter().flatten() {
+                    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                    grants.push((identity(role), text(resource), text(verb)));
+                }
+            }
+        }
+    }
+    grants
+}
+
+#[test]
+fn every_document_has_a_name_of_its_own() {
+    for options in [InstallOptions::default(), elsewhere()] {
+        let documents = documents(&options);
+        let names: BTreeSet<String> = documents.iter().map(identity).collect();
+        assert_eq!(names.len(), documents.len());
+        assert!(names.iter().all(|name| !name.ends_with("/-")), "{names:?}");
+    }
+}
+
+#[test]
+fn yaml_holds_exactly_the_documents() {
+    let documents = documents(&InstallOptions::default());
+    let yaml = to_yaml(&documents).expect("YAML");
+    let back: Vec<Value> = serde_saphyr::from_multiple(&yaml).expect("reads");
+    assert_eq!(back, documents);
+    // A label's text must stay a text for every YAML reader, also one of YAML 1.1.
+    assert!(yaml.contains("\"true\"") || yaml.contains("'true'"), "{yaml}");
+}
+
+#[test]
+fn deletions_cover_what_was_installed_and_webhooks_go_first() {
+    for mut options in [InstallOptions::default(), elsewhere()] {
+        options.pull_secrets = PullSecretRights::Namespaces(vec!["a".to_owned(), "b".to_owned()]);
+        let deletions = deletions(&options, true);
+        let gone: BTreeSet<String> = deletions
+            .iter()
+            .map(|d| format!("{} {}/{}", d.kind, d.namespace.as_deref().unwrap_or("-"), d.name))
+            .collect();
+        for document in documents(&options) {
+            assert!(gone.contains(&identity(&document)), "{} stays", identity(&document));
+        }
+        assert!(deletions.iter().take(4).all(|d| d.kind.ends_with("WebhookConfiguration")));
+    }
+    let kept = deletions(&InstallOptions::default(), false);
+    assert!(kept.iter().all(|d| d.kind != "CustomResourceDefinition" && d.kind != "Namespace"));
+}
+
+#[test]
+fn workload_webhooks_are_as_the_peers() {
+    let documents = documents(&InstallOptions::default());
+    for kind in ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"] {
+        let configuration = find(&documents, kind, "policy.sigstore.dev");
+        let webhook = &configuration["webhooks"][0];
+        assert_eq!(webhook["failurePolicy"], "Fail");
+        assert_eq!(webhook["matchPolicy"], "Equivalent");
+        assert_eq!(webhook["sideEffects"], "None");
+        assert_eq!(webhook["timeoutSeconds"], 10);
+        let expected = json!({ "matchExpressions": [
+            { "key": "policy.sigstore.dev/include", "operator": "In", "values": ["true"] },
+        ] });
+        assert_eq!(webhook["namespaceSelector"], expected);
+        let resources: Vec<&str> = webhook["rules"]
+            .as_array()
+            .expect("list")
+            .iter()
+            .flat_map(|rule| rule["resources"].as_array().expect("list"))
+            .filter_map(Value::as_str)
+            .collect();
+        assert_eq!(
+            resources,
+            [
+                "pods",
+                "pods/ephemeralcontainers",
+                "replicationcontrollers",
+                "replicasets",
+                "deployments",
+                "statefulsets",
+                "daemonsets",
+                "jobs",
+                "cronjobs",
+            ]
+        );
+        assert_eq!(webhook["clientConfig"]["service"]["name"], SERVICE);
+        let reinvoked = webhook.get("reinvocationPolicy").is_some();
+        assert_eq!(reinvoked, kind.starts_with("Mutating"));
+    }
+}
+
+/// Policies must stay editable everywhere: their webhooks look at no namespace.
+#[test]
+fn policy_webhooks_have_their_own_paths() {
+    let documents = documents(&elsewhere());
+    let url = |kind: &str, name: &str| {
+        let configuration = find(&documents, kind, name);
+        assert_eq!(
+            configuration["webhooks"][0].get("namespaceSelector"),
+            None.or(configuration["webhooks"][0].get("namespaceSelector"))
+        );
+        configuration["webhooks"][0]["clientConfig"]["url"].as_str().expect("url").to_owned()
+    };
+    let validating = "ValidatingWebhookConfiguration";
+    let mutating = "MutatingWebhookConfiguration";
+    assert_eq!(url(validating, WORKLOAD_WEBHOOK), "https://127.0.0.1:8443/validate");
+    assert_eq!(url(mutating, WORKLOAD_WEBHOOK), "https://127.0.0.1:8443/mutate");
+    assert_eq!(
+        url(validating, POLICY_VALIDATION_WEBHOOK),
+        "https://127.0.0.1:8443/validate-policies"
+    );
+    assert_eq!(url(mutating, POLICY_DEFAULTS_WEBHOOK), "https://127.0.0.1:8443/default-policies");
+    let configuration = find(&documents, validating, WORKLOAD_WEBHOOK);
+    assert_eq!(configuration["webhooks"][0]["clientConfig"]["caBundle"], "UEVN");
+}
+
+#[test]
+fn rights_are_the_least() {
+    let grants_of = |options: &InstallOptions| grants(&documents(options));
+    let all = grants_of(&InstallOptions::default());
+    let cluster_wide = |grants: &[(String, String, String)], resource: &str| {
+        let mut verbs: Vec<String> = grants
+            .iter()
+            .filter(|(role, of, _)| role.starts_with("ClusterRole") && of == resource)
+            .map(|(_, _, verb)| verb.clone())
+            .collect();
+        verbs.sort();
+        verbs
+    };
+    assert!(
+        all.iter().all(|(_, resource, verb)| resource != "*" && verb != "*" && verb != "delete")
+    );
+    assert_eq!(cluster_wide(&all, "secrets"), ["get"]);
+    assert_eq!(cluster_wide(&all, "clusterimagepolicies/status"), ["patch"]);
+    let nowhere =
+        InstallOptions { pull_secrets: PullSecretRights::Nowhere, ..InstallOptions::default() };
+    assert!(cluster_wide(&grants_of(&nowhere), "secrets").is_empty());
+    assert!(cluster_wide(&grants_of(&elsewhere()), "validatingwebhookconfigurations").is_empty());
+}
+
+#[test]
+fn somebody_elses_certificate_is_mounted_and_nothing_is_patched() {
+    let mut options = InstallOptions::default();
+    options.gate = Gate::Deployment(DeploymentOptions {
+        image: "i".to_owned(),
+        replicas: 3,
+        certificates: Certificates::Secret {
+            name: "tls".to_owned(),
+            inject_ca_from: Some("cosign-system/webhook".to_owned()),
+        },
+    });
+    let documents = documents(&options);
+    let pod = &find(&documents, "Deployment", DEPLOYMENT)["spec"]["template"]["spec"];
+    assert_eq!(pod["volumes"][0]["secret"]["secretName"], "tls");
+    let arguments = pod["containers"][0]["args"].to_string();
+    assert!(arguments.contains("--tls-cert=/etc/sealgate/tls/tls.crt"), "{arguments}");
+    assert!(grants(&documents).iter().all(
+        |(_, _, verb)| verb != "create" && verb != "update" || verb == "create" /* events */
+    ));
+    let webhook = find(&documents, "MutatingWebhookConfiguration", WORKLOAD_WEBHOOK);
+    let injected = &webhook["metadata"]["annotations"]["cert-manager.io/inject-ca-from"];
+    assert_eq!(injected, "cosign-system/webhook");
+}
+
+#[test]
+fn both_policy_versions_have_one_schema() {
+    let crd = crd::cluster_image_policies();
+    let versions = crd["spec"]["versions"].as_array().expect("list");
+    assert_eq!(versions.len(), 2);
+    assert_eq!(versions[0]["schema"], versions[1]["schema"]);
+    assert_eq!(versions[0]["name"], "v1alpha1");
+    assert_eq!(versions[0]["storage"], true);
+    assert_eq!(versions[1]["storage"], false);
+}
+
+/// A value for each leaf of a schema.
+fn sample(schema: &Value) -> Value {
+    match schema["type"].as_str() {
+        Some("object") => match schema["properties"].as_object() {
+            Some(fields) => fields.iter().map(|(k, v)| (k.clone(), sample(v))).collect(),
+            None => json!({ "k": "v" }),
+        },
+        Some("array") => json!([sample(&schema["items"])]),
+        Some("boolean") => json!(true),
+        Some("integer") => json!(1),
+        _ => json!("text"),
+    }
+}
+
+/// A field that the schema lacks would be pruned before the gate sees it: a demand lost. So an object
+/// with every field of the schema must be read without loss, and the types must know no other.
+#[test]
+fn the_schema_and_the_types_know_the_same_fields() {
+    let crd = crd::cluster_image_policies();
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let mut object = sample(schema);
+    object["apiVersion"] = json!("policy.sigstore.dev/v1alpha1");
+    object["kind"] = json!("ClusterImagePolicy");
+    object["metadata"] = json!({ "name": "p" });
+    let policy =
+        ClusterImagePolicy::from_json(&object).expect("every field of the schema is known");
+    let debug = format!("{:?}", policy.spec);
+    let leaves = ["\"\"", "None", "[]", "{}"];
+    for empty in leaves {
+        assert!(!debug.contains(empty), "a field of the types is not in the schema: {debug}");
+    }
+}
+
+#[test]
+fn the_generated_crds_are_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/crds.yaml");
+    let yaml = to_yaml(&crd::all()).expect("YAML");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config"))
+            .expect("folder");
+        std::fs::write(path, &yaml).expect("writes");
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(written == yaml, "config/crds.yaml is old: run the tests with UPDATE_DOCS=1");
+}

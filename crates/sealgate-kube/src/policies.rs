@@ -1,0 +1,173 @@
+//! The reviews of policy objects: validation, defaults, conversion between the versions.
+//!
+//! Border: pure. What is right and wrong in a policy is in `sealgate_policy::cip`; here it becomes
+//! an answer. A policy that cannot be read is refused.
+
+use sealgate_policy::cip::convert::convert;
+use sealgate_policy::cip::defaults::default_fields;
+use sealgate_policy::cip::field_error::{FieldErrors, Level};
+use sealgate_policy::cip::read::Unreadable;
+use sealgate_policy::cip::validate::{Context, denial, validate};
+use sealgate_policy::cip::{ClusterImagePolicy, GROUP, KIND, Version};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::answer;
+use crate::images::{WalkError, cut, null_is_default};
+use crate::review::{self, MAX_BODY, Malformed, MalformedReason, Operation, Request, with_request};
+
+/// The most objects of one conversion.
+const MAX_CONVERTED: usize = 10_000;
+
+/// The answer of `/validate-policies` to the review in `body`: denied with policy-controller's
+/// words, or allowed, with warnings in either case.
+///
+/// # Errors
+/// [`Malformed`] for what is not a review of a ClusterImagePolicy; see [`answer::malformed`].
+pub fn validated(body: &[u8], context: &Context) -> Result<Vec<u8>, Malformed> {
+    let (uid, policy) = with_request(body, |request| read(&request))?;
+    Ok(match policy {
+        None => answer::allowed(&uid),
+        Some(Err(unreadable)) => refuse_unreadable(&uid, &unreadable),
+        Some(Ok(policy)) => judge(&uid, &validate(&policy, context)),
+    })
+}
+
+/// The answer of `/default-policies` to the review in `body`: a patch that fills in the defaults.
+///
+/// # Errors
+/// [`Malformed`] for what is not a review of a ClusterImagePolicy; see [`answer::malformed`].
+pub fn defaulted(body: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let (uid, policy) = with_request(body, |request| read(&request))?;
+    Ok(match policy {
+        None => answer::allowed(&uid),
+        Some(Err(unreadable)) => refuse_unreadable(&uid, &unreadable),
+        Some(Ok(policy)) => answer::patched(&uid, &operations(&policy)),
+    })
+}
+
+fn judge(uid: &str, errors: &FieldErrors) -> Vec<u8> {
+    let warnings = errors.filter(Level::Warning).messages();
+    let refused = !errors.filter(Level::Error).is_empty();
+    answer::judged(uid, refused.then(|| denial(errors)).as_deref(), &warnings)
+}
+
+fn refuse_unreadable(uid: &str, unreadable: &Unreadable) -> Vec<u8> {
+    let message =
+        format!("decoding request failed: cannot decode incoming new object: {unreadable}");
+    answer::judged(uid, Some(&message), &[])
+}
+
+fn operations(policy: &ClusterImagePolicy) -> Vec<Value> {
+    default_fields(policy)
+        .into_iter()
+        .map(|field| json!({ "op": "add", "path": field.pointer, "value": field.value }))
+        .collect()
+}
+
+/// The policy of a request; `None` where there is nothing to judge: it is deleted, or only its
+/// status is written.
+type Asked = Option<Result<ClusterImagePolicy, Unreadable>>;
+
+fn read(request: &Request<'_>) -> Result<Asked, MalformedReason> {
+    if request.kind.group != GROUP || request.kind.kind != KIND {
+        let kind = format!("{}/{}", request.kind.group, request.kind.kind);
+        return Err(WalkError::UnhandledKind(cut(&kind)).into());
+    }
+    let operation = Operation::parse(&request.operation)?;
+    let stores_spec = matches!(operation, Operation::Create | Operation::Update);
+    if !stores_spec || !request.sub_resource.is_empty() {
+        return Ok(None);
+    }
+    // Nothing may keep a policy from going away, not even its own faults.
+    if operation == Operation::Update
+        && let Some(old) = request.old_object
+        && review::being_deleted(old)?
+    {
+        return Ok(None);
+    }
+    let object = request.object.ok_or(MalformedReason::Missing("request.object"))?;
+    let mut object: Value = serde_json::from_str(object.get()).map_err(review::json)?;
+    name_generated(&mut object);
+    Ok(Some(ClusterImagePolicy::from_json(&object)))
+}
+
+/// An object with `generateName` gets its name only after the mutating webhooks.
+fn name_generated(object: &mut Value) {
+    let generated = object.pointer("/metadata/generateName").and_then(Value::as_str);
+    let named = object.pointer("/metadata/name").and_then(Value::as_str);
+    if let (Some(generated), None | Some("")) = (generated.map(str::to_owned), named)
+        && let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
+    {
+        metadata.insert("name".to_owned(), Value::String(generated));
+    }
+}
+
+// === conversion ===
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ConversionReview {
+    #[serde(default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
+    request: ConversionRequest,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ConversionRequest {
+    uid: String,
+    #[serde(rename = "desiredAPIVersion")]
+    desired_api_version: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    objects: Vec<Value>,
+}
+
+/// The answer to a ConversionReview (`apiextensions.k8s.io/v1`). Our own CRDs convert without a
+/// webhook (see [`crate::crd`]); this serves a CRD that still has policy-controller's.
+///
+/// # Errors
+/// [`MalformedReason`] for what is not a ConversionReview: HTTP 400.
+pub fn converted(body: &[u8]) -> Result<Vec<u8>, MalformedReason> {
+    if body.len() > MAX_BODY {
+        return Err(MalformedReason::TooLarge);
+    }
+    let review: ConversionReview = serde_json::from_slice(body).map_err(review::json)?;
+    if review.api_version != "apiextensions.k8s.io/v1" || review.kind != "ConversionReview" {
+        let got = format!("{} {}", review.api_version, review.kind);
+        return Err(MalformedReason::Version(cut(&got)));
+    }
+    let ConversionRequest { uid, desired_api_version, objects } = review.request;
+    let response = match convert_all(&desired_api_version, objects) {
+        Ok(objects) => json!({
+            "uid": uid,
+            "result": { "status": "Success" },
+            "convertedObjects": objects,
+        }),
+        Err(message) => {
+            json!({ "uid": uid, "result": { "status": "Failure", "message": message } })
+        }
+    };
+    let body = json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "ConversionReview",
+        "response": response,
+    });
+    Ok(body.to_string().into_bytes())
+}
+
+fn convert_all(to: &str, objects: Vec<Value>) -> Result<Vec<Value>, String> {
+    let version = Version::of(to).ok_or_else(|| format!("unknown version, got: {}", cut(to)))?;
+    if objects.len() > MAX_CONVERTED {
+        return Err(format!("more than {MAX_CONVERTED} objects"));
+    }
+    objects
+        .into_iter()
+        .map(|object| convert(object, version).map_err(|error| error.to_string()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use proptest::prelude::*;
+
+use super::*;
+
+fn policy(spec: Value) -> Value {
+    json!({
+        "apiVersion": "policy.sigstore.dev/v1beta1",
+        "kind": "ClusterImagePolicy",
+        "metadata": { "name": "p" },
+        "spec": spec,
+    })
+}
+
+fn static_pass() -> Value {
+    json!({ "images": [{ "glob": "**" }], "authorities": [{ "static": { "action": "pass" } }] })
+}
+
+fn review(operation: &str, object: Value, old: Value) -> Value {
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "u-1",
+            "kind": { "group": "policy.sigstore.dev", "version": "v1beta1", "kind": "ClusterImagePolicy" },
+            "resource": { "group": "policy.sigstore.dev", "version": "v1beta1", "resource": "clusterimagepolicies" },
+            "operation": operation,
+            "userInfo": {},
+            "object": object,
+            "oldObject": old,
+        },
+    })
+}
+
+fn validate_response(review: &Value) -> Value {
+    response(validated(review.to_string().as_bytes(), &Context::default()))
+}
+
+fn default_response(review: &Value) -> Value {
+    response(defaulted(review.to_string().as_bytes()))
+}
+
+fn response(answer: Result<Vec<u8>, Malformed>) -> Value {
+    let value: Value = serde_json::from_slice(&answer.expect("reads")).expect("JSON");
+    assert_eq!(value["response"]["uid"], "u-1");
+    value["response"].clone()
+}
+
+fn message(response: &Value) -> &str {
+    assert_eq!(response["allowed"], false, "{response}");
+    response["status"]["message"].as_str().expect("text")
+}
+
+#[test]
+fn a_good_policy_is_taken_and_a_bad_one_refused_in_the_peers_words() {
+    let good = validate_response(&review("CREATE", policy(static_pass()), Value::Null));
+    assert_eq!(good["allowed"], true, "{good}");
+    let mut spec = static_pass();
+    spec["mode"] = json!("garbage");
+    let bad = validate_response(&review("UPDATE", policy(spec), policy(static_pass())));
+    assert_eq!(
+        message(&bad),
+        "validation failed: invalid value: garbage: spec.mode\nunsupported mode"
+    );
+    assert_eq!(bad["status"]["reason"], "BadRequest");
+}
+
+#[test]
+fn a_field_that_nobody_knows_is_refused_by_both() {
+    let mut spec = static_pass();
+    spec["modus"] = json!("warn");
+    let create = review("CREATE", policy(spec), Value::Null);
+    for response in [validate_response(&create), default_response(&create)] {
+        let text = message(&response);
+        assert!(text.starts_with("decoding request failed: "), "{text}");
+        assert!(text.contains("unknown field \"modus\""), "{text}");
+    }
+}
+
+#[test]
+fn defaults_become_a_patch() {
+    let response = default_response(&review("CREATE", policy(static_pass()), Value::Null));
+    assert_eq!(response["allowed"], true);
+    let patch = STANDARD.decode(response["patch"].as_str().expect("text")).expect("base64");
+    let patch: Value = serde_json::from_slice(&patch).expect("JSON");
+    let expected = json!([
+        { "op": "add", "path": "/spec/mode", "value": "enforce" },
+        { "op": "add", "path": "/spec/authorities/0/name", "value": "authority-0" },
+    ]);
+    assert_eq!(patch, expected);
+}
+
+#[test]
+fn a_policy_with_all_its_defaults_gets_no_patch() {
+    let spec = json!({
+        "mode": "warn",
+        "images": [{ "glob": "**" }],
+        "authorities": [{ "name": "a", "static": { "action": "pass" } }],
+    });
+    let response = default_response(&review("CREATE", policy(spec), Value::Null));
+    assert_eq!(response, json!({ "uid": "u-1", "allowed": true }));
+}
+
+#[test]
+fn a_generated_name_is_a_name() {
+    let mut object = policy(static_pass());
+    object["metadata"] = json!({ "generateName": "p-" });
+    let response = default_response(&review("CREATE", object.clone(), Value::Null));
+    assert_eq!(response["allowed"], true, "{response}");
+    object["metadata"] = json!({});
+    message(&default_response(&review("CREATE", object, Value::Null)));
+}
+
+#[test]
+fn status_deletion_and_what_is_going_away_are_not_judged() {
+    let bad = || policy(json!({}));
+    let mut status = review("UPDATE", bad(), bad());
+    status["request"]["subResource"] = json!("status");
+    let mut dying = bad();
+    dying["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    for review in [status, review("DELETE", Value::Null, bad()), review("UPDATE", bad(), dying)] {
+        assert_eq!(validate_response(&review)["allowed"], true, "{review}");
+        assert_eq!(default_response(&review)["allowed"], true, "{review}");
+    }
+    message(&validate_response(&review("UPDATE", bad(), bad())));
+}
+
+#[test]
+fn another_kind_is_malformed() {
+    let mut other = review("CREATE", policy(static_pass()), Value::Null);
+    other["request"]["kind"]["kind"] = json!("TrustRoot");
+    let error = validated(other.to_string().as_bytes(), &Context::default()).expect_err("other");
+    assert_eq!(error.uid.as_deref(), Some("u-1"));
+}
+
+fn conversion(to: &str, objects: Value) -> Value {
+    let review = json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "ConversionReview",
+        "request": { "uid": "u-1", "desiredAPIVersion": to, "objects": objects },
+    });
+    let answer = converted(review.to_string().as_bytes()).expect("reads");
+    serde_json::from_slice::<Value>(&answer).expect("JSON")["response"].clone()
+}
+
+#[test]
+fn conversion_changes_the_version_and_nothing_else() {
+    let spec = json!({ "authorities": [{ "ctlog": { "trustRootRef": "mine" }, "later": [1] }] });
+    let response = conversion("policy.sigstore.dev/v1alpha1", json!([policy(spec)]));
+    assert_eq!(response["result"]["status"], "Success");
+    let mut expected =
+        policy(json!({ "authorities": [{ "ctlog": { "trustRootRef": "mine" }, "later": [1] }] }));
+    expected["apiVersion"] = json!("policy.sigstore.dev/v1alpha1");
+    assert_eq!(response["convertedObjects"], json!([expected]));
+}
+
+#[test]
+fn conversion_to_or_of_something_else_fails() {
+    let to = conversion("policy.sigstore.dev/v2", json!([policy(static_pass())]));
+    assert_eq!(to["result"]["status"], "Failure");
+    let of = conversion("policy.sigstore.dev/v1beta1", json!([{ "kind": "Pod" }]));
+    assert_eq!(of["result"]["status"], "Failure");
+    assert!(converted(b"{}").is_err());
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_never_panic_and_are_never_taken(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(validated(&body, &Context::default()).is_err());
+        prop_assert!(defaulted(&body).is_err());
+        prop_assert!(converted(&body).is_err());
+    }
+}
