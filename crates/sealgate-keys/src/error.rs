@@ -44,6 +44,9 @@ pub enum KeyError {
     /// The public half is not acceptable: an RSA modulus too small, for example.
     #[error("error validating key: {0}")]
     Public(#[from] InvalidKey),
+    /// What was to be signed cannot be read.
+    #[error("reading what is to be signed: {0}")]
+    Read(String),
     /// The cryptographic library failed for no reason of ours.
     #[error("the cryptographic library failed: {0}")]
     Crypto(&'static str),

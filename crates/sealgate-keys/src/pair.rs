@@ -1,14 +1,16 @@
 //! A private key that signs: ECDSA on P-256, P-384 and P-521, RSA (PKCS#1 v1.5), Ed25519.
 
+use std::io::Read;
+
 use async_trait::async_trait;
 use aws_lc_rs::digest::{self, digest};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
-use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RsaKeyPair,
 };
 use der::asn1::ObjectIdentifier;
 use pkcs8::PrivateKeyInfoRef;
+use sealgate_core::digest::{Algorithm, Digest};
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::key::{HashAlgorithm, PublicKey};
 use sealgate_engine::ports::Signer;
@@ -147,6 +149,35 @@ impl KeyPair {
                 .map_err(|_| KeyError::Crypto("Ed25519")),
         }
     }
+
+    /// A signature over everything that `source` gives, and the digest of it. Only Ed25519 needs
+    /// all of it in memory.
+    ///
+    /// # Errors
+    /// [`KeyError::Read`] if the source cannot be read.
+    pub fn sign_reader(&self, mut source: impl Read) -> Result<(Vec<u8>, Digest), KeyError> {
+        if let Secret::Ed25519(_) = &self.secret {
+            let mut message = Vec::new();
+            source.read_to_end(&mut message).map_err(read_error)?;
+            return Ok((self.sign_message(&message)?, Digest::of(&message)));
+        }
+        let mut context = digest::Context::new(digest_algorithm(self.hash));
+        let mut named = Digest::hasher(Algorithm::Sha256);
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let length = source.read(&mut buffer).map_err(read_error)?;
+            let Some(piece) = buffer.get(..length).filter(|piece| !piece.is_empty()) else { break };
+            context.update(piece);
+            named.update(piece);
+        }
+        let hashed = context.finish();
+        let signature = match &self.secret {
+            Secret::Ecdsa(curve, pair) => sign_ecdsa_hash(*curve, pair, &hashed)?,
+            Secret::Rsa(pair) => sign_rsa_hash(pair, self.hash, &hashed)?,
+            Secret::Ed25519(_) => return Err(KeyError::Crypto("Ed25519")),
+        };
+        Ok((signature, named.finish()))
+    }
 }
 
 #[async_trait]
@@ -204,8 +235,15 @@ fn sign_ecdsa(
     hash: HashAlgorithm,
     message: &[u8],
 ) -> Result<Vec<u8>, KeyError> {
+    sign_ecdsa_hash(curve, pair, &digest(digest_algorithm(hash), message))
+}
+
+fn sign_ecdsa_hash(
+    curve: Curve,
+    pair: &EcdsaKeyPair,
+    hashed: &digest::Digest,
+) -> Result<Vec<u8>, KeyError> {
     let bound = curve.bound_hash();
-    let hashed = digest(digest_algorithm(hash), message);
     let number = fit(hashed.as_ref(), bound.output_len);
     let failed = |_| KeyError::Crypto("ECDSA");
     let imported = digest::Digest::import_less_safe(&number, bound).map_err(failed)?;
@@ -222,6 +260,14 @@ fn fit(bytes: &[u8], length: usize) -> Vec<u8> {
 }
 
 fn sign_rsa(pair: &RsaKeyPair, hash: HashAlgorithm, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+    sign_rsa_hash(pair, hash, &digest(digest_algorithm(hash), message))
+}
+
+fn sign_rsa_hash(
+    pair: &RsaKeyPair,
+    hash: HashAlgorithm,
+    hashed: &digest::Digest,
+) -> Result<Vec<u8>, KeyError> {
     let padding = match hash {
         HashAlgorithm::Sha256 => &signature::RSA_PKCS1_SHA256,
         HashAlgorithm::Sha384 => &signature::RSA_PKCS1_SHA384,
@@ -231,8 +277,7 @@ fn sign_rsa(pair: &RsaKeyPair, hash: HashAlgorithm, message: &[u8]) -> Result<Ve
         }
     };
     let mut bytes = vec![0; pair.public_modulus_len()];
-    pair.sign(padding, &SystemRandom::new(), message, &mut bytes)
-        .map_err(|_| KeyError::Crypto("RSA"))?;
+    pair.sign_digest(padding, hashed, &mut bytes).map_err(|_| KeyError::Crypto("RSA"))?;
     Ok(bytes)
 }
 
@@ -248,6 +293,10 @@ fn digest_algorithm(hash: HashAlgorithm) -> &'static digest::Algorithm {
 fn public_key(key: &impl AsDer<PublicKeyX509Der<'static>>) -> Result<PublicKey, KeyError> {
     let spki = key.as_der().map_err(|_| KeyError::Crypto("public key"))?;
     Ok(PublicKey::from_spki_der(spki.as_ref())?)
+}
+
+fn read_error(error: std::io::Error) -> KeyError {
+    KeyError::Read(error.to_string())
 }
 
 fn rejected(error: aws_lc_rs::error::KeyRejected) -> KeyError {

@@ -43,6 +43,21 @@ fn signs_with_any_hash() {
 }
 
 #[test]
+fn signs_what_a_reader_gives() {
+    for text in [
+        include_str!("../../tests/data/sec1-p384.pem"),
+        include_str!("../../tests/data/pkcs1-rsa2048.pem"),
+        include_str!("../../tests/data/pkcs8-ed25519.pem"),
+    ] {
+        let pair = crate::import::read(text).unwrap();
+        let message = vec![7; 200_000];
+        let (signature, digest) = pair.sign_reader(message.as_slice()).unwrap();
+        pair.public().verify(&message, &signature, None).unwrap();
+        assert_eq!(digest, Digest::of(&message));
+    }
+}
+
+#[test]
 fn fits_hashes_to_curves() {
     assert_eq!(fit(&[1, 2], 4), [0, 0, 1, 2]);
     assert_eq!(fit(&[1, 2, 3, 4], 2), [1, 2]);
