@@ -4,11 +4,14 @@ use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+
+use crate::http::{self, Response};
 
 /// A new authority.
 pub struct Authority {
@@ -56,6 +59,23 @@ impl Authority {
 
 /// The leaf certificate (DER) that a server on loopback shows now, whoever issued it.
 pub fn shown_by(port: u16) -> anyhow::Result<Vec<u8>> {
+    let (mut connection, mut stream) = connect(port)?;
+    while connection.is_handshaking() {
+        connection.complete_io(&mut stream)?;
+    }
+    let chain = connection.peer_certificates().context("no certificate shown")?;
+    Ok(chain.first().context("an empty chain")?.to_vec())
+}
+
+/// A request to a TLS server on loopback, whoever issued its certificate.
+pub fn request(port: u16, method: &str, path: &str, body: &[u8]) -> anyhow::Result<Response> {
+    let (connection, stream) = connect(port)?;
+    let json = [("Content-Type", "application/json")];
+    let host = format!("localhost:{port}");
+    http::exchange(StreamOwned::new(connection, stream), method, &host, path, &json, body)
+}
+
+fn connect(port: u16) -> anyhow::Result<(ClientConnection, TcpStream)> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -63,13 +83,10 @@ pub fn shown_by(port: u16) -> anyhow::Result<Vec<u8>> {
         .with_custom_certificate_verifier(Arc::new(Anyone))
         .with_no_client_auth();
     let name = ServerName::try_from("localhost")?;
-    let mut connection = ClientConnection::new(Arc::new(config), name)?;
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    while connection.is_handshaking() {
-        connection.complete_io(&mut stream)?;
-    }
-    let chain = connection.peer_certificates().context("no certificate shown")?;
-    Ok(chain.first().context("an empty chain")?.to_vec())
+    let connection = ClientConnection::new(Arc::new(config), name)?;
+    let stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    Ok((connection, stream))
 }
 
 /// Accepts every certificate: this client only looks at it.

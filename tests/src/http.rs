@@ -1,7 +1,7 @@
 //! The smallest HTTP client that can talk to a loopback registry: one request a connection,
 //! HTTP/1.0 so that no answer is chunked.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub fn get(host: &str, path: &str, accept: &str) -> anyhow::Result<Response> {
     request("GET", host, path, &[("Accept", accept)], &[])
 }
 
-/// Any request.
+/// Any request over plain HTTP.
 pub fn request(
     method: &str,
     host: &str,
@@ -43,8 +43,20 @@ pub fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> anyhow::Result<Response> {
-    let mut stream = TcpStream::connect(host).with_context(|| format!("connecting to {host}"))?;
+    let stream = TcpStream::connect(host).with_context(|| format!("connecting to {host}"))?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    exchange(stream, method, host, path, headers, body)
+}
+
+/// Any request over a connection that stands.
+pub fn exchange(
+    mut stream: impl Read + Write,
+    method: &str,
+    host: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> anyhow::Result<Response> {
     let mut head = format!("{method} {path} HTTP/1.0\r\nHost: {host}\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -53,7 +65,12 @@ pub fn request(
     stream.write_all(head.as_bytes())?;
     stream.write_all(body)?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
+    if let Err(error) = stream.read_to_end(&mut answer) {
+        // TLS servers may end a connection without saying so first.
+        if error.kind() != io::ErrorKind::UnexpectedEof {
+            return Err(error.into());
+        }
+    }
     parse(&answer).with_context(|| format!("{method} {host}{path}"))
 }
 

@@ -33,6 +33,22 @@ impl CountingProxy {
         Ok(Self { host, requests })
     }
 
+    /// The same, but a request whose first line holds one of `words` is answered with `status`
+    /// and never passed on.
+    pub fn refusing(upstream: &str, words: &[&str], status: &str) -> io::Result<Self> {
+        let upstream = upstream.to_owned();
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let refusal = answer(status, "", "");
+        let (host, requests) = listen(move |mut client, head| {
+            let line = first_line(&head);
+            match words.iter().any(|word| line.contains(word)) {
+                true => client.write_all(refusal.as_bytes()),
+                false => pass_on(client, head, &upstream),
+            }
+        })?;
+        Ok(Self { host, requests })
+    }
+
     /// The requests so far; forgets them.
     pub fn take(&self) -> Vec<String> {
         take(&self.requests)
@@ -42,10 +58,7 @@ impl CountingProxy {
 impl Canned {
     /// Answers with `status` (`429 Too Many Requests`), header lines (each ended by CR LF), body.
     pub fn start(status: &str, headers: &str, body: &str) -> io::Result<Self> {
-        let answer = format!(
-            "HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        );
+        let answer = answer(status, headers, body);
         let (host, requests) = listen(move |mut client, _| client.write_all(answer.as_bytes()))?;
         Ok(Self { host, requests })
     }
@@ -67,6 +80,13 @@ impl Canned {
 
 fn take(requests: &Requests) -> Vec<String> {
     std::mem::take(&mut *requests.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn answer(status: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
 }
 
 /// One request a connection: reads its head, remembers its first line, and lets `answer` go on.

@@ -197,3 +197,20 @@ fn lend_legacy_signature(from: &sealgate_tests::image::Image, to: &sealgate_test
     put_manifest(&to.host, &to.repository, &tag, MANIFEST, manifest.to_string().as_bytes())
         .unwrap();
 }
+
+#[test]
+fn an_attestation_is_not_a_signature() {
+    let sandbox = sandbox_with_key();
+    sandbox.write("predicate.json", r#"{"said":"so"}"#);
+    for format in FORMATS {
+        let image = registries::docker().image(&format!("attested-{format:?}").to_lowercase());
+        let mut attest = vec!["attest", "--key", "cosign.key", "-y", "--type", "https://x.test/p"];
+        attest.extend(["--predicate", "predicate.json"]);
+        attest.extend(Tool::Cosign.format_flags(&sandbox, format));
+        let reference = image.by_digest();
+        attest.push(&reference);
+        sandbox.cosign(&attest).ok();
+        let run = Tool::Sealgate.verify(&sandbox, "cosign", &image.by_tag(), &[]);
+        assert!([10, 12].contains(&run.code), "{}", run.report());
+    }
+}
