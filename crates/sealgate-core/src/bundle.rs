@@ -6,12 +6,14 @@
 //! are not known are passed over. Both spellings (`logIndex`, `log_index`) are read, as there.
 
 mod log;
+mod older;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 pub use log::{InclusionProof, LogEntry, LogMaterial, MAX_LOG_ENTRIES, MAX_TIMESTAMPS};
+pub use older::OlderBundle;
 
 use crate::digest::{Algorithm, Digest};
 use crate::dsse::{Envelope, IN_TOTO};

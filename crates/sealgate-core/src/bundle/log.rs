@@ -80,7 +80,7 @@ impl LogMaterial {
     pub fn of_annotations(entry: &str, timestamp: &str) -> Result<Self, Reject> {
         let mut material = Self::default();
         if !entry.is_empty() {
-            let entry = legacy_entry(entry).map_err(|e| Reject::json(Document::LogEntry, e))?;
+            let entry = annotated_entry(entry).map_err(|e| Reject::json(Document::LogEntry, e))?;
             material.entries.extend(entry);
         }
         if !timestamp.is_empty() {
@@ -263,12 +263,13 @@ fn timestamp(value: &Value) -> Result<Vec<u8>, InvalidJson> {
 }
 
 /// `null` is what Go writes for an entry that is not there.
-fn legacy_entry(text: &str) -> Result<Option<LogEntry>, InvalidJson> {
+fn annotated_entry(text: &str) -> Result<Option<LogEntry>, InvalidJson> {
     let value = json::parse(text.as_bytes(), 2 * MAX_BODY)?;
-    if value.is_null() {
-        return Ok(None);
-    }
-    let object = Object::new(&value, "bundle", &["SignedEntryTimestamp", "Payload"])?;
+    if value.is_null() { Ok(None) } else { legacy_entry(&value).map(Some) }
+}
+
+pub(super) fn legacy_entry(value: &Value) -> Result<LogEntry, InvalidJson> {
+    let object = Object::new(value, "bundle", &["SignedEntryTimestamp", "Payload"])?;
     let payload = object.get("Payload");
     let payload = payload.ok_or(InvalidJson::Field { field: "Payload", want: "an object" })?;
     let known = &["body", "integratedTime", "logIndex", "logID"];
@@ -276,14 +277,14 @@ fn legacy_entry(text: &str) -> Result<Option<LogEntry>, InvalidJson> {
     let id = json::text(payload.get("logID"), "logID")?;
     let id = hex::decode(id).map_err(|_| InvalidJson::Field { field: "logID", want: "hex" })?;
     let promise = json::bytes(object.get("SignedEntryTimestamp"), "SignedEntryTimestamp")?;
-    Ok(Some(LogEntry {
+    Ok(LogEntry {
         log_index: json::int64(payload.get("logIndex"), "logIndex")?,
         log_id: id,
         integrated_time: json::int64(payload.get("integratedTime"), "integratedTime")?,
         promise: Some(promise),
-        body: json::bytes(payload.get("body"), "body")?,
+        body: bounded(json::bytes(payload.get("body"), "body")?, MAX_BODY)?,
         ..LogEntry::default()
-    }))
+    })
 }
 
 fn legacy_timestamp(text: &str) -> Result<Option<Vec<u8>>, InvalidJson> {

@@ -1,1 +1,347 @@
-//! placeholder
+//! Keys that are accepted, keys that are refused, and signatures with each algorithm.
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    self as lc, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RsaKeyPair,
+};
+use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier};
+use der::{Decode as _, Encode as _};
+use proptest::prelude::*;
+use spki::{AlgorithmIdentifier, SubjectPublicKeyInfoRef};
+
+use super::*;
+
+const EC: &str = "1.2.840.10045.2.1";
+const RSA: &str = "1.2.840.113549.1.1.1";
+const ED: &str = "1.3.101.112";
+const P256: &str = "1.2.840.10045.3.1.7";
+
+/// A SubjectPublicKeyInfo around `key`.
+pub(crate) fn spki(oid: &str, parameters: Option<AnyRef<'_>>, key: &[u8]) -> Vec<u8> {
+    let oid = ObjectIdentifier::new_unwrap(oid);
+    SubjectPublicKeyInfoRef {
+        algorithm: AlgorithmIdentifier { oid, parameters },
+        subject_public_key: BitStringRef::from_bytes(key).unwrap(),
+    }
+    .to_der()
+    .unwrap()
+}
+
+pub(crate) fn ec_spki(curve: &str, point: &[u8]) -> Vec<u8> {
+    let curve = ObjectIdentifier::new_unwrap(curve).to_der().unwrap();
+    spki(EC, Some(AnyRef::from_der(&curve).unwrap()), point)
+}
+
+struct Signer {
+    public: PublicKey,
+    sign: Box<dyn Fn(&[u8]) -> Vec<u8>>,
+}
+
+fn ecdsa(algorithm: &'static EcdsaSigningAlgorithm, curve: &str) -> Signer {
+    let pair = EcdsaKeyPair::generate(algorithm).unwrap();
+    let public = PublicKey::from_spki_der(&ec_spki(curve, pair.public_key().as_ref())).unwrap();
+    let sign = move |m: &[u8]| pair.sign(&SystemRandom::new(), m).unwrap().as_ref().to_vec();
+    Signer { public, sign: Box::new(sign) }
+}
+
+fn rsa(encoding: &'static dyn lc::RsaEncoding, size: KeySize) -> Signer {
+    let pair = RsaKeyPair::generate(size).unwrap();
+    let der = spki(RSA, Some(AnyRef::NULL), pair.public_key().as_ref());
+    let public = PublicKey::from_spki_der(&der).unwrap();
+    let sign = move |m: &[u8]| {
+        let mut signature = vec![0; pair.public_modulus_len()];
+        pair.sign(encoding, &SystemRandom::new(), m, &mut signature).unwrap();
+        signature
+    };
+    Signer { public, sign: Box::new(sign) }
+}
+
+fn ed25519() -> Signer {
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let public = PublicKey::from_spki_der(&spki(ED, None, pair.public_key().as_ref())).unwrap();
+    Signer { public, sign: Box::new(move |m: &[u8]| pair.sign(m).as_ref().to_vec()) }
+}
+
+#[test]
+fn verifies_each_algorithm_and_hash() {
+    use HashAlgorithm::{Sha224, Sha256, Sha384, Sha512};
+    let p256 = ecdsa(&lc::ECDSA_P256_SHA256_ASN1_SIGNING, P256);
+    let p384 = ecdsa(&lc::ECDSA_P384_SHA384_ASN1_SIGNING, "1.3.132.0.34");
+    let p521 = ecdsa(&lc::ECDSA_P521_SHA512_ASN1_SIGNING, "1.3.132.0.35");
+    let p521_256 = ecdsa(&lc::ECDSA_P521_SHA256_ASN1_SIGNING, "1.3.132.0.35");
+    let p521_384 = ecdsa(&lc::ECDSA_P521_SHA384_ASN1_SIGNING, "1.3.132.0.35");
+    let p521_224 = ecdsa(&lc::ECDSA_P521_SHA224_ASN1_SIGNING, "1.3.132.0.35");
+    let rsa_256 = rsa(&lc::RSA_PKCS1_SHA256, KeySize::Rsa2048);
+    let rsa_512 = rsa(&lc::RSA_PKCS1_SHA512, KeySize::Rsa3072);
+    // signer, its hash, whether `None` finds it
+    for (signer, hash, by_default) in [
+        (p256, Sha256, true),
+        (p384, Sha384, true),
+        (p521, Sha512, true),
+        (p521_256, Sha256, true),
+        (p521_384, Sha384, false),
+        (p521_224, Sha224, false),
+        (rsa_256, Sha256, true),
+        (rsa_512, Sha512, false),
+    ] {
+        let key = &signer.public;
+        let signature = (signer.sign)(b"message");
+        assert_eq!(key.verify(b"message", &signature, None).is_ok(), by_default, "{key:?}");
+        for other in [Sha224, Sha256, Sha384, Sha512] {
+            let insisted = key.verify(b"message", &signature, Some(other));
+            assert_eq!(insisted.is_ok(), other == hash, "{key:?} {other:?}");
+        }
+        assert!(key.verify(b"massage", &signature, Some(hash)).is_err());
+        assert!(key.verify(b"message", &[], Some(hash)).is_err());
+        let Some(algorithm) = hash.digest() else { continue };
+        let digest = Digest::with(algorithm, b"message");
+        assert!(key.verify_digests(&[digest.clone()], &signature, Some(hash)).is_ok(), "{key:?}");
+        assert_eq!(key.verify_digests(&[digest], &signature, None).is_ok(), by_default);
+        assert!(key.verify_digests(&[], &signature, Some(hash)).is_err());
+        let other = Digest::with(algorithm, b"massage");
+        assert!(key.verify_digests(&[other], &signature, Some(hash)).is_err());
+    }
+}
+
+#[test]
+fn ed25519_signs_whole_messages_and_ignores_the_hash() {
+    let signer = ed25519();
+    let signature = (signer.sign)(b"message");
+    assert!(signer.public.verify(b"message", &signature, None).is_ok());
+    assert!(signer.public.verify(b"message", &signature, Some(HashAlgorithm::Sha256)).is_ok());
+    assert!(signer.public.verify(b"massage", &signature, None).is_err());
+    assert!(signer.public.needs_message());
+    assert!(signer.public.verify_digests(&[Digest::of(b"message")], &signature, None).is_err());
+}
+
+#[test]
+fn only_canonical_der_signatures_verify() {
+    let signer = ecdsa(&lc::ECDSA_P256_SHA256_ASN1_SIGNING, P256);
+    let signature = loop {
+        let signature = (signer.sign)(b"m");
+        // short form lengths and an r without a leading zero byte
+        if signature[3] == 32 {
+            break signature;
+        }
+    };
+    let verifies = |bytes: &[u8]| signer.public.verify(b"m", bytes, None).is_ok();
+    assert!(verifies(&signature));
+    let mut trailing = signature.clone();
+    trailing.push(0);
+    assert!(!verifies(&trailing), "trailing byte");
+    let mut long = vec![0x30, 0x81];
+    long.extend(&signature[1..]);
+    assert!(!verifies(&long), "long form length");
+    let mut padded = signature.clone();
+    padded[1] += 1;
+    padded[3] += 1;
+    padded.insert(4, 0);
+    assert!(!verifies(&padded), "leading zero in r");
+    assert!(!verifies(&signature[4..]), "no DER at all");
+}
+
+#[test]
+fn reads_pem_in_the_spellings_that_occur() {
+    let key = ecdsa(&lc::ECDSA_P256_SHA256_ASN1_SIGNING, P256).public;
+    let pem = key.to_pem();
+    assert!(pem.lines().all(|line| line.len() <= 64) && pem.ends_with("-----\n"));
+    for text in [
+        pem.clone(),
+        pem.trim_end().to_owned(),
+        pem.replace('\n', "\r\n"),
+        format!("\u{feff}{pem}"),
+        format!("\n\r\n{pem}\n\n"),
+    ] {
+        assert_eq!(PublicKey::from_pem(&text).as_ref(), Ok(&key), "{text:?}");
+    }
+}
+
+#[test]
+fn reads_pkcs1_pem_as_the_same_key() {
+    let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let pkcs1 = pair.public_key().as_ref();
+    let body = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pkcs1);
+    let pem = format!("-----BEGIN RSA PUBLIC KEY-----\n{body}\n-----END RSA PUBLIC KEY-----\n");
+    let der = spki(RSA, Some(AnyRef::NULL), pkcs1);
+    let key = PublicKey::from_pem(&pem).unwrap();
+    assert_eq!(key.spki_der(), der);
+    assert_eq!(key.algorithm(), KeyAlgorithm::Rsa { bits: 2048 });
+}
+
+#[test]
+fn refuses_pem_that_is_not_one_block() {
+    let pem = ecdsa(&lc::ECDSA_P256_SHA256_ASN1_SIGNING, P256).public.to_pem();
+    for text in [
+        String::new(),
+        "garbage".to_owned(),
+        format!("{pem}{pem}"),
+        format!("a key:\n{pem}"),
+        format!("{pem}and more"),
+        format!("{pem} "),
+        pem.replace("PUBLIC", "PRIVATE"),
+        pem.replace("END PUBLIC KEY", "END RSA PUBLIC KEY"),
+        pem.replace("-----END", "----END"),
+        pem.replacen('\n', "\nProc-Type: 4\n", 1),
+        pem.replacen('\n', "\n\n", 1),
+        pem.replacen("MFkw", "MFk-", 1),
+        pem.replacen("MFkw", "MFkw=", 1),
+        pem.lines().take(2).collect::<Vec<_>>().join("\n"),
+        "-".repeat(20_000),
+    ] {
+        assert!(matches!(PublicKey::from_pem(&text), Err(InvalidKey::Pem(_))), "{text:?}");
+    }
+}
+
+#[test]
+fn refuses_points_and_curves_off_the_list() {
+    let pair = EcdsaKeyPair::generate(&lc::ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+    let point = pair.public_key().as_ref();
+    let read = |der: &[u8]| PublicKey::from_spki_der(der).unwrap_err();
+    let mut compressed = vec![2 + (point[64] & 1)];
+    compressed.extend(&point[1..33]);
+    let mut off = point.to_vec();
+    off[64] ^= 1;
+    for bad in [&compressed[..], &[0], &off, &point[..64], &[], &[&[6], &point[1..]].concat()] {
+        assert!(matches!(read(&ec_spki(P256, bad)), InvalidKey::Point(_)), "{bad:?}");
+    }
+    let k1 = EcdsaKeyPair::generate(&lc::ECDSA_P256K1_SHA256_ASN1_SIGNING).unwrap();
+    let k1 = ec_spki("1.3.132.0.10", k1.public_key().as_ref());
+    assert!(matches!(read(&k1), InvalidKey::Unsupported(_)));
+    assert!(matches!(read(&spki(EC, None, point)), InvalidKey::Unsupported(_)));
+    assert!(matches!(read(&spki(EC, Some(AnyRef::NULL), point)), InvalidKey::Unsupported(_)));
+    assert!(matches!(read(&spki("1.2.840.10040.4.1", None, point)), InvalidKey::Unsupported(_)));
+}
+
+#[test]
+fn refuses_der_that_is_not_canonical() {
+    let pair = EcdsaKeyPair::generate(&lc::ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+    let good = ec_spki(P256, pair.public_key().as_ref());
+    assert!(PublicKey::from_spki_der(&good).is_ok());
+    let trailing = [&good[..], &[0]].concat();
+    let long_form = [&[0x30, 0x81], &good[1..]].concat();
+    let indefinite = [&[0x30, 0x80], &good[2..], &[0, 0]].concat();
+    let mut unused_bits = good.clone();
+    let header = good.len() - 66;
+    assert_eq!(unused_bits[header], 0);
+    unused_bits[header] = 1;
+    for der in [&trailing[..], &long_form, &indefinite, &unused_bits, &good[..90], &[]] {
+        assert!(matches!(PublicKey::from_spki_der(der), Err(InvalidKey::Spki(_))), "{der:x?}");
+    }
+}
+
+/// An RSA key with this modulus and exponent, big endian.
+fn rsa_spki(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
+    use der::asn1::UintRef;
+    let modulus = UintRef::new(modulus).unwrap().to_der().unwrap();
+    let exponent = UintRef::new(exponent).unwrap().to_der().unwrap();
+    let body = [modulus, exponent].concat();
+    let sequence = AnyRef::new(der::Tag::Sequence, &body).unwrap().to_der().unwrap();
+    spki(RSA, Some(AnyRef::NULL), &sequence)
+}
+
+#[test]
+fn refuses_weak_rsa() {
+    let modulus = |bits: usize| {
+        let mut modulus = vec![0xff; bits / 8];
+        modulus[1] = 0x5a;
+        modulus
+    };
+    let read = |modulus: &[u8], exponent: &[u8]| {
+        PublicKey::from_spki_der(&rsa_spki(modulus, exponent)).map(|key| key.algorithm())
+    };
+    assert_eq!(read(&modulus(2048), &[1, 0, 1]), Ok(KeyAlgorithm::Rsa { bits: 2048 }));
+    assert_eq!(read(&modulus(8192), &[3]), Ok(KeyAlgorithm::Rsa { bits: 8192 }));
+    assert_eq!(read(&modulus(1024), &[1, 0, 1]), Err(InvalidKey::RsaSize(1024)));
+    assert_eq!(read(&modulus(2040), &[1, 0, 1]), Err(InvalidKey::RsaSize(2040)));
+    assert_eq!(read(&modulus(8200), &[1, 0, 1]), Err(InvalidKey::RsaSize(8200)));
+    assert_eq!(read(&modulus(16384), &[1, 0, 1]), Err(InvalidKey::RsaSize(16384)));
+    for exponent in [&[0][..], &[1], &[2], &[1, 0, 0], &[0x80, 0, 0, 1], &[1, 0, 0, 0, 1]] {
+        assert_eq!(read(&modulus(2048), exponent), Err(InvalidKey::RsaExponent), "{exponent:?}");
+    }
+    let mut even = modulus(2048);
+    even[255] = 0xfe;
+    assert!(matches!(read(&even, &[1, 0, 1]), Err(InvalidKey::Spki(_))));
+    let pkcs1 = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let no_null = spki(RSA, None, pkcs1.public_key().as_ref());
+    assert!(matches!(PublicKey::from_spki_der(&no_null), Err(InvalidKey::Spki(_))));
+    let trailing = [pkcs1.public_key().as_ref(), &[0]].concat();
+    let trailing = spki(RSA, Some(AnyRef::NULL), &trailing);
+    assert!(matches!(PublicKey::from_spki_der(&trailing), Err(InvalidKey::Spki(_))));
+}
+
+#[test]
+fn refuses_ed25519_points_of_small_order() {
+    let mut points = vec![[0; 32], [0xff; 32]];
+    for (index, low) in [(0, 0), (0, 1)] {
+        let mut point = [0; 32];
+        point[index] = low;
+        points.push(point);
+        point[31] = 0x80;
+        points.push(point);
+    }
+    for low in [0xec, 0xed, 0xee] {
+        let mut point = [0xff; 32];
+        (point[0], point[31]) = (low, 0x7f);
+        points.push(point);
+    }
+    let order_8 = "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a";
+    points.push(hex::decode(order_8).unwrap().try_into().unwrap());
+    for point in points {
+        let read = PublicKey::from_spki_der(&spki(ED, None, &point));
+        assert_eq!(read, Err(InvalidKey::Point("of small order")), "{point:x?}");
+    }
+    let short = PublicKey::from_spki_der(&spki(ED, None, &[9; 31]));
+    assert!(matches!(short, Err(InvalidKey::Point(_))));
+    let with_null = PublicKey::from_spki_der(&spki(ED, Some(AnyRef::NULL), &[9; 32]));
+    assert!(matches!(with_null, Err(InvalidKey::Spki(_))));
+}
+
+/// (r, n - s) is as good a signature as (r, s): both are accepted, and both are the same key's.
+#[test]
+fn a_malleable_signature_still_counts_for_its_key_only() {
+    let signer = ecdsa(&lc::ECDSA_P256_SHA256_ASN1_SIGNING, P256);
+    let signature = (signer.sign)(b"m");
+    let (r, s) = signature[4..].split_at(usize::from(signature[3]));
+    let order = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
+    let other = subtract(hex::decode(order).unwrap(), &s[2..]);
+    let integer = |bytes: &[u8]| {
+        let first = bytes.iter().position(|byte| *byte != 0).unwrap();
+        der::asn1::UintRef::new(&bytes[first..]).unwrap().to_der().unwrap()
+    };
+    let body = [integer(r), integer(&other)].concat();
+    let mirrored = AnyRef::new(der::Tag::Sequence, &body).unwrap().to_der().unwrap();
+    assert_ne!(mirrored, signature);
+    assert!(signer.public.verify(b"m", &mirrored, None).is_ok());
+    let stranger = ecdsa(&lc::ECDSA_P256_SHA256_ASN1_SIGNING, P256);
+    assert!(stranger.public.verify(b"m", &mirrored, None).is_err());
+}
+
+/// `a - b`, big endian, where a is larger.
+fn subtract(mut a: Vec<u8>, b: &[u8]) -> Vec<u8> {
+    let mut borrow = 0;
+    for (index, digit) in a.iter_mut().rev().enumerate() {
+        let subtrahend = b.iter().rev().nth(index).copied().map_or(0, i16::from) + borrow;
+        let difference = i16::from(*digit) - subtrahend;
+        borrow = i16::from(difference < 0);
+        *digit = difference.rem_euclid(256) as u8;
+    }
+    a
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_never_panic(bytes: Vec<u8>, text: String) {
+        let _ = PublicKey::from_spki_der(&bytes);
+        let _ = PublicKey::from_pem(&text);
+        let _ = PublicKey::from_pem(&format!("-----BEGIN {text}-----\n{text}\n-----END {text}-----"));
+    }
+
+    #[test]
+    fn a_flipped_bit_is_never_the_same_key(bit in 0usize..91 * 8) {
+        let pair = EcdsaKeyPair::generate(&lc::ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let mut der = ec_spki(P256, pair.public_key().as_ref());
+        der[bit / 8] ^= 1 << (bit % 8);
+        prop_assert!(PublicKey::from_spki_der(&der).is_err());
+    }
+}

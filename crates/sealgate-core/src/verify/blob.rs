@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::signature::{self, SignatureProof};
 use super::{KeyAuthority, claim};
-use crate::bundle::{Bundle, Content, MessageSignature, VerificationMaterial};
+use crate::bundle::{Bundle, Content, MessageSignature, OlderBundle, VerificationMaterial};
 use crate::digest::{Algorithm, Digest};
 use crate::dsse::{Envelope, IN_TOTO};
 use crate::key::PublicKey;
@@ -14,7 +14,8 @@ use crate::reject::{Foreign, Reject};
 /// A signature over a blob, nothing in it believed.
 #[derive(Clone, Copy, Debug)]
 pub enum BlobSignature<'a> {
-    /// The JSON text of a Sigstore bundle.
+    /// The JSON text of a Sigstore bundle, or of the older form that cosign writes with
+    /// `--new-bundle-format=false`.
     Bundle(&'a [u8]),
     /// A signature alone: its bytes, or the base64 text of them (line breaks allowed).
     Detached(&'a [u8]),
@@ -93,7 +94,13 @@ pub fn verify_blob(
             let proof = of_artifact(&signature, authority, artifact)?;
             Ok(VerifiedBlob::new(proof, None, false))
         }
-        BlobSignature::Bundle(json) => verify_bundle(&Bundle::parse(json)?, authority, artifact),
+        BlobSignature::Bundle(json) => match OlderBundle::recognise(json)? {
+            Some(older) => {
+                let proof = of_artifact(&older.signature, authority, artifact)?;
+                Ok(VerifiedBlob::new(proof, None, !older.log.is_empty()))
+            }
+            None => verify_bundle(&Bundle::parse(json)?, authority, artifact),
+        },
     }
 }
 

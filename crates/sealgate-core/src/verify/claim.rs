@@ -14,35 +14,29 @@ use crate::reject::{Foreign, Reject};
 use crate::simple_signing::SimpleSigning;
 use crate::statement::{Statement, Subject};
 
-/// What signed bytes say, after it was compared with the question.
+/// Signed bytes whose claim was compared with the question.
 pub(super) struct Claimed {
-    digest: Option<Digest>,
-    docker_reference: Option<String>,
-    annotations: BTreeMap<String, Value>,
-    compared: Vec<Check>,
+    signed: Signed,
+    claim: Claim,
 }
 
-impl Claimed {
-    pub(super) fn into_parts(self) -> ClaimParts {
-        ClaimParts {
-            digest: self.digest,
-            docker_reference: self.docker_reference,
-            annotations: self.annotations,
-            compared: self.compared,
-        }
-    }
-}
-
-/// The content of a [`Claimed`]; proves nothing by itself.
-pub(super) struct ClaimParts {
+/// What signed bytes say; proves nothing by itself.
+pub(super) struct Claim {
     pub(super) digest: Option<Digest>,
     pub(super) docker_reference: Option<String>,
     pub(super) annotations: BTreeMap<String, Value>,
+    /// The comparisons that were made.
     pub(super) compared: Vec<Check>,
 }
 
+impl Claimed {
+    pub(super) fn into_parts(self) -> (Signed, Claim) {
+        (self.signed, self.claim)
+    }
+}
+
 /// The claim of a legacy signature.
-pub(super) fn of_simple_signing(signed: &Signed, question: &Question) -> Result<Claimed, Reject> {
+pub(super) fn of_simple_signing(signed: Signed, question: &Question) -> Result<Claimed, Reject> {
     let payload = SimpleSigning::parse(signed.payload())?;
     if question.claims == Claims::Checked {
         if payload.digest != question.subject {
@@ -51,16 +45,17 @@ pub(super) fn of_simple_signing(signed: &Signed, question: &Question) -> Result<
         }
         check_annotations(&payload.optional, &question.annotations)?;
     }
-    Ok(Claimed {
+    let claim = Claim {
         digest: Some(payload.digest),
         docker_reference: Some(payload.docker_reference),
         annotations: payload.optional,
         compared: compared(question),
-    })
+    };
+    Ok(Claimed { signed, claim })
 }
 
 /// The claim of a bundle: a statement that must be an image signature.
-pub(super) fn of_statement(signed: &Signed, question: &Question) -> Result<Claimed, Reject> {
+pub(super) fn of_statement(signed: Signed, question: &Question) -> Result<Claimed, Reject> {
     let statement = Statement::parse(signed.payload())?;
     if statement.predicate_type != IMAGE_SIGNATURE_PREDICATE {
         return Err(Reject::NotASignature {
@@ -72,12 +67,13 @@ pub(super) fn of_statement(signed: &Signed, question: &Question) -> Result<Claim
         Claims::Checked => matching_subject(&statement, question)?,
         Claims::Ignored => statement.subjects.first().ok_or(Reject::NoSubject)?,
     };
-    Ok(Claimed {
+    let claim = Claim {
         digest: subject_digest(subject, question),
         docker_reference: None,
         annotations: subject.annotations.clone(),
         compared: compared(question),
-    })
+    };
+    Ok(Claimed { signed, claim })
 }
 
 /// Checks that a statement, of whatever predicate type, is about one of `digests`, all of the

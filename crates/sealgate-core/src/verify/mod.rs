@@ -17,7 +17,6 @@ use serde_json::Value;
 
 pub use blob::{Artifact, BlobSignature, VerifiedBlob, verify_blob};
 use claim::Claimed;
-use signature::Signed;
 
 use crate::bundle::{Bundle, Content, LogMaterial};
 use crate::digest::Digest;
@@ -157,17 +156,11 @@ impl Verified {
         })
     }
 
-    /// The only way to a `Verified`: from both proofs.
-    fn new(
-        format: Format,
-        origin: &Origin,
-        signed: Signed,
-        claim: Claimed,
-        log: &LogMaterial,
-    ) -> Self {
+    /// The only way to a `Verified`: from the proofs, the later holding the earlier.
+    fn new(format: Format, origin: &Origin, claimed: Claimed, log: &LogMaterial) -> Self {
+        let (signed, claim) = claimed.into_parts();
         let (payload, proof) = signed.into_parts();
         let (key, signature) = proof.into_parts();
-        let claim = claim.into_parts();
         let mut checks = claim.compared;
         checks.push(Check::KeySignature);
         Self {
@@ -231,8 +224,8 @@ fn verify_legacy(
         .map_err(|_| Reject::Base64 { what: Document::Signature, field: annotation::SIGNATURE })?;
     let log = LogMaterial::of_annotations(note(annotation::BUNDLE), note(annotation::TIMESTAMP))?;
     let signed = signature::of_payload(&layer.payload, &signature, authority)?;
-    let claim = claim::of_simple_signing(&signed, question)?;
-    Ok(Verified::new(Format::Legacy, &layer.origin, signed, claim, &log))
+    let claimed = claim::of_simple_signing(signed, question)?;
+    Ok(Verified::new(Format::Legacy, &layer.origin, claimed, &log))
 }
 
 /// The hint in the bundle does not matter: each key of the authority is tried.
@@ -248,8 +241,8 @@ fn verify_bundle(
     };
     blob::require_statement(envelope)?;
     let signed = signature::of_envelope(envelope, authority)?;
-    let claim = claim::of_statement(&signed, question)?;
-    Ok(Verified::new(Format::Bundle, &evidence.origin, signed, claim, &bundle.log))
+    let claimed = claim::of_statement(signed, question)?;
+    Ok(Verified::new(Format::Bundle, &evidence.origin, claimed, &bundle.log))
 }
 
 #[cfg(test)]
