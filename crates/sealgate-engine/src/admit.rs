@@ -165,10 +165,12 @@ impl Gate {
                 tags.insert(&image.image, reference);
             }
         }
-        let pinned = stream::iter(tags)
-            .map(async |(text, tag): (&str, Reference)| {
-                (text, self.pin(&tag, admission, deadline).await)
-            })
+        // Collected first: a closure inside the stream would not be general enough for `Send`.
+        let work: Vec<_> = tags
+            .into_iter()
+            .map(|(text, tag)| async move { (text, self.pin(&tag, admission, deadline).await) })
+            .collect();
+        let pinned = stream::iter(work)
             .buffer_unordered(CONCURRENT_IMAGES)
             .collect::<HashMap<_, _>>()
             .await;

@@ -1,23 +1,37 @@
-//! How long an admission may take: what the API server says in `?timeout=10s`, less a margin, so
-//! that our answer, not its time-out, is what the user reads.
+//! How long an admission may take: what the API server says in `?timeout=10s`, and a moment before
+//! its end at which we answer whatever happened, so that our denial, not its time-out, is what the
+//! user reads.
 
 use std::time::Duration;
 
-/// What Kubernetes gives a webhook that says nothing else.
-const DEFAULT: Duration = Duration::from_secs(10);
+use tokio::time::Instant;
 
-/// The time for one admission from the query of its URL; never longer than `longest`.
-///
-/// A `timeout` that cannot be read counts as Kubernetes' default of ten seconds.
-pub(crate) fn from_query(query: Option<&str>, longest: Duration) -> Duration {
-    let given = query
-        .unwrap_or_default()
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("timeout="))
-        .and_then(go_duration)
-        .unwrap_or(DEFAULT);
-    let margin = (given / 5).min(Duration::from_secs(1));
-    given.saturating_sub(margin).min(longest)
+use crate::limits::Limits;
+
+/// The ends of one admission.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    /// When the API server stops waiting.
+    pub(crate) api_server: Instant,
+    /// When we deny without a judgement.
+    pub(crate) ours: Instant,
+}
+
+impl Deadline {
+    /// From the query of the request's URL, for a request that came at `now`.
+    ///
+    /// A `timeout` that is not there or cannot be read counts as [`Limits::webhook_timeout`].
+    pub(crate) fn new(now: Instant, query: Option<&str>, limits: &Limits) -> Self {
+        let given = query
+            .unwrap_or_default()
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("timeout="))
+            .and_then(go_duration)
+            .unwrap_or(limits.webhook_timeout)
+            .min(limits.admission);
+        let margin = (given / 8).min(Duration::from_millis(500));
+        Self { api_server: now + given, ours: now + given.saturating_sub(margin) }
+    }
 }
 
 /// A duration as Go prints it: `10s`, `1m30s`, `500ms`, `1.5s`.
@@ -55,14 +69,19 @@ fn seconds_of(unit: &str) -> Option<f64> {
 mod tests {
     use super::*;
 
-    const LONGEST: Duration = Duration::from_secs(30);
+    fn of(query: Option<&str>) -> (u128, u128) {
+        let now = Instant::now();
+        let deadline = Deadline::new(now, query, &Limits::default());
+        let after = |moment: Instant| (moment - now).as_millis();
+        (after(deadline.api_server), after(deadline.ours))
+    }
 
     #[test]
     fn keeps_a_margin_under_the_servers_own_time() {
-        assert_eq!(from_query(Some("timeout=10s"), LONGEST), Duration::from_secs(9));
-        assert_eq!(from_query(Some("a=b&timeout=1s"), LONGEST), Duration::from_millis(800));
-        assert_eq!(from_query(Some("timeout=1m30s"), LONGEST), LONGEST);
-        assert_eq!(from_query(None, LONGEST), Duration::from_secs(9));
+        assert_eq!(of(Some("timeout=10s")), (10_000, 9_500));
+        assert_eq!(of(Some("a=b&timeout=1s")), (1_000, 875));
+        assert_eq!(of(Some("timeout=1h30s")), (30_000, 29_500));
+        assert_eq!(of(None), (10_000, 9_500));
     }
 
     #[test]
@@ -73,6 +92,6 @@ mod tests {
         for bad in ["", "10", "s", "-1s", "1x", "0s", "1e9s", "..s", "99999999999999999999h"] {
             assert_eq!(go_duration(bad), None, "{bad}");
         }
-        assert_eq!(from_query(Some("timeout=never"), LONGEST), Duration::from_secs(9));
+        assert_eq!(of(Some("timeout=never")), (10_000, 9_500));
     }
 }

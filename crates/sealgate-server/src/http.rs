@@ -4,7 +4,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,11 +17,11 @@ use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
 use crate::body;
-use crate::deadline;
+use crate::deadline::Deadline;
 use crate::limits::Limits;
 use crate::tls::Phase;
 
-/// One of the four webhooks.
+/// One of the webhooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hook {
     /// Are the images of this object good?
@@ -33,13 +32,16 @@ pub enum Hook {
     ValidatePolicies,
     /// Fill in a policy object's defaults.
     DefaultPolicies,
+    /// Write policy objects in another version of the API.
+    ConvertPolicies,
 }
 
 /// What stands behind the routes. The gate is one; tests make others.
 #[async_trait]
 pub trait Door: Send + Sync {
-    /// Answers a review. Must end by `deadline`.
-    async fn answer(&self, hook: Hook, body: &Bytes, deadline: Instant) -> Reply;
+    /// Answers a review. The API server stops waiting at `end`; a little before, the answer is a
+    /// refusal, whatever this says later.
+    async fn answer(&self, hook: Hook, body: &Bytes, end: Instant) -> Reply;
     /// A denial of the review in `body`, for when answering failed.
     fn refuse(&self, hook: Hook, body: &Bytes, why: Refusal) -> Reply;
     /// Whether policies are loaded and compiled; if not, why.
@@ -60,10 +62,10 @@ pub enum Refusal {
 /// An answer to a review.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// 200, or 400 for what is no review.
+    /// 200, or 400 and 413 for what is no review.
     pub status: StatusCode,
-    /// An AdmissionReview in JSON.
-    pub json: Bytes,
+    /// With 200, an AdmissionReview in JSON; otherwise text.
+    pub body: Bytes,
 }
 
 /// What one listener answers.
@@ -89,8 +91,6 @@ pub(crate) struct Routes {
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
-/// Between the deadline of the judgement and our own answer without it.
-const SLACK: Duration = Duration::from_millis(100);
 
 impl Hook {
     /// The hook at `path`: our names, and those that policy-controller's webhooks are registered with.
@@ -100,6 +100,7 @@ impl Hook {
             "/mutate" | "/mutations" => Self::Mutate,
             "/validate-policies" | "/validating" => Self::ValidatePolicies,
             "/default-policies" | "/defaulting" => Self::DefaultPolicies,
+            "/resource-conversion" => Self::ConvertPolicies,
             _ => return None,
         })
     }
@@ -111,6 +112,7 @@ impl Hook {
             Self::Mutate => "mutate",
             Self::ValidatePolicies => "validate-policies",
             Self::DefaultPolicies => "default-policies",
+            Self::ConvertPolicies => "convert-policies",
         }
     }
 }
@@ -172,8 +174,7 @@ impl Routes {
     }
 
     async fn review(&self, hook: Hook, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let budget = deadline::from_query(request.uri().query(), self.limits.admission);
-        let deadline = Instant::now() + budget;
+        let deadline = Deadline::new(Instant::now(), request.uri().query(), &self.limits);
         if request.method() != Method::POST {
             return not_allowed("POST");
         }
@@ -193,9 +194,9 @@ impl Routes {
     }
 
     /// The door's answer; a denial if it panics or does not come.
-    async fn judge(&self, hook: Hook, body: &Bytes, deadline: Instant) -> Reply {
-        let answer = AssertUnwindSafe(self.door.answer(hook, body, deadline)).catch_unwind();
-        let refusal = match timeout_at(deadline + SLACK, answer).await {
+    async fn judge(&self, hook: Hook, body: &Bytes, deadline: Deadline) -> Reply {
+        let answer = AssertUnwindSafe(self.door.answer(hook, body, deadline.api_server));
+        let refusal = match timeout_at(deadline.ours, answer.catch_unwind()).await {
             Ok(Ok(reply)) => return reply,
             Ok(Err(panic)) => {
                 error!(hook = hook.name(), panic = panic_text(&*panic), "a handler panicked");
@@ -240,7 +241,8 @@ fn not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {
 }
 
 fn reply(reply: Reply) -> Response<Full<Bytes>> {
-    typed(reply.status, JSON, reply.json)
+    let kind = if reply.status == StatusCode::OK { JSON } else { TEXT };
+    typed(reply.status, kind, reply.body)
 }
 
 fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {

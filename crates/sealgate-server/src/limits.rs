@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Bytes of one body: the API server sends at most 3 MiB of object, twice for an update.
+pub const BODY_BYTES: usize = 7 << 20;
+
 /// Bounds of the listener. The defaults suit a gate with 64 MiB of memory.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -15,12 +18,14 @@ pub struct Limits {
     pub headers: Duration,
     /// Time for a whole body.
     pub body: Duration,
-    /// Bytes of one body. (The API server sends at most 3 MiB of object, twice for an update.)
+    /// Bytes of one body.
     pub body_bytes: usize,
     /// Bytes of all bodies that are being read or judged at once.
     pub body_bytes_together: usize,
     /// How long a connection may stay without a request.
     pub idle: Duration,
+    /// What the API server gives a webhook when it does not say.
+    pub webhook_timeout: Duration,
     /// The longest time for one admission, whatever `?timeout=` says.
     pub admission: Duration,
     /// How long to serve on with `/readyz` already refusing, so that load balancers notice.
@@ -37,9 +42,10 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             headers: Duration::from_secs(10),
             body: Duration::from_secs(10),
-            body_bytes: 7 << 20,
+            body_bytes: BODY_BYTES,
             body_bytes_together: 64 << 20,
             idle: Duration::from_secs(120),
+            webhook_timeout: Duration::from_secs(10),
             admission: Duration::from_secs(30),
             lame_duck: Duration::ZERO,
             grace: Duration::from_secs(25),

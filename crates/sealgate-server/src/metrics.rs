@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::RwLock;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -35,12 +35,9 @@ pub struct Metrics {
     faults: Family<FaultLabels, Counter>,
     call_seconds: Family<RegistryLabels, Histogram, Buckets>,
     names: RwLock<HashSet<String>>,
-    /// Verdicts found in the cache.
-    pub cache_hits: Counter,
-    /// Verdicts that had to be made.
-    pub cache_misses: Counter,
-    /// Verdicts in the cache.
-    pub cache_size: Gauge,
+    cache_hits: Counter,
+    cache_misses: Counter,
+    cache_size: Gauge,
     /// Policies that are enforced.
     pub policies: Gauge,
     /// 1 while policies are loaded and compiled.
@@ -129,10 +126,8 @@ pub struct Admitted<'a> {
     pub scope: Option<&'a Scope>,
     /// The answer.
     pub allowed: bool,
-    /// The stable code of the reason.
+    /// A word of a fixed list: how it came to that.
     pub reason: &'static str,
-    /// From the first byte to the answer.
-    pub took: Duration,
 }
 
 impl Default for Metrics {
@@ -239,7 +234,6 @@ impl Metrics {
         let labels =
             AdmissionLabels { hook, operation, resource, allowed, reason: admitted.reason };
         self.admissions.get_or_create(&labels).inc();
-        self.seconds.get_or_create(&HookLabels { hook }).observe(admitted.took.as_secs_f64());
         if admitted.hook == Hook::Validate {
             let result = if admitted.allowed { "allow" } else { "deny" };
             self.validations.get_or_create(&ResultLabels { result }).inc();
@@ -250,6 +244,19 @@ impl Metrics {
             admission_allowed: allowed,
         };
         self.requests.get_or_create(&labels).inc();
+    }
+
+    /// Notes how long an answer took, from the end of the request's body.
+    pub fn answered(&self, hook: Hook, took: Duration) {
+        let labels = HookLabels { hook: hook.name() };
+        self.seconds.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Takes over what the cache has counted since it was made.
+    pub fn cache(&self, hits: u64, misses: u64, entries: u64) {
+        self.cache_hits.inner().store(hits, Ordering::Relaxed);
+        self.cache_misses.inner().store(misses, Ordering::Relaxed);
+        self.cache_size.set(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 
     /// Counts one judged image.
@@ -337,11 +344,11 @@ mod tests {
                 hook: Hook::Validate,
                 scope: Some(&scope),
                 allowed,
-                reason: "verified",
-                took: Duration::from_millis(2),
+                reason: "pass",
             });
         }
-        metrics.image("verified");
+        metrics.answered(Hook::Validate, Duration::from_millis(2));
+        metrics.image("pass");
         metrics.registry_call("ghcr.io", "manifest", Duration::from_millis(3), Some("timeout"));
         metrics
     }

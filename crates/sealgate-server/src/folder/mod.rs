@@ -11,13 +11,18 @@ use std::time::SystemTime;
 
 use self::scan::{Bounds, Look};
 
+mod assemble;
 pub(crate) mod scan;
+mod secrets;
+mod source;
+
+pub use secrets::FolderSecrets;
+pub use source::{FolderOptions, follow};
 
 /// How a file is read.
-#[derive(Debug)]
 pub(crate) struct Reading<D> {
     /// The text to what it says.
-    pub(crate) parse: fn(&str) -> Result<D, String>,
+    pub(crate) parse: Box<dyn Fn(&str) -> Result<D, String> + Send>,
     /// The names it defines. Two files must not define the same name.
     pub(crate) names: fn(&D) -> Vec<String>,
 }
@@ -72,7 +77,7 @@ impl<D> Folder<D> {
     }
 
     /// The good version of every file that has one, by file name.
-    pub(crate) fn good(&self) -> impl Iterator<Item = (&str, &Arc<D>)> {
+    pub(crate) fn good(&self) -> impl Iterator<Item = (&str, &Arc<D>)> + Clone {
         self.files.iter().filter_map(|(name, kept)| Some((name.as_str(), kept.good.as_ref()?)))
     }
 

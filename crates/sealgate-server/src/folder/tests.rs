@@ -6,10 +6,10 @@ use super::*;
 /// A stand-in for policies: a file is a list of words, `!` is a mistake.
 fn folder(path: &Path) -> Folder<Vec<String>> {
     let reading = Reading {
-        parse: |text| match text.contains('!') {
+        parse: Box::new(|text| match text.contains('!') {
             true => Err("a mistake".to_owned()),
             false => Ok(text.split_whitespace().map(str::to_owned).collect()),
-        },
+        }),
         names: |words: &Vec<String>| words.clone(),
     };
     Folder::new(path, reading, Bounds { settle: Duration::ZERO, ..Bounds::default() })

@@ -25,20 +25,20 @@ pub(crate) struct Obedient {
 
 #[async_trait]
 impl Door for Obedient {
-    async fn answer(&self, hook: Hook, body: &Bytes, deadline: Instant) -> Reply {
-        let left = deadline.saturating_duration_since(Instant::now());
+    async fn answer(&self, hook: Hook, body: &Bytes, end: Instant) -> Reply {
+        let left = end.saturating_duration_since(Instant::now());
         match &body[..] {
             b"panic" => panic!("as asked"),
             b"sleep" => tokio::time::sleep(Duration::from_secs(60)).await,
             b"nap" => tokio::time::sleep(Duration::from_millis(300)).await,
             _ => {}
         }
-        let json = format!("{} {} {}", hook.name(), body.len(), left.as_millis()).into();
-        Reply { status: StatusCode::OK, json }
+        let body = format!("{} {} {}", hook.name(), body.len(), left.as_millis()).into();
+        Reply { status: StatusCode::OK, body }
     }
 
     fn refuse(&self, _hook: Hook, _body: &Bytes, why: Refusal) -> Reply {
-        Reply { status: StatusCode::OK, json: format!("denied: {}", why.code()).into() }
+        Reply { status: StatusCode::OK, body: format!("denied: {}", why.code()).into() }
     }
 
     fn ready(&self) -> Result<String, String> {

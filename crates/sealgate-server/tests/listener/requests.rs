@@ -19,6 +19,7 @@ async fn both_our_paths_and_policy_controllers_lead_to_the_hooks() {
         ("/validating", "validate-policies"),
         ("/default-policies", "default-policies"),
         ("/defaulting", "default-policies"),
+        ("/resource-conversion", "convert-policies"),
     ] {
         let (status, text) = house.post(path, "{}").await;
         assert_eq!((status, text.split(' ').next()), (200, Some(hook)), "{path}");
@@ -61,12 +62,11 @@ async fn the_api_servers_timeout_is_kept() {
     let start = std::time::Instant::now();
     let answer = house.post("/validate?timeout=500ms", "sleep").await;
     assert_eq!(answer, (200, "denied: timeout".to_owned()));
-    // 100 ms of margin, 100 ms of slack: the denial still arrives before the API server gives up.
     assert!(start.elapsed() >= Duration::from_millis(400), "{:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_secs(5));
     let (_, text) = house.post("/validate?timeout=10s", "{}").await;
     let left: u64 = text.split(' ').next_back().unwrap().parse().unwrap();
-    assert!((8000..=9000).contains(&left), "{left}");
+    assert!((9500..=10_000).contains(&left), "{left}");
     let (_, text) = house.post("/validate?timeout=1h", "{}").await;
     let left: u64 = text.split(' ').next_back().unwrap().parse().unwrap();
     assert!(left <= 30_000, "{left}");

@@ -1,0 +1,201 @@
+//! A review's bytes to an answer's bytes: the codec before and behind the gate.
+//!
+//! Nothing is decided here but what the gate cannot decide: whether there is something to judge and
+//! whether there are policies to judge by. Where there are none, the answer is no.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::StatusCode;
+use sealgate_engine::admit::{Admission, Gate};
+use sealgate_kube::review::{Ask, MAX_BODY, Malformed, parse};
+use sealgate_kube::{answer, policies};
+use sealgate_policy::cip::validate::Context;
+use sealgate_policy::scope::Scope;
+use sealgate_policy::select::PolicySet;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::certificate::CertificateSlot;
+use crate::http::{Door, Hook, Refusal, Reply};
+use crate::metrics::{Admitted, Metrics};
+use crate::policies::PolicyState;
+
+/// The door of the gate.
+pub struct GateDoor {
+    /// Judges.
+    pub gate: Arc<Gate>,
+    /// The policies in force.
+    pub policies: watch::Receiver<PolicyState>,
+    /// The namespace whose secrets a policy may name.
+    pub system_namespace: String,
+    /// What is shown to the API server; without one the gate is not ready.
+    pub certificate: Arc<CertificateSlot>,
+    /// Where everything is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+#[async_trait]
+impl Door for GateDoor {
+    async fn answer(&self, hook: Hook, body: &Bytes, end: Instant) -> Reply {
+        let start = Instant::now();
+        let reply = match hook {
+            Hook::Validate | Hook::Mutate => self.workload(hook, body, end).await,
+            Hook::ValidatePolicies => {
+                self.policy(hook, policies::validated(body, &self.context()))
+            }
+            Hook::DefaultPolicies => self.policy(hook, policies::defaulted(body)),
+            Hook::ConvertPolicies => {
+                let malformed = |reason| Malformed { uid: None, reason };
+                self.policy(hook, policies::converted(body).map_err(malformed))
+            }
+        };
+        self.metrics.answered(hook, start.elapsed());
+        reply
+    }
+
+    fn refuse(&self, hook: Hook, body: &Bytes, why: Refusal) -> Reply {
+        if why == Refusal::Panicked {
+            self.metrics.panics.inc();
+        }
+        let (uid, scope) = match parse(body) {
+            Ok(review) => match review.ask {
+                Ask::Judge(admission) => (Some(review.uid), Some(admission.scope)),
+                Ask::Nothing(_) => (Some(review.uid), None),
+            },
+            Err(malformed) => (malformed.uid, None),
+        };
+        warn!(hook = hook.name(), uid, allowed = false, reason = why.code(), "{why}");
+        self.count(hook, scope.as_ref(), false, why.code());
+        match uid {
+            Some(uid) => denial(&uid, &why.to_string()),
+            None => Reply { status: StatusCode::INTERNAL_SERVER_ERROR, body: why.to_string().into() },
+        }
+    }
+
+    fn ready(&self) -> Result<String, String> {
+        if self.certificate.current().is_none() {
+            return Err("there is no serving certificate yet".to_owned());
+        }
+        self.policies.borrow().readiness()
+    }
+
+    fn metrics(&self) -> String {
+        let metrics = &self.metrics;
+        let stats = self.gate.cache_stats();
+        metrics.cache(stats.hits, stats.misses, stats.entries);
+        if let Some(certificate) = self.certificate.current() {
+            metrics.certificate_expiry.set(certificate.not_after().as_second() as f64);
+        }
+        let state = self.policies.borrow();
+        let rules = state.set.as_ref().map_or(0, |set| set.rules().len());
+        metrics.policies.set(i64::try_from(rules).unwrap_or(i64::MAX));
+        metrics.policy_problems.set(i64::try_from(state.problems.len()).unwrap_or(i64::MAX));
+        metrics.ready.set(i64::from(state.set.is_some()));
+        drop(state);
+        metrics.render()
+    }
+}
+
+impl GateDoor {
+    async fn workload(&self, hook: Hook, body: &Bytes, end: Instant) -> Reply {
+        let review = match parse(body) {
+            Ok(review) => review,
+            Err(malformed) => return self.malformed(hook, &malformed),
+        };
+        let admission = match review.ask {
+            Ask::Judge(admission) => admission,
+            Ask::Nothing(_) => {
+                self.count(hook, None, true, "nothing");
+                return ok(answer::allowed(&review.uid));
+            }
+        };
+        let state = self.policies.borrow().clone();
+        match &state.set {
+            Some(set) => ok(self.judge(hook, &admission, set, end).await),
+            None => self.not_ready(hook, &admission, &state),
+        }
+    }
+
+    async fn judge(
+        &self,
+        hook: Hook,
+        admission: &Admission,
+        policies: &PolicySet,
+        end: Instant,
+    ) -> Vec<u8> {
+        let timeout = Some(end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
+        if hook == Hook::Mutate {
+            let answered = self.gate.mutate(admission, policies, timeout).await;
+            self.count(hook, Some(&admission.scope), answered.allowed, "pinned");
+            return answer::mutated(admission, &answered);
+        }
+        // Counted and logged by the gate's audit sink.
+        let answered = self.gate.validate(admission, policies, timeout).await;
+        answer::validated(&admission.uid, &answered)
+    }
+
+    fn not_ready(&self, hook: Hook, admission: &Admission, state: &PolicyState) -> Reply {
+        let why = state.readiness().err().unwrap_or_default();
+        let Scope { kind, namespace, name, operation, .. } = &admission.scope;
+        info!(
+            target: "decision",
+            uid = admission.uid,
+            user = admission.user,
+            operation,
+            kind,
+            namespace,
+            name,
+            dry_run = admission.dry_run,
+            allowed = false,
+            reason = "not-ready",
+            message = why,
+        );
+        self.count(hook, Some(&admission.scope), false, "not-ready");
+        denial(&admission.uid, &format!("the gate is not ready: {why}"))
+    }
+
+    fn policy(&self, hook: Hook, answer: Result<Vec<u8>, Malformed>) -> Reply {
+        match answer {
+            Ok(body) => {
+                self.count(hook, None, true, "answered");
+                ok(body)
+            }
+            Err(malformed) => self.malformed(hook, &malformed),
+        }
+    }
+
+    fn malformed(&self, hook: Hook, malformed: &Malformed) -> Reply {
+        let uid = malformed.uid.as_deref().unwrap_or_default();
+        warn!(hook = hook.name(), uid, allowed = false, reason = "malformed", "{malformed}");
+        self.count(hook, None, false, "malformed");
+        let refusal = answer::malformed(malformed);
+        let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
+        Reply { status, body: refusal.body.into() }
+    }
+
+    fn context(&self) -> Context {
+        Context {
+            system_namespace: self.system_namespace.clone(),
+            empty_authorities: self.policies.borrow().empty_authorities,
+        }
+    }
+
+    fn count(&self, hook: Hook, scope: Option<&Scope>, allowed: bool, reason: &'static str) {
+        self.metrics.admitted(&Admitted { hook, scope, allowed, reason });
+    }
+}
+
+fn ok(body: Vec<u8>) -> Reply {
+    Reply { status: StatusCode::OK, body: body.into() }
+}
+
+fn denial(uid: &str, message: &str) -> Reply {
+    ok(answer::denied(uid, message))
+}
+
+/// The listener's bound on a body is the codec's.
+const _: () = assert!(MAX_BODY == crate::limits::BODY_BYTES);

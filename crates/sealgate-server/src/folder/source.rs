@@ -1,0 +1,137 @@
+//! A folder as a source of policies: looked at every second, told through a watch channel.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use sealgate_policy::cip::read::Document;
+use sealgate_policy::select::NoMatch;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::assemble::{self, Assembled, assemble};
+use super::scan::Bounds;
+use super::{Folder, FolderSecrets, Reading};
+use crate::metrics::Metrics;
+use crate::policies::PolicyState;
+
+/// Which folder, and what its files mean.
+#[derive(Clone, Debug)]
+pub struct FolderOptions {
+    /// The folder.
+    pub path: PathBuf,
+    /// How often it is looked at.
+    pub every: Duration,
+    /// A file younger than this may still be in the writing.
+    pub settle: Duration,
+    /// The namespace of `secretRef`s and of `config-policy-controller`.
+    pub system_namespace: String,
+    /// What happens to an image that no policy is about, whatever the ConfigMap says.
+    pub no_match: Option<NoMatch>,
+}
+
+impl FolderOptions {
+    /// A folder with the usual habits.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            every: Duration::from_secs(1),
+            settle: Bounds::default().settle,
+            system_namespace: "cosign-system".to_owned(),
+            no_match: None,
+        }
+    }
+}
+
+/// One folder that is followed.
+struct Follower {
+    folder: Folder<Vec<Document>>,
+    options: FolderOptions,
+    secrets: Arc<FolderSecrets>,
+    metrics: Arc<Metrics>,
+    /// Whether every file was good once: from then on there are policies to enforce.
+    complete: bool,
+    told: Vec<String>,
+}
+
+/// Follows a folder until the receiver is dropped. The first look is taken at once.
+pub fn follow(
+    options: FolderOptions,
+    metrics: Arc<Metrics>,
+) -> (watch::Receiver<PolicyState>, Arc<FolderSecrets>) {
+    let (sender, receiver) = watch::channel(PolicyState::waiting("the folder is not read yet"));
+    let secrets = Arc::<FolderSecrets>::default();
+    let mut follower = Follower::new(options, Arc::clone(&secrets), metrics);
+    tokio::spawn(async move {
+        loop {
+            let every = follower.options.every;
+            // Reading and compiling are work for a thread that may wait.
+            let looked = tokio::task::spawn_blocking(move || {
+                let state = follower.look();
+                (follower, state)
+            });
+            let Ok((returned, state)) = looked.await else {
+                error!("the policy folder is no longer followed: looking at it panicked");
+                sender.send_modify(|state| {
+                    state.problems.push("the folder is no longer followed".to_owned());
+                });
+                return;
+            };
+            follower = returned;
+            if let Some(state) = state {
+                sender.send_replace(state);
+            }
+            tokio::select! {
+                () = sender.closed() => return,
+                () = tokio::time::sleep(every) => {}
+            }
+        }
+    });
+    (receiver, secrets)
+}
+
+impl Follower {
+    fn new(options: FolderOptions, secrets: Arc<FolderSecrets>, metrics: Arc<Metrics>) -> Self {
+        let namespace = options.system_namespace.clone();
+        let reading = Reading {
+            parse: Box::new(move |text| assemble::read(text, &namespace)),
+            names: assemble::names,
+        };
+        let bounds = Bounds { settle: options.settle, ..Bounds::default() };
+        let folder = Folder::new(&options.path, reading, bounds);
+        Self { folder, options, secrets, metrics, complete: false, told: Vec::new() }
+    }
+
+    /// The new state, if it is another one.
+    fn look(&mut self) -> Option<PolicyState> {
+        if !self.folder.refresh(SystemTime::now()) {
+            return None;
+        }
+        let broken = self.folder.problems();
+        let mut problems: Vec<String> = broken.iter().map(ToString::to_string).collect();
+        self.complete |= broken.iter().all(|problem| problem.has_good);
+        let Assembled { set, empty_authorities, problems: lacking, warnings, secrets } =
+            assemble(self.folder.good(), &self.options.system_namespace, self.options.no_match);
+        problems.extend(lacking);
+        self.tell(&problems, &warnings);
+        self.secrets.set(secrets);
+        let set = self.complete.then(|| {
+            info!(policies = set.rules().len(), fingerprint = %set.fingerprint(), "policies loaded");
+            self.metrics.reloads.inc();
+            Arc::new(set)
+        });
+        Some(PolicyState { set, problems, empty_authorities })
+    }
+
+    /// Says each new problem once, loudly.
+    fn tell(&mut self, problems: &[String], warnings: &[String]) {
+        for problem in problems.iter().filter(|problem| !self.told.contains(problem)) {
+            error!(folder = %self.options.path.display(), problem, "a policy cannot be used");
+            self.metrics.reload_errors.inc();
+        }
+        for warning in warnings.iter().filter(|warning| !self.told.contains(warning)) {
+            warn!(folder = %self.options.path.display(), warning, "a policy has a weakness");
+        }
+        self.told = problems.iter().chain(warnings).cloned().collect();
+    }
+}
