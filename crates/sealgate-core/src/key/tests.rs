@@ -1,5 +1,7 @@
 //! Keys that are accepted, keys that are refused, and signatures with each algorithm.
 
+mod vectors;
+
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -33,9 +35,11 @@ pub(crate) fn ec_spki(curve: &str, point: &[u8]) -> Vec<u8> {
     spki(EC, Some(AnyRef::from_der(&curve).unwrap()), point)
 }
 
+type Sign = dyn Fn(&[u8]) -> Vec<u8>;
+
 struct Signer {
     public: PublicKey,
-    sign: Box<dyn Fn(&[u8]) -> Vec<u8>>,
+    sign: Box<Sign>,
 }
 
 fn ecdsa(algorithm: &'static EcdsaSigningAlgorithm, curve: &str) -> Signer {
@@ -96,7 +100,10 @@ fn verifies_each_algorithm_and_hash() {
         assert!(key.verify(b"message", &[], Some(hash)).is_err());
         let Some(algorithm) = hash.digest() else { continue };
         let digest = Digest::with(algorithm, b"message");
-        assert!(key.verify_digests(&[digest.clone()], &signature, Some(hash)).is_ok(), "{key:?}");
+        assert!(
+            key.verify_digests(std::slice::from_ref(&digest), &signature, Some(hash)).is_ok(),
+            "{key:?}"
+        );
         assert_eq!(key.verify_digests(&[digest], &signature, None).is_ok(), by_default);
         assert!(key.verify_digests(&[], &signature, Some(hash)).is_err());
         let other = Digest::with(algorithm, b"massage");
