@@ -15,3 +15,5 @@ pub mod object_match;
 pub mod rule;
 pub mod scope;
 pub mod select;
+#[cfg(test)]
+mod testing;

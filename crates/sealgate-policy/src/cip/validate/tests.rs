@@ -1,1 +1,416 @@
+use serde_json::{Value, json};
 
+use super::*;
+use crate::testing::{KEY, OTHER_KEY, policy};
+
+fn said(spec: Value, level: Level) -> String {
+    validate(&policy(spec), &Context::default()).filter(level).to_string()
+}
+
+fn errors(spec: Value) -> String {
+    said(spec, Level::Error)
+}
+
+/// A spec that is valid but for one authority.
+fn with_authority(authority: Value) -> Value {
+    json!({"images": [{"glob": "ghcr.io/**"}], "authorities": [authority]})
+}
+
+fn with_key(key: Value) -> Value {
+    with_authority(json!({"key": key}))
+}
+
+fn with_identity(identity: Value) -> Value {
+    with_authority(json!({"keyless": {"url": "https://f", "identities": [identity]}}))
+}
+
+fn with_source(source: Value) -> Value {
+    with_authority(json!({"key": {"data": KEY}, "source": source}))
+}
+
+fn with_attestation(attestation: Value) -> Value {
+    with_authority(json!({"key": {"data": KEY}, "attestations": [attestation]}))
+}
+
+fn with_match(entry: Value) -> Value {
+    let mut spec = with_key(json!({"data": KEY}));
+    spec["match"] = json!([entry]);
+    spec
+}
+
+fn with_policy(policy: Value) -> Value {
+    let mut spec = with_key(json!({"data": KEY}));
+    spec["policy"] = policy;
+    spec
+}
+
+#[track_caller]
+fn table(rows: &[(Value, &str)]) {
+    for (spec, text) in rows {
+        assert_eq!(errors(spec.clone()), *text, "{spec}");
+    }
+}
+
+#[test]
+fn what_is_valid_has_no_errors() {
+    let identity = json!({"issuer": "https://i", "subjectRegExp": "^.*@example\\.com$"});
+    table(&[
+        (with_key(json!({"data": KEY})), ""),
+        (with_key(json!({"data": OTHER_KEY, "hashAlgorithm": " SHA512 "})), ""),
+        (with_key(json!({"secretRef": {"name": "s", "namespace": "cosign-system"}})), ""),
+        (with_key(json!({"kms": "gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k"})), ""),
+        (with_identity(identity), ""),
+        (with_authority(json!({"static": {"action": "fail", "message": "no"}})), ""),
+        (with_source(json!([{"oci": "ghcr.io/acme/sigs", "tagPrefix": "x-"}])), ""),
+        (
+            with_match(json!({"group": "apps", "version": "v1", "resource": "deployments",
+            "selector": {"matchLabels": {"a/b": "c"},
+                "matchExpressions": [{"key": "k", "operator": "In", "values": ["v"]}]}})),
+            "",
+        ),
+        (with_match(json!({"resource": "replicationcontrollers", "version": "v1"})), ""),
+        (with_match(json!({"namespaces": ["production", "kube-system"]})), ""),
+        (with_policy(json!({"type": "rego", "data": "x", "includeSpec": true})), ""),
+        (json!({"images": [{"glob": "*"}], "mode": "warn"}), ""),
+    ]);
+}
+
+#[test]
+fn images_and_globs() {
+    let globs = |globs: Value| {
+        let mut spec = with_key(json!({"data": KEY}));
+        spec["images"] = globs;
+        spec
+    };
+    table(&[
+        (globs(json!([])), "missing field(s): spec.images"),
+        (globs(json!([{}])), "missing field(s): spec.images[0].glob"),
+        (
+            globs(json!([{"glob": ""}, {"glob": "a"}, {"glob": ""}])),
+            "missing field(s): spec.images[0].glob, spec.images[2].glob",
+        ),
+        (
+            globs(json!([{"glob": "["}])),
+            "invalid value: [: spec.images[0].glob\nglob is invalid: syntax error in pattern",
+        ),
+        (
+            globs(json!([{"glob": "$FOO*"}])),
+            "invalid value: $FOO*: spec.images[0].glob\nglob is invalid: invalid glob \"$FOO*\"",
+        ),
+        (json!({"images": [{"glob": "**"}]}), "missing field(s): spec.authorities"),
+        (json!({}), "missing field(s): spec.authorities, spec.images"),
+    ]);
+}
+
+#[test]
+fn one_kind_of_authority() {
+    let paths = "spec.authorities[0].key, spec.authorities[0].keyless, spec.authorities[0].static";
+    let neither = format!("expected exactly one, got neither: {paths}");
+    let both = format!("expected exactly one, got both: {paths}");
+    table(&[
+        (with_authority(json!({})), &neither),
+        (with_authority(json!({"name": "x", "ctlog": {}})), &neither),
+        (with_authority(json!({"key": {}, "static": {}})), &both),
+        (with_authority(json!({"key": {}, "keyless": {}})), &both),
+        (
+            with_authority(json!({"key": {"data": KEY}, "signatureFormat": "new"})),
+            "invalid value: new: spec.authorities[0].signatureFormat\nunsupported signature format, want legacy or bundle",
+        ),
+    ]);
+}
+
+#[test]
+fn keys() {
+    let at = "spec.authorities[0].key";
+    let paths = format!("{at}.data, {at}.kms, {at}.secretref");
+    table(&[
+        (with_key(json!({})), &format!("expected exactly one, got neither: {paths}")),
+        (
+            with_key(json!({"data": KEY, "secretRef": {"name": "s"}})),
+            &format!("expected exactly one, got both: {paths}"),
+        ),
+        (
+            with_key(json!({"data": "---some key data----"})),
+            &format!("invalid value: ---some key data----: {at}.data"),
+        ),
+        (
+            with_key(json!({"data": "-----BEGIN PRIVATE KEY-----\nsecret"})),
+            &format!("invalid value: (a private key, not shown): {at}.data"),
+        ),
+        (
+            with_key(json!({"data": KEY, "hashAlgorithm": "shaINVALID"})),
+            &format!("invalid value: shaINVALID: {at}.hashAlgorithm"),
+        ),
+        (
+            with_key(json!({"secretRef": {"name": "s", "namespace": "other"}})),
+            &format!(
+                "invalid value: other: {at}.secretref.namespace\nsecretref.namespace is invalid. If set, it should use the same namespace where the policy-controller was deployed"
+            ),
+        ),
+        (with_key(json!({"secretRef": {}})), &format!("missing field(s): {at}.secretref.name")),
+    ]);
+}
+
+#[test]
+fn key_management_services() {
+    const ID: &str = "1234abcd-12ab-34cd-56ef-1234567890ab";
+    let arn = format!("arn:aws:kms:us-east-2:111122223333:key/{ID}");
+    let good = [
+        format!("awskms:///{arn}"),
+        format!("awskms://localhost:4566/{arn}"),
+        "awskms:///arn:aws:kms:us-east-2:111122223333:alias/name".to_owned(),
+        "azurekms://vault.vault.azure.net/key".to_owned(),
+        "hashivault://key".to_owned(),
+    ];
+    for kms in good {
+        assert_eq!(errors(with_key(json!({"kms": kms}))), "", "{kms}");
+    }
+    let prefix = "malformed KMS format, should be prefixed by any of the supported providers: [awskms:// azurekms:// hashivault:// gcpkms://]";
+    let form =
+        "kms key should be in the format awskms://[ENDPOINT]/[ID/ALIAS/ARN] (endpoint optional)";
+    let bad = [
+        ("openbao://key".to_owned(), prefix),
+        (
+            "awskms://x".to_owned(),
+            "malformed AWS KMS format 'awskms://$ENDPOINT/$KEYID', should be conformant with KMS standard documented here: https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id",
+        ),
+        ("awskms://localhost:4566/nothing".to_owned(), form),
+        (format!("awskms://alias/{arn}"), form),
+        (
+            format!("awskms://localhost:::4566/{arn}"),
+            "malformed endpoint: address localhost:::4566: too many colons in address",
+        ),
+        (
+            format!("awskms://localhost/{arn}"),
+            "malformed endpoint: address localhost: missing port in address",
+        ),
+        (format!("awskms:///{ID}"), "failed to parse either key or alias arn: arn: invalid prefix"),
+        (
+            "awskms:///alias/name".to_owned(),
+            "failed to parse either key or alias arn: arn: invalid prefix",
+        ),
+    ];
+    for (kms, details) in bad {
+        let text = format!("invalid value: {kms}: spec.authorities[0].key.kms\n{details}");
+        assert_eq!(errors(with_key(json!({"kms": kms}))), text);
+    }
+}
+
+#[test]
+fn keyless_identities() {
+    let at = "spec.authorities[0].keyless";
+    let who = format!("{at}.identities[0]");
+    table(&[
+        (with_authority(json!({"keyless": {}})), &format!("missing field(s): {at}.identities")),
+        (
+            with_authority(
+                json!({"keyless": {"url": "https://f", "ca-cert": {"data": "c"}, "identities": [{"issuer": "i", "subject": "s"}]}}),
+            ),
+            &format!("expected exactly one, got both: {at}.ca-cert, {at}.url"),
+        ),
+        (
+            with_identity(json!({})),
+            &format!(
+                "missing field(s): {who}.issuer, {who}.issuerRegExp, {who}.subject, {who}.subjectRegExp"
+            ),
+        ),
+        (
+            with_identity(json!({"subject": "s"})),
+            &format!("missing field(s): {who}.issuer, {who}.issuerRegExp"),
+        ),
+        (
+            with_identity(json!({"issuer": "i", "issuerRegExp": "^i$", "subject": "s"})),
+            &format!("expected exactly one, got both: {who}.issuer, {who}.issuerRegExp"),
+        ),
+        (
+            with_identity(json!({"issuerRegExp": "****", "subject": "s"})),
+            &format!(
+                "invalid value: ****: {who}.issuerRegExp\nregex is invalid: error parsing regexp: missing argument to repetition operator: `*`"
+            ),
+        ),
+        (
+            with_identity(json!({"issuer": "i", "subjectRegExp": "(a"})),
+            &format!(
+                "invalid value: (a: {who}.subjectRegExp\nregex is invalid: error parsing regexp: missing closing ): `(a`"
+            ),
+        ),
+    ]);
+    assert_eq!(
+        errors(with_authority(
+            json!({"keyless": {"ca-cert": {}, "identities": [{"issuer": "i", "subject": "s"}]}})
+        )),
+        format!(
+            "expected exactly one, got neither: {at}.ca-cert.data, {at}.ca-cert.kms, {at}.ca-cert.secretref"
+        )
+    );
+}
+
+#[test]
+fn static_decisions() {
+    let at = "spec.authorities[0]";
+    table(&[
+        (with_authority(json!({"static": {}})), &format!("missing field(s): {at}.static.action")),
+        (
+            with_authority(json!({"static": {"action": "garbage"}})),
+            &format!("invalid value: garbage: {at}.static.action\nunsupported action"),
+        ),
+        (
+            with_authority(json!({
+                "static": {"action": "pass"},
+                "attestations": [{"name": "a", "predicateType": "https://t"}],
+                "source": [{}],
+                "ctlog": {},
+                "rfc3161timestamp": {},
+            })),
+            &format!(
+                "expected exactly one, got both: {at}.attestations, {at}.ctlog, {at}.rfc3161timestamp, {at}.source, {at}.static"
+            ),
+        ),
+    ]);
+}
+
+#[test]
+fn signature_sources() {
+    let at = "spec.authorities[0].source";
+    table(&[
+        (
+            with_source(json!([{}, {}])),
+            &format!("invalid value: source: {at}\nonly single source is supported"),
+        ),
+        (
+            with_source(json!([{"oci": "repo/*"}])),
+            &format!(
+                "invalid value: repo/*: {at}[0].oci\nrepository can only contain the characters `abcdefghijklmnopqrstuvwxyz0123456789_-./`: repo/*"
+            ),
+        ),
+        (
+            with_source(json!([{"oci": "re@gistry/reponame"}])),
+            &format!(
+                "invalid value: re@gistry/reponame: {at}[0].oci\nregistries must be valid RFC 3986 URI authorities: re@gistry/reponame"
+            ),
+        ),
+        (
+            with_source(json!([{"oci": "ghcr.io/a/b", "signaturePullSecrets": [{}]}])),
+            &format!("missing field(s): {at}[0].signaturePullSecrets[0].name"),
+        ),
+        (
+            with_source(json!([{"tagPrefix": "a/b"}])),
+            &format!("invalid value: a/b: {at}[0].tagPrefix\ncannot be the beginning of a tag"),
+        ),
+    ]);
+}
+
+#[test]
+fn attestations_and_policies() {
+    let at = "spec.authorities[0].attestations";
+    let attested = |policy: Value| {
+        with_attestation(json!({"name": "a", "predicateType": "https://t", "policy": policy}))
+    };
+    table(&[
+        (with_attestation(json!({})), &format!("missing field(s): {at}.name, {at}.predicateType")),
+        (
+            attested(json!({"type": "not-cue", "data": "x"})),
+            &format!(
+                "invalid value: not-cue: {at}.policy.type\nonly [cue,rego] are supported at the moment"
+            ),
+        ),
+        (
+            attested(json!({"type": "cue"})),
+            &format!(
+                "missing field(s): {at}.policy.configMapRef, {at}.policy.data, {at}.policy.remote"
+            ),
+        ),
+        (
+            attested(
+                json!({"type": "cue", "data": "x", "includeSpec": true, "fetchConfigFile": false}),
+            ),
+            &format!(
+                "must not set the field(s): {at}.policy.fetchConfigFile, {at}.policy.includeSpec"
+            ),
+        ),
+        (
+            attested(json!({"type": "cue", "remote": {"url": "http://example.com"}})),
+            &format!(
+                "invalid value: http://example.com: {at}.policy.remote.url\nurl valid is invalid. host and https scheme are expected\nmissing field(s): {at}.policy.remote.sha256sum"
+            ),
+        ),
+        (
+            attested(json!({"type": "cue", "configMapRef": {"namespace": "any"}})),
+            &format!(
+                "missing field(s): {at}.policy.configMapRef.key, {at}.policy.configMapRef.name"
+            ),
+        ),
+        // The peer leaves `.policy` out of the path here.
+        (
+            with_policy(
+                json!({"type": "x", "data": "d", "remote": {"url": "https://h", "sha256sum": "s"}}),
+            ),
+            "expected exactly one, got both: spec.configMapRef, spec.data, spec.remote\ninvalid value: x: spec.type\nonly [cue,rego] are supported at the moment",
+        ),
+    ]);
+}
+
+#[test]
+fn modes_and_matches() {
+    let mut garbage = with_key(json!({"data": KEY}));
+    garbage["mode"] = json!("garbage");
+    table(&[
+        (garbage, "invalid value: garbage: spec.mode\nunsupported mode"),
+        (
+            with_match(json!({"resource": "myobject"})),
+            "invalid value: myobject: spec.match[0].resource\nunsupported resource name",
+        ),
+        (
+            with_match(json!({"selector": {"matchLabels": {"a": "b"}}})),
+            "invalid value: : spec.match[0].selector\nselector requires a resource type to match the labels",
+        ),
+        (with_match(json!({"namespaces": []})), "missing field(s): spec.match[0].namespaces"),
+        (
+            with_match(json!({"namespaces": ["ok", "dev-*"]})),
+            "invalid value: dev-*: spec.match[0].namespaces[1]\nwant the exact name of a namespace",
+        ),
+        (
+            with_match(
+                json!({"resource": "pods", "version": "v1", "selector": {"matchExpressions": [{"key": "k", "operator": "Near"}]}}),
+            ),
+            "invalid value: Near: spec.match[0].selector.matchExpressions[0].operator\nwant In, NotIn, Exists or DoesNotExist",
+        ),
+    ]);
+}
+
+#[test]
+fn empty_authorities_are_taken_where_the_configuration_says_so() {
+    let context = Context { empty_authorities: EmptyAuthorities::Taken, ..Context::default() };
+    let policy = policy(json!({"images": [{"glob": "**"}]}));
+    assert!(validate(&policy, &context).filter(Level::Error).is_empty());
+}
+
+#[test]
+fn warnings_are_not_errors() {
+    let rows = [
+        (
+            with_attestation(json!({"name": "a", "predicateType": "spdx"})),
+            "invalid value: spdx: spec.authorities[0].attestations.predicateType\ndeprecated value, please use RFC 3986 conformant values",
+        ),
+        (with_identity(json!({"issuer": "i", "subjectRegExp": ".*@acme.com"})), "not anchored"),
+        (
+            with_match(json!({"group": "apps", "version": "v1"})),
+            "without resource the entry matches every resource",
+        ),
+        (with_match(json!({})), "an empty entry matches every object: spec.match[0]"),
+        (json!({"images": [{"glob": "*"}], "mode": "warn"}), "exempts its images"),
+        (json!({"images": [{"glob": "ghcr.io/a:v1"}], "mode": "warn"}), "a tag says nothing"),
+    ];
+    for (spec, text) in rows {
+        assert_eq!(errors(spec.clone()), "", "{spec}");
+        let warnings = said(spec.clone(), Level::Warning);
+        assert!(warnings.contains(text), "{spec}: {warnings}");
+    }
+    assert_eq!(said(with_key(json!({"data": KEY})), Level::Warning), "");
+}
+
+#[test]
+fn a_denial_begins_as_the_peers() {
+    let errors = validate(&policy(json!({"images": [], "mode": "warn"})), &Context::default());
+    assert_eq!(denial(&errors), "validation failed: missing field(s): spec.images");
+}
