@@ -1,1 +1,276 @@
+use serde_json::{Value, json};
 
+use super::*;
+use crate::select::{NoMatch, PolicySet};
+use crate::testing::{KEY, OTHER_KEY, compiled, pod, policy};
+
+fn lacks(need: &Need) -> Vec<&'static str> {
+    let mut lacks = Vec::new();
+    collect_lacks(need, &mut lacks);
+    lacks.into_iter().map(|(lack, _)| lack.code()).collect()
+}
+
+fn spec(authority: Value) -> Value {
+    json!({"images": [{"glob": "ghcr.io/**"}], "authorities": [authority]})
+}
+
+fn selects(compiled: &Compiled, image: &str, namespace: &str) -> bool {
+    let set = PolicySet::new(vec![compiled.rule.clone()], NoMatch::Deny);
+    !set.select(&image.parse().unwrap(), &pod(namespace)).is_empty()
+}
+
+#[test]
+fn a_key_becomes_a_signature_that_is_needed() {
+    let compiled = compiled(json!({
+        "images": [{"glob": "ghcr.io/**"}],
+        "authorities": [
+            {"key": {"data": KEY}},
+            {"name": "b", "key": {"data": OTHER_KEY, "hashAlgorithm": "sha512"},
+                "signatureFormat": "bundle",
+                "source": [{"oci": "ghcr.io/acme/sigs", "tagPrefix": "x-",
+                    "signaturePullSecrets": [{"name": "pull"}]}]},
+            {"name": "c", "static": {"action": "fail", "message": "no"}},
+        ]
+    }));
+    assert!(compiled.errors.is_empty(), "{}", compiled.errors);
+    assert!(compiled.conditions.iter().all(|condition| condition.holds));
+    assert_eq!(compiled.rule.origin.generation, Some(7));
+    assert_eq!(compiled.rule.mode, Mode::Enforce);
+    let Need::Any(needs) = &compiled.rule.need else { panic!("{:?}", compiled.rule.need) };
+    let [Need::Signed(first), Need::Signed(second), Need::Never { message, .. }] = needs.as_slice()
+    else {
+        panic!("{needs:?}")
+    };
+    assert_eq!((first.authority.as_str(), first.keys.hash), ("authority-0", None));
+    assert_eq!(first.source, None);
+    assert_eq!(second.keys.hash, Some(HashAlgorithm::Sha512));
+    assert_eq!(second.formats, Formats::Bundle);
+    let source = second.source.as_ref().unwrap();
+    assert_eq!(source.repository.as_ref().unwrap().to_string(), "ghcr.io/acme/sigs");
+    assert_eq!(source.tag_prefix.as_deref(), Some("x-"));
+    assert_eq!(source.pull_secrets, ["pull"]);
+    assert_eq!(message, "no");
+}
+
+#[test]
+fn what_comes_later_is_undecidable_and_says_so() {
+    let identities = json!([{"issuer": "i", "subject": "s"}]);
+    let key = json!({"data": KEY});
+    for (authority, code) in [
+        (json!({"keyless": {"identities": identities}}), "KeylessUnsupported"),
+        (
+            json!({"key": key, "attestations": [{"name": "a", "predicateType": "https://t"}]}),
+            "AttestationsUnsupported",
+        ),
+        (json!({"key": key, "ctlog": {"url": "https://rekor"}}), "TransparencyLogUnsupported"),
+        (json!({"key": key, "rfc3161timestamp": {"trustRootRef": "t"}}), "TimestampUnsupported"),
+        (json!({"key": {"kms": "hashivault://k"}}), "KmsUnsupported"),
+        (json!({"key": {"secretRef": {"name": "gone"}}}), "InliningKeysFailed"),
+    ] {
+        let compiled = compiled(spec(authority));
+        assert_eq!(lacks(&compiled.rule.need), [code]);
+        let ready = compiled.conditions.iter().find(|c| c.kind == "Ready").unwrap();
+        assert!(!ready.holds);
+        assert_eq!(ready.reason, code);
+        assert!(compiled.rule.need.signed().is_empty());
+    }
+}
+
+#[test]
+fn a_policy_of_the_whole_is_needed_beside_the_authorities() {
+    let mut spec = spec(json!({"key": {"data": KEY}}));
+    spec["policy"] = json!({"type": "cue", "data": "x"});
+    let compiled = compiled(spec);
+    assert!(matches!(&compiled.rule.need, Need::All(needs) if needs.len() == 2));
+    assert_eq!(lacks(&compiled.rule.need), ["PolicyUnsupported"]);
+    let inlined = compiled.conditions.iter().find(|c| c.kind == "PoliciesInlined").unwrap();
+    assert!(!inlined.holds);
+}
+
+#[test]
+fn secrets_speak_in_the_peers_words() {
+    let data = |entries: &[(&str, &str)]| -> BTreeMap<String, Vec<u8>> {
+        entries.iter().map(|(k, v)| ((*k).to_owned(), v.as_bytes().to_vec())).collect()
+    };
+    let text =
+        |data: Option<&BTreeMap<String, Vec<u8>>>| keys_of_secret("s", data).unwrap_err().detail;
+    assert_eq!(keys_of_secret("s", Some(&data(&[("cosign.pub", KEY)]))).unwrap().len(), 1);
+    assert_eq!(text(None), "secret \"s\" not found");
+    assert_eq!(text(Some(&data(&[]))), "secret \"s\" contains no data");
+    assert_eq!(
+        text(Some(&data(&[("a", KEY), ("b", KEY)]))),
+        "secret \"s\" contains multiple data entries, only one is supported"
+    );
+    let private = text(Some(&data(&[("a", "-----BEGIN PRIVATE KEY-----\nc2VjcmV0")])));
+    assert_eq!(private, "secret \"s\" contains an invalid public key");
+}
+
+#[test]
+fn secrets_are_looked_up_in_the_gates_namespace() {
+    let policy = policy(spec(json!({"key": {"secretRef": {"name": "s"}}})));
+    let found = compile(&policy, "", &Context::default(), &|secret| {
+        assert_eq!((secret.name.as_str(), secret.namespace.as_str()), ("s", "cosign-system"));
+        Ok(vec![PublicKey::from_pem(KEY).unwrap()])
+    });
+    assert_eq!(found.rule.need.signed().len(), 1);
+    let empty = compile(&policy, "", &Context::default(), &|_| Ok(Vec::new()));
+    assert_eq!(lacks(&empty.rule.need), ["InliningKeysFailed"]);
+}
+
+#[test]
+fn no_authorities_exempt_in_mode_warn_only() {
+    let exempt = compiled(json!({"images": [{"glob": "k8s.gcr.io/**"}], "mode": "warn"}));
+    assert!(matches!(exempt.rule.need, Need::Exempt));
+    assert!(!exempt.warnings.is_empty());
+    let enforced = compiled(json!({"images": [{"glob": "k8s.gcr.io/**"}]}));
+    assert_eq!(enforced.errors.to_string(), "missing field(s): spec.authorities");
+    assert_eq!(lacks(&enforced.rule.need), ["Invalid"]);
+}
+
+#[test]
+fn a_broken_pattern_refuses_everything_or_covers_nothing() {
+    let pass = json!([{"static": {"action": "pass"}}]);
+    let broken = |mode: &str| {
+        compiled(json!({"images": [{"glob": "["}], "authorities": pass, "mode": mode}))
+    };
+    let enforced = broken("enforce");
+    assert_eq!(lacks(&enforced.rule.need), ["Invalid"]);
+    assert!(selects(&enforced, "quay.io/any/thing", "x"));
+    assert!(!selects(&broken("warn"), "quay.io/any/thing", "x"));
+    assert_eq!(broken("Warn").rule.mode, Mode::Enforce);
+    let half = compiled(json!({
+        "images": [{"glob": "["}, {"glob": "ghcr.io/**"}], "authorities": pass, "mode": "warn"}));
+    assert!(selects(&half, "ghcr.io/a/b", "x"));
+    assert!(!selects(&half, "quay.io/a/b", "x"));
+}
+
+#[test]
+fn a_broken_match_refuses_everywhere_or_covers_nothing() {
+    let with = |mode: &str, entries: Value| {
+        compiled(json!({"images": [{"glob": "**"}], "mode": mode, "match": entries,
+            "authorities": [{"static": {"action": "pass"}}]}))
+    };
+    let broken = json!({"resource": "pods", "selector": {"matchExpressions": [{"key": "k"}]}});
+    let good = json!({"namespaces": ["a"]});
+    assert!(selects(&with("enforce", json!([broken, good])), "x", "other"));
+    assert!(!selects(&with("warn", json!([broken])), "x", "other"));
+    assert!(selects(&with("warn", json!([broken, good])), "x", "a"));
+    assert!(!selects(&with("warn", json!([broken, good])), "x", "other"));
+}
+
+#[test]
+fn what_cannot_be_read_refuses_every_image() {
+    let compiled = unreadable("p", "a.yaml", "json: unknown field \"x\"");
+    assert!(selects(&compiled, "any/thing", "any"));
+    assert_eq!(compiled.rule.mode, Mode::Enforce);
+    assert_eq!(lacks(&compiled.rule.need), ["Invalid"]);
+}
+
+#[test]
+fn unsigned_passes_do_not_trust_a_tag_beside_a_digest() {
+    let digest = "a".repeat(64);
+    let image = format!("ghcr.io/acme/app:v1@sha256:{digest}");
+    let with = |mode: &str, authority: Value| {
+        let glob = json!([{"glob": "ghcr.io/acme/app:v1"}]);
+        compiled(json!({"images": glob, "authorities": [authority], "mode": mode}))
+    };
+    let key = json!({"key": {"data": KEY}});
+    assert!(selects(&with("enforce", key.clone()), &image, ""));
+    assert!(!selects(&with("warn", key), &image, ""));
+    assert!(!selects(&with("enforce", json!({"static": {"action": "pass"}})), &image, ""));
+    assert!(selects(&with("enforce", json!({"static": {"action": "fail"}})), &image, ""));
+}
+
+#[test]
+fn matches_select_objects() {
+    let object = |entry: Value| {
+        compiled(json!({"images": [{"glob": "**"}], "match": [entry],
+            "authorities": [{"key": {"data": KEY}}]}))
+    };
+    let mut deployment = pod("prod");
+    ("apps".clone_into(&mut deployment.group), "deployments".clone_into(&mut deployment.resource));
+    deployment.labels = [("app".to_owned(), "web".to_owned())].into();
+    let applies =
+        |entry: Value| object(entry).rule.when.applies(&"nginx".parse().unwrap(), &deployment);
+    let deployments =
+        |selector: Value| json!({"resource": "deployments", "version": "v1", "selector": selector});
+    for (entry, expected) in [
+        (json!({}), true),
+        (json!({"group": "apps", "version": "v1", "resource": "deployments"}), true),
+        (json!({"version": "*", "resource": "deployments"}), true),
+        (json!({"group": "apps", "version": "v1"}), true),
+        (json!({"group": "batch", "version": "v1"}), false),
+        (json!({"group": "apps", "version": "v1beta1", "resource": "deployments"}), false),
+        (json!({"version": "v1", "resource": "pods"}), false),
+        (json!({"namespaces": ["prod"]}), true),
+        (json!({"namespaces": ["pro", "prod2", "dev"]}), false),
+        (json!({"namespaces": ["prod"], "resource": "pods", "version": "v1"}), false),
+        (deployments(json!({"matchLabels": {"app": "web"}})), true),
+        (deployments(json!({"matchLabels": {"app": "web", "x": "y"}})), false),
+        (
+            deployments(
+                json!({"matchExpressions": [{"key": "x", "operator": "NotIn", "values": ["y"]}]}),
+            ),
+            true,
+        ),
+        (
+            deployments(
+                json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web"]}]}),
+            ),
+            false,
+        ),
+        (
+            deployments(
+                json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["a", "web"]}]}),
+            ),
+            true,
+        ),
+        (deployments(json!({"matchExpressions": [{"key": "app", "operator": "Exists"}]})), true),
+        (
+            deployments(json!({"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]})),
+            false,
+        ),
+        (deployments(json!({})), true),
+    ] {
+        assert_eq!(applies(entry.clone()), expected, "{entry}");
+    }
+}
+
+#[test]
+fn fingerprints_follow_what_decides() {
+    let print = |spec: Value| compiled(spec).rule.fingerprint;
+    let base = spec(json!({"key": {"data": KEY}}));
+    assert_eq!(
+        print(base.clone()),
+        print(spec(
+            json!({"name": "authority-0", "key": {"data": KEY, "hashAlgorithm": "sha256"}})
+        ))
+    );
+    let mut others = vec![
+        spec(json!({"key": {"data": OTHER_KEY}})),
+        spec(json!({"key": {"data": KEY, "hashAlgorithm": "sha384"}})),
+        spec(json!({"name": "x", "key": {"data": KEY}})),
+        spec(json!({"key": {"data": KEY}, "signatureFormat": "legacy"})),
+        spec(json!({"key": {"data": KEY}, "source": [{"oci": "ghcr.io/a/b"}]})),
+        spec(json!({"key": {"data": KEY}, "source": [{"tagPrefix": "b"}]})),
+        spec(json!({"static": {"action": "pass"}})),
+        spec(json!({"static": {"action": "fail"}})),
+        spec(json!({"keyless": {"identities": [{"issuer": "i", "subject": "s"}]}})),
+    ];
+    for (field, value) in [
+        ("mode", json!("warn")),
+        ("images", json!([{"glob": "ghcr.io/*"}])),
+        ("match", json!([{"namespaces": ["a"]}])),
+        ("match", json!([{"namespaces": ["b"]}])),
+        ("policy", json!({"type": "cue", "data": "x"})),
+    ] {
+        let mut other = base.clone();
+        other[field] = value;
+        others.push(other);
+    }
+    let count = others.len() + 1;
+    let mut prints: Vec<_> = others.into_iter().chain([base]).map(print).collect();
+    prints.sort();
+    prints.dedup();
+    assert_eq!(prints.len(), count);
+}

@@ -1,1 +1,284 @@
+use proptest::prelude::*;
 
+use super::*;
+use crate::judge::{Finding, judge};
+use crate::rule::{Lack, Need};
+use crate::testing::{rejected, rule, signed, timeout, verified};
+
+const SUBJECT: &str = "ghcr.io/acme/app@sha256:aa";
+
+fn image(index: usize, outcome: Outcome) -> JudgedImage {
+    JudgedImage {
+        path: format!("spec.containers[{index}].image"),
+        image: "ghcr.io/acme/app:v1@sha256:aa".to_owned(),
+        subject: SUBJECT.to_owned(),
+        outcome,
+    }
+}
+
+fn ruled(name: &str, mode: Mode, finding: Finding) -> Ruled {
+    let rule = rule(name, Need::Any(vec![signed("authority-0")]), mode);
+    let verdict = judge(&rule, &mut |_| finding.clone());
+    Ruled::new(&rule, verdict)
+}
+
+fn decision(outcomes: Vec<Outcome>) -> Decision {
+    let images: Vec<JudgedImage> =
+        outcomes.into_iter().enumerate().map(|(index, outcome)| image(index, outcome)).collect();
+    decide(&images, NoMatch::Deny)
+}
+
+#[test]
+fn a_denial_begins_as_the_peers_and_goes_on_with_what_to_do() {
+    let decision = decision(vec![Outcome::Ruled(vec![ruled(
+        "signed",
+        Mode::Enforce,
+        rejected(&["wrong-key", "wrong-digest"]),
+    )])]);
+    assert!(!decision.allowed);
+    assert_eq!(
+        decision.message,
+        "validation failed: failed policy: signed: spec.containers[0].image\n\
+         ghcr.io/acme/app:v1@sha256:aa signature key validation failed for authority authority-0 for ghcr.io/acme/app@sha256:aa: no matching signatures\n  \
+         authority authority-0: 2 candidates found, none counts:\n    \
+         [wrong-key] ghcr.io/acme/app@sha256:aa: text of wrong-key\n    \
+         [wrong-digest] ghcr.io/acme/app@sha256:aa: text of wrong-digest\n  \
+         what to do: remedy of wrong-key\n  \
+         what to do: remedy of wrong-digest"
+    );
+    assert_eq!(decision.facts[0].codes, ["wrong-digest", "wrong-key"]);
+    assert!(decision.facts[0].denies);
+}
+
+#[test]
+fn the_other_denials_read_as_the_peers() {
+    let no_match = decision(vec![Outcome::Ruled(vec![])]);
+    assert!(no_match.message.starts_with("validation failed: no matching policies: spec.containers[0].image\nghcr.io/acme/app:v1@sha256:aa\n"));
+    let tag = decision(vec![Outcome::NotPinned { cause: None }]);
+    assert!(tag.message.starts_with("validation failed: invalid value: ghcr.io/acme/app:v1@sha256:aa must be an image digest: spec.containers[0].image\n"));
+    let bad = decision(vec![Outcome::Unreadable {
+        error: "could not parse reference: in@valid".to_owned(),
+    }]);
+    assert!(bad.message.starts_with(
+        "validation failed: could not parse reference: in@valid: spec.containers[0].image\n"
+    ));
+    let slow = decision(vec![Outcome::Ruled(vec![ruled("r", Mode::Enforce, timeout())])]);
+    assert!(slow.message.contains("could not find out: [timeout] ghcr.io: no answer within 9s"));
+    assert_eq!(slow.facts[0].outcome, "fault");
+}
+
+#[test]
+fn equal_failures_are_told_once_and_others_in_order() {
+    let fail = |name: &str| Outcome::Ruled(vec![ruled(name, Mode::Enforce, rejected(&[]))]);
+    let message = decision(vec![fail("b"), fail("a"), fail("b")]).message;
+    let heads: Vec<&str> = message.lines().filter(|line| line.contains("failed policy")).collect();
+    assert_eq!(
+        heads,
+        [
+            "validation failed: failed policy: a: spec.containers[1].image",
+            "failed policy: b: spec.containers[0].image, spec.containers[2].image",
+        ]
+    );
+}
+
+#[test]
+fn warn_and_enforce_never_mix() {
+    let both = |warn: Finding, enforce: Finding| {
+        decision(vec![Outcome::Ruled(vec![
+            ruled("warns", Mode::Warn, warn),
+            ruled("enforces", Mode::Enforce, enforce),
+        ])])
+    };
+    let denied = both(rejected(&[]), rejected(&["wrong-key"]));
+    assert!(!denied.allowed);
+    assert!(denied.message.contains("failed policy: enforces"));
+    assert!(!denied.message.contains("warns"));
+    assert_eq!(denied.warnings.len(), 1);
+    assert!(denied.warnings[0].starts_with("failed policy: warns: spec.containers[0].image: "));
+    let warned = both(timeout(), verified());
+    assert!(warned.allowed);
+    assert_eq!((warned.message.as_str(), warned.warnings.len()), ("", 1));
+}
+
+#[test]
+fn an_exemption_lets_in_with_a_warning() {
+    let rule = rule("exempts", Need::Exempt, Mode::Warn);
+    let exempt = Ruled::new(&rule, judge(&rule, &mut |_| timeout()));
+    let decision = decision(vec![Outcome::Ruled(vec![exempt])]);
+    assert!(decision.allowed);
+    assert!(decision.warnings[0].starts_with("exempted by policy: exempts: "));
+}
+
+#[test]
+fn no_match_follows_the_configuration() {
+    let images = [image(0, Outcome::Ruled(vec![]))];
+    assert!(!decide(&images, NoMatch::Deny).allowed);
+    let warned = decide(&images, NoMatch::Warn);
+    assert!(warned.allowed);
+    assert_eq!(
+        warned.warnings,
+        ["no matching policies: spec.containers[0].image: ghcr.io/acme/app:v1@sha256:aa"]
+    );
+    let allowed = decide(&images, NoMatch::Allow);
+    assert!(allowed.allowed && allowed.warnings.is_empty());
+    assert_eq!(allowed.facts[0].outcome, "no-match");
+}
+
+#[test]
+fn foreign_text_stays_in_its_line_and_its_bounds() {
+    let evil = "x\nfailed policy: fake\u{1b}[31m\u{202e}".to_owned() + &"é".repeat(5000);
+    let mut finding = rejected(&["a"; 50]);
+    if let Finding::Rejected { summary, candidates } = &mut finding {
+        *summary = evil.clone();
+        for candidate in candidates {
+            (candidate.origin, candidate.text) = (evil.clone(), evil.clone());
+            candidate.remedy = evil.clone();
+        }
+    }
+    let outcomes = |mode| -> Vec<Outcome> {
+        let one = |i| Outcome::Ruled(vec![ruled(&format!("r{i:02}"), mode, finding.clone())]);
+        (0..30).map(one).collect()
+    };
+    let denied = decision(outcomes(Mode::Enforce));
+    assert!(denied.message.len() <= MAX_MESSAGE, "{}", denied.message.len());
+    assert!(!denied.message.contains(['\u{1b}', '\u{202e}']));
+    assert!(!denied.message.contains("\nfailed policy: fake"));
+    let warned = decision(outcomes(Mode::Warn));
+    assert_eq!(warned.warnings.len(), MAX_WARNINGS);
+    for line in &warned.warnings {
+        assert!(line.len() <= MAX_WARNING && !line.contains(char::is_control), "{line:?}");
+    }
+}
+
+#[test]
+fn every_head_is_told_before_any_page() {
+    let outcomes = (0..12).map(|i| {
+        let finding = rejected(&["some-code"; 10]);
+        Outcome::Ruled(vec![ruled(&format!("policy-{i:02}"), Mode::Enforce, finding)])
+    });
+    let message = decision(outcomes.collect()).message;
+    for i in 0..12 {
+        assert!(message.contains(&format!("failed policy: policy-{i:02}: ")), "{i}");
+    }
+    assert!(message.contains("more lines)"), "{message}");
+    assert!(message.len() <= MAX_MESSAGE);
+}
+
+fn finding() -> impl Strategy<Value = Finding> {
+    prop_oneof![
+        Just(verified()),
+        Just(rejected(&["wrong-key"])),
+        Just(rejected(&[])),
+        Just(timeout()),
+        Just(Finding::Verified(Vec::new())),
+    ]
+}
+
+fn need() -> impl Strategy<Value = Need> {
+    let leaf = prop_oneof![
+        4 => (0..4usize).prop_map(|i| signed(&i.to_string())),
+        1 => Just(Need::Always { authority: "s".to_owned() }),
+        1 => Just(Need::Never { authority: "n".to_owned(), message: String::new() }),
+        1 => Just(Need::Exempt),
+        1 => Just(Need::Undecidable {
+            authority: String::new(), condition: Lack::Policy, detail: String::new() }),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        let list = prop::collection::vec(inner, 0..4);
+        prop_oneof![list.clone().prop_map(Need::Any), list.prop_map(Need::All)]
+    })
+}
+
+/// What must hold, written down a second time and as plainly as can be.
+fn truth(need: &Need, mode: Mode, findings: &[Finding]) -> bool {
+    match need {
+        Need::All(needs) => !needs.is_empty() && needs.iter().all(|n| truth(n, mode, findings)),
+        Need::Any(needs) => needs.iter().any(|n| truth(n, mode, findings)),
+        Need::Signed(by) => {
+            let index: usize = by.authority.parse().unwrap();
+            matches!(&findings[index], Finding::Verified(list) if !list.is_empty())
+        }
+        Need::Always { .. } => true,
+        Need::Exempt => mode == Mode::Warn,
+        Need::Never { .. } | Need::Undecidable { .. } => false,
+    }
+}
+
+fn mirrored(need: &Need) -> Need {
+    match need {
+        Need::All(needs) => Need::All(needs.iter().rev().map(mirrored).collect()),
+        Need::Any(needs) => Need::Any(needs.iter().rev().map(mirrored).collect()),
+        other => other.clone(),
+    }
+}
+
+fn judged(need: &Need, mode: Mode, findings: &[Finding], index: usize) -> Ruled {
+    let rule = rule(&format!("r{index}"), need.clone(), mode);
+    let verdict = judge(&rule, &mut |by| findings[by.authority.parse::<usize>().unwrap()].clone());
+    Ruled::new(&rule, verdict)
+}
+
+fn mode() -> impl Strategy<Value = Mode> {
+    prop_oneof![Just(Mode::Enforce), Just(Mode::Warn)]
+}
+
+proptest! {
+    #[test]
+    fn allowed_is_exactly_that_every_enforcing_rule_holds(
+        rules in prop::collection::vec((need(), mode()), 0..5),
+        findings in prop::collection::vec(finding(), 4),
+    ) {
+        let outcome = |rules: &[(Need, Mode)]| Outcome::Ruled(
+            rules.iter().enumerate().map(|(i, (need, mode))| judged(need, *mode, &findings, i)).collect(),
+        );
+        let expected = !rules.is_empty()
+            && rules.iter().all(|(need, mode)| *mode == Mode::Warn || truth(need, *mode, &findings));
+        let decision = decision(vec![outcome(&rules)]);
+        prop_assert_eq!(decision.allowed, expected);
+        prop_assert_eq!(decision.message.is_empty(), expected);
+        prop_assert_eq!(decision.facts.iter().any(|fact| fact.denies), !expected);
+        // Each warning rule that does not hold is told, unless another says the very same.
+        let told = rules.iter().any(|(need, mode)| *mode == Mode::Warn && !truth(need, *mode, &findings));
+        if told {
+            prop_assert!(!decision.warnings.is_empty());
+        }
+    }
+
+    #[test]
+    fn order_changes_nothing_that_is_decided(
+        rules in prop::collection::vec((need(), mode()), 1..5),
+        findings in prop::collection::vec(finding(), 4),
+    ) {
+        let ruled: Vec<Ruled> =
+            rules.iter().enumerate().map(|(i, (n, m))| judged(n, *m, &findings, i)).collect();
+        let backwards: Vec<Ruled> = ruled.iter().rev().cloned().collect();
+        let straight = decision(vec![Outcome::Ruled(ruled)]);
+        prop_assert_eq!(&straight, &decision(vec![Outcome::Ruled(backwards)]));
+        let turned: Vec<Ruled> = rules
+            .iter()
+            .enumerate()
+            .map(|(i, (n, m))| judged(&mirrored(n), *m, &findings, i))
+            .collect();
+        prop_assert_eq!(straight.allowed, decision(vec![Outcome::Ruled(turned)]).allowed);
+    }
+
+    #[test]
+    fn one_bad_image_refuses_the_object(
+        good in 0..4usize,
+        bad in prop_oneof![
+            Just(Outcome::NotPinned { cause: None }),
+            Just(Outcome::Unreadable { error: "x".to_owned() }),
+            Just(Outcome::Ruled(Vec::new())),
+            finding().prop_filter("not verified", |f| !matches!(f, Finding::Verified(l) if !l.is_empty()))
+                .prop_map(|f| Outcome::Ruled(vec![ruled("r", Mode::Enforce, f)])),
+        ],
+        at in 0..5usize,
+    ) {
+        let mut outcomes: Vec<Outcome> = (0..good)
+            .map(|_| Outcome::Ruled(vec![ruled("r", Mode::Enforce, verified())]))
+            .collect();
+        prop_assert!(decision(outcomes.clone()).allowed);
+        outcomes.insert(at.min(good), bad);
+        prop_assert!(!decision(outcomes).allowed);
+    }
+}
