@@ -7,7 +7,10 @@
 
 #![warn(missing_docs)]
 
+pub use kube::Client;
+
 pub mod answer;
+pub mod apply;
 pub mod certificates;
 pub mod cluster;
 pub mod crd;
@@ -15,3 +18,4 @@ pub mod images;
 pub mod install;
 pub mod policies;
 pub mod review;
+pub mod watch;

@@ -1,0 +1,78 @@
+//! Documents into a cluster (server-side apply), and out of it again.
+//!
+//! What is applied and deleted, and in which order, is decided in [`crate::install`]; nothing is
+//! decided here.
+
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::discovery::{Scope, pinned_kind};
+use kube::{Api, Client};
+use sealgate_core::fault::{Fault, FaultKind};
+use serde_json::Value;
+
+use crate::cluster::{Failure, within};
+use crate::install::Deletion;
+
+/// The name under which fields are ours.
+pub const FIELD_MANAGER: &str = "sealgate-install";
+
+/// Applies one document; returns `Kind namespace/name` of it.
+///
+/// # Errors
+/// What the API server says; `Malformed` where the document has no kind or name.
+pub async fn apply(client: &Client, document: &Value) -> Result<String, Fault> {
+    let object: DynamicObject = serde_json::from_value(document.clone())
+        .map_err(|error| Fault::new(FaultKind::Malformed, "document", error.to_string()))?;
+    let types = object.types.clone().unwrap_or_default();
+    let name = object.metadata.name.clone().unwrap_or_default();
+    let namespace = object.metadata.namespace.clone();
+    let target = target(&types.kind, namespace.as_deref(), &name);
+    let kind = GroupVersionKind::try_from(types)
+        .map_err(|error| Fault::new(FaultKind::Malformed, &target, error.to_string()))?;
+    let fault = |failure: Failure| failure.fault(&target);
+    let (resource, capabilities) =
+        within(&target, pinned_kind(client, &kind)).await.map_err(fault)?;
+    let api: Api<DynamicObject> = match (&capabilities.scope, &namespace) {
+        (Scope::Namespaced, Some(namespace)) => {
+            Api::namespaced_with(client.clone(), namespace, &resource)
+        }
+        (Scope::Namespaced, None) => Api::default_namespaced_with(client.clone(), &resource),
+        (Scope::Cluster, _) => Api::all_with(client.clone(), &resource),
+    };
+    let how = PatchParams::apply(FIELD_MANAGER).force();
+    within(&target, api.patch(&name, &how, &Patch::Apply(document))).await.map_err(fault)?;
+    Ok(target)
+}
+
+/// Deletes one object; `false` where there was none (or where its kind is gone already).
+///
+/// # Errors
+/// What the API server says.
+pub async fn delete(client: &Client, deletion: &Deletion) -> Result<bool, Fault> {
+    let Deletion { api_version, kind, resource, namespace, name } = deletion;
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let kind = GroupVersionKind::gvk(group, version, kind);
+    let resource = ApiResource::from_gvk_with_plural(&kind, resource);
+    let api: Api<DynamicObject> = match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    let target = describe(deletion);
+    match within(&target, api.delete(name, &DeleteParams::background())).await {
+        Ok(_) => Ok(true),
+        Err(Failure::Api(kube::Error::Api(status))) if status.is_not_found() => Ok(false),
+        Err(failure) => Err(failure.fault(&target)),
+    }
+}
+
+/// `Kind namespace/name`.
+pub fn describe(deletion: &Deletion) -> String {
+    target(deletion.kind, deletion.namespace.as_deref(), &deletion.name)
+}
+
+fn target(kind: &str, namespace: Option<&str>, name: &str) -> String {
+    match namespace {
+        Some(namespace) => format!("{kind} {namespace}/{name}"),
+        None => format!("{kind} {name}"),
+    }
+}

@@ -1,0 +1,194 @@
+use kube::api::ObjectMeta;
+use sealgate_core::fault::FaultKind;
+use sealgate_policy::rule::{Lack, Need};
+use sealgate_policy::select::NoMatch;
+use serde_json::json;
+
+use super::*;
+
+/// A P-256 public key.
+const PEM: &str = "-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt
+6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==
+-----END PUBLIC KEY-----
+";
+
+fn object(name: &str, spec: Value) -> DynamicObject {
+    let object = json!({
+        "apiVersion": "policy.sigstore.dev/v1beta1",
+        "kind": "ClusterImagePolicy",
+        "metadata": { "name": name, "generation": 2, "uid": "u", "resourceVersion": "7" },
+        "spec": spec,
+    });
+    serde_json::from_value(object).expect("an object")
+}
+
+fn with_secret(name: &str) -> DynamicObject {
+    let key = json!({ "secretRef": { "name": "cosign-pub" } });
+    object(name, json!({ "images": [{ "glob": "**" }], "authorities": [{ "key": key }] }))
+}
+
+fn static_pass(name: &str) -> DynamicObject {
+    let authority = json!({ "static": { "action": "pass" } });
+    object(name, json!({ "images": [{ "glob": "**" }], "authorities": [authority] }))
+}
+
+fn policy(event: Event<DynamicObject>) -> Change {
+    Change::Policy(Box::new(event))
+}
+
+fn config(entries: &[(&str, &str)]) -> ConfigMap {
+    let entries = entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    ConfigMap {
+        metadata: ObjectMeta {
+            name: Some("config-policy-controller".to_owned()),
+            ..Default::default()
+        },
+        data: Some(entries.collect()),
+        ..Default::default()
+    }
+}
+
+fn listed(objects: Vec<DynamicObject>) -> Book {
+    let mut book = Book::new("cosign-system");
+    book.take(policy(Event::Init));
+    for object in objects {
+        book.take(policy(Event::InitApply(object)));
+    }
+    book.take(policy(Event::InitDone));
+    book.take(Change::Config(Box::new(Event::Init)));
+    book.take(Change::Config(Box::new(Event::InitDone)));
+    book
+}
+
+fn names(book: &mut Book) -> Vec<String> {
+    book.compile().0.set.rules().iter().map(|rule| rule.name.clone()).collect()
+}
+
+fn key_data(pem: &str) -> Option<BTreeMap<String, Vec<u8>>> {
+    Some([("cosign.pub".to_owned(), pem.as_bytes().to_vec())].into())
+}
+
+/// What the only rule lacks.
+fn lack(book: &mut Book) -> Option<Lack> {
+    fn first(need: &Need) -> Option<Lack> {
+        match need {
+            Need::All(needs) | Need::Any(needs) => needs.iter().find_map(first),
+            Need::Undecidable { condition, .. } => Some(*condition),
+            _ => None,
+        }
+    }
+    let (policies, reports) = book.compile();
+    let lack = first(&policies.set.rules()[0].need);
+    let ready = reports[0].conditions.iter().find(|c| c.kind == "Ready").expect("Ready");
+    assert_eq!(ready.holds, lack.is_none());
+    assert_eq!(policies.problems.is_empty(), lack.is_none());
+    lack
+}
+
+#[test]
+fn nothing_is_in_force_before_everything_was_listed() {
+    let mut book = Book::new("cosign-system");
+    assert!(!book.is_complete());
+    book.take(policy(Event::Init));
+    book.take(policy(Event::InitApply(static_pass("a"))));
+    book.take(Change::Config(Box::new(Event::InitDone)));
+    assert!(!book.is_complete());
+    book.take(policy(Event::InitDone));
+    assert!(book.is_complete());
+    assert_eq!(names(&mut book), ["a"]);
+}
+
+#[test]
+fn a_new_list_takes_effect_when_it_is_whole() {
+    let mut book = listed(vec![static_pass("a"), static_pass("b")]);
+    book.take(policy(Event::Init));
+    book.take(policy(Event::InitApply(static_pass("b"))));
+    assert_eq!(names(&mut book), ["a", "b"], "half a list drops no policy");
+    assert!(book.is_complete());
+    book.take(policy(Event::InitDone));
+    assert_eq!(names(&mut book), ["b"]);
+}
+
+#[test]
+fn edits_and_deletions_are_followed() {
+    let mut book = listed(vec![static_pass("a")]);
+    book.take(policy(Event::Apply(static_pass("b"))));
+    assert_eq!(names(&mut book), ["a", "b"]);
+    book.take(policy(Event::Delete(static_pass("a"))));
+    assert_eq!(names(&mut book), ["b"]);
+    let warn = json!({ "mode": "warn", "images": [{ "glob": "x/**" }] });
+    let before = book.compile().0.set.fingerprint().clone();
+    book.take(policy(Event::Apply(object("b", warn))));
+    assert_ne!(*book.compile().0.set.fingerprint(), before);
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_is_a_rule_that_never_holds() {
+    let mut book = listed(vec![object("a", json!({ "imagez": [] }))]);
+    assert_eq!(lack(&mut book), Some(Lack::Invalid));
+    let mut book = listed(vec![object("a", json!("text"))]);
+    assert_eq!(lack(&mut book), Some(Lack::Invalid));
+}
+
+#[test]
+fn a_secret_is_read_when_a_policy_names_it_and_when_it_changes() {
+    let mut book = listed(vec![with_secret("a")]);
+    assert_eq!(book.secrets_to_read(), ["cosign-pub"]);
+    assert_eq!(lack(&mut book), Some(Lack::Key), "not read yet");
+    book.take_secret("cosign-pub".to_owned(), Ok(key_data(PEM)));
+    assert_eq!(lack(&mut book), None);
+    assert!(book.secrets_to_read().is_empty());
+    book.take(Change::Secret("other".to_owned()));
+    assert!(book.secrets_to_read().is_empty());
+    book.take(Change::Secret("cosign-pub".to_owned()));
+    assert_eq!(book.secrets_to_read(), ["cosign-pub"]);
+    assert_eq!(lack(&mut book), None, "the old key until the new one is read");
+}
+
+#[test]
+fn a_key_goes_only_when_the_cluster_says_so() {
+    let mut book = listed(vec![with_secret("a")]);
+    let read = |book: &mut Book, answer| {
+        book.secrets_to_read();
+        book.take_secret("cosign-pub".to_owned(), answer);
+        lack(book)
+    };
+    let fault = || Fault::new(FaultKind::Timeout, "secret", "no answer");
+    assert_eq!(read(&mut book, Err(fault())), Some(Lack::Key), "never read");
+    assert_eq!(read(&mut book, Ok(key_data(PEM))), None);
+    assert_eq!(read(&mut book, Err(fault())), None, "the last good one stays");
+    assert_eq!(read(&mut book, Ok(None)), Some(Lack::Key), "deleted");
+    assert_eq!(read(&mut book, Ok(key_data(PEM))), None);
+    assert_eq!(read(&mut book, Ok(key_data("junk"))), Some(Lack::Key), "overwritten");
+    assert_eq!(read(&mut book, Err(fault())), Some(Lack::Key), "and a fault brings nothing back");
+}
+
+#[test]
+fn keys_that_nobody_names_are_forgotten() {
+    let mut book = listed(vec![with_secret("a")]);
+    book.secrets_to_read();
+    book.take_secret("cosign-pub".to_owned(), Ok(key_data(PEM)));
+    book.take(policy(Event::Delete(with_secret("a"))));
+    assert!(book.secrets_to_read().is_empty());
+    assert!(book.keys.is_empty());
+}
+
+#[test]
+fn the_configuration_is_followed() {
+    let mut book = listed(Vec::new());
+    assert_eq!(book.compile().0.set.no_match(), NoMatch::Deny);
+    book.take(Change::Config(Box::new(Event::Apply(config(&[("no-match-policy", "warn")])))));
+    assert_eq!(book.compile().0.set.no_match(), NoMatch::Warn);
+    book.take(Change::Config(Box::new(Event::Apply(config(&[("no-match-policy", "?")])))));
+    assert_eq!(book.compile().0.set.no_match(), NoMatch::Deny);
+    book.take(Change::Config(Box::new(Event::Delete(config(&[])))));
+    assert_eq!(book.compile().0.set.no_match(), NoMatch::Deny);
+}
+
+#[test]
+fn an_object_of_a_list_may_lack_its_type() {
+    let mut object = static_pass("a");
+    object.types = None;
+    assert_eq!(lack(&mut listed(vec![object])), None);
+}

@@ -1,0 +1,230 @@
+//! What stands in a policy's status, and the task that writes it.
+//!
+//! Every replica reports, but only what differs from what stands there, and only over the
+//! resourceVersion that it has seen: of several replicas one writes, the others are refused and see
+//! its words a moment later. So no leader is needed. Who wrote also publishes the event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client};
+use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_engine::ports::Clock;
+use sealgate_policy::compile::Condition;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::book::{About, Report};
+use crate::cluster::within;
+
+/// The wait before statuses are written again after one could not be.
+const RETRY: Duration = Duration::from_secs(30);
+/// The longest message in a condition, in characters.
+const MAX_MESSAGE: usize = 1_000;
+
+/// Writes statuses in its own task, always the newest reports.
+pub(super) struct StatusWriter {
+    reports: watch::Sender<Vec<Report>>,
+}
+
+struct Writer {
+    api: Api<DynamicObject>,
+    resource: ApiResource,
+    recorder: Recorder,
+    clock: Arc<dyn Clock>,
+}
+
+impl StatusWriter {
+    /// Starts the task; it ends when the writer is dropped.
+    pub(super) fn start(
+        client: Client,
+        resource: ApiResource,
+        instance: String,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (reports, receiver) = watch::channel(Vec::new());
+        let reporter = Reporter { controller: "sealgate".to_owned(), instance: Some(instance) };
+        let recorder = Recorder::new(client.clone(), reporter);
+        let api = Api::all_with(client, &resource);
+        tokio::spawn(Writer { api, resource, recorder, clock }.run(receiver));
+        Self { reports }
+    }
+
+    /// Has these reports written.
+    pub(super) fn write(&mut self, reports: Vec<Report>) {
+        self.reports.send_if_modified(|current| {
+            let changed = *current != reports;
+            *current = reports;
+            changed
+        });
+    }
+}
+
+impl Writer {
+    async fn run(self, mut reports: watch::Receiver<Vec<Report>>) {
+        loop {
+            let newest = reports.borrow_and_update().clone();
+            let written = self.write_all(&newest).await;
+            let changed = match written {
+                true => reports.changed().await,
+                false => match tokio::time::timeout(RETRY, reports.changed()).await {
+                    Ok(changed) => changed,
+                    Err(_) => Ok(()),
+                },
+            };
+            if changed.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Whether all could be written, or need not be.
+    async fn write_all(&self, reports: &[Report]) -> bool {
+        let mut all = true;
+        for report in reports {
+            if let Some(status) = due_status(report, self.clock.now()) {
+                all &= self.write(report, status).await;
+            }
+        }
+        all
+    }
+
+    async fn write(&self, report: &Report, status: Value) -> bool {
+        let About { name, resource_version, .. } = &report.about;
+        let patch = json!({
+            "apiVersion": self.resource.api_version,
+            "kind": self.resource.kind,
+            "metadata": { "resourceVersion": resource_version },
+            "status": status,
+        });
+        let target = format!("status of ClusterImagePolicy {name}");
+        let parameters = PatchParams::default();
+        let patch = Patch::Merge(&patch);
+        let patched = self.api.patch_status(name, &parameters, &patch);
+        match within(&target, patched).await {
+            Ok(_) => {
+                self.publish(report).await;
+                true
+            }
+            // Somebody else was faster; the watch brings what they wrote.
+            Err(failure) if failure.is_conflict() => true,
+            Err(failure) => {
+                let fault = failure.fault(&target);
+                tracing::warn!(%fault, "the status could not be written");
+                is_hopeless(&fault)
+            }
+        }
+    }
+
+    /// A Warning event for a policy that has just become one that cannot hold.
+    async fn publish(&self, report: &Report) {
+        let Some(event) = due_event(report) else { return };
+        let target = format!("event about ClusterImagePolicy {}", report.about.name);
+        let reference = ObjectReference {
+            api_version: Some(self.resource.api_version.clone()),
+            kind: Some(self.resource.kind.clone()),
+            name: Some(report.about.name.clone()),
+            uid: Some(report.about.uid.clone()),
+            ..Default::default()
+        };
+        if let Err(failure) = within(&target, self.recorder.publish(&event, &reference)).await {
+            let fault = failure.fault(&target);
+            tracing::warn!(%fault, "the event could not be written");
+        }
+    }
+}
+
+/// Whether trying again is of no use: the policy is gone.
+fn is_hopeless(fault: &Fault) -> bool {
+    fault.kind == FaultKind::Missing
+}
+
+/// The status to write, if another one stands there.
+fn due_status(report: &Report, now: Timestamp) -> Option<Value> {
+    let standing = &report.about.status;
+    let same_generation =
+        standing.get("observedGeneration").and_then(Value::as_i64) == report.about.generation;
+    let same = same_generation
+        && standing_conditions(standing).count() == report.conditions.len()
+        && report.conditions.iter().all(|condition| stands(standing, condition));
+    if same {
+        return None;
+    }
+    let conditions: Vec<Value> =
+        report.conditions.iter().map(|condition| written(standing, condition, now)).collect();
+    Some(json!({ "observedGeneration": report.about.generation, "conditions": conditions }))
+}
+
+/// The event to publish: Ready does not hold, and did hold or for another reason before.
+fn due_event(report: &Report) -> Option<Event> {
+    let ready = report.conditions.iter().find(|condition| condition.kind == "Ready")?;
+    if ready.holds || stands(&report.about.status, ready) {
+        return None;
+    }
+    Some(Event {
+        type_: EventType::Warning,
+        reason: ready.reason.to_owned(),
+        note: Some(message(ready)),
+        action: "Compile".to_owned(),
+        secondary: None,
+    })
+}
+
+fn standing_conditions(status: &Value) -> impl Iterator<Item = &Value> {
+    status.get("conditions").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn standing<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
+    standing_conditions(status).find(|condition| text(condition, "type") == kind)
+}
+
+fn stands(status: &Value, condition: &Condition) -> bool {
+    standing(status, condition.kind).is_some_and(|standing| {
+        text(standing, "status") == truth(condition)
+            && text(standing, "reason") == condition.reason
+            && text(standing, "message") == message(condition)
+    })
+}
+
+/// The time of the last transition stays where the truth stays.
+fn written(status: &Value, condition: &Condition, now: Timestamp) -> Value {
+    let since = standing(status, condition.kind)
+        .filter(|standing| text(standing, "status") == truth(condition))
+        .map(|standing| text(standing, "lastTransitionTime").to_owned())
+        .filter(|since| !since.is_empty())
+        .unwrap_or_else(|| now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    let mut written = json!({
+        "type": condition.kind,
+        "status": truth(condition),
+        "lastTransitionTime": since,
+    });
+    if !condition.reason.is_empty() {
+        written["reason"] = json!(condition.reason);
+    }
+    let message = message(condition);
+    if !message.is_empty() {
+        written["message"] = json!(message);
+    }
+    written
+}
+
+fn truth(condition: &Condition) -> &'static str {
+    if condition.holds { "True" } else { "False" }
+}
+
+/// One line, bounded: events hold at most 1 KiB.
+fn message(condition: &Condition) -> String {
+    let line = |c: char| if c.is_control() { ' ' } else { c };
+    condition.message.chars().take(MAX_MESSAGE).map(line).collect()
+}
+
+fn text<'a>(object: &'a Value, key: &str) -> &'a str {
+    object.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
