@@ -35,11 +35,12 @@ pub struct Cluster {
 /// The cluster of this test process.
 pub fn shared() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(|| Cluster::start().expect("the Kubernetes control plane"))
+    CLUSTER.get_or_init(|| Cluster::start("shared").expect("the Kubernetes control plane"))
 }
 
 impl Cluster {
-    fn start() -> anyhow::Result<Self> {
+    /// One of a test's own, for what would disturb others. `name` is part of its logs' names.
+    pub fn start(name: &str) -> anyhow::Result<Self> {
         let sandbox = Sandbox::new();
         let folder = sandbox.path("");
         let authority = Authority::new("tests kubernetes ca")?;
@@ -47,16 +48,21 @@ impl Cluster {
         let url = format!("https://127.0.0.1:{port}");
         let kubeconfig =
             sandbox.write("admin.kubeconfig", kubeconfig(&url, &authority.pem, ADMIN_TOKEN));
-        let (etcd, etcd_url) = start_etcd(&folder)?;
+        let (etcd, etcd_url) = start_etcd(name, &folder)?;
         let tls = authority.issue(&folder, "kube-apiserver")?;
         let mut servers = vec![etcd];
-        servers.push(start_api_server(&sandbox, &etcd_url, port, &tls, &kubeconfig)?);
-        servers.push(start_controllers(&folder, &kubeconfig)?);
+        servers.push(start_api_server(name, &sandbox, &etcd_url, port, &tls)?);
+        servers.push(start_controllers(name, &folder, &kubeconfig)?);
         let cluster =
             Self { url, ca: authority.pem, kubeconfig, sandbox, _servers: Mutex::new(servers) };
         wait_until(Duration::from_secs(30), || cluster.has_default_account("default"))
             .context("the service account controller makes no account")?;
         Ok(cluster)
+    }
+
+    /// The folder that the cluster's own files are in.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
     }
 
     /// `kubectl`, as administrator.
@@ -117,11 +123,11 @@ fn kubeconfig(url: &str, ca: &str, token: &str) -> String {
     .to_string()
 }
 
-fn start_etcd(folder: &Path) -> anyhow::Result<(Server, String)> {
+fn start_etcd(name: &str, folder: &Path) -> anyhow::Result<(Server, String)> {
     let client = format!("127.0.0.1:{}", free_port()?);
     let url = format!("http://{client}");
     let peer = format!("http://127.0.0.1:{}", free_port()?);
-    let mut launch = Launch::new("etcd", "etcd");
+    let mut launch = Launch::new(&format!("{name}-etcd"), "etcd");
     launch
         .command()
         .arg("--data-dir")
@@ -135,17 +141,17 @@ fn start_etcd(folder: &Path) -> anyhow::Result<(Server, String)> {
 }
 
 fn start_api_server(
+    name: &str,
     sandbox: &Sandbox,
     etcd: &str,
     port: u16,
     tls: &ServerFiles,
-    kubeconfig: &Path,
 ) -> anyhow::Result<Server> {
     let tokens = sandbox.write("tokens.csv", format!("{ADMIN_TOKEN},admin,1,system:masters\n"));
     let accounts = sandbox.path("service-accounts.key");
     let genrsa = ["genrsa", "-out", "service-accounts.key", "2048"];
     sandbox.program("openssl", &genrsa).ok();
-    let mut launch = Launch::new("kube-apiserver", built("kubernetes"));
+    let mut launch = Launch::new(&format!("{name}-kube-apiserver"), built("kubernetes"));
     launch
         .command()
         .arg("kube-apiserver")
@@ -161,13 +167,13 @@ fn start_api_server(
         .arg(flag("token-auth-file", &tokens))
         .args(["--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.96.0.0/16"])
         .args(["--disable-admission-plugins", "ServiceAccount"]);
-    let ready = ["--kubeconfig", &kubeconfig.display().to_string(), "get", "--raw", "/readyz"];
+    let ready = ["--kubeconfig", "admin.kubeconfig", "get", "--raw", "/readyz"];
     launch.start(|| sandbox.program("kubectl", &ready).code == 0)
 }
 
-fn start_controllers(folder: &Path, kubeconfig: &Path) -> anyhow::Result<Server> {
+fn start_controllers(name: &str, folder: &Path, kubeconfig: &Path) -> anyhow::Result<Server> {
     let port = free_port()?;
-    let mut launch = Launch::new("kube-controller-manager", built("kubernetes"));
+    let mut launch = Launch::new(&format!("{name}-kube-controller-manager"), built("kubernetes"));
     launch
         .command()
         .arg("kube-controller-manager")

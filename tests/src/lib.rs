@@ -6,6 +6,7 @@
 
 pub mod certificates;
 pub mod cluster;
+pub mod gate;
 pub mod http;
 pub mod image;
 pub mod process;

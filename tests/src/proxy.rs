@@ -25,6 +25,44 @@ pub struct Canned {
     requests: Requests,
 }
 
+/// Hands connections to several servers in turn, and passes over those that are gone: what a
+/// Service does for the gate's replicas.
+pub struct Balancer {
+    /// The port on loopback.
+    pub port: u16,
+}
+
+impl Balancer {
+    /// In front of the servers on these loopback ports, as they come and go.
+    pub fn start(backends: Vec<u16>) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let port = listener.local_addr()?.port();
+        std::thread::spawn(move || {
+            for (turn, client) in listener.incoming().flatten().enumerate() {
+                let order = (0..backends.len()).map(|n| backends[(turn + n) % backends.len()]);
+                let mut servers = order.filter_map(|p| TcpStream::connect(("127.0.0.1", p)).ok());
+                // Nobody there: the client's connection ends here.
+                if let Some(server) = servers.next() {
+                    join(client, server);
+                }
+            }
+        });
+        Ok(Self { port })
+    }
+}
+
+/// Passes bytes both ways until one side ends.
+fn join(client: TcpStream, server: TcpStream) {
+    let (Ok(from), Ok(to)) = (client.try_clone(), server.try_clone()) else { return };
+    for (mut from, mut to) in [(from, to), (server, client)] {
+        std::thread::spawn(move || {
+            // How it ended matters to neither side.
+            let _ = io::copy(&mut from, &mut to);
+            let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+        });
+    }
+}
+
 impl CountingProxy {
     /// In front of `upstream` (`127.0.0.1:PORT`). It runs until the test process ends.
     pub fn start(upstream: &str) -> io::Result<Self> {

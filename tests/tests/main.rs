@@ -1,6 +1,7 @@
 //! End to end, on real servers with real clients. `cargo xtask install` brings them here.
 
 mod cli;
+mod gate;
 mod interop;
 mod requests;
 mod smoke;

@@ -1,0 +1,204 @@
+//! `sealgate serve`: with a folder of policies and no cluster, or installed in a cluster as
+//! `sealgate install` installs it.
+//!
+//! In the cluster only two things differ from a real one, because nothing runs the Deployment's
+//! pods: the gate's processes run here, with the rights of its own service account and no more, and
+//! its Service is a name for a balancer on loopback. The API server calls it by that Service, and
+//! believes only the CA that the gate wrote into the webhook configurations.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use crate::certificates;
+use crate::cluster::Cluster;
+use crate::http::Response;
+use crate::process::{Launch, Server, free_port, wait_until};
+use crate::programs::{Sandbox, sealgate};
+use crate::proxy::Balancer;
+
+/// The namespace of the gate.
+pub const NAMESPACE: &str = "cosign-system";
+/// The label that puts a namespace behind the gate.
+pub const INCLUDE: &str = "policy.sigstore.dev/include=true";
+/// The gate's service account.
+const ACCOUNT: &str = "policy-controller-webhook";
+/// The gate's Service.
+const SERVICE: &str = "webhook";
+/// The gate's four webhook configurations.
+pub const CONFIGURATIONS: [(&str, &str); 4] = [
+    ("mutatingwebhookconfiguration", "policy.sigstore.dev"),
+    ("validatingwebhookconfiguration", "policy.sigstore.dev"),
+    ("mutatingwebhookconfiguration", "defaulting.clusterimagepolicy.sigstore.dev"),
+    ("validatingwebhookconfiguration", "validating.clusterimagepolicy.sigstore.dev"),
+];
+
+/// One process of the gate.
+pub struct Gate {
+    /// Where it listens.
+    pub port: u16,
+    name: String,
+    source: Source,
+    server: Server,
+}
+
+/// Where a gate has its policies from.
+#[derive(Clone)]
+enum Source {
+    Folder(PathBuf),
+    Cluster(PathBuf),
+}
+
+/// The gate in a cluster: two replicas and what is before them.
+pub struct Installation<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    replicas: Mutex<Vec<Gate>>,
+}
+
+impl Gate {
+    /// With a folder of policies.
+    pub fn with_folder(name: &str, policies: &Path) -> anyhow::Result<Self> {
+        let source = Source::Folder(policies.to_path_buf());
+        Self::start(name, free_port()?, source)
+    }
+
+    /// With a cluster's policies, as `kubeconfig` says.
+    pub fn with_cluster(name: &str, kubeconfig: &Path) -> anyhow::Result<Self> {
+        let source = Source::Cluster(kubeconfig.to_path_buf());
+        Self::start(name, free_port()?, source)
+    }
+
+    fn start(name: &str, port: u16, source: Source) -> anyhow::Result<Self> {
+        let mut launch = Launch::new(name, sealgate());
+        let command = launch.command();
+        command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
+        match &source {
+            Source::Folder(folder) => command.arg("--policies").arg(folder).arg("--self-signed"),
+            Source::Cluster(kubeconfig) => command.arg("--kubeconfig").arg(kubeconfig),
+        };
+        // Neither the developer's cluster nor their registry passwords.
+        command.env_remove("KUBECONFIG").env("HOME", "/nonexistent").env_remove("DOCKER_CONFIG");
+        let server = launch.start(|| is_ready(port))?;
+        Ok(Self { port, name: name.to_owned(), source, server })
+    }
+
+    /// Kills it as a crash would.
+    pub fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    /// Starts it again on the same port.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.server.kill();
+        *self = Self::start(&self.name, self.port, self.source.clone())?;
+        Ok(())
+    }
+
+    /// What it printed.
+    pub fn log(&self) -> String {
+        self.server.log()
+    }
+
+    /// Asks it about an object that is to be created.
+    pub fn review(&self, path: &str, object: &Value) -> anyhow::Result<Value> {
+        let kind = object["kind"].as_str().context("an object has a kind")?;
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {
+                "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
+                "kind": { "group": "", "version": "v1", "kind": kind },
+                "resource": {
+                    "group": "",
+                    "version": "v1",
+                    "resource": format!("{}s", kind.to_lowercase()),
+                },
+                "namespace": object["metadata"]["namespace"].as_str().unwrap_or("default"),
+                "operation": "CREATE",
+                "userInfo": { "username": "tests" },
+                "object": object,
+            },
+        });
+        let body = review.to_string();
+        let answer = certificates::request(self.port, "POST", path, body.as_bytes())?;
+        anyhow::ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
+        Ok(serde_json::from_slice::<Value>(&answer.body)?["response"].clone())
+    }
+
+    /// `GET` of one of its pages.
+    pub fn get(&self, path: &str) -> anyhow::Result<Response> {
+        certificates::request(self.port, "GET", path, &[])
+    }
+}
+
+impl<'a> Installation<'a> {
+    /// Installs the gate and starts two replicas of it.
+    pub fn start(name: &str, cluster: &'a Cluster) -> anyhow::Result<Self> {
+        let yaml = install_yaml();
+        cluster.apply(&yaml).ok();
+        let ports = [free_port()?, free_port()?];
+        let balancer = Balancer::start(ports.to_vec())?;
+        point_service_at(cluster, balancer.port);
+        let kubeconfig = cluster.kubeconfig_of(NAMESPACE, ACCOUNT);
+        let replica = |number: usize| {
+            let name = format!("{name}-gate-{number}");
+            Gate::start(&name, ports[number], Source::Cluster(kubeconfig.clone()))
+        };
+        let replicas = Mutex::new(vec![replica(0)?, replica(1)?]);
+        let installation = Self { cluster, replicas };
+        installation.wait_for_ca_bundles()?;
+        Ok(installation)
+    }
+
+    /// Does something with the replicas, as the only one.
+    pub fn replicas<T>(&self, act: impl FnOnce(&mut Vec<Gate>) -> T) -> T {
+        act(&mut self.replicas.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Applies a policy, and waits until each replica goes by it: until `probe` says so.
+    pub fn apply_policy(&self, policy: &str, probe: impl Fn() -> bool) {
+        self.cluster.apply(policy).ok();
+        wait_until(Duration::from_secs(20), probe).expect("the gate goes by the new policy");
+    }
+
+    fn wait_for_ca_bundles(&self) -> anyhow::Result<()> {
+        let path = "jsonpath={.webhooks[0].clientConfig.caBundle}";
+        let has_one = |(kind, name): &(&str, &str)| {
+            let run = self.cluster.kubectl(&["get", kind, name, "-o", path]);
+            run.code == 0 && !run.stdout.is_empty()
+        };
+        wait_until(Duration::from_secs(30), || CONFIGURATIONS.iter().all(has_one))
+            .context("the gate writes no caBundle")
+    }
+}
+
+/// What `sealgate install` prints.
+pub fn install_yaml() -> String {
+    Sandbox::new().sealgate(&["install", "--dry-run", "-o", "yaml"]).ok().stdout
+}
+
+/// Makes the gate's Service a name for a loopback port.
+fn point_service_at(cluster: &Cluster, port: u16) {
+    cluster.kubectl(&["delete", "service", "-n", NAMESPACE, SERVICE]).ok();
+    let service = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": { "name": SERVICE, "namespace": NAMESPACE },
+        "spec": { "type": "ExternalName", "externalName": "localhost" },
+    });
+    cluster.apply(&service.to_string()).ok();
+    let patch =
+        json!([{ "op": "add", "path": "/webhooks/0/clientConfig/service/port", "value": port }]);
+    for (kind, name) in CONFIGURATIONS {
+        let patch = patch.to_string();
+        cluster.kubectl(&["patch", kind, name, "--type=json", "-p", &patch]).ok();
+    }
+}
+
+fn is_ready(port: u16) -> bool {
+    certificates::request(port, "GET", "/readyz", &[]).is_ok_and(|answer| answer.status == 200)
+}

@@ -1,0 +1,260 @@
+//! What is let in and what is not, and in which words.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sealgate_tests::gate::INCLUDE;
+use sealgate_tests::image::{self, Image};
+use sealgate_tests::process::wait_until;
+use sealgate_tests::registries::{self, USER};
+use serde_json::{Value, json};
+
+use super::{DENIED, Scene};
+use crate::support::{FORMATS, Format, TOOLS, Tool};
+
+#[test]
+fn a_signed_image_is_admitted_and_pinned() {
+    let scene = Scene::new("gate-signed");
+    for (number, tool) in TOOLS.into_iter().enumerate() {
+        for format in FORMATS {
+            let image = scene.image(&format!("app-{number}-{format:?}").to_lowercase());
+            tool.sign(&scene.sandbox, format, "cosign", &image.by_digest(), &[]).ok();
+            let pod = format!("app-{number}-{format:?}").to_lowercase();
+            scene.run(&pod, &image.by_tag()).ok();
+            let stored = scene.field("pod", &pod, ".spec.containers[0].image");
+            assert_eq!(stored, format!("{}@{}", image.by_tag(), image.digest));
+        }
+    }
+}
+
+#[test]
+fn an_unsigned_image_is_refused_and_told_why() {
+    let scene = Scene::new("gate-unsigned");
+    let image = scene.image("app");
+    for reference in [image.by_tag(), image.by_digest()] {
+        let run = scene.run("app", &reference);
+        run.fails_with(&scene.denial("spec.containers[0].image")).says("no signatures found");
+    }
+}
+
+#[test]
+fn a_wrong_key_is_refused() {
+    let scene = Scene::new("gate-wrong-key");
+    Tool::Cosign.generate(&scene.sandbox, "other");
+    for format in FORMATS {
+        let image = scene.signed_by("other", &format!("app-{format:?}").to_lowercase(), format);
+        let run = scene.run("app", &image.by_tag());
+        run.fails_with(&scene.denial("spec.containers[0].image"));
+    }
+}
+
+#[test]
+fn a_tag_that_moved_is_refused() {
+    let scene = Scene::new("gate-tag-moved");
+    let signed = scene.signed("app");
+    scene.run("before", &signed.by_tag()).ok();
+    let name = signed.repository.trim_start_matches("tests/");
+    let moved = registries::docker().image_with(name, "v1", "something else");
+    assert_eq!(moved.by_tag(), signed.by_tag());
+    let run = scene.run("after", &signed.by_tag());
+    run.fails_with(&scene.denial("spec.containers[0].image"));
+    // What was signed still is.
+    scene.run("by-digest", &signed.by_digest()).ok();
+}
+
+#[test]
+fn a_tampered_signature_is_refused() {
+    let scene = Scene::new("gate-tampered");
+    let (signed, victim) = (scene.signed("app"), scene.image("victim"));
+    for change in [Change::Nothing, Change::Subject] {
+        lend_bundle(&signed, &victim, change);
+        let run = scene.run("victim", &victim.by_digest());
+        run.fails_with(&scene.denial("spec.containers[0].image"));
+    }
+    // The forger's manifests took nothing from the image that is really signed.
+    scene.run("app", &signed.by_digest()).ok();
+}
+
+#[derive(Clone, Copy)]
+enum Change {
+    /// The bundle as it is, for another image.
+    Nothing,
+    /// The digest in the payload made the other image's; the signature stays.
+    Subject,
+}
+
+/// Makes the bundle of one image a referrer of another.
+fn lend_bundle(from: &Image, to: &Image, change: Change) {
+    let get = |at: &str| image::get_manifest(&from.host, &from.repository, at).unwrap().unwrap();
+    let index = get(&from.digest_tag());
+    let mut manifest = get(index["manifests"][0]["digest"].as_str().unwrap());
+    let layer = manifest["layers"][0]["digest"].as_str().unwrap();
+    let mut bundle = image::get_blob(&from.host, &from.repository, layer).unwrap();
+    if let Change::Subject = change {
+        bundle = with_subject(&bundle, &from.digest, &to.digest);
+    }
+    image::push_blob(&to.host, &to.repository, &bundle).unwrap();
+    image::push_blob(&to.host, &to.repository, b"{}").unwrap();
+    let media_type = manifest["layers"][0]["mediaType"].as_str().unwrap().to_owned();
+    manifest["layers"] = json!([image::descriptor(&media_type, &bundle)]);
+    manifest["subject"]["digest"] = json!(to.digest);
+    let bytes = manifest.to_string().into_bytes();
+    let put = |at: &str, media_type: &str, bytes: &[u8]| {
+        image::put_manifest(&to.host, &to.repository, at, media_type, bytes).unwrap()
+    };
+    put(&image::sha256(&bytes), image::MANIFEST, &bytes);
+    let entry = image::descriptor(image::MANIFEST, &bytes);
+    let index = json!({ "schemaVersion": 2, "mediaType": image::INDEX, "manifests": [entry] });
+    put(&to.digest_tag(), image::INDEX, index.to_string().as_bytes());
+}
+
+fn with_subject(bundle: &[u8], old: &str, new: &str) -> Vec<u8> {
+    let mut bundle: Value = serde_json::from_slice(bundle).unwrap();
+    let payload = &mut bundle["dsseEnvelope"]["payload"];
+    let text = String::from_utf8(STANDARD.decode(payload.as_str().unwrap()).unwrap()).unwrap();
+    let hex = |digest: &str| digest.trim_start_matches("sha256:").to_owned();
+    assert!(text.contains(&hex(old)));
+    *payload = json!(STANDARD.encode(text.replace(&hex(old), &hex(new))));
+    bundle.to_string().into_bytes()
+}
+
+#[test]
+fn warn_mode_warns_and_admits() {
+    let scene = Scene::bare("gate-warn");
+    let authorities = [scene.key_authority("cosign")];
+    let policy = scene.policy(&json!({ "mode": "warn", "authorities": authorities }));
+    let unsigned = scene.image("app");
+    let warning = "Warning: failed policy: gate-warn: spec.containers[0].image";
+    scene.gate.apply_policy(&policy.to_string(), || {
+        (0..4).all(|_| scene.dry_run("app", &unsigned.by_tag()).stderr.contains(warning))
+    });
+    scene.run("app", &unsigned.by_tag()).ok().says(warning);
+    let signed = scene.signed("signed");
+    scene.run("signed", &signed.by_tag()).ok().says_no("Warning");
+}
+
+#[test]
+fn a_namespace_without_the_label_is_left_alone() {
+    let scene = Scene::new("gate-labelled");
+    let cluster = scene.cluster();
+    cluster.namespace("gate-unlabelled", &[]);
+    let image = scene.image("app");
+    let mut pod = scene.pod("app", &image.by_tag());
+    pod["metadata"]["namespace"] = json!("gate-unlabelled");
+    cluster.apply(&pod.to_string()).ok();
+    let path = "jsonpath={.spec.containers[0].image}";
+    let stored = cluster.kubectl(&["get", "pod", "app", "-n", "gate-unlabelled", "-o", path]).ok();
+    assert_eq!(stored.stdout, image.by_tag());
+    // Not even a later label changes what already runs; the next Pod is judged.
+    cluster.kubectl(&["label", "namespace", "gate-unlabelled", INCLUDE]).ok();
+    pod["metadata"]["name"] = json!("later");
+    cluster.apply(&pod.to_string()).fails_with(DENIED);
+}
+
+#[test]
+fn an_image_that_no_policy_names_is_refused() {
+    let scene = Scene::new("gate-no-match");
+    let image = registries::docker().image("gate-nobodys/app");
+    let run = scene.run("app", &image.by_tag());
+    run.fails_with(&format!("{DENIED}no matching policies: spec.containers[0].image\n"));
+}
+
+#[test]
+fn an_image_that_is_not_there_is_a_reason_of_its_own() {
+    let scene = Scene::new("gate-missing");
+    let image = scene.image("app");
+    let run = scene.run("app", &format!("{}:nowhere", image.name()));
+    run.fails_with(DENIED).says_no("no signatures found");
+}
+
+#[test]
+fn a_registry_that_is_down_is_named() {
+    let scene = Scene::bare("gate-down");
+    let host = format!("127.0.0.1:{}", sealgate_tests::process::free_port().unwrap());
+    let mut policy = scene.policy(&json!({ "authorities": [scene.key_authority("cosign")] }));
+    policy["spec"]["images"] = json!([{ "glob": format!("{host}/**") }]);
+    let reference = format!("{host}/app@sha256:{}", "0".repeat(64));
+    scene.gate.apply_policy(&policy.to_string(), || {
+        (0..4).all(|_| scene.dry_run("app", &reference).stderr.contains("failed policy: gate-down"))
+    });
+    let run = scene.run("app", &reference);
+    run.fails_with(&host).says_no("no signatures found");
+}
+
+/// A Deployment is let in, its Pods are not: where a policy speaks of Pods alone.
+#[test]
+fn a_deployment_tells_of_the_pods_that_were_refused() {
+    let scene = Scene::bare("gate-failed-create");
+    let spec = json!({
+        "authorities": [scene.key_authority("cosign")],
+        "match": [{ "version": "v1", "resource": "pods" }],
+    });
+    scene.apply_strict(&scene.policy(&spec));
+    // Deployments and ReplicaSets have a policy of their own, for no match is a denial.
+    let pass = json!({
+        "authorities": [{ "static": { "action": "pass" } }],
+        "match": [
+            { "group": "apps", "version": "v1", "resource": "deployments" },
+            { "group": "apps", "version": "v1", "resource": "replicasets" },
+        ],
+    });
+    let mut others = scene.policy(&pass);
+    others["metadata"]["name"] = json!("gate-failed-create-others");
+    let image = scene.image("app");
+    let deployment = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": { "name": "app", "namespace": scene.name },
+        "spec": {
+            "selector": { "matchLabels": { "app": "app" } },
+            "template": {
+                "metadata": { "labels": { "app": "app" } },
+                "spec": super::pod_spec(&image.by_digest()),
+            },
+        },
+    });
+    let create = ["create", "--dry-run=server", "-f", "-"];
+    scene.gate.apply_policy(&others.to_string(), || {
+        let try_it = || scene.cluster().kubectl_with(&create, &deployment.to_string()).code == 0;
+        (0..4).all(|_| try_it())
+    });
+    scene.cluster().apply(&deployment.to_string()).ok();
+    let arguments =
+        ["get", "events", "-n", &scene.name, "-o", "jsonpath={.items[*]['reason','message']}"];
+    let events = || scene.cluster().kubectl(&arguments).ok().stdout;
+    wait_until(Duration::from_secs(60), || events().contains("FailedCreate")).unwrap();
+    let said = events();
+    assert!(said.contains("failed policy: gate-failed-create: spec.containers[0].image"), "{said}");
+}
+
+#[test]
+fn a_pull_secret_of_the_pod_opens_the_registry() {
+    let scene = Scene::bare("gate-pull-secret");
+    let (user, password) = USER;
+    let registry = registries::docker_with_password();
+    let image = Image { host: registry.host.clone(), ..scene.image("app") };
+    let login = ["login", &registry.host, "-u", user, "-p", password];
+    scene.sandbox.cosign(&login).ok();
+    let open = image.at(&registries::docker().host);
+    scene.sandbox.cosign(&["copy", &open.by_tag(), &image.by_tag()]).ok();
+    Tool::Cosign.sign(&scene.sandbox, Format::Bundle, "cosign", &image.by_digest(), &[]).ok();
+    let mut policy = scene.policy(&json!({ "authorities": [scene.key_authority("cosign")] }));
+    policy["spec"]["images"] = json!([{ "glob": format!("{}/**", registry.host) }]);
+    let denied = format!("{DENIED}failed policy: {}", scene.name);
+    scene.gate.apply_policy(&policy.to_string(), || {
+        (0..4).all(|_| scene.dry_run("app", &image.by_digest()).stderr.contains(&denied))
+    });
+    let run = scene.run("app", &image.by_digest());
+    run.fails_with(&denied).says_no("no signatures found");
+    let server = format!("--docker-server={}", registry.host);
+    let (name, secret) =
+        (format!("--docker-username={user}"), format!("--docker-password={password}"));
+    let create = ["create", "secret", "docker-registry", "pull", "-n", &scene.name];
+    let arguments: Vec<&str> =
+        create.into_iter().chain([server.as_str(), name.as_str(), secret.as_str()]).collect();
+    scene.cluster().kubectl(&arguments).ok();
+    let mut pod = scene.pod("app", &image.by_tag());
+    pod["spec"]["imagePullSecrets"] = json!([{ "name": "pull" }]);
+    scene.cluster().apply(&pod.to_string()).ok();
+}

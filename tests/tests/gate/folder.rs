@@ -1,0 +1,112 @@
+//! The gate with a folder of policies and no cluster.
+
+use std::time::Duration;
+
+use sealgate_tests::gate::Gate;
+use sealgate_tests::process::wait_until;
+use sealgate_tests::programs::Sandbox;
+use sealgate_tests::proxy::CountingProxy;
+use sealgate_tests::registries;
+use serde_json::{Value, json};
+
+use super::pod_spec;
+use crate::support::{Format, Tool, sandbox_with_key};
+
+fn policy(name: &str, host: &str, key: &str) -> String {
+    json!({
+        "apiVersion": "policy.sigstore.dev/v1beta1",
+        "kind": "ClusterImagePolicy",
+        "metadata": { "name": name },
+        "spec": {
+            "images": [{ "glob": format!("{host}/**") }],
+            "authorities": [{ "key": { "data": key } }],
+        },
+    })
+    .to_string()
+}
+
+fn pod(image: &str) -> Value {
+    let metadata = json!({ "name": "app", "namespace": "default" });
+    json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod_spec(image) })
+}
+
+/// A gate with one policy for all images of one registry.
+fn gate(name: &str, sandbox: &Sandbox, host: &str) -> Gate {
+    let key = sandbox.read("cosign.pub");
+    sandbox.write("policies/policy.yaml", policy(name, host, &key));
+    Gate::with_folder(name, &sandbox.path("policies")).unwrap()
+}
+
+#[test]
+fn it_judges_without_a_cluster() {
+    let sandbox = sandbox_with_key();
+    let registry = registries::docker();
+    let gate = gate("folder-judges", &sandbox, &registry.host);
+    let image = registry.image("folder-signed");
+    Tool::Cosign.sign(&sandbox, Format::Bundle, "cosign", &image.by_digest(), &[]).ok();
+    let answer = gate.review("/validate", &pod(&image.by_digest())).unwrap();
+    assert_eq!(answer["allowed"], true, "{answer}");
+    let unsigned = registry.image("folder-unsigned");
+    let answer = gate.review("/validate", &pod(&unsigned.by_digest())).unwrap();
+    assert_eq!(answer["allowed"], false, "{answer}");
+    let said = answer["status"]["message"].as_str().unwrap();
+    let line = "validation failed: failed policy: folder-judges: spec.containers[0].image";
+    assert_eq!(said.lines().next(), Some(line), "{said}");
+}
+
+#[test]
+fn the_folder_is_read_again_when_it_changes() {
+    let sandbox = sandbox_with_key();
+    Tool::Sealgate.generate(&sandbox, "second");
+    let registry = registries::docker();
+    let gate = gate("folder-changes", &sandbox, &registry.host);
+    let image = registry.image("folder-changes");
+    Tool::Sealgate.sign(&sandbox, Format::Bundle, "second", &image.by_digest(), &[]).ok();
+    let allowed = || gate.review("/validate", &pod(&image.by_digest())).unwrap()["allowed"] == true;
+    assert!(!allowed());
+    let second = policy("folder-changes", &registry.host, &sandbox.read("second.pub"));
+    sandbox.write("policies/policy.yaml", second);
+    wait_until(Duration::from_secs(10), allowed).expect("the new policy is read");
+    // A file that cannot be read must not open the gate.
+    sandbox.write("policies/policy.yaml", "spec: [");
+    std::thread::sleep(Duration::from_secs(3));
+    let unsigned = registry.image("folder-changes-unsigned");
+    let answer = gate.review("/validate", &pod(&unsigned.by_digest())).unwrap();
+    assert_eq!(answer["allowed"], false, "{answer}");
+}
+
+#[test]
+fn it_says_how_it_is() {
+    let sandbox = sandbox_with_key();
+    let gate = gate("folder-pages", &sandbox, "registry.example.com");
+    for page in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(gate.get(page).unwrap().status, 200, "{page}");
+    }
+}
+
+#[test]
+fn a_cold_admission_takes_three_requests_at_most() {
+    let sandbox = sandbox_with_key();
+    for (number, registry) in [registries::docker(), registries::referrers()].iter().enumerate() {
+        let proxy = CountingProxy::start(&registry.host).unwrap();
+        let name = format!("folder-cold-{number}");
+        let gate = gate(&name, &sandbox, &proxy.host);
+        let image = |name: &str| {
+            let image = registry.image(name);
+            Tool::Cosign.sign(&sandbox, Format::Bundle, "cosign", &image.by_digest(), &[]).ok();
+            image.at(&proxy.host)
+        };
+        // The first of a registry may ask what that registry can do.
+        let first = gate.review("/validate", &pod(&image("cold-first").by_digest())).unwrap();
+        assert_eq!(first["allowed"], true, "{first}");
+        proxy.take();
+        let image = image("cold-second");
+        let answer = gate.review("/validate", &pod(&image.by_digest())).unwrap();
+        assert_eq!(answer["allowed"], true, "{answer}");
+        let asked = proxy.take();
+        assert!(asked.len() <= 3, "{} requests: {asked:#?}", asked.len());
+        // A warm one asks nobody.
+        gate.review("/validate", &pod(&image.by_digest())).unwrap();
+        assert_eq!(proxy.take(), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,138 @@
+//! The gate at work: on a real API server with two replicas, and by itself with a folder.
+
+use std::sync::OnceLock;
+
+use sealgate_tests::cluster::{self, Cluster};
+use sealgate_tests::gate::{INCLUDE, Installation};
+use sealgate_tests::image::Image;
+use sealgate_tests::programs::{Run, Sandbox};
+use sealgate_tests::registries;
+use serde_json::{Value, json};
+
+use crate::support::{Format, Tool, sandbox_with_key};
+
+mod admission;
+mod disruption;
+mod folder;
+mod policies;
+mod workloads;
+
+/// How every denial begins.
+const DENIED: &str = "admission webhook \"policy.sigstore.dev\" denied the request: \
+                      validation failed: ";
+
+/// The gate in the shared cluster.
+fn installed() -> &'static Installation<'static> {
+    static GATE: OnceLock<Installation<'static>> = OnceLock::new();
+    GATE.get_or_init(|| Installation::start("shared", cluster::shared()).expect("the gate"))
+}
+
+/// A namespace behind the gate, a repository that only this test uses, and a policy for it.
+struct Scene {
+    gate: &'static Installation<'static>,
+    /// The namespace, the policy, and the repository's name.
+    name: String,
+    /// Has `cosign.key` and `cosign.pub`.
+    sandbox: Sandbox,
+}
+
+impl Scene {
+    /// Everything but a policy.
+    fn bare(name: &str) -> Self {
+        let scene = Self { gate: installed(), name: name.to_owned(), sandbox: sandbox_with_key() };
+        scene.cluster().namespace(name, &[INCLUDE]);
+        scene
+    }
+
+    /// With a policy: images of this test must be signed by `cosign.key`.
+    fn new(name: &str) -> Self {
+        let scene = Self::bare(name);
+        let policy = scene.policy(&json!({ "authorities": [scene.key_authority("cosign")] }));
+        scene.apply_strict(&policy);
+        scene
+    }
+
+    fn cluster(&self) -> &'static Cluster {
+        self.gate.cluster
+    }
+
+    /// An image of this test, not signed.
+    fn image(&self, name: &str) -> Image {
+        registries::docker().image(&format!("{}/{name}", self.name))
+    }
+
+    /// An image of this test, signed with `PREFIX.key`.
+    fn signed_by(&self, prefix: &str, name: &str, format: Format) -> Image {
+        let image = self.image(name);
+        Tool::Sealgate.sign(&self.sandbox, format, prefix, &image.by_digest(), &[]).ok();
+        image
+    }
+
+    fn signed(&self, name: &str) -> Image {
+        self.signed_by("cosign", name, Format::Bundle)
+    }
+
+    fn key_authority(&self, prefix: &str) -> Value {
+        json!({ "key": { "data": self.sandbox.read(&format!("{prefix}.pub")) } })
+    }
+
+    /// A policy for the images of this test, with these fields of its spec.
+    fn policy(&self, spec: &Value) -> Value {
+        let glob = format!("{}/tests/{}/**", registries::docker().host, self.name);
+        let mut policy = json!({
+            "apiVersion": "policy.sigstore.dev/v1beta1",
+            "kind": "ClusterImagePolicy",
+            "metadata": { "name": self.name },
+            "spec": { "images": [{ "glob": glob }] },
+        });
+        for (field, value) in spec.as_object().into_iter().flatten() {
+            policy["spec"][field] = value.clone();
+        }
+        policy
+    }
+
+    /// Applies a policy that refuses the unsigned, and waits until it does.
+    fn apply_strict(&self, policy: &Value) {
+        let unsigned = self.image("probe");
+        let reason = format!("{DENIED}failed policy: {}", self.name);
+        self.gate.apply_policy(&policy.to_string(), || {
+            (0..4).all(|_| self.dry_run("probe", &unsigned.by_digest()).stderr.contains(&reason))
+        });
+    }
+
+    /// Creates a Pod.
+    fn run(&self, pod: &str, image: &str) -> Run {
+        self.cluster().kubectl_with(&["create", "-f", "-"], &self.pod(pod, image).to_string())
+    }
+
+    /// The same, only to see what would happen.
+    fn dry_run(&self, pod: &str, image: &str) -> Run {
+        let arguments = ["create", "--dry-run=server", "-f", "-"];
+        self.cluster().kubectl_with(&arguments, &self.pod(pod, image).to_string())
+    }
+
+    /// A Pod in this namespace.
+    fn pod(&self, name: &str, image: &str) -> Value {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": { "name": name, "namespace": self.name },
+            "spec": pod_spec(image),
+        })
+    }
+
+    /// A field of an object in this namespace, by JSON path.
+    fn field(&self, kind: &str, name: &str, path: &str) -> String {
+        let path = format!("jsonpath={{{path}}}");
+        self.cluster().kubectl(&["get", kind, name, "-n", &self.name, "-o", &path]).ok().stdout
+    }
+
+    /// The first line of a denial by this test's policy.
+    fn denial(&self, path: &str) -> String {
+        format!("{DENIED}failed policy: {}: {path}\n", self.name)
+    }
+}
+
+fn pod_spec(image: &str) -> Value {
+    json!({ "containers": [{ "name": "app", "image": image }] })
+}

@@ -1,0 +1,189 @@
+//! Policies: where keys come from, how they are joined, what is refused, and edits that take
+//! effect at once.
+
+use serde_json::json;
+
+use sealgate_tests::gate::NAMESPACE;
+
+use super::{DENIED, Scene};
+use crate::support::{Format, Tool};
+
+const POLICY_DENIED: &str = "admission webhook \"validating.clusterimagepolicy.sigstore.dev\" denied the request: \
+     validation failed: ";
+
+#[test]
+fn an_edit_takes_effect_at_once() {
+    let scene = Scene::new("gate-edit");
+    Tool::Cosign.generate(&scene.sandbox, "new");
+    let image = scene.signed_by("new", "app", Format::Bundle);
+    scene.run("before", &image.by_tag()).fails_with(DENIED);
+    let both = [scene.key_authority("cosign"), scene.key_authority("new")];
+    let policy = scene.policy(&json!({ "authorities": both }));
+    scene.gate.apply_policy(&policy.to_string(), || {
+        (0..4).all(|_| scene.dry_run("app", &image.by_tag()).code == 0)
+    });
+    scene.run("both-keys", &image.by_tag()).ok();
+    // The new key goes again: what was admitted a moment ago is not any more.
+    let policy = scene.policy(&json!({ "authorities": [scene.key_authority("cosign")] }));
+    scene.gate.apply_policy(&policy.to_string(), || {
+        (0..4).all(|_| scene.dry_run("app", &image.by_tag()).code != 0)
+    });
+    scene.run("after", &image.by_tag()).fails_with(&scene.denial("spec.containers[0].image"));
+}
+
+#[test]
+fn a_policy_that_is_deleted_is_gone() {
+    let scene = Scene::new("gate-deleted");
+    let image = scene.signed("app");
+    scene.run("app", &image.by_tag()).ok();
+    scene.cluster().kubectl(&["delete", "clusterimagepolicy", &scene.name]).ok();
+    sealgate_tests::process::wait_until(std::time::Duration::from_secs(20), || {
+        (0..4).all(|_| scene.dry_run("x", &image.by_tag()).stderr.contains("no matching policies"))
+    })
+    .unwrap();
+}
+
+#[test]
+fn any_authority_of_a_policy_will_do() {
+    let scene = Scene::bare("gate-any");
+    Tool::Sealgate.generate(&scene.sandbox, "second");
+    let authorities = [scene.key_authority("cosign"), scene.key_authority("second")];
+    scene.apply_strict(&scene.policy(&json!({ "authorities": authorities })));
+    for (prefix, format) in [("cosign", Format::Legacy), ("second", Format::Bundle)] {
+        let image = scene.signed_by(prefix, prefix, format);
+        scene.run(prefix, &image.by_tag()).ok();
+    }
+}
+
+#[test]
+fn all_policies_must_hold() {
+    let scene = Scene::new("gate-all");
+    Tool::Sealgate.generate(&scene.sandbox, "second");
+    let mut second = scene.policy(&json!({ "authorities": [scene.key_authority("second")] }));
+    second["metadata"]["name"] = json!("gate-all-second");
+    let image = scene.signed("app");
+    scene.gate.apply_policy(&second.to_string(), || {
+        let run = || scene.dry_run("app", &image.by_tag());
+        (0..4).all(|_| run().stderr.contains("failed policy: gate-all-second"))
+    });
+    scene.run("one", &image.by_tag()).fails_with("failed policy: gate-all-second");
+    let digest = image.by_digest();
+    Tool::Sealgate.sign(&scene.sandbox, Format::Bundle, "second", &digest, &[]).ok();
+    scene.run("two", &image.by_tag()).ok();
+}
+
+#[test]
+fn a_key_may_be_in_a_secret() {
+    let scene = Scene::bare("gate-secret-ref");
+    let public = scene.sandbox.read("cosign.pub");
+    let secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": { "name": "gate-secret-ref", "namespace": NAMESPACE },
+        "stringData": { "cosign.pub": public },
+    });
+    scene.cluster().apply(&secret.to_string()).ok();
+    let authority = json!({ "key": { "secretRef": { "name": "gate-secret-ref" } } });
+    scene.apply_strict(&scene.policy(&json!({ "authorities": [authority] })));
+    scene.run("app", &scene.signed("app").by_tag()).ok();
+}
+
+#[test]
+fn a_policy_whose_secret_is_missing_refuses() {
+    let scene = Scene::bare("gate-no-secret");
+    let authority = json!({ "key": { "secretRef": { "name": "gate-nowhere" } } });
+    scene.apply_strict(&scene.policy(&json!({ "authorities": [authority] })));
+    let image = scene.signed("app");
+    scene.run("app", &image.by_tag()).fails_with("failed policy: gate-no-secret");
+}
+
+#[test]
+fn the_older_version_means_the_same() {
+    let scene = Scene::bare("gate-v1alpha1");
+    let mut policy = scene.policy(&json!({ "authorities": [scene.key_authority("cosign")] }));
+    policy["apiVersion"] = json!("policy.sigstore.dev/v1alpha1");
+    scene.apply_strict(&policy);
+    scene.run("app", &scene.signed("app").by_tag()).ok();
+}
+
+/// As one article writes it: `match: - namespaces: [...]`.
+#[test]
+fn a_policy_may_be_for_some_namespaces_only() {
+    let scene = Scene::bare("gate-for-namespace");
+    let spec = json!({
+        "authorities": [scene.key_authority("cosign")],
+        "match": [{ "namespaces": [scene.name] }],
+    });
+    scene.apply_strict(&scene.policy(&spec));
+    scene.run("app", &scene.signed("app").by_tag()).ok();
+    let other = Scene::bare("gate-other-namespace");
+    let unsigned = scene.image("unsigned");
+    let run = other.run("app", &unsigned.by_tag());
+    run.fails_with(&format!("{DENIED}no matching policies"));
+}
+
+#[test]
+fn static_authorities_say_yes_and_no() {
+    let scene = Scene::bare("gate-static");
+    let image = scene.image("app");
+    let fail = json!({ "authorities": [{ "static": { "action": "fail", "message": "never" } }] });
+    scene.apply_strict(&scene.policy(&fail));
+    scene.run("app", &image.by_tag()).fails_with("disallowed by static policy: never");
+    let pass = json!({ "authorities": [{ "static": { "action": "pass" } }] });
+    scene.gate.apply_policy(&scene.policy(&pass).to_string(), || {
+        (0..4).all(|_| scene.dry_run("app", &image.by_tag()).code == 0)
+    });
+    scene.run("app", &image.by_tag()).ok();
+}
+
+#[test]
+fn a_policy_that_cannot_be_is_refused_in_policy_controllers_words() {
+    let scene = Scene::bare("gate-invalid");
+    let key = scene.key_authority("cosign");
+    let cases = [
+        (json!({ "images": [], "authorities": [key] }), "missing field(s): spec.images"),
+        (json!({ "images": [{ "glob": "[" }], "authorities": [key] }), "glob is invalid"),
+        (json!({ "authorities": [] }), "missing field(s): spec.authorities"),
+        (
+            json!({ "authorities": [{ "name": "x" }] }),
+            "expected exactly one, got neither: spec.authorities[0].key, \
+             spec.authorities[0].keyless, spec.authorities[0].static",
+        ),
+        (
+            json!({ "authorities": [{ "key": { "data": "no key" } }] }),
+            "invalid value: no key: spec.authorities[0].key.data",
+        ),
+        (json!({ "authorities": [{ "static": { "action": "garbage" } }] }), "unsupported action"),
+        (
+            json!({ "authorities": [key], "mode": "garbage" }),
+            "invalid value: garbage: spec.mode\nunsupported mode",
+        ),
+    ];
+    for (spec, text) in cases {
+        let policy = scene.policy(&spec);
+        let run = scene.cluster().apply(&policy.to_string());
+        run.fails_with(POLICY_DENIED).says(text);
+    }
+}
+
+/// What a later version brings refuses until then, and says so; it is never passed over.
+#[test]
+fn what_cannot_be_judged_yet_refuses() {
+    let scene = Scene::bare("gate-later");
+    let keyless = json!({
+        "keyless": {
+            "url": "https://fulcio.example.com",
+            "identities": [{ "issuer": "https://issuer.example.com", "subject": "me" }],
+        },
+    });
+    scene.apply_strict(&scene.policy(&json!({ "authorities": [keyless] })));
+    let image = scene.signed("app");
+    scene.run("app", &image.by_tag()).fails_with("failed policy: gate-later");
+    let path = "jsonpath={.status.conditions}";
+    let get = ["get", "clusterimagepolicy", &scene.name, "-o", path];
+    let conditions = || scene.cluster().kubectl(&get).ok().stdout;
+    sealgate_tests::process::wait_until(std::time::Duration::from_secs(20), || {
+        conditions().contains("False")
+    })
+    .unwrap_or_else(|_| panic!("no condition says so: {}", conditions()));
+}
