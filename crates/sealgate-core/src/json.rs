@@ -1,7 +1,7 @@
 //! Strict JSON for foreign documents: what two parsers could read differently is refused.
 //!
 //! Bounds size, depth and number of values; refuses a key that stands twice in one object, and
-//! (by [`Object`]) a key that a case-insensitive reader such as Go's takes for another one.
+//! (by `Object`) a key that a case-insensitive reader such as Go's takes for another one.
 //! Knows nothing of any format.
 
 use std::cell::RefCell;

@@ -113,8 +113,9 @@ impl PublicKey {
         Digest::of(&self.spki_der)
     }
 
-    /// The hash that cosign signs with for this key unless told otherwise: SHA-256 for a key
-    /// file of any kind but Ed25519, whose own is SHA-512.
+    /// The hash to sign with unless told otherwise: the one that cosign verifies with, SHA-256
+    /// for every key file but Ed25519, whose own is SHA-512. (With P-384 and P-521 cosign 2.6 and
+    /// later signs blobs with SHA-384 and SHA-512 and then cannot verify them, cosign#5091.)
     pub fn default_hash(&self) -> HashAlgorithm {
         match self.algorithm {
             KeyAlgorithm::Ed25519 => HashAlgorithm::Sha512,

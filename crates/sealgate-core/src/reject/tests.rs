@@ -55,3 +55,45 @@ fn the_documentation_is_what_the_catalogue_says() {
         "stale: run UPDATE_DOCS=1 cargo test -p sealgate-core reject"
     );
 }
+
+#[test]
+fn sentences_begin_as_cosigns_do() {
+    let digest = Digest::of(b"x");
+    let foreign = Foreign::new("found");
+    for (reject, sentence) in [
+        (Reject::WrongSignature, "invalid signature when validating ASN.1 encoded signature"),
+        (Reject::ClaimDigest(foreign.clone()), "invalid or missing digest in claim: found"),
+        (
+            Reject::OtherDigest { found: digest.clone(), want: digest },
+            "invalid or missing digest in claim: sha256:",
+        ),
+        (Reject::OtherSubject, "no matching subject digest found"),
+        (Reject::NoSubject, "no matching subject digest found"),
+        (Reject::MissingAnnotation(foreign.clone()), "missing or incorrect annotation"),
+        (Reject::WrongAnnotation { key: foreign.clone() }, "missing or incorrect annotation"),
+        (
+            Reject::NotASignature { found: foreign, want: "wanted" },
+            "none of the attestations matched the predicate type: wanted, found: found",
+        ),
+    ] {
+        assert!(reject.to_string().starts_with(sentence), "{reject}");
+        assert!(!reject.remedy().is_empty());
+    }
+}
+
+#[test]
+fn every_way_in_which_json_is_refused_has_a_reject() {
+    for (error, code) in [
+        (InvalidJson::TooLarge(1), "too-large"),
+        (InvalidJson::TooDeep, "too-deep"),
+        (InvalidJson::TooMany, "too-many"),
+        (InvalidJson::TooManyEntries { field: "x", limit: 1 }, "too-many"),
+        (InvalidJson::DuplicateKey(Foreign::new("x")), "duplicate-key"),
+        (InvalidJson::AmbiguousKey { found: Foreign::new("X"), known: "x" }, "ambiguous-key"),
+        (InvalidJson::Field { field: "x", want: "y" }, "bad-field"),
+        (InvalidJson::Base64("x"), "bad-base64"),
+        (InvalidJson::Syntax(Foreign::new("x")), "not-json"),
+    ] {
+        assert_eq!(Reject::json(Document::Bundle, error).code(), code);
+    }
+}
