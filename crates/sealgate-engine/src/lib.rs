@@ -6,7 +6,9 @@
 
 pub mod admit;
 pub mod annotation;
+pub mod attach;
 pub mod attached;
+pub mod blob;
 pub mod cache;
 pub mod clean;
 pub mod copy;

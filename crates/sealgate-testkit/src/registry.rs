@@ -69,17 +69,25 @@ pub struct MemoryRegistry {
     repositories: Mutex<HashMap<Repository, Content>>,
     log: Mutex<Vec<Logged>>,
     troubles: Mutex<Vec<Trouble>>,
-    /// How long every request takes.
-    pub latency: Duration,
-    /// Whether a replacement looks at what it replaces when it is made, or only before (as on a
-    /// registry that ignores conditions).
-    pub ignores_conditions: bool,
+    latency: Duration,
+    ignores_conditions: bool,
 }
 
 impl MemoryRegistry {
     /// An empty registry.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Every request takes so long.
+    pub fn with_latency(self, latency: Duration) -> Self {
+        Self { latency, ..self }
+    }
+
+    /// A replacement looks at what it replaces before it is made, not when: as on a registry
+    /// that ignores conditions.
+    pub fn ignoring_conditions(self, ignores_conditions: bool) -> Self {
+        Self { ignores_conditions, ..self }
     }
 
     /// The next `times` requests of this kind whose text contains `part` end in `fault`.

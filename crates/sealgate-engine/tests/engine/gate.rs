@@ -1,0 +1,451 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use sealgate_core::fault::FaultKind;
+use sealgate_core::reference::{Reference, Repository};
+use sealgate_engine::admit::{Admission, Answer, Gate, GatePorts, ImageUse};
+use sealgate_engine::cache::CacheSettings;
+use sealgate_engine::limits::Limits;
+use sealgate_engine::sign::Formats as Written;
+use sealgate_policy::glob::{Glob, TagTrust};
+use sealgate_policy::rule::{Formats, Lack, Mode, Need, Origin, Rule, SignedBy, Source, When};
+use sealgate_policy::scope::Scope;
+use sealgate_policy::select::{NoMatch, PolicySet};
+use sealgate_testkit::image;
+use sealgate_testkit::key::TestKey;
+use sealgate_testkit::ports::{FrozenClock, MemorySecrets, OneRegistry, Recorder};
+use sealgate_testkit::registry::{MemoryRegistry, Request};
+
+use crate::{app, authority, fault};
+
+struct House {
+    registry: Arc<MemoryRegistry>,
+    recorder: Arc<Recorder>,
+    gate: Arc<Gate>,
+}
+
+fn house() -> House {
+    house_of(MemoryRegistry::new(), MemorySecrets::default(), &CacheSettings::default())
+}
+
+fn house_of(registry: MemoryRegistry, secrets: MemorySecrets, cache: &CacheSettings) -> House {
+    let registry = Arc::new(registry);
+    let recorder = Arc::new(Recorder::default());
+    let ports = GatePorts {
+        registries: Arc::new(OneRegistry::new(registry.clone())),
+        secrets: Arc::new(secrets),
+        clock: Arc::new(FrozenClock::default()),
+        audit: recorder.clone(),
+    };
+    let gate = Arc::new(Gate::new(ports, Limits::default(), cache));
+    House { registry, recorder, gate }
+}
+
+impl House {
+    async fn validate(&self, images: &[&str], policies: &PolicySet) -> Answer {
+        self.gate.validate(&admission(images), policies, None).await
+    }
+}
+
+fn admission(images: &[&str]) -> Admission {
+    let images = images.iter().enumerate().map(|(n, image)| ImageUse {
+        path: format!("spec.containers[{n}].image"),
+        pointer: format!("/spec/containers/{n}/image"),
+        image: (*image).to_owned(),
+    });
+    Admission {
+        uid: "1".to_owned(),
+        scope: Scope { namespace: "shop".to_owned(), ..Scope::default() },
+        user: "somebody".to_owned(),
+        dry_run: false,
+        service_account: "default".to_owned(),
+        pull_secrets: Vec::new(),
+        images: images.collect(),
+    }
+}
+
+fn signed_by(name: &str, keys: &[&TestKey]) -> SignedBy {
+    let keys = authority(keys);
+    SignedBy { authority: name.to_owned(), keys, source: None, formats: Formats::Both }
+}
+
+fn rule(name: &str, mode: Mode, need: Need) -> Rule {
+    let when = When {
+        images: vec![Glob::parse("reg.example/acme/**").unwrap()],
+        tags: TagTrust::AsWritten,
+        matches: Vec::new(),
+    };
+    Rule::new(name.to_owned(), Origin::default(), when, need, mode)
+}
+
+fn policies(rules: Vec<Rule>) -> PolicySet {
+    PolicySet::new(rules, NoMatch::Deny)
+}
+
+fn signed_policy(key: &TestKey) -> PolicySet {
+    let need = Need::Any(vec![Need::Signed(signed_by("ours", &[key]))]);
+    policies(vec![rule("signed", Mode::Enforce, need)])
+}
+
+fn at(repository: &Repository, digest: &sealgate_core::digest::Digest) -> String {
+    image::at(repository, digest).to_string()
+}
+
+async fn signed_image(house: &House, text: &str, key: &TestKey, formats: Written) -> String {
+    let digest = image::image(&house.registry, &app(), text);
+    let reference = image::at(&app(), &digest);
+    image::sign(&house.registry, &reference, key, formats).await;
+    reference.to_string()
+}
+
+#[tokio::test]
+async fn signed_is_let_in_cold_in_three_requests_and_warm_in_none() {
+    for formats in [Written::Bundle, Written::Legacy, Written::Both] {
+        let (house, key) = (house(), TestKey::p256());
+        let image = signed_image(&house, "signed", &key, formats).await;
+        let policies = signed_policy(&key);
+        let answer = house.validate(&[&image, &image], &policies).await;
+        assert!(answer.allowed, "{}", answer.message);
+        assert_eq!(house.registry.take_count(), 3, "{formats:?}");
+        for _ in 0..5 {
+            assert!(house.validate(&[&image], &policies).await.allowed);
+        }
+        assert_eq!(house.registry.take_count(), 0);
+        assert_eq!(house.gate.cache_stats().hits, 5);
+    }
+}
+
+#[tokio::test]
+async fn unsigned_wrong_key_and_tampered_are_refused_with_reasons() {
+    let (house, key, other) = (house(), TestKey::p256(), TestKey::p256());
+    let policies = signed_policy(&key);
+    let unsigned = at(&app(), &image::image(&house.registry, &app(), "unsigned"));
+    let answer = house.validate(&[&unsigned], &policies).await;
+    assert!(!answer.allowed);
+    let start = "validation failed: failed policy: signed: spec.containers[0].image";
+    assert!(answer.message.starts_with(start), "{}", answer.message);
+    assert!(answer.message.contains("no signatures found"));
+    let wrong = signed_image(&house, "wrong", &other, Written::Both).await;
+    let answer = house.validate(&[&wrong], &policies).await;
+    assert!(!answer.allowed);
+    assert!(answer.message.contains("no matching signatures"), "{}", answer.message);
+    let record = house.recorder.records().pop().unwrap();
+    assert!(!record.allowed);
+    assert_eq!(record.images[0].outcome, "fail");
+    assert_eq!(record.images[0].codes, ["wrong-signature"]);
+}
+
+#[tokio::test]
+async fn a_signature_of_another_image_under_our_tag_is_refused() {
+    let (house, key) = (house(), TestKey::p256());
+    let digest = image::image(&house.registry, &app(), "good");
+    let reference = image::at(&app(), &digest);
+    let signed = image::sign(&house.registry, &reference, &key, Written::Legacy).await;
+    let evil = image::image(&house.registry, &app(), "evil");
+    let tag = format!("sha256-{}.sig", evil.hex());
+    house.registry.put_tag(&app(), &tag, &signed.legacy.unwrap().manifest.unwrap());
+    let answer = house.validate(&[&at(&app(), &evil)], &signed_policy(&key)).await;
+    assert!(!answer.allowed);
+    assert!(answer.message.contains("invalid or missing digest in claim"), "{}", answer.message);
+}
+
+#[tokio::test]
+async fn a_hundred_at_once_gather_once() {
+    let house = house_of(
+        MemoryRegistry::new().with_latency(Duration::from_millis(5)),
+        MemorySecrets::default(),
+        &CacheSettings::default(),
+    );
+    let key = TestKey::p256();
+    let image = signed_image(&house, "hundred", &key, Written::Bundle).await;
+    let policies = Arc::new(signed_policy(&key));
+    let tasks = (0..100).map(|_| {
+        let (gate, policies, image) = (house.gate.clone(), policies.clone(), image.clone());
+        tokio::spawn(async move { gate.validate(&admission(&[&image]), &policies, None).await })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        assert!(task.await.unwrap().allowed);
+    }
+    assert_eq!(house.registry.take_count(), 3);
+}
+
+#[tokio::test]
+async fn a_fault_refuses_is_said_and_is_not_remembered() {
+    for request in [Request::Referrers, Request::Manifest, Request::Blob] {
+        let (house, key) = (house(), TestKey::p256());
+        let image = signed_image(&house, "fault", &key, Written::Bundle).await;
+        let policies = signed_policy(&key);
+        house.registry.fail(request, "", usize::MAX, fault(FaultKind::Throttled));
+        let answer = house.validate(&[&image], &policies).await;
+        assert!(!answer.allowed);
+        assert!(answer.message.contains("reg.example"), "{}", answer.message);
+        assert!(!answer.message.contains("no signatures found"), "{}", answer.message);
+        house.registry.heal();
+        assert!(house.validate(&[&image], &policies).await.allowed, "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_remembered_briefly_and_only_for_the_same_credentials() {
+    let cache = CacheSettings { refusal: Duration::from_millis(300), ..CacheSettings::default() };
+    let house = house_of(MemoryRegistry::new(), MemorySecrets::default(), &cache);
+    let key = TestKey::p256();
+    let digest = image::image(&house.registry, &app(), "late");
+    let reference = image::at(&app(), &digest);
+    let text = reference.to_string();
+    let policies = signed_policy(&key);
+    assert!(!house.validate(&[&text], &policies).await.allowed);
+    let asked = house.registry.take_count();
+    assert!(!house.validate(&[&text], &policies).await.allowed);
+    assert_eq!(house.registry.take_count(), 0);
+    let mut other = admission(&[&text]);
+    other.scope.namespace = "elsewhere".to_owned();
+    assert!(!house.gate.validate(&other, &policies, None).await.allowed);
+    assert_eq!(house.registry.take_count(), asked);
+    image::sign(&house.registry, &reference, &key, Written::Bundle).await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(house.validate(&[&text], &policies).await.allowed);
+}
+
+#[tokio::test]
+async fn a_leader_that_gives_up_does_not_take_the_others_along() {
+    let (house, key) = (house(), TestKey::p256());
+    let image = signed_image(&house, "leader", &key, Written::Bundle).await;
+    let policies = Arc::new(signed_policy(&key));
+    house.registry.delay(Request::Referrers, "", 1, Duration::from_millis(400));
+    let ask = |timeout| {
+        let (gate, policies, image) = (house.gate.clone(), policies.clone(), image.clone());
+        tokio::spawn(
+            async move { gate.validate(&admission(&[&image]), &policies, Some(timeout)).await },
+        )
+    };
+    // Half of so short a time-out is the deadline.
+    let leader = ask(Duration::from_millis(200));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let follower = ask(Duration::from_secs(10));
+    let cancelled = ask(Duration::from_secs(10));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    cancelled.abort();
+    let leader = leader.await.unwrap();
+    assert!(!leader.allowed);
+    assert!(leader.message.contains("reg.example"), "{}", leader.message);
+    assert!(leader.message.contains("timeout"), "{}", leader.message);
+    assert!(follower.await.unwrap().allowed);
+}
+
+#[tokio::test]
+async fn a_cancelled_leader_is_followed_by_another() {
+    let (house, key) = (house(), TestKey::p256());
+    let image = signed_image(&house, "abort", &key, Written::Bundle).await;
+    let policies = Arc::new(signed_policy(&key));
+    house.registry.delay(Request::Referrers, "", 1, Duration::from_secs(60));
+    let ask = || {
+        let (gate, policies, image) = (house.gate.clone(), policies.clone(), image.clone());
+        tokio::spawn(async move { gate.validate(&admission(&[&image]), &policies, None).await })
+    };
+    let leader = ask();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let follower = ask();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    leader.abort();
+    assert!(follower.await.unwrap().allowed);
+}
+
+#[tokio::test]
+async fn the_deadline_names_the_registry_that_was_slow() {
+    let (house, key) = (house(), TestKey::p256());
+    let slow = image::repository("slow.example/signatures");
+    let source = Source { repository: Some(slow), ..Source::default() };
+    let far = SignedBy { source: Some(source), ..signed_by("far", &[&key]) };
+    let near = signed_by("near", &[&key]);
+    let image = signed_image(&house, "slow", &key, Written::Bundle).await;
+    let long = Duration::from_secs(60);
+    house.registry.delay(Request::Referrers, "slow.example", usize::MAX, long);
+    house.registry.delay(Request::Manifest, "slow.example", usize::MAX, long);
+    let both = Need::All(vec![Need::Signed(near.clone()), Need::Signed(far.clone())]);
+    let both = policies(vec![rule("both", Mode::Enforce, both)]);
+    let began = std::time::Instant::now();
+    let timeout = Some(Duration::from_millis(600));
+    let answer = house.gate.validate(&admission(&[&image]), &both, timeout).await;
+    assert!(began.elapsed() < Duration::from_millis(1000));
+    assert!(!answer.allowed);
+    assert!(answer.message.contains("slow.example"), "{}", answer.message);
+    // Where one is enough, nobody waits for the slow one.
+    let any = Need::Any(vec![Need::Signed(far), Need::Signed(near)]);
+    let any = policies(vec![rule("any", Mode::Enforce, any)]);
+    let answer = house.gate.validate(&admission(&[&image]), &any, timeout).await;
+    assert!(answer.allowed, "{}", answer.message);
+}
+
+#[tokio::test]
+async fn several_rules_and_authorities_share_one_search() {
+    let (house, key, other) = (house(), TestKey::p256(), TestKey::p256());
+    let image = signed_image(&house, "share", &key, Written::Both).await;
+    let any = Need::Any(vec![
+        Need::Signed(signed_by("theirs", &[&other])),
+        Need::Signed(signed_by("ours", &[&key])),
+    ]);
+    let all = Need::All(vec![Need::Signed(signed_by("again", &[&other, &key]))]);
+    let rules = vec![rule("any", Mode::Enforce, any), rule("all", Mode::Enforce, all)];
+    let answer = house.validate(&[&image], &policies(rules)).await;
+    assert!(answer.allowed, "{}", answer.message);
+    assert_eq!(house.registry.take_count(), 3);
+}
+
+#[tokio::test]
+async fn the_format_that_a_policy_names_is_the_one_that_counts() {
+    let (house, key) = (house(), TestKey::p256());
+    let bundle = signed_image(&house, "bundle", &key, Written::Bundle).await;
+    let legacy = signed_image(&house, "legacy", &key, Written::Legacy).await;
+    for (formats, good, bad) in
+        [(Formats::Bundle, &bundle, &legacy), (Formats::Legacy, &legacy, &bundle)]
+    {
+        let need = Need::Signed(SignedBy { formats, ..signed_by("ours", &[&key]) });
+        let policies = policies(vec![rule("format", Mode::Enforce, need)]);
+        assert!(house.validate(&[good], &policies).await.allowed);
+        let answer = house.validate(&[bad], &policies).await;
+        assert!(!answer.allowed);
+        assert!(answer.message.contains("the other format"), "{}", answer.message);
+    }
+}
+
+#[tokio::test]
+async fn a_warning_rule_warns_and_no_rule_denies() {
+    let (house, key) = (house(), TestKey::p256());
+    let unsigned = at(&app(), &image::image(&house.registry, &app(), "warn"));
+    let need = Need::Signed(signed_by("ours", &[&key]));
+    let warn = policies(vec![rule("soft", Mode::Warn, need)]);
+    let answer = house.validate(&[&unsigned], &warn).await;
+    assert!(answer.allowed);
+    assert!(answer.warnings[0].contains("failed policy: soft"), "{:?}", answer.warnings);
+    let elsewhere = unsigned.replace("reg.example", "other.example");
+    let answer = house.validate(&[&elsewhere], &warn).await;
+    assert!(!answer.allowed);
+    assert!(answer.message.contains("no matching policies"), "{}", answer.message);
+}
+
+#[tokio::test]
+async fn what_cannot_be_decided_is_never_let_in_and_nobody_is_asked() {
+    let house = house();
+    let unsigned = at(&app(), &image::image(&house.registry, &app(), "undecided"));
+    for need in [
+        Need::Undecidable {
+            authority: "keyless".to_owned(),
+            condition: Lack::Keyless,
+            detail: "not yet".to_owned(),
+        },
+        Need::All(Vec::new()),
+        Need::Any(Vec::new()),
+        Need::Exempt,
+        Need::Never { authority: "no".to_owned(), message: "never".to_owned() },
+        Need::Signed(signed_by("nobody", &[])),
+    ] {
+        let policies = policies(vec![rule("odd", Mode::Enforce, need)]);
+        let answer = house.validate(&[&unsigned], &policies).await;
+        assert!(!answer.allowed, "{policies:?}");
+    }
+    let need = Need::Always { authority: "yes".to_owned() };
+    house.registry.take_count();
+    let policies = policies(vec![rule("yes", Mode::Enforce, need)]);
+    assert!(house.validate(&[&unsigned], &policies).await.allowed);
+    assert_eq!(house.registry.take_count(), 0);
+}
+
+#[tokio::test]
+async fn a_tag_is_pinned_to_what_is_then_verified() {
+    let (house, key) = (house(), TestKey::p256());
+    let tag: Reference = image::reference("reg.example/acme/app:v1");
+    let digest = image::tagged(&house.registry, &tag, "v1");
+    image::sign(&house.registry, &tag, &key, Written::Bundle).await;
+    let policies = signed_policy(&key);
+    let text = "reg.example/acme/app:v1";
+    let pinned = house.gate.mutate(&admission(&[text, text]), &policies, None).await;
+    let image = format!("reg.example/acme/app:v1@{digest}");
+    assert_eq!(
+        pinned.pins,
+        [
+            ("/spec/containers/0/image".to_owned(), image.clone()),
+            ("/spec/containers/1/image".to_owned(), image.clone())
+        ]
+    );
+    assert_eq!(house.registry.take_count(), 1);
+    assert!(house.validate(&[&image], &policies).await.allowed);
+    // The tag moves on; what was pinned stays what it was, and the new content is refused.
+    image::tagged(&house.registry, &tag, "evil");
+    assert!(house.validate(&[&image], &policies).await.allowed);
+    let pinned = house.gate.mutate(&admission(&[text]), &policies, None).await;
+    assert!(!house.validate(&[&pinned.pins[0].1], &policies).await.allowed);
+}
+
+#[tokio::test]
+async fn docker_hub_names_are_written_out() {
+    let (house, key) = (house(), TestKey::p256());
+    let tag = image::reference("nginx");
+    let digest = image::tagged(&house.registry, &tag, "nginx");
+    let pinned = house.gate.mutate(&admission(&["nginx"]), &signed_policy(&key), None).await;
+    assert_eq!(pinned.pins[0].1, format!("index.docker.io/library/nginx:latest@{digest}"));
+}
+
+#[tokio::test]
+async fn a_tag_that_could_not_be_pinned_is_refused_with_the_reason() {
+    let (house, key) = (house(), TestKey::p256());
+    let policies = signed_policy(&key);
+    let text = "reg.example/acme/app:v1";
+    image::tagged(&house.registry, &image::reference(text), "v1");
+    house.registry.fail(Request::Resolve, "", 1, fault(FaultKind::Throttled));
+    let pinned = house.gate.mutate(&admission(&[text]), &policies, None).await;
+    assert!(pinned.allowed && pinned.pins.is_empty());
+    let answer = house.validate(&[text], &policies).await;
+    assert!(!answer.allowed);
+    let line = format!("invalid value: {text} must be an image digest: spec.containers[0].image");
+    assert!(answer.message.contains(&line), "{}", answer.message);
+    assert!(answer.message.contains("throttled"), "{}", answer.message);
+    let answer = house.validate(&["reg.example/acme/app:missing"], &policies).await;
+    assert!(answer.message.contains("image tag not found"), "{}", answer.message);
+    let answer = house.validate(&["in@valid"], &policies).await;
+    assert!(answer.message.contains("could not parse reference: in@valid"), "{}", answer.message);
+}
+
+#[tokio::test]
+async fn secrets_that_cannot_be_read_are_the_reason_only_if_nothing_is_found() {
+    let secrets =
+        MemorySecrets { fault: Some(fault(FaultKind::Denied)), ..MemorySecrets::default() };
+    let house = house_of(MemoryRegistry::new(), secrets, &CacheSettings::default());
+    let key = TestKey::p256();
+    let image = signed_image(&house, "public", &key, Written::Bundle).await;
+    assert!(house.validate(&[&image], &signed_policy(&key)).await.allowed);
+    let unsigned = at(&app(), &image::image(&house.registry, &app(), "private"));
+    let answer = house.validate(&[&unsigned], &signed_policy(&key)).await;
+    assert!(answer.message.contains("denied"), "{}", answer.message);
+}
+
+#[tokio::test]
+async fn a_changed_policy_asks_again() {
+    let (house, key, other) = (house(), TestKey::p256(), TestKey::p256());
+    let image = signed_image(&house, "changed", &key, Written::Bundle).await;
+    assert!(house.validate(&[&image], &signed_policy(&key)).await.allowed);
+    assert!(!house.validate(&[&image], &signed_policy(&other)).await.allowed);
+    assert!(house.validate(&[&image], &signed_policy(&key)).await.allowed);
+}
+
+#[tokio::test]
+async fn records_have_the_same_fields_for_both_answers() {
+    let (house, key) = (house(), TestKey::p256());
+    let good = signed_image(&house, "record", &key, Written::Bundle).await;
+    let bad = at(&app(), &image::image(&house.registry, &app(), "bad"));
+    house.validate(&[&good], &signed_policy(&key)).await;
+    house.validate(&[&bad], &signed_policy(&key)).await;
+    let records = house.recorder.records();
+    let fields = records.iter().map(|record| {
+        let value = serde_json::to_value(record).unwrap();
+        let names = |value: &serde_json::Value| {
+            value.as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+        };
+        (names(&value), names(&value["images"][0]))
+    });
+    let fields = fields.collect::<Vec<_>>();
+    assert_eq!(fields[0], fields[1]);
+    assert_eq!((records[0].allowed, records[1].allowed), (true, false));
+    assert_eq!(records[0].schema, "sealgate.dev/decision/v1");
+    assert_eq!(records[0].images[0].authorities, ["ours"]);
+}

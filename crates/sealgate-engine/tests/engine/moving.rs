@@ -1,0 +1,177 @@
+use std::collections::BTreeSet;
+
+use sealgate_core::reference::Identifier;
+use sealgate_engine::attached::Kind;
+use sealgate_engine::clean::{CleanRequest, clean};
+use sealgate_engine::copy::{CopyRequest, copy_image};
+use sealgate_engine::download;
+use sealgate_engine::failure::Failure;
+use sealgate_engine::limits::Limits;
+use sealgate_engine::save::save_images;
+use sealgate_engine::sign::Formats;
+use sealgate_engine::tree::tree;
+use sealgate_engine::verify::{VerifyRequest, verify_image};
+use sealgate_testkit::image;
+use sealgate_testkit::key::TestKey;
+use sealgate_testkit::registry::{MemoryRegistry, Request};
+
+use crate::{app, authority};
+
+struct Signed {
+    registry: MemoryRegistry,
+    key: TestKey,
+    tag: sealgate_core::reference::Reference,
+    request: VerifyRequest,
+}
+
+/// An index of two images, all signed in both formats, under a tag.
+async fn signed() -> Signed {
+    let registry = MemoryRegistry::new();
+    let key = TestKey::p256();
+    let (one, two) = (image::image(&registry, &app(), "1"), image::image(&registry, &app(), "2"));
+    let index = image::index(&registry, &app(), &[(&one, "amd64"), (&two, "arm64")]);
+    registry.put_tag(&app(), "v1", &index);
+    for digest in [&one, &two, &index] {
+        image::sign(&registry, &image::at(&app(), digest), &key, Formats::Both).await;
+    }
+    let request = VerifyRequest { recursive: true, ..VerifyRequest::new(authority(&[&key])) };
+    let tag = image::reference("reg.example/acme/app:v1");
+    Signed { registry, key, tag, request }
+}
+
+#[tokio::test]
+async fn a_copy_has_everything_and_verifies() {
+    let from = signed().await;
+    let target = MemoryRegistry::new();
+    let to = image::reference("other.example/mirror/app:v1");
+    let request = CopyRequest::default();
+    let copied = copy_image(&from.registry, &from.tag, &target, &to, &request).await.unwrap();
+    assert_eq!((copied.images, copied.attachments, copied.written), (3, 6, 9));
+    let report = verify_image(&target, &to, &from.request).await;
+    assert!(report.is_verified(), "{report:?}");
+    assert_eq!(target.count(Request::Mount), 0);
+    target.take_count();
+    let again = copy_image(&from.registry, &from.tag, &target, &to, &request).await.unwrap();
+    assert_eq!(again.written, 0);
+    assert_eq!(target.count(Request::PushBlob), 0);
+}
+
+#[tokio::test]
+async fn within_one_registry_blobs_are_mounted() {
+    let from = signed().await;
+    let to = image::reference("reg.example/mirror/app:v1");
+    let request = CopyRequest::default();
+    copy_image(&from.registry, &from.tag, &from.registry, &to, &request).await.unwrap();
+    assert!(from.registry.count(Request::Mount) > 0);
+    assert_eq!(from.registry.count(Request::PushBlob), 0);
+    assert!(verify_image(&from.registry, &to, &from.request).await.is_verified());
+}
+
+#[tokio::test]
+async fn a_tag_that_names_something_else_is_only_moved_by_force() {
+    let from = signed().await;
+    let target = MemoryRegistry::new();
+    let to = image::reference("other.example/mirror/app:v1");
+    let standing = image::tagged(&target, &to, "mine");
+    let request = CopyRequest::default();
+    let failure = copy_image(&from.registry, &from.tag, &target, &to, &request).await.unwrap_err();
+    assert!(matches!(failure, Failure::Occupied { .. }));
+    let at = Identifier::Tag("v1".to_owned());
+    assert_eq!(target.peek(to.repository(), &at).unwrap().descriptor.digest, standing);
+    let request = CopyRequest { force: true, ..request };
+    copy_image(&from.registry, &from.tag, &target, &to, &request).await.unwrap();
+    assert_ne!(target.peek(to.repository(), &at).unwrap().descriptor.digest, standing);
+}
+
+#[tokio::test]
+async fn signatures_of_the_target_are_not_lost() {
+    let from = signed().await;
+    let target = MemoryRegistry::new();
+    let to = image::reference("other.example/mirror/app:v1");
+    let only = Some(BTreeSet::new());
+    let bare = CopyRequest { only, ..CopyRequest::default() };
+    copy_image(&from.registry, &from.tag, &target, &to, &bare).await.unwrap();
+    let report = verify_image(&target, &to, &from.request).await;
+    assert_eq!(report.outcome.code(), "no-signatures");
+    let other = TestKey::p256();
+    image::sign(&target, &to, &other, Formats::Legacy).await;
+    copy_image(&from.registry, &from.tag, &target, &to, &CopyRequest::default()).await.unwrap();
+    for key in [&from.key, &other] {
+        let request = VerifyRequest::new(authority(&[key]));
+        assert!(verify_image(&target, &to, &request).await.is_verified());
+    }
+}
+
+#[tokio::test]
+async fn one_platform_of_an_index_can_be_copied() {
+    let from = signed().await;
+    let target = MemoryRegistry::new();
+    let to = image::reference("other.example/mirror/app:arm");
+    let platform =
+        |text: &str| CopyRequest { platform: Some(text.to_owned()), ..CopyRequest::default() };
+    let request = platform("linux/arm64");
+    let copied = copy_image(&from.registry, &from.tag, &target, &to, &request).await.unwrap();
+    assert_eq!(copied.images, 1);
+    assert!(verify_image(&target, &to, &from.request).await.is_verified());
+    let request = platform("linux/s390x");
+    let failure = copy_image(&from.registry, &from.tag, &target, &to, &request).await.unwrap_err();
+    assert_eq!(failure.code(), "invalid");
+}
+
+#[tokio::test]
+async fn every_image_that_is_saved_keeps_its_attachments() {
+    let from = signed().await;
+    let other = image::reference("reg.example/acme/other:v2");
+    image::tagged(&from.registry, &other, "other");
+    image::sign(&from.registry, &other, &from.key, Formats::Both).await;
+    let layout = MemoryRegistry::new();
+    let images = [from.tag.clone(), other.clone()];
+    let request = CopyRequest::default();
+    save_images(&from.registry, &images, &layout, &request).await.unwrap();
+    for image in images {
+        assert!(verify_image(&layout, &image, &from.request).await.is_verified(), "{image}");
+    }
+}
+
+#[tokio::test]
+async fn a_tree_shows_what_hangs_where() {
+    let from = signed().await;
+    let tree = tree(&from.registry, &from.tag, "", &Limits::default()).await.unwrap();
+    assert_eq!(tree.children.len(), 2);
+    let kinds = tree.branches.iter().map(|branch| branch.kind).collect::<Vec<_>>();
+    assert_eq!(kinds, [Kind::Signature, Kind::Signature]);
+    assert!(tree.branches[0].location.tag().unwrap().ends_with(".sig"));
+    assert_eq!(tree.branches[1].artifact_type, "application/vnd.dev.sigstore.bundle.v0.3+json");
+    assert!(tree.branches[1].size() > 500);
+    assert_eq!(tree.children[1].platform.as_deref(), Some("linux/arm64"));
+}
+
+#[tokio::test]
+async fn clean_removes_what_was_named() {
+    let from = signed().await;
+    let request = |kinds: &[Kind]| CleanRequest {
+        kinds: kinds.iter().copied().collect(),
+        signature_repository: None,
+        tag_prefix: String::new(),
+        limits: Limits::default(),
+    };
+    let none = clean(&from.registry, &from.tag, &request(&[Kind::Attestation])).await.unwrap();
+    assert_eq!(none.len(), 0);
+    let removed = clean(&from.registry, &from.tag, &request(&[Kind::Signature])).await.unwrap();
+    assert_eq!(removed.len(), 2);
+    let report = verify_image(&from.registry, &from.tag, &from.request).await;
+    assert_eq!(report.outcome.code(), "no-signatures");
+}
+
+#[tokio::test]
+async fn downloaded_lines_are_cosigns() {
+    let from = signed().await;
+    let limits = Limits::default();
+    let found = download::signatures(&from.registry, &from.tag, None, "", &limits).await.unwrap();
+    assert_eq!(found.lines.len(), 2);
+    assert!(found.lines[0].contains("dsseEnvelope"));
+    let line: serde_json::Value = serde_json::from_str(&found.lines[1]).unwrap();
+    assert!(line["Base64Signature"].is_string());
+    assert!(line["Payload"].is_string());
+    assert!(line["Cert"].is_null() && line["Chain"].is_null() && line["Bundle"].is_null());
+}

@@ -1,0 +1,300 @@
+use futures::StreamExt;
+use futures::stream;
+use sealgate_core::digest::Digest;
+use sealgate_core::fault::FaultKind;
+use sealgate_core::manifest::media_type;
+use sealgate_core::reference::Identifier;
+use sealgate_core::verify::Format;
+use sealgate_engine::sign::{Formats, SignRequest, sign_image};
+use sealgate_engine::verify::{Outcome, VerifyRequest, verify_image, verify_images};
+use sealgate_testkit::image;
+use sealgate_testkit::key::{ALL, TestKey};
+use sealgate_testkit::ports::FrozenClock;
+use sealgate_testkit::registry::{MemoryRegistry, Request};
+
+use crate::{app, authority, fault};
+
+#[tokio::test]
+async fn every_key_and_format_is_verified() {
+    for algorithm in ALL {
+        for (formats, count) in [(Formats::Bundle, 1), (Formats::Legacy, 1), (Formats::Both, 2)] {
+            let registry = MemoryRegistry::new();
+            let digest = image::image(&registry, &app(), "every");
+            let key = TestKey::generate(algorithm);
+            let at = image::at(&app(), &digest);
+            image::sign(&registry, &at, &key, formats).await;
+            let report =
+                verify_image(&registry, &at, &VerifyRequest::new(authority(&[&key]))).await;
+            let Outcome::Verified { signatures, rejected, .. } = &report.outcome else {
+                panic!("{algorithm:?} {formats:?}: {:?}", report.outcome)
+            };
+            assert_eq!((signatures.len(), rejected.len()), (count, 0), "{algorithm:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_bundle_takes_three_requests_and_a_legacy_signature_three() {
+    for formats in [Formats::Bundle, Formats::Legacy] {
+        let registry = MemoryRegistry::new();
+        let digest = image::image(&registry, &app(), "count");
+        let key = TestKey::p256();
+        let at = image::at(&app(), &digest);
+        image::sign(&registry, &at, &key, formats).await;
+        let report = verify_image(&registry, &at, &VerifyRequest::new(authority(&[&key]))).await;
+        assert!(report.is_verified());
+        assert!(registry.take_count() <= 4);
+    }
+}
+
+#[tokio::test]
+async fn missing_unsigned_wrong_and_unknown_are_four_outcomes() {
+    let registry = MemoryRegistry::new();
+    let (key, other) = (TestKey::p256(), TestKey::p256());
+    let request = VerifyRequest::new(authority(&[&key]));
+    let missing = image::reference("reg.example/acme/app:missing");
+    let report = verify_image(&registry, &missing, &request).await;
+    assert_eq!(report.outcome.code(), "not-found");
+    let tag = image::reference("reg.example/acme/app:v1");
+    let digest = image::tagged(&registry, &tag, "v1");
+    let report = verify_image(&registry, &tag, &request).await;
+    assert_eq!(report.outcome.code(), "no-signatures");
+    assert_eq!(report.digest, Some(digest));
+    image::sign(&registry, &tag, &other, Formats::Both).await;
+    let report = verify_image(&registry, &tag, &request).await;
+    assert_eq!(report.outcome.code(), "no-match");
+    assert_eq!(report.outcome.rejected().len(), 2);
+    registry.fail(Request::Referrers, "", 1, fault(FaultKind::Throttled));
+    let report = verify_image(&registry, &tag, &request).await;
+    assert_eq!(report.outcome.code(), "throttled");
+    assert_eq!(report.outcome.rejected().len(), 1);
+}
+
+#[tokio::test]
+async fn no_fault_is_ever_no_signatures() {
+    let requests = [Request::Resolve, Request::Referrers, Request::Manifest, Request::Blob];
+    for request in requests {
+        for formats in [Formats::Bundle, Formats::Legacy] {
+            let registry = MemoryRegistry::new();
+            let tag = image::reference("reg.example/acme/app:v1");
+            image::tagged(&registry, &tag, "v1");
+            let key = TestKey::p256();
+            image::sign(&registry, &tag, &key, formats).await;
+            registry.fail(request, "", usize::MAX, fault(FaultKind::ServerError));
+            let report =
+                verify_image(&registry, &tag, &VerifyRequest::new(authority(&[&key]))).await;
+            match &report.outcome {
+                Outcome::Fault { fault, .. } => assert_eq!(fault.kind, FaultKind::ServerError),
+                Outcome::Verified { .. } => assert_eq!(request, Request::Referrers),
+                other => panic!("{request:?} {formats:?}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_fault_beside_a_good_signature_is_told_and_does_not_refuse() {
+    let registry = MemoryRegistry::new();
+    let digest = image::image(&registry, &app(), "beside");
+    let key = TestKey::p256();
+    let at = image::at(&app(), &digest);
+    image::sign(&registry, &at, &key, Formats::Legacy).await;
+    registry.fail(Request::Referrers, "", 1, fault(FaultKind::Denied));
+    let report = verify_image(&registry, &at, &VerifyRequest::new(authority(&[&key]))).await;
+    let Outcome::Verified { signatures, faults, .. } = report.outcome else { panic!() };
+    assert_eq!(signatures[0].format(), Format::Legacy);
+    assert_eq!(faults.len(), 1);
+}
+
+#[tokio::test]
+async fn recursive_wants_every_child_and_survives_an_index_that_lists_itself() {
+    let registry = MemoryRegistry::new();
+    let key = TestKey::p256();
+    let (one, two) = (image::image(&registry, &app(), "1"), image::image(&registry, &app(), "2"));
+    let index = image::index(&registry, &app(), &[(&one, "amd64"), (&two, "arm64"), (&one, "x")]);
+    let at = image::at(&app(), &index);
+    let request = VerifyRequest { recursive: true, ..VerifyRequest::new(authority(&[&key])) };
+    image::sign(&registry, &at, &key, Formats::Bundle).await;
+    image::sign(&registry, &image::at(&app(), &one), &key, Formats::Bundle).await;
+    let report = verify_image(&registry, &at, &request).await;
+    assert!(!report.is_verified());
+    assert_eq!(report.children.len(), 2);
+    assert_eq!(report.first_failure().unwrap().digest, Some(two.clone()));
+    assert_eq!(report.children[1].platform.as_deref(), Some("linux/arm64"));
+    image::sign(&registry, &image::at(&app(), &two), &key, Formats::Bundle).await;
+    assert!(verify_image(&registry, &at, &request).await.is_verified());
+}
+
+/// No honest registry can have such an index; one that lies about digests can.
+#[tokio::test]
+async fn an_index_that_lists_itself_ends() {
+    let registry = LyingRegistry::default();
+    let digest = Digest::of(b"itself");
+    let limits = Default::default();
+    let below = sealgate_engine::index::descendants(&registry, &app(), &digest, &limits).await;
+    assert_eq!(below.unwrap(), []);
+    assert_eq!(registry.0.count(Request::Manifest), 1);
+}
+
+#[derive(Default)]
+struct LyingRegistry(MemoryRegistry);
+
+mod lying {
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use sealgate_core::fault::Fault;
+    use sealgate_core::manifest::Descriptor;
+    use sealgate_core::reference::Repository;
+    use sealgate_engine::ports::{BlobStream, RawManifest, Registry};
+
+    use super::*;
+
+    #[async_trait]
+    impl Registry for LyingRegistry {
+        async fn resolve(
+            &self,
+            repository: &Repository,
+            what: &Identifier,
+        ) -> Result<Option<Descriptor>, Fault> {
+            self.0.resolve(repository, what).await
+        }
+        async fn manifest(
+            &self,
+            repository: &Repository,
+            what: &Identifier,
+        ) -> Result<Option<RawManifest>, Fault> {
+            self.0.manifest(repository, what).await?;
+            let digest = Digest::of(b"itself");
+            let text = format!(
+                r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{}","size":1,"digest":"{digest}"}}]}}"#,
+                media_type::OCI_INDEX
+            );
+            let descriptor = Descriptor {
+                media_type: media_type::OCI_INDEX.to_owned(),
+                size: text.len() as u64,
+                digest,
+                artifact_type: None,
+                annotations: Default::default(),
+                platform: None,
+            };
+            Ok(Some(RawManifest { descriptor, bytes: Bytes::from(text) }))
+        }
+        async fn blob(
+            &self,
+            repository: &Repository,
+            digest: &Digest,
+            limit: u64,
+        ) -> Result<Option<Bytes>, Fault> {
+            self.0.blob(repository, digest, limit).await
+        }
+        async fn blob_stream(
+            &self,
+            repository: &Repository,
+            digest: &Digest,
+        ) -> Result<Option<BlobStream>, Fault> {
+            self.0.blob_stream(repository, digest).await
+        }
+        async fn referrers(
+            &self,
+            repository: &Repository,
+            subject: &Digest,
+        ) -> Result<Vec<Descriptor>, Fault> {
+            self.0.referrers(repository, subject).await
+        }
+        async fn push_blob(
+            &self,
+            repository: &Repository,
+            descriptor: &Descriptor,
+            content: BlobStream,
+        ) -> Result<(), Fault> {
+            self.0.push_blob(repository, descriptor, content).await
+        }
+        async fn mount_blob(
+            &self,
+            repository: &Repository,
+            digest: &Digest,
+            from: &Repository,
+        ) -> Result<bool, Fault> {
+            self.0.mount_blob(repository, digest, from).await
+        }
+        async fn push_manifest(
+            &self,
+            repository: &Repository,
+            at: &Identifier,
+            media_type: &str,
+            bytes: Bytes,
+        ) -> Result<Digest, Fault> {
+            self.0.push_manifest(repository, at, media_type, bytes).await
+        }
+        async fn replace_manifest(
+            &self,
+            repository: &Repository,
+            tag: &str,
+            expected: Option<&Digest>,
+            media_type: &str,
+            bytes: Bytes,
+        ) -> Result<bool, Fault> {
+            self.0.replace_manifest(repository, tag, expected, media_type, bytes).await
+        }
+        async fn delete(&self, repository: &Repository, what: &Identifier) -> Result<bool, Fault> {
+            self.0.delete(repository, what).await
+        }
+        async fn tags(&self, repository: &Repository) -> Result<Vec<String>, Fault> {
+            self.0.tags(repository).await
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_images_come_in_order_and_each_digest_is_verified_once() {
+    let registry = MemoryRegistry::new();
+    let key = TestKey::p256();
+    let good = image::image(&registry, &app(), "good");
+    let bad = image::image(&registry, &app(), "bad");
+    image::sign(&registry, &image::at(&app(), &good), &key, Formats::Bundle).await;
+    let images = (0..60).map(|n| image::at(&app(), if n % 3 == 0 { &bad } else { &good }));
+    let request = VerifyRequest::new(authority(&[&key]));
+    let reports = verify_images(&registry, stream::iter(images), &request);
+    let reports = reports.collect::<Vec<_>>().await;
+    for (n, report) in reports.iter().enumerate() {
+        assert_eq!(report.is_verified(), n % 3 != 0, "{n}");
+    }
+    assert_eq!(registry.count(Request::Referrers), 2);
+}
+
+#[tokio::test]
+async fn signatures_in_another_repository_are_found_and_bundles_beside_the_image_too() {
+    let registry = MemoryRegistry::new();
+    let key = TestKey::p256();
+    let digest = image::image(&registry, &app(), "elsewhere");
+    let at = image::at(&app(), &digest);
+    let elsewhere = image::repository("reg.example/signatures");
+    let request = SignRequest {
+        formats: Formats::Legacy,
+        signature_repository: Some(elsewhere.clone()),
+        ..SignRequest::default()
+    };
+    sign_image(&registry, &at, &key, &FrozenClock::default(), &request).await.unwrap();
+    image::sign(&registry, &at, &key, Formats::Bundle).await;
+    let request = VerifyRequest {
+        signature_repository: Some(elsewhere),
+        ..VerifyRequest::new(authority(&[&key]))
+    };
+    let report = verify_image(&registry, &at, &request).await;
+    let Outcome::Verified { signatures, .. } = report.outcome else { panic!() };
+    assert_eq!(signatures.len(), 2);
+}
+
+#[tokio::test]
+async fn a_tag_is_verified_for_what_it_points_to_now() {
+    let registry = MemoryRegistry::new();
+    let key = TestKey::p256();
+    let tag = image::reference("reg.example/acme/app:v1");
+    let good = image::tagged(&registry, &tag, "good");
+    image::sign(&registry, &tag, &key, Formats::Both).await;
+    let request = VerifyRequest::new(authority(&[&key]));
+    assert_eq!(verify_image(&registry, &tag, &request).await.digest, Some(good));
+    image::tagged(&registry, &tag, "evil");
+    let report = verify_image(&registry, &tag, &request).await;
+    assert_eq!(report.outcome.code(), "no-signatures");
+}
