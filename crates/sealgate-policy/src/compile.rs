@@ -139,6 +139,9 @@ fn need(spec: &Spec, context: &Context, keys: &KeyLookup<'_>, errors: &FieldErro
         let detail = "the field `policy` (CUE, Rego) is not supported yet";
         needs.push(lacking("", Lack::Policy, detail));
     }
+    if errors.is_empty() && spec.authorities.is_empty() && !spec.is_exemption() {
+        needs.push(lacking("", Lack::Invalid, "the policy names no authorities"));
+    }
     if !errors.is_empty() {
         let detail = format!("the policy is not valid: {errors}").replace('\n', " ");
         needs.push(lacking("", Lack::Invalid, &detail));
@@ -172,7 +175,7 @@ fn authority(authority: &Authority, context: &Context, keys: &KeyLookup<'_>) -> 
 
 /// What an authority asks for that this version does not check. To leave the demand out would
 /// admit what its author refuses.
-fn not_yet(authority: &Authority) -> Option<(Lack, &'static str)> {
+pub(crate) fn not_yet(authority: &Authority) -> Option<(Lack, &'static str)> {
     if authority.keyless.is_some() {
         Some((Lack::Keyless, "keyless authorities are not supported yet"))
     } else if !authority.attestations.is_empty() {

@@ -2,6 +2,7 @@
 
 use super::field_error::{FieldErrors, Level};
 use super::{Match, Spec};
+use crate::compile::not_yet;
 use crate::glob::{Doubt, Glob};
 
 /// Everything doubtful in `spec`, as warnings.
@@ -16,6 +17,17 @@ pub(super) fn spec(spec: &Spec) -> FieldErrors {
     }
     for (index, entry) in spec.r#match.iter().enumerate() {
         warnings.also(object(entry).via_field_index("match", index));
+    }
+    for (index, authority) in spec.authorities.iter().enumerate() {
+        if let Some((_, what)) = not_yet(authority) {
+            let warning =
+                FieldErrors::generic(format!("{what}: the authority will not hold"), [""]);
+            warnings.also(warning.via_field_index("authorities", index));
+        }
+    }
+    if spec.policy.is_some() {
+        let message = "CUE and Rego are not supported yet: the policy will not hold";
+        warnings.also(FieldErrors::generic(message, ["policy"]));
     }
     if spec.is_exemption() {
         warnings.also(FieldErrors::generic(

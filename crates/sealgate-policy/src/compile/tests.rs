@@ -53,6 +53,23 @@ fn a_key_becomes_a_signature_that_is_needed() {
 }
 
 #[test]
+fn every_code_stands_in_the_reference() {
+    let page = include_str!("../../../../docs/reference/cluster-image-policy.md");
+    for lack in [
+        Lack::Keyless,
+        Lack::Attestations,
+        Lack::Policy,
+        Lack::Kms,
+        Lack::TransparencyLog,
+        Lack::Timestamp,
+        Lack::Key,
+        Lack::Invalid,
+    ] {
+        assert!(page.contains(&format!("| `{}` |", lack.code())), "{}", lack.code());
+    }
+}
+
+#[test]
 fn what_comes_later_is_undecidable_and_says_so() {
     let identities = json!([{"issuer": "i", "subject": "s"}]);
     let key = json!({"data": KEY});
@@ -125,6 +142,14 @@ fn no_authorities_exempt_in_mode_warn_only() {
     let enforced = compiled(json!({"images": [{"glob": "k8s.gcr.io/**"}]}));
     assert_eq!(enforced.errors.to_string(), "missing field(s): spec.authorities");
     assert_eq!(lacks(&enforced.rule.need), ["Invalid"]);
+    let context =
+        Context { empty_authorities: validate::EmptyAuthorities::Taken, ..Context::default() };
+    let taken = policy(json!({"images": [{"glob": "**"}]}));
+    let taken = compile(&taken, "", &context, &|_| Ok(Vec::new()));
+    assert!(taken.errors.is_empty());
+    assert!(!taken.conditions.iter().any(|c| c.kind == "Ready" && c.holds));
+    let verdict = crate::judge::judge(&taken.rule, &mut |_| crate::testing::verified());
+    assert_eq!(verdict.code(), "fault");
 }
 
 #[test]
@@ -188,7 +213,8 @@ fn matches_select_objects() {
             "authorities": [{"key": {"data": KEY}}]}))
     };
     let mut deployment = pod("prod");
-    ("apps".clone_into(&mut deployment.group), "deployments".clone_into(&mut deployment.resource));
+    "apps".clone_into(&mut deployment.group);
+    "deployments".clone_into(&mut deployment.resource);
     deployment.labels = [("app".to_owned(), "web".to_owned())].into();
     let applies =
         |entry: Value| object(entry).rule.when.applies(&"nginx".parse().unwrap(), &deployment);

@@ -159,7 +159,8 @@ fn by_text_or_pattern(text: &str, pattern: &str, fields: [&str; 2]) -> FieldErro
 }
 
 fn is_unanchored(pattern: &str) -> bool {
-    !pattern.is_empty() && !(pattern.starts_with('^') && pattern.ends_with('$'))
+    let anchored = pattern.starts_with('^') && pattern.ends_with('$');
+    !pattern.is_empty() && !anchored
 }
 
 /// Go's words for what is wrong with a regular expression, where they are known.

@@ -397,6 +397,11 @@ fn warnings_are_not_errors() {
             with_match(json!({"group": "apps", "version": "v1"})),
             "without resource the entry matches every resource",
         ),
+        (
+            with_authority(json!({"key": {"kms": "hashivault://k"}})),
+            "keys in a KMS are not supported yet: the authority will not hold: spec.authorities[0]",
+        ),
+        (with_policy(json!({"type": "cue", "data": "x"})), "the policy will not hold: spec.policy"),
         (with_match(json!({})), "an empty entry matches every object: spec.match[0]"),
         (json!({"images": [{"glob": "*"}], "mode": "warn"}), "exempts its images"),
         (json!({"images": [{"glob": "ghcr.io/a:v1"}], "mode": "warn"}), "a tag says nothing"),
