@@ -113,10 +113,10 @@ impl GateDoor {
                 return ok(answer::allowed(&review.uid));
             }
         };
-        let state = self.policies.borrow().clone();
-        match &state.set {
-            Some(set) => ok(self.judge(hook, &admission, set, end).await),
-            None => self.not_ready(hook, &admission, &state),
+        let policies = self.policies.borrow().set.clone();
+        match policies {
+            Some(policies) => ok(self.judge(hook, &admission, &policies, end).await),
+            None => self.not_ready(hook, &admission),
         }
     }
 
@@ -138,8 +138,8 @@ impl GateDoor {
         answer::validated(&admission.uid, &answered)
     }
 
-    fn not_ready(&self, hook: Hook, admission: &Admission, state: &PolicyState) -> Reply {
-        let why = state.readiness().err().unwrap_or_default();
+    fn not_ready(&self, hook: Hook, admission: &Admission) -> Reply {
+        let why = self.policies.borrow().readiness().err().unwrap_or_default();
         let Scope { kind, namespace, name, operation, .. } = &admission.scope;
         info!(
             target: "decision",

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod certificate;
+pub mod cluster;
 pub mod door;
 pub mod folder;
 pub mod http;

@@ -103,6 +103,7 @@ pub(super) fn assemble<'a>(
         }
     }
     let set = PolicySet::new(rules, no_match.unwrap_or(config.no_match));
+    crate::cluster::warn_of_insecure(&config.insecure_registries);
     let empty_authorities = config.empty_authorities;
     Assembled { set, empty_authorities, problems, warnings, secrets }
 }

@@ -1,0 +1,121 @@
+//! A cluster's feeds, turned into what the door and the listener look at.
+//!
+//! Watching and writing is `sealgate_kube`; here its channels end.
+
+use std::sync::Arc;
+
+use sealgate_kube::certificates::Serving;
+use sealgate_kube::watch::{Policies, PolicyFeed};
+use sealgate_policy::rule::{Need, Rule};
+use sealgate_policy::select::{NoMatch, PolicySet};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::certificate::{CertificateSlot, InvalidCertificate, ServerCertificate};
+use crate::metrics::Metrics;
+use crate::policies::PolicyState;
+
+/// Follows a cluster's policies. `no_match` comes before what the ConfigMap says.
+pub fn follow_policies(
+    mut feed: PolicyFeed,
+    no_match: Option<NoMatch>,
+    metrics: Arc<Metrics>,
+) -> watch::Receiver<PolicyState> {
+    let waiting = "the cluster's policies are not read yet";
+    let (sender, receiver) = watch::channel(PolicyState::waiting(waiting));
+    tokio::spawn(async move {
+        loop {
+            let policies = feed.borrow_and_update().clone();
+            if let Some(policies) = policies {
+                metrics.reloads.inc();
+                sender.send_replace(state(&policies, no_match));
+            }
+            tokio::select! {
+                () = sender.closed() => return,
+                changed = feed.changed() => if changed.is_err() {
+                    // What is in force stays in force, and everybody can see that it is old.
+                    error!("the cluster's policies are no longer followed");
+                    metrics.reload_errors.inc();
+                    let old = "the cluster's policies are no longer followed".to_owned();
+                    sender.send_modify(|state| state.problems.push(old));
+                    return sender.closed().await;
+                },
+            }
+        }
+    });
+    receiver
+}
+
+fn state(policies: &Policies, no_match: Option<NoMatch>) -> PolicyState {
+    warn_of_insecure(&policies.config.insecure_registries);
+    let set = match no_match {
+        Some(no_match) => Arc::new(PolicySet::new(policies.set.rules().to_vec(), no_match)),
+        None => Arc::clone(&policies.set),
+    };
+    let problems = set.rules().iter().filter_map(problem).collect();
+    PolicyState {
+        set: Some(set),
+        problems,
+        empty_authorities: policies.context.empty_authorities,
+    }
+}
+
+/// A setting that this version reads and does not honour: said, not passed over.
+pub(crate) fn warn_of_insecure(registries: &[String]) {
+    if !registries.is_empty() {
+        warn!(
+            registries = registries.join(" "),
+            "insecure-registries is not looked at: give --allow-http-registry or --registry-cacert"
+        );
+    }
+}
+
+/// What of a rule cannot be decided; its policy's status says it, too.
+fn problem(rule: &Rule) -> Option<String> {
+    fn lacking(need: &Need) -> Option<&str> {
+        match need {
+            Need::All(parts) | Need::Any(parts) => parts.iter().find_map(lacking),
+            Need::Undecidable { detail, .. } => Some(detail),
+            _ => None,
+        }
+    }
+    lacking(&rule.need).map(|detail| format!("{}: {detail}", rule.name))
+}
+
+/// Puts the certificate that `feed` holds into `slot`, now and at each change. One that cannot be
+/// used changes nothing.
+pub fn follow_certificate<T: Send + Sync + 'static>(
+    mut feed: watch::Receiver<T>,
+    read: fn(&T) -> Option<Arc<Serving>>,
+    slot: Arc<CertificateSlot>,
+    metrics: Arc<Metrics>,
+) {
+    tokio::spawn(async move {
+        loop {
+            let serving = read(&feed.borrow_and_update());
+            if let Some(serving) = serving {
+                take_over(&serving, &slot, &metrics);
+            }
+            if feed.changed().await.is_err() {
+                error!("the certificate is no longer renewed");
+                return;
+            }
+        }
+    });
+}
+
+fn take_over(serving: &Serving, slot: &CertificateSlot, metrics: &Metrics) {
+    match certificate(serving) {
+        Ok(certificate) => {
+            info!(until = %certificate.not_after(), "certificate taken over");
+            slot.set(certificate);
+            metrics.certificate_rotations.inc();
+        }
+        Err(error) => error!(%error, "the new certificate cannot be used; the old one stays"),
+    }
+}
+
+/// What `sealgate_kube` makes, as the listener needs it.
+pub fn certificate(serving: &Serving) -> Result<ServerCertificate, InvalidCertificate> {
+    ServerCertificate::from_pem(&serving.chain, &serving.key)
+}

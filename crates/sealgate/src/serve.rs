@@ -1,0 +1,271 @@
+//! `sealgate serve`: the gate, wired together. Flags to parts; what the parts do is theirs.
+//!
+//! Two sources of policy (a folder, a cluster) and three of the serving certificate (one made for
+//! this process, files, the cluster's Secret).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use sealgate_engine::admit::{Gate as Judge, GatePorts};
+use sealgate_engine::cache::CacheSettings;
+use sealgate_engine::limits::Limits as EvidenceLimits;
+use sealgate_engine::ports::SecretSource;
+use sealgate_kube::install::{DEFAULT_NAMESPACE, WORKLOAD_WEBHOOK};
+use sealgate_policy::select::NoMatch;
+use sealgate_server::audit::DecisionLog;
+use sealgate_server::certificate::CertificateSlot;
+use sealgate_server::door::GateDoor;
+use sealgate_server::limits::Limits;
+use sealgate_server::metered::Metered;
+use sealgate_server::metrics::Metrics;
+use sealgate_server::policies::PolicyState;
+use sealgate_server::server::{Running, ServerOptions, start};
+use tokio::sync::watch;
+
+use crate::cli::registry::RegistryFlags;
+use crate::cli::values::go_duration;
+use crate::clock::SystemClock;
+use crate::failure::{CliError, Outcome};
+use crate::terminal;
+
+mod certificate;
+mod log;
+mod source;
+
+/// Stand at the gate: a webhook that lets in only images that satisfy the policies
+///
+/// With --policies the gate needs no cluster. Without, it takes ClusterImagePolicies from the
+/// cluster of --kubeconfig, or of the pod it runs in.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ServeArgs {
+    /// Policies from the YAML files of a folder, taken over when they change
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context", "in_cluster"])]
+    policies: Option<PathBuf>,
+
+    /// Address and port for HTTPS [default: 127.0.0.1:8443 with --policies, else 0.0.0.0:8443]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+
+    /// Port for HTTPS on every address, as policy-controller names it
+    #[arg(long, value_name = "PORT", conflicts_with = "listen")]
+    secure_port: Option<u16>,
+
+    /// Serve /metrics over plain HTTP here instead of on the HTTPS port
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics_listen: Option<SocketAddr>,
+
+    #[command(flatten)]
+    certificate: certificate::CertificateFlags,
+
+    #[command(flatten)]
+    cluster: source::ClusterFlags,
+
+    /// Namespace of the gate: of secretRefs, of its settings and of its certificate
+    #[arg(long, value_name = "NAMESPACE", env = "SYSTEM_NAMESPACE", default_value = DEFAULT_NAMESPACE)]
+    namespace: String,
+
+    /// Name of the webhook configurations whose caBundle is kept
+    #[arg(long, value_name = "NAME", default_value = WORKLOAD_WEBHOOK)]
+    webhook_name: String,
+
+    /// Time that the API server gives when a request does not say
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = go_duration)]
+    webhook_timeout: Duration,
+
+    /// What happens to an image that no policy is about, whatever config-policy-controller says
+    #[arg(long, value_name = "WHAT", value_enum)]
+    no_match_policy: Option<NoMatchWord>,
+
+    /// Verdicts to remember
+    #[arg(long, value_name = "N", default_value = "20000")]
+    cache_entries: u64,
+
+    /// How long a verdict that let an image in is good (0 remembers nothing)
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = go_duration)]
+    cache_ttl: Duration,
+
+    /// How log lines are written, on standard error
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    log_format: log::Format,
+
+    /// How long to serve on with /readyz refusing before the port is closed
+    /// [default: 0s with --policies, else 5s]
+    #[arg(long, value_name = "DURATION", value_parser = go_duration)]
+    lame_duck: Option<Duration>,
+
+    /// How long requests may still run after that
+    #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = go_duration)]
+    grace_period: Duration,
+
+    #[command(flatten)]
+    registry: RegistryFlags,
+}
+
+/// `--no-match-policy`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum NoMatchWord {
+    Deny,
+    Warn,
+    Allow,
+}
+
+/// A gate that listens.
+pub(crate) struct Gate {
+    running: Running,
+    policies: watch::Receiver<PolicyState>,
+}
+
+/// What the sources give: policies and the secrets to read signatures with.
+struct Sources {
+    policies: watch::Receiver<PolicyState>,
+    secrets: Arc<dyn SecretSource>,
+    client: Option<sealgate_kube::Client>,
+}
+
+/// Serves until SIGTERM or SIGINT. Blocks: the gate has a runtime of its own, with as many threads
+/// as there are cores, and no time limit.
+pub(crate) fn run(args: ServeArgs) -> Outcome {
+    let _log = log::start(args.log_format);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(serve(args));
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn serve(args: ServeArgs) -> Outcome {
+    let signals = Signals::listen()?;
+    let gate = open(args).await?;
+    terminal::say(format!("Listening on https://{}", gate.address()));
+    if let Some(address) = gate.running.metrics_address() {
+        terminal::say(format!("Metrics on http://{address}/metrics"));
+    }
+    signals.wait().await;
+    gate.stop().await;
+    Ok(())
+}
+
+/// Opens the gate: parts, sources, certificate, port.
+pub(crate) async fn open(args: ServeArgs) -> Result<Gate, CliError> {
+    let metrics = Arc::new(Metrics::new());
+    let registries = Arc::new(args.registry.client()?);
+    let sources = source::open(&args, &metrics).await?;
+    let slot = CertificateSlot::empty();
+    let options = options(&args, Arc::clone(&slot));
+    let ports = GatePorts {
+        registries: Arc::new(Metered::new(registries, Arc::clone(&metrics))),
+        secrets: Arc::clone(&sources.secrets),
+        clock: Arc::new(SystemClock),
+        audit: Arc::new(DecisionLog::new(Arc::clone(&metrics))),
+    };
+    let gate = Judge::new(ports, EvidenceLimits::default(), &cache(&args));
+    certificate::open(&args, sources.client, options.listen, &slot, &metrics).await?;
+    let door = GateDoor {
+        gate: Arc::new(gate),
+        policies: sources.policies.clone(),
+        system_namespace: args.namespace,
+        certificate: slot,
+        metrics,
+    };
+    let running = start(Arc::new(door), &options).map_err(|e| CliError::new(e.to_string()))?;
+    Ok(Gate { running, policies: sources.policies })
+}
+
+fn options(args: &ServeArgs, certificate: Arc<CertificateSlot>) -> ServerOptions {
+    let lame_duck = if args.policies.is_some() { Duration::ZERO } else { Duration::from_secs(5) };
+    let limits = Limits {
+        webhook_timeout: args.webhook_timeout,
+        lame_duck: args.lame_duck.unwrap_or(lame_duck),
+        grace: args.grace_period,
+        ..Limits::default()
+    };
+    ServerOptions {
+        listen: listen(args),
+        metrics_listen: args.metrics_listen,
+        certificate,
+        limits,
+    }
+}
+
+fn listen(args: &ServeArgs) -> SocketAddr {
+    let everywhere = |port| SocketAddr::from(([0, 0, 0, 0], port));
+    match (args.listen, args.secure_port, &args.policies) {
+        (Some(address), _, _) => address,
+        (None, Some(port), _) => everywhere(port),
+        (None, None, Some(_)) => SocketAddr::from(([127, 0, 0, 1], 8443)),
+        (None, None, None) => everywhere(8443),
+    }
+}
+
+fn cache(args: &ServeArgs) -> CacheSettings {
+    let default = CacheSettings::default();
+    CacheSettings {
+        pass: args.cache_ttl,
+        refusal: default.refusal.min(args.cache_ttl),
+        entries: args.cache_entries,
+    }
+}
+
+impl Gate {
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.running.address()
+    }
+
+    /// Waits until policies are loaded; says why not, if it takes longer than `limit`.
+    pub(crate) async fn when_ready(&self, limit: Duration) -> Result<(), String> {
+        let mut policies = self.policies.clone();
+        let ready = policies.wait_for(|state| state.set.is_some());
+        if matches!(tokio::time::timeout(limit, ready).await, Ok(Ok(_))) {
+            return Ok(());
+        }
+        Err(self.policies.borrow().problems.join("; "))
+    }
+
+    /// Stops in order.
+    pub(crate) async fn stop(self) {
+        self.running.stop().await;
+    }
+}
+
+impl From<NoMatchWord> for NoMatch {
+    fn from(word: NoMatchWord) -> Self {
+        match word {
+            NoMatchWord::Deny => Self::Deny,
+            NoMatchWord::Warn => Self::Warn,
+            NoMatchWord::Allow => Self::Allow,
+        }
+    }
+}
+
+/// The signals that end the gate in order. A second one ends it at once.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(mut self) {
+        self.next().await;
+        terminal::say("Stopping: finishing what runs (again to stop at once)");
+        tokio::spawn(async move {
+            self.next().await;
+            std::process::exit(130);
+        });
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Which certificate the gate shows, and who renews it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use sealgate_core::fault::Fault;
+use sealgate_engine::ports::Clock;
+use sealgate_kube::certificates::{
+    Keeper, LEAF_LIFETIME, LEAF_RENEWAL, SelfSigned, WebhookConfiguration, own_webhooks,
+    self_signed, watch_files,
+};
+use sealgate_kube::install::WORKLOAD_WEBHOOK;
+use sealgate_server::certificate::CertificateSlot;
+use sealgate_server::cluster::{certificate, follow_certificate};
+use sealgate_server::metrics::Metrics;
+use tracing::{error, warn};
+
+use super::ServeArgs;
+use crate::clock::SystemClock;
+use crate::failure::CliError;
+
+/// How often certificate files are looked at.
+const LOOK: Duration = Duration::from_secs(10);
+/// How long to wait after a renewal that failed.
+const RETRY: Duration = Duration::from_secs(3600);
+
+/// The certificate flags. With none, a gate on a cluster keeps its own in a Secret.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Certificate options")]
+pub(super) struct CertificateFlags {
+    /// Make a CA and a certificate for this process
+    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"])]
+    self_signed: bool,
+
+    /// Further name or address in the self-signed certificate
+    #[arg(long, value_name = "NAME", requires = "self_signed")]
+    tls_name: Vec<String>,
+
+    /// Write the self-signed certificate's CA (PEM) here
+    #[arg(long, value_name = "FILE", requires = "self_signed")]
+    write_ca: Option<PathBuf>,
+
+    /// Certificate chain (PEM), taken over when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+}
+
+/// Fills `slot`, now or (from a cluster) as soon as there is a certificate, and keeps it filled.
+pub(super) async fn open(
+    args: &ServeArgs,
+    client: Option<sealgate_kube::Client>,
+    listen: SocketAddr,
+    slot: &Arc<CertificateSlot>,
+    metrics: &Arc<Metrics>,
+) -> Result<(), CliError> {
+    let flags = &args.certificate;
+    match (&flags.tls_cert, &flags.tls_key, client) {
+        (Some(chain), Some(key), _) => {
+            let feed = watch_files(chain.clone(), key.clone(), LOOK).await?;
+            let first = feed.borrow().clone();
+            slot.set(certificate(&first).map_err(|e| CliError::new(format!("--tls-cert: {e}")))?);
+            follow_certificate(feed, |now| Some(Arc::clone(now)), Arc::clone(slot), Arc::clone(metrics));
+        }
+        _ if flags.self_signed => {
+            let own = SelfMade { names: names(flags, listen), write_ca: flags.write_ca.clone() };
+            own.renew(slot)?;
+            let slot = Arc::clone(slot);
+            tokio::spawn(async move { own.keep(&slot).await });
+        }
+        (_, _, Some(client)) => {
+            let mut keeper = Keeper::new(client, &args.namespace, Arc::new(SystemClock));
+            keeper.webhooks = webhooks(&args.webhook_name);
+            follow_certificate(keeper.start(), Clone::clone, Arc::clone(slot), Arc::clone(metrics));
+        }
+        (_, _, None) => {
+            return Err(CliError::new("the gate needs a certificate")
+                .note("give --self-signed, or --tls-cert FILE and --tls-key FILE"));
+        }
+    }
+    Ok(())
+}
+
+/// The configurations whose caBundle is kept, the workloads' under the name that was given.
+fn webhooks(name: &str) -> Vec<WebhookConfiguration> {
+    let renamed = |old: String| if old == WORKLOAD_WEBHOOK { name.to_owned() } else { old };
+    let rename = |webhook| match webhook {
+        WebhookConfiguration::Validating(old) => WebhookConfiguration::Validating(renamed(old)),
+        WebhookConfiguration::Mutating(old) => WebhookConfiguration::Mutating(renamed(old)),
+    };
+    own_webhooks().into_iter().map(rename).collect()
+}
+
+fn names(flags: &CertificateFlags, listen: SocketAddr) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    let listen = (!listen.ip().is_unspecified()).then(|| listen.ip().to_string());
+    for name in listen.into_iter().chain(flags.tls_name.iter().cloned()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// A certificate of a CA that nobody else has.
+struct SelfMade {
+    names: Vec<String>,
+    write_ca: Option<PathBuf>,
+}
+
+impl SelfMade {
+    /// Makes both anew, writes the CA, shows the certificate.
+    fn renew(&self, slot: &CertificateSlot) -> Result<(), CliError> {
+        let SelfSigned { serving, ca } =
+            self_signed(&self.names, SystemClock.now()).map_err(|fault: Fault| CliError::from(fault))?;
+        let new = certificate(&serving).map_err(|error| CliError::new(error.to_string()))?;
+        if let Some(path) = &self.write_ca {
+            std::fs::write(path, ca)
+                .map_err(|e| CliError::new(format!("--write-ca: {}: {e}", path.display())))?;
+        }
+        slot.set(new);
+        Ok(())
+    }
+
+    async fn keep(&self, slot: &CertificateSlot) {
+        let life = (LEAF_LIFETIME - LEAF_RENEWAL).unsigned_abs();
+        let mut wait = life;
+        loop {
+            tokio::time::sleep(wait).await;
+            wait = match self.renew(slot) {
+                Ok(()) => {
+                    warn!("new self-signed CA and certificate: clients must trust the new CA");
+                    life
+                }
+                Err(error) => {
+                    error!(error = error.message, "no new self-signed certificate");
+                    RETRY
+                }
+            };
+        }
+    }
+}

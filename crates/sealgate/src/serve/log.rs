@@ -1,0 +1,140 @@
+//! The gate's log: lines on standard error, by a thread of its own.
+//!
+//! A decision must not wait for whoever reads the log. Lines go through a bounded queue; when it is
+//! full they are dropped, and their number is told as soon as there is room.
+
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Lines that may wait.
+const WAITING: usize = 16_384;
+
+/// How long the end of the program waits for the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Starts logging, at level info unless `RUST_LOG` says otherwise. Dropping what is returned writes
+/// the lines that still wait.
+pub(super) fn start(format: Format) -> Flush {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(filter) if !filter.is_empty() => EnvFilter::new(filter),
+        _ => EnvFilter::new("info"),
+    };
+    let writer = Lines::start();
+    let flush = Flush(writer.queue.clone());
+    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    // Somebody may log already (`--verbose`): then that goes on.
+    let _ = match format {
+        Format::Text => logging.with_ansi(false).try_init(),
+        Format::Json => logging.json().flatten_event(true).with_current_span(false).try_init(),
+    };
+    flush
+}
+
+/// What goes through the queue.
+enum Item {
+    Line(Vec<u8>),
+    /// Everything before is to be written; then this is dropped.
+    Flush(SyncSender<()>),
+}
+
+/// Waits for the last lines when dropped.
+pub(super) struct Flush(SyncSender<Item>);
+
+/// The queue's near end.
+#[derive(Clone)]
+struct Lines {
+    queue: SyncSender<Item>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// One line in the making; queued as a whole when dropped.
+struct Line {
+    bytes: Vec<u8>,
+    to: Lines,
+}
+
+impl Lines {
+    fn start() -> Self {
+        let (queue, lines) = sync_channel(WAITING);
+        let dropped = Arc::<AtomicU64>::default();
+        let counted = Arc::clone(&dropped);
+        let writing = std::thread::Builder::new().name("log".to_owned());
+        // Without a thread the queue fills up and lines are dropped: the gate itself goes on.
+        let _ = writing.spawn(move || write(&lines, &counted));
+        Self { queue, dropped }
+    }
+}
+
+/// Writes until nobody logs any more.
+fn write(items: &Receiver<Item>, dropped: &AtomicU64) {
+    let mut out = io::BufWriter::with_capacity(64 << 10, io::stderr());
+    while let Ok(item) = items.recv() {
+        let mut flushed = Vec::new();
+        let mut next = Some(item);
+        while let Some(item) = next {
+            match item {
+                Item::Line(line) => drop(out.write_all(&line)),
+                Item::Flush(done) => flushed.push(done),
+            }
+            next = items.try_recv().ok();
+        }
+        match dropped.swap(0, Ordering::Relaxed) {
+            0 => {}
+            lost => drop(writeln!(out, "{{\"level\":\"WARN\",\"lostLogLines\":{lost}}}")),
+        }
+        let _ = out.flush();
+    }
+}
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        let (done, wait) = sync_channel(0);
+        if self.0.try_send(Item::Flush(done)).is_ok() {
+            // Ends with an error as soon as the other end is dropped, which is the sign.
+            let _ = wait.recv_timeout(LAST_LINES);
+        }
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line { bytes: Vec::with_capacity(512), to: self.clone() }
+    }
+}
+
+impl io::Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if self.to.queue.try_send(Item::Line(std::mem::take(&mut self.bytes))).is_err() {
+            self.to.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

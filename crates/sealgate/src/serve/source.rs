@@ -1,0 +1,112 @@
+//! Where policies and secrets come from: a folder, or a cluster.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use sealgate_kube::cluster::{ClusterSecrets, Connect};
+use sealgate_kube::install::PullSecretRights;
+use sealgate_kube::watch::PolicyWatch;
+use sealgate_policy::select::NoMatch;
+use sealgate_server::cluster::follow_policies;
+use sealgate_server::folder::{FolderOptions, follow};
+use sealgate_server::metrics::Metrics;
+
+use super::{ServeArgs, Sources};
+use crate::cli::cluster;
+use crate::clock::SystemClock;
+use crate::failure::CliError;
+
+/// Which cluster, and what may be read of it.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Cluster options")]
+pub(super) struct ClusterFlags {
+    /// The cluster to take policies from [default: $KUBECONFIG, ~/.kube/config, or the pod's own]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+
+    /// Only the service account of the pod that the gate runs in
+    #[arg(long, conflicts_with_all = ["kubeconfig", "context"])]
+    in_cluster: bool,
+
+    /// Whose pull secrets may be read: of every namespace (cluster), of none, or of these
+    #[arg(long, value_name = "cluster|none|NAMESPACE,...", default_value = "cluster", value_parser = rights)]
+    pull_secrets: PullSecretRights,
+}
+
+/// Starts to follow the source that the flags name.
+pub(super) async fn open(args: &ServeArgs, metrics: &Arc<Metrics>) -> Result<Sources, CliError> {
+    let no_match = args.no_match_policy.map(NoMatch::from);
+    match &args.policies {
+        Some(path) => {
+            if !path.is_dir() {
+                return Err(CliError::new(format!("--policies: {} is no folder", path.display())));
+            }
+            let namespace = args.namespace.clone();
+            let options =
+                FolderOptions { system_namespace: namespace, no_match, ..FolderOptions::new(path) };
+            let (policies, secrets) = follow(options, Arc::clone(metrics));
+            Ok(Sources { policies, secrets, client: None })
+        }
+        None => of_cluster(args, no_match, metrics).await,
+    }
+}
+
+async fn of_cluster(
+    args: &ServeArgs,
+    no_match: Option<NoMatch>,
+    metrics: &Arc<Metrics>,
+) -> Result<Sources, CliError> {
+    let ClusterFlags { kubeconfig, context, in_cluster, pull_secrets } = args.cluster.clone();
+    let connect = Connect { kubeconfig, context, in_cluster };
+    let client = cluster::client(&connect).await.map_err(|error| {
+        error.note("for a gate without a cluster give --policies DIR")
+    })?;
+    let watch = PolicyWatch {
+        client: client.clone(),
+        namespace: args.namespace.clone(),
+        instance: instance(),
+        clock: Arc::new(SystemClock),
+    };
+    let secrets = ClusterSecrets::new(client.clone(), pull_secrets, Arc::new(SystemClock));
+    Ok(Sources {
+        policies: follow_policies(watch.start(), no_match, Arc::clone(metrics)),
+        secrets: Arc::new(secrets),
+        client: Some(client),
+    })
+}
+
+/// The pod's name, for events.
+fn instance() -> String {
+    let name = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
+    name.ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "sealgate".to_owned())
+}
+
+fn rights(text: &str) -> Result<PullSecretRights, String> {
+    match text {
+        "cluster" => Ok(PullSecretRights::Cluster),
+        "none" => Ok(PullSecretRights::Nowhere),
+        "" => Err("want cluster, none, or namespaces".to_owned()),
+        names => Ok(PullSecretRights::Namespaces(
+            names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_whose_secrets_may_be_read() {
+        assert_eq!(rights("cluster"), Ok(PullSecretRights::Cluster));
+        assert_eq!(rights("none"), Ok(PullSecretRights::Nowhere));
+        let names = PullSecretRights::Namespaces(vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!(rights("a, b"), Ok(names));
+        assert!(rights("").is_err());
+    }
+}
