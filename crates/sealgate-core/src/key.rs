@@ -147,9 +147,9 @@ impl PublicKey {
         })
     }
 
-    /// Checks `signature` over a message of which only digests are at hand: those of the hashes
-    /// to try are used, none of them being a mismatch. Ed25519 signs whole messages: a mismatch
-    /// always, see [`PublicKey::needs_message`].
+    /// Checks `signature` over a message of which only digests are at hand. Those of the hashes to
+    /// try are used; it is a mismatch if none of them is there. Ed25519 signs whole messages:
+    /// always a mismatch, see [`PublicKey::needs_message`].
     pub fn verify_digests(
         &self,
         digests: &[Digest],
@@ -188,10 +188,12 @@ impl PublicKey {
             HashAlgorithm,
         ) -> Result<(), SignatureMismatch>,
     ) -> Result<(), SignatureMismatch> {
-        let tried = self.hashes(insisted).into_iter().filter_map(|hash| {
-            verification(self.algorithm, hash).map(|algorithm| verifies(algorithm, hash))
-        });
-        tried.fold(Err(SignatureMismatch), Result::or)
+        let fits = |hash| {
+            verification(self.algorithm, hash)
+                .is_some_and(|algorithm| verifies(algorithm, hash).is_ok())
+        };
+        let fits = self.hashes(insisted).into_iter().any(fits);
+        if fits { Ok(()) } else { Err(SignatureMismatch) }
     }
 
     fn check(

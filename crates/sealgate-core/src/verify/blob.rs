@@ -8,7 +8,7 @@ use super::{KeyAuthority, claim};
 use crate::bundle::{Bundle, Content, MessageSignature, OlderBundle, VerificationMaterial};
 use crate::digest::{Algorithm, Digest};
 use crate::dsse::{Envelope, IN_TOTO};
-use crate::key::PublicKey;
+use crate::key::{HashAlgorithm, PublicKey};
 use crate::reject::{Foreign, Reject};
 
 /// A signature over a blob, nothing in it believed.
@@ -64,14 +64,14 @@ impl VerifiedBlob {
 }
 
 impl KeyAuthority {
-    /// The digests to compute for a blob that is read once and not kept; none if one of the
-    /// keys can only verify whole content.
+    /// The digests to compute for a blob that is read once and not kept; none if whole content
+    /// is needed (Ed25519, SHA-224).
     pub fn blob_digests(&self) -> Option<Vec<Algorithm>> {
         if self.keys.iter().any(PublicKey::needs_message) {
             return None;
         }
         let hashes = self.keys.iter().flat_map(|key| key.hashes(self.hash));
-        let mut wanted: Vec<_> = hashes.filter_map(|hash| hash.digest()).collect();
+        let mut wanted: Vec<_> = hashes.map(HashAlgorithm::digest).collect::<Option<_>>()?;
         wanted.push(Algorithm::Sha256);
         wanted.sort_unstable();
         wanted.dedup();

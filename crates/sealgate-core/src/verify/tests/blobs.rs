@@ -140,6 +140,8 @@ fn tells_which_digests_to_compute() {
     assert_eq!(key.authority().blob_digests(), Some(vec![Algorithm::Sha256]));
     let authority = KeyAuthority { hash: Some(HashAlgorithm::Sha512), ..key.authority() };
     assert_eq!(authority.blob_digests(), Some(vec![Algorithm::Sha256, Algorithm::Sha512]));
+    let authority = KeyAuthority { hash: Some(HashAlgorithm::Sha224), ..key.authority() };
+    assert_eq!(authority.blob_digests(), None);
 }
 
 #[test]
