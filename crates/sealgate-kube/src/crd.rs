@@ -72,7 +72,9 @@ fn definition(
             "group": GROUP,
             "scope": "Cluster",
             "names": names,
-            "conversion": { "strategy": "None" },
+            // The null makes `kubectl apply` take a conversion webhook away that policy-controller
+            // left there; without it, the API server refuses the mixture.
+            "conversion": { "strategy": "None", "webhook": null },
             "versions": versions,
         },
     })

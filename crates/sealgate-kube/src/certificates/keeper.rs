@@ -38,6 +38,9 @@ const PERIOD: Duration = Duration::from_secs(60);
 /// The wait after a step that failed, doubled each time up to [`PERIOD`].
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 
+/// How often a webhook configuration is read and written again when others write it too.
+const BUNDLE_TRIES: usize = 5;
+
 /// A webhook configuration whose caBundle is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WebhookConfiguration {
@@ -111,7 +114,10 @@ impl Keeper {
                     PERIOD
                 }
                 Err(fault) => {
-                    tracing::warn!(%fault, "the certificate could not be kept current");
+                    match fault.kind {
+                        FaultKind::Cancelled => tracing::debug!(%fault, "trying again"),
+                        _ => tracing::warn!(%fault, "the certificate could not be kept current"),
+                    }
                     retry = (retry * 2).min(PERIOD);
                     retry
                 }
@@ -221,22 +227,15 @@ impl Keeper {
 
     async fn keep_bundle<K: Bundled>(&self, name: &str, bundle: &str) -> Result<(), Fault> {
         let target = format!("{} {name}", K::KIND);
-        let fault = |failure: Failure| failure.fault(&target);
         let api: Api<K> = Api::all(self.client.clone());
-        let Some(found) = within(&target, api.get_opt(name)).await.map_err(fault)? else {
-            return Ok(());
-        };
-        let outdated = found.webhooks_without(bundle.as_bytes());
-        if outdated.is_empty() {
-            return Ok(());
+        let mut result = Ok(());
+        for _ in 0..BUNDLE_TRIES {
+            result = write_bundle(&api, name, &target, bundle).await;
+            if !result.as_ref().is_err_and(Failure::is_conflict) {
+                break;
+            }
         }
-        let patch = bundle_patch(found.meta(), &outdated, bundle);
-        let parameters = PatchParams::default();
-        within(&target, api.patch(name, &parameters, &Patch::Strategic(&patch)))
-            .await
-            .map_err(fault)?;
-        tracing::info!(configuration = target, "wrote the CA");
-        Ok(())
+        result.map_err(|failure| failure.fault(&target))
     }
 
     /// Something happened to the Secret or to a configuration.
@@ -262,6 +261,26 @@ impl Shown {
     fn ca(&self) -> Option<&str> {
         self.stored.as_ref().map(|stored| stored.authority.certificate.as_str())
     }
+}
+
+/// Writes `bundle` where it does not stand, over the version that was read.
+async fn write_bundle<K: Bundled>(
+    api: &Api<K>,
+    name: &str,
+    target: &str,
+    bundle: &str,
+) -> Result<(), Failure> {
+    let Some(found) = within(target, api.get_opt(name)).await? else {
+        return Ok(());
+    };
+    let outdated = found.webhooks_without(bundle.as_bytes());
+    if outdated.is_empty() {
+        return Ok(());
+    }
+    let patch = Patch::Strategic(bundle_patch(found.meta(), &outdated, bundle));
+    within(target, api.patch(name, &PatchParams::default(), &patch)).await?;
+    tracing::info!(configuration = target, "wrote the CA");
+    Ok(())
 }
 
 /// A configuration with caBundles in it.

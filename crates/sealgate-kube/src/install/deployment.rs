@@ -44,7 +44,6 @@ fn priority_class() -> Value {
         "kind": "PriorityClass",
         "metadata": metadata(PRIORITY_CLASS, None),
         "value": 1_000_000_000,
-        "globalDefault": false,
         "description": "The admission gate: pods that it admits wait for it.",
     })
 }

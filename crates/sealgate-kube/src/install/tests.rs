@@ -170,15 +170,13 @@ fn rights_are_the_least() {
 
 #[test]
 fn somebody_elses_certificate_is_mounted_and_nothing_is_patched() {
-    let mut options = InstallOptions::default();
-    options.gate = Gate::Deployment(DeploymentOptions {
-        image: "i".to_owned(),
-        replicas: 3,
-        certificates: Certificates::Secret {
-            name: "tls".to_owned(),
-            inject_ca_from: Some("cosign-system/webhook".to_owned()),
-        },
-    });
+    let certificates = Certificates::Secret {
+        name: "tls".to_owned(),
+        inject_ca_from: Some("cosign-system/webhook".to_owned()),
+    };
+    let deployment = DeploymentOptions { image: "i".to_owned(), replicas: 3, certificates };
+    let options =
+        InstallOptions { gate: Gate::Deployment(deployment), ..InstallOptions::default() };
     let documents = documents(&options);
     let pod = &find(&documents, "Deployment", DEPLOYMENT)["spec"]["template"]["spec"];
     assert_eq!(pod["volumes"][0]["secret"]["secretName"], "tls");
