@@ -159,7 +159,10 @@ impl KeyPair {
         if let Secret::Ed25519(_) = &self.secret {
             let mut message = Vec::new();
             source.read_to_end(&mut message).map_err(read_error)?;
-            return Ok((self.sign_message(&message)?, Digest::of(&message)));
+            let signature = self.sign_message(&message)?;
+            let good = self.public.verify(&message, &signature, None);
+            good.map_err(|_| KeyError::Crypto("Ed25519 made a bad signature"))?;
+            return Ok((signature, Digest::of(&message)));
         }
         let mut context = digest::Context::new(digest_algorithm(self.hash));
         let mut named = Digest::hasher(Algorithm::Sha256);

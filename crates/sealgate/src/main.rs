@@ -1,1 +1,124 @@
-fn main() {}
+//! `sealgate`: the command line and the wiring. Every decision about signatures is made in the
+//! crates below; this one reads flags, asks for passwords, connects parts and prints.
+
+mod cli;
+mod clock;
+mod command;
+mod demo;
+#[cfg(test)]
+mod docs;
+mod failure;
+mod output;
+mod serve;
+mod session;
+mod terminal;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use cli::{Cli, Command};
+use failure::{CliError, Outcome};
+use session::{Errors, Session};
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let program = program_name(arguments.first());
+    let cli = match cli::parse(program, arguments) {
+        Ok(cli) => cli,
+        Err(error) => return command::usage::explain(&error, program),
+    };
+    match run(cli, program) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprint!("{}", error.render());
+            ExitCode::from(error.code)
+        }
+    }
+}
+
+/// `cosign` if a link of that name calls us, so that messages and completions fit.
+fn program_name(first: Option<&OsString>) -> &'static str {
+    let name = first.and_then(|path| std::path::Path::new(path).file_stem());
+    if name.is_some_and(|name| name == "cosign") { "cosign" } else { "sealgate" }
+}
+
+fn run(cli: Cli, program: &'static str) -> Outcome {
+    let mut session = Session::new(cli.global.output_file.as_deref(), program)?;
+    let verbose = cli.global.verbose == Some(true);
+    let command = match cli.command {
+        // The gate and the demo run until they are stopped, on a runtime of their own; the gate
+        // writes its log in its own way unless --verbose wants this one.
+        Command::Serve(args) => {
+            if verbose {
+                start_logging(verbose);
+            }
+            return serve::run(*args);
+        }
+        Command::Demo(args) => return demo::run(args),
+        other => other,
+    };
+    start_logging(verbose);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(within(cli.global.timeout, dispatch(command, &mut session)));
+    // A blocking task (a password prompt, scrypt) must not keep us from ending.
+    runtime.shutdown_background();
+    if let (Err(error), Errors::Document) = (&outcome, session.errors) {
+        session.line(output::error_document(error).to_string())?;
+    }
+    outcome
+}
+
+/// `--timeout`, as in cosign: zero means at once.
+async fn within(limit: Duration, work: impl Future<Output = Outcome>) -> Outcome {
+    match tokio::time::timeout(limit, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(CliError::new("context deadline exceeded")
+            .note(format!("not done after {limit:?}; allow more time with --timeout"))),
+    }
+}
+
+async fn dispatch(command: Command, session: &mut Session) -> Outcome {
+    match command {
+        Command::Attach(args) => command::attach::run(args).await,
+        Command::Clean(args) => command::clean::run(args).await,
+        Command::Completion(args) => command::completion::run(args, session),
+        Command::Copy(args) => command::copy::run(args).await,
+        Command::Download(args) => command::download::run(args, session).await,
+        Command::Env(args) => command::env::run(args, session),
+        Command::GenerateKeyPair(args) => command::generate_key_pair::run(args).await,
+        Command::ImportKeyPair(args) => command::import_key_pair::run(args),
+        Command::Install(args) => command::install::run(*args, session).await,
+        Command::Load(args) => command::load::run(args).await,
+        Command::Login(args) => command::login::run(args).await,
+        Command::Man(args) => command::man::run(args, session),
+        Command::PublicKey(args) => command::public_key::run(args, session).await,
+        Command::Save(args) => command::save::run(args).await,
+        Command::Sign(args) => command::sign::run(*args, session).await,
+        Command::SignBlob(args) => command::sign_blob::run(*args, session).await,
+        Command::Tree(args) => command::tree::run(args, session).await,
+        Command::Triangulate(args) => command::triangulate::run(args, session).await,
+        Command::Uninstall(args) => command::uninstall::run(args).await,
+        Command::Verify(args) => command::verify::run(*args, session).await,
+        Command::VerifyBlob(args) => command::verify_blob::run(*args, session).await,
+        Command::Version(args) => command::version::run(args, session),
+        Command::Serve(_) | Command::Demo(_) => {
+            Err(CliError::new("this command has a runtime of its own"))
+        }
+        Command::Other(words) => command::usage::unknown(&words, session.program),
+    }
+}
+
+/// `--verbose`, or `RUST_LOG` for those who know what to look for.
+fn start_logging(verbose: bool) {
+    use tracing_subscriber::EnvFilter;
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(filter) if !filter.is_empty() => EnvFilter::new(filter),
+        _ if verbose => EnvFilter::new(
+            "sealgate=debug,sealgate_registry=debug,sealgate_engine=debug,sealgate_kube=debug",
+        ),
+        // Nothing to log: not even a subscriber, so that starting costs nothing.
+        _ => return,
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -1,0 +1,108 @@
+//! Files that a command line names: read with a bound, written so that nobody else can read a
+//! secret and nothing half-written stays behind.
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+
+use crate::failure::CliError;
+
+/// The content of `path`, at most `limit` bytes.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, CliError> {
+    let failed = |error: std::io::Error| named(path, &error);
+    let file = std::fs::File::open(path).map_err(failed)?;
+    bounded(file, limit, &path.display().to_string())
+}
+
+/// All of standard input, at most `limit` bytes.
+pub(crate) fn read_stdin(limit: u64) -> Result<Vec<u8>, CliError> {
+    bounded(std::io::stdin().lock(), limit, "standard input")
+}
+
+/// A file, or standard input for `-`.
+pub(crate) fn read_or_stdin(path: &Path, limit: u64) -> Result<Vec<u8>, CliError> {
+    if path == Path::new("-") { read_stdin(limit) } else { read(path, limit) }
+}
+
+/// A file, or standard input for `-`, to read in pieces.
+pub(crate) fn open_or_stdin(path: &Path) -> Result<Box<dyn std::io::Read>, CliError> {
+    if path == Path::new("-") {
+        return Ok(Box::new(std::io::stdin().lock()));
+    }
+    let file = std::fs::File::open(path).map_err(|error| named(path, &error))?;
+    Ok(Box::new(file))
+}
+
+fn bounded(source: impl std::io::Read, limit: u64, name: &str) -> Result<Vec<u8>, CliError> {
+    let mut bytes = Vec::new();
+    source.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(CliError::new(format!("{name}: larger than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Who may read a file that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The owner only (0600).
+    Private,
+    /// Everybody (0644).
+    Public,
+}
+
+/// Replaces `path` by `content` in one step. A device or pipe (`/dev/stdout`) is written to.
+pub(crate) fn write(path: &Path, content: &[u8], mode: Mode) -> Result<(), CliError> {
+    let special = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
+    let written =
+        if special { std::fs::write(path, content) } else { replace(path, content, mode) };
+    written.map_err(|error| named(path, &error))
+}
+
+fn replace(path: &Path, content: &[u8], mode: Mode) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Made with mode 0600, so that a secret is never readable, not even for a moment.
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(content)?;
+    if mode == Mode::Public {
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    }
+    file.persist(&path)?;
+    Ok(())
+}
+
+fn named(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::new(format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn writes_with_the_right_mode_and_replaces_whole_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        std::fs::write(&path, "something much longer").unwrap();
+        write(&path, b"short", Mode::Private).unwrap();
+        assert_eq!(read(&path, 100).unwrap(), b"short");
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600);
+        write(&path, b"x", Mode::Public).unwrap();
+        assert_eq!(mode(&path), 0o644);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn reading_is_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("blob");
+        std::fs::write(&path, "12345").unwrap();
+        assert!(read(&path, 5).is_ok());
+        assert!(read(&path, 4).is_err());
+        assert!(read(&folder.path().join("none"), 4).is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! `--key` and what it means: a signer that is open, or a public key.
+
+use clap::Args;
+use sealgate_core::key::PublicKey;
+use sealgate_engine::ports::SecretSource;
+use sealgate_keys::{KeyPair, KeyReference};
+
+use super::values::{BOOL, go_bool};
+use crate::failure::CliError;
+use crate::terminal::{self, Ask};
+
+/// Hardware keys: known by name, refused by name.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct TokenFlags {
+    /// Use a hardware security key
+    #[arg(long, value_name = BOOL, value_parser = go_bool)]
+    sk: Option<bool>,
+
+    /// Slot of the hardware security key
+    #[arg(long, value_name = "SLOT")]
+    slot: Option<String>,
+}
+
+impl TokenFlags {
+    pub(crate) fn check(&self) -> Result<(), CliError> {
+        if self.sk == Some(true) || self.slot.is_some() {
+            let why = "use a key file, env://VAR or k8s://NAMESPACE/SECRET";
+            return Err(CliError::unsupported("--sk (hardware security keys)", why));
+        }
+        Ok(())
+    }
+}
+
+/// Opens a private key: reads it, asks for its password, decrypts it.
+pub(crate) async fn signer(reference: &str) -> Result<KeyPair, CliError> {
+    let reference = KeyReference::parse(reference)?;
+    let cluster = cluster(&reference).await?;
+    let found = reference.private(cluster.as_deref()).await?;
+    let password = match found.password {
+        Some(password) => password,
+        None => terminal::key_password(Ask::Once)?,
+    };
+    // scrypt takes a quarter of a second of CPU: not on the thread that drives the network.
+    let opened =
+        tokio::task::spawn_blocking(move || KeyPair::from_encrypted_pem(&found.pem, &password));
+    let pair = opened.await.map_err(|_| CliError::new("opening the key was interrupted"))?;
+    pair.map_err(|error| CliError::from(error.into_fault(&reference.to_string())))
+        .map_err(|error| error.during("reading key"))
+}
+
+/// Reads a public key.
+pub(crate) async fn verifier(reference: &str) -> Result<PublicKey, CliError> {
+    let reference = KeyReference::parse(reference)?;
+    let found = match &reference {
+        KeyReference::Url(url) => {
+            let pem = super::fetch::text(url, sealgate_keys::MAX_KEY_BYTES).await?;
+            PublicKey::from_pem(&pem)
+                .map_err(|error| CliError::new(format!("{url}: pem to public key: {error}")))
+        }
+        other => {
+            let cluster = cluster(other).await?;
+            other.public(cluster.as_deref()).await.map_err(CliError::from)
+        }
+    };
+    found.map_err(|error| error.during("loading public key"))
+}
+
+/// The cluster, where the reference needs one.
+async fn cluster(reference: &KeyReference) -> Result<Option<Box<dyn SecretSource>>, CliError> {
+    match reference {
+        KeyReference::Kubernetes { .. } => super::cluster::secrets().await.map(Some),
+        _ => Ok(None),
+    }
+}

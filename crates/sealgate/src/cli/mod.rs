@@ -1,0 +1,131 @@
+//! The command line: flags as typed. What they mean is worked out in each command's own file; the
+//! differences between Go's flags and clap's are levelled in [`normal`].
+
+pub(crate) mod cluster;
+pub(crate) mod fetch;
+pub(crate) mod files;
+pub(crate) mod keys;
+pub(crate) mod normal;
+pub(crate) mod registry;
+pub(crate) mod services;
+pub(crate) mod values;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::command;
+use crate::terminal;
+use values::{BOOL, go_bool, go_duration};
+
+/// Everything that can be typed.
+#[derive(Parser, Debug)]
+#[command(
+    name = "sealgate",
+    version,
+    about = "Signs container images, verifies them, and stands at the gate of a Kubernetes cluster",
+    long_about = "Signs container images, verifies them, and stands at the gate of a Kubernetes \
+                  cluster.\n\nReads and writes what cosign reads and writes; called by the name \
+                  cosign it behaves the same.",
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalFlags,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct GlobalFlags {
+    /// Write what would go to standard output to FILE
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub(crate) output_file: Option<PathBuf>,
+
+    /// Give up after this time
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "DURATION",
+        default_value = "3m0s",
+        value_parser = go_duration,
+        help_heading = "Global options"
+    )]
+    pub(crate) timeout: Duration,
+
+    /// Say on standard error what is done and asked
+    #[arg(
+        short = 'd',
+        long,
+        global = true,
+        value_name = BOOL,
+        value_parser = go_bool,
+        help_heading = "Global options"
+    )]
+    pub(crate) verbose: Option<bool>,
+}
+
+/// The verbs. One file each under `command/`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    Attach(command::attach::AttachArgs),
+    Clean(command::clean::CleanArgs),
+    Completion(command::completion::CompletionArgs),
+    Copy(command::copy::CopyArgs),
+    Demo(crate::demo::DemoArgs),
+    Download(command::download::DownloadArgs),
+    Env(command::env::EnvArgs),
+    GenerateKeyPair(command::generate_key_pair::GenerateKeyPairArgs),
+    ImportKeyPair(command::import_key_pair::ImportKeyPairArgs),
+    Install(Box<command::install::InstallArgs>),
+    Load(command::load::LoadArgs),
+    Login(command::login::LoginArgs),
+    Man(command::man::ManArgs),
+    PublicKey(command::public_key::PublicKeyArgs),
+    Save(command::save::SaveArgs),
+    Serve(Box<crate::serve::ServeArgs>),
+    Sign(Box<command::sign::SignArgs>),
+    SignBlob(Box<command::sign_blob::SignBlobArgs>),
+    Tree(command::tree::TreeArgs),
+    Triangulate(command::triangulate::TriangulateArgs),
+    Uninstall(command::uninstall::UninstallArgs),
+    Verify(Box<command::verify::VerifyArgs>),
+    VerifyBlob(Box<command::verify_blob::VerifyBlobArgs>),
+    Version(command::version::VersionArgs),
+    #[command(external_subcommand)]
+    Other(Vec<OsString>),
+}
+
+/// The whole command line as clap sees it, for parsing, completion and manuals.
+pub(crate) fn command(name: &str) -> clap::Command {
+    let command = normal::adapt(Cli::command());
+    if name == "sealgate" { command } else { command.name("cosign").bin_name("cosign") }
+}
+
+/// Reads the process's arguments. Warnings about old spellings go to standard error.
+pub(crate) fn parse(name: &str, arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let command = command(name);
+    let (arguments, warnings) = normal::arguments(&command, arguments.into_iter());
+    for warning in warnings {
+        terminal::warn(warning);
+    }
+    let matches = command.try_get_matches_from(arguments)?;
+    Cli::from_arg_matches(&matches)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        command("sealgate").debug_assert();
+        command("cosign").debug_assert();
+    }
+}

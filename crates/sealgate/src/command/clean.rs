@@ -1,0 +1,115 @@
+//! `clean`: removes signatures, attestations and bills of materials from an image.
+
+use std::collections::BTreeSet;
+
+use clap::{Args, ValueEnum};
+use sealgate_core::manifest::media_type;
+use sealgate_core::reference::{Identifier, Reference};
+use sealgate_engine::attached::Kind;
+use sealgate_engine::clean::{self, CleanRequest};
+use sealgate_engine::ports::Registry as _;
+
+use crate::cli::registry::{self, RegistryFlags};
+use crate::cli::values::{BOOL, go_bool};
+use crate::failure::{CliError, Outcome};
+use crate::terminal;
+
+/// Remove what is attached to an image
+#[derive(Args, Debug)]
+pub(crate) struct CleanArgs {
+    /// What to remove
+    #[arg(long = "type", value_name = "TYPE", value_enum, default_value = "all")]
+    what: Type,
+
+    /// Do not ask
+    #[arg(short, long, value_name = BOOL, value_parser = go_bool)]
+    force: Option<bool>,
+
+    #[command(flatten)]
+    registry: RegistryFlags,
+
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    image: Reference,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Type {
+    /// Signatures: the legacy tag and bundles
+    Signature,
+    /// Attestations: the legacy tag and bundles
+    Attestation,
+    /// Bundles of either kind, nothing under legacy tags
+    Referrer,
+    /// Bills of materials
+    Sbom,
+    /// All of these
+    All,
+}
+
+impl Type {
+    fn question(self) -> &'static str {
+        match self {
+            Self::Signature => "this will remove all signatures from the image",
+            Self::Attestation => "this will remove all attestations from the image",
+            Self::Referrer => {
+                "this will remove all referrer attestations and/or signatures from the image"
+            }
+            Self::Sbom => "this will remove all SBOMs from the image",
+            Self::All => "this will remove all signatures, SBOMs and attestations from the image",
+        }
+    }
+
+    fn kinds(self) -> BTreeSet<Kind> {
+        match self {
+            Self::Signature => [Kind::Signature].into(),
+            Self::Attestation => [Kind::Attestation].into(),
+            Self::Referrer => [Kind::Signature, Kind::Attestation].into(),
+            Self::Sbom => [Kind::Sbom].into(),
+            Self::All => [Kind::Signature, Kind::Attestation, Kind::Sbom].into(),
+        }
+    }
+}
+
+pub(crate) async fn run(args: CleanArgs) -> Outcome {
+    if args.force != Some(true) {
+        terminal::warn(args.what.question());
+        terminal::confirm()?;
+    }
+    let registry = args.registry.client()?;
+    let request = CleanRequest {
+        kinds: args.what.kinds(),
+        signature_repository: registry::signature_repository()?,
+        tag_prefix: args.registry.tag_prefix(),
+        limits: super::limits()?,
+    };
+    let removed = match args.what {
+        Type::Referrer => bundles(&registry, &args.image, &request).await?,
+        _ => clean::clean(&registry, &args.image, &request).await?,
+    };
+    for place in &removed {
+        terminal::say(format!("Removed {place} from {}", args.image));
+    }
+    if removed.is_empty() {
+        terminal::say(format!("Nothing to remove from {}", args.image));
+    }
+    Ok(())
+}
+
+/// Only what is a bundle, and only where it is a referrer.
+async fn bundles(
+    registry: &sealgate_registry::Client,
+    image: &Reference,
+    request: &CleanRequest,
+) -> Result<Vec<Reference>, CliError> {
+    let place = request.signature_repository.as_ref().unwrap_or(image.repository());
+    let mut removed = Vec::new();
+    for item in clean::find(registry, image, request).await? {
+        let bundle = item.artifact_type.starts_with(media_type::BUNDLE_PREFIX);
+        let at = Identifier::Digest(item.digest().clone());
+        if item.tag.is_none() && bundle && registry.delete(place, &at).await? {
+            removed.push(place.at(at));
+        }
+    }
+    Ok(removed)
+}

@@ -1,0 +1,99 @@
+//! `copy`: an image and everything attached to it, from one place to another.
+
+use std::collections::BTreeSet;
+
+use clap::{Args, ValueEnum};
+use sealgate_core::reference::Reference;
+use sealgate_engine::attached::Kind;
+use sealgate_engine::copy::{Copied, CopyRequest, copy_image};
+
+use crate::cli::registry::RegistryFlags;
+use crate::cli::values::{BOOL, go_bool};
+use crate::failure::Outcome;
+use crate::terminal;
+
+/// Copy an image with its signatures, attestations and everything else attached to it
+#[derive(Args, Debug)]
+pub(crate) struct CopyArgs {
+    /// Only these attachments, and not the image's tag
+    #[arg(long, value_name = "KINDS", value_enum, value_delimiter = ',')]
+    only: Vec<Only>,
+
+    /// The same as --only=sig
+    #[arg(long, value_name = BOOL, value_parser = go_bool)]
+    sig_only: Option<bool>,
+
+    /// Move a tag at the target that names another image
+    #[arg(short, long, value_name = BOOL, value_parser = go_bool)]
+    force: Option<bool>,
+
+    /// Only the child of an index for this platform, os/architecture[/variant]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+
+    #[command(flatten)]
+    registry: RegistryFlags,
+
+    /// The image
+    #[arg(value_name = "SOURCE")]
+    source: Reference,
+
+    /// Where to copy it
+    #[arg(value_name = "DESTINATION")]
+    destination: Reference,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Only {
+    /// Signatures
+    #[value(alias = "sign")]
+    Sig,
+    /// Attestations
+    Att,
+    /// Bills of materials
+    Sbom,
+}
+
+pub(crate) async fn run(args: CopyArgs) -> Outcome {
+    let registry = args.registry.client()?;
+    let request = args.request()?;
+    let spinner = terminal::spinner("copying");
+    let copied = copy_image(&registry, &args.source, &registry, &args.destination, &request).await;
+    spinner.finish_and_clear();
+    tell(&copied?);
+    Ok(())
+}
+
+impl CopyArgs {
+    fn request(&self) -> Result<CopyRequest, crate::failure::CliError> {
+        let mut only: BTreeSet<Kind> = self.only.iter().map(|kind| kind.kind()).collect();
+        if self.sig_only == Some(true) {
+            only.insert(Kind::Signature);
+        }
+        Ok(CopyRequest {
+            only: (!only.is_empty()).then_some(only),
+            platform: self.platform.clone(),
+            force: self.force == Some(true),
+            tag_prefix: self.registry.tag_prefix(),
+            limits: super::limits()?,
+        })
+    }
+}
+
+impl Only {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Sig => Kind::Signature,
+            Self::Att => Kind::Attestation,
+            Self::Sbom => Kind::Sbom,
+        }
+    }
+}
+
+/// What stands at the target now.
+pub(crate) fn tell(copied: &Copied) {
+    let Copied { image, images, attachments, written, .. } = copied;
+    terminal::say(format!(
+        "{image}: {images} image(s), {attachments} attachment(s), {written} manifest(s) were new"
+    ));
+}

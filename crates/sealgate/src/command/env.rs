@@ -1,0 +1,107 @@
+//! `env`: the environment variables that change what we do, and their values.
+
+use clap::Args;
+
+use crate::cli::values::{BOOL, go_bool};
+use crate::failure::Outcome;
+use crate::session::Session;
+
+/// Print environment variables and their values
+#[derive(Args, Debug)]
+pub(crate) struct EnvArgs {
+    /// Say what each is for
+    #[arg(long, value_name = BOOL, value_parser = go_bool)]
+    show_descriptions: Option<bool>,
+
+    /// Show passwords and tokens, too
+    #[arg(long, value_name = BOOL, value_parser = go_bool)]
+    show_sensitive_values: Option<bool>,
+}
+
+/// A variable that we read.
+pub(crate) struct Variable {
+    pub(crate) name: &'static str,
+    pub(crate) meaning: &'static str,
+    pub(crate) expects: &'static str,
+    pub(crate) sensitive: bool,
+}
+
+const fn variable(name: &'static str, meaning: &'static str, expects: &'static str) -> Variable {
+    Variable { name, meaning, expects, sensitive: false }
+}
+
+/// Every variable that we read; each flag has one more, `COSIGN_<FLAG>`.
+pub(crate) const VARIABLES: [Variable; 14] = [
+    variable(
+        "COSIGN_DOCKER_MEDIA_TYPES",
+        "makes new legacy signature images Docker's kind instead of OCI's",
+        "1 or 0 (default)",
+    ),
+    variable(
+        "COSIGN_MAX_ATTACHMENT_SIZE",
+        "is the largest signature or bundle that is read from a registry",
+        "a size such as 1MiB (default)",
+    ),
+    Variable {
+        name: "COSIGN_PASSWORD",
+        meaning: "is the password of private keys",
+        expects: "text",
+        sensitive: true,
+    },
+    variable(
+        "COSIGN_REPOSITORY",
+        "is where signatures are stored and looked for instead of beside the image",
+        "a repository, registry/path",
+    ),
+    variable("DOCKER_CONFIG", "is the folder of docker's config.json", "a folder"),
+    variable("HOME", "holds .docker/config.json and .kube/config", "a folder"),
+    variable("HTTPS_PROXY", "is the proxy for registries", "a URL"),
+    variable("HTTP_PROXY", "is the proxy for registries without TLS", "a URL"),
+    variable("KUBECONFIG", "says which cluster k8s:// keys and install mean", "a file"),
+    variable("NO_PROXY", "names hosts that are reached without proxy", "names, comma separated"),
+    variable("REGISTRY_AUTH_FILE", "is a containers auth.json with credentials", "a file"),
+    variable("RUST_LOG", "says which parts tell what they do", "a tracing filter"),
+    variable(
+        "SOURCE_DATE_EPOCH",
+        "is the time that is written into signatures instead of now",
+        "seconds since 1970",
+    ),
+    variable("XDG_RUNTIME_DIR", "holds containers/auth.json", "a folder"),
+];
+
+/// Variables of other parts of Sigstore that users look for here.
+const FOREIGN: [&str; 3] = ["COSIGN_", "SIGSTORE_", "TUF_"];
+
+pub(crate) fn run(args: EnvArgs, session: &mut Session) -> Outcome {
+    let describe = args.show_descriptions != Some(false);
+    let show = args.show_sensitive_values == Some(true);
+    for Variable { name, meaning, expects, sensitive } in &VARIABLES {
+        if describe {
+            session.line(format!("# {name} {meaning}\n# Expects: {expects}"))?;
+        }
+        let value = std::env::var(name).unwrap_or_default();
+        session.line(assignment(name, &value, *sensitive && !show))?;
+    }
+    let mut others: Vec<(String, String)> =
+        std::env::vars().filter(|(name, _)| is_other(name)).collect();
+    others.sort();
+    if describe && !others.is_empty() {
+        session.line(
+            "# The variables below stand for flags (COSIGN_<FLAG>) or belong to other tools.",
+        )?;
+    }
+    others.iter().try_for_each(|(name, value)| session.line(assignment(name, value, !show)))
+}
+
+fn is_other(name: &str) -> bool {
+    FOREIGN.iter().any(|prefix| name.starts_with(prefix))
+        && VARIABLES.iter().all(|variable| variable.name != name)
+}
+
+fn assignment(name: &str, value: &str, hide: bool) -> String {
+    match value {
+        "" => format!("{name}="),
+        _ if hide => format!("{name}=******"),
+        value => format!("{name}={value}"),
+    }
+}

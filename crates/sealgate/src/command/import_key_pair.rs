@@ -1,0 +1,41 @@
+//! `import-key-pair`: another tool's private key, encrypted as cosign keeps keys.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use sealgate_keys::{MAX_KEY_BYTES, import};
+
+use super::generate_key_pair::Files;
+use crate::cli::files;
+use crate::cli::values::{BOOL, go_bool};
+use crate::failure::{CliError, Outcome};
+use crate::terminal::{self, Ask};
+
+/// Import a private key (RSA, ECDSA P-256/384/521, Ed25519; PKCS#1, SEC1, PKCS#8)
+#[derive(Args, Debug)]
+pub(crate) struct ImportKeyPairArgs {
+    /// The private key, PEM, not encrypted
+    #[arg(short, long, value_name = "FILE")]
+    key: PathBuf,
+
+    /// What the names of the two files begin with
+    #[arg(short, long, value_name = "PREFIX", default_value = "import-cosign")]
+    output_key_prefix: String,
+
+    /// Replace files without asking
+    #[arg(short, long, value_name = BOOL, value_parser = go_bool)]
+    yes: Option<bool>,
+}
+
+pub(crate) fn run(args: ImportKeyPairArgs) -> Outcome {
+    let bytes = zeroize::Zeroizing::new(files::read(&args.key, MAX_KEY_BYTES)?);
+    let name = args.key.display();
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| CliError::new("invalid pem block").note(format!("{name} is not text")))?;
+    let pair =
+        import::read(text).map_err(|error| CliError::from(error).note(format!("in {name}")))?;
+    let files = Files::of(&args.output_key_prefix);
+    files.ask_before_overwriting(args.yes == Some(true))?;
+    let password = terminal::key_password(Ask::Twice)?;
+    files.write(&pair, &password)
+}

@@ -1,0 +1,62 @@
+//! Folders that `save` writes and `load` and `verify --local-image` read: one image each, with
+//! everything attached to it, marked as `cosign save` marks them.
+
+use std::path::Path;
+
+use sealgate_core::manifest::{Descriptor, is_index};
+use sealgate_core::reference::{Identifier, Reference, Repository};
+use sealgate_engine::ports::Registry as _;
+use sealgate_engine::triangulate::{self, Attachment};
+use sealgate_registry::layout::{Layout, kind};
+
+use crate::failure::CliError;
+
+/// A folder holds one repository, so the name does not matter there; no registry has this one.
+const INSIDE: &str = "layout.invalid/image";
+
+/// A folder and the image in it.
+pub(crate) struct Folder {
+    pub(crate) layout: Layout,
+    pub(crate) image: Reference,
+}
+
+/// A folder that is there.
+pub(crate) async fn open(path: &Path) -> Result<Folder, CliError> {
+    let layout = Layout::open(path)?;
+    let digest = layout.image().await?.digest;
+    Ok(Folder { layout, image: inside()?.at(Identifier::Digest(digest)) })
+}
+
+/// A folder to write to: made if it is not there.
+pub(crate) fn create(path: &Path) -> Result<Layout, CliError> {
+    Ok(Layout::create(path)?)
+}
+
+/// Marks what was saved, so that `cosign load` and others find the image and its signatures.
+pub(crate) async fn mark(layout: &Layout, image: &Reference) -> Result<(), CliError> {
+    let found = layout.resolve(image.repository(), &image.identifier()).await?;
+    let root = found.ok_or_else(|| CliError::new(format!("{image} was not saved")))?;
+    let what = if is_index(&root.media_type) { kind::IMAGE_INDEX } else { kind::IMAGE };
+    let digest = root.digest.clone();
+    layout.add_entry(marked(root, what)).await?;
+    let attached = [
+        (Attachment::Signatures, kind::SIGNATURES),
+        (Attachment::Attestations, kind::ATTESTATIONS),
+    ];
+    for (attachment, what) in attached {
+        let tag = Identifier::Tag(triangulate::tag("", &digest, attachment));
+        if let Some(entry) = layout.resolve(image.repository(), &tag).await? {
+            layout.add_entry(marked(entry, what)).await?;
+        }
+    }
+    Ok(())
+}
+
+fn marked(entry: Descriptor, what: &str) -> Descriptor {
+    let annotations = [(kind::ANNOTATION.to_owned(), what.to_owned())].into();
+    Descriptor { annotations, ..entry }
+}
+
+fn inside() -> Result<Repository, CliError> {
+    Ok(Repository::parse(INSIDE)?)
+}

@@ -1,0 +1,44 @@
+//! `load`: an image and everything attached to it, from a folder to a registry.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use sealgate_core::reference::Reference;
+use sealgate_engine::copy::CopyRequest;
+use sealgate_engine::load::load_image;
+
+use crate::cli::registry::RegistryFlags;
+use crate::failure::Outcome;
+use crate::terminal;
+
+/// Load an image with everything attached to it from a folder that `save` wrote
+#[derive(Args, Debug)]
+pub(crate) struct LoadArgs {
+    /// The folder
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+
+    #[command(flatten)]
+    registry: RegistryFlags,
+
+    /// Where to put it
+    #[arg(value_name = "IMAGE")]
+    image: Reference,
+}
+
+pub(crate) async fn run(args: LoadArgs) -> Outcome {
+    let folder = super::layout::open(&args.dir).await?;
+    let registry = args.registry.client()?;
+    // As cosign: the image's tag at the target is moved.
+    let request = CopyRequest {
+        force: true,
+        tag_prefix: args.registry.tag_prefix(),
+        limits: super::limits()?,
+        ..CopyRequest::default()
+    };
+    let spinner = terminal::spinner("loading");
+    let loaded = load_image(&folder.layout, &folder.image, &registry, &args.image, &request).await;
+    spinner.finish_and_clear();
+    super::copy::tell(&loaded?);
+    Ok(())
+}

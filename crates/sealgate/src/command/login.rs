@@ -1,0 +1,69 @@
+//! `login`: keeps a user name and password for a registry in docker's configuration.
+
+use clap::Args;
+use sealgate_core::reference::Repository;
+use sealgate_registry::credentials::{self, Environment, Secret};
+
+use crate::cli::files;
+use crate::cli::values::{BOOL, go_bool};
+use crate::failure::{CliError, Outcome};
+use crate::terminal;
+
+/// Log in to a registry
+#[derive(Args)]
+pub(crate) struct LoginArgs {
+    /// The user name
+    #[arg(short, long, value_name = "USER")]
+    username: Option<String>,
+
+    /// The password (seen by everybody who can list processes: better --password-stdin)
+    #[arg(short, long, value_name = "PASSWORD")]
+    password: Option<String>,
+
+    /// Read the password from standard input
+    #[arg(long, value_name = BOOL, value_parser = go_bool)]
+    password_stdin: Option<bool>,
+
+    /// The registry (Docker Hub without)
+    #[arg(value_name = "SERVER", default_value = "index.docker.io")]
+    server: String,
+}
+
+impl std::fmt::Debug for LoginArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LoginArgs({})", self.server)
+    }
+}
+
+pub(crate) async fn run(args: LoginArgs) -> Outcome {
+    let server = args.server.trim_start_matches("https://").trim_end_matches('/');
+    // A registry's name is what can stand before a repository.
+    let registry = Repository::parse(&format!("{server}/x"))
+        .ok()
+        .filter(|parsed| server.contains(['.', ':']) || parsed.registry() == server)
+        .ok_or_else(|| {
+            CliError::new(format!("registries must be valid RFC 3986 URI authorities: {server}"))
+        })?;
+    let username = args.username.filter(|name| !name.is_empty());
+    let password = match (args.password, args.password_stdin) {
+        (_, Some(true)) => Some(from_stdin()?),
+        (password, _) => password.map(Secret::new),
+    };
+    let (Some(username), Some(password)) = (username, password) else {
+        return Err(CliError::new("username and password required")
+            .note("give --username, and --password-stdin or --password"));
+    };
+    let path = credentials::config_path(&Environment::from_process())
+        .ok_or_else(|| CliError::new("neither DOCKER_CONFIG nor HOME is set"))?;
+    credentials::login(&path, registry.registry(), &username, &password)?;
+    terminal::say(format!("logged in via {}", path.display()));
+    Ok(())
+}
+
+fn from_stdin() -> Result<Secret, CliError> {
+    let bytes = zeroize::Zeroizing::new(files::read_stdin(64 * 1024)?);
+    let text =
+        std::str::from_utf8(&bytes).map_err(|_| CliError::new("the password is not UTF-8 text"))?;
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    Ok(Secret::new(text.strip_suffix('\r').unwrap_or(text)))
+}

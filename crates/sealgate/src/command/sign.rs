@@ -1,0 +1,319 @@
+//! `sign`: signs images with a key, in either format or both. Needs no network but the registry.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use sealgate_core::reference::Reference;
+use sealgate_engine::legacy::MediaTypes;
+use sealgate_engine::sign::{Formats, SignRequest, Signed, Upload, sign_image};
+use sealgate_keys::KeyPair;
+use serde_json::json;
+
+use crate::cli::files::{self, Mode};
+use crate::cli::keys::{self, TokenFlags};
+use crate::cli::registry::{self, RegistryFlags};
+use crate::cli::services::{SigningServices, refuse_given};
+use crate::cli::values::{self, BOOL, go_bool};
+use crate::clock::BuildClock;
+use crate::failure::{CliError, Outcome};
+use crate::output::{self, Format as Output};
+use crate::session::Session;
+use crate::terminal;
+
+/// Sign images with a key
+///
+/// Writes a Sigstore bundle as a referrer of the image (what cosign 3 writes); --format legacy
+/// writes the .sig tag of cosign 1 and 2, --format both writes both.
+#[derive(Args, Debug)]
+pub(crate) struct SignArgs {
+    /// The private key: a file, env://VAR or k8s://NAMESPACE/SECRET
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+
+    /// Annotations to sign along
+    #[arg(short, long, value_name = "KEY=VALUE", value_delimiter = ',')]
+    annotations: Vec<String>,
+
+    /// Sign everything below an index, too
+    #[arg(short, long, value_name = BOOL, value_parser = go_bool)]
+    recursive: Option<bool>,
+
+    /// Which form to write
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    format: Option<Format>,
+
+    /// Store the signature beside the image
+    #[arg(long, value_name = BOOL, value_parser = go_bool)]
+    upload: Option<bool>,
+
+    /// Write the bundle (the legacy signature as JSON with --format legacy) to FILE
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+
+    /// Write the signature, base64, to FILE
+    #[arg(long, value_name = "FILE")]
+    output_signature: Option<PathBuf>,
+
+    /// Write what was signed to FILE
+    #[arg(long, value_name = "FILE")]
+    output_payload: Option<PathBuf>,
+
+    /// Write the public key, PEM, to FILE (there is no certificate)
+    #[arg(long, alias = "output-cert", value_name = "FILE", hide = true)]
+    output_certificate: Option<PathBuf>,
+
+    /// Do not ask
+    #[arg(short, long, value_name = BOOL, value_parser = go_bool)]
+    yes: Option<bool>,
+
+    /// How to print what was done
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
+    output: Output,
+
+    /// What the signed image is called in a legacy payload
+    #[arg(long, value_name = "NAME", value_delimiter = ',', hide = true)]
+    sign_container_identity: Vec<String>,
+
+    #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
+    record_creation_timestamp: Option<bool>,
+
+    /// false is --format legacy
+    #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
+    new_bundle_format: Option<bool>,
+
+    #[arg(long, value_name = "legacy|oci-1-1", hide = true)]
+    registry_referrers_mode: Option<String>,
+
+    #[arg(long, hide = true)]
+    attachment: Option<String>,
+
+    #[arg(long, hide = true)]
+    payload: Option<String>,
+
+    #[command(flatten)]
+    token: TokenFlags,
+
+    #[command(flatten)]
+    services: SigningServices,
+
+    #[command(flatten)]
+    registry: RegistryFlags,
+
+    /// The images
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A Sigstore bundle as a referrer
+    Bundle,
+    /// A layer of the .sig tag
+    Legacy,
+    /// Both
+    Both,
+}
+
+pub(crate) async fn run(args: SignArgs, session: &mut Session) -> Outcome {
+    let step = format!("signing [{}]", args.images.join(" "));
+    sign_all(args, session).await.map_err(|error| error.during(&step))
+}
+
+async fn sign_all(args: SignArgs, session: &mut Session) -> Outcome {
+    session.errors = args.output.errors();
+    args.check()?;
+    let request = args.request()?;
+    let images: Vec<Reference> = args
+        .images
+        .iter()
+        .map(|image| image.parse().map_err(CliError::from))
+        .collect::<Result<_, _>>()?;
+    let registry = args.registry.client()?;
+    let signer = keys::signer(args.services.for_key(args.key.as_deref())?).await?;
+    let clock = BuildClock::from_env()?;
+    let mut done = Vec::new();
+    for image in &images {
+        if image.digest().is_none() {
+            warn_of_tag(&args, image);
+        }
+        let spinner = terminal::spinner("Signing artifact...");
+        let signed = sign_image(&registry, image, &signer, &clock, &request).await;
+        spinner.finish_and_clear();
+        let signed = signed?;
+        for one in &signed {
+            args.tell(one);
+            args.write_files(one, &signer, signed.len() > 1)?;
+        }
+        done.extend(signed);
+    }
+    match args.output {
+        Output::Text => Ok(()),
+        Output::Json => output::document(
+            session,
+            "sign",
+            json!({ "signed": done.iter().map(entry).collect::<Vec<_>>() }),
+        ),
+    }
+}
+
+impl SignArgs {
+    fn check(&self) -> Outcome {
+        self.token.check()?;
+        let kinds = [
+            ("--attachment", self.attachment.as_ref().is_some_and(|kind| !kind.is_empty())),
+            ("--payload", self.payload.is_some()),
+        ];
+        refuse_given(&kinds, "what is signed is always made from the image")?;
+        match self.registry_referrers_mode.as_deref() {
+            None | Some("legacy") => Ok(()),
+            Some("oci-1-1") if self.formats()? == Formats::Legacy => Err(CliError::unsupported(
+                "--registry-referrers-mode=oci-1-1 with the legacy format",
+                "bundles are stored as referrers: leave the flag away and use --format bundle",
+            )),
+            Some("oci-1-1") => Ok(()),
+            Some(other) => Err(CliError::new(format!(
+                "invalid argument {other:?} for \"--registry-referrers-mode\" flag: want legacy or oci-1-1"
+            ))),
+        }
+    }
+
+    fn formats(&self) -> Result<Formats, CliError> {
+        Ok(match (self.format, self.new_bundle_format) {
+            (None, Some(false)) | (Some(Format::Legacy), None | Some(false)) => Formats::Legacy,
+            (None, _) | (Some(Format::Bundle), None | Some(true)) => Formats::Bundle,
+            (Some(Format::Both), None) => Formats::Both,
+            (Some(_), Some(_)) => {
+                return Err(CliError::new(
+                    "--format and --new-bundle-format contradict each other",
+                ));
+            }
+        })
+    }
+
+    fn request(&self) -> Result<SignRequest, CliError> {
+        let container_identity = match self.sign_container_identity.as_slice() {
+            [] => None,
+            [one] => Some(one.clone()),
+            _ => {
+                let why = "give one, and sign again for each further name";
+                return Err(CliError::unsupported("several --sign-container-identity", why));
+            }
+        };
+        Ok(SignRequest {
+            annotations: values::annotations(&self.annotations).map_err(CliError::new)?,
+            formats: self.formats()?,
+            upload: match self.upload {
+                Some(false) => Upload::Nowhere,
+                _ => Upload::Registry,
+            },
+            recursive: self.recursive == Some(true),
+            media_types: media_types()?,
+            record_creation_timestamp: self.record_creation_timestamp == Some(true),
+            container_identity,
+            signature_repository: registry::signature_repository()?,
+            tag_prefix: self.registry.tag_prefix(),
+            limits: super::limits()?,
+        })
+    }
+
+    /// Where the signature went, and what exactly was signed.
+    fn tell(&self, signed: &Signed) {
+        if self.output == Output::Json {
+            return;
+        }
+        let bundle = signed.bundle.as_ref().and_then(|bundle| bundle.stored.as_ref());
+        let legacy = signed.legacy.as_ref().and_then(|legacy| legacy.stored.as_ref());
+        let existed = signed.legacy.as_ref().is_some_and(|legacy| legacy.existed);
+        if let Some(place) = bundle.or(legacy) {
+            terminal::say(format!("Pushing signature to: {}", place.repository()));
+        }
+        terminal::say(format!("Signed {}@{}", signed.reference.repository(), signed.digest));
+        for place in bundle.into_iter().chain(legacy) {
+            terminal::say(format!("  stored as {place}"));
+        }
+        if existed {
+            terminal::say("  an equal legacy signature by this key stood there before");
+        }
+    }
+
+    fn write_files(&self, signed: &Signed, signer: &KeyPair, many: bool) -> Outcome {
+        let named = |path: &Path| match many {
+            true => suffixed(path, &signed.digest.to_string().replace(':', "-")),
+            false => path.to_owned(),
+        };
+        let (payload, signature) = match (&signed.bundle, &signed.legacy) {
+            (Some(bundle), _) => (&bundle.payload, &bundle.signature),
+            (None, Some(legacy)) => (&legacy.payload, &legacy.signature),
+            (None, None) => return Ok(()),
+        };
+        if let Some(path) = &self.output_signature {
+            files::write(&named(path), signature.as_bytes(), Mode::Private)?;
+        }
+        if let Some(path) = &self.output_payload {
+            files::write(&named(path), payload, Mode::Private)?;
+        }
+        if let Some(path) = &self.output_certificate {
+            files::write(path, signer.public().to_pem().as_bytes(), Mode::Private)?;
+            terminal::say(format!("Certificate wrote in the file {}", path.display()));
+        }
+        if let Some(path) = &self.bundle {
+            let path = named(path);
+            let text = match (&signed.bundle, &signed.legacy) {
+                (Some(bundle), _) => bundle.json.clone(),
+                (None, _) => json!({ "base64Signature": signature }).to_string().into_bytes(),
+            };
+            files::write(&path, &text, Mode::Private)?;
+            terminal::say(format!("Wrote bundle to file {}", path.display()));
+        }
+        Ok(())
+    }
+}
+
+/// cosign's warning: a tag may name another image a moment later.
+fn warn_of_tag(args: &SignArgs, image: &Reference) {
+    if args.output == Output::Json {
+        return;
+    }
+    terminal::warn(format!(
+        "Image reference {} uses a tag, not a digest, to identify the image to sign.\n    \
+         This can lead you to sign a different image than the intended one. Please use a\n    \
+         digest (example.com/ubuntu@sha256:abc123...) rather than tag\n    \
+         (example.com/ubuntu:latest) for the input to cosign. The ability to refer to\n    \
+         images by tag will be removed in a future release.\n",
+        image.original()
+    ));
+}
+
+fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-");
+    name.push(suffix);
+    name.into()
+}
+
+/// `COSIGN_DOCKER_MEDIA_TYPES`.
+pub(crate) fn media_types() -> Result<MediaTypes, CliError> {
+    match std::env::var("COSIGN_DOCKER_MEDIA_TYPES") {
+        Ok(text) if !text.is_empty() => match go_bool(&text) {
+            Ok(true) => Ok(MediaTypes::Docker),
+            Ok(false) => Ok(MediaTypes::Oci),
+            Err(error) => Err(CliError::new(format!("invalid COSIGN_DOCKER_MEDIA_TYPES: {error}"))),
+        },
+        _ => Ok(MediaTypes::Oci),
+    }
+}
+
+fn entry(signed: &Signed) -> serde_json::Value {
+    json!({
+        "reference": signed.reference.to_string(),
+        "digest": signed.digest,
+        "bundle": signed.bundle.as_ref().map(|bundle| json!({
+            "stored": bundle.stored.as_ref().map(ToString::to_string),
+        })),
+        "legacy": signed.legacy.as_ref().map(|legacy| json!({
+            "stored": legacy.stored.as_ref().map(ToString::to_string),
+            "manifest": legacy.manifest,
+            "existed": legacy.existed,
+        })),
+    })
+}

@@ -1,0 +1,71 @@
+//! `uninstall`: takes the gate out of a cluster, webhooks first, so that nothing is ever refused by
+//! a gate that is gone.
+
+use clap::Args;
+use sealgate_kube::apply;
+use sealgate_kube::install::{self, InstallOptions};
+
+use super::install::ClusterFlags;
+use crate::cli::values::{BOOL, go_bool};
+use crate::failure::{CliError, Outcome};
+use crate::terminal;
+
+/// Remove the gate from a cluster
+///
+/// Policies, their definitions and the namespace stay unless --with-policies is given.
+#[derive(Args, Debug)]
+pub(crate) struct UninstallArgs {
+    /// Remove all policies, their definitions and the namespace, too
+    #[arg(long, value_name = BOOL, value_parser = go_bool)]
+    with_policies: Option<bool>,
+
+    /// Do not ask
+    #[arg(short, long, value_name = BOOL, value_parser = go_bool)]
+    yes: Option<bool>,
+
+    /// Say what would be removed, and change nothing
+    #[arg(long, value_name = BOOL, value_parser = go_bool)]
+    dry_run: Option<bool>,
+
+    #[command(flatten)]
+    cluster: ClusterFlags,
+}
+
+pub(crate) async fn run(args: UninstallArgs) -> Outcome {
+    let with_policies = args.with_policies == Some(true);
+    let options =
+        InstallOptions { namespace: args.cluster.namespace.clone(), ..InstallOptions::default() };
+    let deletions = install::deletions(&options, with_policies);
+    if args.dry_run == Some(true) {
+        for deletion in &deletions {
+            terminal::say(format!("would delete {}", apply::describe(deletion)));
+        }
+        return Ok(());
+    }
+    if args.yes != Some(true) {
+        terminal::warn(match with_policies {
+            true => "this will remove the gate, all its policies and its namespace",
+            false => "this will remove the gate; images are not judged any more",
+        });
+        terminal::confirm()?;
+    }
+    let client = args.cluster.client().await?;
+    let mut failed = Vec::new();
+    for deletion in &deletions {
+        let what = apply::describe(deletion);
+        match apply::delete(&client, deletion).await {
+            Ok(true) => terminal::say(format!("deleted {what}")),
+            Ok(false) => {}
+            // What comes later is deleted all the same: half a gate is worse than none.
+            Err(fault) => failed.push(fault),
+        }
+    }
+    match failed.first() {
+        None => Ok(()),
+        Some(first) => {
+            let error =
+                CliError::new(format!("{} object(s) were not deleted: {first}", failed.len()));
+            Err(failed.iter().skip(1).fold(error, |error, fault| error.note(fault.to_string())))
+        }
+    }
+}

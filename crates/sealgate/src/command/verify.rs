@@ -1,0 +1,333 @@
+//! `verify`: is each of these images signed by this key?
+//!
+//! Every image gets its own outcome; the exit code is the highest of them. Images below an index
+//! are looked at with `--recursive`.
+
+use std::io::BufRead as _;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use futures::{StreamExt as _, pin_mut, stream};
+use sealgate_core::reference::Reference;
+use sealgate_core::verify::{Claims, KeyAuthority};
+use sealgate_engine::ports::Registry;
+use sealgate_engine::verify::{Outcome as Found, Report, VerifyRequest, verify_images};
+
+use crate::cli::keys::{self, TokenFlags};
+use crate::cli::registry::{self, RegistryFlags};
+use crate::cli::services::{VerifyingServices, refuse_given};
+use crate::cli::values::{self, BOOL, go_bool};
+use crate::failure::{CliError, Outcome, exit};
+use crate::output::{report, schema, verification};
+use crate::session::Session;
+use crate::terminal;
+
+/// Verify the signatures of images
+///
+/// Legacy signatures and bundles are both looked for. Exit codes: 0 all verified, 10 no signature,
+/// 11 no such image, 12 no signature counts, 1 anything else; for several images the highest.
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// The public key: a file, env://VAR, k8s://NAMESPACE/SECRET or a URL
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+
+    /// Annotations that a signature must carry
+    #[arg(short, long, value_name = "KEY=VALUE", value_delimiter = ',')]
+    annotations: Vec<String>,
+
+    /// Compare what was signed with the image
+    #[arg(long, value_name = BOOL, value_parser = go_bool)]
+    check_claims: Option<bool>,
+
+    /// How to print signatures
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "json")]
+    output: Format,
+
+    /// The images are folders that `save` wrote
+    #[arg(long, value_name = BOOL, value_parser = go_bool)]
+    local_image: Option<bool>,
+
+    /// Everything below an index must be signed, too
+    #[arg(short, long, value_name = BOOL, value_parser = go_bool)]
+    recursive: Option<bool>,
+
+    /// Images and children under way at a time
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u16).range(1..=256))]
+    max_workers: u16,
+
+    /// Read images from FILE, one a line (- is standard input)
+    #[arg(long, value_name = "FILE")]
+    images_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    token: TokenFlags,
+
+    #[command(flatten)]
+    services: VerifyingServices,
+
+    #[command(flatten)]
+    registry: RegistryFlags,
+
+    #[arg(long, hide = true)]
+    attachment: Option<String>,
+
+    #[arg(long, hide = true)]
+    signature: Option<String>,
+
+    #[arg(long, hide = true)]
+    payload: Option<String>,
+
+    #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
+    experimental_oci11: Option<bool>,
+
+    /// The images
+    #[arg(value_name = "IMAGE", required_unless_present = "images_file")]
+    images: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// cosign's JSON array of the signatures of each image
+    Json,
+    /// The signed payloads
+    Text,
+    /// Everything that was found out, sealgate.dev/verify/v1
+    SealgateJson,
+}
+
+pub(crate) async fn run(args: VerifyArgs, session: &mut Session) -> Outcome {
+    let request = args.request().await?;
+    let lines = args.lines()?;
+    let mut tally = Tally { format: args.output, total: lines.len(), ..Tally::default() };
+    tally.begin(session)?;
+    if args.local_image == Some(true) {
+        for folder in &lines {
+            let found = super::layout::open(Path::new(folder)).await?;
+            tally.folder = Some(folder.clone());
+            judge(&found.layout, vec![found.image], &request, &mut tally, session).await?;
+        }
+    } else {
+        let registry = args.registry.client()?;
+        let images = readable(&lines, &mut tally, session)?;
+        judge(&registry, images, &request, &mut tally, session).await?;
+    }
+    tally.end(session)
+}
+
+impl VerifyArgs {
+    async fn request(&self) -> Result<VerifyRequest, CliError> {
+        self.token.check()?;
+        let why = "signatures and payloads are read from the registry";
+        let local = [
+            ("--attachment", self.attachment.as_ref().is_some_and(|kind| !kind.is_empty())),
+            ("--signature", self.signature.is_some()),
+            ("--payload", self.payload.is_some()),
+        ];
+        refuse_given(&local, why)?;
+        let oci11 = [("--experimental-oci11", self.experimental_oci11 == Some(true))];
+        refuse_given(&oci11, "bundles are found as referrers without it")?;
+        let key = keys::verifier(self.services.for_key(self.key.as_deref())?).await?;
+        Ok(VerifyRequest {
+            annotations: values::annotations(&self.annotations).map_err(CliError::new)?,
+            claims: match self.check_claims {
+                Some(false) => Claims::Ignored,
+                _ => Claims::Checked,
+            },
+            signature_repository: registry::signature_repository()?,
+            tag_prefix: self.registry.tag_prefix(),
+            limits: super::limits()?,
+            recursive: self.recursive == Some(true),
+            max_workers: usize::from(self.max_workers),
+            ..VerifyRequest::new(KeyAuthority { keys: vec![key], hash: self.services.hash() })
+        })
+    }
+
+    /// The images that were named, on the command line and in the file.
+    fn lines(&self) -> Result<Vec<String>, CliError> {
+        let mut lines = self.images.clone();
+        if let Some(path) = &self.images_file {
+            lines.extend(read_list(path)?);
+        }
+        match lines.is_empty() {
+            true => Err(CliError::new("no images were named")),
+            false => Ok(lines),
+        }
+    }
+}
+
+/// The largest list of images, and the largest line of it.
+const MAX_LIST_BYTES: u64 = 64 << 20;
+
+/// One image a line; empty lines and lines that begin with `#` do not count.
+fn read_list(path: &Path) -> Result<Vec<String>, CliError> {
+    let bytes = crate::cli::files::read_or_stdin(path, MAX_LIST_BYTES)?;
+    let mut images = Vec::new();
+    for line in bytes.lines() {
+        let line = line?;
+        let line = line.trim();
+        if !line.is_empty() && !line.starts_with('#') {
+            images.push(line.to_owned());
+        }
+    }
+    Ok(images)
+}
+
+/// The lines that are references; the others are told at once, each with its own outcome.
+fn readable(
+    lines: &[String],
+    tally: &mut Tally,
+    session: &mut Session,
+) -> Result<Vec<Reference>, CliError> {
+    let mut images = Vec::with_capacity(lines.len());
+    for line in lines {
+        match line.parse() {
+            Ok(reference) => images.push(reference),
+            Err(error) => tally.unreadable(line, error, session)?,
+        }
+    }
+    Ok(images)
+}
+
+async fn judge(
+    registry: &dyn Registry,
+    images: Vec<Reference>,
+    request: &VerifyRequest,
+    tally: &mut Tally,
+    session: &mut Session,
+) -> Outcome {
+    let bar = terminal::progress(images.len(), "verifying");
+    let reports = verify_images(registry, stream::iter(images), request);
+    pin_mut!(reports);
+    while let Some(report) = reports.next().await {
+        bar.inc(1);
+        bar.suspend(|| tally.add(&report, session))?;
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// What became of all images, printed as they come.
+struct Tally {
+    format: Format,
+    /// The folder that the image lies in; what people call it.
+    folder: Option<String>,
+    total: usize,
+    seen: usize,
+    failed: usize,
+    worst: Option<CliError>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { format: Format::Json, folder: None, total: 0, seen: 0, failed: 0, worst: None }
+    }
+}
+
+impl Tally {
+    fn begin(&self, session: &mut Session) -> Outcome {
+        match self.format {
+            Format::SealgateJson => {
+                session.print(format!("{{\"schema\":\"{}\",\"images\":[", schema("verify")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn add(&mut self, report: &Report, session: &mut Session) -> Outcome {
+        if self.format == Format::SealgateJson {
+            self.item(report::image(report), session)?;
+        }
+        let mut below = vec![report];
+        while let Some(report) = below.pop() {
+            match &report.outcome {
+                Found::Verified { signatures, faults, .. } => {
+                    self.verified(report, signatures, session)?;
+                    for fault in faults {
+                        terminal::warn(format!("there may be more signatures: {fault}"));
+                    }
+                }
+                _ => self.failed(verification::failure(report, &self.name(report))),
+            }
+            below.extend(report.children.iter().rev());
+        }
+        Ok(())
+    }
+
+    /// What people call the image: its reference, or the folder it lies in.
+    fn name(&self, report: &Report) -> String {
+        match &self.folder {
+            Some(folder) => folder.clone(),
+            None => report.reference.to_string(),
+        }
+    }
+
+    fn verified(
+        &self,
+        report: &Report,
+        signatures: &[sealgate_core::verify::Verified],
+        session: &mut Session,
+    ) -> Outcome {
+        let name = self.name(report);
+        eprint!("{}", verification::header(&name, signatures));
+        match self.format {
+            Format::SealgateJson => Ok(()),
+            Format::Json => {
+                session.print(format!("\n{}\n", verification::cosign_json(&name, signatures)))
+            }
+            Format::Text => signatures.iter().try_for_each(|signature| {
+                session.print(signature.payload())?;
+                session.print("\n")
+            }),
+        }
+    }
+
+    fn unreadable(
+        &mut self,
+        line: &str,
+        error: sealgate_core::reference::InvalidReference,
+        session: &mut Session,
+    ) -> Outcome {
+        if self.format == Format::SealgateJson {
+            self.item(report::unreadable(line, &error.to_string()), session)?;
+        }
+        self.failed(error.into());
+        Ok(())
+    }
+
+    fn item(&mut self, item: serde_json::Value, session: &mut Session) -> Outcome {
+        let comma = if self.seen > 0 { ",\n" } else { "\n" };
+        self.seen += 1;
+        session.print(format!("{comma}{item}"))
+    }
+
+    /// Shows a failure; the one with the highest exit code is kept for the end.
+    fn failed(&mut self, error: CliError) {
+        self.failed += 1;
+        eprint!("{}", error.block());
+        let worse = self.worst.as_ref().is_none_or(|worst| error.code > worst.code);
+        if worse {
+            self.worst = Some(CliError { shown: true, ..error });
+        }
+    }
+
+    fn end(self, session: &mut Session) -> Outcome {
+        let verified = self.worst.is_none();
+        if self.format == Format::SealgateJson {
+            let code = self.worst.as_ref().map_or(0, |worst| worst.code);
+            session.print(format!("\n],\"verified\":{verified},\"exitCode\":{code}}}\n"))?;
+        }
+        match self.worst {
+            None => Ok(()),
+            Some(worst) if self.total <= 1 && self.failed <= 1 => Err(worst),
+            Some(worst) => {
+                let message =
+                    format!("{} image(s) were not verified: {}", self.failed, worst.message);
+                Err(CliError { message, ..worst })
+            }
+        }
+    }
+}
+
+/// Exit codes above the default are ours to give only where cosign gives them.
+const _: () = assert!(exit::FAILED < exit::NO_SIGNATURES && exit::NO_SIGNATURES < exit::NO_MATCH);

@@ -1,0 +1,61 @@
+//! `version`: in cosign's form, so that scripts that read it go on working.
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::values::{BOOL, go_bool};
+use crate::failure::Outcome;
+use crate::session::Session;
+
+/// The version of cosign whose formats, flags and texts we follow.
+const COSIGN: &str = "v3.1.3";
+
+/// Print the version
+#[derive(Args, Debug)]
+pub(crate) struct VersionArgs {
+    /// As JSON
+    #[arg(long, value_name = BOOL, value_parser = go_bool)]
+    json: Option<bool>,
+}
+
+pub(crate) fn run(args: VersionArgs, session: &mut Session) -> Outcome {
+    let version = concat!("v", env!("CARGO_PKG_VERSION"));
+    let platform = format!("{}/{}", std::env::consts::OS, architecture());
+    let commit = option_env!("SEALGATE_COMMIT").unwrap_or("unknown");
+    let date = option_env!("SEALGATE_BUILD_DATE").unwrap_or("unknown");
+    if args.json == Some(true) {
+        let document = json!({
+            "schema": crate::output::schema("version"),
+            "gitVersion": version,
+            "gitCommit": commit,
+            "gitTreeState": "unknown",
+            "buildDate": date,
+            "goVersion": "",
+            "compiler": "rustc",
+            "platform": platform,
+            "name": "sealgate",
+            "cosignVersion": COSIGN,
+        });
+        let text = serde_json::to_string_pretty(&document)
+            .map_err(|error| crate::failure::CliError::new(error.to_string()))?;
+        return session.line(text);
+    }
+    session.print(format!(
+        "sealgate: signs container images, verifies them, and stands at the gate of a cluster\n\n\
+         GitVersion:    {version}\n\
+         GitCommit:     {commit}\n\
+         BuildDate:     {date}\n\
+         Compiler:      rustc\n\
+         Platform:      {platform}\n\
+         Follows:       cosign {COSIGN}\n"
+    ))
+}
+
+/// Go's name of the processor.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}

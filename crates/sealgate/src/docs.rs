@@ -1,0 +1,85 @@
+//! The reference pages that are made from the code. `UPDATE_DOCS=1 cargo test -p sealgate docs`
+//! writes them; without it the test fails where a page is not what the code says.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::cli;
+use crate::command::env::VARIABLES;
+
+#[test]
+fn commands_page_is_current() {
+    check("commands.md", &commands());
+}
+
+#[test]
+fn environment_page_is_current() {
+    check("environment.md", &environment());
+}
+
+fn check(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(name);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == text, "{name} is not current: run UPDATE_DOCS=1 cargo test -p sealgate docs");
+}
+
+fn commands() -> String {
+    let mut text = String::from(
+        "# Commands\n\n\
+         Made from the program (`UPDATE_DOCS=1 cargo test -p sealgate docs`); do not edit.\n\n\
+         Every flag can be given by a variable, `COSIGN_<FLAG>` (`--registry-token` is \
+         `COSIGN_REGISTRY_TOKEN`), except for `login`, `install`, `uninstall`, `serve`, `demo`, \
+         `env`, `completion`, `man` and `version`. Booleans take an optional value, \
+         `--flag=false`. Flags that cosign has deprecated are read, too: they do what they did, or \
+         they are refused with a sentence that says why; none is ignored in silence. Called by \
+         the name `cosign` (a link is enough), the program behaves the same.\n",
+    );
+    let mut root = cli::command("sealgate");
+    root.build();
+    for command in root.get_subcommands() {
+        write_command(&mut text, command, "sealgate");
+    }
+    text
+}
+
+fn write_command(text: &mut String, command: &clap::Command, above: &str) {
+    if command.is_hide_set() {
+        return;
+    }
+    let name = format!("{above} {}", command.get_name());
+    let mut shown = command.clone().term_width(96).bin_name(&name);
+    let help = shown.render_long_help().to_string();
+    let _ = write!(text, "\n## {name}\n\n```text\n{}\n```\n", trim_lines(&help));
+    for sub in command.get_subcommands() {
+        write_command(text, sub, &name);
+    }
+}
+
+fn trim_lines(text: &str) -> String {
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim_end().to_owned()
+}
+
+fn environment() -> String {
+    let mut text = String::from(
+        "# Environment\n\n\
+         Made from the program (`UPDATE_DOCS=1 cargo test -p sealgate docs`); do not edit.\n\n\
+         | Variable | What it does | Value |\n|---|---|---|\n",
+    );
+    for variable in &VARIABLES {
+        let _ =
+            writeln!(text, "| `{}` | {} | {} |", variable.name, variable.meaning, variable.expects);
+    }
+    text.push_str(
+        "\nEvery flag has a variable, too: `COSIGN_` and the flag's name in capitals, `_` for `-` \
+         (`COSIGN_YES=true`, `COSIGN_REGISTRY_USERNAME`). A flag on the command line wins. Empty \
+         variables count as not set. The exceptions are `login`, `install`, `uninstall`, `serve`, \
+         `demo`, `env`, `completion`, `man` and `version`.\n\n\
+         `sealgate env` prints what is set; passwords and tokens only with \
+         `--show-sensitive-values`.\n",
+    );
+    text
+}

@@ -1,0 +1,161 @@
+//! How a command ends when it does not end well: cosign's line first, then what was found and what
+//! to do, cosign's closing line last, and an exit code.
+
+use std::fmt::Write as _;
+
+use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_core::reference::InvalidReference;
+use sealgate_engine::failure::Failure;
+use sealgate_keys::KeyError;
+
+/// Exit codes, as cosign's (`docs/reference/exit-codes.md`).
+pub(crate) mod exit {
+    /// Anything that has no code of its own; a registry that could not be asked is among it.
+    pub(crate) const FAILED: u8 = 1;
+    /// `verify`: there is no signature.
+    pub(crate) const NO_SIGNATURES: u8 = 10;
+    /// `verify`: there is no such image.
+    pub(crate) const NOT_FOUND: u8 = 11;
+    /// `verify`: there are signatures, and none counts.
+    pub(crate) const NO_MATCH: u8 = 12;
+}
+
+/// A command's failure, ready to be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CliError {
+    /// cosign's line where it has one.
+    pub(crate) message: String,
+    /// What was found, and what to do; a line each, indented by the renderer.
+    pub(crate) notes: Vec<String>,
+    /// The exit code.
+    pub(crate) code: u8,
+    /// Whether the `Error:` block was printed already (one for each image of a list).
+    pub(crate) shown: bool,
+}
+
+/// What every command returns.
+pub(crate) type Outcome = Result<(), CliError>;
+
+impl CliError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), notes: Vec::new(), code: exit::FAILED, shown: false }
+    }
+
+    /// A flag or value that this version cannot honour: refused, never ignored.
+    pub(crate) fn unsupported(what: &str, why: &str) -> Self {
+        Self::new(format!("{what} is not supported in this version of sealgate"))
+            .note(why.to_owned())
+    }
+
+    pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
+    pub(crate) fn code(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+
+    /// Says in which step it happened, before the message: `signing: …`.
+    pub(crate) fn during(mut self, step: &str) -> Self {
+        self.message = format!("{step}: {}", self.message);
+        self
+    }
+
+    /// The `Error:` block.
+    pub(crate) fn block(&self) -> String {
+        let mut text = format!("Error: {}\n", self.message);
+        for line in self.notes.iter().flat_map(|note| note.lines()) {
+            let _ = writeln!(text, "  {line}");
+        }
+        text
+    }
+
+    /// Everything for standard error.
+    pub(crate) fn render(&self) -> String {
+        let block = if self.shown { String::new() } else { self.block() };
+        format!("{block}error during command execution: {}\n", self.message)
+    }
+}
+
+impl From<Fault> for CliError {
+    fn from(fault: Fault) -> Self {
+        let error = Self::new(fault.to_string());
+        match remedy(&fault) {
+            Some(remedy) => error.note(remedy),
+            None => error,
+        }
+    }
+}
+
+impl From<Failure> for CliError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Fault(fault) => fault.into(),
+            Failure::NotFound(_) => Self::new(failure.to_string()).code(exit::NOT_FOUND),
+            Failure::Rejected(reason) => {
+                Self::new(format!("{reason} [{}]", reason.code())).note(reason.remedy())
+            }
+            other => Self::new(other.to_string()),
+        }
+    }
+}
+
+impl From<KeyError> for CliError {
+    fn from(error: KeyError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<InvalidReference> for CliError {
+    fn from(error: InvalidReference) -> Self {
+        Self::new(format!("parsing reference: {error}"))
+    }
+}
+
+impl From<std::io::Error> for CliError {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// What a person can do about a fault.
+pub(crate) fn remedy(fault: &Fault) -> Option<String> {
+    let text = match fault.kind {
+        FaultKind::Unauthorized => {
+            "log in with `sealgate login SERVER`, or give --registry-username and \
+             --registry-password"
+        }
+        FaultKind::Denied => "ask the registry's owner for the right to do this",
+        FaultKind::Throttled => "wait, or log in: most registries allow more to known users",
+        FaultKind::Tls => {
+            "for a registry with its own CA give --registry-cacert FILE; for one without TLS \
+             --allow-http-registry"
+        }
+        FaultKind::Timeout => "try again, or allow more time with --timeout 10m",
+        FaultKind::Unreachable => "check the registry's name, the network and the proxy settings",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cosigns_line_comes_first_and_last() {
+        let error = CliError::new("no signatures found").note("looked at\nthe tag").code(10);
+        assert_eq!(
+            error.render(),
+            "Error: no signatures found\n  looked at\n  the tag\n\
+             error during command execution: no signatures found\n"
+        );
+    }
+
+    #[test]
+    fn a_block_is_shown_once() {
+        let error = CliError { shown: true, ..CliError::new("x") };
+        assert_eq!(error.render(), "error during command execution: x\n");
+    }
+}

@@ -1,0 +1,85 @@
+//! What commands print for machines. Every document of ours names its schema,
+//! `sealgate.dev/<what>/v<n>`; the shapes stand in `docs/reference/output.md`.
+
+pub(crate) mod report;
+pub(crate) mod verification;
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use crate::failure::{CliError, Outcome};
+use crate::session::{Errors, Session};
+
+/// `--output` of the commands that print for people unless told otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document on standard output.
+    Json,
+}
+
+impl Format {
+    /// What this format means for failures.
+    pub(crate) fn errors(self) -> Errors {
+        match self {
+            Self::Text => Errors::Text,
+            Self::Json => Errors::Document,
+        }
+    }
+}
+
+/// `document` with its schema in front, as one line.
+pub(crate) fn document(session: &mut Session, what: &str, fields: Value) -> Outcome {
+    let mut document = json!({ "schema": schema(what) });
+    if let (Some(document), Value::Object(fields)) = (document.as_object_mut(), fields) {
+        document.extend(fields);
+    }
+    session.line(document.to_string())
+}
+
+/// The name of a schema.
+pub(crate) fn schema(what: &str) -> String {
+    format!("sealgate.dev/{what}/v1")
+}
+
+/// An error as a document, for those who asked for JSON.
+pub(crate) fn error_document(error: &CliError) -> Value {
+    json!({
+        "schema": schema("error"),
+        "error": {
+            "message": error.message,
+            "details": error.notes,
+            "exitCode": error.code,
+        },
+    })
+}
+
+/// JSON as Go writes it: what could end a script element is escaped. Safe on whole documents, for
+/// these characters stand in texts only.
+pub(crate) fn go_json(value: &Value) -> String {
+    let plain = value.to_string();
+    let mut text = String::with_capacity(plain.len());
+    for c in plain.chars() {
+        match c {
+            '<' => text.push_str("\\u003c"),
+            '>' => text.push_str("\\u003e"),
+            '&' => text.push_str("\\u0026"),
+            '\u{2028}' => text.push_str("\\u2028"),
+            '\u{2029}' => text.push_str("\\u2029"),
+            other => text.push(other),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_as_go_does() {
+        assert_eq!(go_json(&json!({"a": "<b>&"})), r#"{"a":"\u003cb\u003e\u0026"}"#);
+    }
+}

@@ -1,0 +1,109 @@
+//! `verify` in cosign's words: what was checked on standard error, the signatures as JSON on
+//! standard output. Only checks that were made are claimed.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use sealgate_core::verify::{Check, Verified};
+use sealgate_engine::verify::{Outcome, Report};
+use serde_json::Value;
+
+use super::go_json;
+use crate::failure::{CliError, exit, remedy};
+
+/// cosign's header for a verified image, without what was not checked.
+pub(crate) fn header(name: &str, signatures: &[Verified]) -> String {
+    let mut text = format!(
+        "\nVerification for {name} --\nThe following checks were performed on each of these signatures:\n"
+    );
+    let made = common_checks(signatures);
+    let lines = [
+        (Check::Annotations, "The specified annotations were verified."),
+        (Check::Claims, "The cosign claims were validated"),
+        (Check::KeySignature, "The signatures were verified against the specified public key"),
+    ];
+    for (_, line) in lines.iter().filter(|(check, _)| made.contains(check)) {
+        let _ = writeln!(text, "  - {line}");
+    }
+    if !made.contains(&Check::Claims) {
+        text.push_str(
+            "The claims were NOT compared with the image: --check-claims=false was given.\n",
+        );
+    }
+    let unread = match signatures.iter().any(Verified::has_log_material) {
+        true => " (log entries or timestamps that lie there were not looked at)",
+        false => "",
+    };
+    let _ = writeln!(text, "The transparency log was not asked for{unread}.");
+    text
+}
+
+/// The checks that were made on every one of them.
+fn common_checks(signatures: &[Verified]) -> BTreeSet<Check> {
+    let mut sets = signatures.iter().map(|s| s.checks().iter().copied().collect::<BTreeSet<_>>());
+    let first = sets.next().unwrap_or_default();
+    sets.fold(first, |made, more| made.intersection(&more).copied().collect())
+}
+
+/// cosign's JSON array of the signatures.
+pub(crate) fn cosign_json(name: &str, signatures: &[Verified]) -> String {
+    let entries = signatures.iter().map(|s| s.simple_signing_json(name)).collect();
+    go_json(&Value::Array(entries))
+}
+
+/// The failure of an image that was not verified: cosign's line, then what was found.
+pub(crate) fn failure(report: &Report, name: &str) -> CliError {
+    let error = match &report.outcome {
+        Outcome::NoSignatures { .. } => CliError::new("no signatures found")
+            .code(exit::NO_SIGNATURES)
+            .note("neither a bundle nor a legacy signature was found"),
+        Outcome::NotFound => CliError::new(format!("image tag not found: {name}"))
+            .code(exit::NOT_FOUND)
+            .note("the registry has no such image"),
+        Outcome::Fault { fault, .. } => {
+            let error = CliError::new(fault.to_string())
+                .note("whether the image is signed could not be found out");
+            match remedy(fault) {
+                Some(remedy) => error.note(remedy),
+                None => error,
+            }
+        }
+        Outcome::NoMatch { rejected } => CliError::new(match rejected.first() {
+            Some(first) => format!("no matching signatures: {}", first.reason),
+            None => "no matching signatures".to_owned(),
+        })
+        .code(exit::NO_MATCH),
+        Outcome::Verified { .. } => CliError::new("an image below the index was not verified"),
+    };
+    with_candidates(error, report, name)
+}
+
+/// Most candidates that are told one by one.
+const SHOWN: usize = 20;
+
+fn with_candidates(mut error: CliError, report: &Report, name: &str) -> CliError {
+    if let Some(digest) = &report.digest {
+        error = error.note(format!("image: {name} ({digest})"));
+    } else {
+        error = error.note(format!("image: {name}"));
+    }
+    let rejected = report.outcome.rejected();
+    for candidate in rejected.iter().take(SHOWN) {
+        let origin = place(&candidate.origin);
+        error = error.note(format!("{origin}: {} [{}]", candidate.reason, candidate.reason.code()));
+    }
+    if rejected.len() > SHOWN {
+        error = error.note(format!("… and {} more", rejected.len() - SHOWN));
+    }
+    let remedies: BTreeSet<&str> = rejected.iter().map(|r| r.reason.remedy()).collect();
+    remedies.into_iter().fold(error, |error, remedy| error.note(format!("what to do: {remedy}")))
+}
+
+/// Where a candidate lies, in one line.
+pub(crate) fn place(origin: &sealgate_core::evidence::Origin) -> String {
+    match (&origin.manifest, &origin.layer) {
+        (Some(manifest), Some(layer)) => format!("{}@{manifest}, layer {layer}", origin.repository),
+        (Some(manifest), None) => format!("{}@{manifest}", origin.repository),
+        _ => origin.repository.clone(),
+    }
+}

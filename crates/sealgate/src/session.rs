@@ -1,0 +1,48 @@
+//! What a running command has: where its output goes.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::failure::CliError;
+
+/// The output for machines: standard output, or the file of `--output-file`.
+pub(crate) struct Session {
+    out: Box<dyn Write + Send>,
+    /// The name we were called by: `sealgate` or `cosign`.
+    pub(crate) program: &'static str,
+    /// Whether a failure is to be told as a document, too.
+    pub(crate) errors: Errors,
+}
+
+/// How failures are told, beside the text on standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Errors {
+    /// Not at all.
+    #[default]
+    Text,
+    /// As `sealgate.dev/error/v1` on standard output.
+    Document,
+}
+
+impl Session {
+    pub(crate) fn new(output_file: Option<&Path>, program: &'static str) -> Result<Self, CliError> {
+        let out: Box<dyn Write + Send> = match output_file {
+            None => Box::new(std::io::stdout()),
+            Some(path) => Box::new(std::fs::File::create(path).map_err(|error| {
+                CliError::new(format!("error creating output file {}: {error}", path.display()))
+            })?),
+        };
+        Ok(Self { out, program, errors: Errors::Text })
+    }
+
+    /// Writes text as it is.
+    pub(crate) fn print(&mut self, text: impl AsRef<[u8]>) -> Result<(), CliError> {
+        self.out.write_all(text.as_ref())?;
+        Ok(self.out.flush()?)
+    }
+
+    /// Writes a line.
+    pub(crate) fn line(&mut self, text: impl AsRef<str>) -> Result<(), CliError> {
+        self.print(format!("{}\n", text.as_ref()))
+    }
+}

@@ -1,0 +1,95 @@
+//! Talking to a person: warnings and notes on standard error, questions, passwords, progress.
+
+use std::io::{IsTerminal as _, Read as _, Write as _};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sealgate_keys::Password;
+
+use crate::failure::CliError;
+
+/// Passwords from standard input or a variable are cut off here: nobody types more.
+const MAX_PASSWORD: u64 = 64 * 1024;
+
+/// A line for a person.
+pub(crate) fn say(text: impl AsRef<str>) {
+    // Nobody can be told that standard error is closed.
+    let _ = writeln!(anstream::stderr(), "{}", text.as_ref());
+}
+
+/// A warning, in cosign's form.
+pub(crate) fn warn(text: impl AsRef<str>) {
+    say(format!("WARNING: {}", text.as_ref()));
+}
+
+/// Asks for consent as cosign does. Anything but `y` is a no.
+pub(crate) fn confirm() -> Result<(), CliError> {
+    eprint!("Are you sure you would like to continue? [y/N] ");
+    let mut line = String::new();
+    std::io::stdin().lines().next().transpose()?.unwrap_or_default().clone_into(&mut line);
+    match line.trim_end_matches('\r').to_ascii_lowercase().as_str() {
+        "y" => Ok(()),
+        "" | "n" => Err(CliError::new("user declined the prompt")
+            .note("answer y, or give --yes (--force for clean and copy)")),
+        other => {
+            let shown: String = other.chars().take(40).collect();
+            Err(CliError::new(format!("invalid input {shown:?} (allowed values y, n)")))
+        }
+    }
+}
+
+/// How often a password is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// To open a key.
+    Once,
+    /// To protect a new key.
+    Twice,
+}
+
+/// The password of a private key: `COSIGN_PASSWORD`, else a prompt without echo, else all of
+/// standard input.
+pub(crate) fn key_password(ask: Ask) -> Result<Password, CliError> {
+    if let Some(text) = std::env::var_os("COSIGN_PASSWORD") {
+        return Ok(Password::new(std::os::unix::ffi::OsStringExt::into_vec(text)));
+    }
+    if !std::io::stdin().is_terminal() {
+        let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(4096));
+        std::io::stdin().take(MAX_PASSWORD).read_to_end(&mut bytes)?;
+        return Ok(Password::new(bytes.as_slice()));
+    }
+    let first = prompt("Enter password for private key: ")?;
+    if ask == Ask::Twice && !first.same_as(&prompt("Enter password for private key again: ")?) {
+        return Err(CliError::new("passwords do not match"));
+    }
+    Ok(first)
+}
+
+/// A secret typed without echo. The question goes to standard error.
+pub(crate) fn prompt(question: &str) -> Result<Password, CliError> {
+    eprint!("{question}");
+    let text = zeroize::Zeroizing::new(rpassword::read_password()?);
+    Ok(Password::new(text.as_bytes()))
+}
+
+/// A bar over `length` steps on a terminal, nothing in a pipe.
+pub(crate) fn progress(length: usize, what: &'static str) -> ProgressBar {
+    if length < 2 || !std::io::stderr().is_terminal() {
+        return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+    }
+    let bar = ProgressBar::new(length as u64).with_message(what);
+    let template = "{msg} [{bar:30}] {pos}/{len} {per_sec}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}
+
+/// A spinner on a terminal, nothing in a pipe.
+pub(crate) fn spinner(what: &'static str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+    }
+    let bar = ProgressBar::new_spinner().with_message(what);
+    bar.enable_steady_tick(std::time::Duration::from_millis(120));
+    bar
+}
