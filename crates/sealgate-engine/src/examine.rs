@@ -1,6 +1,6 @@
 //! One image and the rules that apply to it: gather once for all of them, judge each.
 //!
-//! Stops asking as soon as every rule holds. A place that could not be asked, in time or at all,
+//! Stops asking as soon as every rule holds. Only rules that ask for signatures come here. A place that could not be asked, in time or at all,
 //! is a fault for each authority that looks there and has not found its signature.
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -15,6 +15,7 @@ pub mod copy;
 pub mod download;
 mod examine;
 pub mod failure;
+mod gate;
 pub mod gather;
 pub mod index;
 pub mod legacy;

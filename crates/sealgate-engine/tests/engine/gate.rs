@@ -449,3 +449,148 @@ async fn records_have_the_same_fields_for_both_answers() {
     assert_eq!(records[0].schema, "sealgate.dev/decision/v1");
     assert_eq!(records[0].images[0].authorities, ["ours"]);
 }
+
+#[tokio::test]
+async fn rules_that_ask_for_nothing_do_not_keep_the_others_from_being_remembered() {
+    let (house, key) = (house(), TestKey::p256());
+    let image = signed_image(&house, "mixed", &key, Written::Both).await;
+    let later = Need::Undecidable {
+        authority: "keyless".to_owned(),
+        condition: Lack::Keyless,
+        detail: "not yet".to_owned(),
+    };
+    let need = Need::Signed(signed_by("ours", &[&key]));
+    let rules = vec![rule("later", Mode::Warn, later), rule("now", Mode::Enforce, need)];
+    let policies = policies(rules);
+    for requests in [3, 0] {
+        let answer = house.validate(&[&image], &policies).await;
+        assert!(answer.allowed, "{}", answer.message);
+        assert_eq!(answer.warnings.len(), 1);
+        assert_eq!(house.registry.take_count(), requests);
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_at_a_failing_registry_ask_it_once() {
+    let registry = MemoryRegistry::new().with_latency(Duration::from_millis(30));
+    let house = house_of(registry, MemorySecrets::default(), &CacheSettings::default());
+    let key = TestKey::p256();
+    let image = signed_image(&house, "stampede", &key, Written::Bundle).await;
+    house.registry.fail(Request::Referrers, "", usize::MAX, fault(FaultKind::ServerError));
+    let policies = Arc::new(signed_policy(&key));
+    let tasks = (0..100).map(|_| {
+        let (gate, policies, image) = (house.gate.clone(), policies.clone(), image.clone());
+        tokio::spawn(async move { gate.validate(&admission(&[&image]), &policies, None).await })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        assert!(!task.await.unwrap().allowed);
+    }
+    assert_eq!(house.registry.count(Request::Referrers), 1);
+}
+
+#[tokio::test]
+async fn the_secrets_of_a_pod_are_read_once_for_all_its_images() {
+    let registry = Arc::new(MemoryRegistry::new());
+    let access = Arc::new(OneRegistry::new(registry.clone()));
+    let mut secrets = MemorySecrets::default();
+    let config = [(".dockerconfigjson".to_owned(), b"{}".to_vec())];
+    secrets.secrets.insert("shop/pull".to_owned(), config.into());
+    let ports = GatePorts {
+        registries: access.clone(),
+        secrets: Arc::new(secrets),
+        clock: Arc::new(FrozenClock::default()),
+        audit: Arc::new(Recorder::default()),
+    };
+    let gate = Gate::new(ports, Limits::default(), &CacheSettings::default());
+    let key = TestKey::p256();
+    let images = (0..20).map(|n| at(&app(), &image::image(&registry, &app(), &n.to_string())));
+    let images = images.collect::<Vec<_>>();
+    let images = images.iter().map(String::as_str).collect::<Vec<_>>();
+    let mut admission = admission(&images);
+    admission.pull_secrets = vec!["pull".to_owned()];
+    assert!(!gate.validate(&admission, &signed_policy(&key), None).await.allowed);
+    assert_eq!(access.opened(), [1]);
+}
+
+mod whatever_fails {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    struct Trouble {
+        request: Request,
+        kind: FaultKind,
+        times: usize,
+    }
+
+    fn trouble() -> impl Strategy<Value = Trouble> {
+        let requests = [Request::Referrers, Request::Manifest, Request::Blob];
+        let kinds = [
+            FaultKind::Timeout,
+            FaultKind::Throttled,
+            FaultKind::Unauthorized,
+            FaultKind::Malformed,
+            FaultKind::TooLarge,
+            FaultKind::DigestMismatch,
+        ];
+        let request = prop::sample::select(requests.to_vec());
+        let kind = prop::sample::select(kinds.to_vec());
+        (request, kind, 1..4usize).prop_map(|(request, kind, times)| Trouble {
+            request,
+            kind,
+            times,
+        })
+    }
+
+    fn written() -> impl Strategy<Value = Option<Written>> {
+        prop::option::of(prop::sample::select(vec![
+            Written::Bundle,
+            Written::Legacy,
+            Written::Both,
+        ]))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Only what is signed by the right key is let in, and what is signed by it is never
+        /// said to have no signatures because something failed.
+        #[test]
+        fn nothing_unsigned_is_let_in(
+            ours in written(),
+            theirs in written(),
+            troubles in prop::collection::vec(trouble(), 0..4),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let (house, key, other) = (house(), TestKey::p256(), TestKey::p256());
+                let digest = image::image(&house.registry, &app(), "whatever");
+                let reference = image::at(&app(), &digest);
+                for (key, formats) in [(&key, ours), (&other, theirs)] {
+                    if let Some(formats) = formats {
+                        image::sign(&house.registry, &reference, key, formats).await;
+                    }
+                }
+                for Trouble { request, kind, times } in &troubles {
+                    house.registry.fail(*request, "", *times, fault(*kind));
+                }
+                let policies = signed_policy(&key);
+                let image = reference.to_string();
+                let answer = house.validate(&[&image], &policies).await;
+                let signed = ours.is_some();
+                prop_assert!(signed || !answer.allowed);
+                let oversized = troubles.iter().any(|t| t.kind == FaultKind::TooLarge);
+                if signed && !answer.allowed && !oversized {
+                    prop_assert!(!answer.message.contains("no signatures"), "{}", answer.message);
+                }
+                house.registry.heal();
+                if !oversized {
+                    let answer = house.validate(&[&image], &policies).await;
+                    prop_assert_eq!(answer.allowed, signed, "{}", answer.message);
+                }
+                Ok(())
+            })?;
+        }
+    }
+}
