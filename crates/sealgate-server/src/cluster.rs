@@ -53,11 +53,7 @@ fn state(policies: &Policies, no_match: Option<NoMatch>) -> PolicyState {
         None => Arc::clone(&policies.set),
     };
     let problems = set.rules().iter().filter_map(problem).collect();
-    PolicyState {
-        set: Some(set),
-        problems,
-        empty_authorities: policies.context.empty_authorities,
-    }
+    PolicyState { set: Some(set), problems, empty_authorities: policies.context.empty_authorities }
 }
 
 /// A setting that this version reads and does not honour: said, not passed over.

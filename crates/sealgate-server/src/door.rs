@@ -44,9 +44,7 @@ impl Door for GateDoor {
         let start = Instant::now();
         let reply = match hook {
             Hook::Validate | Hook::Mutate => self.workload(hook, body, end).await,
-            Hook::ValidatePolicies => {
-                self.policy(hook, policies::validated(body, &self.context()))
-            }
+            Hook::ValidatePolicies => self.policy(hook, policies::validated(body, &self.context())),
             Hook::DefaultPolicies => self.policy(hook, policies::defaulted(body)),
             Hook::ConvertPolicies => {
                 let malformed = |reason| Malformed { uid: None, reason };
@@ -72,7 +70,9 @@ impl Door for GateDoor {
         self.count(hook, scope.as_ref(), false, why.code());
         match uid {
             Some(uid) => denial(&uid, &why.to_string()),
-            None => Reply { status: StatusCode::INTERNAL_SERVER_ERROR, body: why.to_string().into() },
+            None => {
+                Reply { status: StatusCode::INTERNAL_SERVER_ERROR, body: why.to_string().into() }
+            }
         }
     }
 
@@ -127,7 +127,8 @@ impl GateDoor {
         policies: &PolicySet,
         end: Instant,
     ) -> Vec<u8> {
-        let timeout = Some(end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
+        let timeout =
+            Some(end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
         if hook == Hook::Mutate {
             let answered = self.gate.mutate(admission, policies, timeout).await;
             self.count(hook, Some(&admission.scope), answered.allowed, "pinned");

@@ -338,7 +338,8 @@ mod tests {
 
     fn everything() -> Metrics {
         let metrics = Metrics::new();
-        let scope = Scope { resource: "pods".into(), operation: "CREATE".into(), ..Scope::default() };
+        let scope =
+            Scope { resource: "pods".into(), operation: "CREATE".into(), ..Scope::default() };
         for allowed in [true, false] {
             metrics.admitted(&Admitted {
                 hook: Hook::Validate,
@@ -382,8 +383,14 @@ mod tests {
     #[test]
     fn has_the_counter_of_the_usual_alert_from_the_start() {
         let metrics = Metrics::new();
-        assert!(metrics.render().contains("policy_controller_validations_total{result=\"deny\"} 0"));
-        assert!(everything().render().contains("policy_controller_validations_total{result=\"deny\"} 1"));
+        assert!(
+            metrics.render().contains("policy_controller_validations_total{result=\"deny\"} 0")
+        );
+        assert!(
+            everything()
+                .render()
+                .contains("policy_controller_validations_total{result=\"deny\"} 1")
+        );
     }
 
     #[test]
@@ -394,9 +401,14 @@ mod tests {
             metrics.registry_call(&name, "manifest", Duration::ZERO, None);
         }
         let page = metrics.render();
-        let labels = page.lines().filter(|l| l.starts_with("sealgate_registry_calls_total")).count();
+        let labels =
+            page.lines().filter(|l| l.starts_with("sealgate_registry_calls_total")).count();
         assert_eq!(labels, REGISTRIES + 1);
-        assert!(page.contains("sealgate_registry_calls_total{registry=\"other\",call=\"manifest\"} 936"));
+        assert!(
+            page.contains(
+                "sealgate_registry_calls_total{registry=\"other\",call=\"manifest\"} 936"
+            )
+        );
         assert_eq!(resource_box("../../x"), OTHER);
     }
 }

@@ -116,7 +116,9 @@ impl<D> Folder<D> {
         // A policy may move between files that changed together: try as long as that helps.
         while !open.is_empty() {
             let left = open.len();
-            open.retain(|name| look.get(*name).is_some_and(|found| !self.adopt(name, &found.content)));
+            open.retain(|name| {
+                look.get(*name).is_some_and(|found| !self.adopt(name, &found.content))
+            });
             if open.len() == left {
                 break;
             }

@@ -192,10 +192,13 @@ mod tests {
         fs::write(at(".hidden.yaml"), "no").unwrap();
         fs::write(at("README.md"), "no").unwrap();
         fs::create_dir(at("sub.yaml")).unwrap();
-        assert_eq!(texts(folder.path()), [
-            ("a.yaml".to_owned(), "Ok(\"one\")".to_owned()),
-            ("b.json".to_owned(), "Ok(\"two\")".to_owned()),
-        ]);
+        assert_eq!(
+            texts(folder.path()),
+            [
+                ("a.yaml".to_owned(), "Ok(\"one\")".to_owned()),
+                ("b.json".to_owned(), "Ok(\"two\")".to_owned()),
+            ]
+        );
     }
 
     #[test]

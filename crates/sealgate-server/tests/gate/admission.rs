@@ -1,0 +1,138 @@
+//! Reviews and their answers.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use sealgate_testkit::registry::Request;
+use serde_json::{Value, json};
+
+use crate::house::{House, house, policy, review};
+
+fn gate() -> House {
+    house(|key| vec![("signed.yaml", policy("signed", "**", key))])
+}
+
+#[tokio::test]
+async fn what_is_signed_is_admitted_and_nothing_else() {
+    let house = gate();
+    let (good, bad) = (house.push("good"), house.push("bad"));
+    house.sign("good", &good).await;
+    house.ready().await;
+    assert_eq!(house.denial("good", &good).await, "");
+    let denial = house.denial("bad", &bad).await;
+    let start = "validation failed: failed policy: signed: spec.containers[0].image\n";
+    assert!(denial.starts_with(start), "{denial}");
+    assert!(denial.contains("no signatures found"), "{denial}");
+}
+
+#[tokio::test]
+async fn a_tag_is_replaced_by_what_it_points_to() {
+    let house = gate();
+    let digest = house.push("good");
+    house.ready().await;
+    let response = house.pod("/mutate", "registry.test/good:v1").await;
+    let patch = base64::engine::general_purpose::STANDARD
+        .decode(response["patch"].as_str().unwrap())
+        .unwrap();
+    let patch: Value = serde_json::from_slice(&patch).unwrap();
+    assert_eq!(patch[1]["value"], format!("registry.test/good:v1@{digest}"));
+    assert_eq!(patch[1]["path"], "/spec/containers/0/image");
+}
+
+#[tokio::test]
+async fn a_second_question_is_answered_from_memory_and_counted() {
+    let house = gate();
+    let digest = house.push("good");
+    house.sign("good", &digest).await;
+    house.ready().await;
+    house.registry.take_count();
+    house.denial("good", &digest).await;
+    let asked = house.registry.take_count();
+    assert!((1..=3).contains(&asked), "{asked}");
+    assert_eq!(house.denial("good", &digest).await, "");
+    assert_eq!(house.registry.take_count(), 0);
+    let (_, page) = house.get("/metrics").await;
+    for line in [
+        "sealgate_verdict_cache_hits_total 1",
+        "sealgate_verdict_cache_misses_total 1",
+        "sealgate_policies 1",
+        "sealgate_ready 1",
+        "policy_controller_validations_total{result=\"allow\"} 2",
+        "policy_controller_validations_total{result=\"deny\"} 0",
+        "sealgate_images_total{verdict=\"pass\"} 2",
+    ] {
+        assert!(page.lines().any(|other| other == line), "{line} is not in\n{page}");
+    }
+    let calls = page.lines().filter(|line| line.starts_with("sealgate_registry_calls_total"));
+    let calls: usize =
+        calls.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum();
+    assert_eq!(calls, asked);
+}
+
+#[tokio::test]
+async fn a_slow_registry_is_named_before_the_api_server_gives_up() {
+    let house = gate();
+    let digest = house.push("good");
+    house.sign("good", &digest).await;
+    house.ready().await;
+    house.registry.delay(Request::Referrers, "", usize::MAX, Duration::from_secs(30));
+    let start = Instant::now();
+    let image = format!("registry.test/good@{digest}");
+    let response = house.pod("/validate?timeout=2s", &image).await;
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(response["allowed"], false);
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(message.contains("registry.test") && message.contains("timeout"), "{message}");
+}
+
+#[tokio::test]
+async fn what_is_no_review_is_refused() {
+    let house = gate();
+    house.ready().await;
+    for body in ["", "{", "[]", "null", "{\"kind\":\"AdmissionReview\"}", "\u{0}"] {
+        let (status, text) = house.post("/validate", body).await;
+        assert_eq!(status, 400, "{body}: {text}");
+    }
+    let mut strange = review("registry.test/good:v1");
+    strange["request"]["kind"]["kind"] = json!("Widget");
+    strange["request"]["object"]["kind"] = json!("Widget");
+    let mut broken = review("registry.test/good:v1");
+    broken["request"]["object"]["spec"]["containers"] = json!("not a list");
+    let mut nameless = review("registry.test/good:v1");
+    nameless["request"]["object"] = Value::Null;
+    for review in [strange, broken, nameless] {
+        for path in ["/validate", "/mutate"] {
+            let (status, text) = house.post(path, review.to_string()).await;
+            let answer: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!((status, &answer["response"]["allowed"]), (200, &json!(false)), "{text}");
+            assert_eq!(answer["response"]["uid"], "u-1");
+        }
+    }
+}
+
+#[tokio::test]
+async fn policies_are_reviewed_themselves() {
+    let house = gate();
+    house.ready().await;
+    let mut review = review("");
+    review["request"]["kind"] = json!({ "group": "policy.sigstore.dev", "version": "v1beta1", "kind": "ClusterImagePolicy" });
+    review["request"]["object"] = json!({
+        "apiVersion": "policy.sigstore.dev/v1beta1",
+        "kind": "ClusterImagePolicy",
+        "metadata": { "name": "p" },
+        "spec": { "images": [{ "glob": "**" }] },
+    });
+    let (_, text) = house.post("/validate-policies", review.to_string()).await;
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(answer["response"]["allowed"], false);
+    let message = answer["response"]["status"]["message"].as_str().unwrap();
+    assert_eq!(message, "validation failed: missing field(s): spec.authorities");
+    review["request"]["object"]["spec"]["authorities"] =
+        json!([{ "static": { "action": "pass" } }]);
+    let (_, text) = house.post("/validate-policies", review.to_string()).await;
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(answer["response"]["allowed"], true);
+    let (_, text) = house.post("/default-policies", review.to_string()).await;
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    assert!(answer["response"]["patch"].is_string(), "{text}");
+}

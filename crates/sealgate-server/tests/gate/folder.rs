@@ -1,0 +1,91 @@
+//! Policies that change while the gate serves.
+
+use sealgate_testkit::key::TestKey;
+
+use crate::house::{House, PATIENCE, house, policy};
+
+const BROKEN: &str = "apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\n";
+
+/// Asks about `good` until the denial fits.
+async fn until_denial(house: &House, good: impl Fn(&str) -> bool) {
+    let digest = house.push("good");
+    let start = std::time::Instant::now();
+    loop {
+        let denial = house.denial("good", &digest).await;
+        if good(&denial) {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "still: {denial}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_edit_is_taken_over_and_a_deleted_file_is_gone() {
+    let house = house(|key| vec![("a.yaml", policy("ours", "**", key))]);
+    let digest = house.push("good");
+    house.sign("good", &digest).await;
+    house.ready().await;
+    assert_eq!(house.denial("good", &digest).await, "");
+    house.file("a.yaml", Some(&policy("theirs", "**", &TestKey::p256())));
+    until_denial(&house, |denial| denial.contains("failed policy: theirs")).await;
+    house.file("a.yaml", Some(&policy("ours", "**", &house.key)));
+    until_denial(&house, str::is_empty).await;
+    house.file("a.yaml", None);
+    until_denial(&house, |denial| denial.contains("no matching policies")).await;
+}
+
+#[tokio::test]
+async fn a_broken_edit_opens_nothing_and_is_told() {
+    let house = house(|_| vec![("a.yaml", policy("strict", "**", &TestKey::p256()))]);
+    house.ready().await;
+    house.file("b.yaml", Some("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: config-policy-controller\ndata:\n  no-match-policy: allow\n"));
+    house.file("a.yaml", Some(BROKEN));
+    let text = house.until("/readyz", |_, text| text.contains("a.yaml")).await;
+    assert!(text.contains("last good version"), "{text}");
+    let digest = house.push("good");
+    let denial = house.denial("good", &digest).await;
+    assert!(denial.contains("failed policy: strict"), "{denial}");
+    house.file("a.yaml", Some(""));
+    house.until("/readyz", |_, text| text.contains("no documents")).await;
+    let denial = house.denial("good", &digest).await;
+    assert!(denial.contains("failed policy: strict"), "{denial}");
+    let (_, page) = house.get("/metrics").await;
+    assert!(page.contains("sealgate_policy_problems 1"), "{page}");
+    house.file("a.yaml", None);
+    until_denial(&house, str::is_empty).await;
+}
+
+#[tokio::test]
+async fn a_gate_that_starts_on_a_broken_file_admits_nothing_until_it_is_mended() {
+    let house = house(|key| {
+        vec![("a.yaml", policy("ours", "**", key)), ("broken.yaml", BROKEN.to_owned())]
+    });
+    let digest = house.push("good");
+    house.sign("good", &digest).await;
+    let text = house.until("/readyz", |_, text| text.contains("broken.yaml")).await;
+    assert!(text.starts_with("not ready"), "{text}");
+    let denial = house.denial("good", &digest).await;
+    assert!(denial.contains("not ready"), "{denial}");
+    house.file("broken.yaml", None);
+    house.ready().await;
+    assert_eq!(house.denial("good", &digest).await, "");
+}
+
+#[tokio::test]
+async fn keys_come_from_secrets_of_the_folder() {
+    let reference = "apiVersion: policy.sigstore.dev/v1alpha1\nkind: ClusterImagePolicy\nmetadata:\n  name: by-secret\nspec:\n  images:\n  - glob: \"**\"\n  authorities:\n  - key:\n      secretRef:\n        name: team\n";
+    let house = house(|_| vec![("policy.yaml", reference.to_owned())]);
+    let digest = house.push("good");
+    house.sign("good", &digest).await;
+    house.ready().await;
+    let denial = house.denial("good", &digest).await;
+    assert!(denial.contains("not found"), "{denial}");
+    let key = sealgate_engine::ports::Signer::public_key(&house.key).to_pem();
+    let key: String = key.lines().map(|line| format!("    {line}\n")).collect();
+    let secret = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: team\n  namespace: cosign-system\nstringData:\n  cosign.pub: |\n{key}"
+    );
+    house.file("secret.yaml", Some(&secret));
+    until_denial(&house, str::is_empty).await;
+}

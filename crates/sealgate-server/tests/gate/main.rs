@@ -1,0 +1,6 @@
+//! The whole gate over HTTPS: real reviews, real signatures, a real policy folder; only the registry
+//! is in memory.
+
+mod admission;
+mod folder;
+mod house;
