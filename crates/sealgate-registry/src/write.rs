@@ -402,19 +402,34 @@ impl Outgoing {
         })
     }
 
+    /// The next piece. The last one is held back until everything is known to be right: an HTTP
+    /// library does not ask for more than `Content-Length`, so a fault after it would be unheard.
     async fn step(mut self) -> Result<Option<(Bytes, Self)>, Fault> {
         let Some(hasher) = self.hasher.as_mut() else { return Ok(None) };
-        if let Some(piece) = self.content.try_next().await? {
-            hasher.update(&piece);
-            let left = self.left.checked_sub(piece.len() as u64);
-            self.left = left.ok_or_else(|| self.wrong("more bytes than its descriptor says"))?;
-            return Ok(Some((piece, self)));
+        let Some(piece) = self.content.try_next().await? else {
+            self.finish()?;
+            return Ok(None);
+        };
+        hasher.update(&piece);
+        let left = self.left.checked_sub(piece.len() as u64);
+        self.left = left.ok_or_else(|| self.wrong("more bytes than its descriptor says"))?;
+        if self.left == 0 {
+            while let Some(more) = self.content.try_next().await? {
+                if !more.is_empty() {
+                    return Err(self.wrong("more bytes than its descriptor says"));
+                }
+            }
+            self.finish()?;
         }
+        Ok(Some((piece, self)))
+    }
+
+    fn finish(&mut self) -> Result<(), Fault> {
         if self.left > 0 {
             return Err(self.wrong("fewer bytes than its descriptor says"));
         }
         match self.hasher.take().map(Hasher::finish) {
-            Some(digest) if digest == self.digest => Ok(None),
+            Some(digest) if digest == self.digest => Ok(()),
             _ => Err(self.wrong("not the bytes that its descriptor says")),
         }
     }

@@ -1,1 +1,211 @@
+//! Where credentials are found, and where not.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use sealgate_core::fault::FaultKind;
+
+use super::*;
+
+fn config(json: serde_json::Value, search: Option<OsString>) -> Keychain {
+    let text = json.to_string();
+    let config = DockerConfig::parse("config.json", text.as_bytes(), search).unwrap();
+    Keychain::from_docker_config(config)
+}
+
+fn names(list: &[Credential]) -> Vec<String> {
+    let name = |c: &Credential| match c {
+        Credential::Password { username, password } => {
+            format!("{username}:{}", password.reveal())
+        }
+        Credential::Refresh(token) => format!("refresh {}", token.reveal()),
+        Credential::Bearer(token) => format!("bearer {}", token.reveal()),
+    };
+    list.iter().map(name).collect()
+}
+
+async fn find(keychain: &Keychain, registry: &str, path: &str) -> Vec<String> {
+    names(&keychain.lookup(registry, path).await.unwrap())
+}
+
+fn entry(name: &str) -> serde_json::Value {
+    serde_json::json!({ "username": name, "password": "p" })
+}
+
+#[tokio::test]
+async fn reads_every_kind_of_entry() {
+    let keychain = config(
+        serde_json::json!({ "auths": {
+            "a.io": { "auth": "YWRhOnA6dw==" },
+            "b.io": { "username": "ada", "password": "pw", "email": "x" },
+            "c.io": { "auth": "MDAwOg==", "identitytoken": "id" },
+            "d.io": { "registrytoken": "reg" },
+            "e.io": {}, "f.io": null, "g.io": { "auth": "!!" },
+            "h.io": { "auth": "PHRva2VuPjppZA==" },
+        }, "credHelpers": null, "HttpHeaders": {} }),
+        None,
+    );
+    for (registry, found) in [
+        ("a.io", vec!["ada:p:w"]),
+        ("b.io", vec!["ada:pw"]),
+        ("c.io", vec!["refresh id"]),
+        ("d.io", vec!["bearer reg"]),
+        ("e.io", vec![]),
+        ("f.io", vec![]),
+        ("g.io", vec![]),
+        ("h.io", vec!["refresh id"]),
+        ("a.io.evil.com", vec![]),
+        ("a.io:443", vec![]),
+    ] {
+        assert_eq!(find(&keychain, registry, "x/y").await, found, "{registry}");
+    }
+}
+
+#[tokio::test]
+async fn the_most_specific_path_comes_first_and_ends_at_a_slash() {
+    let auths = serde_json::json!({ "auths": {
+        "reg.io": entry("host"), "https://reg.io/team": entry("team"),
+        "reg.io/team/app": entry("app"), "https://index.docker.io/v1/": entry("hub"),
+    }});
+    let keychain = config(auths, None);
+    assert_eq!(find(&keychain, "reg.io", "team/app").await, ["app:p", "team:p", "host:p"]);
+    assert_eq!(find(&keychain, "reg.io", "team/apple").await, ["team:p", "host:p"]);
+    assert_eq!(find(&keychain, "reg.io", "teamevil/app").await, ["host:p"]);
+    for hub in ["docker.io", "index.docker.io", "registry-1.docker.io"] {
+        assert_eq!(find(&keychain, hub, "library/x").await, ["hub:p"], "{hub}");
+    }
+}
+
+#[tokio::test]
+async fn pull_secrets_match_as_the_kubelet_matches() {
+    let auths = serde_json::json!({ "auths": {
+        "*.gcr.io": entry("any"), "eu.gcr.io/proj": entry("proj"),
+        "reg.io:5000": entry("port"), "r?g.io": entry("mark"), "[a-z].io": entry("class"),
+    }});
+    let legacy = serde_json::json!({ "old.io": entry("old") });
+    let secrets = [auths, legacy]
+        .map(|json| PullSecret { docker_config_json: json.to_string().into_bytes() });
+    let keychain = Keychain::default().with_pull_secrets(&secrets);
+    for (registry, path, found) in [
+        ("eu.gcr.io", "proj/app", vec!["proj:p", "any:p"]),
+        ("eu.gcr.io", "projector/app", vec!["any:p"]),
+        ("gcr.io", "proj/app", vec![]),
+        ("a.b.gcr.io", "proj/app", vec![]),
+        ("x.gcr.io.evil.com", "a", vec![]),
+        ("reg.io", "a", vec!["mark:p"]),
+        ("reg.io:5000", "a", vec!["port:p"]),
+        ("x.io", "a", vec![]),
+        ("old.io", "a", vec!["old:p"]),
+    ] {
+        assert_eq!(find(&keychain, registry, path).await, found, "{registry}/{path}");
+    }
+}
+
+fn script(folder: &Path, name: &str, text: &str) {
+    let path = folder.join(format!("docker-credential-{name}"));
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[tokio::test]
+async fn helpers_are_asked_by_host_then_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = r#"#!/bin/sh
+read s; printf '{"ServerURL":"%s","Username":"ada","Secret":"for-%s"}' "$s" "$s""#;
+    script(folder.path(), "good", json);
+    let token = "#!/bin/sh\necho '{\"Username\":\"<token>\",\"Secret\":\"id\"}'";
+    script(folder.path(), "token", token);
+    let none = "#!/bin/sh\necho 'credentials not found in native keychain'; exit 1";
+    script(folder.path(), "none", none);
+    script(folder.path(), "broken", "#!/bin/sh\necho oops secret; exit 3");
+    let keychain = config(
+        serde_json::json!({
+            "auths": { "file.io": entry("file"), "broken2.io": entry("file") },
+            "credsStore": "none",
+            "credHelpers": {
+                "good.io": "good", "token.io": "token", "broken.io": "broken",
+                "broken2.io": "broken", "absent.io": "absent", "evil.io": "../evil",
+                "docker.io": "good",
+            },
+        }),
+        Some(folder.path().as_os_str().to_owned()),
+    );
+    assert_eq!(find(&keychain, "good.io", "a").await, ["ada:for-good.io"]);
+    let hub = find(&keychain, "index.docker.io", "a").await;
+    assert_eq!(hub, ["ada:for-https://index.docker.io/v1/"]);
+    assert_eq!(find(&keychain, "token.io", "a").await, ["refresh id"]);
+    assert_eq!(find(&keychain, "file.io", "a").await, ["file:p"]);
+    assert_eq!(find(&keychain, "other.io", "a").await, Vec::<String>::new());
+    assert_eq!(find(&keychain, "broken2.io", "a").await, ["file:p"]);
+    for registry in ["broken.io", "absent.io", "evil.io"] {
+        let fault = keychain.lookup(registry, "a").await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Config, "{registry}");
+        assert!(!fault.to_string().contains("secret"));
+    }
+}
+
+#[tokio::test]
+async fn files_are_found_by_the_environment() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |path: &str| home.path().join(path);
+    let environment = Environment {
+        home: Some(home.path().to_owned()),
+        xdg_runtime_dir: Some(at("run")),
+        registry_auth_file: Some(at("auth.json")),
+        ..Environment::default()
+    };
+    assert!(find(&Keychain::from_environment(&environment).unwrap(), "a.io", "x").await.is_empty());
+    for (folder, file, user) in [
+        ("run/containers", "run/containers/auth.json", "xdg"),
+        (".", "auth.json", "file"),
+        (".docker", ".docker/config.json", "docker"),
+    ] {
+        std::fs::create_dir_all(at(folder)).unwrap();
+        let json = serde_json::json!({ "auths": { "a.io": entry(user) } });
+        std::fs::write(at(file), json.to_string()).unwrap();
+        let keychain = Keychain::from_environment(&environment).unwrap();
+        assert_eq!(find(&keychain, "a.io", "x").await[0], format!("{user}:p"));
+    }
+    std::fs::write(at(".docker/config.json"), r#"{"auths": "sesame"#).unwrap();
+    let fault = Keychain::from_environment(&environment).unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Config);
+    assert!(!fault.to_string().contains("sesame"), "{fault}");
+}
+
+#[tokio::test]
+async fn login_keeps_what_it_does_not_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new/config.json");
+    login(&path, "reg.io", "ada", &Secret::new("p:w")).unwrap();
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    json["unknown"] = serde_json::json!({ "kept": [1] });
+    std::fs::write(&path, json.to_string()).unwrap();
+    login(&path, "docker.io", "bob", &Secret::new("x")).unwrap();
+    let text = std::fs::read(&path).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(json["unknown"]["kept"][0], 1);
+    let keychain =
+        Keychain::from_docker_config(DockerConfig::parse("config", &text, None).unwrap());
+    assert_eq!(find(&keychain, "reg.io", "x").await, ["ada:p:w"]);
+    assert_eq!(find(&keychain, "index.docker.io", "x").await, ["bob:x"]);
+    assert!(logout(&path, "reg.io").unwrap());
+    assert!(!logout(&path, "reg.io").unwrap());
+    std::fs::write(&path, "not json").unwrap();
+    assert!(login(&path, "reg.io", "ada", &Secret::new("x")).is_err());
+    assert_eq!(std::fs::read(&path).unwrap(), b"not json");
+}
+
+#[test]
+fn secrets_do_not_show() {
+    let credential = Credential::Password { username: "ada".into(), password: Secret::new("pw") };
+    assert_eq!(format!("{credential:?}"), r#"Password { username: "ada", password: Secret(…) }"#);
+    let other = Credential::Password { username: "ada".into(), password: Secret::new("px") };
+    assert_ne!(credential.id(), other.id());
+    assert_ne!(
+        Credential::Refresh(Secret::new("x")).id(),
+        Credential::Bearer(Secret::new("x")).id()
+    );
+}

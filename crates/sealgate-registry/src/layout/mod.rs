@@ -1,1 +1,309 @@
-//! x
+//! An OCI image layout folder (image-spec 1.1) as a registry: `oci-layout`, `index.json`, `blobs/`.
+//!
+//! A layout holds one repository, so the repository of a question does not matter here. Tags are
+//! the entries of `index.json` with `org.opencontainers.image.ref.name`. Folders that `cosign save`
+//! wrote have no such names but [`kind`]s; there the tags `sha256-<hex>.sig` and `.att` of the saved
+//! image are found by kind. Referrers are found by reading every manifest in `blobs/`, as cosign
+//! does, because `save` does not list them.
+//!
+//! Nothing in a folder is believed: sizes are bounded, digests checked, and a path is made of a
+//! parsed digest only, so that no name in a file can lead out of the folder.
+
+mod disk;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{TryStreamExt, stream};
+use sealgate_core::digest::{Digest, Hasher};
+use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_core::manifest::{Descriptor, Index};
+use sealgate_core::reference::{Identifier, Repository};
+use sealgate_engine::ports::{BlobStream, PullSecret, RawManifest, Registry, RegistryAccess};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::options::Limits;
+use disk::Disk;
+
+/// The annotation by which `cosign save` marks the entries of `index.json`, and its values.
+pub mod kind {
+    /// The annotation's key.
+    pub const ANNOTATION: &str = "kind";
+    /// The saved image.
+    pub const IMAGE: &str = "dev.cosignproject.cosign/image";
+    /// The saved index of a multi-platform image.
+    pub const IMAGE_INDEX: &str = "dev.cosignproject.cosign/imageIndex";
+    /// The legacy signatures of it.
+    pub const SIGNATURES: &str = "dev.cosignproject.cosign/sigs";
+    /// The legacy attestations of it.
+    pub const ATTESTATIONS: &str = "dev.cosignproject.cosign/atts";
+}
+
+/// The annotation that holds a tag.
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// A layout folder. Cheap to clone. Writers of several processes take turns by a lock file.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    disk: Arc<Disk>,
+}
+
+impl Layout {
+    /// Opens an existing layout.
+    ///
+    /// # Errors
+    /// `Missing` where the folder is no layout, `Malformed` where it is of another version.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, Fault> {
+        Self::open_with(root, Limits::default())
+    }
+
+    /// [`Self::open`] with other limits.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with(root: impl Into<PathBuf>, limits: Limits) -> Result<Self, Fault> {
+        let disk = Disk::new(root.into(), limits);
+        disk.check()?;
+        Ok(Self { disk: Arc::new(disk) })
+    }
+
+    /// Opens a layout, making an empty one where there is none.
+    ///
+    /// # Errors
+    /// `Config` where the folder cannot be written; as [`Self::open`] where it holds something else.
+    pub fn create(root: impl Into<PathBuf>) -> Result<Self, Fault> {
+        let disk = Disk::new(root.into(), Limits::default());
+        disk.create()?;
+        disk.check()?;
+        Ok(Self { disk: Arc::new(disk) })
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        self.disk.root()
+    }
+
+    /// `index.json`.
+    ///
+    /// # Errors
+    /// `Malformed` or `TooLarge` where it is no index of a sane size.
+    pub async fn index(&self) -> Result<Index, Fault> {
+        self.run(|disk| disk.index()).await
+    }
+
+    /// The entry that `cosign save` marked with `kind`, if there is one.
+    ///
+    /// # Errors
+    /// As [`Self::index`].
+    pub async fn entry_of_kind(&self, kind: &str) -> Result<Option<Descriptor>, Fault> {
+        let index = self.index().await?;
+        let has = |d: &Descriptor| d.annotations.get(kind::ANNOTATION).is_some_and(|k| k == kind);
+        Ok(index.manifests.into_iter().find(has))
+    }
+
+    /// The image that the folder is about: the one that `save` marked, else the only entry.
+    ///
+    /// # Errors
+    /// `Missing` where there is none, `TooMany` where it is not clear which; as [`Self::index`].
+    pub async fn image(&self) -> Result<Descriptor, Fault> {
+        for kind in [kind::IMAGE_INDEX, kind::IMAGE] {
+            if let Some(entry) = self.entry_of_kind(kind).await? {
+                return Ok(entry);
+            }
+        }
+        let mut entries = self.index().await?.manifests;
+        match (entries.pop(), entries.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (None, _) => Err(self.disk.fault(FaultKind::Missing, "index.json names no image")),
+            _ => Err(self.disk.fault(FaultKind::TooMany, "index.json names several images")),
+        }
+    }
+
+    /// Adds an entry to `index.json`, in place of one with the same digest and the same `kind`.
+    ///
+    /// # Errors
+    /// `Config` where the folder cannot be written; as [`Self::index`].
+    pub async fn add_entry(&self, entry: Descriptor) -> Result<(), Fault> {
+        self.run(move |disk| disk.add_entry(entry)).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Disk) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let disk = self.disk.clone();
+        let done = tokio::task::spawn_blocking(move || work(&disk)).await;
+        done.unwrap_or_else(|_| Err(self.disk.fault(FaultKind::Cancelled, "stopped")))
+    }
+}
+
+/// Layouts know no credentials.
+impl RegistryAccess for Layout {
+    fn open(&self, _: &[PullSecret]) -> Arc<dyn Registry> {
+        Arc::new(self.clone())
+    }
+}
+
+#[async_trait]
+impl Registry for Layout {
+    async fn resolve(
+        &self,
+        repository: &Repository,
+        what: &Identifier,
+    ) -> Result<Option<Descriptor>, Fault> {
+        Ok(self.manifest(repository, what).await?.map(|manifest| manifest.descriptor))
+    }
+
+    async fn manifest(
+        &self,
+        repository: &Repository,
+        what: &Identifier,
+    ) -> Result<Option<RawManifest>, Fault> {
+        let (repository, what) = (repository.clone(), what.clone());
+        self.run(move |disk| disk.manifest(&repository, &what)).await
+    }
+
+    async fn blob(
+        &self,
+        _: &Repository,
+        digest: &Digest,
+        limit: u64,
+    ) -> Result<Option<Bytes>, Fault> {
+        let digest = digest.clone();
+        self.run(move |disk| disk.blob(&digest, limit)).await
+    }
+
+    async fn blob_stream(
+        &self,
+        _: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<BlobStream>, Fault> {
+        let wanted = digest.clone();
+        let Some(file) = self.run(move |disk| disk.open_blob(&wanted)).await? else {
+            return Ok(None);
+        };
+        let reading = Reading {
+            disk: self.disk.clone(),
+            file: tokio::fs::File::from_std(file),
+            hasher: Some(Digest::hasher(digest.algorithm())),
+            digest: digest.clone(),
+        };
+        Ok(Some(Box::pin(stream::try_unfold(reading, Reading::step))))
+    }
+
+    async fn referrers(&self, _: &Repository, subject: &Digest) -> Result<Vec<Descriptor>, Fault> {
+        let subject = subject.clone();
+        self.run(move |disk| disk.referrers(&subject)).await
+    }
+
+    async fn push_blob(
+        &self,
+        _: &Repository,
+        descriptor: &Descriptor,
+        mut content: BlobStream,
+    ) -> Result<(), Fault> {
+        let digest = descriptor.digest.clone();
+        if self.run(move |disk| disk.open_blob(&digest)).await?.is_some() {
+            return Ok(());
+        }
+        let beside = self.run(|disk| disk.temporary()).await?;
+        let mut file = tokio::fs::File::from_std(beside.file()?);
+        let mut hasher = Digest::hasher(descriptor.digest.algorithm());
+        let mut size = 0_u64;
+        while let Some(piece) = content.try_next().await? {
+            hasher.update(&piece);
+            size = size.saturating_add(piece.len() as u64);
+            if size > descriptor.size {
+                break;
+            }
+            file.write_all(&piece).await.map_err(|e| self.disk.io(&e))?;
+        }
+        file.flush().await.map_err(|e| self.disk.io(&e))?;
+        if size != descriptor.size || hasher.finish() != descriptor.digest {
+            let detail = format!("the blob to write is not {}", descriptor.digest);
+            return Err(self.disk.fault(FaultKind::DigestMismatch, detail));
+        }
+        let digest = descriptor.digest.clone();
+        self.run(move |disk| disk.keep(beside, &digest)).await
+    }
+
+    async fn mount_blob(
+        &self,
+        _: &Repository,
+        digest: &Digest,
+        _: &Repository,
+    ) -> Result<bool, Fault> {
+        let digest = digest.clone();
+        Ok(self.run(move |disk| disk.open_blob(&digest)).await?.is_some())
+    }
+
+    async fn push_manifest(
+        &self,
+        _: &Repository,
+        at: &Identifier,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<Digest, Fault> {
+        let (at, media_type) = (at.clone(), media_type.to_owned());
+        self.run(move |disk| disk.push_manifest(&at, &media_type, &bytes)).await
+    }
+
+    async fn replace_manifest(
+        &self,
+        repository: &Repository,
+        tag: &str,
+        expected: Option<&Digest>,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<bool, Fault> {
+        let (repository, tag) = (repository.clone(), tag.to_owned());
+        let (expected, media_type) = (expected.cloned(), media_type.to_owned());
+        self.run(move |disk| {
+            disk.replace(&repository, &tag, expected.as_ref(), &media_type, &bytes)
+        })
+        .await
+    }
+
+    async fn delete(&self, _: &Repository, what: &Identifier) -> Result<bool, Fault> {
+        let what = what.clone();
+        self.run(move |disk| disk.delete(&what)).await
+    }
+
+    async fn tags(&self, _: &Repository) -> Result<Vec<String>, Fault> {
+        let index = self.index().await?;
+        let mut tags: Vec<String> =
+            index.manifests.iter().filter_map(|d| d.annotations.get(REF_NAME).cloned()).collect();
+        tags.sort();
+        tags.dedup();
+        Ok(tags)
+    }
+}
+
+/// A blob that is being read.
+struct Reading {
+    disk: Arc<Disk>,
+    file: tokio::fs::File,
+    hasher: Option<Hasher>,
+    digest: Digest,
+}
+
+impl Reading {
+    async fn step(mut self) -> Result<Option<(Bytes, Self)>, Fault> {
+        let Some(hasher) = self.hasher.as_mut() else { return Ok(None) };
+        let mut piece = Vec::with_capacity(128 << 10);
+        self.file.read_buf(&mut piece).await.map_err(|e| self.disk.io(&e))?;
+        if !piece.is_empty() {
+            hasher.update(&piece);
+            return Ok(Some((Bytes::from(piece), self)));
+        }
+        match self.hasher.take().map(Hasher::finish) {
+            Some(digest) if digest == self.digest => Ok(None),
+            _ => Err(self.disk.mismatch(&self.digest)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -121,8 +121,7 @@ fn found_blob(asked: &Asked, digest: &Digest, bytes: Bytes) -> Response<Body> {
     let mut answer = Response::new(body);
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_LENGTH, length);
-    headers
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     if let Ok(value) = HeaderValue::from_str(&digest.to_string()) {
         headers.insert("docker-content-digest", value);
     }

@@ -120,7 +120,7 @@ impl State {
             return error(StatusCode::BAD_REQUEST, "DIGEST_INVALID", "no digest");
         };
         let list = locked(&self.store).repository(name).map(|r| r.referrers(&subject));
-        let mut list = list.unwrap_or_default();
+        let Some(mut list) = list else { return name_unknown() };
         let kind = asked.query("artifactType");
         if let Some(kind) = kind {
             list.retain(|entry| entry.artifact_type.as_deref() == Some(kind));
@@ -128,8 +128,7 @@ impl State {
         let from: usize = asked.query("from").and_then(|n| n.parse().ok()).unwrap_or(0);
         let next = from.saturating_add(self.options.page);
         let more = next < list.len();
-        let page: Vec<Descriptor> =
-            list.into_iter().skip(from).take(self.options.page).collect();
+        let page: Vec<Descriptor> = list.into_iter().skip(from).take(self.options.page).collect();
         let mut answer = index_answer(&page);
         if more {
             let filter = kind.map(|k| format!("&artifactType={k}")).unwrap_or_default();
@@ -171,10 +170,8 @@ fn referring(
 
 /// A blob that an image manifest names and the repository does not have.
 fn missing_blob(repository: &Repository, shape: &Shape, bytes: &[u8]) -> Option<String> {
-    if !matches!(
-        shape.media_type.as_str(),
-        media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST
-    ) {
+    if !matches!(shape.media_type.as_str(), media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST)
+    {
         return None;
     }
     let manifest: Manifest = match serde_json::from_slice(bytes) {

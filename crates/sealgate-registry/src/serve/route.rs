@@ -119,9 +119,7 @@ impl Target {
             [n @ .., "blobs", "uploads", id] if !n.is_empty() => {
                 Self::Upload(name(n), (*id).to_owned())
             }
-            [n @ .., "blobs", digest] if !n.is_empty() => {
-                Self::Blob(name(n), (*digest).to_owned())
-            }
+            [n @ .., "blobs", digest] if !n.is_empty() => Self::Blob(name(n), (*digest).to_owned()),
             [n @ .., "manifests", reference] if !n.is_empty() => {
                 Self::Manifest(name(n), (*reference).to_owned())
             }

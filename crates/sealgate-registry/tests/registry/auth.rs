@@ -1,0 +1,169 @@
+//! Credentials: asked for lazily, kept apart, and never given to strangers.
+
+use sealgate_core::fault::FaultKind;
+use sealgate_engine::ports::{PullSecret, Registry, RegistryAccess};
+use sealgate_registry::credentials::{Credential, Secret};
+use sealgate_registry::serve::{self, Access, Account, Rule, Served, Trouble};
+use sealgate_registry::{Client, Options};
+
+use super::*;
+
+fn password(name: &str, secret: &str) -> Option<Credential> {
+    let (username, password) = (name.to_owned(), Secret::new(secret));
+    Some(Credential::Password { username, password })
+}
+
+fn with(credential: Option<Credential>) -> Client {
+    Client::new(Options { credential, ..options() }).unwrap()
+}
+
+fn bearer(accounts: Vec<Account>, public: &[&str]) -> serve::Options {
+    let public = public.iter().map(|p| p.to_string()).collect();
+    let access = Access::Bearer { accounts, public, life: 300 };
+    serve::Options { access, ..serve::Options::default() }
+}
+
+fn pull_secret(served: &Served, key: &str, user: &str, secret: &str) -> PullSecret {
+    let registry = served.registry();
+    let json = serde_json::json!({
+        "auths": { format!("{registry}{key}"): { "username": user, "password": secret } },
+    });
+    PullSecret { docker_config_json: json.to_string().into_bytes() }
+}
+
+#[tokio::test]
+async fn basic_is_asked_for_once() {
+    let access = Access::Basic(vec![Account::new("ada", "pw")]);
+    let served = served(serve::Options { access, ..serve::Options::default() }).await;
+    let (client, repository) = (with(password("ada", "pw")), repository(&served, "a/b"));
+    push_image(&client, &repository, "v1").await;
+    let refused = served.log().iter().filter(|e| e.authorization.is_none()).count();
+    assert_eq!(refused, 1, "only the very first request goes without credentials");
+
+    let wrong = with(password("ada", "no")).resolve(&repository, &tag("v1")).await.unwrap_err();
+    assert_eq!(wrong.kind, FaultKind::Unauthorized);
+    let nobody = with(None).resolve(&repository, &tag("v1")).await.unwrap_err();
+    assert_eq!((nobody.kind, nobody.target), (FaultKind::Unauthorized, served.registry()));
+    assert!(nobody.detail.contains("without credentials"), "{}", nobody.detail);
+}
+
+#[tokio::test]
+async fn tokens_are_bought_once_per_scope_and_again_when_refused() {
+    let served = served(bearer(vec![Account::new("ada", "pw")], &[])).await;
+    let (client, repository) = (with(password("ada", "pw")), repository(&served, "a/b"));
+    let image = push_image(&client, &repository, "v1").await;
+    let bought = served.count("GET", "/token");
+    assert_eq!(bought, 1, "one token to push");
+    served.clear_log();
+    for _ in 0..5 {
+        assert_eq!(client.resolve(&repository, &tag("v1")).await.unwrap().as_ref(), Some(&image));
+    }
+    assert_eq!((served.count("GET", "/token"), served.log().len()), (1, 6));
+    served.revoke_tokens();
+    served.clear_log();
+    assert!(client.resolve(&repository, &tag("v1")).await.unwrap().is_some());
+    assert_eq!(served.log().len(), 3, "refused, bought, answered");
+}
+
+#[tokio::test]
+async fn many_at_once_buy_one_token() {
+    let served = served(bearer(vec![Account::new("ada", "pw")], &["a/"])).await;
+    let (owner, repository) = (with(password("ada", "pw")), repository(&served, "a/b"));
+    push_image(&owner, &repository, "v1").await;
+    served.clear_log();
+    let client = client();
+    let (client, repository) = (&client, &repository);
+    let asks = (0..30).map(|_| async move { client.resolve(repository, &tag("v1")).await });
+    for found in futures::future::join_all(asks).await {
+        assert!(found.unwrap().is_some());
+    }
+    assert_eq!(served.count("GET", "/token"), 1);
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_exchanged_by_post() {
+    let served = served(bearer(vec![Account::new("ada", "refresh-me")], &[])).await;
+    let repository = repository(&served, "a/b");
+    push_image(&with(password("ada", "refresh-me")), &repository, "v1").await;
+    served.clear_log();
+    let client = with(Some(Credential::Refresh(Secret::new("refresh-me"))));
+    assert!(client.resolve(&repository, &tag("v1")).await.unwrap().is_some());
+    assert_eq!((served.count("POST", "/token"), served.count("GET", "/token")), (1, 0));
+    let wrong = with(Some(Credential::Refresh(Secret::new("other"))));
+    let fault = wrong.resolve(&repository, &tag("v1")).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Unauthorized);
+    assert!(!fault.to_string().contains("other"));
+}
+
+#[tokio::test]
+async fn two_namespaces_never_share_a_token() {
+    let accounts = vec![
+        Account::new("red", "pw-red").only("team/"),
+        Account::new("blue", "pw-blue").only("other/"),
+    ];
+    let served = served(bearer(accounts, &[])).await;
+    let repository = repository(&served, "team/app");
+    push_image(&with(password("red", "pw-red")), &repository, "v1").await;
+    let process = client();
+    let red = process.open(&[pull_secret(&served, "", "red", "pw-red")]);
+    let blue = process.open(&[pull_secret(&served, "", "blue", "pw-blue")]);
+    assert!(red.resolve(&repository, &tag("v1")).await.unwrap().is_some());
+    served.clear_log();
+    let fault = blue.resolve(&repository, &tag("v1")).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Unauthorized);
+    assert!(process.resolve(&repository, &tag("v1")).await.is_err(), "nor the process itself");
+    let leaked = |text: &str| text.contains("-red") || text.contains("cmVk");
+    assert!(served.log().iter().filter_map(|e| e.authorization.as_deref()).all(|a| !leaked(a)));
+}
+
+#[tokio::test]
+async fn the_next_secret_is_tried_and_the_good_one_remembered() {
+    let served = served(bearer(vec![Account::new("ada", "pw")], &[])).await;
+    let repository = repository(&served, "a/b");
+    push_image(&with(password("ada", "pw")), &repository, "v1").await;
+    let secrets = [
+        pull_secret(&served, "/a/b", "ada", "old"),
+        pull_secret(&served, "", "ada", "pw"),
+        PullSecret { docker_config_json: b"not json".to_vec() },
+    ];
+    let handle = client().open(&secrets);
+    assert!(handle.resolve(&repository, &tag("v1")).await.unwrap().is_some());
+    served.clear_log();
+    assert!(handle.resolve(&repository, &tag("v1")).await.unwrap().is_some());
+    assert_eq!(served.log().len(), 1);
+    let wrong = client().open(&[secrets[0].clone(), secrets[2].clone()]);
+    let fault = wrong.resolve(&repository, &tag("v1")).await.unwrap_err();
+    assert!(fault.detail.contains("1 pull secret(s) could not be read"), "{}", fault.detail);
+}
+
+#[tokio::test]
+async fn redirects_do_not_carry_credentials_to_other_hosts() {
+    let storage = served(serve::Options::default()).await;
+    let served = served(bearer(vec![Account::new("ada", "pw")], &[])).await;
+    let client = with(password("ada", "pw"));
+    let repository = repository(&served, "a/b");
+    let elsewhere = super::repository(&storage, "a/b");
+    let blob = push_blob(&client, &repository, b"content").await;
+    push_blob(&super::client(), &elsewhere, b"content").await;
+    storage.clear_log();
+    let to = format!("http://{}/v2/a/b/blobs/{}", storage.registry(), blob.digest);
+    served.trouble(Rule::always("/blobs/", Trouble::Redirect(to)));
+    let found = client.blob(&repository, &blob.digest, 100).await.unwrap();
+    assert_eq!(found.as_deref(), Some(&b"content"[..]));
+    assert_eq!(storage.log().len(), 1);
+    assert_eq!(storage.log()[0].authorization, None);
+}
+
+#[tokio::test]
+async fn storage_that_asks_for_credentials_gets_none() {
+    let storage = served(bearer(vec![Account::new("ada", "pw")], &[])).await;
+    let served = served(bearer(vec![Account::new("ada", "pw")], &[])).await;
+    let (client, repository) = (with(password("ada", "pw")), repository(&served, "a/b"));
+    let blob = push_blob(&client, &repository, b"content").await;
+    let to = format!("http://{}/v2/a/b/blobs/{}", storage.registry(), blob.digest);
+    served.trouble(Rule::always("/blobs/", Trouble::Redirect(to)));
+    let fault = client.blob(&repository, &blob.digest, 100).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Unauthorized);
+    assert!(storage.log().iter().all(|e| e.authorization.is_none()));
+    assert_eq!(storage.count("GET", "/token"), 0);
+}

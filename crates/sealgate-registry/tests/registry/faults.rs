@@ -1,0 +1,187 @@
+//! Registries in trouble, and hostile ones: each ends in a fault with a name, within the deadline.
+
+use std::time::{Duration, Instant};
+
+use futures::TryStreamExt;
+use sealgate_core::fault::FaultKind;
+use sealgate_engine::ports::Registry;
+use sealgate_registry::serve::{self, Rule, Trouble};
+use sealgate_registry::{Client, Limits, Options};
+
+use super::*;
+
+#[tokio::test]
+async fn throttling_is_waited_out_or_reported_never_an_empty_answer() {
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&client, &repository, "v1").await;
+    served.trouble(Rule::times("/manifests/", 2, Trouble::Throttled(0)));
+    assert_eq!(client.resolve(&repository, &tag("v1")).await.unwrap(), Some(image.clone()));
+
+    served.trouble(Rule::times("/manifests/", 1, Trouble::Throttled(1)));
+    let start = Instant::now();
+    assert!(client.resolve(&repository, &tag("v1")).await.unwrap().is_some());
+    assert!(start.elapsed() >= Duration::from_secs(1), "Retry-After is kept");
+
+    served.trouble(Rule::always("", Trouble::Throttled(3600)));
+    let start = Instant::now();
+    let fault = client.referrers(&repository, &image.digest).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Throttled);
+    assert_eq!(fault.retry_after, Some(Duration::from_secs(3600)));
+    assert_eq!(fault.target, served.registry());
+    assert!(start.elapsed() < Duration::from_secs(1), "nobody waits an hour");
+    served.recover();
+    assert_eq!(client.referrers(&repository, &image.digest).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn server_errors_are_retried_a_few_times() {
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    push_image(&client, &repository, "v1").await;
+    for status in [500, 502, 503, 504] {
+        served.trouble(Rule::times("/manifests/", 2, Trouble::Status(status)));
+        assert!(client.resolve(&repository, &tag("v1")).await.unwrap().is_some(), "{status}");
+    }
+    served.clear_log();
+    served.trouble(Rule::always("/manifests/", Trouble::Status(503)));
+    let fault = client.resolve(&repository, &tag("v1")).await.unwrap_err();
+    assert_eq!((fault.kind, served.log().len()), (FaultKind::ServerError, 5));
+    for _ in 0..40 {
+        assert!(client.resolve(&repository, &tag("v1")).await.is_err());
+    }
+    assert!(served.log().len() < 41 + 60, "the budget bounds the retries");
+}
+
+#[tokio::test]
+async fn absent_is_not_the_same_as_refused() {
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    assert_eq!(client.resolve(&repository, &tag("v1")).await.unwrap(), None);
+    push_image(&client, &repository, "v1").await;
+    assert_eq!(client.resolve(&repository, &tag("v2")).await.unwrap(), None);
+    assert!(client.manifest(&repository, &tag("v2")).await.unwrap().is_none());
+    let nothing = Digest::of(b"nothing");
+    assert_eq!(client.blob(&repository, &nothing, 10).await.unwrap(), None);
+    assert!(client.blob_stream(&repository, &nothing).await.unwrap().is_none());
+    for (trouble, kind) in [
+        (Trouble::Status(401), FaultKind::Unauthorized),
+        (Trouble::Status(403), FaultKind::Denied),
+        (Trouble::WebPage(404), FaultKind::Malformed),
+        (Trouble::WebPage(200), FaultKind::Malformed),
+        (Trouble::Status(418), FaultKind::Malformed),
+        (Trouble::Redirect("/v2/a/b/manifests/again".into()), FaultKind::TooMany),
+        (Trouble::Redirect("file:///etc/passwd".into()), FaultKind::Malformed),
+    ] {
+        served.trouble(Rule::always("/manifests/", trouble.clone()));
+        let fault = client.resolve(&repository, &tag("v1")).await.unwrap_err();
+        assert_eq!(fault.kind, kind, "{trouble:?}: {fault}");
+        let fault = client.manifest(&repository, &tag("v1")).await.unwrap_err();
+        assert_eq!(fault.kind, kind, "{trouble:?}: {fault}");
+        served.recover();
+    }
+}
+
+#[tokio::test]
+async fn wrong_bytes_are_found() {
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&client, &repository, "v1").await;
+    let large = push_blob(&client, &repository, &vec![b'x'; 300_000]).await;
+    served.trouble(Rule::always("", Trouble::WrongBytes).only("GET"));
+    for what in [tag("v1"), Identifier::Digest(image.digest.clone())] {
+        let fault = client.manifest(&repository, &what).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::DigestMismatch, "{what}");
+    }
+    let fault = client.blob(&repository, &large.digest, 1 << 20).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::DigestMismatch);
+    let stream = client.blob_stream(&repository, &large.digest).await.unwrap().unwrap();
+    let end = stream.try_for_each(|_| async { Ok(()) }).await.unwrap_err();
+    assert_eq!(end.kind, FaultKind::DigestMismatch);
+}
+
+#[tokio::test]
+async fn endless_and_huge_answers_are_cut() {
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&client, &repository, "v1").await;
+    let blob = push_blob(&client, &repository, b"0123456789").await;
+    let fault = client.blob(&repository, &blob.digest, 9).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::TooLarge);
+    served.trouble(Rule::always("", Trouble::Endless));
+    let fault = client.manifest(&repository, &tag("v1")).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::TooLarge);
+    let fault = client.blob(&repository, &blob.digest, 1 << 20).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::TooLarge);
+    let fault = client.referrers(&repository, &image.digest).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::TooLarge);
+    assert!(client.tags(&repository).await.is_err());
+}
+
+#[tokio::test]
+async fn slow_bytes_end_within_the_deadline() {
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    push_image(&client, &repository, "v1").await;
+    for (trouble, most) in [
+        (Trouble::Slow(Duration::from_millis(100)), 4),
+        (Trouble::Late(Duration::from_secs(60)), 4),
+        (Trouble::Slow(Duration::from_secs(60)), 4),
+    ] {
+        served.trouble(Rule::always("/manifests/", trouble.clone()));
+        let start = Instant::now();
+        let fault = client.manifest(&repository, &tag("v1")).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Timeout, "{trouble:?}: {fault}");
+        assert!(start.elapsed() < Duration::from_secs(most), "{trouble:?}");
+        served.recover();
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_may_be_as_large_as_configured() {
+    let served = served(serve::Options::default()).await;
+    let repository = repository(&served, "a/b");
+    push_image(&client(), &repository, "v1").await;
+    let limits = Limits { manifest_bytes: 100, ..Limits::default() };
+    let strict = Client::new(Options { limits, ..options() }).unwrap();
+    for fault in [
+        strict.manifest(&repository, &tag("v1")).await.unwrap_err(),
+        strict.resolve(&repository, &tag("v1")).await.unwrap_err(),
+    ] {
+        assert_eq!(fault.kind, FaultKind::TooLarge);
+    }
+}
+
+#[tokio::test]
+async fn head_without_digest_becomes_get() {
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&client, &repository, "v1").await;
+    served.trouble(Rule::always("/manifests/", Trouble::Taciturn));
+    assert_eq!(client.resolve(&repository, &tag("v1")).await.unwrap(), Some(image.clone()));
+    served.recover();
+    served.trouble(Rule::always("/manifests/", Trouble::Status(405)).only("HEAD"));
+    assert_eq!(client.resolve(&repository, &tag("v1")).await.unwrap(), Some(image));
+}
+
+#[tokio::test]
+async fn nobody_there_is_a_fault_with_the_name_of_the_registry() {
+    let served = served(serve::Options::default()).await;
+    let repository = repository(&served, "a/b");
+    let registry = served.registry();
+    served.stop();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let fault = client().resolve(&repository, &tag("v1")).await.unwrap_err();
+    assert_eq!((fault.kind, fault.target), (FaultKind::Unreachable, registry));
+}
+
+#[tokio::test]
+async fn tags_that_are_no_tags_are_not_asked_for() {
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    for bad in ["../../x", "", "a/b", "-x", "a?b"] {
+        let fault = client.resolve(&repository, &tag(bad)).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Config, "{bad}");
+    }
+    assert_eq!(served.requests(), 0);
+}

@@ -1,0 +1,162 @@
+//! Pushing: uploads, mounts, tags, deletions.
+
+use futures::TryStreamExt;
+use sealgate_core::fault::FaultKind;
+use sealgate_engine::ports::Registry;
+use sealgate_registry::serve::{self, Locations, Referrers, Rule, TagUpdates, Trouble};
+
+use super::*;
+
+#[tokio::test]
+async fn what_is_pushed_comes_back_by_both_kinds_of_location() {
+    for locations in [Locations::Relative, Locations::Absolute] {
+        let served = served(serve::Options { locations, ..serve::Options::default() }).await;
+        let (client, repository) = (client(), repository(&served, "deep/er/repo"));
+        let image = push_image(&client, &repository, "v1").await;
+        let found = client.manifest(&repository, &tag("v1")).await.unwrap().unwrap();
+        assert_eq!(found.descriptor, image);
+        let bytes: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
+        let large = push_blob(&client, &repository, &bytes).await;
+        let stream = client.blob_stream(&repository, &large.digest).await.unwrap().unwrap();
+        let pieces: Vec<Bytes> = stream.try_collect().await.unwrap();
+        assert_eq!(pieces.concat(), bytes);
+    }
+}
+
+#[tokio::test]
+async fn a_blob_that_is_there_is_not_sent() {
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    push_blob(&client, &repository, b"x").await;
+    served.clear_log();
+    push_blob(&client, &repository, b"x").await;
+    assert_eq!(served.log().len(), 1);
+}
+
+#[tokio::test]
+async fn a_small_upload_that_breaks_is_made_again() {
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    served.trouble(Rule::times("/blobs/uploads/upload", 2, Trouble::Status(502)).only("PUT"));
+    let blob = push_blob(&client, &repository, b"x").await;
+    assert!(client.blob(&repository, &blob.digest, 9).await.unwrap().is_some());
+    assert_eq!(served.count("PUT", "/blobs/uploads/"), 3);
+}
+
+#[tokio::test]
+async fn wrong_content_is_not_pushed() {
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    for size in [5, 2_000_000] {
+        let right = descriptor("x/y", &vec![b'a'; size]);
+        for wrong in [vec![b'b'; size], vec![b'a'; size + 1], vec![b'a'; size - 1]] {
+            let fault = client.push_blob(&repository, &right, content(wrong)).await.unwrap_err();
+            assert_eq!(fault.kind, FaultKind::DigestMismatch, "{fault}");
+        }
+        assert_eq!(client.blob(&repository, &right.digest, 9).await.unwrap(), None);
+    }
+    let other = Identifier::Digest(Digest::of(b"other"));
+    let bytes = Bytes::from_static(br#"{"schemaVersion":2,"manifests":[]}"#);
+    let put = client.push_manifest(&repository, &other, media_type::OCI_INDEX, bytes).await;
+    assert_eq!(put.unwrap_err().kind, FaultKind::Config);
+}
+
+#[tokio::test]
+async fn blobs_are_mounted_where_the_registry_has_them() {
+    let served = served(serve::Options::default()).await;
+    let (client, from, to) = (client(), repository(&served, "a/b"), repository(&served, "c/d"));
+    let blob = push_blob(&client, &from, b"x").await;
+    assert!(client.mount_blob(&to, &blob.digest, &from).await.unwrap());
+    assert!(client.blob(&to, &blob.digest, 9).await.unwrap().is_some());
+    let nothing = Digest::of(b"nothing");
+    assert!(!client.mount_blob(&to, &nothing, &from).await.unwrap());
+    assert_eq!(served.count("DELETE", "/blobs/uploads/"), 1, "the upload is given back");
+}
+
+#[tokio::test]
+async fn tags_are_listed_by_pages_and_deleted() {
+    let served = served(serve::Options { page: 3, ..serve::Options::default() }).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    assert_eq!(client.tags(&repository).await.unwrap(), Vec::<String>::new());
+    for n in 0..10 {
+        push_image(&client, &repository, &format!("v{n}")).await;
+    }
+    assert_eq!(client.tags(&repository).await.unwrap().len(), 10);
+    assert!(client.delete(&repository, &tag("v3")).await.unwrap());
+    assert!(!client.delete(&repository, &tag("v3")).await.unwrap());
+    assert_eq!(client.tags(&repository).await.unwrap().len(), 9);
+}
+
+fn index_of(entries: &[Descriptor]) -> Bytes {
+    let index = serde_json::json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": entries,
+    });
+    Bytes::from(index.to_string())
+}
+
+#[tokio::test]
+async fn a_tag_is_replaced_only_if_it_has_not_moved() {
+    for tags in [TagUpdates::LastWins, TagUpdates::Conditional] {
+        let served = served(serve::Options { tags, ..serve::Options::default() }).await;
+        let (client, repository) = (client(), repository(&served, "a/b"));
+        let (one, two) = (index_of(&[]), index_of(&[descriptor("a/b", b"{}")]));
+        let (first, second) = (Digest::of(&one), Digest::of(&two));
+        let replace = async |expected: Option<&Digest>, bytes: &Bytes| {
+            let kind = media_type::OCI_INDEX;
+            client.replace_manifest(&repository, "x.sig", expected, kind, bytes.clone()).await
+        };
+        assert!(!replace(Some(&first), &two).await.unwrap());
+        assert!(replace(None, &one).await.unwrap());
+        assert!(!replace(None, &two).await.unwrap());
+        assert!(replace(Some(&first), &two).await.unwrap());
+        let now = client.resolve(&repository, &tag("x.sig")).await.unwrap().unwrap();
+        assert_eq!(now.digest, second);
+    }
+}
+
+/// What the sign use case does with `.sig`: read, append, replace, again if somebody was faster.
+async fn append(client: &Client, repository: &Repository, layer: Descriptor) {
+    loop {
+        let now = client.manifest(repository, &tag("x.sig")).await.unwrap();
+        let expected = now.as_ref().map(|m| m.descriptor.digest.clone());
+        let mut layers: Vec<Descriptor> = now
+            .map(|m| serde_json::from_slice::<serde_json::Value>(&m.bytes).unwrap())
+            .map(|m| serde_json::from_value(m["manifests"].clone()).unwrap())
+            .unwrap_or_default();
+        if layers.contains(&layer) {
+            return;
+        }
+        layers.push(layer.clone());
+        let kind = media_type::OCI_INDEX;
+        let bytes = index_of(&layers);
+        let expected = expected.as_ref();
+        if client.replace_manifest(repository, "x.sig", expected, kind, bytes).await.unwrap() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_writers_of_one_tag_lose_nothing() {
+    let latency = Duration::from_millis(10);
+    let served = served(serve::Options {
+        referrers: Referrers::Absent,
+        latency,
+        ..serve::Options::default()
+    })
+    .await;
+    let repository = repository(&served, "a/b");
+    let tasks: Vec<_> = (0..20_u8)
+        .map(|n| {
+            let repository = repository.clone();
+            let entry = descriptor("a/b", &[n]);
+            tokio::spawn(async move { append(&client(), &repository, entry).await })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let now = client().manifest(&repository, &tag("x.sig")).await.unwrap().unwrap();
+    let now: serde_json::Value = serde_json::from_slice(&now.bytes).unwrap();
+    assert_eq!(now["manifests"].as_array().unwrap().len(), 20);
+}

@@ -1,0 +1,178 @@
+//! Referrers by the API and by the fallback tag.
+
+use std::time::{Duration, Instant};
+
+use sealgate_core::fault::FaultKind;
+use sealgate_core::manifest::Index;
+use sealgate_engine::ports::Registry;
+use sealgate_registry::serve::{self, Referrers, Rule, TagUpdates, Trouble};
+
+use super::*;
+
+fn without_api() -> serve::Options {
+    serve::Options { referrers: Referrers::Absent, ..serve::Options::default() }
+}
+
+#[tokio::test]
+async fn verifying_an_anonymous_bundle_takes_four_requests() {
+    let served = served(serve::Options::default()).await;
+    let repository = repository(&served, "a/b");
+    let image = push_image(&client(), &repository, "v1").await;
+    let bundle = push_bundle(&client(), &repository, &image, "bundle").await;
+    served.clear_log();
+    let client = client();
+    let found = client.resolve(&repository, &tag("v1")).await.unwrap().unwrap();
+    let list = client.referrers(&repository, &found.digest).await.unwrap();
+    assert_eq!(list.len(), 1);
+    assert_eq!(list[0].artifact_type.as_deref(), Some(media_type::BUNDLE_V03));
+    let what = Identifier::Digest(bundle);
+    assert!(client.manifest(&repository, &what).await.unwrap().is_some());
+    let blob = Digest::of(b"bundle");
+    assert!(client.blob(&repository, &blob, 1 << 20).await.unwrap().is_some());
+    assert_eq!(served.log().len(), 4, "{:?}", served.log());
+}
+
+#[tokio::test]
+async fn what_the_registry_can_do_is_remembered() {
+    let served = served(without_api()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&client, &repository, "v1").await;
+    push_bundle(&client, &repository, &image, "bundle").await;
+    served.clear_log();
+    for _ in 0..3 {
+        let list = client.referrers(&repository, &image.digest).await.unwrap();
+        assert_eq!(list.len(), 1);
+        assert_eq!(list[0].artifact_type.as_deref(), Some(media_type::BUNDLE_V03));
+        let content = list[0].annotations.get("dev.sigstore.bundle.content");
+        assert_eq!(content.map(String::as_str), Some("dsse-envelope"));
+    }
+    assert_eq!(served.count("GET", "/referrers/"), 1);
+    assert_eq!(served.log().len(), 4);
+}
+
+#[tokio::test]
+async fn an_unknown_repository_does_not_hide_the_api() {
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&super::client(), &repository, "v1").await;
+    push_bundle(&super::client(), &repository, &image, "bundle").await;
+    let other = super::repository(&served, "a/nothing");
+    assert_eq!(client.referrers(&other, &image.digest).await.unwrap(), []);
+    assert_eq!(client.referrers(&repository, &image.digest).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn odd_answers_mean_no_api_and_refusals_are_faults() {
+    for trouble in [400, 405, 406].map(Trouble::Status).into_iter().chain([Trouble::WebPage(200)]) {
+        let served = served(serve::Options::default()).await;
+        let (client, repository) = (client(), repository(&served, "a/b"));
+        let image = push_image(&client, &repository, "v1").await;
+        served.trouble(Rule::always("/referrers/", trouble));
+        assert_eq!(client.referrers(&repository, &image.digest).await.unwrap(), []);
+    }
+    for (trouble, kind) in [
+        (Trouble::Status(401), FaultKind::Unauthorized),
+        (Trouble::Status(403), FaultKind::Denied),
+        (Trouble::Throttled(3600), FaultKind::Throttled),
+        (Trouble::Status(500), FaultKind::ServerError),
+    ] {
+        for part in ["/referrers/", "/manifests/sha256-"] {
+            let options = if part == "/referrers/" { Default::default() } else { without_api() };
+            let served = served(options).await;
+            let (client, repository) = (client(), repository(&served, "a/b"));
+            let image = push_image(&client, &repository, "v1").await;
+            served.trouble(Rule::always(part, trouble.clone()));
+            let fault = client.referrers(&repository, &image.digest).await.unwrap_err();
+            assert_eq!(fault.kind, kind, "{part}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn all_pages_are_read_and_endless_ones_are_not() {
+    let served = served(serve::Options { page: 2, ..serve::Options::default() }).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&client, &repository, "v1").await;
+    for n in 0..7 {
+        push_bundle(&client, &repository, &image, &format!("bundle {n}")).await;
+    }
+    served.clear_log();
+    assert_eq!(client.referrers(&repository, &image.digest).await.unwrap().len(), 7);
+    assert_eq!(served.count("GET", "/referrers/"), 4);
+    served.trouble(Rule::always("/referrers/", Trouble::EndlessPages));
+    let start = Instant::now();
+    let fault = client.referrers(&repository, &image.digest).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::TooMany);
+    assert!(start.elapsed() < Duration::from_secs(3));
+}
+
+async fn write_in_parallel(served: &serve::Served, count: usize) -> Vec<Descriptor> {
+    let repository = repository(served, "a/b");
+    let image = push_image(&client(), &repository, "v1").await;
+    let tasks: Vec<_> = (0..count)
+        .map(|n| {
+            let (repository, image) = (repository.clone(), image.clone());
+            // A client each: they share nothing, like so many processes.
+            tokio::spawn(async move {
+                let text = format!("bundle {n}");
+                push_bundle(&client(), &repository, &image, &text).await
+            })
+        })
+        .collect();
+    let mut pushed = Vec::new();
+    for task in tasks {
+        pushed.push(task.await.unwrap());
+    }
+    let list = client().referrers(&repository, &image.digest).await.unwrap();
+    for digest in &pushed {
+        assert!(list.iter().any(|d| d.digest == *digest), "{digest} is lost");
+    }
+    list
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_writers_leave_twenty_entries() {
+    for (tags, latency) in
+        [(TagUpdates::LastWins, 0), (TagUpdates::LastWins, 20), (TagUpdates::Conditional, 5)]
+    {
+        let latency = Duration::from_millis(latency);
+        let served = served(serve::Options { tags, latency, ..without_api() }).await;
+        let list = write_in_parallel(&served, 20).await;
+        assert_eq!(list.len(), 20);
+        assert!(list.is_sorted_by_key(|d| d.digest.to_string()));
+    }
+}
+
+#[tokio::test]
+async fn entries_of_others_stay_as_they_are() {
+    let served = served(without_api()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&client, &repository, "v1").await;
+    // As go-containerregistry before 0.21.6 wrote it: a wrong artifact type, no annotations.
+    let mut foreign = descriptor(media_type::OCI_MANIFEST, b"foreign");
+    foreign.artifact_type = Some(media_type::OCI_EMPTY.to_owned());
+    let index = Index {
+        schema_version: 2,
+        media_type: Some(media_type::OCI_INDEX.to_owned()),
+        manifests: vec![foreign.clone()],
+        annotations: [("k".to_owned(), "v".to_owned())].into(),
+    };
+    let at = tag(&image.digest.to_string().replace(':', "-"));
+    let bytes = Bytes::from(serde_json::to_vec(&index).unwrap());
+    client.push_manifest(&repository, &at, media_type::OCI_INDEX, bytes).await.unwrap();
+    push_bundle(&client, &repository, &image, "bundle").await;
+    let now = client.manifest(&repository, &at).await.unwrap().unwrap();
+    let now: Index = serde_json::from_slice(&now.bytes).unwrap();
+    assert_eq!((now.manifests.len(), now.annotations), (2, index.annotations));
+    assert!(now.manifests.contains(&foreign));
+}
+
+#[tokio::test]
+async fn a_fallback_tag_that_holds_something_else_is_a_fault() {
+    let served = served(without_api()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&client, &repository, "v1").await;
+    push_image(&client, &repository, &image.digest.to_string().replace(':', "-")).await;
+    let fault = client.referrers(&repository, &image.digest).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Malformed);
+}
