@@ -26,7 +26,8 @@ pub struct CopyRequest {
     pub only: Option<BTreeSet<Kind>>,
     /// Only this child of an index, `os/architecture[/variant]`.
     pub platform: Option<String>,
-    /// Whether a tag that names something else at the target may be moved.
+    /// Whether a tag that names something else at the target may be moved. Signatures and
+    /// attestations that stand there are kept in any case.
     pub force: bool,
     /// What legacy tags begin with.
     pub tag_prefix: String,
@@ -238,10 +239,14 @@ impl Transfer<'_> {
     async fn attachment(&self, item: &Attached) -> Result<bool, Failure> {
         let at = item.identifier();
         let standing = self.target.resolve(self.to, &at).await?;
+        let mergeable = matches!(item.kind, Kind::Signature | Kind::Attestation);
         match (&item.tag, standing) {
             (_, Some(there)) if there.digest == *item.digest() => Ok(false),
-            (Some(tag), Some(there)) if !self.request.force => {
-                self.merge(item, tag, &there.digest).await
+            // The target has other signatures of this image: by force or not, none is lost.
+            (Some(tag), Some(_)) if mergeable => self.merge(item, tag).await,
+            (Some(_), Some(there)) if !self.request.force => {
+                let (at, found) = (Box::new(self.to.at(at)), there.digest.to_string());
+                Err(Failure::Occupied { at, found })
             }
             (tag, _) => {
                 self.blobs(item.config.iter().chain(&item.layers).cloned()).await?;
@@ -254,12 +259,8 @@ impl Transfer<'_> {
         }
     }
 
-    /// The target has other legacy signatures of this image: ours join them.
-    async fn merge(&self, item: &Attached, tag: &str, there: &Digest) -> Result<bool, Failure> {
-        if !matches!(item.kind, Kind::Signature | Kind::Attestation) {
-            let at = Box::new(self.to.at(Identifier::Tag(tag.to_owned())));
-            return Err(Failure::Occupied { at, found: there.to_string() });
-        }
+    /// Our layers join those that stand there.
+    async fn merge(&self, item: &Attached, tag: &str) -> Result<bool, Failure> {
         self.blobs(item.layers.iter().cloned()).await?;
         let layers = item.layers.iter().cloned();
         let layers = layers.map(|descriptor| Layer { descriptor, content: None });

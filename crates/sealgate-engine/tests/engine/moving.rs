@@ -95,7 +95,8 @@ async fn signatures_of_the_target_are_not_lost() {
     assert_eq!(report.outcome.code(), "no-signatures");
     let other = TestKey::p256();
     image::sign(&target, &to, &other, Formats::Legacy).await;
-    copy_image(&from.registry, &from.tag, &target, &to, &CopyRequest::default()).await.unwrap();
+    let request = CopyRequest { force: true, ..CopyRequest::default() };
+    copy_image(&from.registry, &from.tag, &target, &to, &request).await.unwrap();
     for key in [&from.key, &other] {
         let request = VerifyRequest::new(authority(&[key]));
         assert!(verify_image(&target, &to, &request).await.is_verified());
