@@ -49,7 +49,7 @@ pub struct InstallOptions {
     /// Where the gate runs.
     pub gate: Gate,
     /// The CA that the API server trusts for the gate, as PEM. `None` where the gate writes it
-    /// itself ([`Certificates::Own`]) or cert-manager injects it.
+    /// itself ([`Certificates::Own`], or a gate elsewhere) or cert-manager injects it.
     pub ca_bundle: Option<Vec<u8>>,
     /// The webhooks' timeout in seconds, 1 to 30.
     pub timeout_seconds: u8,
@@ -142,10 +142,11 @@ impl InstallOptions {
         service_names(&self.namespace)
     }
 
+    /// Whether the gate keeps a certificate Secret and the caBundles, and needs the rights to.
     fn own_certificates(&self) -> bool {
         match &self.gate {
             Gate::Deployment(options) => options.certificates == Certificates::Own,
-            Gate::At(_) => false,
+            Gate::At(_) => self.ca_bundle.is_none(),
         }
     }
 }
@@ -161,7 +162,10 @@ pub fn service_names(namespace: &str) -> Vec<String> {
 
 /// All documents, in the order in which to apply them.
 pub fn documents(options: &InstallOptions) -> Vec<Value> {
-    let mut documents = vec![namespace(options)];
+    let mut documents = Vec::new();
+    if is_ours(&options.namespace) {
+        documents.push(namespace(options));
+    }
     documents.extend(crd::all());
     documents.extend(rights::documents(options));
     documents.push(config_map(options));
@@ -188,8 +192,9 @@ pub fn to_yaml(documents: &[Value]) -> Result<String, serde_saphyr::ser::Error> 
     Ok(text)
 }
 
-/// What to delete, in order: webhooks first, so that nothing is refused by a gate that is gone; the
-/// custom resources (and with them all policies) only if `with_policies`, and before the namespace.
+/// What to delete, in order: webhooks first, so that nothing is refused by a gate that is gone. Only
+/// if `with_policies`: the custom resources, with them all policies, and at last the namespace, with
+/// the keys in it (never one of Kubernetes' own namespaces).
 pub fn deletions(options: &InstallOptions, with_policies: bool) -> Vec<Deletion> {
     let mut deletions = webhooks::deletions();
     if matches!(options.gate, Gate::Deployment(_)) {
@@ -210,6 +215,8 @@ pub fn deletions(options: &InstallOptions, with_policies: bool) -> Vec<Deletion>
                 &format!("{plural}.{}", crd::GROUP),
             ));
         }
+    }
+    if with_policies && is_ours(&options.namespace) {
         deletions.push(Deletion::cluster("v1", "Namespace", "namespaces", &options.namespace));
     }
     deletions
@@ -237,16 +244,18 @@ impl Deletion {
     }
 }
 
+/// Kubernetes' own namespaces are neither made nor deleted.
+fn is_ours(namespace: &str) -> bool {
+    namespace != "default" && !namespace.starts_with("kube-")
+}
+
 fn namespace(options: &InstallOptions) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {
             "name": options.namespace,
-            "labels": {
-                "app.kubernetes.io/part-of": "sealgate",
-                "pod-security.kubernetes.io/enforce": "restricted",
-            },
+            "labels": { "app.kubernetes.io/part-of": "sealgate" },
         },
     })
 }

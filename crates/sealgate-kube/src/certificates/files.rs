@@ -68,3 +68,66 @@ async fn read_file(path: &Path) -> Result<Vec<u8>, Fault> {
         _ => Ok(content),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(10);
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    /// A folder of this test's own, removed at the end.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("sealgate-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&path).expect("a folder");
+            Self(path)
+        }
+
+        fn write(&self, name: &str, content: &str) -> PathBuf {
+            let path = self.0.join(name);
+            std::fs::write(&path, content).expect("a file");
+            path
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_change_is_sent_on_and_an_empty_file_is_not() {
+        let folder = Folder::new("watched");
+        let (chain, key) = (folder.write("tls.crt", "one"), folder.write("tls.key", "k"));
+        let mut feed = watch_files(chain, key.clone(), SOON).await.expect("reads");
+        assert_eq!(feed.borrow_and_update().chain, b"one");
+        folder.write("tls.crt", "");
+        std::fs::remove_file(&key).expect("removes");
+        tokio::time::sleep(SOON * 5).await;
+        assert!(!feed.has_changed().expect("the task lives"));
+        folder.write("tls.key", "k2");
+        folder.write("tls.crt", "two");
+        tokio::time::timeout(LIMIT, feed.wait_for(|now| now.chain == b"two" && now.key == b"k2"))
+            .await
+            .expect("in time")
+            .expect("the task lives");
+    }
+
+    #[tokio::test]
+    async fn files_that_are_not_there_or_too_large_are_a_fault() {
+        let folder = Folder::new("unreadable");
+        let chain = folder.write("tls.crt", "one");
+        let gone = folder.0.join("gone");
+        let fault = watch_files(chain.clone(), gone, SOON).await.expect_err("cannot be read");
+        assert_eq!(fault.kind, FaultKind::Config);
+        let large = folder.write("large", &"x".repeat(1024 * 1024 + 1));
+        let fault = watch_files(chain, large, SOON).await.expect_err("too large");
+        assert_eq!(fault.detail, "the file is too large");
+    }
+}

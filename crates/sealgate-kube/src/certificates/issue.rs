@@ -123,3 +123,27 @@ impl fmt::Debug for Authority {
         write!(f, "Authority(until {})", self.not_after)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_self_signed_certificate_has_a_ca_of_its_own() {
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let made = self_signed(&names, Timestamp::UNIX_EPOCH).expect("makes");
+        assert!(made.ca.starts_with("-----BEGIN CERTIFICATE-----"));
+        assert!(made.serving.chain.starts_with(b"-----BEGIN CERTIFICATE-----"));
+        assert!(made.serving.key.starts_with(b"-----BEGIN PRIVATE KEY-----"));
+        assert_ne!(made.ca.as_bytes(), made.serving.chain);
+        assert!(!format!("{made:?}").contains("PRIVATE"));
+    }
+
+    #[test]
+    fn no_time_makes_it_panic() {
+        for now in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
+            let authority = authority(now).expect("a CA");
+            leaf(&authority, &["a".to_owned()], now).expect("a leaf");
+        }
+    }
+}

@@ -82,6 +82,17 @@ fn deletions_cover_what_was_installed_and_webhooks_go_first() {
 }
 
 #[test]
+fn a_namespace_of_kubernetes_is_neither_made_nor_deleted() {
+    for namespace in ["default", "kube-system", "kube-public"] {
+        let options =
+            InstallOptions { namespace: namespace.to_owned(), ..InstallOptions::default() };
+        assert!(of_kind(&documents(&options), "Namespace").is_empty());
+        assert!(deletions(&options, true).iter().all(|d| d.kind != "Namespace"));
+    }
+    assert_eq!(of_kind(&documents(&InstallOptions::default()), "Namespace").len(), 1);
+}
+
+#[test]
 fn workload_webhooks_are_as_the_peers() {
     let documents = documents(&InstallOptions::default());
     for kind in ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"] {

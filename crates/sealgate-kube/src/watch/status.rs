@@ -82,15 +82,17 @@ impl Writer {
         }
     }
 
-    /// Whether all could be written, or need not be.
+    /// Whether all could be written, or need not be. What keeps one from being written keeps the
+    /// others, too.
     async fn write_all(&self, reports: &[Report]) -> bool {
-        let mut all = true;
         for report in reports {
-            if let Some(status) = due_status(report, self.clock.now()) {
-                all &= self.write(report, status).await;
+            if let Some(status) = due_status(report, self.clock.now())
+                && !self.write(report, status).await
+            {
+                return false;
             }
         }
-        all
+        true
     }
 
     async fn write(&self, report: &Report, status: Value) -> bool {
