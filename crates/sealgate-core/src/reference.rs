@@ -78,6 +78,8 @@ impl Repository {
         } else {
             path.to_owned()
         };
+        // Once more, so that what is printed can be read again.
+        check_path(&path)?;
         Ok(Self { registry, path })
     }
 
@@ -258,13 +260,19 @@ fn check_tag(tag: &str) -> Result<(), InvalidReference> {
     }
 }
 
+/// Foreign text for an error message: cut, and with control characters escaped.
 fn cut(text: &str) -> String {
-    text.chars().take(300).collect()
+    let escaped = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().take(300).map(escaped).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn reads_references_as_go_containerregistry_does() {
@@ -307,8 +315,28 @@ mod tests {
             "http://ghcr.io/a",
             &format!("ghcr.io/a@{digest}@{digest}"),
             &format!("ghcr.io/a:{}", "t".repeat(129)),
+            &format!("ghcr.io/{}", "a".repeat(256)),
+            // fits by itself, but not with `library/` before it
+            &"a".repeat(250),
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_as_the_same(text in "[a-zA-Z0-9:./@_\\[\\]-]{0,300}") {
+            if let Ok(reference) = text.parse::<Reference>() {
+                let again: Reference = reference.to_string().parse().unwrap();
+                prop_assert_eq!(again.repository(), reference.repository());
+                prop_assert_eq!(again.identifier(), reference.identifier());
+            }
+        }
+
+        #[test]
+        fn random_texts_never_panic(text: String) {
+            let _ = text.parse::<Reference>();
+            let _ = Repository::parse(&text);
         }
     }
 }
