@@ -10,8 +10,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 /// Runs a server until its own standard input ends. Nobody writes there: the input ends when the
-/// test process lets go of it or dies, even by SIGKILL, and with it dies the server.
-const GUARD: &str = r#""$@" </dev/null & server=$!; read -r _; kill -KILL $server; wait $server"#;
+/// test process lets go of it or dies, even by SIGKILL, and with it dies the server (a job, and so
+/// a process group, of its own). A server that ends by itself ends its guard.
+const GUARD: &str = r#"
+set -m
+("$@" </dev/null; kill -TERM $$) & job=$!
+read -r _
+kill -KILL -- -$job
+wait
+"#;
 
 /// A server that runs; dropping it kills it.
 pub struct Server {
@@ -28,7 +35,7 @@ pub struct Launch {
 impl Launch {
     /// `program` under the guard; `name` is the log's.
     pub fn new(name: &str, program: impl AsRef<Path>) -> Self {
-        let mut command = Command::new("sh");
+        let mut command = Command::new("bash");
         command.args(["-c", GUARD, "guard"]).arg(program.as_ref());
         Self { name: name.to_owned(), command }
     }
@@ -50,9 +57,16 @@ impl Launch {
             .stderr(errors)
             .spawn()
             .with_context(|| format!("starting {}", self.name))?;
-        let server = Server { guard, log };
-        if let Err(late) = wait_until(Duration::from_secs(60), ready) {
-            bail!("{} is not ready: {late}; its log ends:\n{}", self.name, server.log_end());
+        let mut server = Server { guard, log };
+        let mut ended = false;
+        let done = || {
+            ended = matches!(server.guard.try_wait(), Ok(Some(_)));
+            ended || ready()
+        };
+        let waited = wait_until(Duration::from_secs(60), done);
+        if ended || waited.is_err() {
+            let what = if ended { "ended" } else { "is not ready" };
+            bail!("{} {what}; its log ends:\n{}", self.name, server.log_end());
         }
         Ok(server)
     }
@@ -87,7 +101,7 @@ impl Drop for Server {
 }
 
 /// Asks again and again until the answer is yes.
-pub fn wait_until(limit: Duration, is_so: impl Fn() -> bool) -> anyhow::Result<()> {
+pub fn wait_until(limit: Duration, mut is_so: impl FnMut() -> bool) -> anyhow::Result<()> {
     let start = Instant::now();
     while !is_so() {
         if start.elapsed() > limit {

@@ -250,15 +250,15 @@ fn a_password_by_login_by_flags_and_by_configuration() {
     Tool::Cosign.verify(&sandbox, "cosign", &reference, &[]).ok();
 }
 
-/// skopeo's job, done with cosign: the harness's own pusher knows no passwords.
+/// The harness's own pusher knows no passwords.
 fn push_with_password(host: &str) -> Image {
     let open = registries::docker().image("behind-a-password");
     let sandbox = Sandbox::new();
     let (user, password) = USER;
     let login = ["login", host, "-u", user, "-p", password];
-    sandbox.cosign(&login).ok();
-    let target = Image { host: host.to_owned(), ..open.clone() };
-    sandbox.cosign(&["copy", &open.by_tag(), &target.by_tag()]).ok();
+    sandbox.sealgate(&login).ok();
+    let target = open.at(host);
+    sandbox.sealgate(&["copy", &open.by_tag(), &target.by_tag()]).ok();
     target
 }
 

@@ -233,11 +233,11 @@ fn a_pull_secret_of_the_pod_opens_the_registry() {
     let scene = Scene::bare("gate-pull-secret");
     let (user, password) = USER;
     let registry = registries::docker_with_password();
-    let image = Image { host: registry.host.clone(), ..scene.image("app") };
+    let open = scene.image("app");
+    let image = open.at(&registry.host);
     let login = ["login", &registry.host, "-u", user, "-p", password];
-    scene.sandbox.cosign(&login).ok();
-    let open = image.at(&registries::docker().host);
-    scene.sandbox.cosign(&["copy", &open.by_tag(), &image.by_tag()]).ok();
+    scene.sandbox.sealgate(&login).ok();
+    scene.sandbox.sealgate(&["copy", &open.by_tag(), &image.by_tag()]).ok();
     Tool::Cosign.sign(&scene.sandbox, Format::Bundle, "cosign", &image.by_digest(), &[]).ok();
     let mut policy = scene.policy(&json!({ "authorities": [scene.key_authority("cosign")] }));
     policy["spec"]["images"] = json!([{ "glob": format!("{}/**", registry.host) }]);

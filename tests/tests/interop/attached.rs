@@ -58,7 +58,8 @@ fn a_copy_keeps_its_signatures() {
     let sandbox = sandbox_with_key();
     for from in registries::all() {
         for to in [registries::docker(), registries::referrers()] {
-            let image = from.image("copied");
+            let port = to.host.rsplit(':').next().unwrap_or_default();
+            let image = from.image(&format!("copied-to-{port}"));
             for format in FORMATS {
                 Tool::Sealgate.sign(&sandbox, format, "cosign", &image.by_digest(), &[]).ok();
             }
@@ -75,6 +76,25 @@ fn a_copy_keeps_its_signatures() {
             for tool in TOOLS {
                 tool.verify(&sandbox, "cosign", &target, &[]).ok();
             }
+        }
+    }
+}
+
+/// `cosign copy` leaves a tag `sha256-HEX` that is the image itself, where a registry without the
+/// referrers API keeps the list of referrers.
+#[test]
+fn what_cosign_copied_is_judged_and_signed() {
+    let sandbox = sandbox_with_key();
+    let registry = registries::docker();
+    for format in FORMATS {
+        let image = registry.image(&format!("copied-by-cosign-{format:?}").to_lowercase());
+        let copy = image::Image { repository: format!("{}-copy", image.repository), ..image };
+        let from = copy.by_tag().replace("-copy:", ":");
+        sandbox.cosign(&["copy", &from, &copy.by_tag()]).ok();
+        Tool::Sealgate.verify(&sandbox, "cosign", &copy.by_tag(), &[]).exits(10);
+        Tool::Sealgate.sign(&sandbox, format, "cosign", &copy.by_digest(), &[]).ok();
+        for tool in TOOLS {
+            tool.verify(&sandbox, "cosign", &copy.by_tag(), &[]).ok();
         }
     }
 }
