@@ -87,6 +87,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = go_duration)]
     cache_ttl: Duration,
 
+    /// How long a refusal is remembered. With 0s an image can be signed and tried again at once;
+    /// questions that come at the same time are asked once in any case
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = go_duration)]
+    refusal_ttl: Duration,
+
     /// How log lines are written, on standard error
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     log_format: log::Format,
@@ -181,12 +186,7 @@ fn options(args: &ServeArgs, certificate: Arc<CertificateSlot>) -> ServerOptions
         grace: args.grace_period,
         ..Limits::default()
     };
-    ServerOptions {
-        listen: listen(args),
-        metrics_listen: args.metrics_listen,
-        certificate,
-        limits,
-    }
+    ServerOptions { listen: listen(args), metrics_listen: args.metrics_listen, certificate, limits }
 }
 
 fn listen(args: &ServeArgs) -> SocketAddr {
@@ -200,12 +200,7 @@ fn listen(args: &ServeArgs) -> SocketAddr {
 }
 
 fn cache(args: &ServeArgs) -> CacheSettings {
-    let default = CacheSettings::default();
-    CacheSettings {
-        pass: args.cache_ttl,
-        refusal: default.refusal.min(args.cache_ttl),
-        entries: args.cache_entries,
-    }
+    CacheSettings { pass: args.cache_ttl, refusal: args.refusal_ttl, entries: args.cache_entries }
 }
 
 impl Gate {

@@ -58,7 +58,7 @@ pub(super) fn read(text: &str, system_namespace: &str) -> Result<Vec<Document>, 
 }
 
 /// What a file defines, for telling two definitions of one thing.
-pub(super) fn names(documents: &Vec<Document>) -> Vec<String> {
+pub(super) fn names(documents: &[Document]) -> Vec<String> {
     let name = |document: &Document| match document {
         Document::Policy(policy) => Some(format!("ClusterImagePolicy {}", policy.name)),
         Document::Secret(secret) => Some(format!("Secret {}/{}", secret.namespace, secret.name)),

@@ -19,10 +19,12 @@ mod source;
 pub use secrets::FolderSecrets;
 pub use source::{FolderOptions, follow};
 
+/// A file's text to what it says.
+type Parse<D> = dyn Fn(&str) -> Result<D, String> + Send;
+
 /// How a file is read.
 pub(crate) struct Reading<D> {
-    /// The text to what it says.
-    pub(crate) parse: Box<dyn Fn(&str) -> Result<D, String> + Send>,
+    pub(crate) parse: Box<Parse<D>>,
     /// The names it defines. Two files must not define the same name.
     pub(crate) names: fn(&D) -> Vec<String>,
 }

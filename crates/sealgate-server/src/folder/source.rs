@@ -95,7 +95,7 @@ impl Follower {
         let namespace = options.system_namespace.clone();
         let reading = Reading {
             parse: Box::new(move |text| assemble::read(text, &namespace)),
-            names: assemble::names,
+            names: |documents: &Vec<Document>| assemble::names(documents),
         };
         let bounds = Bounds { settle: options.settle, ..Bounds::default() };
         let folder = Folder::new(&options.path, reading, bounds);

@@ -72,10 +72,8 @@ async fn attach(
     let subject = registry.resolve(repository, &at).await?.context("there is no victim")?;
     let old = manifest.layers.first().context("no layer")?.clone();
     let layer = push_blob(registry, repository, &old.media_type, bundle.into()).await?;
-    manifest.layers = vec![sealgate_core::manifest::Descriptor {
-        annotations: old.annotations,
-        ..layer
-    }];
+    manifest.layers =
+        vec![sealgate_core::manifest::Descriptor { annotations: old.annotations, ..layer }];
     manifest.subject = Some(subject);
     let bytes = serde_json::to_vec(&manifest)?;
     let at = Identifier::Digest(Digest::of(&bytes));

@@ -94,7 +94,8 @@ async fn perform(args: &DemoArgs) -> anyhow::Result<()> {
 async fn make_keys(stage: &mut Stage, folder: &Path) -> anyhow::Result<()> {
     stage.act("A key pair to sign with");
     sealgate(stage, folder, &["generate-key-pair", "--output-key-prefix", "demo"]).await?;
-    stage.note("The private half is encrypted (demo.key); the public half is demo.pub.");
+    stage.note("The private half is demo.key, encrypted with the password in COSIGN_PASSWORD");
+    stage.note(&format!("(here: {PASSWORD}); the public half is demo.pub."));
     Ok(())
 }
 
@@ -108,7 +109,9 @@ async fn open_gate(
     let key = std::fs::read_to_string(folder.join("demo.pub"))?;
     std::fs::create_dir(folder.join("policies"))?;
     std::fs::write(folder.join("policies/demo.yaml"), policy(host, &key))?;
-    stage.note(&format!("policies/demo.yaml: what lies under {host}/demo must be signed by demo.key"));
+    stage.note(&format!(
+        "policies/demo.yaml: what lies under {host}/demo must be signed by demo.key"
+    ));
     let words = ["--policies", "policies", "--listen", "127.0.0.1:0", "--self-signed"];
     let ca = folder.join("gate-ca.pem");
     let policies = folder.join("policies");
@@ -242,8 +245,10 @@ impl Play {
     /// Leaves everything running until Ctrl-C.
     async fn wait(&self, gate: String) -> anyhow::Result<()> {
         self.stage.note(&format!("The registry is {}, the gate https://{gate}.", self.host));
-        self.stage.note("To repeat the commands above:");
+        self.stage.note("To repeat the commands above, in another terminal:");
         self.stage.command(&format!("cd {}", self.folder.path().display()));
+        let program = std::env::current_exe().context("where is this program?")?;
+        self.stage.command(&format!("alias sealgate={}", program.display()));
         self.stage.command(&format!("export COSIGN_PASSWORD={PASSWORD}"));
         self.stage.note("Both stop, and the files go, with Ctrl-C.");
         tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")
@@ -252,7 +257,9 @@ impl Play {
     fn verdict(&self) -> anyhow::Result<()> {
         match self.stage.surprises() {
             [] => Ok(()),
-            surprises => bail!("something went otherwise than announced:\n{}", surprises.join("\n")),
+            surprises => {
+                bail!("something went otherwise than announced:\n{}", surprises.join("\n"))
+            }
         }
     }
 }
@@ -274,8 +281,10 @@ async fn sealgate(stage: &Stage, folder: &Path, words: &[&str]) -> anyhow::Resul
     if !output.status.success() {
         bail!("`sealgate {}` failed: {}", words.join(" "), said(&output.stderr));
     }
-    if words.first() == Some(&"tree") {
-        stage.quote(&said(&output.stdout));
+    match words.first() {
+        Some(&"tree") => stage.quote(&said(&output.stdout)),
+        Some(&"verify") => stage.quote(&said(&output.stderr)),
+        _ => {}
     }
     Ok(())
 }

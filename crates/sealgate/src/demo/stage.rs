@@ -52,8 +52,8 @@ impl Stage {
         if as_announced {
             anstream::println!("    {GOOD}ok{GOOD:#}  {text}");
         } else {
-            anstream::println!("    {BAD}UNEXPECTED{BAD:#}  not: {text}");
-            self.surprises.push(format!("act {}: not: {text}", self.act));
+            anstream::println!("    {BAD}UNEXPECTED{BAD:#}  announced was: {text}");
+            self.surprises.push(format!("act {}: announced was: {text}", self.act));
         }
     }
 

@@ -66,7 +66,12 @@ pub(super) async fn open(
             let feed = watch_files(chain.clone(), key.clone(), LOOK).await?;
             let first = feed.borrow().clone();
             slot.set(certificate(&first).map_err(|e| CliError::new(format!("--tls-cert: {e}")))?);
-            follow_certificate(feed, |now| Some(Arc::clone(now)), Arc::clone(slot), Arc::clone(metrics));
+            follow_certificate(
+                feed,
+                |now| Some(Arc::clone(now)),
+                Arc::clone(slot),
+                Arc::clone(metrics),
+            );
         }
         _ if flags.self_signed => {
             let own = SelfMade { names: names(flags, listen), write_ca: flags.write_ca.clone() };
@@ -117,8 +122,8 @@ struct SelfMade {
 impl SelfMade {
     /// Makes both anew, writes the CA, shows the certificate.
     fn renew(&self, slot: &CertificateSlot) -> Result<(), CliError> {
-        let SelfSigned { serving, ca } =
-            self_signed(&self.names, SystemClock.now()).map_err(|fault: Fault| CliError::from(fault))?;
+        let SelfSigned { serving, ca } = self_signed(&self.names, SystemClock.now())
+            .map_err(|fault: Fault| CliError::from(fault))?;
         let new = certificate(&serving).map_err(|error| CliError::new(error.to_string()))?;
         if let Some(path) = &self.write_ca {
             std::fs::write(path, ca)

@@ -63,9 +63,9 @@ async fn of_cluster(
 ) -> Result<Sources, CliError> {
     let ClusterFlags { kubeconfig, context, in_cluster, pull_secrets } = args.cluster.clone();
     let connect = Connect { kubeconfig, context, in_cluster };
-    let client = cluster::client(&connect).await.map_err(|error| {
-        error.note("for a gate without a cluster give --policies DIR")
-    })?;
+    let client = cluster::client(&connect)
+        .await
+        .map_err(|error| error.note("for a gate without a cluster give --policies DIR"))?;
     let watch = PolicyWatch {
         client: client.clone(),
         namespace: args.namespace.clone(),
@@ -92,7 +92,12 @@ fn rights(text: &str) -> Result<PullSecretRights, String> {
         "none" => Ok(PullSecretRights::Nowhere),
         "" => Err("want cluster, none, or namespaces".to_owned()),
         names => Ok(PullSecretRights::Namespaces(
-            names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+            names
+                .split(',')
+                .map(str::trim)
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect(),
         )),
     }
 }
