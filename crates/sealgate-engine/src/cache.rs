@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use moka::future::Cache;
-use sealgate_core::digest::Digest;
+use sealgate_core::digest::{Algorithm, Digest};
 use sealgate_core::reference::Repository;
 use sealgate_policy::judge::{Cause, Verdict};
 
@@ -56,6 +56,20 @@ pub struct Reader {
     pub pull_secrets: Vec<String>,
 }
 
+impl Reader {
+    /// A name of fixed size: whoever writes a pod chooses how long its list of secrets is.
+    fn print(&self) -> Digest {
+        let texts = [&self.namespace, &self.service_account];
+        let texts = texts.into_iter().chain(&self.pull_secrets);
+        let mut form = Digest::hasher(Algorithm::Sha256);
+        for text in texts {
+            form.update(&(text.len() as u64).to_be_bytes());
+            form.update(text.as_bytes());
+        }
+        form.finish()
+    }
+}
+
 /// The verdicts of the rules of a [`Subject`], in their order.
 pub type Verdicts = Arc<[Verdict]>;
 
@@ -75,7 +89,7 @@ pub struct CacheStats {
 pub struct VerdictCache {
     passes: Cache<Subject, Verdicts>,
     /// Flights under way, and what landed as a refusal a moment ago.
-    flights: Cache<(Subject, Reader), Verdicts>,
+    flights: Cache<(Subject, Digest), Verdicts>,
     counts: Arc<Counts>,
 }
 
@@ -117,11 +131,11 @@ impl VerdictCache {
     pub async fn get(
         &self,
         subject: Subject,
-        reader: Reader,
+        reader: &Reader,
         find_out: impl Future<Output = Verdicts>,
     ) -> Landed {
         let mut asked = false;
-        let key = (subject.clone(), reader);
+        let key = (subject.clone(), reader.print());
         let landed = self.flights.try_get_with(key.clone(), async {
             asked = true;
             self.counts.misses.fetch_add(1, Ordering::Relaxed);
@@ -164,4 +178,27 @@ impl VerdictCache {
 fn has_fault(verdict: &Verdict) -> bool {
     let faults = |cause: &Cause| matches!(cause, Cause::Fault(_));
     matches!(verdict, Verdict::Fault { reasons } if reasons.iter().any(|r| faults(&r.cause)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_with_other_secrets_have_other_prints() {
+        let reader = |namespace: &str, secrets: &[&str]| Reader {
+            namespace: namespace.to_owned(),
+            service_account: "default".to_owned(),
+            pull_secrets: secrets.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let all = [
+            reader("shop", &[]),
+            reader("shop", &["a", "b"]),
+            reader("shop", &["ab"]),
+            reader("shop", &["b", "a"]),
+            reader("shopdefault", &[]),
+        ];
+        let prints = all.iter().map(Reader::print).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(prints.len(), all.len());
+    }
 }

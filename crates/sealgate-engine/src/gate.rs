@@ -207,7 +207,7 @@ impl<'a> Visit<'a> {
             let find_out = examination.verdicts(|more| self.open(more));
             let cache = &self.gate.verdicts;
             flights += 1;
-            match cache.get(subject.clone(), self.reader(), find_out).await {
+            match cache.get(subject.clone(), &self.reader(), find_out).await {
                 Landed::Known(verdicts) | Landed::Faulted(verdicts) => return verdicts,
                 // Their time was up; we still have time of our own. Other faults are ours, too:
                 // a registry that refuses one is not asked once more for each of a hundred.

@@ -22,7 +22,8 @@ pub struct Child {
 }
 
 /// Everything below `digest`, each digest once, level by level; nothing if it is no index.
-/// An index that lists itself, or one above it, is not entered again.
+/// An index that lists itself, or one above it, is not entered again. A child that is not there
+/// (a mirror of some platforms only) is listed all the same, with nothing below it.
 pub async fn descendants(
     registry: &dyn Registry,
     repository: &Repository,
@@ -35,7 +36,10 @@ pub async fn descendants(
     let mut level = vec![digest.clone()];
     for _ in 0..limits.depth {
         let mut lists = stream::iter(level)
-            .map(async |digest: Digest| children(registry, repository, &digest, limits).await)
+            .map(async |below: Digest| match children(registry, repository, &below, limits).await {
+                Err(Failure::NotFound(_)) if below != *digest => Ok(Vec::new()),
+                listed => listed,
+            })
             .buffered(limits.concurrent.max(1));
         let known = found.len();
         while let Some(listed) = lists.try_next().await? {

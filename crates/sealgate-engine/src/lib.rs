@@ -4,6 +4,8 @@
 //! Each file is named for its step: `pin` (reference to digest), `gather` (digest to evidence),
 //! `verify`, `sign`, `admit`. No adapter is named here, and no global state is kept.
 
+#![warn(missing_docs)]
+
 pub mod admit;
 pub mod annotation;
 pub mod attach;

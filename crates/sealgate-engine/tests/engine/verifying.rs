@@ -298,3 +298,36 @@ async fn a_tag_is_verified_for_what_it_points_to_now() {
     let report = verify_image(&registry, &tag, &request).await;
     assert_eq!(report.outcome.code(), "no-signatures");
 }
+
+#[tokio::test]
+async fn a_child_that_is_not_there_is_a_child_without_signatures() {
+    let registry = MemoryRegistry::new();
+    let key = TestKey::p256();
+    let (one, two) = (image::image(&registry, &app(), "1"), image::image(&registry, &app(), "2"));
+    let index = image::index(&registry, &app(), &[(&one, "amd64"), (&two, "arm64")]);
+    let at = image::at(&app(), &index);
+    image::sign(&registry, &at, &key, Formats::Bundle).await;
+    image::sign(&registry, &image::at(&app(), &one), &key, Formats::Bundle).await;
+    let gone = Identifier::Digest(two);
+    sealgate_engine::ports::Registry::delete(&registry, &app(), &gone).await.unwrap();
+    let request = VerifyRequest { recursive: true, ..VerifyRequest::new(authority(&[&key])) };
+    let report = verify_image(&registry, &at, &request).await;
+    assert_eq!(report.outcome.code(), "verified");
+    assert_eq!(report.first_failure().unwrap().outcome.code(), "no-signatures");
+}
+
+#[tokio::test]
+async fn an_endless_index_is_a_fault() {
+    let registry = MemoryRegistry::new();
+    let mut digest = image::image(&registry, &app(), "deep");
+    for _ in 0..6 {
+        digest = image::index(&registry, &app(), &[(&digest, "amd64")]);
+    }
+    let key = TestKey::p256();
+    let request = VerifyRequest { recursive: true, ..VerifyRequest::new(authority(&[&key])) };
+    let report = verify_image(&registry, &image::at(&app(), &digest), &request).await;
+    assert_eq!(report.outcome.code(), "too-many");
+    let few = sealgate_engine::limits::Limits { children: 2, ..Default::default() };
+    let below = sealgate_engine::index::descendants(&registry, &app(), &digest, &few).await;
+    assert_eq!(below.unwrap_err().code(), "too-many");
+}
