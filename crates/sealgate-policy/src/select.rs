@@ -70,3 +70,49 @@ impl PolicySet {
         self.rules.iter().filter(|rule| rule.when.applies(image, scope)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::glob::Glob;
+    use crate::rule::{Mode, Need, Origin, When};
+    use crate::testing::{pod, rule, signed};
+
+    fn about(name: &str, glob: &str) -> Rule {
+        let Rule { when, .. } = rule(name, signed("a"), Mode::Enforce);
+        let when = When { images: vec![Glob::parse(glob).unwrap()], ..when };
+        Rule::new(name.to_owned(), Origin::default(), when, Need::Any(vec![]), Mode::Enforce)
+    }
+
+    fn names(set: &PolicySet, image: &str) -> Vec<String> {
+        let rules = set.select(&image.parse().unwrap(), &pod("x"));
+        rules.into_iter().map(|rule| rule.name.clone()).collect()
+    }
+
+    #[test]
+    fn selects_every_rule_that_applies_in_one_order() {
+        let rules = || vec![about("c", "ghcr.io/**"), about("a", "**"), about("b", "quay.io/**")];
+        let set = PolicySet::new(rules(), NoMatch::Deny);
+        assert_eq!(names(&set, "ghcr.io/a/b"), ["a", "c"]);
+        assert_eq!(names(&set, "quay.io/a/b"), ["a", "b"]);
+        assert_eq!(names(&PolicySet::new(vec![], NoMatch::Deny), "x"), Vec::<String>::new());
+        let turned = PolicySet::new(rules().into_iter().rev().collect(), NoMatch::Deny);
+        assert_eq!(turned.fingerprint(), set.fingerprint());
+        assert_eq!(names(&turned, "ghcr.io/a/b"), ["a", "c"]);
+    }
+
+    #[test]
+    fn two_rules_of_one_name_both_stand() {
+        let set = PolicySet::new(vec![about("a", "ghcr.io/**"), about("a", "**")], NoMatch::Deny);
+        assert_eq!(names(&set, "ghcr.io/a/b"), ["a", "a"]);
+    }
+
+    #[test]
+    fn the_fingerprint_follows_rules_and_no_match() {
+        let print = |rules, no_match| PolicySet::new(rules, no_match).fingerprint().clone();
+        let one = print(vec![about("a", "**")], NoMatch::Deny);
+        assert_ne!(one, print(vec![about("a", "**")], NoMatch::Allow));
+        assert_ne!(one, print(vec![about("b", "**")], NoMatch::Deny));
+        assert_ne!(one, print(vec![], NoMatch::Deny));
+    }
+}

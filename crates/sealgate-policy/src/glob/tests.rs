@@ -37,6 +37,8 @@ fn wildcards_stay_where_they_are() {
     table("ghcr.io/a*c/app", &["ghcr.io/abc/app@D", "ghcr.io/ac/app"], &["ghcr.io/a/c/app@D"]);
     table("**", &["nginx", "ghcr.io/a/b/c:t@D", "localhost:5000/x@D"], &[]);
     table("ghcr.io/a.b/app", &["ghcr.io/a.b/app@D"], &["ghcr.io/axb/app@D"]);
+    table("ghcr.io/a.b/*", &["ghcr.io/a.b/app@D"], &["ghcr.io/axb/app@D", "ghcr.io/a/b/app@D"]);
+    table("a.b.io/**", &["a.b.io/app@D"], &["axb.io/app@D", "a.bxio:80/app@D", "a-b.io/app@D"]);
     table("***/app", &["ghcr.io/a/app@D"], &["ghcr.io/a/app2@D"]);
 }
 
