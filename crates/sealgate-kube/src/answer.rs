@@ -107,12 +107,16 @@ fn envelope(uid: &str, allowed: bool) -> Value {
     })
 }
 
+/// Lines stay lines; other control characters, which may come from an image text, would reach the
+/// user's terminal.
 fn set_status(body: &mut Value, message: &str) {
+    let printable = |c: char| if c == '\n' { c } else { no_control(c) };
+    let message: String = message.chars().map(printable).collect();
     body["response"]["status"] = json!({
         "status": "Failure",
         "reason": "BadRequest",
         "code": 400,
-        "message": shorten(message, MAX_MESSAGE),
+        "message": shorten(&message, MAX_MESSAGE),
     });
 }
 

@@ -60,6 +60,12 @@ fn a_denial_without_a_reason_is_still_a_denial() {
 }
 
 #[test]
+fn a_denial_carries_no_terminal_sequences() {
+    let response = read(&denied("u-1", "image\n\u{1b}[2Jevil\r\u{9b}m"));
+    assert_eq!(response["status"]["message"], "validation failed: image\n [2Jevil  m");
+}
+
+#[test]
 fn a_long_denial_is_cut_between_characters() {
     let response = read(&denied("u-1", &"é".repeat(MAX_MESSAGE)));
     let message = response["status"]["message"].as_str().expect("text");
