@@ -218,22 +218,44 @@ impl Client {
         bytes: Bytes,
     ) -> Result<bool, Fault> {
         let at = Identifier::Tag(tag.to_owned());
-        let start = Instant::now();
-        {
-            let lock = self.shared.tag_lock(repository, tag);
-            let _turn = lock.lock().await;
-            let found = self.read_manifest(repository, &at).await?;
-            let current = found.as_ref().map(|t| &t.manifest.descriptor.digest);
-            if current != expected {
-                return Ok(false);
+        let deadline = Instant::now() + self.shared.options.timeouts.tag_update;
+        let host = self.host(repository).await;
+        let mut faults = crate::retry::Pauses::new(&self.shared.options.retries, deadline);
+        let mut start = Instant::now();
+        loop {
+            match self.replace_once(repository, &at, expected, media_type, &bytes).await {
+                Ok(true) => break,
+                Ok(false) => return Ok(false),
+                // Whatever became of the write: the next round reads first.
+                Err(fault) => faults.before_next(fault, &host.budget).await?,
             }
-            let guard = found.as_ref().map_or(Guard::Absent, guard);
-            let put = self.put_manifest(repository, &at, media_type, bytes.clone(), guard).await?;
-            if matches!(put, Put::Lost) {
-                return Ok(false);
-            }
+            start = Instant::now();
         }
         self.stays(repository, &at, &bytes, Conflicts::new().watch(start.elapsed())).await
+    }
+
+    /// One comparison and one write. `true`: our bytes are under the tag.
+    async fn replace_once(
+        &self,
+        repository: &Repository,
+        at: &Identifier,
+        expected: Option<&Digest>,
+        media_type: &str,
+        bytes: &Bytes,
+    ) -> Result<bool, Fault> {
+        let lock = self.shared.tag_lock(repository, &at.to_string());
+        let _turn = lock.lock().await;
+        let found = self.read_manifest(repository, at).await?;
+        let current = found.as_ref().map(|t| &t.manifest.descriptor.digest);
+        if found.as_ref().is_some_and(|t| t.manifest.bytes == *bytes) {
+            return Ok(true);
+        }
+        if current != expected {
+            return Ok(false);
+        }
+        let guard = found.as_ref().map_or(Guard::Absent, guard);
+        let put = self.put_manifest(repository, at, media_type, bytes.clone(), guard).await?;
+        Ok(matches!(put, Put::Done { .. }))
     }
 
     /// Whether what we wrote is still under the tag after a while: the very bytes, or a newer
@@ -307,7 +329,7 @@ fn naps(length: Duration) -> ExponentialBackoff {
 }
 
 fn guard(tagged: &Tagged) -> Guard {
-    tagged.etag.clone().map_or(Guard::None, Guard::Match)
+    tagged.etag.clone().map_or(Guard::Once, Guard::Match)
 }
 
 /// The list with everything in it, sorted by digest; `None` where it already is.

@@ -25,12 +25,13 @@ pub(crate) fn fallback_tag(subject: &Digest) -> String {
     format!("{}-{}", subject.algorithm().name(), hex.get(..64).unwrap_or(hex))
 }
 
-/// What the first page says about the API itself.
-enum Support {
-    Yes,
+/// What the API says.
+pub(crate) enum Answer {
+    /// The whole list.
+    List(Vec<Descriptor>),
     /// The registry does not know the question.
-    No,
-    /// It knows the question, but not this repository: nothing to remember.
+    NoApi,
+    /// It knows the question, but not this repository.
     NotHere,
 }
 
@@ -40,22 +41,32 @@ impl Client {
         repository: &Repository,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, Fault> {
-        let host = self.host(repository).await;
-        if host.capability(repository.path()) == Some(Capability::FallbackTag) {
+        let (host, path) = (self.host(repository).await, repository.path());
+        let known = host.capability(path);
+        if known == Some(Capability::FallbackTag) {
             return self.fallback_list(repository, subject).await;
         }
-        if let Some(list) = self.api_list(repository, subject).await? {
+        let keep = self.shared.options.timeouts.capability;
+        let answer = self.api_list(repository, subject).await?;
+        if let Answer::List(list) = answer {
+            host.remember_capability(path, Capability::Api, keep);
             return Ok(list);
         }
-        self.fallback_list(repository, subject).await
+        let list = self.fallback_list(repository, subject).await?;
+        // Remembered only now that a registry has answered: a captive portal's page must not
+        // hide the API for minutes. And one odd answer does not unmake what was shown before.
+        if matches!(answer, Answer::NoApi) && known.is_none() {
+            host.remember_capability(path, Capability::FallbackTag, keep);
+        }
+        Ok(list)
     }
 
-    /// The list by the API; `None` where there is no such API.
-    async fn api_list(
+    /// The list by the API, all pages of it.
+    pub(crate) async fn api_list(
         &self,
         repository: &Repository,
         subject: &Digest,
-    ) -> Result<Option<Vec<Descriptor>>, Fault> {
+    ) -> Result<Answer, Fault> {
         let limits = &self.shared.options.limits;
         let deadline = Instant::now() + self.shared.options.timeouts.request;
         let mut place = Place::Below(format!("referrers/{subject}"));
@@ -65,8 +76,10 @@ impl Client {
             ask.headers.insert(ACCEPT, HeaderValue::from_static(media_type::OCI_INDEX));
             (ask.place, ask.deadline) = (place, deadline);
             let reply = self.ask(ask).await?;
-            if page == 0 && !self.has_api(repository, &reply).await? {
-                return Ok(None);
+            if page == 0
+                && let Some(answer) = without_api(&reply)?
+            {
+                return Ok(answer);
             }
             if reply.status != StatusCode::OK {
                 return Err(reply.refusal());
@@ -77,29 +90,12 @@ impl Client {
             }
             match links::next(&reply)? {
                 Some(url) => place = Place::At(url),
-                None => return Ok(Some(list)),
+                None => return Ok(Answer::List(list)),
             }
         }
         let (items, pages) = (limits.referrers, limits.pages);
         let detail = format!("{subject} has more than {items} referrers or {pages} pages of them");
         Err(Fault::new(FaultKind::TooMany, repository.registry(), detail))
-    }
-
-    /// Judges the first page, and remembers what it shows.
-    async fn has_api(&self, repository: &Repository, reply: &Reply) -> Result<bool, Fault> {
-        let host = self.host(repository).await;
-        let keep = self.shared.options.timeouts.capability;
-        let remember = |what| host.remember_capability(repository.path(), what, keep);
-        match support(reply)? {
-            Support::Yes => remember(Capability::Api),
-            // One odd answer does not unmake what the registry has shown before.
-            Support::No if host.capability(repository.path()).is_none() => {
-                remember(Capability::FallbackTag);
-                return Ok(false);
-            }
-            Support::No | Support::NotHere => return Ok(false),
-        }
-        Ok(true)
     }
 
     async fn fallback_list(
@@ -134,22 +130,22 @@ impl Client {
     }
 }
 
-/// 404, 400, 405, 406, or a page that is no index: no such API. Anything else that is not an
-/// index is a fault.
-fn support(reply: &Reply) -> Result<Support, Fault> {
+/// Judges the first page: 404, 400, 405, 406, or a page that is no index: no such API. Anything
+/// else that is not an index is a fault. `None`: it is a list.
+fn without_api(reply: &Reply) -> Result<Option<Answer>, Fault> {
     let index = reply.media_type().is_some_and(|t| t == media_type::OCI_INDEX);
     match reply.status.as_u16() {
-        200 if index => Ok(Support::Yes),
+        200 if index => Ok(None),
         404 => {
             let codes = reply.codes();
-            let known = |code: &str| codes.iter().any(|c| c == code);
-            if known("UNAUTHORIZED") || known("DENIED") || known("TOOMANYREQUESTS") {
+            let says = |code: &str| codes.iter().any(|c| c == code);
+            if says("UNAUTHORIZED") || says("DENIED") || says("TOOMANYREQUESTS") {
                 return Err(reply.refusal());
             }
-            let here = !known("NAME_UNKNOWN") && !known("MANIFEST_UNKNOWN");
-            Ok(if here { Support::No } else { Support::NotHere })
+            let not_here = says("NAME_UNKNOWN") || says("MANIFEST_UNKNOWN");
+            Ok(Some(if not_here { Answer::NotHere } else { Answer::NoApi }))
         }
-        200 | 400 | 405 | 406 => Ok(Support::No),
+        200 | 400 | 405 | 406 => Ok(Some(Answer::NoApi)),
         _ => Err(reply.refusal()),
     }
 }

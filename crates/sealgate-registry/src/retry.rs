@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use sealgate_core::fault::{Fault, FaultKind};
 use tokio::time::Instant;
 
@@ -90,23 +90,18 @@ fn worth_repeating(kind: FaultKind) -> bool {
     )
 }
 
-/// `Retry-After` in seconds or as a date; a day at most.
+/// `Retry-After` in seconds or as a date; a day at most. A date is compared with the answer's own
+/// `Date`: no clock of ours is needed, and none can be wrong.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
+    let asked = text(RETRY_AFTER)?;
     let day = Duration::from_secs(86_400);
-    if let Ok(seconds) = text.parse::<u64>() {
+    if let Ok(seconds) = asked.parse::<u64>() {
         return Some(Duration::from_secs(seconds).min(day));
     }
-    let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-    let wait = at.duration_since(jiff::Timestamp::from_second(now_second()).ok()?);
+    let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp());
+    let wait = date(asked)?.duration_since(date(text(DATE)?)?);
     Some(Duration::try_from(wait).unwrap_or_default().min(day))
-}
-
-/// The one place that reads the wall clock: an HTTP date means nothing without it. It moves a
-/// pause, never a verdict.
-fn now_second() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
@@ -116,6 +111,7 @@ mod tests {
     fn header(text: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, text.parse().unwrap());
+        headers.insert(DATE, "Sat, 21 Nov 2026 01:00:00 GMT".parse().unwrap());
         headers
     }
 
@@ -124,6 +120,8 @@ mod tests {
         assert_eq!(retry_after(&header("7")), Some(Duration::from_secs(7)));
         assert_eq!(retry_after(&header("999999999999")), Some(Duration::from_secs(86_400)));
         assert_eq!(retry_after(&header("Thu, 01 Jan 1970 00:00:00 GMT")), Some(Duration::ZERO));
+        let minute = retry_after(&header("Sat, 21 Nov 2026 01:01:00 GMT"));
+        assert_eq!(minute, Some(Duration::from_secs(60)));
         let day = Some(Duration::from_secs(86_400));
         assert_eq!(retry_after(&header("Fri, 01 Jan 2100 00:00:00 GMT")), day);
         assert_eq!(retry_after(&header("soon")), None);

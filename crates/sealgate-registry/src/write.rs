@@ -17,6 +17,7 @@ use url::Url;
 use crate::auth::Scope;
 use crate::client::Client;
 use crate::host::Capability;
+use crate::referrers::Answer;
 use crate::reply::Reply;
 use crate::retry::Pauses;
 use crate::session::{Ask, Place, Repeat};
@@ -36,6 +37,8 @@ pub(crate) enum Guard {
     /// Not at all.
     #[default]
     None,
+    /// By nothing that the registry offers; but a lost answer is not followed by another PUT.
+    Once,
     /// `If-Match`.
     Match(HeaderValue),
     /// `If-None-Match: *`.
@@ -215,18 +218,39 @@ impl Client {
             Identifier::Tag(_) => Digest::of(&bytes),
         };
         let put = self.put_manifest(repository, at, media_type, bytes.clone(), Guard::None).await?;
-        let keeps = matches!(put, Put::Done { keeps_referrers: true });
         let Some(subject) = shape.subject.clone() else { return Ok(digest) };
-        if keeps {
-            let keep = self.shared.options.timeouts.capability;
-            let host = self.host(repository).await;
-            host.remember_capability(repository.path(), Capability::Api, keep);
-        } else {
+        if !self.lists(repository, &subject.digest, &digest, put).await? {
             let entry = crate::fallback::entry(&shape, &digest, &bytes)
                 .map_err(|detail| config(format!("manifest to push: {detail}")))?;
             self.add_referrer(repository, &subject.digest, entry).await?;
         }
         Ok(digest)
+    }
+
+    /// Whether the registry itself lists `digest` under its subject: it said so with
+    /// `OCI-Subject`, or, where it did not, its API shows it (go-containerregistry's does without
+    /// the header).
+    async fn lists(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+        digest: &Digest,
+        put: Put,
+    ) -> Result<bool, Fault> {
+        let host = self.host(repository).await;
+        let listed = match put {
+            Put::Done { keeps_referrers: true } => true,
+            _ if host.capability(repository.path()) == Some(Capability::FallbackTag) => false,
+            _ => match self.api_list(repository, subject).await? {
+                Answer::List(list) => list.iter().any(|entry| entry.digest == *digest),
+                Answer::NoApi | Answer::NotHere => false,
+            },
+        };
+        if listed {
+            let keep = self.shared.options.timeouts.capability;
+            host.remember_capability(repository.path(), Capability::Api, keep);
+        }
+        Ok(listed)
     }
 
     /// One PUT of a manifest. Guarded ones are not repeated: a lost answer may have been a success.
@@ -329,7 +353,7 @@ fn unsupported_tag(reply: &Reply, what: &Identifier) -> bool {
 fn guarded(media_type: &str, guard: &Guard) -> Option<HeaderMap> {
     let mut headers = content_type(media_type)?;
     match guard {
-        Guard::None => {}
+        Guard::None | Guard::Once => {}
         Guard::Match(etag) => {
             headers.insert(reqwest::header::IF_MATCH, etag.clone());
         }

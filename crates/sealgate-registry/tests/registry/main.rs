@@ -3,7 +3,9 @@
 mod auth;
 mod faults;
 mod push;
+mod real;
 mod referrers;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

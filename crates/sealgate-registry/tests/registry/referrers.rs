@@ -176,3 +176,17 @@ async fn a_fallback_tag_that_holds_something_else_is_a_fault() {
     let fault = client.referrers(&repository, &image.digest).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Malformed);
 }
+
+#[tokio::test]
+async fn a_captive_portal_does_not_hide_the_api() {
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&super::client(), &repository, "v1").await;
+    push_bundle(&super::client(), &repository, &image, "bundle").await;
+    served.trouble(Rule::always("", Trouble::WebPage(200)));
+    assert!(client.referrers(&repository, &image.digest).await.is_err());
+    served.trouble(Rule::always("", Trouble::WebPage(404)));
+    assert!(client.referrers(&repository, &image.digest).await.is_err());
+    served.recover();
+    assert_eq!(client.referrers(&repository, &image.digest).await.unwrap().len(), 1);
+}

@@ -1,0 +1,163 @@
+//! TLS: whose certificates are good, and that nothing falls back to plain HTTP behind one's back.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use sealgate_core::fault::FaultKind;
+use sealgate_engine::ports::Registry;
+use sealgate_registry::serve::{self, Served};
+use sealgate_registry::{Client, ClientIdentity, Options, PlainHttp, Trust};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+
+/// A small authority and what it signs.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn pem(&self) -> Vec<u8> {
+        self.0.as_ref().pem().into_bytes()
+    }
+
+    /// A certificate for `name` and its key.
+    fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.0).unwrap(), key)
+    }
+}
+
+/// A door with TLS in front of a registry.
+async fn door(served: &Served, authority: &Authority, name: &str, ask: bool) -> SocketAddr {
+    let (certificate, key) = authority.issue(name);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.0.as_ref().der().clone()).unwrap();
+    let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+    let builder = match ask {
+        true => builder.with_client_cert_verifier(clients.build().unwrap()),
+        false => builder.with_no_client_auth(),
+    };
+    let key = rustls_pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    let (acceptor, inside) = (TlsAcceptor::from(Arc::new(config)), served.addr());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((outer, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut outer) = acceptor.accept(outer).await else { return };
+                let mut inner = TcpStream::connect(inside).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut outer, &mut inner).await;
+            });
+        }
+    });
+    addr
+}
+
+async fn ask(addr: SocketAddr, change: impl FnOnce(&mut Options)) -> Result<bool, FaultKind> {
+    let mut options = options();
+    change(&mut options);
+    let repository = Repository::parse(&format!("{addr}/a/b")).unwrap();
+    let found = Client::new(options).unwrap().resolve(&repository, &tag("v1")).await;
+    found.map(|d| d.is_some()).map_err(|fault| fault.kind)
+}
+
+async fn with_image() -> Served {
+    let served = served(serve::Options::default()).await;
+    push_image(&client(), &repository(&served, "a/b"), "v1").await;
+    served
+}
+
+#[tokio::test]
+async fn only_trusted_certificates_are_good() {
+    let (served, authority) = (with_image().await, Authority::new());
+    let addr = door(&served, &authority, "127.0.0.1", false).await;
+    let other = Authority::new().pem();
+    served.clear_log();
+    assert_eq!(ask(addr, |_| {}).await.map_err(|k| k.code()), Err("unreachable"));
+    for trust in [Trust::System, Trust::Only(other.clone()), Trust::SystemAnd(other)] {
+        let found = ask(addr, |o| {
+            o.trust = trust.clone();
+            o.plain_http = PlainHttp::Anywhere;
+        });
+        assert!(found.await.is_err(), "{trust:?}");
+    }
+    assert_eq!(served.log(), []);
+    for trust in [
+        Trust::Only(authority.pem()),
+        Trust::SystemAnd(authority.pem()),
+        Trust::DangerousAnyCertificate,
+    ] {
+        assert_eq!(ask(addr, |o| o.trust = trust.clone()).await, Ok(true), "{trust:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_name_must_be_the_hosts_or_the_one_that_was_given() {
+    let (served, authority) = (with_image().await, Authority::new());
+    let addr = door(&served, &authority, "registry.internal", false).await;
+    let named = async |name: Option<&str>| {
+        let name = name.map(str::to_owned);
+        ask(addr, |o| {
+            o.trust = Trust::Only(authority.pem());
+            o.server_name = name;
+        })
+        .await
+    };
+    assert!(named(None).await.is_err());
+    assert!(named(Some("other.internal")).await.is_err());
+    assert_eq!(named(Some("registry.internal")).await, Ok(true));
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_where_it_is_wanted() {
+    let (served, authority) = (with_image().await, Authority::new());
+    let addr = door(&served, &authority, "127.0.0.1", true).await;
+    let trust = Trust::Only(authority.pem());
+    assert!(ask(addr, |o| o.trust = trust.clone()).await.is_err());
+    let shown = async |issuer: &Authority| {
+        let (certificate, key) = issuer.issue("client");
+        let identity = ClientIdentity {
+            certificates: certificate.pem().into_bytes(),
+            key: zeroize::Zeroizing::new(key.serialize_pem().into_bytes()),
+        };
+        ask(addr, |o| {
+            o.trust = trust.clone();
+            o.identity = Some(identity);
+        })
+        .await
+    };
+    assert!(shown(&Authority::new()).await.is_err());
+    assert_eq!(shown(&authority).await, Ok(true));
+}
+
+#[test]
+fn unusable_certificates_are_a_fault_of_the_configuration() {
+    let config = |change: fn(&mut Options)| {
+        let mut options = options();
+        change(&mut options);
+        Client::new(options).unwrap_err().kind
+    };
+    assert_eq!(config(|o| o.trust = Trust::Only(b"no pem".to_vec())), FaultKind::Config);
+    assert_eq!(config(|o| o.server_name = Some("not a name!".to_owned())), FaultKind::Config);
+    let broken =
+        || ClientIdentity { certificates: b"x".to_vec(), key: zeroize::Zeroizing::new(vec![1]) };
+    let mut options = options();
+    options.identity = Some(broken());
+    assert_eq!(Client::new(options).unwrap_err().kind, FaultKind::Config);
+}
