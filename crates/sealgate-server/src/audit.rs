@@ -56,11 +56,12 @@ fn write(record: &DecisionRecord, reason: &str) {
         dry_run = record.dry_run,
         allowed = record.allowed,
         reason,
-        message = record.message,
+        denial = record.message,
         warnings = record.warnings.len(),
         images = images(record),
         policies = record.policies,
         micros = record.micros,
+        "decision"
     );
 }
 

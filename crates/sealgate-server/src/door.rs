@@ -153,7 +153,8 @@ impl GateDoor {
             dry_run = admission.dry_run,
             allowed = false,
             reason = "not-ready",
-            message = why,
+            denial = why,
+            "decision"
         );
         self.count(hook, Some(&admission.scope), false, "not-ready");
         denial(&admission.uid, &format!("the gate is not ready: {why}"))
@@ -171,7 +172,16 @@ impl GateDoor {
 
     fn malformed(&self, hook: Hook, malformed: &Malformed) -> Reply {
         let uid = malformed.uid.as_deref().unwrap_or_default();
-        warn!(hook = hook.name(), uid, allowed = false, reason = "malformed", "{malformed}");
+        // A text field, not the message: what a stranger wrote is escaped there.
+        let what = malformed.to_string();
+        warn!(
+            hook = hook.name(),
+            uid,
+            allowed = false,
+            reason = "malformed",
+            what,
+            "review refused"
+        );
         self.count(hook, None, false, "malformed");
         let refusal = answer::malformed(malformed);
         let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);

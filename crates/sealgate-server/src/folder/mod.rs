@@ -78,6 +78,11 @@ impl<D> Folder<D> {
         }
     }
 
+    /// Whether a file has a version that is too young to be read: worth another look soon.
+    pub(crate) fn has_young(&self) -> bool {
+        self.look.values().any(|found| found.young)
+    }
+
     /// The good version of every file that has one, by file name.
     pub(crate) fn good(&self) -> impl Iterator<Item = (&str, &Arc<D>)> + Clone {
         self.files.iter().filter_map(|(name, kept)| Some((name.as_str(), kept.good.as_ref()?)))
@@ -162,6 +167,13 @@ impl<D> Folder<D> {
             }
         }
         Ok(())
+    }
+}
+
+impl Problem {
+    /// Whether it will be gone in a moment.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.what == scan::IN_WRITING
     }
 }
 

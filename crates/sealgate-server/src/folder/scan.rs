@@ -25,8 +25,13 @@ pub(crate) struct Bounds {
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     stamp: Option<Stamp>,
+    /// Whether there is a version that is too young to be read.
+    pub(crate) young: bool,
     pub(crate) content: Result<Arc<str>, String>,
 }
+
+/// What is said of a new file that is too young to be read.
+pub(crate) const IN_WRITING: &str = "the file is just being written";
 
 /// What of a file changes when it is written. Cheaper to ask than to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +114,7 @@ fn find(path: &Path, before: Option<&Found>, bounds: &Bounds, now: SystemTime) -
         Ok(Some(file)) => file,
         Ok(None) => return None,
         Err(error) if error.kind() == io::ErrorKind::NotFound && !is_link(path) => return None,
-        Err(error) => return Some(Found { stamp: None, content: Err(error.to_string()) }),
+        Err(error) => return Some(Found::unreadable(error.to_string())),
     };
     let (file, metadata) = file;
     let stamp = Stamp::of(&metadata);
@@ -118,16 +123,17 @@ fn find(path: &Path, before: Option<&Found>, bounds: &Bounds, now: SystemTime) -
     }
     let age = metadata.modified().ok().and_then(|modified| now.duration_since(modified).ok());
     if age.is_some_and(|age| age < bounds.settle) {
-        return Some(before.cloned().unwrap_or_else(Found::in_writing));
+        // Without its stamp, so that the next look reads it.
+        let before = before.cloned().unwrap_or_else(|| Found::unreadable(IN_WRITING.to_owned()));
+        return Some(Found { stamp: None, young: true, ..before });
     }
     let content = read(file, bounds.file_bytes);
-    Some(Found { stamp: Some(stamp), content })
+    Some(Found { stamp: Some(stamp), young: false, content })
 }
 
 impl Found {
-    /// Seen, not yet read. Has no stamp, so the next look reads it.
-    fn in_writing() -> Self {
-        Self { stamp: None, content: Err("the file is just being written".to_owned()) }
+    fn unreadable(why: String) -> Self {
+        Self { stamp: None, young: false, content: Err(why) }
     }
 }
 
@@ -231,6 +237,7 @@ mod tests {
         fs::write(&path, "new").unwrap();
         let young = look(folder.path(), &first, &settle, SystemTime::now()).unwrap();
         assert_eq!(young["a.yaml"].content.as_deref(), Ok("old"));
+        assert!(young["a.yaml"].young && !first["a.yaml"].young);
         let settled = look(folder.path(), &young, &settle, later).unwrap();
         assert_eq!(settled["a.yaml"].content.as_deref(), Ok("new"));
     }

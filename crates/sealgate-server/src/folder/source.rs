@@ -64,7 +64,6 @@ pub fn follow(
     let mut follower = Follower::new(options, Arc::clone(&secrets), metrics);
     tokio::spawn(async move {
         loop {
-            let every = follower.options.every;
             // Reading and compiling are work for a thread that may wait.
             let looked = tokio::task::spawn_blocking(move || {
                 let state = follower.look();
@@ -83,7 +82,7 @@ pub fn follow(
             }
             tokio::select! {
                 () = sender.closed() => return,
-                () = tokio::time::sleep(every) => {}
+                () = tokio::time::sleep(follower.pause()) => {}
             }
         }
     });
@@ -102,6 +101,12 @@ impl Follower {
         Self { folder, options, secrets, metrics, complete: false, told: Vec::new() }
     }
 
+    /// How long until the next look: soon, where a file is in the writing.
+    fn pause(&self) -> Duration {
+        let FolderOptions { every, settle, .. } = self.options;
+        if self.folder.has_young() { settle.min(every) } else { every }
+    }
+
     /// The new state, if it is another one.
     fn look(&mut self) -> Option<PolicyState> {
         if !self.folder.refresh(SystemTime::now()) {
@@ -113,7 +118,8 @@ impl Follower {
         let Assembled { set, empty_authorities, problems: lacking, warnings, secrets } =
             assemble(self.folder.good(), &self.options.system_namespace, self.options.no_match);
         problems.extend(lacking);
-        self.tell(&problems, &warnings);
+        let passing = broken.iter().filter(|problem| problem.is_passing()).map(ToString::to_string);
+        self.tell(&problems, &warnings, &passing.collect::<Vec<_>>());
         self.secrets.set(secrets);
         let set = self.complete.then(|| {
             info!(policies = set.rules().len(), fingerprint = %set.fingerprint(), "policies loaded");
@@ -123,9 +129,10 @@ impl Follower {
         Some(PolicyState { set, problems, empty_authorities })
     }
 
-    /// Says each new problem once, loudly.
-    fn tell(&mut self, problems: &[String], warnings: &[String]) {
-        for problem in problems.iter().filter(|problem| !self.told.contains(problem)) {
+    /// Says each new problem once, loudly, unless it passes by itself.
+    fn tell(&mut self, problems: &[String], warnings: &[String], passing: &[String]) {
+        let new = |problem: &&String| !self.told.contains(problem) && !passing.contains(problem);
+        for problem in problems.iter().filter(new) {
             error!(folder = %self.options.path.display(), problem, "a policy cannot be used");
             self.metrics.reload_errors.inc();
         }
