@@ -138,8 +138,12 @@ impl Gate {
 impl<'a> Installation<'a> {
     /// Installs the gate and starts two replicas of it.
     pub fn start(name: &str, cluster: &'a Cluster) -> anyhow::Result<Self> {
-        let yaml = install_yaml();
-        cluster.apply(&yaml).ok();
+        cluster.apply(&install_yaml()).ok();
+        Self::attach(name, cluster)
+    }
+
+    /// Starts two replicas where the gate is installed already.
+    pub fn attach(name: &str, cluster: &'a Cluster) -> anyhow::Result<Self> {
         let ports = [free_port()?, free_port()?];
         let balancer = Balancer::start(ports.to_vec())?;
         point_service_at(cluster, balancer.port);
@@ -150,7 +154,7 @@ impl<'a> Installation<'a> {
         };
         let replicas = Mutex::new(vec![replica(0)?, replica(1)?]);
         let installation = Self { cluster, replicas };
-        installation.wait_for_ca_bundles()?;
+        installation.wait_for_webhooks()?;
         Ok(installation)
     }
 
@@ -165,14 +169,21 @@ impl<'a> Installation<'a> {
         wait_until(Duration::from_secs(20), probe).expect("the gate goes by the new policy");
     }
 
-    fn wait_for_ca_bundles(&self) -> anyhow::Result<()> {
-        let path = "jsonpath={.webhooks[0].clientConfig.caBundle}";
-        let has_one = |(kind, name): &(&str, &str)| {
-            let run = self.cluster.kubectl(&["get", kind, name, "-o", path]);
-            run.code == 0 && !run.stdout.is_empty()
-        };
-        wait_until(Duration::from_secs(30), || CONFIGURATIONS.iter().all(has_one))
-            .context("the gate writes no caBundle")
+    /// Waits until the API server reaches the gate and believes its certificate.
+    fn wait_for_webhooks(&self) -> anyhow::Result<()> {
+        let policy = json!({
+            "apiVersion": "policy.sigstore.dev/v1beta1",
+            "kind": "ClusterImagePolicy",
+            "metadata": { "name": "never-stored" },
+            "spec": {
+                "images": [{ "glob": "registry.example.com/**" }],
+                "authorities": [{ "static": { "action": "pass" } }],
+            },
+        });
+        let arguments = ["create", "--dry-run=server", "-f", "-"];
+        let try_it = || self.cluster.kubectl_with(&arguments, &policy.to_string());
+        wait_until(Duration::from_secs(30), || (0..4).all(|_| try_it().code == 0))
+            .with_context(|| format!("the webhooks do not answer: {}", try_it().report()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod cli;
 mod gate;
+mod guide;
 mod interop;
 mod requests;
 mod smoke;

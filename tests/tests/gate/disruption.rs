@@ -150,4 +150,11 @@ fn uninstalling_leaves_nothing_stuck(town: &Town<'_>) {
     let crd_is_gone = run.stderr.contains("doesn't have a resource type");
     assert!(run.code == 0 || crd_is_gone, "{}", run.report());
     town.cluster.kubectl(&["delete", "namespace", "town", "--timeout=60s"]).ok();
+    sandbox.sealgate(&["uninstall", "--yes", "--with-policies"]).ok();
+    let left = ["get", "customresourcedefinitions", "-o", "name"];
+    let definitions = || town.cluster.kubectl(&left).ok().stdout;
+    let gone = || !definitions().contains("policy.sigstore.dev");
+    wait_until(Duration::from_secs(30), gone).expect("no definition is left");
+    let namespace = || town.cluster.kubectl(&["get", "namespace", NAMESPACE]).code != 0;
+    wait_until(Duration::from_secs(60), namespace).expect("the gate's namespace is gone");
 }
