@@ -22,9 +22,9 @@ use sealgate_policy::judge::{Cause, Verdict};
 pub struct CacheSettings {
     /// How long a pass is good.
     pub pass: Duration,
-    /// How long a refusal that is known to be one is good.
+    /// How long a refusal that is known to be one is good; zero: not at all.
     pub refusal: Duration,
-    /// How many passes are kept, and how many refusals.
+    /// How many passes are kept, and a tenth as many refusals.
     pub entries: u64,
 }
 
@@ -113,8 +113,9 @@ impl VerdictCache {
     /// An empty cache.
     pub fn new(settings: &CacheSettings) -> Self {
         let passes = Cache::builder().max_capacity(settings.entries).time_to_live(settings.pass);
-        let flights =
-            Cache::builder().max_capacity(settings.entries / 10).time_to_live(settings.refusal);
+        let flights = Cache::builder()
+            .max_capacity((settings.entries / 10).max(16))
+            .time_to_live(settings.refusal);
         Self { passes: passes.build(), flights: flights.build(), counts: Arc::default() }
     }
 

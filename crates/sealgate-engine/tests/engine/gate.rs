@@ -512,6 +512,27 @@ async fn the_secrets_of_a_pod_are_read_once_for_all_its_images() {
     assert_eq!(access.opened(), [1]);
 }
 
+#[tokio::test]
+async fn refusals_that_are_not_kept_are_still_one_flight() {
+    let cache = CacheSettings { refusal: Duration::ZERO, ..CacheSettings::default() };
+    let registry = MemoryRegistry::new().with_latency(Duration::from_millis(20));
+    let house = house_of(registry, MemorySecrets::default(), &cache);
+    let key = TestKey::p256();
+    let digest = image::image(&house.registry, &app(), "unkept");
+    let reference = image::at(&app(), &digest);
+    let (image, policies) = (reference.to_string(), Arc::new(signed_policy(&key)));
+    let tasks = (0..50).map(|_| {
+        let (gate, policies, image) = (house.gate.clone(), policies.clone(), image.clone());
+        tokio::spawn(async move { gate.validate(&admission(&[&image]), &policies, None).await })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        assert!(!task.await.unwrap().allowed);
+    }
+    assert_eq!(house.registry.count(Request::Referrers), 1);
+    image::sign(&house.registry, &reference, &key, Written::Bundle).await;
+    assert!(house.validate(&[&image], &policies).await.allowed);
+}
+
 mod whatever_fails {
     use proptest::prelude::*;
 
