@@ -264,3 +264,70 @@ impl Signals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use sealgate_kube::install::{
+        Certificates, DeploymentOptions, Gate, InstallOptions, PullSecretRights, documents,
+    };
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ServeArgs,
+    }
+
+    fn parse(words: &[&str]) -> Result<ServeArgs, clap::Error> {
+        let words = std::iter::once("serve").chain(words.iter().copied());
+        Line::try_parse_from(words).map(|line| line.args)
+    }
+
+    /// The arguments of the Deployment that `sealgate install` writes.
+    fn installed(certificates: Certificates, pull_secrets: PullSecretRights) -> Vec<String> {
+        let gate = DeploymentOptions { image: "gate".to_owned(), replicas: 2, certificates };
+        let options = InstallOptions {
+            namespace: DEFAULT_NAMESPACE.to_owned(),
+            gate: Gate::Deployment(gate),
+            ca_bundle: None,
+            timeout_seconds: 15,
+            pull_secrets,
+        };
+        let documents = documents(&options);
+        let deployment = documents.iter().find(|document| document["kind"] == "Deployment");
+        let container = &deployment.unwrap()["spec"]["template"]["spec"]["containers"][0];
+        let words = container["args"].as_array().unwrap().iter();
+        words.map(|word| word.as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn understands_what_install_writes() {
+        let secret = Certificates::Secret { name: "tls".to_owned(), inject_ca_from: None };
+        let some = PullSecretRights::Namespaces(vec!["a".to_owned(), "b".to_owned()]);
+        for (certificates, rights) in [
+            (Certificates::Own, PullSecretRights::Cluster),
+            (Certificates::Own, PullSecretRights::Nowhere),
+            (secret, some),
+        ] {
+            let words = installed(certificates, rights);
+            assert_eq!(words[0], "serve");
+            let args = parse(&words[1..].iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+            assert_eq!(args.webhook_timeout, Duration::from_secs(15));
+            assert_eq!(listen(&args), "0.0.0.0:8443".parse().unwrap());
+            assert_eq!(options(&args, CertificateSlot::empty()).limits.lame_duck.as_secs(), 5);
+        }
+    }
+
+    #[test]
+    fn a_folder_is_served_to_this_machine_unless_asked_otherwise() {
+        let args = parse(&["--policies", "p", "--self-signed"]).unwrap();
+        assert_eq!(listen(&args), "127.0.0.1:8443".parse().unwrap());
+        let args = parse(&["--policies", "p", "--secure-port", "9443"]).unwrap();
+        assert_eq!(listen(&args), "0.0.0.0:9443".parse().unwrap());
+        assert!(parse(&["--policies", "p", "--kubeconfig", "k"]).is_err());
+        assert!(parse(&["--tls-cert", "c"]).is_err());
+        assert!(parse(&["--self-signed", "--tls-cert", "c", "--tls-key", "k"]).is_err());
+    }
+}
