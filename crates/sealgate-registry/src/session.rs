@@ -162,17 +162,20 @@ impl Client {
             let last = tried + 1 == schemes.len();
             let request = self.request(host, ask, *scheme, authorization)?;
             match self.shared.wire.exchange(&host.name, request).await {
-                Ok(reply) if !last && wants_tls(&reply) => {}
+                // From plain HTTP to TLS only: never the other way for what an answer says.
+                Ok(reply) if !last && *scheme == Scheme::Http && wants_tls(&reply) => {
+                    first = Some(Ok(reply));
+                }
                 Ok(reply) => {
                     host.speaks(*scheme);
                     return Ok(reply);
                 }
-                Err(fault) if !last && other_scheme(&fault) => first = Some(fault),
+                Err(fault) if !last && other_scheme(&fault) => first = Some(Err(fault)),
                 // The second scheme's failure says less: the first is the registry's usual one.
-                Err(fault) => return Err(first.unwrap_or(fault)),
+                Err(fault) => return first.unwrap_or(Err(fault)),
             }
         }
-        Err(first.unwrap_or_else(|| late(&host.name)))
+        first.unwrap_or_else(|| Err(late(&host.name)))
     }
 
     fn request(
@@ -212,11 +215,13 @@ fn passes(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// What servers say that are spoken to without TLS and want it (Go's and nginx's words).
+/// What servers say that are spoken to without TLS and want it (Go's and nginx's words; to HEAD
+/// they cannot say it, so there any 400 is worth a try).
 fn wants_tls(reply: &Reply) -> bool {
     let text = String::from_utf8_lossy(&reply.body);
     reply.status == StatusCode::BAD_REQUEST
-        && (text.contains("HTTP request to an HTTPS server")
+        && (text.is_empty()
+            || text.contains("HTTP request to an HTTPS server")
             || text.contains("plain HTTP request was sent to HTTPS port"))
 }
 

@@ -23,12 +23,16 @@ impl Drop for Running {
 }
 
 async fn docker_registry() -> Running {
+    docker_registry_with(tempfile::tempdir().unwrap(), "").await
+}
+
+/// `http` is more of the configuration's `http` section.
+async fn docker_registry_with(folder: tempfile::TempDir, http: &str) -> Running {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let config = format!(
         "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage:\n  \
-         filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: \"{free}\"}}\n",
+         filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: \"{free}\"{http}}}\n",
         data.display()
     );
     let path = folder.path().join("config.yml");
@@ -47,6 +51,31 @@ async fn docker_registry() -> Running {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Running { child, folder, addr: free.to_string() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs docker-registry"]
+async fn http2_over_tls_works_with_docker_registry() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), super::tls::Authority::new());
+    let (certificate, key) = authority.issue("127.0.0.1");
+    let (cert, secret) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
+    std::fs::write(&cert, certificate.pem()).unwrap();
+    std::fs::write(&secret, key.serialize_pem()).unwrap();
+    let (cert, secret) = (cert.display(), secret.display());
+    let tls = format!(", tls: {{certificate: {cert}, key: {secret}}}");
+    let running = docker_registry_with(folder, &tls).await;
+    let trust = sealgate_registry::Trust::Only(authority.pem());
+    let start = Instant::now();
+    let client = Client::new(Options { trust, ..options() }).unwrap();
+    println!("a client is made in {:?}", start.elapsed());
+    let repository = at(&running, "a/b");
+    let image = push_image(&client, &repository, "v1").await;
+    let large = push_blob(&client, &repository, &vec![b'x'; 5_000_000]).await;
+    let read = client.blob(&repository, &large.digest, 10 << 20).await.unwrap().unwrap();
+    assert_eq!(read.len(), 5_000_000);
+    let bundle = push_bundle(&client, &repository, &image, "bundle").await;
+    let list = client.referrers(&repository, &image.digest).await.unwrap();
+    assert_eq!(list.iter().map(|d| &d.digest).collect::<Vec<_>>(), [&bundle]);
 }
 
 fn at(running: &Running, path: &str) -> Repository {
