@@ -55,7 +55,8 @@ struct Cipher {
 ///
 /// Costs a quarter of a second of CPU and 64 MiB (scrypt): call it off the async threads.
 pub fn decrypt(text: &str, password: &Password) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let block = pem::read(text, &[])?;
+    // OpenSSL writes the curve before a key that is not encrypted; the label behind it tells more.
+    let block = pem::read(text, &["EC PARAMETERS"])?;
     check_label(&block.label)?;
     let envelope: Envelope = serde_json::from_slice(&block.content)
         .map_err(|error| KeyError::Envelope(error.to_string()))?;

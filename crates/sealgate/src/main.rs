@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     match run(cli, program) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprint!("{}", error.render());
+            terminal::show(error.render());
             ExitCode::from(error.code)
         }
     }
@@ -64,7 +64,7 @@ fn run(cli: Cli, program: &'static str) -> Outcome {
     // A blocking task (a password prompt, scrypt) must not keep us from ending.
     runtime.shutdown_background();
     if let (Err(error), Errors::Document) = (&outcome, session.errors) {
-        session.line(output::error_document(error).to_string())?;
+        output::error_document(&mut session, error)?;
     }
     outcome
 }

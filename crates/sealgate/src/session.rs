@@ -1,6 +1,6 @@
 //! What a running command has: where its output goes.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use crate::failure::CliError;
@@ -37,8 +37,11 @@ impl Session {
 
     /// Writes text as it is.
     pub(crate) fn print(&mut self, text: impl AsRef<[u8]>) -> Result<(), CliError> {
-        self.out.write_all(text.as_ref())?;
-        Ok(self.out.flush()?)
+        match self.out.write_all(text.as_ref()).and_then(|()| self.out.flush()) {
+            // Whoever read us (`head`) has enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            other => Ok(other?),
+        }
     }
 
     /// Writes a line.

@@ -10,10 +10,25 @@ use crate::failure::CliError;
 /// Passwords from standard input or a variable are cut off here: nobody types more.
 const MAX_PASSWORD: u64 = 64 * 1024;
 
+/// Text for a person, as it is.
+pub(crate) fn show(text: impl AsRef<str>) {
+    // Nobody can be told that standard error is closed.
+    let mut stream = std::io::stderr().lock();
+    let _ = stream.write_all(clean(text.as_ref()).as_bytes()).and_then(|()| stream.flush());
+}
+
+/// Text without control characters: a registry must not be able to steer the terminal.
+pub(crate) fn clean(text: &str) -> std::borrow::Cow<'_, str> {
+    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+    match text.contains(steers) {
+        true => text.replace(steers, "\u{fffd}").into(),
+        false => text.into(),
+    }
+}
+
 /// A line for a person.
 pub(crate) fn say(text: impl AsRef<str>) {
-    // Nobody can be told that standard error is closed.
-    let _ = writeln!(anstream::stderr(), "{}", text.as_ref());
+    show(format!("{}\n", text.as_ref()));
 }
 
 /// A warning, in cosign's form.
@@ -23,9 +38,8 @@ pub(crate) fn warn(text: impl AsRef<str>) {
 
 /// Asks for consent as cosign does. Anything but `y` is a no.
 pub(crate) fn confirm() -> Result<(), CliError> {
-    eprint!("Are you sure you would like to continue? [y/N] ");
-    let mut line = String::new();
-    std::io::stdin().lines().next().transpose()?.unwrap_or_default().clone_into(&mut line);
+    show("Are you sure you would like to continue? [y/N] ");
+    let line = std::io::stdin().lines().next().transpose()?.unwrap_or_default();
     match line.trim_end_matches('\r').to_ascii_lowercase().as_str() {
         "y" => Ok(()),
         "" | "n" => Err(CliError::new("user declined the prompt")
@@ -66,7 +80,7 @@ pub(crate) fn key_password(ask: Ask) -> Result<Password, CliError> {
 
 /// A secret typed without echo. The question goes to standard error.
 pub(crate) fn prompt(question: &str) -> Result<Password, CliError> {
-    eprint!("{question}");
+    show(question);
     let text = zeroize::Zeroizing::new(rpassword::read_password()?);
     Ok(Password::new(text.as_bytes()))
 }
@@ -92,4 +106,15 @@ pub(crate) fn spinner(what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new_spinner().with_message(what);
     bar.enable_steady_tick(std::time::Duration::from_millis(120));
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_cannot_steer_the_terminal() {
+        assert_eq!(clean("a\u{1b}[2Jb\r\u{9b}c\n"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\n");
+        assert_eq!(clean("plain\ttext\n"), "plain\ttext\n");
+    }
 }

@@ -74,7 +74,8 @@ fn reads_the_other_parameter_sets() {
 
 #[test]
 fn malformed_envelopes_are_refused() {
-    let edits: [(&str, fn(&mut serde_json::Value)); 6] = [
+    type Edit = fn(&mut serde_json::Value);
+    let edits: [(&str, Edit); 6] = [
         ("kdf", |json| json["kdf"]["name"] = "argon2".into()),
         ("cipher", |json| json["cipher"]["name"] = "rot13".into()),
         ("nonce", |json| json["cipher"]["nonce"] = "AAAA".into()),

@@ -44,8 +44,9 @@ pub(crate) async fn signer(reference: &str) -> Result<KeyPair, CliError> {
     let opened =
         tokio::task::spawn_blocking(move || KeyPair::from_encrypted_pem(&found.pem, &password));
     let pair = opened.await.map_err(|_| CliError::new("opening the key was interrupted"))?;
-    pair.map_err(|error| CliError::from(error.into_fault(&reference.to_string())))
-        .map_err(|error| error.during("reading key"))
+    pair.map_err(|error| {
+        CliError::from(error).during("reading key").note(format!("in {reference}"))
+    })
 }
 
 /// Reads a public key.

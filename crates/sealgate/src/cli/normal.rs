@@ -18,11 +18,15 @@ pub(crate) fn adapt(command: Command) -> Command {
     let variables = !WITHOUT_VARIABLES.contains(&command.get_name());
     command
         .args_override_self(true)
-        .mut_args(|arg| if variables { with_variable(go_boolean(arg)) } else { go_boolean(arg) })
+        .mut_args(|arg| if variables { with_variable(levelled(arg)) } else { levelled(arg) })
         .mut_subcommands(adapt)
 }
 
-fn go_boolean(arg: Arg) -> Arg {
+fn levelled(arg: Arg) -> Arg {
+    if arg.is_positional() {
+        // clap puts it under the heading of the flags that were declared before it.
+        return arg.help_heading(None::<&str>);
+    }
     let named = arg.get_value_names().is_some_and(|names| names.iter().any(|n| n == BOOL));
     if !named {
         return arg;

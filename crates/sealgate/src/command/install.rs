@@ -46,7 +46,7 @@ pub(crate) struct InstallArgs {
     gate_url: Option<String>,
 
     /// CA certificates (PEM) that the API server trusts for the gate
-    #[arg(long, value_name = "FILE", required_if_eq("gate_url", ""))]
+    #[arg(long, value_name = "FILE")]
     ca_bundle: Option<PathBuf>,
 
     /// The gate serves with this kubernetes.io/tls secret instead of certificates of its own

@@ -13,6 +13,7 @@ use crate::cli::values::{BOOL, go_bool};
 use crate::failure::Outcome;
 use crate::output::{self, Format};
 use crate::session::Session;
+use crate::terminal;
 
 /// Show the signatures, attestations and SBOMs of an image
 #[derive(Args, Debug)]
@@ -43,7 +44,9 @@ pub(crate) async fn run(args: TreeArgs, session: &mut Session) -> Outcome {
     let found = tree(&registry, &args.image, &args.registry.tag_prefix(), &limits).await?;
     match args.output {
         Format::Json => output::document(session, "tree", json!({ "image": image(&found) })),
-        Format::Text => session.print(text(&args.image, &found, session.program)),
+        Format::Text => {
+            session.print(terminal::clean(&text(&args.image, &found, session.program)).as_bytes())
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::failure::{CliError, Outcome, exit};
+use crate::terminal;
 
 /// Commands of cosign that this version does not have yet.
 const LATER: [&str; 14] = [
@@ -44,7 +45,7 @@ pub(crate) fn explain(error: &clap::Error, program: &str) -> ExitCode {
     for line in details.filter(|line| !line.starts_with("Usage:") && !line.contains("--help")) {
         shown = shown.note(line.trim_start());
     }
-    eprint!("{}", shown.note(format!("see `{program} --help`")).render());
+    terminal::show(shown.note(format!("see `{program} --help`")).render());
     ExitCode::from(exit::FAILED)
 }
 

@@ -269,7 +269,7 @@ impl Tally {
         session: &mut Session,
     ) -> Outcome {
         let name = self.name(report);
-        eprint!("{}", verification::header(&name, signatures));
+        terminal::show(verification::header(&name, signatures));
         match self.format {
             Format::SealgateJson => Ok(()),
             Format::Json => {
@@ -304,7 +304,7 @@ impl Tally {
     /// Shows a failure; the one with the highest exit code is kept for the end.
     fn failed(&mut self, error: CliError) {
         self.failed += 1;
-        eprint!("{}", error.block());
+        terminal::show(error.block());
         let worse = self.worst.as_ref().is_none_or(|worst| error.code > worst.code);
         if worse {
             self.worst = Some(CliError { shown: true, ..error });

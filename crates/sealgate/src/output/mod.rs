@@ -30,13 +30,17 @@ impl Format {
     }
 }
 
-/// `document` with its schema in front, as one line.
+/// `fields` as one line, its schema in front.
 pub(crate) fn document(session: &mut Session, what: &str, fields: Value) -> Outcome {
-    let mut document = json!({ "schema": schema(what) });
-    if let (Some(document), Value::Object(fields)) = (document.as_object_mut(), fields) {
-        document.extend(fields);
+    session.line(with_schema(what, &fields))
+}
+
+fn with_schema(what: &str, fields: &Value) -> String {
+    let text = fields.to_string();
+    match text.strip_prefix('{') {
+        Some("}") | None => format!("{{\"schema\":\"{}\"}}", schema(what)),
+        Some(rest) => format!("{{\"schema\":\"{}\",{rest}", schema(what)),
     }
-    session.line(document.to_string())
 }
 
 /// The name of a schema.
@@ -45,15 +49,10 @@ pub(crate) fn schema(what: &str) -> String {
 }
 
 /// An error as a document, for those who asked for JSON.
-pub(crate) fn error_document(error: &CliError) -> Value {
-    json!({
-        "schema": schema("error"),
-        "error": {
-            "message": error.message,
-            "details": error.notes,
-            "exitCode": error.code,
-        },
-    })
+pub(crate) fn error_document(session: &mut Session, error: &CliError) -> Outcome {
+    let CliError { message, notes, code, .. } = error;
+    let fields = json!({ "message": message, "details": notes, "exitCode": code });
+    document(session, "error", json!({ "error": fields }))
 }
 
 /// JSON as Go writes it: what could end a script element is escaped. Safe on whole documents, for
@@ -77,6 +76,12 @@ pub(crate) fn go_json(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_schema_comes_first() {
+        assert_eq!(with_schema("x", &json!({"a": 1})), r#"{"schema":"sealgate.dev/x/v1","a":1}"#);
+        assert_eq!(with_schema("x", &json!({})), r#"{"schema":"sealgate.dev/x/v1"}"#);
+    }
 
     #[test]
     fn escapes_as_go_does() {

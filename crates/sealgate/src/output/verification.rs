@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use sealgate_core::verify::{Check, Verified};
+use sealgate_core::verify::{Check, Format, Verified};
 use sealgate_engine::verify::{Outcome, Report};
 use serde_json::Value;
 
@@ -47,8 +47,18 @@ fn common_checks(signatures: &[Verified]) -> BTreeSet<Check> {
 
 /// cosign's JSON array of the signatures.
 pub(crate) fn cosign_json(name: &str, signatures: &[Verified]) -> String {
-    let entries = signatures.iter().map(|s| s.simple_signing_json(name)).collect();
-    go_json(&Value::Array(entries))
+    go_json(&signatures.iter().map(|signature| entry(name, signature)).collect())
+}
+
+/// Without annotations, cosign prints `null` for a legacy signature and `{}` for a bundle.
+fn entry(name: &str, signature: &Verified) -> Value {
+    let mut entry = signature.simple_signing_json(name);
+    if let (Format::Bundle, Some(optional @ Value::Null)) =
+        (signature.format(), entry.get_mut("optional"))
+    {
+        *optional = Value::Object(Default::default());
+    }
+    entry
 }
 
 /// The failure of an image that was not verified: cosign's line, then what was found.

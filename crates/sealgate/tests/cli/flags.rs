@@ -1,0 +1,201 @@
+//! Flags as Go reads them, flags that cannot be honoured, names, help.
+
+use snapbox::{assert_data_eq, str};
+
+use crate::stage::Stage;
+
+#[test]
+fn what_cannot_be_honoured_is_refused_by_name() {
+    let stage = Stage::with_key();
+    let image = stage.name("app:v1");
+    for flag in [
+        "--tlog-upload=true",
+        "--rekor-url=https://rekor.example",
+        "--use-signing-config",
+        "--timestamp-server-url=https://tsa.example",
+        "--certificate=cert.pem",
+        "--cert=cert.pem",
+        "--issue-certificate",
+        "--sk",
+        "--attachment=sbom",
+        "--payload=p",
+        "--k8s-keychain",
+    ] {
+        let ended = stage.run(&["sign", "--key", "cosign.key", flag, &image]).code(1);
+        let first = ended.frame().0;
+        assert!(first.contains("is not supported in this version of sealgate"), "{flag}: {first}");
+    }
+    for flag in [
+        "--certificate-oidc-issuer=https://issuer.example",
+        "--ca-roots=roots.pem",
+        "--use-signed-timestamps",
+        "--trusted-root=root.json",
+        "--rekor-url=https://rekor.example",
+        "--signature=s",
+        "--experimental-oci11",
+    ] {
+        let ended = stage.run(&["verify", "--key", "cosign.pub", flag, &image]).code(1);
+        let first = ended.frame().0;
+        assert!(first.contains("is not supported in this version of sealgate"), "{flag}: {first}");
+    }
+}
+
+#[test]
+fn flags_that_ask_for_what_is_done_anyway_are_fine() {
+    let stage = Stage::with_key();
+    stage.image("app", "v1", "one");
+    stage.write(
+        "config.json",
+        r#"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json"}"#,
+    );
+    let image = stage.name("app:v1");
+    let sign = [
+        "sign",
+        "-key",
+        "cosign.key",
+        "--tlog-upload=false",
+        "--use-signing-config=false",
+        "--signing-config",
+        "config.json",
+        "--new-bundle-format=true",
+        "--yes",
+        "--registry-referrers-mode=oci-1-1",
+        "--allow-http-registry",
+        &image,
+    ];
+    let ended = stage.run(&sign).code(0);
+    assert!(ended.err.starts_with("WARNING: the -key flag is deprecated"), "{}", ended.err);
+    let verify = [
+        "verify",
+        "--key",
+        "cosign.pub",
+        "--insecure-ignore-tlog=true",
+        "--private-infrastructure",
+        "--offline",
+        "--insecure-ignore-sct",
+        "--new-bundle-format",
+        "--max-workers",
+        "3",
+        "--signature-digest-algorithm",
+        "sha256",
+        &image,
+    ];
+    stage.run(&verify).code(0);
+    stage
+        .run(&["verify", "--key", "cosign.pub", "--signature-digest-algorithm", "sha512", &image])
+        .code(12);
+}
+
+#[test]
+fn flags_may_come_from_variables() {
+    let stage = Stage::with_key();
+    stage.image("app", "v1", "one");
+    let image = stage.name("app:v1");
+    let variables = [("COSIGN_KEY", "cosign.key"), ("COSIGN_YES", "true"), ("COSIGN_OUTPUT", "")];
+    stage.run_with(&["sign", &image], &variables).code(0);
+    let variables = [("COSIGN_KEY", "cosign.key")];
+    stage.run_with(&["verify", "--key", "cosign.pub", &image], &variables).code(0);
+    stage
+        .run_with(&["verify", "--key", "cosign.pub", &image], &[("COSIGN_RECURSIVE", "maybe")])
+        .code(1);
+}
+
+#[test]
+fn keyless_is_refused_with_a_way_out() {
+    let stage = Stage::new();
+    let ended = stage.run(&["sign", "x/y"]).code(1);
+    assert_data_eq!(
+        ended.err,
+        str![[r#"
+Error: signing [x/y]: keyless signing (no --key) is not supported in this version of sealgate
+  signing with certificates (keyless) comes with a later version: give --key
+error during command execution: signing [x/y]: keyless signing (no --key) is not supported in this version of sealgate
+
+"#]]
+    );
+    let ended = stage.run(&["verify", "x/y"]).code(1);
+    let line = "--certificate-identity or --certificate-identity-regexp is required for verification in keyless mode";
+    assert_eq!(ended.frame().0, format!("Error: {line}"));
+}
+
+#[test]
+fn unknown_words_and_flags() {
+    let stage = Stage::new();
+    assert_eq!(stage.run(&["verify", "--nope"]).code(1).frame().0, "Error: unknown flag: --nope");
+    let ended = stage.run(&["frobnicate"]).code(1);
+    assert_eq!(ended.frame().0, "Error: unknown command \"frobnicate\" for \"sealgate\"");
+    let ended = stage.run(&["attest", "--key", "k", "x/y"]).code(1);
+    assert!(ended.frame().0.contains("\"attest\" is not supported"), "{}", ended.err);
+}
+
+#[test]
+fn called_cosign_it_is_cosign() {
+    let stage = Stage::new();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_sealgate"), stage.path("cosign")).unwrap();
+    let run = |arguments: &[&str]| {
+        std::process::Command::new(stage.path("cosign")).args(arguments).output().unwrap()
+    };
+    let help = String::from_utf8(run(&["--help"]).stdout).unwrap();
+    assert!(help.contains("Usage: cosign "), "{help}");
+    let unknown = String::from_utf8(run(&["frobnicate"]).stderr).unwrap();
+    assert!(unknown.contains("for \"cosign\""), "{unknown}");
+    let script = String::from_utf8(run(&["completion", "bash"]).stdout).unwrap();
+    assert!(script.contains("_cosign"), "{}", &script[..200]);
+}
+
+#[test]
+fn version_env_completion_man() {
+    let stage = Stage::new();
+    let version = stage.run(&["version", "--json"]).code(0).json();
+    assert_eq!(version["gitVersion"], concat!("v", env!("CARGO_PKG_VERSION")));
+    assert!(stage.run(&["version"]).code(0).out.contains("GitVersion: "));
+
+    let secret = [("COSIGN_REGISTRY_TOKEN", "t0ken")];
+    let env = stage.run_with(&["env"], &secret).code(0).out;
+    assert!(env.contains("COSIGN_PASSWORD=******\n"), "{env}");
+    assert!(env.contains("COSIGN_REGISTRY_TOKEN=******\n"), "{env}");
+    let shown = stage.run_with(&["env", "--show-sensitive-values"], &secret).code(0).out;
+    assert!(shown.contains("COSIGN_REGISTRY_TOKEN=t0ken\n"), "{shown}");
+
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        assert!(stage.run(&["completion", shell]).code(0).out.contains("verify-blob"), "{shell}");
+    }
+    assert!(stage.run(&["man"]).code(0).out.contains(".TH sealgate 1"));
+    stage.run(&["man", "--dir", "man"]).code(0);
+    assert!(stage.read("man/sealgate-verify.1").contains("insecure"), "flags are in the page");
+}
+
+#[test]
+fn output_file_takes_standard_output() {
+    let stage = Stage::new();
+    let ended = stage.run(&["version", "--output-file", "out"]).code(0);
+    assert_eq!(ended.out, "");
+    assert!(stage.read("out").contains("GitVersion: "));
+}
+
+#[test]
+fn a_timeout_is_kept() {
+    let stage = Stage::with_key();
+    let started = std::time::Instant::now();
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let image = format!("{}/app:v1", held.local_addr().unwrap());
+    let arguments = ["verify", "--key", "cosign.pub", "-t", "300ms", &image];
+    let ended = stage.run(&arguments).code(1);
+    assert!(ended.frame().0.contains("context deadline exceeded"), "{}", ended.err);
+    assert!(started.elapsed() < std::time::Duration::from_secs(5));
+}
+
+#[test]
+fn install_prints_what_kubectl_applies() {
+    let stage = Stage::new();
+    let yaml = stage.run(&["install", "--dry-run", "-o", "yaml"]).code(0).out;
+    for part in ["kind: CustomResourceDefinition", "policy.sigstore.dev/include", "cosign-system"] {
+        assert!(yaml.contains(part), "{part}");
+    }
+    let list = stage.run(&["install", "--dry-run", "-o", "json"]).code(0).json();
+    assert_eq!(list["kind"], "List");
+    stage.run(&["install", "--dry-run", "--gate-url", "https://gate:8443"]).code(1);
+    let plan = stage.run(&["uninstall", "--dry-run"]).code(0).err;
+    let first = plan.lines().next().unwrap();
+    assert!(first.contains("WebhookConfiguration"), "webhooks go first: {plan}");
+}

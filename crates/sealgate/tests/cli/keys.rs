@@ -1,0 +1,118 @@
+//! generate-key-pair, import-key-pair, public-key: files, passwords, questions.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use snapbox::{assert_data_eq, str};
+
+use crate::stage::Stage;
+
+#[test]
+fn generates_two_files_that_belong_together() {
+    let stage = Stage::new();
+    let ended = stage.run(&["generate-key-pair"]).code(0);
+    assert_data_eq!(ended.out, str![""]);
+    assert_data_eq!(
+        ended.err,
+        str![[r#"
+Private key written to cosign.key
+Public key written to cosign.pub
+
+"#]]
+    );
+    let mode = |name| std::fs::metadata(stage.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("cosign.key"), mode("cosign.pub")), (0o600, 0o644));
+    assert!(
+        stage.read("cosign.key").starts_with("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n")
+    );
+    let public = stage.run(&["public-key", "--key", "cosign.key"]).code(0);
+    assert_eq!(public.out, stage.read("cosign.pub"));
+}
+
+#[test]
+fn nothing_is_overwritten_without_a_yes() {
+    let stage = Stage::with_key();
+    let before = stage.read("cosign.key");
+    let ended = stage.run(&["generate-key-pair"]).code(1);
+    assert_data_eq!(
+        ended.err,
+        str![[r#"
+WARNING: File cosign.key already exists. Overwrite?
+Are you sure you would like to continue? [y/N] Error: user declined the prompt
+  answer y, or give --yes (--force for clean and copy)
+error during command execution: user declined the prompt
+
+"#]]
+    );
+    assert_eq!(stage.read("cosign.key"), before);
+    stage.run_fed(&["generate-key-pair"], "perhaps\n").code(1);
+    assert_eq!(stage.read("cosign.key"), before);
+    stage.run_fed(&["generate-key-pair"], "y\n").code(0);
+    assert_ne!(stage.read("cosign.key"), before);
+}
+
+#[test]
+fn a_public_key_alone_is_not_overwritten_either() {
+    let stage = Stage::new();
+    stage.write("cosign.pub", "somebody's");
+    stage.run(&["generate-key-pair"]).code(1);
+    assert_eq!(stage.read("cosign.pub"), "somebody's");
+    assert!(!stage.path("cosign.key").exists());
+}
+
+#[test]
+fn the_password_may_come_from_standard_input() {
+    let stage = Stage::new();
+    let mut made = stage.command(&["generate-key-pair"]);
+    made.env_remove("COSIGN_PASSWORD");
+    assert!(made.output().unwrap().status.success(), "an empty password is a password");
+    let opened = stage.run_with(&["public-key", "--key", "cosign.key"], &[("COSIGN_PASSWORD", "")]);
+    opened.code(0);
+}
+
+#[test]
+fn a_wrong_password_has_cosigns_words() {
+    let stage = Stage::with_key();
+    let arguments = ["public-key", "--key", "cosign.key"];
+    let ended = stage.run_with(&arguments, &[("COSIGN_PASSWORD", "guess")]).code(1);
+    assert!(ended.frame().0.contains("decrypt: encrypted: decryption failed"), "{}", ended.err);
+    assert!(!ended.err.contains("guess"));
+}
+
+#[test]
+fn keys_may_lie_in_variables() {
+    let stage = Stage::with_key();
+    let (private, public) = (stage.read("cosign.key"), stage.read("cosign.pub"));
+    let arguments = ["public-key", "--key", "env://MY_KEY"];
+    assert_eq!(stage.run_with(&arguments, &[("MY_KEY", &private)]).code(0).out, public);
+    let ended = stage.run(&arguments).code(1);
+    assert!(ended.err.contains("env var $MY_KEY not found"), "{}", ended.err);
+}
+
+#[test]
+fn imports_what_openssl_wrote() {
+    let stage = Stage::new();
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../sealgate-keys/tests/data");
+    for name in ["sec1-p384", "pkcs1-rsa2048", "pkcs8-ed25519"] {
+        let file = format!("{data}/{name}.pem");
+        stage.run(&["import-key-pair", "--key", &file, "-o", name, "--yes"]).code(0);
+        let key = format!("{name}.key");
+        let public = stage.run(&["public-key", "--key", &key]).code(0).out;
+        assert_eq!(public, stage.read(&format!("{name}.pub")));
+    }
+    let ended = stage.run(&["sign", "--key", &format!("{data}/sec1-p384.pem"), "x/y"]).code(1);
+    assert!(ended.err.contains("unsupported pem type: EC"), "{}", ended.err);
+    assert!(ended.err.contains("sealgate import-key-pair"), "{}", ended.err);
+}
+
+#[test]
+fn key_services_are_refused_by_name() {
+    let stage = Stage::new();
+    for (key, name) in [
+        ("gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k", "Google Cloud KMS"),
+        ("hashivault://k", "HashiCorp Vault"),
+        ("plugin://k", "key plugins (plugin://)"),
+    ] {
+        let ended = stage.run(&["verify", "--key", key, "x/y"]).code(1);
+        assert!(ended.err.contains(name), "{}", ended.err);
+    }
+}

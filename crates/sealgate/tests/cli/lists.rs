@@ -1,0 +1,54 @@
+//! Many images in one call: each its own outcome, the exit code the highest.
+
+use crate::stage::Stage;
+
+#[test]
+fn one_bad_image_does_not_hide_the_others() {
+    let stage = Stage::with_key();
+    for tag in ["a", "b", "c"] {
+        stage.image("app", tag, tag);
+    }
+    let (a, b, c) = (stage.name("app:a"), stage.name("app:b"), stage.name("app:c"));
+    stage.run(&["sign", "--key", "cosign.key", &a, &c]).code(0);
+    let ended = stage.run(&["verify", "--key", "cosign.pub", &a, &b, &c, "not a name"]).code(10);
+    assert_eq!(ended.out.matches("docker-manifest-digest").count(), 2, "{}", ended.out);
+    assert_eq!(ended.err.matches("Verification for ").count(), 2);
+    assert!(
+        ended.err.contains("could not parse reference") || ended.err.contains("can only contain")
+    );
+    let last = "error during command execution: 2 image(s) were not verified: no signatures found";
+    assert_eq!(ended.frame().1, last);
+}
+
+#[test]
+fn a_list_may_come_from_a_file_or_standard_input() {
+    let stage = Stage::with_key();
+    let mut list = String::from("# images of the release\n\n");
+    for number in 0..30 {
+        stage.image("app", &format!("t{number}"), &format!("content {}", number % 3));
+        list.push_str(&format!("  {}  \n", stage.name(&format!("app:t{number}"))));
+    }
+    stage.write("images", &list);
+    let signed: Vec<String> = (0..3).map(|n| stage.name(&format!("app:t{n}"))).collect();
+    let mut arguments = vec!["sign", "--key", "cosign.key"];
+    arguments.extend(signed.iter().map(String::as_str));
+    stage.run(&arguments).code(0);
+
+    stage.served.clear_log();
+    let arguments = ["verify", "--key", "cosign.pub", "-o", "sealgate-json", "--images-file"];
+    let mut from_file = arguments.to_vec();
+    from_file.push("images");
+    let report = stage.run(&from_file).code(0).json();
+    let images = report["images"].as_array().unwrap();
+    assert_eq!(images.len(), 30);
+    assert!(images[7]["asked"].as_str().unwrap().ends_with("app:t7"), "the order of the list");
+    assert_eq!(stage.served.count("GET", "/referrers/"), 3, "each digest is looked up once");
+
+    let mut from_stdin = arguments.to_vec();
+    from_stdin.push("-");
+    assert_eq!(
+        stage.run_fed(&from_stdin, &list).code(0).json()["images"].as_array().unwrap().len(),
+        30
+    );
+    stage.run_fed(&from_stdin, "# nothing\n").code(1);
+}

@@ -1,0 +1,10 @@
+//! The command line as people and scripts see it: the real binary against the in-memory registry.
+//! Needs nothing else.
+
+mod blobs;
+mod flags;
+mod images;
+mod keys;
+mod lists;
+mod places;
+mod stage;

@@ -1,0 +1,211 @@
+//! A folder, a registry in memory, and the binary.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use futures::stream;
+use sealgate_core::digest::Digest;
+use sealgate_core::manifest::{Descriptor, media_type};
+use sealgate_core::reference::{Identifier, Repository};
+use sealgate_engine::ports::Registry;
+use sealgate_registry::serve::{Options, Referrers, Served};
+use sealgate_registry::{Client, Options as ClientOptions};
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+/// The password of every key in these tests.
+const PASSWORD: &str = "a test's password";
+
+/// Where a test plays. Everything is gone when it is dropped.
+pub(crate) struct Stage {
+    folder: tempfile::TempDir,
+    runtime: Runtime,
+    pub(crate) served: Served,
+    client: Client,
+}
+
+/// How the program ended.
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ended {
+    /// Insists on an exit code.
+    #[track_caller]
+    pub(crate) fn code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
+        self
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(self.out.trim())
+            .unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+
+    /// The first and the last line of standard error.
+    pub(crate) fn frame(&self) -> (&str, &str) {
+        let first = self.err.lines().find(|line| line.starts_with("Error:")).unwrap_or_default();
+        (first, self.err.lines().last().unwrap_or_default())
+    }
+}
+
+impl Stage {
+    /// A registry with the referrers API.
+    pub(crate) fn new() -> Self {
+        Self::with(Referrers::Api)
+    }
+
+    pub(crate) fn with(referrers: Referrers) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let options = Options { referrers, ..Options::default() };
+        let served = runtime.block_on(Served::start(options)).unwrap();
+        let client = runtime.block_on(async { Client::new(ClientOptions::default()) }).unwrap();
+        Self { folder: tempfile::tempdir().unwrap(), runtime, served, client }
+    }
+
+    /// A stage with a key pair in `cosign.key` and `cosign.pub`.
+    pub(crate) fn with_key() -> Self {
+        let stage = Self::new();
+        stage.run(&["generate-key-pair"]).code(0);
+        stage
+    }
+
+    /// A file in the folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, content: &str) {
+        std::fs::write(self.path(name), content).unwrap();
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// The program, in the folder, with a clean environment.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sealgate"));
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .env("COSIGN_PASSWORD", PASSWORD)
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
+        ended(self.command(arguments).output().unwrap())
+    }
+
+    pub(crate) fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+        ended(self.command(arguments).envs(variables.iter().copied()).output().unwrap())
+    }
+
+    /// With text on standard input.
+    pub(crate) fn run_fed(&self, arguments: &[&str], input: &str) -> Ended {
+        use std::io::Write as _;
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        ended(child.wait_with_output().unwrap())
+    }
+
+    /// `127.0.0.1:PORT/NAME`.
+    pub(crate) fn name(&self, name: &str) -> String {
+        format!("{}/{name}", self.served.registry())
+    }
+
+    /// Stores a small image; its digest.
+    pub(crate) fn image(&self, name: &str, tag: &str, content: &str) -> Digest {
+        let config = json!({"architecture": "amd64", "os": "linux", "comment": content});
+        let config = self.blob(name, media_type::OCI_CONFIG, config.to_string().as_bytes());
+        let layer = "application/vnd.oci.image.layer.v1.tar";
+        let layer = self.blob(name, layer, content.as_bytes());
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::OCI_MANIFEST,
+            "config": config,
+            "layers": [layer],
+        });
+        self.manifest(name, tag, media_type::OCI_MANIFEST, &manifest)
+    }
+
+    /// Stores an index of two images; the digests of index and children.
+    pub(crate) fn index(&self, name: &str, tag: &str) -> (Digest, Vec<Digest>) {
+        let children: Vec<Digest> =
+            ["amd64", "arm64"].iter().map(|arch| self.image(name, arch, arch)).collect();
+        let entries = children.iter().zip(["amd64", "arm64"]).map(|(digest, architecture)| {
+            let at = Identifier::Digest(digest.clone());
+            let found = self.runtime.block_on(self.client.resolve(&self.repository(name), &at));
+            let found = found.unwrap().unwrap();
+            json!({
+                "mediaType": found.media_type,
+                "size": found.size,
+                "digest": digest,
+                "platform": {"os": "linux", "architecture": architecture},
+            })
+        });
+        let index = json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::OCI_INDEX,
+            "manifests": entries.collect::<Vec<_>>(),
+        });
+        (self.manifest(name, tag, media_type::OCI_INDEX, &index), children)
+    }
+
+    fn blob(&self, name: &str, media_type: &str, content: &[u8]) -> Descriptor {
+        let descriptor = Descriptor {
+            media_type: media_type.to_owned(),
+            size: content.len() as u64,
+            digest: Digest::of(content),
+            artifact_type: None,
+            annotations: Default::default(),
+            platform: None,
+        };
+        let piece = Ok(bytes::Bytes::copy_from_slice(content));
+        let stream = Box::pin(stream::iter([piece]));
+        let repository = self.repository(name);
+        let pushed = self.client.push_blob(&repository, &descriptor, stream);
+        self.runtime.block_on(pushed).unwrap();
+        descriptor
+    }
+
+    fn manifest(
+        &self,
+        name: &str,
+        tag: &str,
+        media_type: &str,
+        manifest: &serde_json::Value,
+    ) -> Digest {
+        let at = Identifier::Tag(tag.to_owned());
+        let bytes = manifest.to_string().into_bytes().into();
+        let repository = self.repository(name);
+        let pushed = self.client.push_manifest(&repository, &at, media_type, bytes);
+        self.runtime.block_on(pushed).unwrap()
+    }
+
+    fn repository(&self, name: &str) -> Repository {
+        Repository::parse(&self.name(name)).unwrap()
+    }
+}
+
+fn ended(output: Output) -> Ended {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ended {
+        code: output.status.code().unwrap_or(-1),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
+}
