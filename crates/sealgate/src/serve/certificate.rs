@@ -35,8 +35,8 @@ pub(super) struct CertificateFlags {
     #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"])]
     self_signed: bool,
 
-    /// Further name or address in the self-signed certificate
-    #[arg(long, value_name = "NAME", requires = "self_signed")]
+    /// Further name or address in a certificate that the gate makes; all replicas need the same
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["tls_cert", "tls_key"])]
     tls_name: Vec<String>,
 
     /// Write the self-signed certificate's CA (PEM) here
@@ -74,7 +74,9 @@ pub(super) async fn open(
             );
         }
         _ if flags.self_signed => {
-            let own = SelfMade { names: names(flags, listen), write_ca: flags.write_ca.clone() };
+            let local = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+            let names = with_own(local, flags, listen);
+            let own = SelfMade { names, write_ca: flags.write_ca.clone() };
             own.renew(slot)?;
             let slot = Arc::clone(slot);
             tokio::spawn(async move { own.keep(&slot).await });
@@ -82,6 +84,8 @@ pub(super) async fn open(
         (_, _, Some(client)) => {
             let mut keeper = Keeper::new(client, &args.namespace, Arc::new(SystemClock));
             keeper.webhooks = webhooks(&args.webhook_name);
+            // Behind a Service the Service's names do; a gate outside the cluster is called by address.
+            keeper.names = with_own(keeper.names, flags, listen);
             follow_certificate(keeper.start(), Clone::clone, Arc::clone(slot), Arc::clone(metrics));
         }
         (_, _, None) => {
@@ -102,8 +106,8 @@ fn webhooks(name: &str) -> Vec<WebhookConfiguration> {
     own_webhooks().into_iter().map(rename).collect()
 }
 
-fn names(flags: &CertificateFlags, listen: SocketAddr) -> Vec<String> {
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+/// `names`, the address that is listened on unless that is every address, and `--tls-name`s.
+fn with_own(mut names: Vec<String>, flags: &CertificateFlags, listen: SocketAddr) -> Vec<String> {
     let listen = (!listen.ip().is_unspecified()).then(|| listen.ip().to_string());
     for name in listen.into_iter().chain(flags.tls_name.iter().cloned()) {
         if !names.contains(&name) {
