@@ -39,16 +39,24 @@ pub(crate) fn warn(text: impl AsRef<str>) {
 /// Asks for consent as cosign does. Anything but `y` is a no.
 pub(crate) fn confirm() -> Result<(), CliError> {
     show("Are you sure you would like to continue? [y/N] ");
-    let line = std::io::stdin().lines().next().transpose()?.unwrap_or_default();
+    let Some(line) = std::io::stdin().lines().next().transpose()? else {
+        // Nobody typed a line break either: what follows begins on a line of its own.
+        show("\n");
+        return Err(declined());
+    };
     match line.trim_end_matches('\r').to_ascii_lowercase().as_str() {
         "y" => Ok(()),
-        "" | "n" => Err(CliError::new("user declined the prompt")
-            .note("answer y, or give --yes (--force for clean and copy)")),
+        "" | "n" => Err(declined()),
         other => {
             let shown: String = other.chars().take(40).collect();
             Err(CliError::new(format!("invalid input {shown:?} (allowed values y, n)")))
         }
     }
+}
+
+fn declined() -> CliError {
+    CliError::new("user declined the prompt")
+        .note("answer y to go on (in scripts: --yes or --force, where the command has it)")
 }
 
 /// How often a password is asked for.

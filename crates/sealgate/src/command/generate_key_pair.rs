@@ -58,6 +58,8 @@ async fn in_cluster(reference: &str) -> Outcome {
         let scheme = reference.split("://").next().unwrap_or_default();
         return Err(CliError::new(format!("undefined provider: {scheme}")));
     };
+    let public = Path::new("cosign.pub");
+    ask_before_overwriting(&[public], false)?;
     let client = cluster::client(&Connect::default()).await?;
     let pair = KeyPair::generate()?;
     let password = terminal::key_password(Ask::Twice)?;
@@ -68,7 +70,7 @@ async fn in_cluster(reference: &str) -> Outcome {
     };
     create_key_secret(&client, &namespace, &secret, key).await?;
     terminal::say(format!("Successfully created secret {secret} in namespace {namespace}"));
-    files::write(Path::new("cosign.pub"), pair.public().to_pem().as_bytes(), Mode::Public)?;
+    files::write(public, pair.public().to_pem().as_bytes(), Mode::Public)?;
     terminal::say("Public key written to cosign.pub");
     Ok(())
 }
@@ -86,14 +88,7 @@ impl Files {
 
     /// Neither file is replaced without consent.
     pub(crate) fn ask_before_overwriting(&self, consent: bool) -> Outcome {
-        for path in [&self.private, &self.public] {
-            if std::fs::symlink_metadata(path).is_err() {
-                continue;
-            }
-            terminal::warn(format!("File {} already exists. Overwrite?", path.display()));
-            return if consent { Ok(()) } else { terminal::confirm() };
-        }
-        Ok(())
+        ask_before_overwriting(&[&self.private, &self.public], consent)
     }
 
     pub(crate) fn write(&self, pair: &KeyPair, password: &Password) -> Outcome {
@@ -104,4 +99,12 @@ impl Files {
         terminal::say(format!("Public key written to {}", self.public.display()));
         Ok(())
     }
+}
+
+fn ask_before_overwriting(paths: &[&Path], consent: bool) -> Outcome {
+    let Some(path) = paths.iter().find(|path| std::fs::symlink_metadata(path).is_ok()) else {
+        return Ok(());
+    };
+    terminal::warn(format!("File {} already exists. Overwrite?", path.display()));
+    if consent { Ok(()) } else { terminal::confirm() }
 }

@@ -37,8 +37,9 @@ fn nothing_is_overwritten_without_a_yes() {
         ended.err,
         str![[r#"
 WARNING: File cosign.key already exists. Overwrite?
-Are you sure you would like to continue? [y/N] Error: user declined the prompt
-  answer y, or give --yes (--force for clean and copy)
+Are you sure you would like to continue? [y/N][..]
+Error: user declined the prompt
+  answer y to go on (in scripts: --yes or --force, where the command has it)
 error during command execution: user declined the prompt
 
 "#]]
@@ -57,6 +58,16 @@ fn a_public_key_alone_is_not_overwritten_either() {
     stage.run(&["generate-key-pair"]).code(1);
     assert_eq!(stage.read("cosign.pub"), "somebody's");
     assert!(!stage.path("cosign.key").exists());
+}
+
+#[test]
+fn nor_by_a_key_that_goes_to_a_cluster() {
+    let stage = Stage::new();
+    stage.write("cosign.pub", "somebody's");
+    let ended = stage.run(&["generate-key-pair", "k8s://default/key"]).code(1);
+    assert!(ended.frame().0.contains("user declined the prompt"), "{}", ended.err);
+    assert_eq!(stage.read("cosign.pub"), "somebody's");
+    stage.run(&["generate-key-pair", "github://owner/repository"]).code(1);
 }
 
 #[test]
