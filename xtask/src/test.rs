@@ -95,9 +95,12 @@ fn tests(selection: &Selection) -> anyhow::Result<(Tally, bool)> {
     if selection.quick {
         cargo.args(["--exclude", "sealgate-tests"]);
     }
-    if let Some(filter) = &selection.filter {
-        cargo.args(["--", filter]);
+    cargo.arg("--");
+    if !selection.quick {
+        // What cargo ignores by itself needs one of the servers that stand ready now.
+        cargo.arg("--include-ignored");
     }
+    cargo.args(&selection.filter);
     command::announce(&cargo);
     count(&mut cargo)
 }

@@ -31,7 +31,7 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::read::Tagged;
-use crate::referrers::fallback_tag;
+use crate::referrers::{empty_index, fallback_tag};
 use crate::shape::Shape;
 use crate::write::{Guard, Put};
 
@@ -69,6 +69,9 @@ pub(crate) fn entry(shape: &Shape, digest: &Digest, bytes: &[u8]) -> Result<Desc
         platform: None,
     })
 }
+
+/// How often an entry is taken out of a list that others change.
+const DROPS: u32 = 10;
 
 /// Everything that has been seen under the tag, by digest.
 type Seen = BTreeMap<String, Descriptor>;
@@ -208,6 +211,39 @@ impl Client {
         Ok(true)
     }
 
+    /// Takes a manifest that was deleted out of the list under the fallback tag of `subject`.
+    /// Nobody brings it back: other writers restore only what is still there.
+    pub(crate) async fn drop_referrer(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+        deleted: &Digest,
+    ) -> Result<(), Fault> {
+        let tag = fallback_tag(subject);
+        let mut conflicts = Conflicts::new();
+        for _ in 0..DROPS {
+            let lock = self.shared.tag_lock(repository, &tag);
+            let turn = lock.lock().await;
+            let found = self.fallback_index(repository, subject).await?;
+            let Some((mut index, tagged)) = found else { return Ok(()) };
+            let before = index.manifests.len();
+            index.manifests.retain(|entry| entry.digest != *deleted);
+            if index.manifests.len() == before {
+                return Ok(());
+            }
+            let bytes = serde_json::to_vec(&index).map_err(|e| {
+                Fault::new(FaultKind::Malformed, repository.registry(), e.to_string())
+            })?;
+            let at = Identifier::Tag(tag.clone());
+            let (kind, guard) = (media_type::OCI_INDEX, guard(&tagged));
+            self.put_manifest(repository, &at, kind, Bytes::from(bytes), guard).await?;
+            drop(turn);
+            conflicts.pause().await;
+        }
+        let detail = format!("other writers kept changing {tag}");
+        Err(Fault::new(FaultKind::Timeout, repository.registry(), detail))
+    }
+
     /// The port's compare-and-replace, for tags that the use cases merge themselves (`.sig`).
     pub(crate) async fn replace(
         &self,
@@ -334,12 +370,7 @@ fn guard(tagged: &Tagged) -> Guard {
 
 /// The list with everything in it, sorted by digest; `None` where it already is.
 fn merged(old: Option<Index>, seen: &Seen) -> Option<Index> {
-    let mut index = old.unwrap_or_else(|| Index {
-        schema_version: 2,
-        media_type: Some(media_type::OCI_INDEX.to_owned()),
-        manifests: Vec::new(),
-        annotations: BTreeMap::new(),
-    });
+    let mut index = old.unwrap_or_else(empty_index);
     let mut all = seen.clone();
     let before = index.manifests.len();
     for entry in std::mem::take(&mut index.manifests) {

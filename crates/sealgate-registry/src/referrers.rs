@@ -3,6 +3,8 @@
 //! "None" is said only by a registry that answered the question. The list is never filtered:
 //! writers have put wrong `artifactType`s into fallback tags, and the entries are hints anyway.
 
+use std::collections::BTreeMap;
+
 use reqwest::header::{ACCEPT, HeaderValue};
 use reqwest::{Method, StatusCode};
 use sealgate_core::digest::Digest;
@@ -115,6 +117,10 @@ impl Client {
     ) -> Result<Option<(Index, Tagged)>, Fault> {
         let tag = Identifier::Tag(fallback_tag(subject));
         let Some(tagged) = self.read_manifest(repository, &tag).await? else { return Ok(None) };
+        if tagged.manifest.descriptor.digest == *subject {
+            // `cosign copy` puts the image itself under this tag: nobody is listed there yet.
+            return Ok(Some((empty_index(), tagged)));
+        }
         let found = &tagged.manifest.descriptor.media_type;
         if found != media_type::OCI_INDEX {
             let detail = format!("the tag {tag} holds {found}, not a list of referrers");
@@ -127,6 +133,16 @@ impl Client {
             return Err(Fault::new(FaultKind::TooMany, repository.registry(), detail));
         }
         Ok(Some((index, tagged)))
+    }
+}
+
+/// A list with nobody in it.
+pub(crate) fn empty_index() -> Index {
+    Index {
+        schema_version: 2,
+        media_type: Some(media_type::OCI_INDEX.to_owned()),
+        manifests: Vec::new(),
+        annotations: BTreeMap::new(),
     }
 }
 

@@ -119,6 +119,9 @@ impl Reply {
             404 => FaultKind::Missing,
             405 => FaultKind::Unsupported,
             500..=599 => FaultKind::ServerError,
+            // docker-registry loses sight of a blob for a moment while somebody else uploads the
+            // same one; blobs are there before their manifest is sent, so this passes.
+            400 if says("MANIFEST_BLOB_UNKNOWN") => FaultKind::ServerError,
             _ => FaultKind::Malformed,
         };
         let mut fault = self.fault(kind, self.sentence());

@@ -294,12 +294,25 @@ impl Client {
         }
     }
 
-    /// Removes a tag or a manifest.
+    /// Removes a tag or a manifest; the latter from the fallback list of what it refers to, too.
     pub(crate) async fn remove(
         &self,
         repository: &Repository,
         what: &Identifier,
     ) -> Result<bool, Fault> {
+        let Identifier::Digest(digest) = what else {
+            return self.remove_one(repository, what).await;
+        };
+        let Some(found) = self.read_manifest(repository, what).await? else { return Ok(false) };
+        let removed = self.remove_one(repository, what).await?;
+        let shape = Shape::of(Some(&found.manifest.descriptor.media_type), &found.manifest.bytes);
+        if let Ok(Shape { subject: Some(subject), .. }) = shape {
+            self.drop_referrer(repository, &subject.digest, digest).await?;
+        }
+        Ok(removed)
+    }
+
+    async fn remove_one(&self, repository: &Repository, what: &Identifier) -> Result<bool, Fault> {
         if let Identifier::Tag(tag) = what {
             check_tag(repository.registry(), tag)?;
         }

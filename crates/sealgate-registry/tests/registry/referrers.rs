@@ -190,3 +190,33 @@ async fn a_captive_portal_does_not_hide_the_api() {
     served.recover();
     assert_eq!(client.referrers(&repository, &image.digest).await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn what_is_deleted_leaves_the_fallback_list() {
+    let served = served(without_api()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&client, &repository, "v1").await;
+    let gone = push_bundle(&client, &repository, &image, "one").await;
+    let stays = push_bundle(&client, &repository, &image, "two").await;
+    assert!(client.delete(&repository, &Identifier::Digest(gone)).await.unwrap());
+    let list = client.referrers(&repository, &image.digest).await.unwrap();
+    assert_eq!(list.iter().map(|d| &d.digest).collect::<Vec<_>>(), [&stays]);
+}
+
+/// `cosign copy` puts the image itself under the tag of its referrers.
+#[tokio::test]
+async fn an_image_under_its_own_fallback_tag_has_no_referrers_yet() {
+    let served = served(without_api()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&client, &repository, "v1").await;
+    let own = tag(&image.digest.to_string().replace(':', "-"));
+    let raw = client.manifest(&repository, &tag("v1")).await.unwrap().unwrap();
+    client.push_manifest(&repository, &own, &image.media_type, raw.bytes).await.unwrap();
+    assert_eq!(client.referrers(&repository, &image.digest).await.unwrap(), []);
+    let bundle = push_bundle(&client, &repository, &image, "bundle").await;
+    let list = client.referrers(&repository, &image.digest).await.unwrap();
+    assert_eq!(list.iter().map(|d| &d.digest).collect::<Vec<_>>(), [&bundle]);
+    assert!(
+        client.manifest(&repository, &Identifier::Digest(image.digest)).await.unwrap().is_some()
+    );
+}
