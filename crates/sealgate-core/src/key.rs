@@ -93,6 +93,11 @@ impl PublicKey {
         encoding::from_spki_der(der)
     }
 
+    /// Reads the DER of an RSAPublicKey (RFC 8017), by the rules of [`PublicKey::from_spki_der`].
+    pub fn from_pkcs1_der(der: &[u8]) -> Result<Self, InvalidKey> {
+        encoding::from_pkcs1_der(der)
+    }
+
     /// The DER SubjectPublicKeyInfo.
     pub fn spki_der(&self) -> &[u8] {
         &self.spki_der

@@ -18,4 +18,5 @@ pub mod reference;
 pub mod reject;
 pub mod simple_signing;
 pub mod statement;
+pub mod trust;
 pub mod verify;

@@ -232,6 +232,9 @@ fn normal_registry(registry: &str) -> Result<String, InvalidReference> {
                 .bytes()
                 .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._".contains(&b))
             && !host.starts_with(['-', '.'])
+            // `registry.io.` is `registry.io` to a resolver, another name to a policy, and no
+            // name at all to the kubelet (distribution/reference).
+            && !host.ends_with('.')
             && !host.contains("..")
     };
     if port_ok && host_ok { Ok(registry) } else { Err(InvalidReference::Registry(cut(&registry))) }
@@ -308,6 +311,8 @@ mod tests {
             "ghcr.io/a/../b",
             "ghcr.io/./b",
             "ghcr.io:port/a",
+            "ghcr.io./a",
+            "ghcr.io.:443/a",
             "re@gistry/reponame",
             "ghcr.io/a:",
             "ghcr.io/a:-x",

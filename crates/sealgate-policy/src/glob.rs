@@ -20,8 +20,8 @@
 //! laxer policy. So the widenings only touch patterns that the peer never matches at all: a plain
 //! `ghcr.io/acme/app` names that repository and nothing beside it; `docker.io/library/**` and
 //! `acme/app` name what the same text names in a pod. Nothing is matched by prefix, no default
-//! port is added or removed, no part of the text is decoded: `registry.io`, `registry.io:443`,
-//! `registry.io.` and `registry.io.evil.com` stay four different hosts.
+//! port is added or removed, no part of the text is decoded: `registry.io`, `registry.io:443`
+//! and `registry.io.evil.com` stay three different hosts (one that ends in a dot is no host).
 //!
 //! A tag is different: in `app:v1@sha256:…` the digest alone says what runs, and whoever writes
 //! the pod writes the tag. [`TagTrust`] says when such a tag counts.

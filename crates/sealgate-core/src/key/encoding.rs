@@ -26,9 +26,13 @@ pub(super) fn from_pem(pem: &str) -> Result<PublicKey, InvalidKey> {
     let (label, der) = pem_block(pem)?;
     match label {
         "PUBLIC KEY" => from_spki_der(&der),
-        "RSA PUBLIC KEY" => from_spki_der(&wrapped_rsa(&der)?),
+        "RSA PUBLIC KEY" => from_pkcs1_der(&der),
         other => Err(pem_error(format!("a block {:?}, want PUBLIC KEY", Foreign::new(other)))),
     }
+}
+
+pub(super) fn from_pkcs1_der(der: &[u8]) -> Result<PublicKey, InvalidKey> {
+    from_spki_der(&wrapped_rsa(der)?)
 }
 
 pub(super) fn to_pem(der: &[u8]) -> String {

@@ -85,7 +85,6 @@ fn look_alike_names_stay_outside() {
         "registry.io.evil.com/team/app@D",
         "registry.io:443/team/app@D",
         "registry.io:5000/team/app@D",
-        "registry.io./team/app@D",
         "evil.com/registry.io/team/app@D",
         "evil.com/registry.io.team/app@D",
         "myregistry.io/team/app@D",
