@@ -1,0 +1,308 @@
+//! What a verification rests on: certificate authorities, transparency logs, certificate logs and
+//! timestamp authorities, each with the time in which it counts.
+//!
+//! Read from a trusted root file (`document`) or from the `sigstoreKeys` of a TrustRoot object
+//! (`objects`). Whoever calls has decided to trust the text; it is still read with bounds.
+//! How it came here (file, TUF, cluster) and how fresh it is, is not known here.
+
+mod document;
+mod objects;
+mod pem;
+mod time;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
+
+pub use document::MAX_TRUST_ROOT;
+pub use objects::{AuthorityObject, LogObject, SigstoreKeys};
+
+use crate::digest::Digest;
+use crate::json::InvalidJson;
+use crate::key::{HashAlgorithm, InvalidKey, KeyAlgorithm, PublicKey};
+use crate::reject::Foreign;
+
+/// The most authorities of one kind that a trust root may have.
+pub const MAX_AUTHORITIES: usize = 64;
+/// The most logs of one kind that a trust root may have.
+pub const MAX_LOGS: usize = 64;
+/// The longest chain of an authority.
+pub const MAX_CHAIN: usize = 8;
+
+/// Whom to believe.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustRoot {
+    /// Authorities that certify signers (Fulcio).
+    pub certificate_authorities: Vec<CertificateAuthority>,
+    /// Logs of signatures (Rekor).
+    pub transparency_logs: Vec<TransparencyLog>,
+    /// Logs of certificates (RFC 6962).
+    pub ct_logs: Vec<TransparencyLog>,
+    /// Authorities that sign timestamps (RFC 3161). A chain may begin with the signing
+    /// certificate itself.
+    pub timestamp_authorities: Vec<CertificateAuthority>,
+    /// What the document names but cannot be used: it never verifies anything.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A part of a trust root that is not used, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its address in the document.
+    pub uri: Foreign,
+    /// Why it cannot be used.
+    pub reason: Foreign,
+}
+
+/// A time in which something counts, in seconds since 1970, both ends included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Validity {
+    /// The first second; `None` has no begin.
+    pub start: Option<i64>,
+    /// The last second; `None` has no end.
+    pub end: Option<i64>,
+}
+
+/// A chain of certificates that ends in a root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateAuthority {
+    /// Its address, for people.
+    pub uri: String,
+    chain: Vec<Vec<u8>>,
+    /// When it counts.
+    pub validity: Validity,
+}
+
+/// A log and the key with which it signs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransparencyLog {
+    /// Its address.
+    pub base_url: String,
+    /// The host name in its address: how checkpoints of a Rekor v2 log name it.
+    pub origin: String,
+    /// Its key.
+    pub key: LogKey,
+    /// When the key counts.
+    pub validity: Validity,
+    log_id: Vec<u8>,
+}
+
+/// The key of a log, with the hash that its signatures are made over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogKey {
+    /// The key.
+    pub key: PublicKey,
+    /// The hash; `None` is each that cosign has used with the key's algorithm.
+    pub hash: Option<HashAlgorithm>,
+}
+
+/// Why a text is not a trust root.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidTrustRoot {
+    /// Not JSON of the form that it should have.
+    #[error("invalid trusted root: {0}")]
+    Json(#[from] InvalidJson),
+    /// Another kind of document, or a version that we do not read.
+    #[error("unsupported trusted root media type: {0:?}")]
+    MediaType(Foreign),
+    /// Not PEM of certificates or of a public key.
+    #[error("invalid trusted root: {what}: {detail}")]
+    Pem {
+        /// Which field.
+        what: &'static str,
+        /// What is wrong with it.
+        detail: &'static str,
+    },
+    /// A certificate that cannot be read.
+    #[error("invalid trusted root: certificate of {uri}: {detail}")]
+    Certificate {
+        /// Whose.
+        uri: Foreign,
+        /// What the reader says.
+        detail: Foreign,
+    },
+    /// An authority without certificates, or with more than [`MAX_CHAIN`].
+    #[error("invalid trusted root: {uri}: a chain of {found} certificates: want 1 to {MAX_CHAIN}")]
+    Chain {
+        /// Whose.
+        uri: Foreign,
+        /// How many.
+        found: usize,
+    },
+    /// The key of a log that cannot be read.
+    #[error("invalid trusted root: key of {uri}: {error}")]
+    Key {
+        /// Whose.
+        uri: Foreign,
+        /// What is wrong with it.
+        error: InvalidKey,
+    },
+    /// A time that is not RFC 3339.
+    #[error("invalid trusted root: {field}: not a time: {text:?}")]
+    Time {
+        /// The field.
+        field: &'static str,
+        /// What stands there.
+        text: Foreign,
+    },
+}
+
+impl TrustRoot {
+    /// Reads a trusted root (`trusted_root.json`) of version 0.1 or 0.2, at most
+    /// [`MAX_TRUST_ROOT`] bytes.
+    ///
+    /// A log whose kind of key is not known, or whose key has no begin, is skipped and told in
+    /// [`TrustRoot::skipped`]; a document of which a part is malformed is refused.
+    pub fn parse(json: &[u8]) -> Result<Self, InvalidTrustRoot> {
+        document::parse(json)
+    }
+
+    /// The trust root that the `sigstoreKeys` of a TrustRoot object describe.
+    pub fn of_keys(keys: &SigstoreKeys) -> Result<Self, InvalidTrustRoot> {
+        objects::trust_root(keys)
+    }
+
+    /// As a trusted root document, version 0.1. Skipped parts are not in it.
+    pub fn to_json(&self) -> String {
+        document::to_value(self).to_string()
+    }
+
+    /// The name of what is in it, for caches: two trust roots with the same fingerprint give the
+    /// same answers.
+    pub fn fingerprint(&self) -> Digest {
+        let hashes: Vec<_> = self.logs().map(|log| format!("{:?}", log.key.hash)).collect();
+        Digest::of(format!("{}{hashes:?}", self.to_json()).as_bytes())
+    }
+
+    fn logs(&self) -> impl Iterator<Item = &TransparencyLog> {
+        self.transparency_logs.iter().chain(&self.ct_logs)
+    }
+}
+
+impl Validity {
+    /// Whether `time` (seconds since 1970) lies in it; both ends count.
+    pub fn contains(&self, time: i64) -> bool {
+        self.start.is_none_or(|start| start <= time) && self.end.is_none_or(|end| time <= end)
+    }
+}
+
+impl CertificateAuthority {
+    /// An authority from the DER of its certificates: signing or issuing certificate first, root
+    /// last. Checks that each can be read, not that they fit together: a chain that does not
+    /// verifies nothing.
+    pub fn new(
+        uri: impl Into<String>,
+        chain: Vec<Vec<u8>>,
+        validity: Validity,
+    ) -> Result<Self, InvalidTrustRoot> {
+        let uri = uri.into();
+        if chain.is_empty() || chain.len() > MAX_CHAIN {
+            return Err(InvalidTrustRoot::Chain { uri: Foreign::new(uri), found: chain.len() });
+        }
+        for der in &chain {
+            Certificate::from_der(der).map_err(|error| InvalidTrustRoot::Certificate {
+                uri: Foreign::new(&uri),
+                detail: Foreign::new(error.to_string()),
+            })?;
+        }
+        Ok(Self { uri, chain, validity })
+    }
+
+    /// All its certificates, DER, the root last. Never empty.
+    pub fn chain(&self) -> &[Vec<u8>] {
+        &self.chain
+    }
+
+    /// The root, DER.
+    pub fn root(&self) -> &[u8] {
+        self.chain.last().map_or(&[], Vec::as_slice)
+    }
+
+    /// All but the root, DER.
+    pub fn intermediates(&self) -> &[Vec<u8>] {
+        self.chain.split_last().map_or(&[], |(_, others)| others)
+    }
+}
+
+impl TransparencyLog {
+    /// A log. Without an id it is named as Rekor v1 and RFC 6962 do it: SHA-256 of its key.
+    pub fn new(
+        base_url: impl Into<String>,
+        key: LogKey,
+        log_id: Option<Vec<u8>>,
+        validity: Validity,
+    ) -> Self {
+        let base_url = base_url.into();
+        let origin = host_name(&base_url).to_owned();
+        let log_id = log_id.unwrap_or_else(|| key.id());
+        Self { base_url, origin, key, validity, log_id }
+    }
+
+    /// The id that its document gives it.
+    pub fn log_id(&self) -> &[u8] {
+        &self.log_id
+    }
+
+    /// Whether an entry, certificate timestamp or checkpoint that names `id` means this log:
+    /// by its given id, by the hash of its key, or as signed notes name it. The last two bind
+    /// the key, so that no other log can have them.
+    pub fn is_named(&self, id: &[u8]) -> bool {
+        !id.is_empty() && (self.log_id == id || self.key.id() == id || self.note_id() == id)
+    }
+
+    /// The four bytes by which the signature lines of signed notes may name its key: only a
+    /// hint for which signatures to try.
+    pub fn checkpoint_key_ids(&self) -> Vec<[u8; 4]> {
+        let ids = [self.log_id.clone(), self.key.id(), self.note_id()];
+        let mut ids: Vec<_> = ids.iter().filter_map(|id| id.first_chunk::<4>().copied()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// The hash whose first four bytes name an Ed25519 key in a signed note: name, line break,
+    /// algorithm, key. Other keys are named by the hash of the key alone.
+    fn note_id(&self) -> Vec<u8> {
+        const ED25519_KEY: usize = 32;
+        let spki = self.key.key.spki_der();
+        let raw = spki.len().checked_sub(ED25519_KEY).and_then(|at| spki.get(at..));
+        match (self.key.key.algorithm(), raw) {
+            (KeyAlgorithm::Ed25519, Some(raw)) => {
+                let named = [self.origin.as_bytes(), b"\n\x01", raw].concat();
+                digest(&SHA256, &named).as_ref().to_vec()
+            }
+            _ => self.key.id(),
+        }
+    }
+}
+
+impl LogKey {
+    /// Checks what the log has signed.
+    pub fn verify(
+        &self,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), crate::key::SignatureMismatch> {
+        self.key.verify(message, signature, self.hash)
+    }
+
+    fn id(&self) -> Vec<u8> {
+        digest(&SHA256, self.key.spki_der()).as_ref().to_vec()
+    }
+}
+
+/// The host name in an address, without port and credentials; brackets of an IPv6 address are
+/// taken off.
+fn host_name(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    if let Some((address, _)) = host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+        return address;
+    }
+    host.split_once(':').map_or(host, |(host, _)| host)
+}
+
+#[cfg(test)]
+mod tests;
