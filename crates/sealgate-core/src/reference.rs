@@ -88,6 +88,14 @@ impl Repository {
         &self.registry
     }
 
+    /// The registry by the one name that all its spellings share, for comparisons: without the
+    /// port of HTTPS, and Docker Hub's hosts as [`DEFAULT_REGISTRY`]. What is pulled from
+    /// `ghcr.io:443` is what lies at `ghcr.io`; which of the two was written is up to whoever
+    /// writes the pod.
+    pub fn canonical_registry(&self) -> &str {
+        canonical_registry(&self.registry)
+    }
+
     /// The path below the registry, `acme/app`.
     pub fn path(&self) -> &str {
         &self.path
@@ -207,6 +215,16 @@ fn split_tag(name: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// A registry's name, in lower case, without the port that is implied, and Docker Hub's hosts by
+/// the one that stands for all.
+pub fn canonical_registry(registry: &str) -> &str {
+    let host = registry.strip_suffix(":443").unwrap_or(registry);
+    match host {
+        "docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" => DEFAULT_REGISTRY,
+        host => host,
+    }
+}
+
 fn looks_like_host(text: &str) -> bool {
     text.contains(['.', ':']) || text == "localhost"
 }
@@ -222,7 +240,8 @@ fn normal_registry(registry: &str) -> Result<String, InvalidReference> {
         Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
         _ => (registry.as_str(), None),
     };
-    let port_ok = port.is_none_or(|p| p.parse::<u16>().is_ok() && !p.starts_with('+'));
+    // `registry.io:0443` connects to the port 443 and is another text: one spelling only.
+    let port_ok = port.is_none_or(|p| p.parse::<u16>().is_ok() && !p.starts_with(['+', '0']));
     let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
     let host_ok = if bracketed {
         host[1..host.len() - 1].parse::<std::net::Ipv6Addr>().is_ok()
@@ -236,8 +255,21 @@ fn normal_registry(registry: &str) -> Result<String, InvalidReference> {
             // name at all to the kubelet (distribution/reference).
             && !host.ends_with('.')
             && !host.contains("..")
+            && is_one_address(host)
     };
     if port_ok && host_ok { Ok(registry) } else { Err(InvalidReference::Registry(cut(&registry))) }
+}
+
+/// Whether a host that resolvers take for an address is written as that address is usually
+/// written: `010.0.0.1`, `0x0a000001` and `167772161` reach `10.0.0.1` and do not look like it.
+fn is_one_address(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or(host);
+    let hexadecimal = |digits: &str| digits.bytes().all(|b| b.is_ascii_hexdigit());
+    let number = !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit());
+    if number || last.strip_prefix("0x").is_some_and(hexadecimal) {
+        return host.parse::<std::net::Ipv4Addr>().is_ok();
+    }
+    true
 }
 
 fn check_path(path: &str) -> Result<(), InvalidReference> {
@@ -313,6 +345,18 @@ mod tests {
             "ghcr.io:port/a",
             "ghcr.io./a",
             "ghcr.io.:443/a",
+            "ghcr.io:/a",
+            "ghcr.io:0443/a",
+            "ghcr.io:0/a",
+            "ghcr.io:+443/a",
+            "ghcr.io:65536/a",
+            "ghcr.io:443:443/a",
+            "010.0.0.1/a",
+            "10.1/a",
+            "167772161:443/a",
+            "0x0a000001:443/a",
+            "10.0.0.0x1/a",
+            "10.0.0.256/a",
             "re@gistry/reponame",
             "ghcr.io/a:",
             "ghcr.io/a:-x",
@@ -325,6 +369,25 @@ mod tests {
             &"a".repeat(250),
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_registry_has_one_canonical_name() {
+        for (text, canonical) in [
+            ("ghcr.io/a/b", "ghcr.io"),
+            ("GHCR.io:443/a/b", "ghcr.io"),
+            ("ghcr.io:4430/a/b", "ghcr.io:4430"),
+            ("ghcr.io:80/a/b", "ghcr.io:80"),
+            ("10.0.0.1:443/a/b", "10.0.0.1"),
+            ("[::1]:443/a/b", "[::1]"),
+            ("nginx", DEFAULT_REGISTRY),
+            ("docker.io:443/library/nginx", DEFAULT_REGISTRY),
+            ("registry-1.docker.io/library/nginx", DEFAULT_REGISTRY),
+            ("registry.hub.docker.com:443/library/nginx", DEFAULT_REGISTRY),
+        ] {
+            let reference: Reference = text.parse().unwrap();
+            assert_eq!(reference.repository().canonical_registry(), canonical, "{text}");
         }
     }
 

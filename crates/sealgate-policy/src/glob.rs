@@ -19,15 +19,18 @@
 //! never meant (worst with `static: pass`), and one that matches too little opens the way for a
 //! laxer policy. So the widenings only touch patterns that the peer never matches at all: a plain
 //! `ghcr.io/acme/app` names that repository and nothing beside it; `docker.io/library/**` and
-//! `acme/app` name what the same text names in a pod. Nothing is matched by prefix, no default
-//! port is added or removed, no part of the text is decoded: `registry.io`, `registry.io:443`
-//! and `registry.io.evil.com` stay three different hosts (one that ends in a dot is no host).
+//! `acme/app` name what the same text names in a pod. Nothing is matched by prefix, no part of the
+//! text is decoded: `registry.io.evil.com` and `registry.io:5000` are other hosts than
+//! `registry.io` (and one that ends in a dot is no host). Only what is pulled from the same
+//! server by construction is one: `registry.io:443` is `registry.io`, and Docker Hub's hosts are
+//! one host (`Repository::canonical_registry`). Otherwise whoever writes the pod could choose the
+//! spelling that no policy names.
 //!
 //! A tag is different: in `app:v1@sha256:…` the digest alone says what runs, and whoever writes
 //! the pod writes the tag. [`TagTrust`] says when such a tag counts.
 
 use regex::{Regex, RegexBuilder};
-use sealgate_core::reference::{DEFAULT_REGISTRY, Reference};
+use sealgate_core::reference::{DEFAULT_REGISTRY, Reference, Repository, canonical_registry};
 
 /// The longest pattern: longer than any name that it could match.
 pub const MAX_GLOB: usize = 1024;
@@ -38,6 +41,8 @@ pub struct Glob {
     text: String,
     /// None fits every name.
     name: Option<Regex>,
+    /// Whether a wildcard stands in the host: then every spelling of an image's host is tried.
+    open_host: bool,
     tag: Option<Regex>,
     digest: Option<Regex>,
 }
@@ -97,6 +102,7 @@ impl Glob {
         let parts = Parts::of(text);
         Ok(Self {
             text: text.to_owned(),
+            open_host: parts.name.split('/').next().is_some_and(|host| host.contains('*')),
             name: if parts.name == "**" { None } else { Some(compile(&parts.name)?) },
             tag: parts.tag.map(compile).transpose()?,
             digest: parts.digest.map(compile).transpose()?,
@@ -105,7 +111,7 @@ impl Glob {
 
     /// The pattern that matches every image.
     pub fn any() -> Self {
-        Self { text: "**".to_owned(), name: None, tag: None, digest: None }
+        Self { text: "**".to_owned(), name: None, open_host: true, tag: None, digest: None }
     }
 
     /// The text it was read from.
@@ -115,7 +121,7 @@ impl Glob {
 
     /// Whether the pattern matches `image`.
     pub fn matches(&self, image: &Reference, tags: TagTrust) -> bool {
-        self.name.as_ref().is_none_or(|name| name.is_match(&image.repository().to_string()))
+        self.name.as_ref().is_none_or(|name| self.names(name, image.repository()))
             && self.digest.as_ref().is_none_or(|digest| {
                 image.digest().is_some_and(|have| digest.is_match(&have.to_string()))
             })
@@ -123,6 +129,17 @@ impl Glob {
                 let counts = image.digest().is_none() || tags == TagTrust::AsWritten;
                 counts && image.tag().is_some_and(|have| tag.is_match(have))
             })
+    }
+
+    fn names(&self, name: &Regex, image: &Repository) -> bool {
+        let at = |registry: &str| name.is_match(&format!("{registry}/{}", image.path()));
+        let registry = image.canonical_registry();
+        // `*.io:443/**` and `registry-1.*/**` mean spellings that the canonical name has lost.
+        let spelled = || {
+            let written = image.registry() != registry && at(image.registry());
+            written || (!has_port(registry) && at(&format!("{registry}:443")))
+        };
+        at(registry) || (self.open_host && spelled())
     }
 
     /// Whether the pattern asks for a tag.
@@ -239,9 +256,14 @@ fn alone(part: &str) -> String {
 }
 
 fn below_host(host: &str, path: &str) -> String {
-    let host = if host == "docker.io" { DEFAULT_REGISTRY } else { host };
+    let host = if host.contains('*') { host } else { canonical_registry(host) };
     let library = host == DEFAULT_REGISTRY && !path.contains('/') && !spans_slashes(path);
     if library { format!("{host}/library/{path}") } else { format!("{host}/{path}") }
+}
+
+/// Whether a registry is written with a port (an IPv6 address has colons of its own).
+fn has_port(registry: &str) -> bool {
+    registry.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'))
 }
 
 /// Whether the first part of a pattern stands for a registry.
