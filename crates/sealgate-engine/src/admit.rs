@@ -23,6 +23,19 @@ pub struct Admission {
     pub pull_secrets: Vec<String>,
     /// The images to judge; those that an UPDATE leaves unchanged are not in here.
     pub images: Vec<ImageUse>,
+    /// Those that it leaves unchanged while it changes the object's labels.
+    pub standing: Option<Standing>,
+}
+
+/// Images that stay as they were in an object that gets other labels. Whoever let them in asked
+/// the rules for the old labels; the rules that only the new ones bring must hold, too. Else an
+/// object could be made without a label and take it on when nobody looks at its images.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The labels before.
+    pub labels: BTreeMap<String, String>,
+    /// The images.
+    pub images: Vec<ImageUse>,
 }
 
 /// One image in one field of the object.

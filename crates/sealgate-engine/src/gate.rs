@@ -21,7 +21,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::admit::{Admission, Answer, ImageUse};
+use crate::admit::{Admission, Answer, ImageUse, Standing};
 use crate::cache::{CacheSettings, CacheStats, Landed, Reader, Subject, VerdictCache, Verdicts};
 use crate::examine::{Examination, Opened, too_slow};
 use crate::failure::Failure;
@@ -144,14 +144,25 @@ impl<'a> Visit<'a> {
     }
 
     async fn judge_all(&self, policies: &PolicySet) -> Vec<JudgedImage> {
-        let Admission { images, scope, .. } = self.admission;
-        let seen = images.iter().map(|image| see(image, scope, policies)).collect::<Vec<_>>();
+        let (uses, seen): (Vec<_>, Vec<_>) = self.see_all(policies).into_iter().unzip();
         let verdicts = self.verdicts(&seen).await;
         let mut judged = Vec::with_capacity(seen.len());
-        for (image, seen) in images.iter().zip(seen) {
+        for (image, seen) in uses.into_iter().zip(seen) {
             judged.push(self.judged(image, seen, &verdicts).await);
         }
         judged
+    }
+
+    /// The images that are new, and the standing ones that rules are newly about.
+    fn see_all<'p>(&self, policies: &'p PolicySet) -> Vec<(&'a ImageUse, Seen<'p>)> {
+        let Admission { images, standing, scope, .. } = self.admission;
+        let new = images.iter().map(|image| (image, see(image, scope, policies)));
+        let Some(Standing { labels, images }) = standing else { return new.collect() };
+        let before = Scope { labels: labels.clone(), ..scope.clone() };
+        let standing = images.iter().filter_map(|image| {
+            see_standing(image, [&before, scope], policies).map(|seen| (image, seen))
+        });
+        new.chain(standing).collect()
     }
 
     /// The verdicts on each distinct content: known ones first, the others found out together.
@@ -335,8 +346,26 @@ fn see<'a>(image: &ImageUse, scope: &Scope, policies: &'a PolicySet) -> Seen<'a>
         Ok(reference) => reference,
         Err(error) => return Seen::Unreadable(error.to_string()),
     };
-    let Some(digest) = reference.digest() else { return Seen::Tag(reference) };
     let rules = policies.select(&reference, scope);
+    under(reference, rules)
+}
+
+/// An image that has not changed, if its object's new labels bring it under rules that were not
+/// about it before. One that cannot be read has been let in by nobody: no rule names it.
+fn see_standing<'a>(
+    image: &ImageUse,
+    [before, now]: [&Scope; 2],
+    policies: &'a PolicySet,
+) -> Option<Seen<'a>> {
+    let reference = image.image.parse::<Reference>().ok()?;
+    let known = policies.select(&reference, before);
+    let mut rules = policies.select(&reference, now);
+    rules.retain(|rule| !known.iter().any(|known| std::ptr::eq(*known, *rule)));
+    (!rules.is_empty()).then(|| under(reference, rules))
+}
+
+fn under(reference: Reference, rules: Vec<&Rule>) -> Seen<'_> {
+    let Some(digest) = reference.digest() else { return Seen::Tag(reference) };
     let text = format!("{}@{digest}", reference.repository());
     let prints = asking(&rules).into_iter().map(|rule| rule.fingerprint.clone());
     let prints = prints.collect::<Arc<[_]>>();

@@ -149,12 +149,21 @@ pub fn walk(group: &str, kind: &str, object: &RawValue) -> Result<Workload, Walk
     Ok(workload)
 }
 
-/// The images of `new` whose text does not already stand in a field of the same sort in `old`: a
-/// container's image counts as unchanged where any container of the old pod spec had it, a
-/// volume's where any volume had it.
-pub fn changed(new: Vec<ImageUse>, old: &[ImageUse]) -> Vec<ImageUse> {
+/// The images of `new` that `old` does not have, and those that it has. With a digest, an image
+/// is known where any field of the same sort in `old` had it: a container's in any container, a
+/// volume's in any volume. A tag is known in its own field only: in another one (a container
+/// that is new) it is pulled again, and may point to something else by now.
+pub fn changed(new: Vec<ImageUse>, old: &[ImageUse]) -> (Vec<ImageUse>, Vec<ImageUse>) {
     let known: BTreeSet<(bool, &str)> = old.iter().map(sort_and_text).collect();
-    new.into_iter().filter(|image| !known.contains(&sort_and_text(image))).collect()
+    let fields: BTreeSet<(&str, &str)> = old.iter().map(field_and_text).collect();
+    new.into_iter().partition(|image| match image.image.contains('@') {
+        true => !known.contains(&sort_and_text(image)),
+        false => !fields.contains(&field_and_text(image)),
+    })
+}
+
+fn field_and_text(image: &ImageUse) -> (&str, &str) {
+    (&image.pointer, &image.image)
 }
 
 fn sort_and_text(image: &ImageUse) -> (bool, &str) {

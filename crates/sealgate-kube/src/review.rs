@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use sealgate_engine::admit::Admission;
+use sealgate_engine::admit::{Admission, Standing};
 use sealgate_policy::scope::Scope;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -35,7 +35,7 @@ pub struct Review {
 /// What the API server wants to know.
 #[derive(Clone, Debug)]
 pub enum Ask {
-    /// May these images run? There is at least one.
+    /// May these images run? There is at least one, new or standing.
     Judge(Box<Admission>),
     /// There is nothing to judge: allow.
     Nothing(Nothing),
@@ -50,7 +50,7 @@ pub enum Nothing {
     Subresource,
     /// An UPDATE of an object that is already being deleted.
     BeingDeleted,
-    /// An UPDATE that leaves every image as it was.
+    /// An UPDATE that leaves every image and every label as it was.
     Unchanged,
 }
 
@@ -253,9 +253,9 @@ fn ask(request: &Request<'_>) -> Result<Ask, MalformedReason> {
     Ok(question(request, head, workload, old))
 }
 
-/// The object before an UPDATE: whether it is being deleted, and its images.
+/// The object before an UPDATE.
 struct Old {
-    being_deleted: bool,
+    metadata: Metadata,
     workload: Workload,
 }
 
@@ -269,20 +269,28 @@ pub(crate) fn being_deleted(old: &RawValue) -> Result<bool, MalformedReason> {
 fn read_old(request: &Request<'_>) -> Result<Old, MalformedReason> {
     let object = request.old_object.ok_or(MalformedReason::Missing("request.oldObject"))?;
     let walked = images::walk(&request.kind.group, &request.kind.kind, object);
+    let head: Head = serde_json::from_str(object.get()).map_err(json)?;
     Ok(Old {
-        being_deleted: being_deleted(object)?,
+        metadata: head.metadata,
         // An old object that cannot be walked has no images to compare with: all are judged.
         workload: walked.unwrap_or_default(),
     })
 }
 
 fn question(request: &Request<'_>, head: Head, workload: Workload, old: Option<Old>) -> Ask {
-    let images = match old {
-        Some(old) if old.being_deleted => return Ask::Nothing(Nothing::BeingDeleted),
-        Some(old) => images::changed(workload.images, &old.workload.images),
-        None => workload.images,
+    let (images, standing) = match old {
+        Some(old) if old.metadata.deletion_timestamp.is_some() => {
+            return Ask::Nothing(Nothing::BeingDeleted);
+        }
+        Some(old) => {
+            let (new, standing) = images::changed(workload.images, &old.workload.images);
+            let labels = old.metadata.labels;
+            let relabelled = !standing.is_empty() && labels != head.metadata.labels;
+            (new, relabelled.then_some(Standing { labels, images: standing }))
+        }
+        None => (workload.images, None),
     };
-    if images.is_empty() {
+    if images.is_empty() && standing.is_none() {
         return Ask::Nothing(Nothing::Unchanged);
     }
     Ask::Judge(Box::new(Admission {
@@ -293,6 +301,7 @@ fn question(request: &Request<'_>, head: Head, workload: Workload, old: Option<O
         service_account: workload.service_account,
         pull_secrets: workload.pull_secrets,
         images,
+        standing,
     }))
 }
 

@@ -3,11 +3,12 @@ use std::time::Duration;
 
 use sealgate_core::fault::FaultKind;
 use sealgate_core::reference::{Reference, Repository};
-use sealgate_engine::admit::{Admission, Answer, Gate, GatePorts, ImageUse};
+use sealgate_engine::admit::{Admission, Answer, Gate, GatePorts, ImageUse, Standing};
 use sealgate_engine::cache::CacheSettings;
 use sealgate_engine::limits::Limits;
 use sealgate_engine::sign::Formats as Written;
 use sealgate_policy::glob::{Glob, TagTrust};
+use sealgate_policy::object_match::{ObjectMatch, Operator, Requirement, Selector};
 use sealgate_policy::rule::{Formats, Lack, Mode, Need, Origin, Rule, SignedBy, Source, When};
 use sealgate_policy::scope::Scope;
 use sealgate_policy::select::{NoMatch, PolicySet};
@@ -61,6 +62,7 @@ fn admission(images: &[&str]) -> Admission {
         service_account: "default".to_owned(),
         pull_secrets: Vec::new(),
         images: images.collect(),
+        standing: None,
     }
 }
 
@@ -322,6 +324,52 @@ async fn a_warning_rule_warns_and_no_rule_denies() {
     let answer = house.validate(&[&elsewhere], &warn).await;
     assert!(!answer.allowed);
     assert!(answer.message.contains("no matching policies"), "{}", answer.message);
+}
+
+/// A pod that takes on a label later is judged by the rules for that label, and by no other.
+#[tokio::test]
+async fn images_that_stay_are_judged_by_the_rules_that_new_labels_bring() {
+    let (house, key) = (house(), TestKey::p256());
+    let signed = signed_image(&house, "signed", &key, Written::Bundle).await;
+    let unsigned = at(&app(), &image::image(&house.registry, &app(), "unsigned"));
+    let prod = Requirement {
+        key: "env".to_owned(),
+        operator: Operator::In,
+        values: ["prod".to_owned()].into(),
+    };
+    let about = |name: &str, selector: Selector| {
+        let rule = rule(name, Mode::Enforce, Need::Signed(signed_by("ours", &[&key])));
+        let matches = vec![ObjectMatch { selector, ..ObjectMatch::default() }];
+        let Rule { name, origin, when, need, mode, .. } = rule;
+        Rule::new(name, origin, When { matches, ..when }, need, mode)
+    };
+    let prod_only = PolicySet::new(vec![about("prod", Selector::new(vec![prod]))], NoMatch::Allow);
+    let always = PolicySet::new(vec![about("all", Selector::default())], NoMatch::Deny);
+    let relabel = |image: &str, before: &[&str], now: &[&str]| {
+        let labels = |values: &[&str]| {
+            values.iter().map(|value| ("env".to_owned(), (*value).to_owned())).collect()
+        };
+        let mut admission = admission(&[image]);
+        let images = std::mem::take(&mut admission.images);
+        admission.standing = Some(Standing { labels: labels(before), images });
+        admission.scope.labels = labels(now);
+        admission
+    };
+    let ask = async |admission: Admission, policies| {
+        house.gate.validate(&admission, policies, None).await
+    };
+    let answer = ask(relabel(&unsigned, &[], &["prod"]), &prod_only).await;
+    assert!(!answer.allowed);
+    assert!(answer.message.contains("failed policy: prod"), "{}", answer.message);
+    assert!(ask(relabel(&signed, &[], &["prod"]), &prod_only).await.allowed);
+    let tag = "reg.example/acme/app:v1";
+    assert!(!ask(relabel(tag, &[], &["prod"]), &prod_only).await.allowed, "a tag is no content");
+    // Nothing new is asked of what was judged before, whatever became of it since.
+    for (before, now) in [(&["prod"][..], &["test"][..]), (&[], &["test"]), (&["test"], &[])] {
+        assert!(ask(relabel(&unsigned, before, now), &prod_only).await.allowed);
+        assert!(ask(relabel(&unsigned, before, now), &always).await.allowed);
+    }
+    assert!(ask(relabel("no reference!", &[], &["prod"]), &prod_only).await.allowed);
 }
 
 #[tokio::test]

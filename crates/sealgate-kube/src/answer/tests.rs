@@ -18,6 +18,7 @@ fn admission() -> Admission {
         service_account: "default".to_owned(),
         pull_secrets: Vec::new(),
         images: vec![image(0), image(1)],
+        standing: None,
     }
 }
 

@@ -149,15 +149,29 @@ fn an_image_is_unchanged_where_its_text_stood_in_the_same_sort_of_field() {
         pointer: pointer.to_owned(),
         image: text.to_owned(),
     };
-    let old =
-        [image("/spec/containers/0/image", "a"), image("/spec/volumes/0/image/reference", "v")];
-    let left = |pointer: &str, text: &str| changed(vec![image(pointer, text)], &old).len();
-    assert_eq!(left("/spec/containers/0/image", "a"), 0);
-    assert_eq!(left("/spec/initContainers/3/image", "a"), 0, "moved");
-    assert_eq!(left("/spec/containers/0/image", "b"), 1);
-    assert_eq!(left("/spec/containers/0/image", "v"), 1, "a volume's content was not run before");
-    assert_eq!(left("/spec/volumes/1/image/reference", "v"), 0);
-    assert_eq!(left("/spec/volumes/1/image/reference", "a"), 1);
+    let old = [
+        image("/spec/containers/0/image", "a@1"),
+        image("/spec/containers/1/image", "tag:1"),
+        image("/spec/volumes/0/image/reference", "v@1"),
+    ];
+    let left = |pointer: &str, text: &str| {
+        let (new, standing) = changed(vec![image(pointer, text)], &old);
+        assert_eq!(new.len() + standing.len(), 1);
+        new.len()
+    };
+    assert_eq!(left("/spec/containers/0/image", "a@1"), 0);
+    assert_eq!(left("/spec/initContainers/3/image", "a@1"), 0, "moved");
+    assert_eq!(left("/spec/containers/0/image", "b@1"), 1);
+    assert_eq!(left("/spec/containers/0/image", "v@1"), 1, "a volume's content was not run before");
+    assert_eq!(left("/spec/volumes/1/image/reference", "v@1"), 0);
+    assert_eq!(left("/spec/volumes/1/image/reference", "a@1"), 1);
+    assert_eq!(left("/spec/containers/1/image", "tag:1"), 0);
+    assert_eq!(
+        left("/spec/containers/0/image", "tag:1"),
+        1,
+        "another container pulls the tag anew"
+    );
+    assert_eq!(left("/spec/ephemeralContainers/0/image", "tag:1"), 1, "so does a new one");
 }
 
 /// Any JSON, with the words of pod specs in it.

@@ -118,6 +118,29 @@ fn an_update_asks_about_changed_images_only() {
     assert_eq!(images[0].path, "spec.ephemeralContainers[0].image");
 }
 
+/// An object must not be made without a label and take it on when nobody looks at its images.
+#[test]
+fn new_labels_bring_the_images_that_stay_before_the_judge() {
+    let mut new = pod("a");
+    new["metadata"]["labels"] = json!({ "app": "web", "env": "prod" });
+    let admission = judged(request("UPDATE", new.clone(), pod("a")));
+    assert!(admission.images.is_empty());
+    let standing = admission.standing.expect("the image stays");
+    assert_eq!(standing.images[0].path, "spec.containers[0].image");
+    assert_eq!(standing.labels.get("env"), None);
+    assert_eq!(admission.scope.labels.get("env").map(String::as_str), Some("prod"));
+    let mut both = new.clone();
+    both["spec"]["initContainers"] = json!([{ "name": "i", "image": "b" }]);
+    let admission = judged(request("UPDATE", both, pod("a")));
+    assert_eq!((admission.images.len(), admission.standing.map(|s| s.images.len())), (1, Some(1)));
+    let mut other = pod("b");
+    other["metadata"]["labels"] = json!({});
+    assert_eq!(judged(request("UPDATE", other, pod("a"))).standing, None, "all are new");
+    let mut dying = pod("a");
+    dying["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    assert_eq!(nothing(request("UPDATE", new, dying)), Some(Nothing::BeingDeleted));
+}
+
 #[test]
 fn fewer_replicas_do_not_excuse_another_image() {
     let deployment = |replicas: u32, image: &str| {
