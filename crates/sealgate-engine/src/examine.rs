@@ -1,7 +1,8 @@
 //! One image and the rules that apply to it: gather once for all of them, judge each.
 //!
-//! Stops asking as soon as every rule holds. Only rules that ask for signatures come here. A place that could not be asked, in time or at all,
-//! is a fault for each authority that looks there and has not found its signature.
+//! Stops asking as soon as every rule holds. Only rules that ask for signatures come here. A place
+//! that could not be asked, in time or at all, is a fault for each authority that looks there and
+//! has not found its signature.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,7 +17,7 @@ use sealgate_policy::judge::{Finding, RejectedCandidate, Verdict, VerifiedBy, ju
 use sealgate_policy::rule::{Rule, SignedBy};
 use tokio::time::Instant;
 
-use crate::gather::{Gathered, Gathering};
+use crate::gather::Gathering;
 use crate::limits::Limits;
 use crate::ports::Registry;
 
@@ -121,14 +122,14 @@ impl Examination<'_> {
             let Place { repository, tag_prefix, .. } = place;
             let gathering =
                 Gathering::new(&*registry, repository, self.digest, tag_prefix, self.limits);
-            let look = |piece: &Evidence| {
+            let look = |piece: Evidence| {
                 let mut searches = state.lock().unwrap_or_else(PoisonError::into_inner);
                 let here = searches.iter_mut().filter(|search| search.place == number);
-                here.for_each(|search| search.look_at(piece, &question));
+                here.for_each(|search| search.look_at(&piece, &question));
                 enough = self.all_hold(&searches);
                 enough
             };
-            let Gathered { faults, .. } = gathering.bundles_first(look).await;
+            let faults = gathering.bundles_first(look).await;
             faults.into_iter().chain(secrets_fault).collect::<Vec<_>>()
         };
         let faults = match tokio::time::timeout_at(self.deadline, work).await {

@@ -31,7 +31,7 @@ use crate::ports::{AuditSink, Clock, RegistryAccess, SecretSource};
 use crate::record::DecisionRecord;
 
 /// The most images of one object that are under way at a time.
-const CONCURRENT_IMAGES: usize = 16;
+const CONCURRENT_IMAGES: usize = 8;
 /// What the webhook's own timeout is when nobody says.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is left of the timeout for the way back.

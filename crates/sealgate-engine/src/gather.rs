@@ -71,34 +71,42 @@ impl<'a> Gathering<'a> {
 
     /// Only the referrers, for a repository that is searched beside another one.
     pub async fn bundles(&self) -> Gathered {
-        let mut found = Gathered::default();
-        self.span_in(self.drain(&mut found, self.referrers(), |_| false)).await;
-        found.without_duplicates()
+        self.span_in(self.keep(self.referrers())).await.without_duplicates()
     }
 
-    /// The referrers first, each shown to `enough` as it arrives; the legacy tag only if they
-    /// were not enough. Stops at the first `true`.
+    /// The referrers first, each given to `enough` as it arrives and kept by nobody else; the
+    /// legacy tag only if they were not enough. Stops at the first `true`. What could not be
+    /// asked or read.
     pub async fn bundles_first(
         &self,
-        mut enough: impl FnMut(&Evidence) -> bool + Send,
-    ) -> Gathered {
-        let mut found = Gathered::default();
+        mut enough: impl FnMut(Evidence) -> bool + Send,
+    ) -> Vec<Fault> {
+        let mut faults = Vec::new();
         let work = async {
-            if !self.drain(&mut found, self.referrers(), &mut enough).await {
-                self.drain(&mut found, self.legacy_tag(), &mut enough).await;
+            if !self.drain(&mut faults, self.referrers(), &mut enough).await {
+                self.drain(&mut faults, self.legacy_tag(), &mut enough).await;
             }
         };
         self.span_in(work).await;
-        found.without_duplicates()
+        faults
     }
 
     async fn both(&self) -> (Gathered, Gathered) {
-        let (mut bundles, mut legacy) = (Gathered::default(), Gathered::default());
-        futures::join!(
-            self.drain(&mut bundles, self.referrers(), |_| false),
-            self.drain(&mut legacy, self.legacy_tag(), |_| false),
-        );
-        (bundles, legacy)
+        futures::join!(self.keep(self.referrers()), self.keep(self.legacy_tag()))
+    }
+
+    /// Everything that a source has.
+    async fn keep(
+        &self,
+        source: impl Stream<Item = Result<Vec<Evidence>, Fault>> + Send,
+    ) -> Gathered {
+        let Gathered { mut evidence, mut faults } = Gathered::default();
+        let keep = |piece| {
+            evidence.push(piece);
+            false
+        };
+        self.drain(&mut faults, source, keep).await;
+        Gathered { evidence, faults }
     }
 
     async fn span_in<T>(&self, work: impl Future<Output = T>) -> T {
@@ -106,28 +114,26 @@ impl<'a> Gathering<'a> {
         work.instrument(tracing::debug_span!("gather", registry, subject = %self.subject)).await
     }
 
-    /// Moves a source into `found`; true as soon as `enough` says so.
+    /// Empties a source; true as soon as `enough` says so.
     async fn drain(
         &self,
-        found: &mut Gathered,
+        faults: &mut Vec<Fault>,
         source: impl Stream<Item = Result<Vec<Evidence>, Fault>> + Send,
-        mut enough: impl FnMut(&Evidence) -> bool + Send,
+        mut enough: impl FnMut(Evidence) -> bool + Send,
     ) -> bool {
         let mut source = std::pin::pin!(source);
         while let Some(item) = source.next().await {
             match item {
                 Ok(pieces) => {
                     for piece in pieces {
-                        let satisfied = enough(&piece);
-                        found.evidence.push(piece);
-                        if satisfied {
+                        if enough(piece) {
                             return true;
                         }
                         // Judging takes time of the processor: let others have theirs.
                         tokio::task::coop::consume_budget().await;
                     }
                 }
-                Err(fault) => found.faults.push(fault),
+                Err(fault) => faults.push(fault),
             }
         }
         false

@@ -28,7 +28,7 @@ impl Default for Limits {
             referrers: 1000,
             concurrent: 10,
             blob: 1 << 20,
-            evidence: 64 << 20,
+            evidence: 16 << 20,
             children: 1000,
             depth: 4,
         }

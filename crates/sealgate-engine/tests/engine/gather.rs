@@ -164,12 +164,22 @@ async fn the_first_that_is_enough_ends_the_search() {
     image::sign(&registry, &image::at(&app(), &digest), &key, Formats::Both).await;
     let (app, limits) = (app(), Limits::default());
     let gathering = Gathering::new(&registry, &app, &digest, "", &limits);
-    let found = gathering.bundles_first(|_| true).await;
-    assert_eq!(found.evidence.len(), 1);
+    let mut shown = Vec::new();
+    let take = |piece| {
+        shown.push(piece);
+        true
+    };
+    assert!(gathering.bundles_first(take).await.is_empty());
+    assert!(matches!(shown[..], [Evidence::Bundle(_)]));
     assert_eq!(registry.take_count(), 3);
     let gathering = Gathering::new(&registry, &app, &digest, "", &limits);
-    let found = gathering.bundles_first(|_| false).await;
-    assert_eq!(found.evidence.len(), 2);
+    let mut shown = Vec::new();
+    let take = |piece| {
+        shown.push(piece);
+        false
+    };
+    assert!(gathering.bundles_first(take).await.is_empty());
+    assert!(matches!(shown[..], [Evidence::Bundle(_), Evidence::Legacy(_)]));
 }
 
 #[tokio::test]
