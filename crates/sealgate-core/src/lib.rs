@@ -7,10 +7,12 @@
 #![warn(missing_docs)]
 
 pub mod bundle;
+pub mod certificate;
 pub mod digest;
 pub mod dsse;
 pub mod evidence;
 pub mod fault;
+pub mod identity;
 pub mod json;
 pub mod key;
 pub mod manifest;

@@ -3,10 +3,14 @@
 //! The border to [`crate::fault::Fault`]: a `Reject` is about bytes that we hold and have judged.
 
 mod catalogue;
+mod log;
+mod timestamp;
 
 use std::fmt;
 
 pub use catalogue::Reason;
+pub use log::LogReject;
+pub use timestamp::TimestampReject;
 
 use crate::digest::Digest;
 use crate::json::InvalidJson;
@@ -35,6 +39,8 @@ pub enum Document {
     Timestamp,
     /// A manifest that holds signatures.
     Manifest,
+    /// A timestamp of a certificate log.
+    Sct,
 }
 
 /// Why one piece of evidence was rejected. The sentence is its `Display`, the stable one-word
@@ -211,6 +217,84 @@ pub enum Reject {
     /// The bundle names a digest by an algorithm that we do not compute.
     #[error("unsupported message digest algorithm: {0:?}")]
     MessageDigestAlgorithm(Foreign),
+
+    /// A log entry is wrong.
+    #[error(transparent)]
+    Log(#[from] LogReject),
+    /// A signed timestamp is wrong.
+    #[error(transparent)]
+    TimeProof(#[from] TimestampReject),
+
+    /// A certificate that cannot be read, or that must not be believed for its form.
+    #[error("malformed certificate: {0}")]
+    Certificate(Foreign),
+    /// No authority of the trust root stands for the certificate.
+    #[error("cert verification failed: certificate signed by unknown authority: {0}")]
+    UntrustedCertificate(Foreign),
+    /// A certificate is used for what it is not for.
+    #[error("cert verification failed: {0}")]
+    CertificateUsage(&'static str),
+    /// A certificate of the chain was not valid at a trusted time.
+    #[error("cert verification failed: not valid at {at}, but from {from} to {to}")]
+    CertificateTime {
+        /// The trusted time, in seconds since 1970, as the others.
+        at: i64,
+        /// The first second.
+        from: i64,
+        /// The last second.
+        to: i64,
+    },
+    /// The authority did not count at a trusted time.
+    #[error("cert verification failed: the trust root does not trust this authority at {at}")]
+    AuthorityTime {
+        /// The trusted time, in seconds since 1970, as the others.
+        at: i64,
+        /// The first second.
+        from: Option<i64>,
+        /// The last second.
+        to: Option<i64>,
+    },
+    /// Nothing says when the signature was made, and the certificate needs that.
+    #[error("no trusted time: neither a signed timestamp nor a log's promise with a time")]
+    NoTrustedTime,
+    /// The certificate names no signer.
+    #[error("the certificate names no subject")]
+    NoSubjectName,
+    /// The timestamp of a certificate log that cannot be read.
+    #[error("malformed certificate timestamp (SCT): {0}")]
+    Sct(Foreign),
+    /// A known certificate log has not signed the timestamp.
+    #[error("error verifying SCT: the log's signature does not fit this certificate")]
+    WrongSct,
+    /// No known certificate log has promised to publish the certificate.
+    #[error("certificate does not include required embedded SCT and no detached SCT was set")]
+    NoSct,
+    /// Nobody is wanted.
+    #[error("no identity to verify with")]
+    NoIdentity,
+    /// The certificate is somebody else's.
+    #[error(
+        "none of the expected identities matched what was in the certificate, \
+         got subjects [{subjects}] with issuer {issuer}"
+    )]
+    WrongIdentity {
+        /// The names in the certificate.
+        subjects: Foreign,
+        /// The issuer in the certificate.
+        issuer: Foreign,
+    },
+    /// The certificate has not a wanted value of an extension.
+    #[error("expected {claim} not found in certificate")]
+    WrongClaim {
+        /// The title of the extension.
+        claim: &'static str,
+    },
+    /// Verification is by identity, and there is no certificate.
+    #[error("no certificate found on signature")]
+    NoCertificate,
+    /// Verification is by identity, and there is no trust root.
+    #[error("no trust root to verify the certificate with")]
+    NoTrustRoot,
 }
 
 impl Reject {
@@ -245,7 +329,7 @@ impl Reject {
 
     /// Every reason there is, in the order of the documentation.
     pub fn catalogue() -> &'static [&'static Reason] {
-        catalogue::CATALOGUE
+        &catalogue::CATALOGUE
     }
 }
 
@@ -300,6 +384,7 @@ impl fmt::Display for Document {
             Self::LogEntry => "log entry",
             Self::Timestamp => "timestamp",
             Self::Manifest => "manifest",
+            Self::Sct => "certificate timestamp",
         })
     }
 }

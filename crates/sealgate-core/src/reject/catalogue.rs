@@ -1,5 +1,7 @@
 //! Every reason with its code, its meaning and its remedy: what the documentation is made from.
 
+use std::sync::LazyLock;
+
 use super::Reject;
 
 /// One row of the documentation of reasons.
@@ -13,12 +15,18 @@ pub struct Reason {
     pub remedy: &'static str,
 }
 
+/// Declares reasons, and `ROWS`, the list of them in their order.
 macro_rules! reasons {
     ($($name:ident: $code:literal, $meaning:literal, $remedy:literal;)*) => {
         $(static $name: Reason = Reason { code: $code, meaning: $meaning, remedy: $remedy };)*
-        pub(super) static CATALOGUE: &[&Reason] = &[$(&$name),*];
+        pub(super) static ROWS: &[&Reason] = &[$(&$name),*];
     };
 }
+pub(super) use reasons;
+
+/// Every reason of every part, in the order of the documentation.
+pub(super) static CATALOGUE: LazyLock<Vec<&'static Reason>> =
+    LazyLock::new(|| [ROWS, super::log::ROWS, super::timestamp::ROWS].concat());
 
 reasons! {
     NO_KEY: "no-key", "The authority has no public key, so nothing can be verified.",
@@ -111,6 +119,42 @@ reasons! {
     MESSAGE_DIGEST_ALGORITHM: "message-digest-algorithm",
         "The bundle names a digest by an algorithm that is not SHA-256, SHA-384 or SHA-512.",
         "Sign again with SHA-256.";
+    CERTIFICATE: "bad-certificate", "A certificate cannot be read, or has a form that must not be believed.",
+        "Sign again; if it is a private authority's certificate, check how it is made.";
+    UNTRUSTED_CERTIFICATE: "untrusted-certificate",
+        "No certificate authority of the trust root has issued the signer's certificate.",
+        "Check that the trust root is that of the Sigstore instance the image was signed with.";
+    CERTIFICATE_USAGE: "certificate-usage",
+        "A certificate is used for what it is not for: not code signing, or not issuing certificates.",
+        "Sign with a certificate for code signing, as Fulcio issues it.";
+    CERTIFICATE_TIME: "certificate-time",
+        "A certificate of the chain was not valid when, by a trusted time, the signature was made.",
+        "Sign again, within the few minutes that a keyless certificate is valid.";
+    AUTHORITY_TIME: "authority-time",
+        "The trust root does not trust the authority at the time of the signature.",
+        "Update the trust root, or sign again with an authority that it trusts now.";
+    NO_TRUSTED_TIME: "no-trusted-time",
+        "The certificate is valid for minutes only, and nothing trusted says when the signature was made.",
+        "Sign with a timestamp authority or a log that promises a time, and have both in the trust root.";
+    NO_SUBJECT_NAME: "no-subject-name", "The certificate has no subject alternative name, so it names no signer.",
+        "Sign with a certificate that Fulcio issued.";
+    BAD_SCT: "bad-sct", "The timestamp of a certificate log cannot be read.",
+        "Sign again; the certificate is damaged.";
+    WRONG_SCT: "wrong-sct",
+        "The timestamp of a known certificate log has a signature that is not that log's over this certificate.",
+        "Check that the trust root is current; sign again.";
+    NO_SCT: "no-sct", "No certificate log of the trust root has promised to publish the certificate.",
+        "Use a trust root that names the certificate log, or do not ask for its promise.";
+    NO_IDENTITY: "no-identity", "The authority wants no identity, so nothing can be verified.",
+        "Give at least one identity, by issuer and subject.";
+    WRONG_IDENTITY: "wrong-identity", "The signature is genuine, but somebody else's than is wanted.",
+        "Compare the subjects and the issuer with those that are asked for.";
+    WRONG_CLAIM: "wrong-claim", "The certificate lacks a wanted value of an extension, such as the workflow's name.",
+        "Compare the certificate's extensions with those that are asked for.";
+    NO_CERTIFICATE: "no-certificate", "Verification is by identity, but the signature comes without a certificate.",
+        "Verify it by its public key, or sign keyless.";
+    NO_TRUST_ROOT: "no-trust-root", "Verification is by identity, but there is no trust root.",
+        "Give a trust root, or initialize one.";
 }
 
 impl Reject {
@@ -153,6 +197,23 @@ impl Reject {
             Self::NotASignature { .. } => &NOT_A_SIGNATURE,
             Self::MessageDigest => &MESSAGE_DIGEST,
             Self::MessageDigestAlgorithm(_) => &MESSAGE_DIGEST_ALGORITHM,
+            Self::Log(reject) => reject.reason(),
+            Self::TimeProof(reject) => reject.reason(),
+            Self::Certificate(_) => &CERTIFICATE,
+            Self::UntrustedCertificate(_) => &UNTRUSTED_CERTIFICATE,
+            Self::CertificateUsage(_) => &CERTIFICATE_USAGE,
+            Self::CertificateTime { .. } => &CERTIFICATE_TIME,
+            Self::AuthorityTime { .. } => &AUTHORITY_TIME,
+            Self::NoTrustedTime => &NO_TRUSTED_TIME,
+            Self::NoSubjectName => &NO_SUBJECT_NAME,
+            Self::Sct(_) => &BAD_SCT,
+            Self::WrongSct => &WRONG_SCT,
+            Self::NoSct => &NO_SCT,
+            Self::NoIdentity => &NO_IDENTITY,
+            Self::WrongIdentity { .. } => &WRONG_IDENTITY,
+            Self::WrongClaim { .. } => &WRONG_CLAIM,
+            Self::NoCertificate => &NO_CERTIFICATE,
+            Self::NoTrustRoot => &NO_TRUST_ROOT,
         }
     }
 }

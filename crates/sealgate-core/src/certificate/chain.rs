@@ -1,0 +1,248 @@
+//! From a certificate to an authority of the trust root, at every trusted time.
+//!
+//! Path building, signatures, basic constraints, name constraints and unknown critical
+//! extensions are `webpki`'s work. What it leaves out is checked here: the usages of all
+//! certificates, everything about the root, and the window of the authority.
+
+use der::asn1::ObjectIdentifier;
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
+use webpki::aws_lc_rs as algorithms;
+use webpki::{EndEntityCert, Error, KeyUsage, VerifiedPath};
+
+use super::x509::{X509, bad};
+use crate::reject::{Foreign, Reject};
+use crate::trust::{CertificateAuthority, MAX_CHAIN};
+
+/// The most certificates beside a leaf that are tried as intermediates: paths are built from
+/// them, so that their number is a cost.
+pub(crate) const MAX_UNTRUSTED: usize = 4;
+
+/// SHA-2 only, no keys below RSA-2048.
+static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
+    algorithms::ECDSA_P256_SHA256,
+    algorithms::ECDSA_P256_SHA384,
+    algorithms::ECDSA_P256_SHA512,
+    algorithms::ECDSA_P384_SHA256,
+    algorithms::ECDSA_P384_SHA384,
+    algorithms::ECDSA_P384_SHA512,
+    algorithms::ECDSA_P521_SHA256,
+    algorithms::ECDSA_P521_SHA384,
+    algorithms::ECDSA_P521_SHA512,
+    algorithms::ED25519,
+    algorithms::RSA_PKCS1_2048_8192_SHA256,
+    algorithms::RSA_PKCS1_2048_8192_SHA384,
+    algorithms::RSA_PKCS1_2048_8192_SHA512,
+];
+
+/// What the leaf must be for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    CodeSigning,
+    TimeStamping,
+}
+
+/// A leaf that an authority stands for at all times that were asked for.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    issuer_spki: Vec<u8>,
+    authority: String,
+}
+
+impl Purpose {
+    fn oid(self) -> ObjectIdentifier {
+        match self {
+            Self::CodeSigning => ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3"),
+            Self::TimeStamping => ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8"),
+        }
+    }
+
+    /// Issuing certificates may leave the extension out, but must not say something else.
+    fn of_issuers(self) -> KeyUsage {
+        match self {
+            Self::CodeSigning => KeyUsage::required_if_present(&[43, 6, 1, 5, 5, 7, 3, 3]),
+            Self::TimeStamping => KeyUsage::required_if_present(&[43, 6, 1, 5, 5, 7, 3, 8]),
+        }
+    }
+}
+
+impl Chain {
+    /// The key of the leaf's issuer, as a SubjectPublicKeyInfo.
+    pub(crate) fn issuer_spki(&self) -> &[u8] {
+        &self.issuer_spki
+    }
+
+    /// The address of the authority.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+}
+
+/// Finds an authority that stands for `leaf` at every one of `times` (seconds since 1970).
+/// `untrusted` certificates may fill gaps between leaf and root.
+pub(crate) fn verify(
+    leaf: &X509,
+    untrusted: &[Vec<u8>],
+    authorities: &[CertificateAuthority],
+    times: &[i64],
+    purpose: Purpose,
+) -> Result<Chain, Reject> {
+    if times.is_empty() {
+        return Err(Reject::NoTrustedTime);
+    }
+    if untrusted.len() > MAX_UNTRUSTED {
+        return Err(bad(format!("more than {MAX_UNTRUSTED} intermediate certificates")));
+    }
+    check_leaf(leaf, times, purpose)?;
+    let mut outcome = Reject::UntrustedCertificate(Foreign::new("no authority that issued it"));
+    for authority in authorities {
+        match by_authority(leaf, untrusted, authority, times, purpose) {
+            Ok(chain) => return Ok(chain),
+            Err(Reject::UntrustedCertificate(_)) => {}
+            // It came further than an unknown issuer: the better explanation.
+            Err(reject) => outcome = reject,
+        }
+    }
+    Err(outcome)
+}
+
+fn check_leaf(leaf: &X509, times: &[i64], purpose: Purpose) -> Result<(), Reject> {
+    if !leaf.extended_key_usage()?.contains(&purpose.oid()) {
+        return Err(Reject::CertificateUsage(match purpose {
+            Purpose::CodeSigning => "it is not for code signing",
+            Purpose::TimeStamping => "it is not for time stamping",
+        }));
+    }
+    if leaf.key_usage()?.is_some_and(|usage| !usage.digital_signature()) {
+        return Err(Reject::CertificateUsage("its key is not for digital signatures"));
+    }
+    within(leaf, times)
+}
+
+fn within(certificate: &X509, times: &[i64]) -> Result<(), Reject> {
+    let (from, to) = certificate.window();
+    match times.iter().find(|time| **time < from || to < **time) {
+        None => Ok(()),
+        Some(at) => Err(Reject::CertificateTime { at: *at, from, to }),
+    }
+}
+
+fn by_authority(
+    leaf: &X509,
+    untrusted: &[Vec<u8>],
+    authority: &CertificateAuthority,
+    times: &[i64],
+    purpose: Purpose,
+) -> Result<Chain, Reject> {
+    let root = CertificateDer::from(authority.root());
+    let anchor = [webpki::anchor_from_trusted_cert(&root).map_err(|error| rejected(&error))?];
+    let own = authority.intermediates().iter().map(Vec::as_slice);
+    let pool: Vec<_> = own
+        .chain(untrusted.iter().map(Vec::as_slice))
+        .filter(|der| *der != leaf.der() && *der != authority.root())
+        .take(MAX_CHAIN + MAX_UNTRUSTED)
+        .map(CertificateDer::from)
+        .collect();
+    let der = CertificateDer::from(leaf.der());
+    let end_entity = EndEntityCert::try_from(&der).map_err(|error| rejected(&error))?;
+    let mut issuer_spki = None;
+    for time in distinct(times) {
+        let path = end_entity
+            .verify_for_usage(
+                ALGORITHMS,
+                &anchor,
+                &pool,
+                unix_time(time)?,
+                purpose.of_issuers(),
+                None,
+                None,
+            )
+            .map_err(|error| rejected(&error))?;
+        let issuer = check_path(&path, authority, time)?;
+        if *issuer_spki.get_or_insert_with(|| issuer.clone()) != issuer {
+            return Err(bad("several issuers with different keys"));
+        }
+        // All that depends on the time is whether each certificate is valid.
+        if path_holds(&path, authority, times) {
+            break;
+        }
+    }
+    let issuer_spki = issuer_spki.ok_or(Reject::NoTrustedTime)?;
+    Ok(Chain { issuer_spki, authority: authority.uri.clone() })
+}
+
+/// What `webpki` leaves out. Gives the key of the leaf's issuer.
+fn check_path(
+    path: &VerifiedPath<'_>,
+    authority: &CertificateAuthority,
+    time: i64,
+) -> Result<Vec<u8>, Reject> {
+    let root = X509::parse(authority.root())?;
+    let issuing = issuing(path)?;
+    let Some(longest) = root.certifies()? else {
+        return Err(Reject::CertificateUsage("the root may not issue certificates"));
+    };
+    let counted = issuing.iter().filter(|certificate| !certificate.is_self_issued()).count();
+    if longest.is_some_and(|longest| counted > usize::from(longest)) {
+        return Err(bad("the path is longer than the root allows"));
+    }
+    for certificate in &issuing {
+        if certificate.certifies()?.is_none() {
+            return Err(Reject::CertificateUsage("an intermediate may not issue certificates"));
+        }
+    }
+    within(&root, &[time])?;
+    if !authority.validity.contains(time) {
+        let (from, to) = (authority.validity.start, authority.validity.end);
+        return Err(Reject::AuthorityTime { at: time, from, to });
+    }
+    issuing.first().unwrap_or(&root).spki()
+}
+
+fn issuing(path: &VerifiedPath<'_>) -> Result<Vec<X509>, Reject> {
+    path.intermediate_certificates().map(|certificate| X509::parse(&certificate.der())).collect()
+}
+
+/// Whether the same path is good at all other times too.
+fn path_holds(path: &VerifiedPath<'_>, authority: &CertificateAuthority, times: &[i64]) -> bool {
+    let holds = |certificate: &X509| within(certificate, times).is_ok();
+    times.iter().all(|time| authority.validity.contains(*time))
+        && X509::parse(authority.root()).as_ref().is_ok_and(holds)
+        && issuing(path).is_ok_and(|issuing| issuing.iter().all(holds))
+}
+
+fn distinct(times: &[i64]) -> Vec<i64> {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    times.dedup();
+    times
+}
+
+fn unix_time(seconds: i64) -> Result<UnixTime, Reject> {
+    let seconds = u64::try_from(seconds).map_err(|_| Reject::NoTrustedTime)?;
+    Ok(UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds)))
+}
+
+fn rejected(error: &Error) -> Reject {
+    let seconds = |time: &UnixTime| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    match error {
+        Error::CertExpired { time, not_after } => {
+            Reject::CertificateTime { at: seconds(time), from: 0, to: seconds(not_after) }
+        }
+        Error::CertNotValidYet { time, not_before } => {
+            Reject::CertificateTime { at: seconds(time), from: seconds(not_before), to: i64::MAX }
+        }
+        Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => {
+            Reject::UntrustedCertificate(Foreign::new("no authority that issued it"))
+        }
+        Error::RequiredEkuNotFoundContext(_) => {
+            Reject::CertificateUsage("an issuer is not for this use")
+        }
+        Error::CaUsedAsEndEntity => {
+            Reject::CertificateUsage("it is an authority's, not a signer's")
+        }
+        Error::EndEntityUsedAsCa => {
+            Reject::CertificateUsage("an intermediate may not issue certificates")
+        }
+        other => bad(format!("{other:?}")),
+    }
+}

@@ -1,0 +1,106 @@
+//! Certificates of signers: may this certificate be believed, and whom does it name?
+//!
+//! In: a certificate, nothing believed, the trust root, and the trusted times at which the
+//! signature is known to have existed. Out: [`CertifiedKey`], a key and the identity that an
+//! authority has bound to it. Whether that identity is a wanted one is [`crate::identity`]'s.
+
+mod chain;
+mod names;
+mod sct;
+mod x509;
+
+pub(crate) use chain::{Purpose, verify as verify_chain};
+pub(crate) use x509::X509;
+
+use crate::identity::Identity;
+use crate::key::PublicKey;
+use crate::reject::Reject;
+use crate::trust::TrustRoot;
+
+/// A certificate and what lies beside it; nothing in it believed.
+#[derive(Clone, Copy, Debug)]
+pub struct Presented<'a> {
+    /// The signer's certificate, DER.
+    pub leaf: &'a [u8],
+    /// Certificates that may fill gaps up to a root, DER. At most four.
+    pub untrusted: &'a [Vec<u8>],
+    /// A timestamp of a certificate log that lies beside it: the JSON that Fulcio once gave.
+    pub detached_sct: Option<&'a [u8]>,
+}
+
+/// Whether a promise of a certificate log is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SctDemand {
+    /// At least one known log must have promised to publish the certificate.
+    Required,
+    /// None is needed. One that is there, of a known log and wrong, is still a reject.
+    NotRequired,
+}
+
+/// A key, and whom an authority of the trust root has said that it belongs to. Made by
+/// [`certify`] only.
+#[derive(Clone, Debug)]
+pub struct CertifiedKey {
+    key: PublicKey,
+    identity: Identity,
+    window: (i64, i64),
+    authority: String,
+    ct_logs: usize,
+}
+
+impl CertifiedKey {
+    /// The key.
+    pub fn key(&self) -> &PublicKey {
+        &self.key
+    }
+    /// Whom it belongs to.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+    /// The first second of the certificate, since 1970.
+    pub fn not_before(&self) -> i64 {
+        self.window.0
+    }
+    /// The last second of the certificate.
+    pub fn not_after(&self) -> i64 {
+        self.window.1
+    }
+    /// The address of the authority that issued it.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+    /// How many certificate logs of the trust root have promised to publish it.
+    pub fn ct_logs(&self) -> usize {
+        self.ct_logs
+    }
+}
+
+/// Checks a signer's certificate at every one of `times` (seconds since 1970; at least one).
+///
+/// The chain ends in an authority of `root` within that authority's window; every certificate
+/// is valid at every time; the leaf is for code signing; a certificate log has promised to
+/// publish it, if `sct` asks for that.
+pub fn certify(
+    presented: Presented<'_>,
+    root: &TrustRoot,
+    times: &[i64],
+    sct: SctDemand,
+) -> Result<CertifiedKey, Reject> {
+    let leaf = X509::parse(presented.leaf)?;
+    let authorities = &root.certificate_authorities;
+    let chain = verify_chain(&leaf, presented.untrusted, authorities, times, Purpose::CodeSigning)?;
+    let promised = sct::verify(&leaf, &chain, presented.detached_sct, &root.ct_logs)?;
+    if sct == SctDemand::Required && promised.logs() == 0 {
+        return Err(Reject::NoSct);
+    }
+    Ok(CertifiedKey {
+        key: leaf.public_key()?,
+        identity: names::identity(&leaf)?,
+        window: leaf.window(),
+        authority: chain.authority().to_owned(),
+        ct_logs: promised.logs(),
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,157 @@
+//! One X.509 certificate (RFC 5280), read strictly: canonical DER, no extension twice.
+//!
+//! Knows the shape of a certificate; whether it may be believed is `chain`'s matter.
+
+use std::collections::BTreeSet;
+
+use der::asn1::{AnyRef, ContextSpecificRef, ObjectIdentifier};
+use der::oid::AssociatedOid;
+use der::{Decode, Encode, Reader, SliceReader, Tag, TagNumber};
+use x509_cert::Certificate;
+use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
+
+use crate::key::PublicKey;
+use crate::reject::{Foreign, Reject};
+
+/// The largest certificate that is read, in bytes (the limit of `webpki` too).
+pub(crate) const MAX_CERTIFICATE: usize = 64 << 10;
+const MAX_EXTENSIONS: usize = 64;
+
+/// A certificate, well-formed but not believed.
+#[derive(Clone, Debug)]
+pub(crate) struct X509 {
+    der: Vec<u8>,
+    certificate: Certificate,
+}
+
+impl X509 {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Reject> {
+        if bytes.is_empty() || bytes.len() > MAX_CERTIFICATE {
+            return Err(bad(format!("{} bytes long", bytes.len())));
+        }
+        let certificate = Certificate::from_der(bytes).map_err(not_der)?;
+        if certificate.to_der().map_err(not_der)? != bytes {
+            return Err(bad("not canonical DER"));
+        }
+        let parsed = Self { der: bytes.to_vec(), certificate };
+        let mut seen = BTreeSet::new();
+        if parsed.extensions().len() > MAX_EXTENSIONS {
+            return Err(bad("more extensions than any real one"));
+        }
+        if !parsed.extensions().iter().all(|extension| seen.insert(extension.extn_id)) {
+            return Err(bad("an extension stands twice"));
+        }
+        Ok(parsed)
+    }
+
+    pub(crate) fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The SubjectPublicKeyInfo, DER.
+    pub(crate) fn spki(&self) -> Result<Vec<u8>, Reject> {
+        self.certificate.tbs_certificate().subject_public_key_info().to_der().map_err(not_der)
+    }
+
+    pub(crate) fn public_key(&self) -> Result<PublicKey, Reject> {
+        PublicKey::from_spki_der(&self.spki()?).map_err(|error| bad(error.to_string()))
+    }
+
+    /// First and last second in which it is valid, since 1970.
+    pub(crate) fn window(&self) -> (i64, i64) {
+        let validity = self.certificate.tbs_certificate().validity();
+        let seconds = |time: &x509_cert::time::Time| {
+            i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX)
+        };
+        (seconds(&validity.not_before), seconds(&validity.not_after))
+    }
+
+    /// Whether it names itself as its issuer, as roots do.
+    pub(crate) fn is_self_issued(&self) -> bool {
+        let certificate = self.certificate.tbs_certificate();
+        certificate.issuer() == certificate.subject()
+    }
+
+    pub(crate) fn extensions(&self) -> &[Extension] {
+        self.certificate.tbs_certificate().extensions().map_or(&[], Vec::as_slice)
+    }
+
+    /// The bytes of an extension's value.
+    pub(crate) fn extension(&self, oid: ObjectIdentifier) -> Option<&[u8]> {
+        let found = self.extensions().iter().find(|extension| extension.extn_id == oid);
+        found.map(|extension| extension.extn_value.as_bytes())
+    }
+
+    /// The value of an extension that RFC 5280 defines.
+    pub(crate) fn known<'a, T: Decode<'a> + AssociatedOid>(&'a self) -> Result<Option<T>, Reject> {
+        let value = self.extension(T::OID);
+        value.map(|value| T::from_der(value).map_err(|_| bad(T::OID.to_string()))).transpose()
+    }
+
+    pub(crate) fn key_usage(&self) -> Result<Option<KeyUsage>, Reject> {
+        self.known()
+    }
+
+    pub(crate) fn extended_key_usage(&self) -> Result<Vec<ObjectIdentifier>, Reject> {
+        Ok(self.known::<ExtendedKeyUsage>()?.map(|usage| usage.0).unwrap_or_default())
+    }
+
+    /// Whether it may sign certificates, and how many issuing certificates may lie below it.
+    pub(crate) fn certifies(&self) -> Result<Option<Option<u8>>, Reject> {
+        let usage = self.key_usage()?;
+        let basic = self.known::<BasicConstraints>()?;
+        let may_sign = usage.is_none_or(|usage| usage.key_cert_sign());
+        Ok(basic.filter(|basic| basic.ca && may_sign).map(|basic| basic.path_len_constraint))
+    }
+
+    /// What a certificate log has signed: the TBSCertificate without the extension `left_out`
+    /// (RFC 6962, section 3.2).
+    pub(crate) fn tbs_without(&self, left_out: ObjectIdentifier) -> Result<Vec<u8>, Reject> {
+        tbs_without(&self.der, left_out).map_err(not_der)
+    }
+}
+
+fn tbs_without(certificate: &[u8], left_out: ObjectIdentifier) -> der::Result<Vec<u8>> {
+    const EXTENSIONS: TagNumber = TagNumber(3);
+    let mut reader = SliceReader::new(AnyRef::from_der(certificate)?.value())?;
+    let mut fields = SliceReader::new(AnyRef::decode(&mut reader)?.value())?;
+    let mut kept = Vec::new();
+    while !fields.is_finished() {
+        let is_extensions =
+            Tag::peek(&fields)? == Tag::ContextSpecific { constructed: true, number: EXTENSIONS };
+        let field = fields.tlv_bytes()?;
+        if is_extensions {
+            kept.extend(extensions_without(field, left_out)?);
+        } else {
+            kept.extend_from_slice(field);
+        }
+    }
+    AnyRef::new(Tag::Sequence, &kept)?.to_der()
+}
+
+fn extensions_without(tagged: &[u8], left_out: ObjectIdentifier) -> der::Result<Vec<u8>> {
+    let list = AnyRef::from_der(AnyRef::from_der(tagged)?.value())?;
+    let mut reader = SliceReader::new(list.value())?;
+    let mut kept = Vec::new();
+    while !reader.is_finished() {
+        let bytes = reader.tlv_bytes()?;
+        if Extension::from_der(bytes)?.extn_id != left_out {
+            kept.extend_from_slice(bytes);
+        }
+    }
+    if kept.is_empty() {
+        return Ok(Vec::new());
+    }
+    let list = AnyRef::new(Tag::Sequence, &kept)?;
+    ContextSpecificRef { tag_number: TagNumber(3), tag_mode: der::TagMode::Explicit, value: &list }
+        .to_der()
+}
+
+pub(crate) fn bad(detail: impl AsRef<str>) -> Reject {
+    Reject::Certificate(Foreign::new(detail))
+}
+
+fn not_der(error: der::Error) -> Reject {
+    bad(error.to_string())
+}

@@ -1,0 +1,266 @@
+//! Whom a certificate names ([`Identity`]) and whom somebody wants it to name
+//! ([`IdentityMatcher`]): exact texts or regular expressions, as cosign compares them.
+
+mod pattern;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use der::asn1::ObjectIdentifier;
+
+pub use pattern::{InvalidPattern, MAX_PATTERN, Pattern};
+
+use crate::reject::{Foreign, Reject};
+
+/// What an authority has certified about a signer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its names; never empty when it comes from a certificate.
+    pub subjects: Vec<Subject>,
+    /// Who has authenticated the signer: the address of an OIDC issuer. Certificates of private
+    /// authorities may have none.
+    pub issuer: Option<String>,
+    /// What else the issuer has said about a build.
+    pub claims: BTreeMap<Claim, String>,
+}
+
+/// A name of a signer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// A mail address.
+    Email(String),
+    /// An address of a workflow, a SPIFFE id, or the like.
+    Uri(String),
+    /// A host name.
+    Dns(String),
+    /// An address of a host.
+    Ip(IpAddr),
+    /// A user name, as Fulcio writes it (1.3.6.1.4.1.57264.1.7).
+    Other(String),
+}
+
+/// The extensions of Fulcio beside the issuer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum Claim {
+    GithubWorkflowTrigger,
+    GithubWorkflowSha,
+    GithubWorkflowName,
+    GithubWorkflowRepository,
+    GithubWorkflowRef,
+    BuildSignerUri,
+    BuildSignerDigest,
+    RunnerEnvironment,
+    SourceRepositoryUri,
+    SourceRepositoryDigest,
+    SourceRepositoryRef,
+    SourceRepositoryIdentifier,
+    SourceRepositoryOwnerUri,
+    SourceRepositoryOwnerIdentifier,
+    BuildConfigUri,
+    BuildConfigDigest,
+    BuildTrigger,
+    RunInvocationUri,
+    SourceRepositoryVisibilityAtSigning,
+}
+
+/// A wanted text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Exactly this.
+    Exactly(String),
+    /// Something in which the expression is found (as Go's `MatchString`).
+    Matching(Pattern),
+}
+
+/// A wanted signer. What is `None` is not asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdentityMatcher {
+    /// Who must have authenticated the signer.
+    pub issuer: Option<Wanted>,
+    /// The name; one of several names is enough.
+    pub subject: Option<Wanted>,
+    /// Values that the certificate must have exactly.
+    pub claims: BTreeMap<Claim, String>,
+}
+
+/// Who may sign: any one of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdentityAuthority {
+    /// The wanted signers; empty never verifies anything.
+    pub identities: Vec<IdentityMatcher>,
+}
+
+impl Identity {
+    /// Checks that it is one that the authority wants.
+    pub fn check(&self, authority: &IdentityAuthority) -> Result<(), Reject> {
+        if authority.identities.is_empty() {
+            return Err(Reject::NoIdentity);
+        }
+        let mut outcome = None;
+        for wanted in &authority.identities {
+            match self.differs(wanted) {
+                None => return Ok(()),
+                // Who signed was right: the better explanation.
+                Some(claim @ Reject::WrongClaim { .. }) => outcome = Some(claim),
+                Some(_) => {}
+            }
+        }
+        Err(outcome.unwrap_or_else(|| self.wrong()))
+    }
+
+    fn differs(&self, wanted: &IdentityMatcher) -> Option<Reject> {
+        let issuer = self.issuer.as_deref().unwrap_or_default();
+        let fits = |wanted: &Option<Wanted>, text: &str| {
+            wanted.as_ref().is_none_or(|wanted| wanted.matches(text))
+        };
+        let subject = self.subjects.iter().any(|name| fits(&wanted.subject, &name.to_string()));
+        if !subject || !fits(&wanted.issuer, issuer) {
+            return Some(self.wrong());
+        }
+        let differs = |(claim, value): &(&Claim, &String)| self.claims.get(claim) != Some(value);
+        let (claim, _) = wanted.claims.iter().find(differs)?;
+        Some(Reject::WrongClaim { claim: claim.title() })
+    }
+
+    fn wrong(&self) -> Reject {
+        let subjects: Vec<_> = self.subjects.iter().map(Subject::to_string).collect();
+        Reject::WrongIdentity {
+            subjects: Foreign::new(subjects.join(", ")),
+            issuer: Foreign::new(self.issuer.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
+impl Wanted {
+    /// Whether `text` is wanted.
+    pub fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Exactly(wanted) => wanted == text,
+            Self::Matching(pattern) => pattern.is_found_in(text),
+        }
+    }
+}
+
+impl IdentityMatcher {
+    /// Warnings for a person: expressions that match more than their author may think, because
+    /// they do not reach from the begin of the text to its end.
+    pub fn warnings(&self) -> Vec<String> {
+        let fields = [("issuer", &self.issuer), ("subject", &self.subject)];
+        let unanchored = fields.into_iter().filter_map(|(name, wanted)| match wanted {
+            Some(Wanted::Matching(pattern)) if !pattern.is_anchored() => Some((name, pattern)),
+            _ => None,
+        });
+        unanchored
+            .map(|(name, pattern)| {
+                format!(
+                    "the {name} expression {:?} is not anchored: it also matches longer texts \
+                     that only contain a match; write ^…$",
+                    Foreign::new(pattern.as_str())
+                )
+            })
+            .collect()
+    }
+}
+
+impl Claim {
+    /// Every claim.
+    pub const ALL: &[Self] = &[
+        Self::GithubWorkflowTrigger,
+        Self::GithubWorkflowSha,
+        Self::GithubWorkflowName,
+        Self::GithubWorkflowRepository,
+        Self::GithubWorkflowRef,
+        Self::BuildSignerUri,
+        Self::BuildSignerDigest,
+        Self::RunnerEnvironment,
+        Self::SourceRepositoryUri,
+        Self::SourceRepositoryDigest,
+        Self::SourceRepositoryRef,
+        Self::SourceRepositoryIdentifier,
+        Self::SourceRepositoryOwnerUri,
+        Self::SourceRepositoryOwnerIdentifier,
+        Self::BuildConfigUri,
+        Self::BuildConfigDigest,
+        Self::BuildTrigger,
+        Self::RunInvocationUri,
+        Self::SourceRepositoryVisibilityAtSigning,
+    ];
+
+    /// Its last number, name and title; the name is what cosign prints it by.
+    fn row(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::GithubWorkflowTrigger => {
+                ("2", "githubWorkflowTrigger", "GitHub Workflow Trigger")
+            }
+            Self::GithubWorkflowSha => ("3", "githubWorkflowSha", "GitHub Workflow SHA"),
+            Self::GithubWorkflowName => ("4", "githubWorkflowName", "GitHub Workflow Name"),
+            Self::GithubWorkflowRepository => {
+                ("5", "githubWorkflowRepository", "GitHub Workflow Repository")
+            }
+            Self::GithubWorkflowRef => ("6", "githubWorkflowRef", "GitHub Workflow Ref"),
+            Self::BuildSignerUri => ("9", "buildSignerURI", "Build Signer URI"),
+            Self::BuildSignerDigest => ("10", "buildSignerDigest", "Build Signer Digest"),
+            Self::RunnerEnvironment => ("11", "runnerEnvironment", "Runner Environment"),
+            Self::SourceRepositoryUri => ("12", "sourceRepositoryURI", "Source Repository URI"),
+            Self::SourceRepositoryDigest => {
+                ("13", "sourceRepositoryDigest", "Source Repository Digest")
+            }
+            Self::SourceRepositoryRef => ("14", "sourceRepositoryRef", "Source Repository Ref"),
+            Self::SourceRepositoryIdentifier => {
+                ("15", "sourceRepositoryIdentifier", "Source Repository Identifier")
+            }
+            Self::SourceRepositoryOwnerUri => {
+                ("16", "sourceRepositoryOwnerURI", "Source Repository Owner URI")
+            }
+            Self::SourceRepositoryOwnerIdentifier => {
+                ("17", "sourceRepositoryOwnerIdentifier", "Source Repository Owner Identifier")
+            }
+            Self::BuildConfigUri => ("18", "buildConfigURI", "Build Config URI"),
+            Self::BuildConfigDigest => ("19", "buildConfigDigest", "Build Config Digest"),
+            Self::BuildTrigger => ("20", "buildTrigger", "Build Trigger"),
+            Self::RunInvocationUri => ("21", "runInvocationURI", "Run Invocation URI"),
+            Self::SourceRepositoryVisibilityAtSigning => (
+                "22",
+                "sourceRepositoryVisibilityAtSigning",
+                "Source Repository Visibility At Signing",
+            ),
+        }
+    }
+
+    /// The name by which cosign prints it, lower camel case.
+    pub fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    fn title(self) -> &'static str {
+        self.row().2
+    }
+
+    /// The object identifier of its extension.
+    pub fn oid(self) -> ObjectIdentifier {
+        const FULCIO: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1");
+        let last = self.row().0.parse().unwrap_or_default();
+        FULCIO.push_arc(last).unwrap_or(FULCIO)
+    }
+
+    /// Whether its value is the text itself and not the DER of it: so are the oldest.
+    pub(crate) fn is_raw(self) -> bool {
+        self <= Self::GithubWorkflowRef
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Email(text) | Self::Uri(text) | Self::Dns(text) | Self::Other(text) => {
+                f.write_str(text)
+            }
+            Self::Ip(address) => address.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
