@@ -151,8 +151,11 @@ pub(crate) struct Wanted<'a> {
 
 impl Tokens {
     pub(crate) fn new(plain_http: PlainHttp, patience: Duration) -> Self {
-        let cache =
-            moka::future::Cache::builder().max_capacity(10_000).expire_after(TokenLife).build();
+        let cache = moka::future::Cache::builder()
+            .weigher(|key: &Key, token: &Token| key.weight().saturating_add(token.weight()))
+            .max_capacity(MAX_TOKENS)
+            .expire_after(TokenLife)
+            .build();
         Self { cache, plain_http, patience }
     }
 
@@ -276,7 +279,10 @@ impl Wanted<'_> {
     }
 }
 
+/// Bytes of one answer of a token endpoint.
 const MAX_TOKEN: u64 = 256 << 10;
+/// Bytes of all tokens that are kept: who names the registry also chooses how long they are.
+const MAX_TOKENS: u64 = 16 << 20;
 
 fn ask_with_get(
     mut url: Url,
@@ -330,7 +336,22 @@ struct TokenAnswer {
     expires_in: Option<f64>,
 }
 
+impl Key {
+    fn weight(&self) -> u32 {
+        let texts = [&self.realm, &self.service].into_iter().chain(&self.scopes);
+        weight(256 + texts.map(String::len).sum::<usize>())
+    }
+}
+
+fn weight(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
 impl Token {
+    fn weight(&self) -> u32 {
+        weight(self.value.reveal().len())
+    }
+
     /// A token is kept for nine tenths of its life (a minute where it does not say), an hour at
     /// most. `issued_at` is ignored: clocks differ, and counting from now is the safe side of it.
     fn parse(body: &[u8]) -> Option<Self> {

@@ -117,8 +117,11 @@ impl Default for Timeouts {
 /// How much to take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of one manifest, index, or page of a list.
+    /// Bytes of one manifest or index, and of all pages of one list of referrers.
     pub manifest_bytes: u64,
+    /// Bytes of all answers together that are being read or are still held by whoever asked
+    /// (streams are not held). Beyond it a question is a fault: better than no memory left.
+    pub bytes_together: usize,
     /// Entries of one list of referrers.
     pub referrers: usize,
     /// Tags of one repository.
@@ -129,7 +132,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { manifest_bytes: 4 << 20, referrers: 1000, tags: 100_000, pages: 100 }
+        Self {
+            manifest_bytes: 4 << 20,
+            bytes_together: 64 << 20,
+            referrers: 1000,
+            tags: 100_000,
+            pages: 100,
+        }
     }
 }
 

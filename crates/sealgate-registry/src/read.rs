@@ -176,10 +176,13 @@ impl Client {
         let limits = &self.shared.options.limits;
         let deadline = Instant::now() + self.shared.options.timeouts.request;
         let (mut tags, mut place) = (Vec::new(), Place::Below("tags/list".to_owned()));
+        // A tag is at most 128 bytes long.
+        let mut left = limits.manifest_bytes.max(limits.tags as u64 * 132);
         for _ in 0..limits.pages {
             let mut ask = Ask::new(self, Method::GET, repository);
-            (ask.place, ask.deadline) = (place, deadline);
+            (ask.place, ask.deadline, ask.limit) = (place, deadline, left);
             let reply = self.ask(ask).await?;
+            left = left.saturating_sub(reply.body.len() as u64);
             if reply.is_absent()? {
                 return Ok(tags);
             }

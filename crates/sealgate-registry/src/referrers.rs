@@ -72,11 +72,11 @@ impl Client {
         let limits = &self.shared.options.limits;
         let deadline = Instant::now() + self.shared.options.timeouts.request;
         let mut place = Place::Below(format!("referrers/{subject}"));
-        let mut list = Vec::new();
+        let (mut list, mut left) = (Vec::new(), limits.manifest_bytes);
         for page in 0..limits.pages {
             let mut ask = Ask::new(self, Method::GET, repository);
             ask.headers.insert(ACCEPT, HeaderValue::from_static(media_type::OCI_INDEX));
-            (ask.place, ask.deadline) = (place, deadline);
+            (ask.place, ask.deadline, ask.limit) = (place, deadline, left);
             let reply = self.ask(ask).await?;
             if page == 0
                 && let Some(answer) = without_api(&reply)?
@@ -86,6 +86,8 @@ impl Client {
             if reply.status != StatusCode::OK {
                 return Err(reply.refusal());
             }
+            // All pages together are one list, and one list is bounded like one page.
+            left = left.saturating_sub(reply.body.len() as u64);
             list.extend(parse(&reply.target, &reply.body)?.manifests);
             if list.len() > limits.referrers {
                 break;

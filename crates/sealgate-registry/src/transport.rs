@@ -4,12 +4,14 @@
 //! most, never from HTTPS to HTTP, and `Authorization` goes to the origin that it was made for
 //! and to nobody else. The text of a fault never holds a URL's query (it may be a signed link).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Response, StatusCode};
 use sealgate_core::fault::{Fault, FaultKind};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use url::Url;
 
@@ -28,6 +30,16 @@ pub(crate) struct Wire {
     outside: reqwest::Client,
     loopback: reqwest::Client,
     idle: Duration,
+    /// What is left of the bytes that all answers may take together.
+    together: Arc<Semaphore>,
+}
+
+/// An answer's body, and its share of the memory for answers, which it gives back when the last
+/// reader lets go of it.
+#[derive(Default)]
+struct Held {
+    bytes: BytesMut,
+    share: Option<OwnedSemaphorePermit>,
 }
 
 /// One request.
@@ -92,6 +104,7 @@ impl Wire {
             outside: outside.build().map_err(bad)?,
             loopback: builder().no_proxy().build().map_err(bad)?,
             idle: options.timeouts.idle,
+            together: Arc::new(Semaphore::new(options.limits.bytes_together)),
         })
     }
 
@@ -175,14 +188,17 @@ impl Wire {
         if said > limit {
             return Err(large());
         }
-        let mut all = BytesMut::with_capacity(usize::try_from(said.min(64 << 10)).unwrap_or(0));
+        let mut held = Held::default();
         while let Some(piece) = self.next(target, &mut response, deadline).await? {
-            if all.len() as u64 + piece.len() as u64 > limit {
+            if held.bytes.len() as u64 + piece.len() as u64 > limit {
                 return Err(large());
             }
-            all.extend_from_slice(&piece);
+            held.take(&piece, &self.together).ok_or_else(|| {
+                let detail = "too many bytes of answers at once; ask again later";
+                fault(target, FaultKind::TooMany, detail)
+            })?;
         }
-        Ok(all.freeze())
+        Ok(Bytes::from_owner(held))
     }
 
     /// The next piece of a body, within the idle time-out and the deadline.
@@ -215,6 +231,27 @@ impl Wire {
             all.extend_from_slice(&piece);
         }
         all.freeze()
+    }
+}
+
+impl Held {
+    /// Takes a piece, and memory for it as it comes, not as somebody announces it; `None` where
+    /// there is none left.
+    fn take(&mut self, piece: &[u8], together: &Arc<Semaphore>) -> Option<()> {
+        let length = u32::try_from(piece.len()).ok()?;
+        let share = Arc::clone(together).try_acquire_many_owned(length).ok()?;
+        match &mut self.share {
+            Some(held) => held.merge(share),
+            none => *none = Some(share),
+        }
+        self.bytes.extend_from_slice(piece);
+        Some(())
+    }
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

@@ -118,6 +118,30 @@ async fn endless_and_huge_answers_are_cut() {
     assert!(client.tags(&repository).await.is_err());
 }
 
+/// What is read stays counted as long as somebody holds it.
+#[tokio::test]
+async fn all_answers_together_are_bounded() {
+    let served = served(serve::Options::default()).await;
+    let repository = repository(&served, "a/b");
+    let limits = Limits { bytes_together: 5000, ..Limits::default() };
+    let client = Client::new(Options { limits, ..options() }).unwrap();
+    let one = push_blob(&client, &repository, &[b'1'; 2000]).await;
+    let two = push_blob(&client, &repository, &[b'2'; 2000]).await;
+    let ask = async |blob: &Descriptor| client.blob(&repository, &blob.digest, 1 << 20).await;
+    let held = [ask(&one).await.unwrap(), ask(&two).await.unwrap()];
+    let fault = ask(&one).await.unwrap_err();
+    assert_eq!((fault.kind, fault.target), (FaultKind::TooMany, served.registry()));
+    let part = held[0].clone().map(|bytes| bytes.slice(0..1));
+    drop(held);
+    assert!(ask(&two).await.is_ok(), "one of them was given back");
+    let again = ask(&two).await.unwrap();
+    assert_eq!(ask(&one).await.unwrap_err().kind, FaultKind::TooMany, "a part holds the whole");
+    drop((part, again));
+    for _ in 0..20 {
+        assert_eq!(ask(&one).await.unwrap().unwrap(), vec![b'1'; 2000]);
+    }
+}
+
 #[tokio::test]
 async fn slow_bytes_end_within_the_deadline() {
     let served = served(serve::Options::default()).await;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use sealgate_core::fault::FaultKind;
 use sealgate_core::manifest::Index;
 use sealgate_engine::ports::Registry;
+use sealgate_registry::Limits;
 use sealgate_registry::serve::{self, Referrers, Rule, TagUpdates, Trouble};
 
 use super::*;
@@ -104,6 +105,26 @@ async fn all_pages_are_read_and_endless_ones_are_not() {
     let fault = client.referrers(&repository, &image.digest).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::TooMany);
     assert!(start.elapsed() < Duration::from_secs(3));
+}
+
+/// Few entries and pages, but each as large as a page may be, would be 400 MiB.
+#[tokio::test]
+async fn all_pages_together_are_no_larger_than_one() {
+    let served = served(serve::Options { page: 1, ..serve::Options::default() }).await;
+    let repository = repository(&served, "a/b");
+    let image = push_image(&client(), &repository, "v1").await;
+    for n in 0..7 {
+        push_bundle(&client(), &repository, &image, &format!("bundle {n}")).await;
+    }
+    let ask = async |manifest_bytes| {
+        let limits = Limits { manifest_bytes, ..Limits::default() };
+        let client = Client::new(Options { limits, ..options() }).unwrap();
+        client.referrers(&repository, &image.digest).await
+    };
+    assert_eq!(ask(7 * 1024).await.unwrap().len(), 7);
+    served.clear_log();
+    assert_eq!(ask(2 * 1024).await.unwrap_err().kind, FaultKind::TooLarge);
+    assert!(served.count("GET", "/referrers/") > 1, "the first page is small enough");
 }
 
 async fn write_in_parallel(served: &serve::Served, count: usize) -> Vec<Descriptor> {
