@@ -1,0 +1,130 @@
+//! Signed timestamps (RFC 3161, RFC 5816): when did this signature exist at the latest?
+//!
+//! In: a timestamp response, nothing in it believed; the timestamp authorities of the trust root;
+//! the signature that it must be over. Out: [`TrustedTime`]. `token` reads the CMS around it
+//! (RFC 5652), `tst` the statement inside, `signer` finds who signed it and whether an authority
+//! stands for that certificate.
+
+mod fields;
+mod signer;
+mod token;
+mod tst;
+
+use std::collections::BTreeSet;
+
+use token::Token;
+use tst::TstInfo;
+
+use crate::digest::Digest;
+use crate::reject::{Document, Reject, TimestampReject};
+use crate::trust::CertificateAuthority;
+
+/// The largest timestamp that is read, in bytes.
+pub const MAX_TIMESTAMP: usize = 64 << 10;
+
+/// A time that an authority of the trust root has signed. Made by [`verify_timestamp`] only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedTime {
+    seconds: i64,
+    authority: String,
+    root: Digest,
+}
+
+/// What became of a timestamp.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stamped {
+    /// The signature existed then.
+    Trusted(TrustedTime),
+    /// No authority of the trust root stands for its signer: it neither counts nor breaks the
+    /// rest.
+    UnknownAuthority,
+}
+
+/// What all the timestamps of one signature prove. Made by [`verify_timestamps`] only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedTimes {
+    times: Vec<TrustedTime>,
+    unknown: usize,
+}
+
+impl TrustedTime {
+    /// In whole seconds since 1970; a fraction is cut off.
+    pub fn seconds(&self) -> i64 {
+        self.seconds
+    }
+    /// The address of the authority, as the trust root gives it.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+}
+
+impl TrustedTimes {
+    /// One for each timestamp of a known authority.
+    pub fn times(&self) -> &[TrustedTime] {
+        &self.times
+    }
+    /// All times, in seconds since 1970.
+    pub fn seconds(&self) -> Vec<i64> {
+        self.times.iter().map(TrustedTime::seconds).collect()
+    }
+    /// How many timestamps no authority of the trust root stands for.
+    pub fn unknown(&self) -> usize {
+        self.unknown
+    }
+    /// How many different authorities have signed: what a threshold is compared with.
+    /// Authorities are told apart by their roots.
+    pub fn authorities(&self) -> usize {
+        self.times.iter().map(|time| &time.root).collect::<BTreeSet<_>>().len()
+    }
+}
+
+/// Checks all timestamps of a signature, as [`verify_timestamp`] does.
+///
+/// # Errors
+/// A timestamp is wrong in any way, even if another one would do.
+pub fn verify_timestamps(
+    responses: &[Vec<u8>],
+    authorities: &[CertificateAuthority],
+    signature: &[u8],
+) -> Result<TrustedTimes, Reject> {
+    let mut times = TrustedTimes::default();
+    for response in responses {
+        match verify_timestamp(response, authorities, signature)? {
+            Stamped::Trusted(time) => times.times.push(time),
+            Stamped::UnknownAuthority => times.unknown += 1,
+        }
+    }
+    Ok(times)
+}
+
+/// Checks one timestamp: `response` is a DER TimeStampResp, `signature` the raw bytes that its
+/// imprint must be of.
+///
+/// # Errors
+/// Anything in it that is wrong; the code says what. An unknown signer is no error.
+pub fn verify_timestamp(
+    response: &[u8],
+    authorities: &[CertificateAuthority],
+    signature: &[u8],
+) -> Result<Stamped, Reject> {
+    if response.len() > MAX_TIMESTAMP {
+        return Err(Reject::TooLarge { what: Document::Timestamp, limit: MAX_TIMESTAMP });
+    }
+    let token = Token::parse(response)?;
+    token.check_attributes()?;
+    let info = TstInfo::parse(token.content)?;
+    if !info.imprint.matches(signature) {
+        return Err(TimestampReject::Imprint.into());
+    }
+    let Some(found) = signer::find(&token, info.seconds, authorities)? else {
+        return Ok(Stamped::UnknownAuthority);
+    };
+    Ok(Stamped::Trusted(TrustedTime {
+        seconds: info.seconds,
+        authority: found.uri.clone(),
+        root: Digest::of(found.root()),
+    }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Who signed a timestamp: the certificate that its signer identifier names, wherever in the bag
+//! or in the trust root it lies, if its key has made the signature and an authority stands for
+//! it at the stamped time. The order of the bag never matters.
+
+use der::asn1::{ObjectIdentifier, OctetStringRef};
+use der::{Decode, Encode};
+use x509_cert::Certificate;
+
+use super::token::{SignerId, Token};
+use crate::certificate::{Purpose, X509, verify_chain};
+use crate::digest::Algorithm;
+use crate::key::{HashAlgorithm, KeyAlgorithm, PublicKey};
+use crate::reject::{Foreign, Reject, TimestampReject};
+use crate::trust::CertificateAuthority;
+
+const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
+const SUBJECT_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.14");
+
+/// The authority that stands for the token's signer at `time`; none if no authority knows the
+/// signer.
+///
+/// # Errors
+/// An authority knows the signer, and something is wrong.
+pub(super) fn find<'t>(
+    token: &Token<'_>,
+    time: i64,
+    authorities: &'t [CertificateAuthority],
+) -> Result<Option<&'t CertificateAuthority>, TimestampReject> {
+    let bag = parsed_bag(token);
+    let issuing: Vec<_> = bag
+        .iter()
+        .filter(|certificate| matches!(certificate.certifies(), Ok(Some(_))))
+        .map(|certificate| certificate.der().to_vec())
+        .filter(|der| !authorities.iter().any(|authority| authority.chain().contains(der)))
+        .collect();
+    let mut outcome = None;
+    for authority in authorities {
+        for candidate in candidates(token, &bag, authority)? {
+            match stands_for(authority, &candidate, token, &issuing, time) {
+                Ok(true) => return Ok(Some(authority)),
+                Ok(false) => {}
+                Err(reject) => outcome = outcome.or(Some(reject)),
+            }
+        }
+    }
+    outcome.map_or(Ok(None), Err)
+}
+
+/// The certificates of the bag, each once. What cannot be read is nobody's certificate.
+fn parsed_bag(token: &Token<'_>) -> Vec<X509> {
+    let mut bag: Vec<X509> = Vec::new();
+    for der in &token.certificates {
+        if !bag.iter().any(|seen| seen.der() == *der) {
+            bag.extend(X509::parse(der));
+        }
+    }
+    bag
+}
+
+/// The certificates that the signer identifier can mean. An authority whose chain begins with a
+/// signing certificate knows no other signer.
+fn candidates(
+    token: &Token<'_>,
+    bag: &[X509],
+    authority: &CertificateAuthority,
+) -> Result<Vec<X509>, TimestampReject> {
+    let own = authority.chain().first().map(|der| X509::parse(der)).transpose();
+    let own = own.map_err(|reject| chain(&reject))?;
+    let pinned = own.filter(|own| matches!(own.certifies(), Ok(None)));
+    let mut candidates = match pinned {
+        Some(pinned) => vec![pinned],
+        None => bag.to_vec(),
+    };
+    candidates.retain(|certificate| is_named(&token.signer, certificate));
+    Ok(candidates)
+}
+
+fn is_named(id: &SignerId<'_>, certificate: &X509) -> bool {
+    match id {
+        SignerId::IssuerAndSerial(issuer, serial) => Certificate::from_der(certificate.der())
+            .is_ok_and(|certificate| {
+                let certificate = certificate.tbs_certificate();
+                certificate.issuer().to_der().is_ok_and(|der| der == *issuer)
+                    && certificate.serial_number().to_der().is_ok_and(|der| der == *serial)
+            }),
+        SignerId::KeyId(id) => certificate
+            .extension(SUBJECT_KEY_ID)
+            .and_then(|value| <&OctetStringRef>::from_der(value).ok())
+            .is_some_and(|value| value.as_bytes() == *id),
+    }
+}
+
+/// Whether `authority` stands for `candidate`, which has signed the token. That it does not know
+/// it is no error: another candidate may have the same name.
+fn stands_for(
+    authority: &CertificateAuthority,
+    candidate: &X509,
+    token: &Token<'_>,
+    issuing: &[Vec<u8>],
+    time: i64,
+) -> Result<bool, TimestampReject> {
+    let one = std::slice::from_ref(authority);
+    match verify_chain(candidate, issuing, one, &[time], Purpose::TimeStamping) {
+        Ok(_) => {}
+        Err(Reject::UntrustedCertificate(_)) => return Ok(false),
+        Err(reject) => return Err(chain(&reject)),
+    }
+    check_usage(candidate)?;
+    check_signature(candidate, token)?;
+    token.check_signing_certificate(candidate.der())?;
+    Ok(true)
+}
+
+/// Timestamps must be its one use, and the extension that says so critical (RFC 3161, section
+/// 2.3).
+fn check_usage(certificate: &X509) -> Result<(), TimestampReject> {
+    let uses = certificate.extended_key_usage().map_err(|reject| chain(&reject))?;
+    if uses.len() != 1 {
+        return Err(TimestampReject::Usage("it is for other uses too"));
+    }
+    let mut extensions = certificate.extensions().iter();
+    if !extensions.any(|extension| extension.extn_id == EXTENDED_KEY_USAGE && extension.critical) {
+        return Err(TimestampReject::Usage("its extended key usage is not critical"));
+    }
+    Ok(())
+}
+
+fn check_signature(certificate: &X509, token: &Token<'_>) -> Result<(), TimestampReject> {
+    let key = certificate.public_key().map_err(|reject| chain(&reject))?;
+    let hash = signature_hash(token, &key)?;
+    key.verify(&token.signed, token.signature, Some(hash)).map_err(|_| TimestampReject::Signature)
+}
+
+/// The hash of the signature, which must be that of the message digest; the algorithm must fit
+/// the key.
+fn signature_hash(token: &Token<'_>, key: &PublicKey) -> Result<HashAlgorithm, TimestampReject> {
+    let (algorithm, named) = match token.signature_algorithm.to_string().as_str() {
+        "1.2.840.10045.4.3.2" => (Family::Ecdsa, Some(Algorithm::Sha256)),
+        "1.2.840.10045.4.3.3" => (Family::Ecdsa, Some(Algorithm::Sha384)),
+        "1.2.840.10045.4.3.4" => (Family::Ecdsa, Some(Algorithm::Sha512)),
+        "1.2.840.113549.1.1.1" => (Family::Rsa, None),
+        "1.2.840.113549.1.1.11" => (Family::Rsa, Some(Algorithm::Sha256)),
+        "1.2.840.113549.1.1.12" => (Family::Rsa, Some(Algorithm::Sha384)),
+        "1.2.840.113549.1.1.13" => (Family::Rsa, Some(Algorithm::Sha512)),
+        "1.3.101.112" => (Family::Ed25519, None),
+        other => return Err(TimestampReject::Algorithm(Foreign::new(other))),
+    };
+    let fits = algorithm == Family::of(key) && named.is_none_or(|named| named == token.hash);
+    if !fits {
+        let oid = token.signature_algorithm.to_string();
+        return Err(TimestampReject::Algorithm(Foreign::new(oid)));
+    }
+    Ok(match token.hash {
+        Algorithm::Sha256 => HashAlgorithm::Sha256,
+        Algorithm::Sha384 => HashAlgorithm::Sha384,
+        Algorithm::Sha512 => HashAlgorithm::Sha512,
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Ecdsa,
+    Rsa,
+    Ed25519,
+}
+
+impl Family {
+    fn of(key: &PublicKey) -> Self {
+        match key.algorithm() {
+            KeyAlgorithm::EcdsaP256 | KeyAlgorithm::EcdsaP384 | KeyAlgorithm::EcdsaP521 => {
+                Self::Ecdsa
+            }
+            KeyAlgorithm::Rsa { .. } => Self::Rsa,
+            KeyAlgorithm::Ed25519 => Self::Ed25519,
+        }
+    }
+}
+
+/// What is wrong with a chain, in the words of timestamps.
+fn chain(reject: &Reject) -> TimestampReject {
+    match reject {
+        Reject::CertificateTime { at, .. } => TimestampReject::Expired(*at),
+        Reject::AuthorityTime { at, .. } => TimestampReject::Window(*at),
+        Reject::CertificateUsage(why) => TimestampReject::Usage(why),
+        other => TimestampReject::Chain(Foreign::new(other.to_string())),
+    }
+}
