@@ -26,6 +26,9 @@ use cache::Cache;
 /// How long one question to the API server may take.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Bytes of all pull secrets of one pod together; those of a sane pod are a few kilobytes.
+const MAX_PULL_SECRETS: usize = 1 << 20;
+
 /// How to reach the API server.
 #[derive(Clone, Debug, Default)]
 pub struct Connect {
@@ -144,6 +147,9 @@ impl ClusterSecrets {
         if let Some(names) = self.cache.account(namespace, name) {
             return Ok(names);
         }
+        if !is_name(namespace) || !is_name(name) {
+            return Ok(Vec::new());
+        }
         let target = format!("service account {namespace}/{name}");
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
         let account =
@@ -177,6 +183,9 @@ impl SecretSource for ClusterSecrets {
         namespace: &str,
         name: &str,
     ) -> Result<Option<BTreeMap<String, Vec<u8>>>, Fault> {
+        if !is_name(namespace) || !is_name(name) {
+            return Ok(None);
+        }
         let target = secret_target(namespace, name);
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let secret =
@@ -202,9 +211,14 @@ impl SecretSource for ClusterSecrets {
                 }
             }
         }
-        let mut secrets = Vec::with_capacity(all.len());
+        let (mut secrets, mut left) = (Vec::new(), MAX_PULL_SECRETS);
         for name in &all {
-            secrets.extend(self.pull_secret(namespace, name).await?);
+            let Some(secret) = self.pull_secret(namespace, name).await? else { continue };
+            left = left.checked_sub(secret.docker_config_json.len()).ok_or_else(|| {
+                let detail = format!("more than {MAX_PULL_SECRETS} bytes together");
+                Fault::new(FaultKind::TooLarge, format!("pull secrets in {namespace}"), detail)
+            })?;
+            secrets.push(secret);
         }
         Ok(secrets)
     }
@@ -260,6 +274,20 @@ pub(crate) async fn within<T>(
             Err(Failure::Timeout)
         }
     }
+}
+
+/// Whether an object can have this name (RFC 1123). The API server's client puts names into the
+/// path of a URL as they are, and those of pull secrets come from whoever writes a pod:
+/// `../../other/secrets/theirs` must not be asked for. Nothing has such a name.
+fn is_name(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let label = |label: &str| {
+        let bytes = label.as_bytes();
+        let ends = [bytes.first(), bytes.last()];
+        ends.iter().all(|end| end.is_some_and(|b| inner(*b)))
+            && bytes.iter().all(|b| inner(*b) || *b == b'-')
+    };
+    text.len() <= 253 && text.split('.').all(label)
 }
 
 fn secret_target(namespace: &str, name: &str) -> String {

@@ -10,6 +10,8 @@ use sealgate_engine::ports::{Clock, PullSecret};
 const LIFETIME: SignedDuration = SignedDuration::from_secs(30);
 /// How many answers of each sort are remembered.
 const CAPACITY: usize = 1_000;
+/// A larger secret is not remembered: who may write secrets must not fill our memory with them.
+const MAX_SECRET: usize = 16 << 10;
 
 /// What was read a moment ago.
 pub(super) struct Cache {
@@ -30,7 +32,10 @@ impl Cache {
     }
 
     pub(super) fn keep_secret(&self, namespace: &str, name: &str, secret: Option<PullSecret>) {
-        keep(&self.secrets, self.clock.now(), namespace, name, secret);
+        let size = secret.as_ref().map_or(0, |secret| secret.docker_config_json.len());
+        if size <= MAX_SECRET {
+            keep(&self.secrets, self.clock.now(), namespace, name, secret);
+        }
     }
 
     pub(super) fn account(&self, namespace: &str, name: &str) -> Option<Vec<String>> {
@@ -87,6 +92,22 @@ mod tests {
         assert_eq!(recall(&memory, at(130), "ns", "a"), None);
         assert_eq!(recall(&memory, at(99), "ns", "a"), None);
         assert_eq!(recall(&memory, at(100), "other", "a"), None);
+    }
+
+    #[test]
+    fn a_large_secret_is_not_remembered() {
+        struct Frozen;
+        impl Clock for Frozen {
+            fn now(&self) -> Timestamp {
+                Timestamp::UNIX_EPOCH
+            }
+        }
+        let cache = Cache::new(Arc::new(Frozen));
+        let secret = |size| Some(PullSecret { docker_config_json: vec![b' '; size] });
+        cache.keep_secret("ns", "small", secret(MAX_SECRET));
+        cache.keep_secret("ns", "large", secret(MAX_SECRET + 1));
+        assert!(cache.secret("ns", "small").is_some());
+        assert!(cache.secret("ns", "large").is_none());
     }
 
     #[test]

@@ -35,3 +35,44 @@ async fn a_kubeconfig_that_is_not_there_is_a_configuration_fault() {
     assert_eq!(fault.kind, FaultKind::Config);
     assert_eq!(fault.target, "/does/not/exist");
 }
+
+/// `imagePullSecrets` and `serviceAccountName` are a stranger's words, and the client puts them
+/// into a URL as they are.
+#[tokio::test]
+async fn names_that_nothing_has_are_not_asked_for() {
+    struct Frozen;
+    impl Clock for Frozen {
+        fn now(&self) -> jiff::Timestamp {
+            jiff::Timestamp::UNIX_EPOCH
+        }
+    }
+    // Nobody listens there: whoever asks gets a fault.
+    let config = Config::new("http://127.0.0.1:9/".parse().expect("is a URL"));
+    let client = Client::try_from(config).expect("is a configuration");
+    let secrets = ClusterSecrets::new(client, PullSecretRights::Cluster, Arc::new(Frozen));
+    for name in [
+        "../../other/secrets/theirs",
+        "..",
+        "a/b",
+        "a?watch=true",
+        "a#b",
+        "a%2fb",
+        "A",
+        "-a",
+        "a-",
+        "a..b",
+        ".a",
+        "a\n",
+        "é",
+        &"a".repeat(254),
+    ] {
+        assert_eq!(secrets.secret("shop", name).await, Ok(None), "{name}");
+        let found = secrets.pull_secrets("shop", name, &[name.to_owned()]).await;
+        assert_eq!(found, Ok(Vec::new()), "{name}");
+        assert_eq!(secrets.secret(name, "good").await, Ok(None), "{name}");
+    }
+    for name in ["a", "my-secret.v1", "0"] {
+        assert!(secrets.secret("shop", name).await.is_err(), "{name}");
+        assert!(secrets.pull_secrets("shop", name, &[]).await.is_err(), "{name}");
+    }
+}
