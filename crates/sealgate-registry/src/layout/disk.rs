@@ -22,6 +22,9 @@ use crate::shape::{self, Shape, check_tag};
 /// Files that a search for referrers looks at.
 const MAX_FILES: usize = 20_000;
 
+/// Held by whoever changes `index.json`.
+const LOCK: &str = ".sealgate.lock";
+
 /// A layout on disk.
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -54,7 +57,8 @@ impl Disk {
         &self.root
     }
 
-    /// Whether this is a layout whose folders are real folders: a link could lead writes away.
+    /// Whether this is a layout whose folders are real folders: a link could lead writes away, and
+    /// opening a pipe for the lock would never end.
     pub(super) fn check(&self) -> Result<(), Fault> {
         let Some(text) = self.read("oci-layout", 64 << 10)? else {
             return Err(self.fault(FaultKind::Missing, "is no OCI layout (no oci-layout file)"));
@@ -65,17 +69,27 @@ impl Disk {
             return Err(self.fault(FaultKind::Unsupported, "a layout of another version"));
         }
         for folder in ["blobs", "blobs/sha256", "blobs/sha384", "blobs/sha512"] {
-            match fs::symlink_metadata(self.root.join(folder)) {
-                Ok(data) if !data.is_dir() => {
-                    let detail = format!("{folder} is no folder of its own");
-                    return Err(self.fault(FaultKind::Malformed, detail));
-                }
-                Ok(_) => {}
-                Err(e) if e.kind() == ErrorKind::NotFound => {}
-                Err(e) => return Err(self.io(&e)),
-            }
+            self.check_own(folder, "folder", fs::Metadata::is_dir)?;
         }
-        Ok(())
+        self.check_own(LOCK, "file", fs::Metadata::is_file)
+    }
+
+    /// Whether what stands under `name`, if anything, is of this kind and no link.
+    fn check_own(
+        &self,
+        name: &str,
+        kind: &str,
+        is: fn(&fs::Metadata) -> bool,
+    ) -> Result<(), Fault> {
+        match fs::symlink_metadata(self.root.join(name)) {
+            Ok(data) if is(&data) => Ok(()),
+            Ok(_) => {
+                let detail = format!("{name} is no {kind} of its own");
+                Err(self.fault(FaultKind::Malformed, detail))
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(self.io(&e)),
+        }
     }
 
     /// Makes what is missing of an empty layout.
@@ -111,7 +125,7 @@ impl Disk {
         &self,
         edit: impl FnOnce(&mut Index) -> Result<(bool, T), Fault>,
     ) -> Result<T, Fault> {
-        let path = self.root.join(".sealgate.lock");
+        let path = self.root.join(LOCK);
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)

@@ -151,6 +151,20 @@ async fn lies_are_found() {
     assert_eq!(Layout::open(other.path()).unwrap_err().kind, FaultKind::Malformed);
 }
 
+/// A folder from a stranger must not make us write where its links lead.
+#[tokio::test]
+async fn a_lock_that_is_a_link_is_not_followed() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    Layout::create(folder.path()).unwrap();
+    let (lock, target) = (folder.path().join(".sealgate.lock"), other.path().join("made"));
+    let _ = std::fs::remove_file(&lock);
+    std::os::unix::fs::symlink(&target, &lock).unwrap();
+    for opened in [Layout::open(folder.path()), Layout::create(folder.path())] {
+        assert_eq!(opened.unwrap_err().kind, FaultKind::Malformed);
+    }
+    assert!(!target.exists());
+}
+
 #[tokio::test]
 async fn wrong_content_is_not_kept() {
     let folder = tempfile::tempdir().unwrap();
