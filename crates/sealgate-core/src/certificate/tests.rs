@@ -120,7 +120,7 @@ fn intermediates_may_come_with_the_signature_but_roots_may_not() {
         certify(presented, root, TIMES, SctDemand::Required).err().map(|reject| reject.code())
     };
     assert_eq!(with(&root, &[]), Some("untrusted-certificate"));
-    assert_eq!(with(&root, &[pki.intermediate.der.clone()]), None);
+    assert_eq!(with(&root, std::slice::from_ref(&pki.intermediate.der)), None);
     let strangers = Pki::new().trust_root();
     let chain = [pki.intermediate.der.clone(), pki.root.der.clone()];
     assert_eq!(with(&strangers, &chain), Some("untrusted-certificate"));

@@ -139,7 +139,7 @@ impl<'a> Translation<'a> {
         if matches!(self.rest.peek(), Some('P' | '<')) {
             return Ok(());
         }
-        while let Some(c) = self.rest.next() {
+        for c in self.rest.by_ref() {
             match c {
                 ':' | ')' => {
                     self.written.push(c);
