@@ -41,6 +41,8 @@ pub enum Document {
     Manifest,
     /// A timestamp of a certificate log.
     Sct,
+    /// A chain of certificates beside a signature.
+    Chain,
 }
 
 /// Why one piece of evidence was rejected. The sentence is its `Display`, the stable one-word
@@ -257,6 +259,12 @@ pub enum Reject {
     /// Nothing says when the signature was made, and the certificate needs that.
     #[error("no trusted time: neither a signed timestamp nor a log's promise with a time")]
     NoTrustedTime,
+    /// A log's proof is asked for, and no log of the trust root has this signature.
+    #[error("signature not found in transparency log")]
+    NotLogged,
+    /// A signed timestamp is asked for, and no authority of the trust root has signed one.
+    #[error("no valid signed timestamp of a timestamp authority of the trust root")]
+    NoTimestamp,
     /// The certificate names no signer.
     #[error("the certificate names no subject")]
     NoSubjectName,
@@ -385,6 +393,7 @@ impl fmt::Display for Document {
             Self::Timestamp => "timestamp",
             Self::Manifest => "manifest",
             Self::Sct => "certificate timestamp",
+            Self::Chain => "certificate chain",
         })
     }
 }

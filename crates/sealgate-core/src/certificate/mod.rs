@@ -9,7 +9,7 @@ mod names;
 mod sct;
 mod x509;
 
-pub(crate) use chain::{Purpose, verify as verify_chain};
+pub(crate) use chain::{MAX_UNTRUSTED, Purpose, verify as verify_chain};
 pub(crate) use x509::X509;
 
 use crate::identity::Identity;

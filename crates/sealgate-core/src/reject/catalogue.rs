@@ -136,6 +136,10 @@ reasons! {
     NO_TRUSTED_TIME: "no-trusted-time",
         "The certificate is valid for minutes only, and nothing trusted says when the signature was made.",
         "Sign with a timestamp authority or a log that promises a time, and have both in the trust root.";
+    NOT_LOGGED: "not-logged", "A transparency log's proof is required, and no log of the trust root has the signature.",
+        "Sign with the log, or use the trust root that names it; entries of other logs do not count.";
+    NO_TIMESTAMP: "no-timestamp", "A signed timestamp is required, and none is by an authority of the trust root.",
+        "Sign with a timestamp authority that the trust root names.";
     NO_SUBJECT_NAME: "no-subject-name", "The certificate has no subject alternative name, so it names no signer.",
         "Sign with a certificate that Fulcio issued.";
     BAD_SCT: "bad-sct", "The timestamp of a certificate log cannot be read.",
@@ -205,6 +209,8 @@ impl Reject {
             Self::CertificateTime { .. } => &CERTIFICATE_TIME,
             Self::AuthorityTime { .. } => &AUTHORITY_TIME,
             Self::NoTrustedTime => &NO_TRUSTED_TIME,
+            Self::NotLogged => &NOT_LOGGED,
+            Self::NoTimestamp => &NO_TIMESTAMP,
             Self::NoSubjectName => &NO_SUBJECT_NAME,
             Self::Sct(_) => &BAD_SCT,
             Self::WrongSct => &WRONG_SCT,

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::time::{self, Edge};
 use super::{
-    CertificateAuthority, InvalidTrustRoot, LogKey, MAX_AUTHORITIES, MAX_CHAIN, MAX_LOGS, Skipped,
-    TransparencyLog, TrustRoot, Validity,
+    CertificateAuthority, InvalidTrustRoot, LogKey, MAX_AUTHORITIES, MAX_CHAIN, MAX_LOGS, Part,
+    Skipped, TransparencyLog, TrustRoot, Validity,
 };
 use crate::json::{self, InvalidJson, Object};
 use crate::key::{HashAlgorithm, KeyAlgorithm, PublicKey};
@@ -49,8 +49,8 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed<TrustRoot> {
     let stamping = object.either("timestampAuthorities", "timestamp_authorities")?;
     Ok(TrustRoot {
         certificate_authorities: authorities(certifying, "certificateAuthorities")?,
-        transparency_logs: logs(object.get("tlogs"), "tlogs", &mut skipped)?,
-        ct_logs: logs(object.get("ctlogs"), "ctlogs", &mut skipped)?,
+        transparency_logs: logs(object.get("tlogs"), Part::TransparencyLog, &mut skipped)?,
+        ct_logs: logs(object.get("ctlogs"), Part::CtLog, &mut skipped)?,
         timestamp_authorities: authorities(stamping, "timestampAuthorities")?,
         skipped,
     })
@@ -99,12 +99,16 @@ fn edge(value: Option<&Value>, field: &'static str, edge: Edge) -> Parsed<Option
 
 fn logs(
     value: Option<&Value>,
-    field: &'static str,
+    part: Part,
     skipped: &mut Vec<Skipped>,
 ) -> Parsed<Vec<TransparencyLog>> {
+    let field = match part {
+        Part::TransparencyLog => "tlogs",
+        Part::CtLog => "ctlogs",
+    };
     let mut logs = Vec::new();
     for value in json::list(value, field, MAX_LOGS)? {
-        match log(value)? {
+        match log(value, part)? {
             Ok(log) => logs.push(log),
             Err(reason) => skipped.push(reason),
         }
@@ -113,7 +117,7 @@ fn logs(
 }
 
 /// A log, or why it cannot be used.
-fn log(value: &Value) -> Parsed<Result<TransparencyLog, Skipped>> {
+fn log(value: &Value, part: Part) -> Parsed<Result<TransparencyLog, Skipped>> {
     let known = &[
         "baseUrl",
         "base_url",
@@ -129,8 +133,9 @@ fn log(value: &Value) -> Parsed<Result<TransparencyLog, Skipped>> {
     ];
     let object = Object::new(value, "log", known)?;
     let url = json::text(object.either("baseUrl", "base_url")?, "baseUrl")?;
-    let skip =
-        |reason: String| Ok(Err(Skipped { uri: Foreign::new(url), reason: Foreign::new(reason) }));
+    let skip = |reason: String| {
+        Ok(Err(Skipped { part, uri: Foreign::new(url), reason: Foreign::new(reason) }))
+    };
     let hash = name(object.either("hashAlgorithm", "hash_algorithm")?);
     if !matches!(hash.as_str(), "SHA2_256" | "1") {
         return skip(format!("unsupported hash algorithm of the log: {hash}"));

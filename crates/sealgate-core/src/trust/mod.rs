@@ -16,6 +16,7 @@ use x509_cert::der::Decode;
 
 pub use document::MAX_TRUST_ROOT;
 pub use objects::{AuthorityObject, LogObject, SigstoreKeys};
+pub(crate) use pem::certificates as certificates_of_pem;
 
 use crate::digest::Digest;
 use crate::json::InvalidJson;
@@ -48,10 +49,21 @@ pub struct TrustRoot {
 /// A part of a trust root that is not used, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
+    /// What it would be.
+    pub part: Part,
     /// Its address in the document.
     pub uri: Foreign,
     /// Why it cannot be used.
     pub reason: Foreign,
+}
+
+/// The parts of a trust root that may be skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// A log of signatures.
+    TransparencyLog,
+    /// A log of certificates.
+    CtLog,
 }
 
 /// A time in which something counts, in seconds since 1970, both ends included.
@@ -173,6 +185,12 @@ impl TrustRoot {
     pub fn fingerprint(&self) -> Digest {
         let hashes: Vec<_> = self.logs().map(|log| format!("{:?}", log.key.hash)).collect();
         Digest::of(format!("{}{hashes:?}", self.to_json()).as_bytes())
+    }
+
+    /// Whether it names a log of signatures, be it one that cannot be used.
+    pub fn names_transparency_log(&self) -> bool {
+        let skipped = |skipped: &Skipped| skipped.part == Part::TransparencyLog;
+        !self.transparency_logs.is_empty() || self.skipped.iter().any(skipped)
     }
 
     fn logs(&self) -> impl Iterator<Item = &TransparencyLog> {

@@ -5,7 +5,7 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
 use super::{
-    CertificateAuthority, InvalidTrustRoot, LogKey, MAX_AUTHORITIES, MAX_LOGS, Skipped,
+    CertificateAuthority, InvalidTrustRoot, LogKey, MAX_AUTHORITIES, MAX_LOGS, Part, Skipped,
     TransparencyLog, TrustRoot, Validity, pem,
 };
 use crate::json::InvalidJson;
@@ -58,8 +58,8 @@ pub(super) fn trust_root(keys: &SigstoreKeys) -> Result<TrustRoot, InvalidTrustR
             &keys.certificate_authorities,
             "certificateAuthorities",
         )?,
-        transparency_logs: logs(&keys.t_logs, "tLogs", &mut skipped)?,
-        ct_logs: logs(&keys.ct_logs, "ctLogs", &mut skipped)?,
+        transparency_logs: logs(&keys.t_logs, Part::TransparencyLog, &mut skipped)?,
+        ct_logs: logs(&keys.ct_logs, Part::CtLog, &mut skipped)?,
         timestamp_authorities: authorities(&keys.timestamp_authorities, "timestampAuthorities")?,
         skipped,
     })
@@ -90,9 +90,13 @@ fn names_itself(der: &[u8]) -> bool {
 
 fn logs(
     objects: &[LogObject],
-    field: &'static str,
+    part: Part,
     skipped: &mut Vec<Skipped>,
 ) -> Result<Vec<TransparencyLog>, InvalidTrustRoot> {
+    let field = match part {
+        Part::TransparencyLog => "tLogs",
+        Part::CtLog => "ctLogs",
+    };
     bounded(objects.len(), MAX_LOGS, field)?;
     let mut logs = Vec::new();
     for object in objects {
@@ -100,7 +104,7 @@ fn logs(
         let hash = object.hash_algorithm.to_ascii_lowercase();
         if !matches!(hash.as_str(), "sha256" | "sha-256" | "") {
             let reason = format!("unsupported hash algorithm of the log: {hash}");
-            skipped.push(Skipped { uri, reason: Foreign::new(reason) });
+            skipped.push(Skipped { part, uri, reason: Foreign::new(reason) });
             continue;
         }
         let key = PublicKey::from_pem(&object.public_key)

@@ -3,13 +3,17 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::material::{self, Certificates};
 use super::signature::{self, SignatureProof};
-use super::{KeyAuthority, claim};
-use crate::bundle::{Bundle, Content, MessageSignature, OlderBundle, VerificationMaterial};
+use super::vouch::{Beside, Vouched, Vouchers, vouch};
+use super::{Authority, Check, KeyAuthority, Trust, all_digests, claim};
+use crate::bundle::{Bundle, Content, LogMaterial, MessageSignature, OlderBundle};
+use crate::certificate::CertifiedKey;
 use crate::digest::{Algorithm, Digest};
-use crate::dsse::{Envelope, IN_TOTO};
 use crate::key::{HashAlgorithm, PublicKey};
-use crate::reject::{Foreign, Reject};
+use crate::log::{Form, LogProof, LoggedContent};
+use crate::reject::Reject;
+use crate::timestamp::TrustedTime;
 
 /// A signature over a blob, nothing in it believed.
 #[derive(Clone, Copy, Debug)]
@@ -30,13 +34,13 @@ pub enum Artifact<'a> {
     Digests(&'a [Digest]),
 }
 
-/// A blob signature that was verified. Made by [`verify_blob`] only.
+/// A blob signature that was verified. Made by [`verify_blob`] and [`verify_blob_with`] only.
 #[derive(Clone, Debug)]
 pub struct VerifiedBlob {
     key: Digest,
     signature: Vec<u8>,
     predicate_type: Option<String>,
-    has_log_material: bool,
+    vouchers: Vouchers,
 }
 
 impl VerifiedBlob {
@@ -52,14 +56,31 @@ impl VerifiedBlob {
     pub fn predicate_type(&self) -> Option<&str> {
         self.predicate_type.as_deref()
     }
-    /// Whether log entries or timestamps lay in it that were not asked for.
+    /// Whether log entries or timestamps lay in it that were not looked at, because there was
+    /// no trust root.
     pub fn has_log_material(&self) -> bool {
-        self.has_log_material
+        self.vouchers.unread
+    }
+    /// The certificate and its identity, if it was verified by one.
+    pub fn certificate(&self) -> Option<&CertifiedKey> {
+        self.vouchers.certificate.as_ref()
+    }
+    /// The entries in logs of the trust root.
+    pub fn logs(&self) -> &[LogProof] {
+        self.vouchers.logs.proofs()
+    }
+    /// The times that authorities of the trust root have signed.
+    pub fn timestamps(&self) -> &[TrustedTime] {
+        self.vouchers.times.times()
+    }
+    /// The checks that were made.
+    pub fn checks(&self) -> Vec<Check> {
+        self.vouchers.checks()
     }
 
-    fn new(proof: SignatureProof, predicate_type: Option<String>, has_log_material: bool) -> Self {
-        let (key, signature) = proof.into_parts();
-        Self { key, signature, predicate_type, has_log_material }
+    fn new(signature: Vec<u8>, predicate_type: Option<String>, vouched: Vouched) -> Self {
+        let (key, vouchers) = vouched.into_parts();
+        Self { key: key.fingerprint(), signature, predicate_type, vouchers }
     }
 }
 
@@ -79,7 +100,21 @@ impl KeyAuthority {
     }
 }
 
-/// Is this a signature by this authority over this blob?
+impl Authority {
+    /// The digests to compute for a blob that is read once and not kept; none if whole content
+    /// is needed. (A certificate's key may need it too: [`Reject::NeedsContent`] says so then.)
+    pub fn blob_digests(&self) -> Option<Vec<Algorithm>> {
+        match self {
+            Self::Keys(keys) => keys.blob_digests(),
+            Self::Identities(_) => {
+                Some(vec![Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512])
+            }
+        }
+    }
+}
+
+/// Is this a signature by a holder of these keys over this blob? Keys judge alone: logs and
+/// timestamps are not looked at.
 ///
 /// A bundle with an in-toto statement is accepted as cosign's `verify-blob` does: its subject
 /// must be the blob. [`VerifiedBlob::predicate_type`] then says what kind of statement it was.
@@ -88,60 +123,104 @@ pub fn verify_blob(
     authority: &KeyAuthority,
     artifact: Artifact<'_>,
 ) -> Result<VerifiedBlob, Reject> {
+    verify_blob_with(evidence, &Authority::Keys(authority.clone()), artifact, &Trust::none())
+}
+
+/// Is this a signature by this authority over this blob, with all that is asked for? The rules
+/// for what lies beside it are those of [`super::verify_image_with`].
+pub fn verify_blob_with(
+    evidence: BlobSignature<'_>,
+    authority: &Authority,
+    artifact: Artifact<'_>,
+    trust: &Trust<'_>,
+) -> Result<VerifiedBlob, Reject> {
     match evidence {
         BlobSignature::Detached(signature) => {
-            let signature = undo_base64(signature);
-            let proof = of_artifact(&signature, authority, artifact)?;
-            Ok(VerifiedBlob::new(proof, None, false))
+            let (signature, log) = (undo_base64(signature), LogMaterial::default());
+            let form = Form::Legacy;
+            let found = Found { signature: &signature, log: &log, form, certificates: None };
+            of_message(&found, authority, artifact, trust)
         }
         BlobSignature::Bundle(json) => match OlderBundle::recognise(json)? {
-            Some(older) => {
-                let proof = of_artifact(&older.signature, authority, artifact)?;
-                Ok(VerifiedBlob::new(proof, None, !older.log.is_empty()))
-            }
-            None => verify_bundle(&Bundle::parse(json)?, authority, artifact),
+            Some(older) => verify_older(&older, authority, artifact, trust),
+            None => verify_bundle(&Bundle::parse(json)?, authority, artifact, trust),
         },
     }
 }
 
+/// A signature over the blob itself, and what lies beside it.
+struct Found<'a> {
+    signature: &'a [u8],
+    log: &'a LogMaterial,
+    form: Form,
+    certificates: Option<&'a Certificates>,
+}
+
+/// With keys, the certificate in it is not looked at: the key decides, as with cosign.
+fn verify_older(
+    older: &OlderBundle,
+    authority: &Authority,
+    artifact: Artifact<'_>,
+    trust: &Trust<'_>,
+) -> Result<VerifiedBlob, Reject> {
+    let certificates = match authority {
+        Authority::Keys(_) => None,
+        Authority::Identities(_) => Certificates::of_pem(&older.certificate, "")?,
+    };
+    let found = Found {
+        signature: &older.signature,
+        log: &older.log,
+        form: Form::Legacy,
+        certificates: certificates.as_ref(),
+    };
+    of_message(&found, authority, artifact, trust)
+}
+
 fn verify_bundle(
     bundle: &Bundle,
-    authority: &KeyAuthority,
+    authority: &Authority,
     artifact: Artifact<'_>,
+    trust: &Trust<'_>,
 ) -> Result<VerifiedBlob, Reject> {
-    require_key(bundle)?;
-    let has_log_material = !bundle.log.is_empty();
+    let certificates = Certificates::of_bundle(bundle, authority)?;
+    let certificates = certificates.as_ref();
     match &bundle.content {
         Content::Message(message) => {
             check_digest(message, artifact)?;
-            let proof = of_artifact(&message.signature, authority, artifact)?;
-            Ok(VerifiedBlob::new(proof, None, has_log_material))
+            let form = Form::Bundle(bundle.version);
+            let signature = &message.signature;
+            let found = Found { signature, log: &bundle.log, form, certificates };
+            of_message(&found, authority, artifact, trust)
         }
         Content::Envelope(envelope) => {
-            require_statement(envelope)?;
-            let signed = signature::of_envelope(envelope, authority)?;
+            material::require_statement(envelope)?;
+            let beside = material::beside_envelope(bundle, envelope, certificates)?;
+            let (signed, vouched) =
+                vouch(beside, authority, trust, |keys| signature::of_envelope(envelope, keys))?;
             let statement = claim::is_about(&signed, &artifact.digests())?;
-            let (_, proof) = signed.into_parts();
-            Ok(VerifiedBlob::new(proof, Some(statement.predicate_type), has_log_material))
+            let (_, signature) = signed.into_parts();
+            Ok(VerifiedBlob::new(signature, Some(statement.predicate_type), vouched))
         }
     }
 }
 
-/// A bundle with a certificate says that somebody else signed it than a holder of the key.
-pub(super) fn require_key(bundle: &Bundle) -> Result<(), Reject> {
-    match bundle.material {
-        VerificationMaterial::PublicKey { .. } => Ok(()),
-        VerificationMaterial::Certificate(_) | VerificationMaterial::CertificateChain(_) => {
-            Err(Reject::CertificateInBundle)
-        }
-    }
-}
-
-pub(super) fn require_statement(envelope: &Envelope) -> Result<(), Reject> {
-    if envelope.payload_type == IN_TOTO {
-        return Ok(());
-    }
-    Err(Reject::EnvelopeType(Foreign::new(&envelope.payload_type)))
+fn of_message(
+    found: &Found<'_>,
+    authority: &Authority,
+    artifact: Artifact<'_>,
+    trust: &Trust<'_>,
+) -> Result<VerifiedBlob, Reject> {
+    let digests = trust.logged_digests(found.log, || artifact.digests());
+    let beside = Beside {
+        signature: found.signature,
+        content: LoggedContent::Message(&digests),
+        log: found.log,
+        form: found.form,
+        certificate: found.certificates.map(Certificates::presented),
+    };
+    let (proof, vouched) =
+        vouch(beside, authority, trust, |keys| of_artifact(found.signature, keys, artifact))?;
+    Ok(VerifiedBlob::new(proof.into_signature(), None, vouched))
 }
 
 fn of_artifact(
@@ -176,9 +255,7 @@ impl Artifact<'_> {
     fn digests(&self) -> Vec<Digest> {
         match self {
             Self::Digests(digests) => digests.to_vec(),
-            Self::Content(bytes) => [Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512]
-                .map(|algorithm| Digest::with(algorithm, bytes))
-                .to_vec(),
+            Self::Content(bytes) => all_digests(bytes).to_vec(),
         }
     }
 

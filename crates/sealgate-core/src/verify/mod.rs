@@ -1,13 +1,17 @@
 //! Evidence and an authority in, [`Verified`] or [`Reject`] out.
 //!
-//! Always in this order, one file each: `signature` (the bytes), `claim` (is it about *this*
-//! digest, and of *this* predicate type?). Each returns a small private proof; [`Verified`] can
-//! only be made from all of them, so a skipped check does not compile.
-//! (Time, certificate and log join with keyless verification.)
+//! One file for each part: `demands` (what is asked for, decided once), `vouch` (time, log,
+//! certificate and identity), `signature` (the bytes), `claim` (is it about *this* digest, and of
+//! *this* predicate type?). Each returns a small private proof; [`Verified`] can only be made
+//! from all of them, so a skipped check does not compile. `material` reads what lies beside a
+//! signature.
 
 mod blob;
 mod claim;
+mod demands;
+mod material;
 mod signature;
+mod vouch;
 
 use std::collections::BTreeMap;
 
@@ -15,15 +19,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-pub use blob::{Artifact, BlobSignature, VerifiedBlob, verify_blob};
+pub use blob::{Artifact, BlobSignature, VerifiedBlob, verify_blob, verify_blob_with};
 use claim::Claimed;
+pub use demands::{Demand, Demands, RootSource, Trust, Wish, Wishes};
+use material::Certificates;
+use vouch::{Beside, Vouched, Vouchers, vouch};
 
 use crate::bundle::{Bundle, Content, LogMaterial};
-use crate::digest::Digest;
+use crate::certificate::CertifiedKey;
+use crate::digest::{Algorithm, Digest};
 use crate::evidence::{BundleBytes, Evidence, LegacySignature, Origin};
+use crate::identity::IdentityAuthority;
 use crate::key::{HashAlgorithm, PublicKey};
+use crate::log::{Form, LogProof, LoggedContent};
 use crate::reject::{Document, Reject};
 use crate::simple_signing::COSIGN_TYPE;
+use crate::timestamp::TrustedTime;
 
 /// The predicate type of a cosign image signature.
 pub const IMAGE_SIGNATURE_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
@@ -35,6 +46,15 @@ pub struct KeyAuthority {
     pub keys: Vec<PublicKey>,
     /// The hash to insist on; `None` accepts each that cosign has used for the key's algorithm.
     pub hash: Option<HashAlgorithm>,
+}
+
+/// Who may sign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authority {
+    /// Holders of keys.
+    Keys(KeyAuthority),
+    /// Whom a certificate of the trust root's authorities names.
+    Identities(IdentityAuthority),
 }
 
 /// What the evidence must be about.
@@ -73,6 +93,15 @@ pub enum Check {
     Annotations,
     /// The claim names the digest.
     Claims,
+    /// A log of the trust root has the signature.
+    Log,
+    /// An authority of the trust root has signed the time.
+    Timestamp,
+    /// A certificate log of the trust root has promised to publish the certificate.
+    CertificateLog,
+    /// The signature was verified with a certificate of the trust root's authorities, which names
+    /// a wanted identity.
+    Certificate,
     /// The signature was verified with a key.
     KeySignature,
 }
@@ -89,7 +118,7 @@ pub struct Verified {
     docker_reference: Option<String>,
     annotations: BTreeMap<String, Value>,
     checks: Vec<Check>,
-    has_log_material: bool,
+    vouchers: Vouchers,
 }
 
 impl Verified {
@@ -121,9 +150,22 @@ impl Verified {
     pub fn checks(&self) -> &[Check] {
         &self.checks
     }
-    /// Whether log entries or timestamps lay in it that were not asked for.
+    /// Whether log entries or timestamps lay in it that were not looked at, because there was
+    /// no trust root.
     pub fn has_log_material(&self) -> bool {
-        self.has_log_material
+        self.vouchers.unread
+    }
+    /// The certificate and its identity, if it was verified by one.
+    pub fn certificate(&self) -> Option<&CertifiedKey> {
+        self.vouchers.certificate.as_ref()
+    }
+    /// The entries in logs of the trust root.
+    pub fn logs(&self) -> &[LogProof] {
+        self.vouchers.logs.proofs()
+    }
+    /// The times that authorities of the trust root have signed.
+    pub fn timestamps(&self) -> &[TrustedTime] {
+        self.vouchers.times.times()
     }
     /// The digest that the signature is about: the subject of the question, unless claims were
     /// ignored.
@@ -157,28 +199,29 @@ impl Verified {
     }
 
     /// The only way to a `Verified`: from the proofs, the later holding the earlier.
-    fn new(format: Format, origin: &Origin, claimed: Claimed, log: &LogMaterial) -> Self {
+    fn new(format: Format, origin: &Origin, claimed: Claimed, vouched: Vouched) -> Self {
         let (signed, claim) = claimed.into_parts();
-        let (payload, proof) = signed.into_parts();
-        let (key, signature) = proof.into_parts();
+        let (payload, signature) = signed.into_parts();
+        let (key, vouchers) = vouched.into_parts();
         let mut checks = claim.compared;
-        checks.push(Check::KeySignature);
+        checks.extend(vouchers.checks());
         Self {
             format,
             origin: origin.clone(),
-            key,
+            key: key.fingerprint(),
             payload,
             signature,
             claimed: claim.digest,
             docker_reference: claim.docker_reference,
             annotations: claim.annotations,
             checks,
-            has_log_material: !log.is_empty(),
+            vouchers,
         }
     }
 }
 
-/// Is this evidence an image signature by this authority, about this subject?
+/// Is this evidence an image signature by a holder of these keys, about this subject? Keys judge
+/// alone: logs and timestamps are not looked at.
 ///
 /// An attestation (a bundle of another predicate type) is not a signature:
 /// it is rejected with its own code, whatever [`Question::claims`] says.
@@ -187,9 +230,24 @@ pub fn verify_image(
     authority: &KeyAuthority,
     question: &Question,
 ) -> Result<Verified, Reject> {
+    verify_image_with(evidence, &Authority::Keys(authority.clone()), question, &Trust::none())
+}
+
+/// Is this evidence an image signature by this authority, about this subject, with all that is
+/// asked for?
+///
+/// What lies beside the signature (log entries, timestamps) is checked whether it is asked for
+/// or not, as far as the trust root knows who is said to have signed it: what is there and wrong
+/// is a reject.
+pub fn verify_image_with(
+    evidence: &Evidence,
+    authority: &Authority,
+    question: &Question,
+    trust: &Trust<'_>,
+) -> Result<Verified, Reject> {
     match evidence {
-        Evidence::Legacy(layer) => verify_legacy(layer, authority, question),
-        Evidence::Bundle(bundle) => verify_bundle(bundle, authority, question),
+        Evidence::Legacy(layer) => verify_legacy(layer, authority, question, trust),
+        Evidence::Bundle(bundle) => verify_bundle(bundle, authority, question, trust),
         Evidence::Unusable { reason, .. } => Err(reason.clone()),
     }
 }
@@ -208,11 +266,13 @@ pub mod annotation {
     pub const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 }
 
-/// A certificate beside the signature is not looked at: the key decides, as with cosign.
+/// With keys, a certificate beside the signature is not looked at: the key decides, as with
+/// cosign.
 fn verify_legacy(
     layer: &LegacySignature,
-    authority: &KeyAuthority,
+    authority: &Authority,
     question: &Question,
+    trust: &Trust<'_>,
 ) -> Result<Verified, Reject> {
     let note = |key: &str| layer.annotations.get(key).map(String::as_str).unwrap_or_default();
     let signature = note(annotation::SIGNATURE);
@@ -223,26 +283,51 @@ fn verify_legacy(
         .decode(signature)
         .map_err(|_| Reject::Base64 { what: Document::Signature, field: annotation::SIGNATURE })?;
     let log = LogMaterial::of_annotations(note(annotation::BUNDLE), note(annotation::TIMESTAMP))?;
-    let signed = signature::of_payload(&layer.payload, &signature, authority)?;
+    let certificates = match authority {
+        Authority::Keys(_) => None,
+        Authority::Identities(_) => {
+            Certificates::of_pem(note(annotation::CERTIFICATE), note(annotation::CHAIN))?
+        }
+    };
+    let digests = trust.logged_digests(&log, || all_digests(&layer.payload).to_vec());
+    let beside = Beside {
+        signature: &signature,
+        content: LoggedContent::Message(&digests),
+        log: &log,
+        form: Form::Legacy,
+        certificate: certificates.as_ref().map(Certificates::presented),
+    };
+    let (signed, vouched) = vouch(beside, authority, trust, |keys| {
+        signature::of_payload(&layer.payload, &signature, keys)
+    })?;
     let claimed = claim::of_simple_signing(signed, question)?;
-    Ok(Verified::new(Format::Legacy, &layer.origin, claimed, &log))
+    Ok(Verified::new(Format::Legacy, &layer.origin, claimed, vouched))
 }
 
 /// The hint in the bundle does not matter: each key of the authority is tried.
 fn verify_bundle(
     evidence: &BundleBytes,
-    authority: &KeyAuthority,
+    authority: &Authority,
     question: &Question,
+    trust: &Trust<'_>,
 ) -> Result<Verified, Reject> {
     let bundle = Bundle::parse(&evidence.json)?;
-    blob::require_key(&bundle)?;
+    let certificates = Certificates::of_bundle(&bundle, authority)?;
     let Content::Envelope(envelope) = &bundle.content else {
         return Err(Reject::NotAnEnvelope);
     };
-    blob::require_statement(envelope)?;
-    let signed = signature::of_envelope(envelope, authority)?;
+    material::require_statement(envelope)?;
+    let beside = material::beside_envelope(&bundle, envelope, certificates.as_ref())?;
+    let (signed, vouched) =
+        vouch(beside, authority, trust, |keys| signature::of_envelope(envelope, keys))?;
     let claimed = claim::of_statement(signed, question)?;
-    Ok(Verified::new(Format::Bundle, &evidence.origin, claimed, &bundle.log))
+    Ok(Verified::new(Format::Bundle, &evidence.origin, claimed, vouched))
+}
+
+/// By every algorithm that a log entry may name.
+fn all_digests(content: &[u8]) -> [Digest; 3] {
+    [Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512]
+        .map(|algorithm| Digest::with(algorithm, content))
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
-//! First check: do the bytes carry a signature by a key of the authority?
+//! Do the bytes carry a signature by one of these keys?
 //!
 //! [`Signed`] is the proof. Nothing else makes one, and the claim is read out of it only.
 
 use super::{Artifact, KeyAuthority};
-use crate::digest::Digest;
 use crate::dsse::Envelope;
 use crate::key::{PublicKey, SignatureMismatch};
 use crate::reject::{Document, Reject};
@@ -19,8 +18,25 @@ pub(super) struct Signed {
 
 /// A signature that a key of the authority has made.
 pub(super) struct SignatureProof {
-    key: Digest,
+    key: PublicKey,
     signature: Vec<u8>,
+}
+
+/// A proof that tells which key has signed.
+pub(super) trait BySigner {
+    fn key(&self) -> &PublicKey;
+}
+
+impl BySigner for Signed {
+    fn key(&self) -> &PublicKey {
+        &self.proof.key
+    }
+}
+
+impl BySigner for SignatureProof {
+    fn key(&self) -> &PublicKey {
+        &self.key
+    }
 }
 
 impl Signed {
@@ -28,18 +44,17 @@ impl Signed {
         &self.payload
     }
 
-    pub(super) fn into_parts(self) -> (Vec<u8>, SignatureProof) {
-        (self.payload, self.proof)
+    /// The payload and its signature.
+    pub(super) fn into_parts(self) -> (Vec<u8>, Vec<u8>) {
+        (self.payload, self.proof.signature)
     }
 }
 
 impl SignatureProof {
-    /// The fingerprint of the key, and the signature.
-    pub(super) fn into_parts(self) -> (Digest, Vec<u8>) {
-        (self.key, self.signature)
+    pub(super) fn into_signature(self) -> Vec<u8> {
+        self.signature
     }
 }
-
 /// Checks a signature over `payload` itself.
 pub(super) fn of_payload(
     payload: &[u8],
@@ -91,7 +106,7 @@ fn of_message(
     }
     check_usable(authority)?;
     let key = authority.keys.iter().find(|key| verifies(key).is_ok());
-    let key = key.ok_or(Reject::WrongSignature)?.fingerprint();
+    let key = key.ok_or(Reject::WrongSignature)?.clone();
     Ok(SignatureProof { key, signature: signature.to_vec() })
 }
 

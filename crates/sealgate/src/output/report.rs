@@ -64,6 +64,10 @@ fn check_name(check: Check) -> &'static str {
         Check::Annotations => "annotations",
         Check::Claims => "claims",
         Check::KeySignature => "key-signature",
+        Check::Certificate => "certificate",
+        Check::CertificateLog => "certificate-log",
+        Check::Log => "transparency-log",
+        Check::Timestamp => "timestamp",
     }
 }
 
