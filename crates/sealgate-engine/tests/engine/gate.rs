@@ -19,13 +19,13 @@ use sealgate_testkit::registry::{MemoryRegistry, Request};
 
 use crate::{app, authority, fault};
 
-struct House {
-    registry: Arc<MemoryRegistry>,
+pub(crate) struct House {
+    pub(crate) registry: Arc<MemoryRegistry>,
     recorder: Arc<Recorder>,
-    gate: Arc<Gate>,
+    pub(crate) gate: Arc<Gate>,
 }
 
-fn house() -> House {
+pub(crate) fn house() -> House {
     house_of(MemoryRegistry::new(), MemorySecrets::default(), &CacheSettings::default())
 }
 
@@ -43,12 +43,12 @@ fn house_of(registry: MemoryRegistry, secrets: MemorySecrets, cache: &CacheSetti
 }
 
 impl House {
-    async fn validate(&self, images: &[&str], policies: &PolicySet) -> Answer {
+    pub(crate) async fn validate(&self, images: &[&str], policies: &PolicySet) -> Answer {
         self.gate.validate(&admission(images), policies, None).await
     }
 }
 
-fn admission(images: &[&str]) -> Admission {
+pub(crate) fn admission(images: &[&str]) -> Admission {
     let images = images.iter().enumerate().map(|(n, image)| ImageUse {
         path: format!("spec.containers[{n}].image"),
         pointer: format!("/spec/containers/{n}/image"),
@@ -84,7 +84,7 @@ fn policies(rules: Vec<Rule>) -> PolicySet {
     PolicySet::new(rules, NoMatch::Deny)
 }
 
-fn signed_policy(key: &TestKey) -> PolicySet {
+pub(crate) fn signed_policy(key: &TestKey) -> PolicySet {
     let need = Need::Any(vec![Need::Signed(signed_by("ours", &[key]))]);
     policies(vec![rule("signed", Mode::Enforce, need)])
 }

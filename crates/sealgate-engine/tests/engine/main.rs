@@ -2,6 +2,7 @@
 
 mod gate;
 mod gather;
+mod hostile;
 mod moving;
 mod signing;
 mod verifying;
