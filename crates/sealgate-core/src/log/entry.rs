@@ -3,7 +3,6 @@
 //!
 //! Whether a log holds the entry is not known here.
 
-use der::pem;
 use serde_json::Value;
 
 use super::checkpoint::Dialect;
@@ -13,6 +12,7 @@ use crate::dsse::Envelope;
 use crate::json::{self, InvalidJson, Object};
 use crate::key::PublicKey;
 use crate::reject::{Document, Foreign, LogReject, Reject};
+use crate::trust::certificates_of_pem;
 
 /// The largest body that is read, in bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -383,20 +383,16 @@ fn hash_output(value: &Value, field: &'static str) -> Result<Digest, Unreadable>
     format!("{}:{hex}", algorithm.name()).parse().map_err(|_| LogReject::Digest(field).into())
 }
 
-/// One PEM block, a public key or a certificate.
+/// One PEM block, a public key or a certificate. Lines may have any length, as Go reads them.
 fn pem_signer(text: &[u8]) -> Result<SignerInBody, LogReject> {
-    let (label, der) =
-        pem::decode_vec(text).map_err(|_| LogReject::Signer("not one block of PEM"))?;
-    match label {
-        "CERTIFICATE" => Ok(SignerInBody::Certificate(der)),
-        "PUBLIC KEY" => Ok(SignerInBody::Key(der)),
-        "RSA PUBLIC KEY" => {
-            let text = std::str::from_utf8(text).map_err(|_| LogReject::Signer("not text"))?;
-            let key = PublicKey::from_pem(text).map_err(|_| LogReject::Signer("no usable key"))?;
-            Ok(SignerInBody::Key(key.spki_der().to_vec()))
-        }
-        _ => Err(LogReject::Signer("neither PUBLIC KEY nor CERTIFICATE")),
+    let text = std::str::from_utf8(text).map_err(|_| LogReject::Signer("not text"))?;
+    if text.trim_start().starts_with("-----BEGIN CERTIFICATE-----") {
+        let mut blocks = certificates_of_pem(text, 1).map_err(LogReject::Signer)?;
+        let der = blocks.pop().ok_or(LogReject::Signer("not one block of PEM"))?;
+        return Ok(SignerInBody::Certificate(der));
     }
+    let key = PublicKey::from_pem(text).map_err(|_| LogReject::Signer("no usable key"))?;
+    Ok(SignerInBody::Key(key.spki_der().to_vec()))
 }
 
 fn required<'a>(object: &Object<'a>, field: &'static str) -> Result<&'a Value, InvalidJson> {

@@ -1,6 +1,6 @@
 //! The statement in a timestamp, TSTInfo (RFC 3161, section 2.4.2): of what, and when.
 
-use der::asn1::{AnyRef, OctetStringRef, UintRef};
+use der::asn1::{AnyRef, IntRef, OctetStringRef};
 use der::{DateTime, Tag};
 
 use super::fields::{Fields, context, hash};
@@ -60,9 +60,9 @@ impl Imprint {
     }
 }
 
-/// A number of up to 160 bits that must be there and decides nothing.
+/// A number that must be there and decides nothing; some authorities write negative ones.
 fn serial_number(fields: &mut Fields<'_>) -> Result<(), TimestampReject> {
-    fields.next::<UintRef<'_>>().map(|_| ())
+    fields.next::<IntRef<'_>>().map(|_| ())
 }
 
 /// We know no extensions, so that none may be critical.
