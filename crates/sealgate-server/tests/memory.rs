@@ -1,0 +1,169 @@
+//! What a hostile registry can make the gate hold, measured: the peak memory of this process, which
+//! holds the client, the gate and the registry. One test, since they would share the peak.
+
+#![cfg(target_os = "linux")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream;
+use sealgate_core::digest::Digest;
+use sealgate_core::key::PublicKey;
+use sealgate_core::manifest::{Descriptor, media_type};
+use sealgate_core::reference::{Identifier, Repository};
+use sealgate_core::verify::KeyAuthority;
+use sealgate_engine::admit::{Admission, Answer, Gate, GatePorts, ImageUse};
+use sealgate_engine::cache::CacheSettings;
+use sealgate_engine::limits::Limits;
+use sealgate_engine::ports::Registry;
+use sealgate_policy::glob::{Glob, TagTrust};
+use sealgate_policy::rule::{Formats, Mode, Need, Origin, Rule, SignedBy, When};
+use sealgate_policy::scope::Scope;
+use sealgate_policy::select::{NoMatch, PolicySet};
+use sealgate_registry::serve::{self, Rule as Misbehave, Served, Trouble};
+use sealgate_registry::{Client, Options};
+use sealgate_testkit::ports::{FrozenClock, MemorySecrets, Recorder};
+
+const KEY: &str = "\
+-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAA079MvN5qAMYFEEDUDrYVYs5DtprKFj08dXcBD2/2So=
+-----END PUBLIC KEY-----
+";
+/// Images of one object, each with so many papers of this size: half a gigabyte in all.
+const IMAGES: usize = 16;
+const PAPERS: usize = 32;
+const PAPER: usize = 1 << 20;
+/// What all of it may cost at its peak; it took over 400 MiB before there was a bound.
+const MOST: usize = 160 << 20;
+
+fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {
+    Descriptor {
+        media_type: media_type.to_owned(),
+        size: bytes.len() as u64,
+        digest: Digest::of(bytes),
+        artifact_type: None,
+        annotations: BTreeMap::new(),
+        platform: None,
+    }
+}
+
+async fn push_blob(client: &Client, at: &Repository, bytes: Vec<u8>) -> Descriptor {
+    let descriptor = descriptor(media_type::BUNDLE_V03, &bytes);
+    let content = Box::pin(stream::iter([Ok(Bytes::from(bytes))]));
+    client.push_blob(at, &descriptor, content).await.unwrap();
+    descriptor
+}
+
+async fn push_manifest(client: &Client, at: &Repository, manifest: serde_json::Value) -> Digest {
+    let bytes = Bytes::from(manifest.to_string());
+    let digest = Identifier::Digest(Digest::of(&bytes));
+    client.push_manifest(at, &digest, media_type::OCI_MANIFEST, bytes).await.unwrap()
+}
+
+/// Images that are hung with bundles of no use.
+async fn images(client: &Client, at: &Repository) -> Vec<String> {
+    let config = push_blob(client, at, b"{}".to_vec()).await;
+    let paper = push_blob(client, at, vec![b'['; PAPER]).await;
+    let mut images = Vec::new();
+    for number in 0..IMAGES {
+        let mut manifest = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::OCI_MANIFEST,
+            "config": config,
+            "layers": [],
+            "annotations": {"number": number.to_string()},
+        });
+        let image = push_manifest(client, at, manifest.clone()).await;
+        images.push(format!("{at}@{image}"));
+        let size = manifest.to_string().len();
+        manifest["subject"] = serde_json::json!({"mediaType": media_type::OCI_MANIFEST, "size": size, "digest": image});
+        manifest["layers"] = serde_json::json!([paper]);
+        for paper in 0..PAPERS {
+            manifest["annotations"]["paper"] = paper.to_string().into();
+            push_manifest(client, at, manifest.clone()).await;
+        }
+    }
+    images
+}
+
+fn gate(client: Client) -> Gate {
+    let ports = GatePorts {
+        registries: Arc::new(client),
+        secrets: Arc::new(MemorySecrets::default()),
+        clock: Arc::new(FrozenClock::default()),
+        audit: Arc::new(Recorder::default()),
+    };
+    Gate::new(ports, Limits::default(), &CacheSettings::default())
+}
+
+fn policies() -> PolicySet {
+    let keys = KeyAuthority { keys: vec![PublicKey::from_pem(KEY).unwrap()], hash: None };
+    let signed = SignedBy { authority: "a".to_owned(), keys, source: None, formats: Formats::Both };
+    let when = When { images: vec![Glob::any()], tags: TagTrust::AsWritten, matches: Vec::new() };
+    let rule =
+        Rule::new("p".to_owned(), Origin::default(), when, Need::Signed(signed), Mode::Enforce);
+    PolicySet::new(vec![rule], NoMatch::Deny)
+}
+
+async fn ask(gate: &Gate, images: &[String]) -> Answer {
+    let images = images.iter().enumerate().map(|(n, image)| ImageUse {
+        path: format!("spec.containers[{n}].image"),
+        pointer: format!("/spec/containers/{n}/image"),
+        image: image.clone(),
+    });
+    let admission = Admission {
+        uid: "1".to_owned(),
+        scope: Scope::default(),
+        user: String::new(),
+        dry_run: false,
+        service_account: String::new(),
+        pull_secrets: Vec::new(),
+        images: images.collect(),
+        standing: None,
+    };
+    gate.validate(&admission, &policies(), Some(Duration::from_secs(20))).await
+}
+
+/// The peak of resident memory since the last call.
+fn peak() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kilobytes: usize = line.trim().trim_end_matches(" kB").parse().unwrap();
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+    kilobytes << 10
+}
+
+async fn measured(served: &Served, images: &[String], what: &str) {
+    let before = {
+        peak();
+        peak()
+    };
+    let gate = gate(Client::new(Options::default()).unwrap());
+    let answer = ask(&gate, images).await;
+    let cost = peak().saturating_sub(before);
+    assert!(!answer.allowed, "{what}");
+    assert!(!answer.message.contains("no signatures found"), "{what}: {}", answer.message);
+    assert!(cost < MOST, "{what}: {} MiB", cost >> 20);
+    assert!(!served.log().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hostile_registry_cannot_fill_the_memory() {
+    let served = Served::start(serve::Options::default()).await.unwrap();
+    let client = Client::new(Options::default()).unwrap();
+    let at = Repository::parse(&format!("{}/acme/app", served.registry())).unwrap();
+    let images = images(&client, &at).await;
+    measured(&served, &images, "half a gigabyte of papers").await;
+    served.trouble(Misbehave::always("/referrers/", Trouble::EndlessPages));
+    measured(&served, &images, "lists of referrers without end").await;
+    served.trouble(Misbehave::always("/manifests/", Trouble::Endless));
+    measured(&served, &images, "manifests without end").await;
+    served.recover();
+    served.trouble(Misbehave::always("/blobs/", Trouble::Endless));
+    measured(&served, &images, "blobs without end").await;
+    served.recover();
+    served.trouble(Misbehave::always("", Trouble::Endless));
+    measured(&served, &images, "everything without end").await;
+}
