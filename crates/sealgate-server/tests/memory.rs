@@ -35,7 +35,7 @@ MCowBQYDK2VwAyEAA079MvN5qAMYFEEDUDrYVYs5DtprKFj08dXcBD2/2So=
 const IMAGES: usize = 16;
 const PAPERS: usize = 32;
 const PAPER: usize = 1 << 20;
-/// What all of it may cost at its peak; it took over 400 MiB before there was a bound.
+/// What all of it may cost at its peak; it was 385 MiB before there was a bound.
 const MOST: usize = 160 << 20;
 
 fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {
