@@ -1,6 +1,7 @@
 //! Genuine entries of every kind are proven; what is not is `mutations`' matter.
 
 mod mutations;
+mod seeds;
 pub(crate) mod tree;
 pub(crate) mod workbench;
 
