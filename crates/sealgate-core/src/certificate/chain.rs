@@ -144,6 +144,7 @@ fn by_authority(
         .collect();
     let der = CertificateDer::from(leaf.der());
     let end_entity = EndEntityCert::try_from(&der).map_err(|error| rejected(&error))?;
+    let trusted = X509::parse(authority.root())?;
     let mut issuer_spki = None;
     for time in distinct(times) {
         let path = end_entity
@@ -157,12 +158,14 @@ fn by_authority(
                 None,
             )
             .map_err(|error| rejected(&error))?;
-        let issuer = check_path(&path, authority, time)?;
+        let path = Path { issuing: issuing(&path)?, root: &trusted, authority };
+        path.check(time)?;
+        let issuer = path.issuing.first().unwrap_or(&trusted).spki()?;
         if *issuer_spki.get_or_insert_with(|| issuer.clone()) != issuer {
             return Err(bad("several issuers with different keys"));
         }
         // All that depends on the time is whether each certificate is valid.
-        if path_holds(&path, authority, times) {
+        if path.holds_at(times) {
             break;
         }
     }
@@ -170,44 +173,47 @@ fn by_authority(
     Ok(Chain { issuer_spki, authority: authority.uri.clone() })
 }
 
-/// What `webpki` leaves out. Gives the key of the leaf's issuer.
-fn check_path(
-    path: &VerifiedPath<'_>,
-    authority: &CertificateAuthority,
-    time: i64,
-) -> Result<Vec<u8>, Reject> {
-    let root = X509::parse(authority.root())?;
-    let issuing = issuing(path)?;
-    let Some(longest) = root.certifies()? else {
-        return Err(Reject::CertificateUsage("the root may not issue certificates"));
-    };
-    let counted = issuing.iter().filter(|certificate| !certificate.is_self_issued()).count();
-    if longest.is_some_and(|longest| counted > usize::from(longest)) {
-        return Err(bad("the path is longer than the root allows"));
-    }
-    for certificate in &issuing {
-        if certificate.certifies()?.is_none() {
-            return Err(Reject::CertificateUsage("an intermediate may not issue certificates"));
-        }
-    }
-    within(&root, &[time])?;
-    if !authority.validity.contains(time) {
-        let (from, to) = (authority.validity.start, authority.validity.end);
-        return Err(Reject::AuthorityTime { at: time, from, to });
-    }
-    issuing.first().unwrap_or(&root).spki()
-}
-
 fn issuing(path: &VerifiedPath<'_>) -> Result<Vec<X509>, Reject> {
     path.intermediate_certificates().map(|certificate| X509::parse(&certificate.der())).collect()
 }
 
-/// Whether the same path is good at all other times too.
-fn path_holds(path: &VerifiedPath<'_>, authority: &CertificateAuthority, times: &[i64]) -> bool {
-    let holds = |certificate: &X509| within(certificate, times).is_ok();
-    times.iter().all(|time| authority.validity.contains(*time))
-        && X509::parse(authority.root()).as_ref().is_ok_and(holds)
-        && issuing(path).is_ok_and(|issuing| issuing.iter().all(holds))
+/// A path that `webpki` has found: all but the leaf.
+struct Path<'a> {
+    issuing: Vec<X509>,
+    root: &'a X509,
+    authority: &'a CertificateAuthority,
+}
+
+impl Path<'_> {
+    /// What `webpki` leaves out.
+    fn check(&self, time: i64) -> Result<(), Reject> {
+        let Some(longest) = self.root.certifies()? else {
+            return Err(Reject::CertificateUsage("the root may not issue certificates"));
+        };
+        let counted = self.issuing.iter().filter(|issuing| !issuing.is_self_issued()).count();
+        if longest.is_some_and(|longest| counted > usize::from(longest)) {
+            return Err(bad("the path is longer than the root allows"));
+        }
+        for certificate in &self.issuing {
+            if certificate.certifies()?.is_none() {
+                return Err(Reject::CertificateUsage("an intermediate may not issue certificates"));
+            }
+        }
+        within(self.root, &[time])?;
+        let validity = self.authority.validity;
+        if !validity.contains(time) {
+            return Err(Reject::AuthorityTime { at: time, from: validity.start, to: validity.end });
+        }
+        Ok(())
+    }
+
+    /// Whether the same path is good at all these times.
+    fn holds_at(&self, times: &[i64]) -> bool {
+        let holds = |certificate: &X509| within(certificate, times).is_ok();
+        times.iter().all(|time| self.authority.validity.contains(*time))
+            && holds(self.root)
+            && self.issuing.iter().all(holds)
+    }
 }
 
 fn distinct(times: &[i64]) -> Vec<i64> {

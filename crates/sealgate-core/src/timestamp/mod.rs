@@ -127,4 +127,4 @@ pub fn verify_timestamp(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

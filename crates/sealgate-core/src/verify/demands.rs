@@ -17,8 +17,9 @@ pub struct Trust<'a> {
     pub root: Option<&'a TrustRoot>,
     /// What is asked for.
     pub demands: Demands,
-    /// The time, in seconds since 1970: counts as the time of a signature only where neither a
-    /// log nor a timestamp is asked for and there is none.
+    /// The time, in seconds since 1970. Counts as the time of a signature only where neither a
+    /// log nor a timestamp is asked for and there is none; and a log entry without any time
+    /// must be of a log that counts now.
     pub now: i64,
 }
 

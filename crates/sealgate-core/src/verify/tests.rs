@@ -1,6 +1,7 @@
 //! What verifies, what the answer tells, and (in `mutations`) what is refused with which code.
 
 mod blobs;
+mod keyless;
 mod mutations;
 mod workbench;
 

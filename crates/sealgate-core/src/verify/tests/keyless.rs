@@ -1,0 +1,257 @@
+//! Signatures by certificate, and keys with a trust root: what verifies, what is asked for, and
+//! (in a table) what is refused with which code.
+
+mod mutations;
+mod world;
+
+use serde_json::json;
+
+use super::workbench::{Key, evidence, question};
+use super::*;
+use crate::bundle::{Content, VerificationMaterial};
+use crate::certificate::tests::pki::{ISSUER, NOW, SUBJECT, YEAR, around, leaf_params, set_window};
+use crate::identity::{IdentityMatcher, Pattern, Wanted};
+use crate::log::tests::workbench::{self as logged, Owned, TestLog, b64, pem};
+use crate::trust::{CertificateAuthority, TrustRoot};
+use world::*;
+
+#[test]
+fn a_bundle_with_each_generation_of_logs_verifies() {
+    let world = World::new();
+    let verified = world.judge(&evidence(world.bundle().to_json()), &wanted()).unwrap();
+    assert_eq!(
+        verified.checks(),
+        [Check::Claims, Check::Certificate, Check::Log, Check::CertificateLog]
+    );
+    assert_eq!(verified.logs()[0].integrated_time(), Some(NOW));
+    let identity = verified.certificate().unwrap().identity();
+    assert_eq!(identity.issuer.as_deref(), Some(ISSUER));
+    assert_eq!(verified.key(), &verified.certificate().unwrap().key().fingerprint());
+    assert!(!verified.has_log_material());
+
+    let verified = world.judge(&evidence(world.bundle2().to_json()), &wanted()).unwrap();
+    assert_eq!(
+        verified.checks(),
+        [Check::Claims, Check::Certificate, Check::Log, Check::Timestamp, Check::CertificateLog]
+    );
+    assert_eq!(verified.timestamps()[0].seconds(), NOW);
+}
+
+#[test]
+fn a_legacy_signature_verifies_with_and_without_its_chain() {
+    let world = World::new();
+    let layer = world.legacy();
+    let verified = world.judge(&Evidence::Legacy(layer.clone()), &wanted()).unwrap();
+    assert_eq!(verified.format(), Format::Legacy);
+    assert!(verified.checks().contains(&Check::Log));
+    assert!(verified.checks().contains(&Check::Timestamp));
+    let mut bare = layer.clone();
+    bare.annotations.insert(annotation::CHAIN.to_owned(), String::new());
+    assert!(world.judge(&Evidence::Legacy(bare), &wanted()).is_ok());
+    // The chain may fill the gap to a root that the trust root has.
+    let root = CertificateAuthority::new("x", vec![world.pki.root.der.clone()], around(YEAR));
+    let root = TrustRoot { certificate_authorities: vec![root.unwrap()], ..world.root() };
+    assert_eq!(code(judge(&root, &Evidence::Legacy(layer), &wanted())), "verified");
+}
+
+#[test]
+fn the_identity_must_be_a_wanted_one() {
+    let world = World::new();
+    let bundle = evidence(world.bundle().to_json());
+    for (issuer, subject) in [(ISSUER, "x"), ("x", SUBJECT), ("", ""), (SUBJECT, ISSUER)] {
+        let authority = identities(issuer, subject);
+        assert_eq!(code(world.judge(&bundle, &authority)), "wrong-identity");
+    }
+    let none = Authority::Identities(IdentityAuthority::default());
+    assert_eq!(code(world.judge(&bundle, &none)), "no-identity");
+    let pattern = IdentityMatcher {
+        subject: Some(Wanted::Matching(Pattern::new("^https://ci.example/acme/[^/]+$").unwrap())),
+        ..IdentityMatcher::default()
+    };
+    let pattern = Authority::Identities(IdentityAuthority { identities: vec![pattern] });
+    assert_eq!(code(world.judge(&bundle, &pattern)), "verified");
+}
+
+#[test]
+fn a_certificate_needs_a_trust_root_and_a_key_a_keys_bundle() {
+    let world = World::new();
+    let bundle = evidence(world.bundle().to_json());
+    let outcome = verify_image_with(&bundle, &wanted(), &question(), &Trust::none());
+    assert_eq!(code(outcome), "no-trust-root");
+    let key = Authority::Keys(Key::generate().authority());
+    assert_eq!(code(world.judge(&bundle, &key)), "certificate-in-bundle");
+}
+
+#[test]
+fn what_is_ignored_is_not_asked_for_but_what_is_there_must_be_right() {
+    let world = World::new();
+    let (unlogged, _) = world.unlogged(&world.pki.leaf(), &statement());
+    let ignored = Wishes { log: Wish::Ignored, ..Wishes::default() };
+    let with = |bundle: &Bundle, wishes| {
+        code(wishing(&world.root(), &evidence(bundle.to_json()), &wanted(), wishes))
+    };
+    // No time is known: the certificate must be valid now.
+    assert_eq!(with(&unlogged, ignored), "verified");
+    let expired = world.pki.changed_leaf(|params| set_window(params, NOW, NOW + 19));
+    let (expired, _) = world.unlogged(&expired, &statement());
+    assert_eq!(with(&expired, ignored), "certificate-time");
+    // A timestamp says when, so that now does not matter.
+    let mut stamped = expired.clone();
+    let signature = envelope(&mut stamped).signatures[0].clone();
+    stamped.log.timestamps = vec![world.stamp(&signature)];
+    assert_eq!(with(&stamped, ignored), "verified");
+    let mut wrong = world.bundle();
+    entry(&mut wrong).promise = Some(vec![0; 70]);
+    assert_eq!(with(&wrong, ignored), "log-promise");
+    let stamps = Wishes { timestamp: Wish::Required, ..Wishes::default() };
+    assert_eq!(with(&world.bundle(), stamps), "no-timestamp");
+    assert_eq!(with(&world.bundle2(), stamps), "verified");
+    let bare = world.pki.issue(leaf_params(), |_, _| Vec::new());
+    let bare = world.bundle_of(&bare, &statement());
+    assert_eq!(with(&bare, Wishes { sct: Wish::Ignored, ..Wishes::default() }), "verified");
+}
+
+/// A key's bundle, with a log entry if `log` is there.
+fn keys_bundle(key: &Key, log: Option<&TestLog>) -> Bundle {
+    let mut bundle = Bundle::parse(&key.bundle_json()).unwrap();
+    let envelope = envelope(&mut bundle).clone();
+    let told = logged::Signed {
+        signature: envelope.signatures[0].clone(),
+        key: key.public.clone(),
+        certificate: None,
+        content: Owned::Envelope(envelope, None),
+    };
+    bundle.log.entries =
+        log.iter().map(|log| log.entry(&told.hashed_rekord_001(Algorithm::Sha256))).collect();
+    bundle
+}
+
+#[test]
+fn a_key_needs_its_log_entry_where_a_configured_trust_root_names_a_log() {
+    let (world, key) = (World::new(), Key::generate());
+    let authority = Authority::Keys(key.authority());
+    let with = |bundle: &Bundle, root: &TrustRoot, source, wish| {
+        let wishes = Wishes { log: wish, ..Wishes::default() };
+        let demands = Demands::decide(wishes, &authority, Some(root), source);
+        let trust = Trust { root: Some(root), demands, now: NOW };
+        let evidence = evidence(bundle.to_json());
+        code(verify_image_with(&evidence, &authority, &question(), &trust))
+    };
+    let (root, bare) = (world.root(), keys_bundle(&key, None));
+    let (configured, embedded) = (RootSource::Configured, RootSource::Embedded);
+    assert_eq!(with(&bare, &root, configured, Wish::Unsaid), "not-logged");
+    assert_eq!(with(&bare, &root, embedded, Wish::Unsaid), "verified");
+    assert_eq!(with(&bare, &root, embedded, Wish::Required), "not-logged");
+    assert_eq!(with(&bare, &root, configured, Wish::Ignored), "verified");
+    let unnamed = TrustRoot { transparency_logs: Vec::new(), ..root.clone() };
+    assert_eq!(with(&bare, &unnamed, configured, Wish::Unsaid), "verified");
+    for log in [&world.rekor1, &world.rekor2] {
+        let logged = keys_bundle(&key, Some(log));
+        assert_eq!(with(&logged, &root, configured, Wish::Unsaid), "verified");
+        // Present and wrong is a reject, even where none was needed.
+        let mut wrong = logged.clone();
+        entry(&mut wrong).body =
+            keys_bundle(&Key::generate(), Some(log)).log.entries[0].body.clone();
+        for (source, wish) in [(embedded, Wish::Unsaid), (configured, Wish::Ignored)] {
+            assert!(with(&wrong, &root, source, wish).starts_with("log-"));
+        }
+        // Of an unknown log it neither counts nor breaks the rest.
+        assert_eq!(with(&wrong, &unnamed, configured, Wish::Unsaid), "verified");
+        let other = keys_bundle(&Key::generate(), Some(log));
+        let mut moved = logged.clone();
+        moved.log = other.log;
+        assert_eq!(with(&moved, &root, embedded, Wish::Unsaid), "log-other-signature");
+    }
+    // A log that the trust root names and that cannot be used is still asked for.
+    let mut skipped = unnamed;
+    let reason = crate::reject::Foreign::new("unsupported");
+    let part = crate::trust::Part::TransparencyLog;
+    skipped.skipped.push(crate::trust::Skipped { part, uri: reason.clone(), reason });
+    assert_eq!(with(&bare, &skipped, configured, Wish::Unsaid), "not-logged");
+}
+
+#[test]
+fn what_was_decided_is_told() {
+    let root = World::new().root();
+    let decide = |wishes, authority: &Authority| {
+        Demands::decide(wishes, authority, Some(&root), RootSource::Configured).to_string()
+    };
+    let key = Authority::Keys(Key::generate().authority());
+    assert_eq!(
+        decide(Wishes::default(), &key),
+        "transparency log: required, because the trust root names a log; \
+         signed timestamp: not asked for; certificate log: not asked for"
+    );
+    let ignored = Wishes { log: Wish::Ignored, timestamp: Wish::Required, sct: Wish::Unsaid };
+    assert_eq!(
+        decide(ignored, &wanted()),
+        "transparency log: not asked for, as requested; signed timestamp: required; \
+         certificate log: required, as always with certificates"
+    );
+    let none = Trust::none().demands;
+    assert!(none.log() == Demand::NotAsked && !none.log().is_required());
+}
+
+#[test]
+fn blobs_verify_by_certificate_in_every_form() {
+    let world = World::new();
+    let content = b"content";
+    let root = world.root();
+    let judge = |json: &str, artifact: Artifact<'_>, authority: &Authority| {
+        let wishes = Wishes::default();
+        let demands = Demands::decide(wishes, authority, Some(&root), RootSource::Configured);
+        let trust = Trust { root: Some(&root), demands, now: NOW };
+        verify_blob_with(BlobSignature::Bundle(json.as_bytes()), authority, artifact, &trust)
+            .map_err(|reject| reject.code())
+    };
+    let bundle = world.blob(content);
+    let json = bundle.to_json();
+    let digests = [Digest::of(content)];
+    for artifact in [Artifact::Content(content), Artifact::Digests(&digests)] {
+        let verified = judge(&json, artifact, &wanted()).unwrap();
+        assert_eq!(verified.checks(), [Check::Certificate, Check::Log, Check::CertificateLog]);
+    }
+    assert_eq!(judge(&json, Artifact::Content(b"other"), &wanted()).unwrap_err(), "message-digest");
+    let stranger = identities(ISSUER, "somebody else");
+    assert_eq!(judge(&json, Artifact::Content(content), &stranger).unwrap_err(), "wrong-identity");
+
+    let VerificationMaterial::Certificate(leaf) = &bundle.material else { panic!() };
+    let Content::Message(message) = &bundle.content else { panic!() };
+    let older = json!({
+        "base64Signature": b64(&message.signature),
+        "cert": b64(pem("CERTIFICATE", leaf)),
+        "rekorBundle": serde_json::from_str::<Value>(&annotated(&bundle.log.entries[0])).unwrap(),
+    });
+    assert!(judge(&older.to_string(), Artifact::Content(content), &wanted()).is_ok());
+    let other = judge(&older.to_string(), Artifact::Content(b"other"), &wanted());
+    assert_eq!(other.unwrap_err(), "log-other-digest");
+    assert_eq!(
+        judge(
+            &bundle.to_json().replace("\"tlogEntries\"", "\"x\""),
+            Artifact::Content(content),
+            &wanted()
+        )
+        .unwrap_err(),
+        "not-logged"
+    );
+    assert_eq!(wanted().blob_digests().map(|digests| digests.len()), Some(3));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Whatever byte of the bundle's text changes: never a panic, and if it still verifies,
+    /// then exactly the same was signed by the same.
+    #[test]
+    fn a_changed_bundle_verifies_only_the_same_statement(at: prop::sample::Index, byte: u8) {
+        let world = World::new();
+        for bundle in [world.bundle(), world.bundle2()] {
+            let mut json = bundle.to_json().into_bytes();
+            let at = at.index(json.len());
+            json[at] = byte;
+            if let Ok(verified) = world.judge(&evidence(json), &wanted()) {
+                prop_assert_eq!(verified.payload(), statement());
+            }
+        }
+    }
+}
