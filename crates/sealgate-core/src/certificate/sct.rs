@@ -165,31 +165,29 @@ struct Detached {
 
 impl Detached {
     fn parse(json: &[u8]) -> Result<Self, Reject> {
-        let (version, log_id, timestamp, extensions, signed) =
-            Self::fields(json).map_err(|error| Reject::json(Document::Sct, error))?;
-        let timestamp = u64::try_from(timestamp).map_err(|_| malformed("a time before 1970"))?;
-        if version != 0 || log_id.len() != LOG_ID {
+        let refused = |error: InvalidJson| Reject::json(Document::Sct, error);
+        let value = json::parse(json, MAX_DETACHED).map_err(refused)?;
+        let known = &["sct_version", "id", "timestamp", "extensions", "signature"];
+        let object = Object::new(&value, "sct", known).map_err(refused)?;
+        let number = |name| json::int64(object.get(name), name).map_err(refused);
+        let bytes = |name| json::bytes(object.get(name), name).map_err(refused);
+        let log_id = bytes("id")?;
+        if number("sct_version")? != 0 || log_id.len() != LOG_ID {
             return Err(malformed("not version 1"));
         }
+        let timestamp = u64::try_from(number("timestamp")?);
+        let signed = bytes("signature")?;
         let mut reader = Tls(&signed);
         let algorithm = reader.algorithm()?;
         let signature = reader.vector16()?.to_vec();
         reader.finish()?;
-        Ok(Self { log_id, timestamp, extensions, algorithm, signature })
-    }
-
-    #[allow(clippy::type_complexity)]
-    fn fields(json: &[u8]) -> Result<(i64, Vec<u8>, i64, Vec<u8>, Vec<u8>), InvalidJson> {
-        let value = json::parse(json, MAX_DETACHED)?;
-        let known = &["sct_version", "id", "timestamp", "extensions", "signature"];
-        let object = Object::new(&value, "sct", known)?;
-        Ok((
-            json::int64(object.get("sct_version"), "sct_version")?,
-            json::bytes(object.get("id"), "id")?,
-            json::int64(object.get("timestamp"), "timestamp")?,
-            json::bytes(object.get("extensions"), "extensions")?,
-            json::bytes(object.get("signature"), "signature")?,
-        ))
+        Ok(Self {
+            log_id,
+            timestamp: timestamp.map_err(|_| malformed("a time before 1970"))?,
+            extensions: bytes("extensions")?,
+            algorithm,
+            signature,
+        })
     }
 
     fn sct(&self) -> Sct<'_> {
