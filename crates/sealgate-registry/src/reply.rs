@@ -98,6 +98,14 @@ impl Reply {
         Ok(true)
     }
 
+    /// Whether the registry does not see the blobs of a manifest. docker-registry loses sight of
+    /// one for a moment while somebody else uploads the same; blobs are there before their
+    /// manifest is sent, so this passes.
+    pub(crate) fn lost_sight(&self) -> bool {
+        let unknown = |code: &String| code == "MANIFEST_BLOB_UNKNOWN";
+        self.status == StatusCode::BAD_REQUEST && self.codes().iter().any(unknown)
+    }
+
     /// A fault at this registry.
     pub(crate) fn fault(&self, kind: FaultKind, detail: impl Into<String>) -> Fault {
         Fault::new(kind, self.target.clone(), detail)
@@ -119,9 +127,7 @@ impl Reply {
             404 => FaultKind::Missing,
             405 => FaultKind::Unsupported,
             500..=599 => FaultKind::ServerError,
-            // docker-registry loses sight of a blob for a moment while somebody else uploads the
-            // same one; blobs are there before their manifest is sent, so this passes.
-            400 if says("MANIFEST_BLOB_UNKNOWN") => FaultKind::ServerError,
+            400 if self.lost_sight() => FaultKind::ServerError,
             _ => FaultKind::Malformed,
         };
         let mut fault = self.fault(kind, self.sentence());

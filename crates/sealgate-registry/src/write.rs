@@ -1,6 +1,7 @@
 //! Blobs and manifests, written and removed.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -30,6 +31,10 @@ pub(crate) const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject"
 /// Blobs up to this size (signatures, bundles, configurations) are held in memory, so that an
 /// upload that fails half-way can be made again.
 const HELD: u64 = 1 << 20;
+
+/// How often a manifest is sent to a registry that loses sight of its blobs, and the first pause.
+const SIGHTS: u32 = 6;
+const BLINK: Duration = Duration::from_millis(50);
 
 /// How a PUT of a manifest is guarded against other writers.
 #[derive(Clone, Debug, Default)]
@@ -269,16 +274,25 @@ impl Client {
             Identifier::Digest(digest) => digest.clone(),
             Identifier::Tag(_) => Digest::of(&bytes),
         };
-        let mut ask = Ask::new(self, Method::PUT, repository).below(format!("manifests/{at}"));
-        ask.headers = guarded(media_type, &guard).ok_or_else(|| {
+        let headers = guarded(media_type, &guard).ok_or_else(|| {
             Fault::new(FaultKind::Config, repository.registry(), "unusable media type")
         })?;
-        if !matches!(guard, Guard::None) {
-            ask.repeat = Repeat::Never;
-        }
-        ask.scope = Scope::Push(repository.path().to_owned());
-        ask.body = Body::Bytes(bytes);
-        let reply = self.ask(ask).await?;
+        let mut sights = 0;
+        let reply = loop {
+            let mut ask = Ask::new(self, Method::PUT, repository).below(format!("manifests/{at}"));
+            ask.headers = headers.clone();
+            if !matches!(guard, Guard::None) {
+                ask.repeat = Repeat::Never;
+            }
+            ask.scope = Scope::Push(repository.path().to_owned());
+            ask.body = Body::Bytes(bytes.clone());
+            let reply = self.ask(ask).await?;
+            sights += 1;
+            if sights == SIGHTS || !reply.lost_sight() {
+                break reply;
+            }
+            tokio::time::sleep(BLINK * sights).await;
+        };
         if reply.status == StatusCode::PRECONDITION_FAILED && !matches!(guard, Guard::None) {
             return Ok(Put::Lost);
         }
