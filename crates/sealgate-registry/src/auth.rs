@@ -385,6 +385,25 @@ mod tests {
         Challenge::parse(&headers)
     }
 
+    /// Whoever names the registry also chooses how many tokens there are, and how long.
+    #[tokio::test]
+    async fn tokens_together_are_bounded() {
+        let tokens = Tokens::new(PlainHttp::Loopback, Duration::from_secs(1));
+        for number in 0..200 {
+            let key = Key {
+                realm: "https://auth.io/token".into(),
+                service: "reg".into(),
+                scopes: vec![format!("repository:a/{number}:pull")],
+                credential: CredentialId::ANONYMOUS,
+            };
+            let value = Arc::new(Secret::new("x".repeat(250 << 10)));
+            tokens.cache.insert(key, Token { value, keep: Duration::from_secs(3600) }).await;
+        }
+        tokens.cache.run_pending_tasks().await;
+        assert!(tokens.cache.weighted_size() <= MAX_TOKENS);
+        assert!((1..=64).contains(&tokens.cache.entry_count()));
+    }
+
     #[test]
     fn reads_challenges() {
         let bearer = Challenge::Bearer {

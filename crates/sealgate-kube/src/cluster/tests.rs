@@ -36,20 +36,40 @@ async fn a_kubeconfig_that_is_not_there_is_a_configuration_fault() {
     assert_eq!(fault.target, "/does/not/exist");
 }
 
+struct Frozen;
+
+impl Clock for Frozen {
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::UNIX_EPOCH
+    }
+}
+
+/// The secrets of a cluster where nobody listens: whoever asks gets a fault.
+fn deaf() -> ClusterSecrets {
+    let config = Config::new("http://127.0.0.1:9/".parse().expect("is a URL"));
+    let client = Client::try_from(config).expect("is a configuration");
+    ClusterSecrets::new(client, PullSecretRights::Cluster, Arc::new(Frozen))
+}
+
+#[tokio::test]
+async fn the_secrets_of_one_pod_are_bounded_together() {
+    let secrets = deaf();
+    let names: Vec<String> = (0..70).map(|number| number.to_string()).collect();
+    for name in &names {
+        let docker_config_json = vec![b' '; 16 << 10];
+        secrets.cache.keep_secret("shop", name, Some(PullSecret { docker_config_json }));
+    }
+    let few = secrets.pull_secrets("shop", "", &names[..64]).await.expect("a megabyte");
+    assert_eq!(few.len(), 64);
+    let fault = secrets.pull_secrets("shop", "", &names).await.expect_err("too much");
+    assert_eq!(fault.kind, FaultKind::TooLarge);
+}
+
 /// `imagePullSecrets` and `serviceAccountName` are a stranger's words, and the client puts them
 /// into a URL as they are.
 #[tokio::test]
 async fn names_that_nothing_has_are_not_asked_for() {
-    struct Frozen;
-    impl Clock for Frozen {
-        fn now(&self) -> jiff::Timestamp {
-            jiff::Timestamp::UNIX_EPOCH
-        }
-    }
-    // Nobody listens there: whoever asks gets a fault.
-    let config = Config::new("http://127.0.0.1:9/".parse().expect("is a URL"));
-    let client = Client::try_from(config).expect("is a configuration");
-    let secrets = ClusterSecrets::new(client, PullSecretRights::Cluster, Arc::new(Frozen));
+    let secrets = deaf();
     for name in [
         "../../other/secrets/theirs",
         "..",

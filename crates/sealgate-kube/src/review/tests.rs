@@ -83,6 +83,19 @@ fn namespace_and_name_come_from_the_request_where_the_object_has_none() {
     assert_eq!(judged(unnamed).scope.name, "web-");
 }
 
+/// Every kind that is judged lives in a namespace. With none, policies for `prod` would be silent.
+#[test]
+fn a_workload_without_a_namespace_is_malformed() {
+    for nowhere in [json!(""), Value::Null] {
+        let mut create = request("CREATE", pod("nginx"), Value::Null);
+        create["namespace"] = nowhere.clone();
+        assert_eq!(judged(create.clone()).scope.namespace, "shop");
+        create["object"]["metadata"]["namespace"] = nowhere;
+        let malformed = parsed(create).expect_err("nowhere");
+        assert_eq!(malformed.reason, MalformedReason::Missing("request.namespace"));
+    }
+}
+
 #[test]
 fn what_starts_nothing_is_not_asked_about() {
     let with = |operation, sub: &str, object, old| {
