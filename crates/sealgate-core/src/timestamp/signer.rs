@@ -39,11 +39,20 @@ pub(super) fn find<'t>(
             match stands_for(authority, &candidate, token, &issuing, time) {
                 Ok(true) => return Ok(Some(authority)),
                 Ok(false) => {}
-                Err(reject) => outcome = outcome.or(Some(reject)),
+                Err(reject) => outcome = Some(graver(outcome, reject)),
             }
         }
     }
     outcome.map_or(Ok(None), Err)
+}
+
+/// Which of two reasons is told: not that a certificate is not the named one, if the named one
+/// is there and wrong. So the order of the bag does not matter here either.
+fn graver(former: Option<TimestampReject>, reject: TimestampReject) -> TimestampReject {
+    match former {
+        Some(former) if !matches!(former, TimestampReject::SigningCertificate(_)) => former,
+        _ => reject,
+    }
 }
 
 /// The certificates of the bag, each once. What cannot be read is nobody's certificate.
@@ -92,6 +101,9 @@ fn is_named(id: &SignerId<'_>, certificate: &X509) -> bool {
 
 /// Whether `authority` stands for `candidate`, which has signed the token. That it does not know
 /// it is no error: another candidate may have the same name.
+///
+/// Chains are what costs, and a stranger fills the bag: one is built only for the certificate
+/// that the signed attributes name by its hash.
 fn stands_for(
     authority: &CertificateAuthority,
     candidate: &X509,
@@ -99,6 +111,11 @@ fn stands_for(
     issuing: &[Vec<u8>],
     time: i64,
 ) -> Result<bool, TimestampReject> {
+    let signed = check_signature(candidate, token);
+    if let Err(reject) = token.check_signing_certificate(candidate.der()) {
+        // Somebody else's certificate, or the signer's that is called by another's name.
+        return signed.map_or(Ok(false), |()| Err(reject));
+    }
     let one = std::slice::from_ref(authority);
     match verify_chain(candidate, issuing, one, &[time], Purpose::TimeStamping) {
         Ok(_) => {}
@@ -106,9 +123,7 @@ fn stands_for(
         Err(reject) => return Err(chain(&reject)),
     }
     check_usage(candidate)?;
-    check_signature(candidate, token)?;
-    token.check_signing_certificate(candidate.der())?;
-    Ok(true)
+    signed.map(|()| true)
 }
 
 /// Timestamps must be its one use, and the extension that says so critical (RFC 3161, section

@@ -228,6 +228,30 @@ fn what_is_too_large_is_not_read() {
     assert_eq!(verify(&large, &[]), "too-large");
 }
 
+/// Chains of strangers that could be built in many ways cost no more than the bound allows.
+#[test]
+fn a_bag_full_of_look_alikes_ends_soon() {
+    use rcgen::BasicConstraints;
+    let tsa = Tsa::new();
+    let names =
+        || crate::certificate::tests::pki::ca_params("tsa root", BasicConstraints::Unconstrained);
+    let forger = crate::certificate::tests::pki::Ca::root(names());
+    let mut stamp = tsa.stamp();
+    let leaf = forger.sign(&workbench::leaf_params(), &tsa.key);
+    stamp.certificates = vec![leaf.clone()];
+    for number in 0..4_u8 {
+        let mut params = names();
+        params.serial_number = Some(rcgen::SerialNumber::from(vec![number + 1]));
+        stamp.certificates.push(forger.sign(&params, &forger.key));
+    }
+    stamp.signer = workbench::issuer_and_serial(&leaf);
+    stamp.signing_certificate = vec![workbench::essv2(&leaf)];
+    let response = stamp.der(&tsa.key);
+    let start = std::time::Instant::now();
+    assert_eq!(verify(&response, &[tsa.authority()]), "unknown-authority");
+    assert!(start.elapsed() < std::time::Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
 proptest! {
     #[test]
     fn random_bytes_never_panic(bytes: Vec<u8>) {
