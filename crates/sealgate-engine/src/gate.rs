@@ -16,7 +16,7 @@ use sealgate_policy::decide::{Decision, JudgedImage, Outcome, Ruled, decide};
 use sealgate_policy::judge::{Cause, Finding, Verdict, judge};
 use sealgate_policy::rule::Rule;
 use sealgate_policy::scope::Scope;
-use sealgate_policy::select::PolicySet;
+use sealgate_policy::select::{NoMatch, PolicySet};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -351,7 +351,9 @@ fn see<'a>(image: &ImageUse, scope: &Scope, policies: &'a PolicySet) -> Seen<'a>
 }
 
 /// An image that has not changed, if its object's new labels bring it under rules that were not
-/// about it before. One that cannot be read has been let in by nobody: no rule names it.
+/// about it before, or take away the last one where an image without a rule is refused: else a
+/// rule for `env: dev` would open the door to every other label. One that cannot be read has been
+/// let in by nobody: no rule names it.
 fn see_standing<'a>(
     image: &ImageUse,
     [before, now]: [&Scope; 2],
@@ -360,8 +362,9 @@ fn see_standing<'a>(
     let reference = image.image.parse::<Reference>().ok()?;
     let known = policies.select(&reference, before);
     let mut rules = policies.select(&reference, now);
+    let deserted = rules.is_empty() && !known.is_empty() && policies.no_match() == NoMatch::Deny;
     rules.retain(|rule| !known.iter().any(|known| std::ptr::eq(*known, *rule)));
-    (!rules.is_empty()).then(|| under(reference, rules))
+    (deserted || !rules.is_empty()).then(|| under(reference, rules))
 }
 
 fn under(reference: Reference, rules: Vec<&Rule>) -> Seen<'_> {

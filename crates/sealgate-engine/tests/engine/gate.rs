@@ -370,6 +370,14 @@ async fn images_that_stay_are_judged_by_the_rules_that_new_labels_bring() {
         assert!(ask(relabel(&unsigned, before, now), &always).await.allowed);
     }
     assert!(ask(relabel("no reference!", &[], &["prod"]), &prod_only).await.allowed);
+    // Without the label that let it in, no policy is about it: as if it were made so.
+    let strict = PolicySet::new(prod_only.rules().to_vec(), NoMatch::Deny);
+    for image in [&signed, &unsigned] {
+        let answer = ask(relabel(image, &["prod"], &["test"]), &strict).await;
+        assert!(!answer.allowed);
+        assert!(answer.message.contains("no matching policies"), "{}", answer.message);
+        assert!(ask(relabel(image, &[], &["test"]), &strict).await.allowed, "older than the gate");
+    }
 }
 
 #[tokio::test]
