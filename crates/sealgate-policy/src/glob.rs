@@ -8,7 +8,7 @@
 //! is taken apart first, and each part is matched against its own part of the image:
 //!
 //! * **name** against `registry/repository`. A name whose first part is no host (no dot, no
-//!   colon, not `localhost…`, no leading wildcard) is on Docker Hub, as in an image reference; one
+//!   colon, not `localhost`, no leading wildcard) is on Docker Hub, as in an image reference; one
 //!   part alone is below `library/`. `*` and `*/*` are Docker Hub's, as the peer defines them.
 //!   `docker.io` is `index.docker.io`. Hosts compare without case.
 //! * **tag** (after `:`) against the tag that was written, see [`TagTrust`].
@@ -266,9 +266,13 @@ fn has_port(registry: &str) -> bool {
     registry.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'))
 }
 
-/// Whether the first part of a pattern stands for a registry.
+/// Whether the first part of a pattern stands for a registry. As in an image reference,
+/// `localhost-team` does not: it is somebody on Docker Hub.
 fn is_host(first: &str) -> bool {
-    first.contains(['.', ':']) || first.starts_with('*') || first.starts_with("localhost")
+    let local = |rest: &str| rest.is_empty() || rest.starts_with('*');
+    first.contains(['.', ':'])
+        || first.starts_with('*')
+        || first.strip_prefix("localhost").is_some_and(local)
 }
 
 fn compile(part: &str) -> Result<Regex, InvalidGlob> {

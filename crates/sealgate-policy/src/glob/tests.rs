@@ -110,6 +110,10 @@ fn look_alike_names_stay_outside() {
         &["eu.registry.io/x@D"],
         &["registry.io/x@D", "evil.com/a.registry.io/x@D"],
     );
+    // In a reference `localhost` alone is a host, not every name that begins so.
+    table("localhost-team/**", &["localhost-team/app@D"], &["localhost/x@D"]);
+    table("localhost**", &["localhost/x@D", "localhost:5000/x@D"], &["localhost-team/app@D"]);
+    table("localhost/**", &["localhost/x@D"], &["localhost-team/app@D"]);
     table("localhost:5000/**", &["localhost:5000/x@D"], &["localhost/x@D", "localhost:50000/x@D"]);
     table(
         "registry.io/app",
