@@ -314,6 +314,10 @@ fn read_head(object: &RawValue, request: &Request<'_>) -> Result<Head, Malformed
     if !namespace.is_empty() && !request.namespace.is_empty() && *namespace != request.namespace {
         return Err(MalformedReason::Disagree("metadata.namespace"));
     }
+    // Every kind that is judged lives in a namespace; nowhere, rules for some would be silent.
+    if namespace.is_empty() && request.namespace.is_empty() {
+        return Err(MalformedReason::Missing("request.namespace"));
+    }
     Ok(head)
 }
 
