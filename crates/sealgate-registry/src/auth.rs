@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::credentials::{Credential, CredentialId, Secret};
 use crate::host::is_loopback;
 use crate::options::PlainHttp;
-use crate::transport::{Body, Request, Take, Wire, content_type, sensitive};
+use crate::transport::{Body, Request, Take, Wire, content_type, has_user, sensitive};
 
 /// How a registry asks for credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,6 +225,9 @@ impl Tokens {
         let Ok(url) = Url::parse(realm) else {
             return refuse("the realm of its challenge is no URL");
         };
+        if has_user(&url) {
+            return refuse("the realm of its challenge holds a user's name; refused");
+        }
         let host = url.host_str().unwrap_or_default();
         match url.scheme() {
             "https" if !host.is_empty() => Ok(url),
@@ -401,7 +404,36 @@ mod tests {
         }
         tokens.cache.run_pending_tasks().await;
         assert!(tokens.cache.weighted_size() <= MAX_TOKENS);
-        assert!((1..=64).contains(&tokens.cache.entry_count()));
+        assert!((1..=65).contains(&tokens.cache.entry_count()));
+    }
+
+    #[test]
+    fn a_token_endpoint_is_no_less_safe_than_the_registry_and_names_nobody() {
+        let tokens = Tokens::new(PlainHttp::Loopback, Duration::from_secs(1));
+        let good = |asked: &str, realm: &str| {
+            let asked = Url::parse(asked).unwrap();
+            let (challenge, scopes) = (&Challenge::Basic, Vec::new());
+            let target = "reg.io";
+            let wanted = Wanted { target, asked: &asked, challenge, scopes, credential: None };
+            tokens.realm(&wanted, realm).is_ok()
+        };
+        let (https, local) = ("https://reg.io/", "http://localhost:5000/");
+        assert!(good(https, "https://auth.io/token"));
+        assert!(good(local, "http://127.0.0.1:5001/token"));
+        for realm in [
+            "http://auth.io/token",
+            "http://localhost/token",
+            "https://eve:pw@auth.io/token",
+            "https://eve@auth.io/token",
+            "https://:pw@auth.io/token",
+            "ftp://auth.io/token",
+            "file:///etc/passwd",
+            "/token",
+            "",
+        ] {
+            assert!(!good(https, realm), "{realm}");
+        }
+        assert!(!good(local, "http://auth.io/token"));
     }
 
     #[test]

@@ -288,9 +288,16 @@ pub(crate) fn check_hop(target: &str, from: &Url, to: &Url) -> Result<(), Fault>
     };
     match (from.scheme(), to.scheme()) {
         ("https", "http") => refused("over plain HTTP from HTTPS"),
+        // The HTTP library would make a header of them: who we are is nobody else's to say.
+        _ if has_user(to) => refused("under a user's name"),
         (_, "http" | "https") if to.host_str().is_some() => Ok(()),
         _ => refused("by a protocol that is not HTTP"),
     }
+}
+
+/// Whether there is a user name or a password in an address.
+pub(crate) fn has_user(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
 }
 
 fn fault(target: &str, kind: FaultKind, detail: impl Into<String>) -> Fault {

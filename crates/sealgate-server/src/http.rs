@@ -199,13 +199,27 @@ impl Routes {
         let refusal = match timeout_at(deadline.ours, answer.catch_unwind()).await {
             Ok(Ok(reply)) => return reply,
             Ok(Err(panic)) => {
-                error!(hook = hook.name(), panic = panic_text(&*panic), "a handler panicked");
+                panicked(hook, &*panic);
                 Refusal::Panicked
             }
             Err(_) => Refusal::Late,
         };
-        self.door.refuse(hook, body, refusal)
+        self.refuse(hook, body, refusal)
     }
+
+    /// The door's denial. It reads the review again: what made that panic does so twice, and an
+    /// unanswered panic would take along whoever else is on this connection.
+    fn refuse(&self, hook: Hook, body: &Bytes, why: Refusal) -> Reply {
+        let refuse = AssertUnwindSafe(|| self.door.refuse(hook, body, why));
+        std::panic::catch_unwind(refuse).unwrap_or_else(|panic| {
+            panicked(hook, &*panic);
+            Reply { status: StatusCode::INTERNAL_SERVER_ERROR, body: why.to_string().into() }
+        })
+    }
+}
+
+fn panicked(hook: Hook, panic: &(dyn std::any::Any + Send)) {
+    error!(hook = hook.name(), panic = panic_text(panic), "a handler panicked");
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

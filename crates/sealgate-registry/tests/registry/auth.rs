@@ -154,6 +154,26 @@ async fn redirects_do_not_carry_credentials_to_other_hosts() {
     assert_eq!(storage.log()[0].authorization, None);
 }
 
+/// Else a registry could have us ask others under a name and a password of its choice.
+#[tokio::test]
+async fn nobody_gives_us_a_name_and_a_password_in_an_address() {
+    let storage = served(serve::Options::default()).await;
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (super::client(), repository(&served, "a/b"));
+    let blob = push_blob(&client, &repository, b"content").await;
+    push_blob(&client, &super::repository(&storage, "a/b"), b"content").await;
+    storage.clear_log();
+    for user in ["eve:pw", "eve", ":pw"] {
+        let host = storage.registry();
+        let to = format!("http://{user}@{host}/v2/a/b/blobs/{}", blob.digest);
+        served.trouble(Rule::always("/blobs/", Trouble::Redirect(to)));
+        let fault = client.blob(&repository, &blob.digest, 100).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Malformed, "{fault}");
+        assert!(!fault.to_string().contains("eve"), "{fault}");
+    }
+    assert!(storage.log().is_empty(), "{:?}", storage.log());
+}
+
 #[tokio::test]
 async fn storage_that_asks_for_credentials_gets_none() {
     let storage = served(bearer(vec![Account::new("ada", "pw")], &[])).await;

@@ -28,7 +28,7 @@ impl Door for Obedient {
     async fn answer(&self, hook: Hook, body: &Bytes, end: Instant) -> Reply {
         let left = end.saturating_duration_since(Instant::now());
         match &body[..] {
-            b"panic" => panic!("as asked"),
+            b"panic" | b"panic twice" => panic!("as asked"),
             b"sleep" => tokio::time::sleep(Duration::from_secs(60)).await,
             b"nap" => tokio::time::sleep(Duration::from_millis(300)).await,
             _ => {}
@@ -37,7 +37,8 @@ impl Door for Obedient {
         Reply { status: StatusCode::OK, body }
     }
 
-    fn refuse(&self, _hook: Hook, _body: &Bytes, why: Refusal) -> Reply {
+    fn refuse(&self, _hook: Hook, body: &Bytes, why: Refusal) -> Reply {
+        assert_ne!(&body[..], b"panic twice", "as asked");
         Reply { status: StatusCode::OK, body: format!("denied: {}", why.code()).into() }
     }
 

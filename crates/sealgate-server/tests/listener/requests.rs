@@ -53,6 +53,8 @@ async fn bodies_together_are_bounded() {
 async fn a_panic_is_a_denial_and_the_gate_lives_on() {
     let house = house(Limits::default());
     assert_eq!(house.post("/validate", "panic").await, (200, "denied: internal".to_owned()));
+    // What makes reading panic makes the refusal panic, too; others are on the same connection.
+    assert_eq!(house.post("/validate", "panic twice").await.0, 500);
     assert_eq!(house.post("/validate", "{}").await.0, 200);
 }
 
