@@ -17,6 +17,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("sealgate-engine", &["sealgate-core", "sealgate-policy"]),
     ("sealgate-registry", &["sealgate-core", "sealgate-engine"]),
     ("sealgate-keys", &["sealgate-core", "sealgate-engine"]),
+    ("sealgate-sigstore", &["sealgate-core", "sealgate-engine"]),
     ("sealgate-kube", &["sealgate-core", "sealgate-policy", "sealgate-engine"]),
     (
         "sealgate-server",
@@ -27,6 +28,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "sealgate-registry",
             "sealgate-keys",
             "sealgate-kube",
+            "sealgate-sigstore",
         ],
     ),
     (
@@ -38,6 +40,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "sealgate-registry",
             "sealgate-keys",
             "sealgate-kube",
+            "sealgate-sigstore",
             "sealgate-server",
         ],
     ),

@@ -5,7 +5,8 @@ use sealgate_core::bundle::Bundle;
 use sealgate_core::digest::{Algorithm, Digest};
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::verify::{
-    Artifact, BlobSignature, KeyAuthority, VerifiedBlob, verify_blob as judge,
+    Artifact, Authority, BlobSignature, KeyAuthority, Trust, VerifiedBlob,
+    verify_blob_with as judge,
 };
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -34,9 +35,9 @@ pub async fn sign_blob(content: &[u8], signer: &dyn Signer) -> Result<SignedBlob
     let signature = signer.sign(content).await?;
     let key = signer.public_key();
     let bundle = Bundle::of_message(digest.clone(), signature.clone(), key).to_json();
-    let authority = KeyAuthority { keys: vec![key.clone()], hash: None };
+    let authority = KeyAuthority { keys: vec![key.clone()], hash: None }.into();
     let artifact = Artifact::Content(content);
-    judge(BlobSignature::Bundle(bundle.as_bytes()), &authority, artifact)?;
+    judge(BlobSignature::Bundle(bundle.as_bytes()), &authority, artifact, &Trust::none())?;
     Ok(SignedBlob { digest, signature: annotation::base64(&signature), bundle })
 }
 
@@ -46,16 +47,17 @@ pub async fn verify_blob(
     content: &mut (dyn AsyncRead + Send + Unpin),
     name: &str,
     evidence: BlobSignature<'_>,
-    authority: &KeyAuthority,
+    authority: &Authority,
+    trust: &Trust<'_>,
 ) -> Result<VerifiedBlob, Failure> {
     match authority.blob_digests() {
         Some(algorithms) => {
             let digests = digests(content, name, &algorithms).await?;
-            Ok(judge(evidence, authority, Artifact::Digests(&digests))?)
+            Ok(judge(evidence, authority, Artifact::Digests(&digests), trust)?)
         }
         None => {
             let bytes = whole(content, name).await?;
-            Ok(judge(evidence, authority, Artifact::Content(&bytes))?)
+            Ok(judge(evidence, authority, Artifact::Content(&bytes), trust)?)
         }
     }
 }

@@ -12,7 +12,7 @@ use sealgate_core::evidence::{Evidence, Origin};
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::Repository;
 use sealgate_core::reject::Reject;
-use sealgate_core::verify::{Claims, Format, Question, verify_image};
+use sealgate_core::verify::{Claims, Format, Question, verify_image_with};
 use sealgate_policy::judge::{Finding, RejectedCandidate, Verdict, VerifiedBy, judge};
 use sealgate_policy::rule::{Rule, SignedBy};
 use tokio::time::Instant;
@@ -31,6 +31,8 @@ pub(crate) struct Examination<'a> {
     pub(crate) rules: &'a [&'a Rule],
     pub(crate) limits: &'a Limits,
     pub(crate) deadline: Instant,
+    /// Seconds since 1970.
+    pub(crate) now: i64,
 }
 
 /// Opens the registry that is read for an authority with these pull secrets, in addition to the
@@ -125,7 +127,7 @@ impl Examination<'_> {
             let look = |piece: Evidence| {
                 let mut searches = state.lock().unwrap_or_else(PoisonError::into_inner);
                 let here = searches.iter_mut().filter(|search| search.place == number);
-                here.for_each(|search| search.look_at(&piece, &question));
+                here.for_each(|search| search.look_at(&piece, &question, self.now));
                 enough = self.all_hold(&searches);
                 enough
             };
@@ -156,9 +158,10 @@ impl<'a> Search<'a> {
         Self { signed, place, verified, rejected, other_format, faults }
     }
 
-    fn look_at(&mut self, piece: &Evidence, question: &Question) {
+    fn look_at(&mut self, piece: &Evidence, question: &Question, now: i64) {
         let origin = piece.origin().clone();
-        match verify_image(piece, &self.signed.keys, question) {
+        let SignedBy { by, grounds, .. } = self.signed;
+        match verify_image_with(piece, by, question, &grounds.trust(by, now)) {
             Ok(verified) if self.signed.formats.allows(verified.format()) => {
                 self.verified.push(VerifiedBy {
                     key: verified.key().clone(),

@@ -214,6 +214,7 @@ impl<'a> Visit<'a> {
                 rules,
                 limits: &self.gate.limits,
                 deadline: self.deadline,
+                now: self.gate.ports.clock.now().as_second(),
             };
             let find_out = examination.verdicts(|more| self.open(more));
             let cache = &self.gate.verdicts;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::Stream;
+use sealgate_core::bundle::LogEntry;
 use sealgate_core::digest::Digest;
+use sealgate_core::dsse::Envelope;
 use sealgate_core::fault::Fault;
 use sealgate_core::key::PublicKey;
 use sealgate_core::manifest::Descriptor;
@@ -146,6 +148,87 @@ pub trait Signer: Send + Sync {
     /// A signature over `message` (the signer hashes), in the encoding that cosign uses: ASN.1
     /// for ECDSA, PKCS#1 v1.5 for RSA, raw for Ed25519; with the key's default hash.
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Fault>;
+}
+
+/// An OIDC identity token. `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IdentityToken(String);
+
+impl IdentityToken {
+    /// Takes the token as it was given. Not believed, not even read: the authority judges it.
+    pub fn new(token: impl Into<String>) -> Self {
+        Self(token.into())
+    }
+
+    /// The token itself, to be sent to the certificate authority and nowhere else.
+    pub fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for IdentityToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("IdentityToken(…)")
+    }
+}
+
+/// Certifies a fresh key for whoever an identity token names (Fulcio v2).
+#[async_trait]
+pub trait CertificateIssuer: Send + Sync {
+    /// The certificate of the signer's key and those above it, DER, leaf first. `signer` proves
+    /// possession of the key.
+    async fn certify(
+        &self,
+        signer: &dyn Signer,
+        token: &IdentityToken,
+    ) -> Result<Vec<Vec<u8>>, Fault>;
+}
+
+/// What is handed to a transparency log.
+#[derive(Clone, Debug)]
+pub struct LogSubmission {
+    /// The raw signature.
+    pub signature: Vec<u8>,
+    /// What was signed.
+    pub content: SubmittedContent,
+    /// Who signed.
+    pub verifier: SubmittedVerifier,
+}
+
+/// What was signed, as a log wants to know it.
+#[derive(Clone, Debug)]
+pub enum SubmittedContent {
+    /// Bytes of this digest, by the hash that the signature was made over.
+    Message(Digest),
+    /// An envelope with this one signature.
+    Envelope(Envelope),
+}
+
+/// Who signed, as a log wants to know it.
+#[derive(Clone, Debug)]
+pub enum SubmittedVerifier {
+    /// The holder of a key.
+    Key(PublicKey),
+    /// The holder of the key in this certificate, DER.
+    Certificate(Vec<u8>),
+}
+
+/// Takes signatures into a transparency log (Rekor v1 or v2).
+#[async_trait]
+pub trait SignatureLog: Send + Sync {
+    /// Its address, for people and to tell logs apart.
+    fn url(&self) -> &str;
+    /// The entry, with its proofs. An entry that stands there already is fetched and returned.
+    async fn upload(&self, submission: &LogSubmission) -> Result<LogEntry, Fault>;
+}
+
+/// Signs the time (RFC 3161).
+#[async_trait]
+pub trait TimestampAuthority: Send + Sync {
+    /// Its address, for people.
+    fn url(&self) -> &str;
+    /// A whole TimeStampResp, DER, whose imprint is the SHA-256 of `signature`.
+    async fn timestamp(&self, signature: &[u8]) -> Result<Vec<u8>, Fault>;
 }
 
 /// Secrets and service accounts of a cluster.

@@ -13,7 +13,9 @@ use sealgate_core::evidence::Origin;
 use sealgate_core::fault::Fault;
 use sealgate_core::reference::{Identifier, Reference, Repository};
 use sealgate_core::reject::Reject;
-use sealgate_core::verify::{Claims, KeyAuthority, Question, Verified, verify_image as judge};
+use sealgate_core::verify::{
+    Authority, Claims, Grounds, Question, Trust, Verified, verify_image_with as judge,
+};
 
 use crate::failure::Failure;
 use crate::gather::{Gathered, Gathering};
@@ -26,7 +28,12 @@ use crate::ports::Registry;
 #[derive(Clone, Debug)]
 pub struct VerifyRequest {
     /// Who may have signed.
-    pub authority: KeyAuthority,
+    pub authority: Authority,
+    /// What verification rests on beside the authority: trust root, and what was wished.
+    pub grounds: Grounds,
+    /// The time of verification, in seconds since 1970: now, or a past time to investigate
+    /// (`--at`). See [`Trust::now`].
+    pub now: i64,
     /// Annotations that a signature must carry (`-a`).
     pub annotations: BTreeMap<String, String>,
     /// Whether the claim must name the image (`--check-claims`).
@@ -45,10 +52,12 @@ pub struct VerifyRequest {
 }
 
 impl VerifyRequest {
-    /// Claims checked, no annotations, default bounds, ten images at a time.
-    pub fn new(authority: KeyAuthority) -> Self {
+    /// No trust root, claims checked, no annotations, default bounds, ten images at a time.
+    pub fn new(authority: impl Into<Authority>) -> Self {
         Self {
-            authority,
+            authority: authority.into(),
+            grounds: Grounds::default(),
+            now: 0,
             annotations: BTreeMap::new(),
             claims: Claims::Checked,
             signature_repository: None,
@@ -275,7 +284,8 @@ impl<'a> Verifier<'a> {
             annotations: self.request.annotations.clone(),
             claims: self.request.claims,
         };
-        judge_all(&gathered, &self.request.authority, &question)
+        let VerifyRequest { authority, grounds, now, .. } = self.request;
+        judge_all(&gathered, authority, &question, &grounds.trust(authority, *now))
     }
 
     async fn gather(&self, repository: &Repository, digest: &Digest) -> Gathered {
@@ -293,11 +303,16 @@ impl<'a> Verifier<'a> {
 }
 
 /// Judges every candidate and says what that makes of the digest.
-pub fn judge_all(gathered: &Gathered, authority: &KeyAuthority, question: &Question) -> Outcome {
+pub fn judge_all(
+    gathered: &Gathered,
+    authority: &Authority,
+    question: &Question,
+    trust: &Trust<'_>,
+) -> Outcome {
     let mut signatures = Vec::new();
     let mut rejected = Vec::new();
     for piece in &gathered.evidence {
-        match judge(piece, authority, question) {
+        match judge(piece, authority, question, trust) {
             Ok(verified) => signatures.push(verified),
             Err(reason) => rejected.push(Rejected { origin: piece.origin().clone(), reason }),
         }

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::key::{HashAlgorithm, PublicKey};
 use sealgate_core::reference::Repository;
-use sealgate_core::verify::KeyAuthority;
+use sealgate_core::verify::{Grounds, KeyAuthority};
 
 use crate::cip::field_error::{FieldErrors, Level};
 use crate::cip::validate::{self, Context};
@@ -212,8 +212,9 @@ fn signed(authority: &Authority, key: &KeyRef, context: &Context, keys: &KeyLook
         Some(other) => Some(other),
         None => return lacking(name, Lack::Invalid, "the hash algorithm is unknown"),
     };
-    let keys = KeyAuthority { keys, hash };
-    Need::Signed(SignedBy { authority: name.to_owned(), keys, source, formats })
+    let by = KeyAuthority { keys, hash }.into();
+    let grounds = Grounds::default();
+    Need::Signed(SignedBy { authority: name.to_owned(), by, grounds, source, formats })
 }
 
 fn public_keys(

@@ -2,7 +2,9 @@
 //! length and every variant its own tag, so that no two different rules share a form.
 
 use sealgate_core::digest::{Algorithm, Digest, Hasher};
+use sealgate_core::identity::{IdentityMatcher, Wanted};
 use sealgate_core::key::HashAlgorithm;
+use sealgate_core::verify::{Authority, Grounds, RootSource, Wish};
 
 use crate::glob::TagTrust;
 use crate::object_match::{ObjectMatch, Operator};
@@ -111,9 +113,48 @@ impl Form {
 
     fn signed(&mut self, signed: &SignedBy) {
         self.words("signed", [&signed.authority, signed.formats.name()]);
-        self.list(signed.keys.keys.iter(), |form, key| form.bytes(key.spki_der()));
-        self.option(signed.keys.hash.map(hash_name));
+        match &signed.by {
+            Authority::Keys(keys) => {
+                self.text("keys");
+                self.list(keys.keys.iter(), |form, key| form.bytes(key.spki_der()));
+                self.option(keys.hash.map(hash_name));
+            }
+            Authority::Identities(wanted) => {
+                self.text("identities");
+                self.list(wanted.identities.iter(), Self::identity);
+            }
+        }
+        self.grounds(&signed.grounds);
         self.list(signed.source.iter(), Self::source);
+    }
+
+    fn identity(&mut self, identity: &IdentityMatcher) {
+        for wanted in [&identity.issuer, &identity.subject] {
+            self.list(wanted.iter(), |form, wanted| match wanted {
+                Wanted::Exactly(text) => form.words("exactly", [text, ""]),
+                Wanted::Matching(pattern) => form.words("matching", [pattern.as_str(), ""]),
+            });
+        }
+        self.list(identity.claims.iter(), |form, (claim, value)| {
+            form.words("claim", [claim.name(), value]);
+        });
+    }
+
+    fn grounds(&mut self, grounds: &Grounds) {
+        let root = grounds.root.as_ref().map(|root| root.fingerprint().to_string());
+        self.option(root.as_deref());
+        self.text(match grounds.source {
+            RootSource::Configured => "configured",
+            RootSource::Embedded => "embedded",
+        });
+        let wishes = grounds.wishes;
+        for wish in [wishes.log, wishes.timestamp, wishes.sct] {
+            self.text(match wish {
+                Wish::Unsaid => "unsaid",
+                Wish::Required => "required",
+                Wish::Ignored => "ignored",
+            });
+        }
     }
 
     fn source(&mut self, source: &Source) {

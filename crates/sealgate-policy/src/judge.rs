@@ -176,7 +176,7 @@ fn weigh(need: &Need, mode: Mode, find: &mut dyn FnMut(&SignedBy) -> Finding) ->
 
 fn weigh_signed(signed: &SignedBy, find: &mut dyn FnMut(&SignedBy) -> Finding) -> Weighed {
     let authority = signed.authority.as_str();
-    if signed.keys.keys.is_empty() {
+    if signed.by.is_empty() {
         return Weighed::not(Stand::Fault, authority, Cause::NoKeys);
     }
     match find(signed) {

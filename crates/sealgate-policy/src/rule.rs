@@ -5,7 +5,7 @@
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::{Reference, Repository};
-use sealgate_core::verify::{Format, KeyAuthority};
+use sealgate_core::verify::{Authority, Format, Grounds};
 
 use crate::fingerprint;
 use crate::glob::{Glob, TagTrust};
@@ -61,7 +61,7 @@ pub enum Need {
     All(Vec<Need>),
     /// At least one of these. An empty list never holds.
     Any(Vec<Need>),
-    /// A signature by an authority's key.
+    /// A signature by an authority: by one of its keys, or by one of its identities.
     Signed(SignedBy),
     /// Holds without any evidence: `static: {action: pass}`.
     Always {
@@ -89,13 +89,15 @@ pub enum Need {
     },
 }
 
-/// A signature by one of an authority's keys.
+/// A signature by an authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedBy {
     /// The authority's name.
     pub authority: String,
-    /// Its keys, and the hash to insist on.
-    pub keys: KeyAuthority,
+    /// Who may sign: keys, or identities in certificates.
+    pub by: Authority,
+    /// What verification rests on beside that: the trust root, and what the policy wishes.
+    pub grounds: Grounds,
     /// Where signatures lie, when not beside the image.
     pub source: Option<Source>,
     /// Which forms of signature count.

@@ -3,7 +3,7 @@
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::key::PublicKey;
-use sealgate_core::verify::{Format, KeyAuthority};
+use sealgate_core::verify::{Format, Grounds, KeyAuthority};
 use serde_json::{Value, json};
 
 use crate::cip::ClusterImagePolicy;
@@ -57,8 +57,8 @@ pub(crate) fn rule(name: &str, need: Need, mode: Mode) -> Rule {
 /// A need of a signature by `authority`.
 pub(crate) fn signed(authority: &str) -> Need {
     let keys = KeyAuthority { keys: vec![PublicKey::from_pem(KEY).unwrap()], hash: None };
-    let authority = authority.to_owned();
-    Need::Signed(SignedBy { authority, keys, source: None, formats: Formats::Both })
+    let (authority, by, grounds) = (authority.to_owned(), keys.into(), Grounds::default());
+    Need::Signed(SignedBy { authority, by, grounds, source: None, formats: Formats::Both })
 }
 
 /// One verified signature.

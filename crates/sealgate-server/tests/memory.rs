@@ -13,7 +13,7 @@ use sealgate_core::digest::Digest;
 use sealgate_core::key::PublicKey;
 use sealgate_core::manifest::{Descriptor, media_type};
 use sealgate_core::reference::{Identifier, Repository};
-use sealgate_core::verify::KeyAuthority;
+use sealgate_core::verify::{Grounds, KeyAuthority};
 use sealgate_engine::admit::{Admission, Answer, Gate, GatePorts, ImageUse};
 use sealgate_engine::cache::CacheSettings;
 use sealgate_engine::limits::Limits;
@@ -100,7 +100,13 @@ fn gate(client: Client) -> Gate {
 
 fn policies() -> PolicySet {
     let keys = KeyAuthority { keys: vec![PublicKey::from_pem(KEY).unwrap()], hash: None };
-    let signed = SignedBy { authority: "a".to_owned(), keys, source: None, formats: Formats::Both };
+    let signed = SignedBy {
+        authority: "a".to_owned(),
+        by: keys.into(),
+        grounds: Grounds::default(),
+        source: None,
+        formats: Formats::Both,
+    };
     let when = When { images: vec![Glob::any()], tags: TagTrust::AsWritten, matches: Vec::new() };
     let rule =
         Rule::new("p".to_owned(), Origin::default(), when, Need::Signed(signed), Mode::Enforce);

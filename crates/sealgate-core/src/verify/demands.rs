@@ -24,11 +24,12 @@ pub struct Trust<'a> {
 }
 
 /// Where a trust root comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum RootSource {
     /// The user has chosen it: a flag, `initialize`, a TrustRoot object.
     Configured,
     /// It came with the program: nobody has said that signatures by key are in its logs.
+    #[default]
     Embedded,
 }
 

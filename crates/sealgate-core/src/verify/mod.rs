@@ -9,6 +9,7 @@
 mod blob;
 mod claim;
 mod demands;
+mod grounds;
 mod material;
 mod signature;
 mod vouch;
@@ -22,6 +23,7 @@ use serde_json::Value;
 pub use blob::{Artifact, BlobSignature, VerifiedBlob, verify_blob, verify_blob_with};
 use claim::Claimed;
 pub use demands::{Demand, Demands, RootSource, Trust, Wish, Wishes};
+pub use grounds::Grounds;
 use material::Certificates;
 use vouch::{Beside, Vouched, Vouchers, vouch};
 
@@ -249,6 +251,28 @@ pub fn verify_image_with(
         Evidence::Legacy(layer) => verify_legacy(layer, authority, question, trust),
         Evidence::Bundle(bundle) => verify_bundle(bundle, authority, question, trust),
         Evidence::Unusable { reason, .. } => Err(reason.clone()),
+    }
+}
+
+impl From<KeyAuthority> for Authority {
+    fn from(keys: KeyAuthority) -> Self {
+        Self::Keys(keys)
+    }
+}
+
+impl From<IdentityAuthority> for Authority {
+    fn from(identities: IdentityAuthority) -> Self {
+        Self::Identities(identities)
+    }
+}
+
+impl Authority {
+    /// Whether it names nobody: then it never verifies anything.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Keys(keys) => keys.keys.is_empty(),
+            Self::Identities(wanted) => wanted.identities.is_empty(),
+        }
     }
 }
 

@@ -68,7 +68,13 @@ pub(crate) fn admission(images: &[&str]) -> Admission {
 
 fn signed_by(name: &str, keys: &[&TestKey]) -> SignedBy {
     let keys = authority(keys);
-    SignedBy { authority: name.to_owned(), keys, source: None, formats: Formats::Both }
+    SignedBy {
+        authority: name.to_owned(),
+        by: keys.into(),
+        grounds: Default::default(),
+        source: None,
+        formats: Formats::Both,
+    }
 }
 
 fn rule(name: &str, mode: Mode, need: Need) -> Rule {

@@ -1,3 +1,5 @@
+use sealgate_core::verify::KeyAuthority;
+
 use super::*;
 use crate::testing::{rejected, rule, signed, timeout, verified};
 
@@ -64,7 +66,7 @@ fn combines_as_the_header_says() {
 #[test]
 fn an_authority_without_keys_is_never_asked() {
     let Need::Signed(mut keyless) = signed("good") else { unreachable!() };
-    keyless.keys.keys.clear();
+    keyless.by = KeyAuthority { keys: Vec::new(), hash: None }.into();
     let verdict = judge(&rule("r", Need::Signed(keyless), Mode::Enforce), &mut |_| verified());
     assert_eq!(verdict.reasons()[0].cause, Cause::NoKeys);
     assert_eq!(verdict.reasons()[0].text(""), "there are no public keys for authority good");
