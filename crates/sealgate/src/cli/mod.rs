@@ -7,8 +7,9 @@ pub(crate) mod files;
 pub(crate) mod keys;
 pub(crate) mod normal;
 pub(crate) mod registry;
-pub(crate) mod services;
+pub(crate) mod signing;
 pub(crate) mod values;
+pub(crate) mod verifying;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

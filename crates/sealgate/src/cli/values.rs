@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::failure::CliError;
+
 /// The value name that marks a Go boolean: `--flag`, `--flag=true`, `--flag=false`.
 pub(crate) const BOOL: &str = "true|false";
 
@@ -83,6 +85,14 @@ pub(crate) fn byte_size(text: &str) -> Result<u64, String> {
         _ => return Err(bad()),
     };
     number.checked_mul(factor).filter(|size| *size > 0).ok_or_else(bad)
+}
+
+/// Refuses the first flag that was given.
+pub(crate) fn refuse_given(flags: &[(&str, bool)], why: &str) -> Result<(), CliError> {
+    match flags.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(CliError::unsupported(flag, why)),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

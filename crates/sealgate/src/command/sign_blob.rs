@@ -13,8 +13,8 @@ use serde_json::json;
 
 use crate::cli::files::{self, Mode};
 use crate::cli::keys::{self, TokenFlags};
-use crate::cli::services::{SigningServices, refuse_given};
-use crate::cli::values::{BOOL, go_bool};
+use crate::cli::signing::SigningServices;
+use crate::cli::values::{BOOL, go_bool, refuse_given};
 use crate::failure::{CliError, Outcome};
 use crate::session::Session;
 use crate::terminal;

@@ -15,8 +15,8 @@ use sealgate_engine::verify::{Outcome as Found, Report, VerifyRequest, verify_im
 
 use crate::cli::keys::{self, TokenFlags};
 use crate::cli::registry::{self, RegistryFlags};
-use crate::cli::services::{VerifyingServices, refuse_given};
-use crate::cli::values::{self, BOOL, go_bool};
+use crate::cli::values::{self, BOOL, go_bool, refuse_given};
+use crate::cli::verifying::VerifyingServices;
 use crate::failure::{CliError, Outcome, exit};
 use crate::output::{report, schema, verification};
 use crate::session::Session;

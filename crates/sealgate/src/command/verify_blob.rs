@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use crate::cli::files;
 use crate::cli::keys::{self, TokenFlags};
-use crate::cli::services::{VerifyingServices, refuse_given};
+use crate::cli::values::refuse_given;
+use crate::cli::verifying::VerifyingServices;
 use crate::failure::{CliError, Outcome};
 use crate::output::{self, Format};
 use crate::session::Session;
