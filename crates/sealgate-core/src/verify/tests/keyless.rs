@@ -2,6 +2,7 @@
 //! (in a table) what is refused with which code.
 
 mod mutations;
+mod seeds;
 mod world;
 
 use serde_json::json;

@@ -1,0 +1,44 @@
+//! Whole bundles against the trust root of the seeds: a bundle that verifies says exactly what
+//! was signed, whatever else was changed in it.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use sealgate_core::evidence::{BundleBytes, Evidence, Origin};
+use sealgate_core::identity::{IdentityAuthority, IdentityMatcher};
+use sealgate_core::reject::Reject;
+use sealgate_core::trust::TrustRoot;
+use sealgate_core::verify::{
+    Authority, Check, Claims, Grounds, Question, RootSource, Verified, Wishes, verify_image_with,
+};
+
+static GROUNDS: LazyLock<Grounds> = LazyLock::new(|| Grounds {
+    root: TrustRoot::parse(include_bytes!("../seeds/keys/trusted_root.json")).ok().map(Into::into),
+    source: RootSource::Configured,
+    wishes: Wishes::default(),
+});
+static SIGNED: LazyLock<Vec<u8>> =
+    LazyLock::new(|| judge(include_bytes!("../seeds/verify/rekor-v1")).unwrap().payload().to_vec());
+
+fn judge(json: &[u8]) -> Result<Verified, Reject> {
+    let origin = Origin { repository: "x".to_owned(), manifest: None, layer: None };
+    let evidence = Evidence::Bundle(BundleBytes { origin, json: json.to_vec() });
+    // Whoever it was: the certificate and the log decide.
+    let identities = vec![IdentityMatcher::default()];
+    let authority = Authority::Identities(IdentityAuthority { identities });
+    let question = Question {
+        subject: sealgate_core::digest::Digest::of(b"image"),
+        annotations: Default::default(),
+        claims: Claims::Ignored,
+    };
+    verify_image_with(&evidence, &authority, &question, &GROUNDS.trust(&authority, 1_700_000_020))
+}
+
+fuzz_target!(|json: &[u8]| {
+    if let Ok(verified) = judge(json) {
+        assert_eq!(verified.payload(), SIGNED.as_slice());
+        assert!(verified.checks().contains(&Check::Log));
+        assert!(verified.certificate().is_some());
+    }
+});
