@@ -11,6 +11,7 @@ use anyhow::Context as _;
 mod bench;
 mod borders;
 mod command;
+mod fuzz;
 mod servers;
 mod test;
 
@@ -46,6 +47,12 @@ const TASKS: &[Task] = &[
         arguments: "[verify|gate]",
         about: "side by side with real cosign, in release builds",
         run: bench::run,
+    },
+    Task {
+        name: "fuzz",
+        arguments: "[SECONDS] [TARGET]",
+        about: "each parser of foreign bytes under a fuzzer, a minute each",
+        run: fuzz::run,
     },
 ];
 

@@ -84,6 +84,14 @@ const CARGO_DENY: Built = Built {
     tags: "",
 };
 
+/// Runs the targets of `fuzz/`.
+const CARGO_FUZZ: Built = Built {
+    program: "cargo-fuzz",
+    source: Source::Crate("cargo-fuzz@0.13.2"),
+    linker_flags: "",
+    tags: "",
+};
+
 /// The oldest Go that builds all of the above.
 const GO: (u32, u32) = (1, 26);
 
@@ -110,6 +118,12 @@ pub(crate) fn install() -> anyhow::Result<()> {
 pub(crate) fn cargo_deny() -> anyhow::Result<PathBuf> {
     build(&CARGO_DENY).context("building cargo-deny")?;
     Ok(bin()?.join(CARGO_DENY.program))
+}
+
+/// `cargo-fuzz`, built on first use.
+pub(crate) fn cargo_fuzz() -> anyhow::Result<PathBuf> {
+    build(&CARGO_FUZZ).context("building cargo-fuzz")?;
+    Ok(bin()?.join(CARGO_FUZZ.program))
 }
 
 /// The folder of the programs that we built.
