@@ -12,6 +12,7 @@ mod x509;
 pub(crate) use chain::{MAX_UNTRUSTED, Purpose, verify as verify_chain};
 pub(crate) use x509::X509;
 
+use crate::digest::Digest;
 use crate::identity::Identity;
 use crate::key::PublicKey;
 use crate::reject::Reject;
@@ -46,6 +47,7 @@ pub struct CertifiedKey {
     window: (i64, i64),
     authority: String,
     ct_logs: usize,
+    der: Vec<u8>,
 }
 
 impl CertifiedKey {
@@ -73,6 +75,14 @@ impl CertifiedKey {
     pub fn ct_logs(&self) -> usize {
         self.ct_logs
     }
+    /// The certificate.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+    /// The hash of the certificate, by which people tell certificates apart.
+    pub fn fingerprint(&self) -> Digest {
+        Digest::of(&self.der)
+    }
 }
 
 /// Checks a signer's certificate at every one of `times` (seconds since 1970; at least one).
@@ -99,6 +109,7 @@ pub fn certify(
         window: leaf.window(),
         authority: chain.authority().to_owned(),
         ct_logs: promised.logs(),
+        der: leaf.der().to_vec(),
     })
 }
 

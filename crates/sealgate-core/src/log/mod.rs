@@ -90,6 +90,8 @@ pub struct LogProof {
     base_url: String,
     integrated_time: Option<i64>,
     log_index: i64,
+    body: Vec<u8>,
+    promise: Option<Vec<u8>>,
 }
 
 /// What all the entries of one signature prove. Made by [`verify_entries`] only.
@@ -116,6 +118,14 @@ impl LogProof {
     /// the inclusion proof is for.
     pub fn log_index(&self) -> i64 {
         self.log_index
+    }
+    /// The entry as the log holds it.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+    /// The log's promise of inclusion (SET), where it has made one.
+    pub fn promise(&self) -> Option<&[u8]> {
+        self.promise.as_deref()
     }
 }
 
@@ -221,6 +231,8 @@ fn by_log(
             (None, Some(index)) => index,
             _ => entry.log_index,
         },
+        body: entry.body.clone(),
+        promise: entry.promise.clone(),
     })
 }
 

@@ -28,6 +28,7 @@ pub struct TrustedTime {
     seconds: i64,
     authority: String,
     root: Digest,
+    response: Vec<u8>,
 }
 
 /// What became of a timestamp.
@@ -55,6 +56,10 @@ impl TrustedTime {
     /// The address of the authority, as the trust root gives it.
     pub fn authority(&self) -> &str {
         &self.authority
+    }
+    /// What the authority has signed: the TimeStampResp, DER.
+    pub fn response(&self) -> &[u8] {
+        &self.response
     }
 }
 
@@ -123,6 +128,7 @@ pub fn verify_timestamp(
         seconds: info.seconds,
         authority: found.uri.clone(),
         root: Digest::of(found.root()),
+        response: response.to_vec(),
     }))
 }
 

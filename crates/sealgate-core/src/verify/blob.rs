@@ -23,6 +23,24 @@ pub enum BlobSignature<'a> {
     Bundle(&'a [u8]),
     /// A signature alone: its bytes, or the base64 text of them (line breaks allowed).
     Detached(&'a [u8]),
+    /// A signature, and in other places what lies beside it elsewhere.
+    Parts(Parts<'a>),
+}
+
+/// The parts of a signature, each from a place of its own, as cosign's older flags name them;
+/// nothing in them believed.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// The signature: its bytes, or the base64 text of them.
+    pub signature: &'a [u8],
+    /// The signer's certificate, PEM; empty if there is none.
+    pub certificate: &'a str,
+    /// Certificates that may fill gaps up to a root, PEM; empty if there are none.
+    pub chain: &'a str,
+    /// Log entries and timestamps.
+    pub log: &'a LogMaterial,
+    /// A timestamp of a certificate log: the JSON that Fulcio once gave.
+    pub sct: Option<&'a [u8]>,
 }
 
 /// The blob itself, or digests of it where it is too large to hold.
@@ -141,6 +159,7 @@ pub fn verify_blob_with(
             let found = Found { signature: &signature, log: &log, form, certificates: None };
             of_message(&found, authority, artifact, trust)
         }
+        BlobSignature::Parts(parts) => verify_parts(&parts, authority, artifact, trust),
         BlobSignature::Bundle(json) => match OlderBundle::recognise(json)? {
             Some(older) => verify_older(&older, authority, artifact, trust),
             None => verify_bundle(&Bundle::parse(json)?, authority, artifact, trust),
@@ -170,6 +189,28 @@ fn verify_older(
     let found = Found {
         signature: &older.signature,
         log: &older.log,
+        form: Form::Legacy,
+        certificates: certificates.as_ref(),
+    };
+    of_message(&found, authority, artifact, trust)
+}
+
+/// With keys, certificates are not looked at either.
+fn verify_parts(
+    parts: &Parts<'_>,
+    authority: &Authority,
+    artifact: Artifact<'_>,
+    trust: &Trust<'_>,
+) -> Result<VerifiedBlob, Reject> {
+    let signature = undo_base64(parts.signature);
+    let certificates = match authority {
+        Authority::Keys(_) => None,
+        Authority::Identities(_) => Certificates::of_pem(parts.certificate, parts.chain)?,
+    };
+    let certificates = certificates.map(|found| found.with_sct(parts.sct));
+    let found = Found {
+        signature: &signature,
+        log: parts.log,
         form: Form::Legacy,
         certificates: certificates.as_ref(),
     };

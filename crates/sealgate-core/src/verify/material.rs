@@ -14,11 +14,25 @@ use crate::trust::{MAX_CHAIN, certificates_of_pem};
 pub(super) struct Certificates {
     leaf: Vec<u8>,
     untrusted: Vec<Vec<u8>>,
+    detached_sct: Option<Vec<u8>>,
 }
 
 impl Certificates {
+    fn new(leaf: Vec<u8>, untrusted: Vec<Vec<u8>>) -> Self {
+        Self { leaf, untrusted, detached_sct: None }
+    }
+
+    /// With a certificate log's promise that was given beside them.
+    pub(super) fn with_sct(self, json: Option<&[u8]>) -> Self {
+        Self { detached_sct: json.map(<[u8]>::to_vec), ..self }
+    }
+
     pub(super) fn presented(&self) -> Presented<'_> {
-        Presented { leaf: &self.leaf, untrusted: &self.untrusted, detached_sct: None }
+        Presented {
+            leaf: &self.leaf,
+            untrusted: &self.untrusted,
+            detached_sct: self.detached_sct.as_deref(),
+        }
     }
 
     /// What cosign puts into annotations. The chain may hold its root, which is left out: roots
@@ -35,7 +49,7 @@ impl Certificates {
             let field = "chain";
             return Err(Reject::TooMany { what: Document::Chain, field, limit: MAX_UNTRUSTED });
         }
-        Ok(Some(Self { leaf, untrusted }))
+        Ok(Some(Self::new(leaf, untrusted)))
     }
 
     /// The certificates of a bundle; none where it is of a key and keys are asked for. A bundle
@@ -51,7 +65,7 @@ impl Certificates {
                 Err(Reject::NoCertificate)
             }
             (Authority::Identities(_), VerificationMaterial::Certificate(leaf)) => {
-                Ok(Some(Self { leaf: leaf.clone(), untrusted: Vec::new() }))
+                Ok(Some(Self::new(leaf.clone(), Vec::new())))
             }
             (Authority::Identities(_), VerificationMaterial::CertificateChain(chain)) => {
                 Self::of_chain(bundle.version, chain).map(Some)
@@ -71,7 +85,7 @@ impl Certificates {
                 return Err(Reject::Certificate(Foreign::new(why)));
             }
         }
-        Ok(Self { leaf: leaf.clone(), untrusted: untrusted.to_vec() })
+        Ok(Self::new(leaf.clone(), untrusted.to_vec()))
     }
 }
 

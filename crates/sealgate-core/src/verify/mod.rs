@@ -20,7 +20,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-pub use blob::{Artifact, BlobSignature, VerifiedBlob, verify_blob, verify_blob_with};
+pub use blob::{Artifact, BlobSignature, Parts, VerifiedBlob, verify_blob, verify_blob_with};
 use claim::Claimed;
 pub use demands::{Demand, Demands, RootSource, Trust, Wish, Wishes};
 pub use grounds::Grounds;

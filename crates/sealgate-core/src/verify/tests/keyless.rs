@@ -238,6 +238,55 @@ fn blobs_verify_by_certificate_in_every_form() {
     assert_eq!(wanted().blob_digests().map(|digests| digests.len()), Some(3));
 }
 
+#[test]
+fn blobs_verify_by_the_parts_of_a_signature() {
+    let world = World::new();
+    let root = world.root();
+    let content = b"content";
+    let leaf = world.pki.issue(leaf_params(), |_, _| Vec::new());
+    let signature = leaf.key.sign(content);
+    let digests = Owned::Message(all_digests(content).to_vec());
+    let told = World::told(&leaf, &signature, digests);
+    let entry = world.rekor1.entry(&told.hashed_rekord_001(Algorithm::Sha256));
+    let stamp = json!({ "SignedRFC3161Timestamp": b64(world.stamp(&signature)) }).to_string();
+    let log = LogMaterial::of_annotations(&annotated(&entry), &stamp).unwrap();
+    let sct = world.pki.detached_sct(&world.pki.ct, &leaf.der, NOW);
+    let (certificate, none) = (pem("CERTIFICATE", &leaf.der), LogMaterial::default());
+    let parts = Parts {
+        signature: &signature,
+        certificate: &certificate,
+        chain: "",
+        log: &log,
+        sct: Some(sct.as_bytes()),
+    };
+    let judge = |parts: Parts<'_>, artifact: &[u8]| {
+        let demands =
+            Demands::decide(Wishes::default(), &wanted(), Some(&root), RootSource::Configured);
+        let trust = Trust { root: Some(&root), demands, now: NOW };
+        let evidence = BlobSignature::Parts(parts);
+        verify_blob_with(evidence, &wanted(), Artifact::Content(artifact), &trust)
+            .map_err(|reject| reject.code())
+    };
+    let verified = judge(parts, content).unwrap();
+    let made = [Check::Certificate, Check::Log, Check::Timestamp, Check::CertificateLog];
+    assert_eq!(verified.checks(), made);
+    assert_eq!(verified.certificate().unwrap().der(), leaf.der);
+    assert_eq!(verified.logs()[0].body(), entry.body);
+    assert_eq!(verified.logs()[0].promise(), entry.promise.as_deref());
+    assert_eq!(verified.timestamps()[0].response(), log.timestamps[0]);
+
+    let code = |parts, artifact| judge(parts, artifact).unwrap_err();
+    assert_eq!(code(parts, b"other"), "log-other-digest");
+    assert_eq!(code(Parts { sct: None, ..parts }, content), "no-sct");
+    let others = world.pki.detached_sct(&world.pki.ct, &world.pki.leaf().der, NOW);
+    assert_eq!(code(Parts { sct: Some(others.as_bytes()), ..parts }, content), "wrong-sct");
+    assert_eq!(code(Parts { certificate: "", ..parts }, content), "no-certificate");
+    assert_eq!(code(Parts { log: &none, ..parts }, content), "not-logged");
+    let swapped = pem("CERTIFICATE", &world.pki.leaf().der);
+    let swapped = Parts { certificate: &swapped, sct: None, ..parts };
+    assert_eq!(judge(swapped, content).unwrap_err(), "log-other-signer");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
