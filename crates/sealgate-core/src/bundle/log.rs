@@ -108,6 +108,16 @@ impl LogMaterial {
 }
 
 impl LogEntry {
+    /// Reads an entry on its own, in protobuf's JSON form: what Rekor v2 answers.
+    ///
+    /// # Errors
+    /// It is none, or larger than 4 MiB.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Reject> {
+        json::parse(bytes, 4 * MAX_BODY)
+            .and_then(|value| entry(&value))
+            .map_err(|error| Reject::json(Document::LogEntry, error))
+    }
+
     fn to_value(&self) -> Value {
         let mut value = serde_json::json!({
             "logIndex": self.log_index.to_string(),
