@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 mod gate;
+mod keyless;
 mod measure;
 mod verify;
 
@@ -54,6 +55,9 @@ fn run() -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     if wants("verify") {
         rows.extend(verify::run()?);
+    }
+    if wants("keyless") {
+        rows.extend(keyless::run()?);
     }
     if wants("gate") {
         rows.extend(gate::run()?);

@@ -1,4 +1,4 @@
-//! `cargo xtask bench [verify|gate]`: release builds, side by side with real cosign; see `bench/`.
+//! `cargo xtask bench [verify|keyless|gate]`: release builds, side by side with real cosign; see `bench/`.
 
 use crate::{command, root, servers};
 

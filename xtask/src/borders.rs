@@ -45,7 +45,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("sealgate-testkit", &["sealgate-core", "sealgate-policy", "sealgate-engine"]),
-    ("sealgate-bench", &["sealgate-tests"]),
+    ("sealgate-bench", &["sealgate-core", "sealgate-tests"]),
     ("sealgate-tests", &[]),
     ("xtask", &[]),
 ];

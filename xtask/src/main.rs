@@ -44,7 +44,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        arguments: "[verify|gate]",
+        arguments: "[verify|keyless|gate]",
         about: "side by side with real cosign, in release builds",
         run: bench::run,
     },
