@@ -5,3 +5,9 @@
 //! before anything is stored.
 
 #![warn(missing_docs)]
+
+pub mod fulcio;
+pub mod http;
+pub mod rekor;
+pub mod signing_config;
+pub mod tsa;

@@ -1,0 +1,140 @@
+//! When to ask again: jittered back-off, `Retry-After`, and a budget, so that services in
+//! trouble are not buried under our retries.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use sealgate_core::fault::{Fault, FaultKind};
+use tokio::time::Instant;
+
+use super::Retries;
+
+/// One retry costs this much of the budget; one success gives one back.
+const COST: u32 = 10;
+
+/// How many retries the services may still cost.
+#[derive(Debug)]
+pub(super) struct Budget {
+    left: AtomicU32,
+    full: u32,
+}
+
+/// The pauses of one question.
+pub(super) struct Pauses {
+    backoff: ExponentialBackoff,
+    longest: Duration,
+    deadline: Instant,
+}
+
+impl Budget {
+    pub(super) fn new(retries: u32) -> Self {
+        let full = retries.saturating_mul(COST);
+        Self { left: AtomicU32::new(full), full }
+    }
+
+    /// Takes the price of one retry; `false` where the budget is spent.
+    fn take(&self) -> bool {
+        let less = |left: u32| left.checked_sub(COST);
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+
+    /// A request succeeded.
+    pub(super) fn give(&self) {
+        let more = |left: u32| (left < self.full).then_some(left + 1);
+        let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    }
+}
+
+impl Pauses {
+    pub(super) fn new(retries: &Retries, deadline: Instant) -> Self {
+        let backoff = ExponentialBuilder::new()
+            .with_jitter()
+            .with_min_delay(retries.first_pause)
+            .with_max_delay(retries.longest_pause)
+            .with_max_times(retries.max)
+            .build();
+        Self { backoff, longest: retries.longest_pause, deadline }
+    }
+
+    /// Sleeps before the next attempt; gives `fault` back where there is to be none: it will not
+    /// pass, the times or the budget are spent, or the pause would outlive the deadline.
+    pub(super) async fn before_next(
+        &mut self,
+        mut fault: Fault,
+        budget: &Budget,
+    ) -> Result<(), Fault> {
+        if !worth_repeating(fault.kind) {
+            return Err(fault);
+        }
+        let Some(own) = self.backoff.next() else { return Err(fault) };
+        let pause = own.max(fault.retry_after.unwrap_or_default());
+        let too_long = fault.retry_after.is_some_and(|asked| asked > self.longest);
+        if too_long || Instant::now() + pause >= self.deadline {
+            return Err(fault);
+        }
+        if !budget.take() {
+            fault.detail.push_str(" (not asked again: too many recent failures)");
+            return Err(fault);
+        }
+        tracing::debug!(target = %fault.target, detail = %fault.detail, "asking again");
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+}
+
+fn worth_repeating(kind: FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::Throttled | FaultKind::Unreachable | FaultKind::ServerError | FaultKind::Timeout
+    )
+}
+
+/// `Retry-After` in seconds or as a date; a day at most. A date is compared with the answer's own
+/// `Date`: no clock of ours is needed, and none can be wrong.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
+    let asked = text(RETRY_AFTER)?;
+    if let Ok(seconds) = asked.parse::<u64>() {
+        return Some(Duration::from_secs(seconds).min(DAY));
+    }
+    let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp());
+    let wait = date(asked)?.duration_since(date(text(DATE)?)?);
+    Some(Duration::try_from(wait).unwrap_or_default().min(DAY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(text: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, text.parse().unwrap());
+        headers.insert(DATE, "Sat, 21 Nov 2026 01:00:00 GMT".parse().unwrap());
+        headers
+    }
+
+    #[test]
+    fn reads_retry_after() {
+        assert_eq!(retry_after(&header("7")), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after(&header("999999999999")), Some(Duration::from_secs(86_400)));
+        assert_eq!(retry_after(&header("Thu, 01 Jan 1970 00:00:00 GMT")), Some(Duration::ZERO));
+        let minute = retry_after(&header("Sat, 21 Nov 2026 01:01:00 GMT"));
+        assert_eq!(minute, Some(Duration::from_secs(60)));
+        assert_eq!(retry_after(&header("soon")), None);
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_budget_is_spent_and_comes_back_slowly() {
+        let budget = Budget::new(2);
+        assert!(budget.take() && budget.take());
+        assert!(!budget.take());
+        (0..9).for_each(|_| budget.give());
+        assert!(!budget.take());
+        budget.give();
+        assert!(budget.take());
+    }
+}
