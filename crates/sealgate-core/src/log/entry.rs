@@ -146,8 +146,12 @@ impl Body {
         }
     }
 
-    /// Whether it is about this signature, this signer and this content; all three.
-    pub(super) fn is_about(&self, logged: &Logged<'_>) -> Result<(), Reject> {
+    /// Whether it is about this signature, this signer and this content; all three. That a log
+    /// holds it is not known by that.
+    ///
+    /// # Errors
+    /// One of them is another.
+    pub fn is_about(&self, logged: &Logged<'_>) -> Result<(), Reject> {
         if self.signature.as_deref().is_some_and(|signature| signature != logged.signature) {
             return Err(LogReject::OtherSignature.into());
         }
