@@ -1,20 +1,59 @@
 //! Fulcio: a short-lived certificate for a fresh key, in the name that an identity token gives.
 //!
 //! The proof that we hold the key is a certificate signing request (PKCS #10): it needs nothing
-//! of the token, which is sent to Fulcio unread.
+//! of the token, which is sent to Fulcio unread. What comes back must be a certificate of our
+//! key; whether it is a good one is for `sealgate-core` to say.
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use der::asn1::{Any, BitString, Null, ObjectIdentifier};
+use der::pem::LineEnding;
+use der::{Decode, Encode};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_core::key::{HashAlgorithm, KeyAlgorithm, PublicKey};
 use sealgate_engine::ports::{CertificateIssuer, IdentityToken, Signer};
+use serde::Deserialize;
 use url::Url;
+use x509_cert::Certificate;
+use x509_cert::name::Name;
+use x509_cert::request::{CertReq, CertReqInfo, Version};
+use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
-use crate::http::{self, Client};
+use crate::http::{self, Answer, Client, Request};
+
+const MAX_CHAIN: usize = 10;
+/// One certificate, PEM.
+const MAX_CERTIFICATE: usize = 64 << 10;
 
 /// A Fulcio, version 2 of its API.
 #[derive(Clone, Debug)]
 pub struct Fulcio {
     url: Url,
     client: Client,
+}
+
+/// One of two: the receipt of the certificate's log stands in the certificate, or beside it (and
+/// not at all where Fulcio has no such log). A bundle has no place for one that stands beside it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Issued {
+    #[serde(default)]
+    signed_certificate_embedded_sct: Option<WithChain>,
+    #[serde(default)]
+    signed_certificate_detached_sct: Option<WithChain>,
+}
+
+#[derive(Deserialize)]
+struct WithChain {
+    chain: Chain,
+}
+
+#[derive(Deserialize)]
+struct Chain {
+    certificates: Vec<String>,
 }
 
 impl Fulcio {
@@ -25,16 +64,111 @@ impl Fulcio {
     pub fn new(url: &str, client: Client) -> Result<Self, Fault> {
         Ok(Self { url: http::service_url(url)?, client })
     }
+
+    /// The request for a certificate, signed by the key that it is for.
+    async fn request(&self, signer: &dyn Signer) -> Result<String, Fault> {
+        let own = |error: der::Error| {
+            let detail = format!("no request for a certificate can be made of this key: {error}");
+            Fault::new(FaultKind::Config, self.url.as_str(), detail)
+        };
+        let key = signer.public_key();
+        let info = CertReqInfo {
+            version: Version::V1,
+            // Fulcio takes the name from the token.
+            subject: Name::default(),
+            public_key: SubjectPublicKeyInfoOwned::from_der(key.spki_der()).map_err(own)?,
+            attributes: Default::default(),
+        };
+        let signature = signer.sign(&info.to_der().map_err(own)?).await?;
+        let request = CertReq {
+            info,
+            algorithm: signature_algorithm(key),
+            signature: BitString::from_bytes(&signature).map_err(own)?,
+        };
+        let der = request.to_der().map_err(own)?;
+        der::pem::encode_string("CERTIFICATE REQUEST", LineEnding::LF, &der)
+            .map_err(|error| own(error.into()))
+    }
 }
 
 #[async_trait]
 impl CertificateIssuer for Fulcio {
     async fn certify(
         &self,
-        _signer: &dyn Signer,
-        _token: &IdentityToken,
+        signer: &dyn Signer,
+        token: &IdentityToken,
     ) -> Result<Vec<Vec<u8>>, Fault> {
-        let _ = &self.client;
-        Err(Fault::new(FaultKind::Unsupported, self.url.as_str(), "not in this build"))
+        let request = STANDARD.encode(self.request(signer).await?);
+        let body = serde_json::json!({ "certificateSigningRequest": request }).to_string();
+        let url = http::below(&self.url, "api/v2/signingCert");
+        let request = Request::post(url, "application/json", body)
+            .accept("application/json")
+            .bearer(token.secret())?;
+        let answer = self.client.send(request).await?.success()?;
+        let chain = chain(&answer)?;
+        check_key(&answer, &chain, signer.public_key())?;
+        Ok(chain)
     }
+}
+
+/// The algorithm of a signature by `key` with its default hash.
+fn signature_algorithm(key: &PublicKey) -> AlgorithmIdentifierOwned {
+    const ECDSA_SHA256: &str = "1.2.840.10045.4.3.2";
+    const ECDSA_SHA384: &str = "1.2.840.10045.4.3.3";
+    const ECDSA_SHA512: &str = "1.2.840.10045.4.3.4";
+    const RSA_SHA256: &str = "1.2.840.113549.1.1.11";
+    const RSA_SHA384: &str = "1.2.840.113549.1.1.12";
+    const RSA_SHA512: &str = "1.2.840.113549.1.1.13";
+    const ED25519: &str = "1.3.101.112";
+    let (oid, parameters) = match (key.algorithm(), key.default_hash()) {
+        (KeyAlgorithm::Ed25519, _) => (ED25519, None),
+        (KeyAlgorithm::Rsa { .. }, HashAlgorithm::Sha512) => (RSA_SHA512, Some(Null)),
+        (KeyAlgorithm::Rsa { .. }, HashAlgorithm::Sha384) => (RSA_SHA384, Some(Null)),
+        (KeyAlgorithm::Rsa { .. }, _) => (RSA_SHA256, Some(Null)),
+        (_, HashAlgorithm::Sha512) => (ECDSA_SHA512, None),
+        (_, HashAlgorithm::Sha384) => (ECDSA_SHA384, None),
+        (_, _) => (ECDSA_SHA256, None),
+    };
+    AlgorithmIdentifierOwned {
+        oid: ObjectIdentifier::new_unwrap(oid),
+        parameters: parameters.map(|null| Any::from(der::asn1::AnyRef::from(null))),
+    }
+}
+
+/// The certificates of an answer, DER, leaf first.
+fn chain(answer: &Answer) -> Result<Vec<Vec<u8>>, Fault> {
+    let issued: Issued = serde_json::from_slice(&answer.body).map_err(|e| answer.malformed(e))?;
+    let issued =
+        match (issued.signed_certificate_embedded_sct, issued.signed_certificate_detached_sct) {
+            (Some(issued), None) | (None, Some(issued)) => issued,
+            _ => return Err(answer.malformed("want one certificate chain")),
+        };
+    let certificates = issued.chain.certificates;
+    if certificates.is_empty() || certificates.len() > MAX_CHAIN {
+        let detail = format!("a chain of {} certificates", certificates.len());
+        return Err(answer.malformed(detail));
+    }
+    certificates.iter().map(|pem| certificate(answer, pem)).collect()
+}
+
+fn certificate(answer: &Answer, pem: &str) -> Result<Vec<u8>, Fault> {
+    if pem.len() > MAX_CERTIFICATE {
+        return Err(answer.malformed("a certificate of more than 64 KiB"));
+    }
+    let mut found = CertificateDer::pem_slice_iter(pem.as_bytes());
+    match (found.next(), found.next()) {
+        (Some(Ok(certificate)), None) => Ok(certificate.to_vec()),
+        _ => Err(answer.malformed("a certificate that is not exactly one in PEM")),
+    }
+}
+
+/// Whether the leaf is for our key. If it were not, our signature would be nobody's.
+fn check_key(answer: &Answer, chain: &[Vec<u8>], key: &PublicKey) -> Result<(), Fault> {
+    let leaf = chain.first().ok_or_else(|| answer.malformed("no certificate"))?;
+    let leaf = Certificate::from_der(leaf).map_err(|error| answer.malformed(error))?;
+    let spki = leaf.tbs_certificate().subject_public_key_info().to_der();
+    if spki.map_err(|error| answer.malformed(error))? != key.spki_der() {
+        return Err(answer.malformed("the certificate is for another key than ours"));
+    }
+    Ok(())
 }

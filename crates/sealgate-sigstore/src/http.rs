@@ -362,6 +362,11 @@ impl Answer {
         Fault::new(FaultKind::Malformed, &self.target, format!("unusable answer: {why}"))
     }
 
+    /// A fault about what the service refuses in a good answer.
+    pub fn refused(&self, why: impl std::fmt::Display) -> Fault {
+        Fault::new(FaultKind::Denied, &self.target, printable(&why.to_string(), MAX_WORDS))
+    }
+
     /// What the service says about its refusal, without the token that we sent.
     fn words(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);

@@ -3,69 +3,94 @@
 //! Nothing in the answer is believed but that it is about what was sent; `sealgate-core`
 //! verifies its proofs afterwards.
 
-use async_trait::async_trait;
+mod v1;
+mod v2;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use der::pem::LineEnding;
+use der::{Decode, Encode};
 use sealgate_core::bundle::LogEntry;
+use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_engine::ports::{LogSubmission, SignatureLog};
-use url::Url;
+use sealgate_core::key::{KeyAlgorithm, PublicKey};
+use sealgate_core::log::{Body, Logged, LoggedContent, Signer};
+use sealgate_engine::ports::{LogSubmission, SubmittedContent, SubmittedVerifier};
+use x509_cert::Certificate;
 
-use crate::http::{self, Client};
+use crate::http::Answer;
 
-/// A Rekor of the first generation: entries `hashedrekord` 0.0.1 for messages, `dsse` 0.0.1 for
-/// envelopes.
-#[derive(Clone, Debug)]
-pub struct RekorV1 {
-    url: Url,
-    client: Client,
+pub use v1::RekorV1;
+pub use v2::RekorV2;
+
+fn b64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
 }
 
-/// A Rekor of tiles: entries `hashedrekord` 0.0.2 for messages and envelopes alike.
-#[derive(Clone, Debug)]
-pub struct RekorV2 {
-    url: Url,
-    client: Client,
-}
-
-impl RekorV1 {
-    /// The log at `url`, `https://rekor.sigstore.dev` for instance.
-    ///
-    /// # Errors
-    /// The URL is none of a service.
-    pub fn new(url: &str, client: Client) -> Result<Self, Fault> {
-        Ok(Self { url: http::service_url(url)?, client })
+/// The PEM of who signed: a key or a certificate.
+fn verifier_pem(log: &str, verifier: &SubmittedVerifier) -> Result<String, Fault> {
+    match verifier {
+        SubmittedVerifier::Key(key) => Ok(key.to_pem()),
+        SubmittedVerifier::Certificate(der) => {
+            der::pem::encode_string("CERTIFICATE", LineEnding::LF, der)
+                .map_err(|error| unusable(log, format!("certificate: {error}")))
+        }
     }
 }
 
-impl RekorV2 {
-    /// The log at `url`, `https://log2025-1.rekor.sigstore.dev` for instance.
-    ///
-    /// # Errors
-    /// The URL is none of a service.
-    pub fn new(url: &str, client: Client) -> Result<Self, Fault> {
-        Ok(Self { url: http::service_url(url)?, client })
-    }
+/// The key behind a signature.
+fn key_of(log: &str, verifier: &SubmittedVerifier) -> Result<PublicKey, Fault> {
+    let der = match verifier {
+        SubmittedVerifier::Key(key) => return Ok(key.clone()),
+        SubmittedVerifier::Certificate(der) => der,
+    };
+    let bad = |error: der::Error| unusable(log, format!("certificate: {error}"));
+    let certificate = Certificate::from_der(der).map_err(bad)?;
+    let spki = certificate.tbs_certificate().subject_public_key_info().to_der().map_err(bad)?;
+    PublicKey::from_spki_der(&spki).map_err(|error| unusable(log, error.to_string()))
 }
 
-#[async_trait]
-impl SignatureLog for RekorV1 {
-    fn url(&self) -> &str {
-        self.url.as_str()
+/// Logs check the signature, and for a `hashedrekord` they have no more than the digest.
+fn refuse_ed25519(log: &str, key: &PublicKey) -> Result<(), Fault> {
+    if key.algorithm() != KeyAlgorithm::Ed25519 {
+        return Ok(());
     }
-
-    async fn upload(&self, _submission: &LogSubmission) -> Result<LogEntry, Fault> {
-        let _ = &self.client;
-        Err(Fault::new(FaultKind::Unsupported, self.url.as_str(), "not in this build"))
-    }
+    let detail = "an Ed25519 signature covers the whole content, and this kind of log entry has \
+                  the digest only: sign with an ECDSA key, or without a transparency log";
+    Err(Fault::new(FaultKind::Unsupported, log, detail))
 }
 
-#[async_trait]
-impl SignatureLog for RekorV2 {
-    fn url(&self) -> &str {
-        self.url.as_str()
-    }
+fn unusable(log: &str, detail: String) -> Fault {
+    Fault::new(FaultKind::Config, log, format!("cannot be submitted: {detail}"))
+}
 
-    async fn upload(&self, _submission: &LogSubmission) -> Result<LogEntry, Fault> {
-        let _ = &self.client;
-        Err(Fault::new(FaultKind::Unsupported, self.url.as_str(), "not in this build"))
+/// Whether the entry that came back is about what was sent, and of the kind that it is said to
+/// be where that is said. The kind is filled in where not.
+fn about(
+    answer: &Answer,
+    mut entry: LogEntry,
+    submission: &LogSubmission,
+) -> Result<LogEntry, Fault> {
+    let body = Body::parse(&entry.body).map_err(|reject| answer.malformed(reject))?;
+    if entry.kind.is_empty() {
+        entry.kind = body.kind().to_owned();
+        entry.version = body.version().to_owned();
     }
+    let signer = match &submission.verifier {
+        SubmittedVerifier::Key(key) => Signer::Key(key),
+        SubmittedVerifier::Certificate(der) => Signer::Certificate(der),
+    };
+    let digests: &[Digest];
+    let content = match &submission.content {
+        SubmittedContent::Message(digest) => {
+            digests = std::slice::from_ref(digest);
+            LoggedContent::Message(digests)
+        }
+        SubmittedContent::Envelope(envelope) => LoggedContent::Envelope { envelope, text: None },
+    };
+    let sent = Logged { signature: &submission.signature, signer, content };
+    body.is_about(&sent).map_err(|reject| {
+        answer.malformed(format!("the entry is not about what was sent: {reject}"))
+    })?;
+    Ok(entry)
 }

@@ -1,0 +1,165 @@
+//! The first generation of Rekor: entries that promise their inclusion, with the time.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::StatusCode;
+use reqwest::header::LOCATION;
+use sealgate_core::bundle::{InclusionProof, LogEntry};
+use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_engine::ports::{LogSubmission, SignatureLog, SubmittedContent};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::{about, b64, key_of, refuse_ed25519, unusable, verifier_pem};
+use crate::http::{self, Answer, Client, Request};
+
+/// A log cannot have more than 2^64 leaves.
+const MAX_HASHES: usize = 64;
+
+/// A Rekor of the first generation: entries `hashedrekord` 0.0.1 for messages, `dsse` 0.0.1 for
+/// envelopes.
+#[derive(Clone, Debug)]
+pub struct RekorV1 {
+    url: Url,
+    client: Client,
+}
+
+/// An entry as this Rekor writes it, under its identifier in a map.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    body: String,
+    integrated_time: i64,
+    #[serde(rename = "logID")]
+    log_id: String,
+    log_index: i64,
+    verification: Verification,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Verification {
+    #[serde(default)]
+    signed_entry_timestamp: Option<String>,
+    #[serde(default)]
+    inclusion_proof: Option<WrittenProof>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenProof {
+    log_index: i64,
+    root_hash: String,
+    tree_size: i64,
+    #[serde(default)]
+    hashes: Vec<String>,
+    #[serde(default)]
+    checkpoint: String,
+}
+
+impl RekorV1 {
+    /// The log at `url`, `https://rekor.sigstore.dev` for instance.
+    ///
+    /// # Errors
+    /// The URL is none of a service.
+    pub fn new(url: &str, client: Client) -> Result<Self, Fault> {
+        Ok(Self { url: http::service_url(url)?, client })
+    }
+
+    fn request(&self, submission: &LogSubmission) -> Result<Request, Fault> {
+        let proposed = proposed(self.url(), submission)?;
+        let url = http::below(&self.url, "api/v1/log/entries");
+        Ok(Request::post(url, "application/json", proposed.to_string()).accept("application/json"))
+    }
+
+    /// The entry that stands there already, from where the refusal of ours says it is.
+    async fn existing(&self, conflict: &Answer) -> Result<Answer, Fault> {
+        let place = conflict.headers.get(LOCATION).and_then(|place| place.to_str().ok());
+        let place = place.and_then(|place| self.url.join(place).ok());
+        let Some(place) = place.filter(|place| place.origin() == self.url.origin()) else {
+            let detail = "the log has this entry already, but does not say where";
+            return Err(Fault::new(FaultKind::Malformed, self.url(), detail));
+        };
+        self.client.send(Request::get(place).accept("application/json")).await?.success()
+    }
+}
+
+#[async_trait]
+impl SignatureLog for RekorV1 {
+    fn url(&self) -> &str {
+        self.url.as_str()
+    }
+
+    async fn upload(&self, submission: &LogSubmission) -> Result<LogEntry, Fault> {
+        let mut answer = self.client.send(self.request(submission)?).await?;
+        if answer.status == StatusCode::CONFLICT {
+            answer = self.existing(&answer).await?;
+        }
+        let answer = answer.success()?;
+        about(&answer, entry(&answer)?, submission)
+    }
+}
+
+/// What is proposed to the log.
+fn proposed(log: &str, submission: &LogSubmission) -> Result<Value, Fault> {
+    let verifier = b64(verifier_pem(log, &submission.verifier)?.as_bytes());
+    let (kind, spec) = match &submission.content {
+        SubmittedContent::Message(digest) => {
+            refuse_ed25519(log, &key_of(log, &submission.verifier)?)?;
+            let hash = json!({ "algorithm": digest.algorithm().name(), "value": digest.hex() });
+            let signature = json!({
+                "content": b64(&submission.signature),
+                "publicKey": { "content": verifier },
+            });
+            ("hashedrekord", json!({ "data": { "hash": hash }, "signature": signature }))
+        }
+        SubmittedContent::Envelope(envelope) => {
+            if envelope.signatures.as_slice() != [submission.signature.as_slice()] {
+                return Err(unusable(log, "an envelope with other signatures".to_owned()));
+            }
+            let content = json!({ "envelope": envelope.to_json(), "verifiers": [verifier] });
+            ("dsse", json!({ "proposedContent": content }))
+        }
+    };
+    Ok(json!({ "apiVersion": "0.0.1", "kind": kind, "spec": spec }))
+}
+
+/// The one entry of an answer.
+fn entry(answer: &Answer) -> Result<LogEntry, Fault> {
+    let entries: BTreeMap<String, Written> =
+        serde_json::from_slice(&answer.body).map_err(|error| answer.malformed(error))?;
+    let mut entries = entries.into_values();
+    let (Some(entry), None) = (entries.next(), entries.next()) else {
+        return Err(answer.malformed("want exactly one entry"));
+    };
+    let base64 = |text: &str| STANDARD.decode(text).map_err(|e| answer.malformed(e));
+    let set = entry.verification.signed_entry_timestamp.as_deref();
+    let proof = entry.verification.inclusion_proof;
+    Ok(LogEntry {
+        log_index: entry.log_index,
+        log_id: hex::decode(&entry.log_id).map_err(|error| answer.malformed(error))?,
+        integrated_time: entry.integrated_time,
+        promise: set.map(base64).transpose()?,
+        proof: proof.map(|proof| inclusion_proof(answer, proof)).transpose()?,
+        body: base64(&entry.body)?,
+        ..LogEntry::default()
+    })
+}
+
+fn inclusion_proof(answer: &Answer, proof: WrittenProof) -> Result<InclusionProof, Fault> {
+    if proof.hashes.len() > MAX_HASHES {
+        return Err(answer.malformed("an inclusion proof of more than 64 hashes"));
+    }
+    let hex = |text: &String| hex::decode(text).map_err(|error| answer.malformed(error));
+    Ok(InclusionProof {
+        log_index: proof.log_index,
+        root_hash: hex(&proof.root_hash)?,
+        tree_size: proof.tree_size,
+        hashes: proof.hashes.iter().map(hex).collect::<Result<_, _>>()?,
+        checkpoint: proof.checkpoint,
+    })
+}
