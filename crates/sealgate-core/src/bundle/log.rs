@@ -91,6 +91,16 @@ impl LogMaterial {
         Ok(material)
     }
 
+    /// What [`Self::of_annotations`] reads: the first entry that has a promise of inclusion, and
+    /// the first timestamp; empty where there is none.
+    pub fn to_annotations(&self) -> (String, String) {
+        let entry = self.entries.iter().find_map(LogEntry::to_annotation);
+        let timestamp = self.timestamps.first();
+        let timestamp =
+            timestamp.map(|der| serde_json::json!({ "SignedRFC3161Timestamp": b64(der) }));
+        (entry.unwrap_or_default(), timestamp.map(|value| value.to_string()).unwrap_or_default())
+    }
+
     pub(super) fn to_value(&self) -> Map<String, Value> {
         let mut map = Map::new();
         if !self.entries.is_empty() {
@@ -116,6 +126,19 @@ impl LogEntry {
         json::parse(bytes, 4 * MAX_BODY)
             .and_then(|value| entry(&value))
             .map_err(|error| Reject::json(Document::LogEntry, error))
+    }
+
+    /// The entry as cosign's older forms hold it; none without a promise of inclusion.
+    pub fn to_annotation(&self) -> Option<String> {
+        let promise = self.promise.as_ref()?;
+        let payload = serde_json::json!({
+            "body": b64(&self.body),
+            "integratedTime": self.integrated_time,
+            "logIndex": self.log_index,
+            "logID": hex::encode(&self.log_id),
+        });
+        let entry = serde_json::json!({ "SignedEntryTimestamp": b64(promise), "Payload": payload });
+        Some(entry.to_string())
     }
 
     fn to_value(&self) -> Value {

@@ -7,9 +7,11 @@
 mod chain;
 mod names;
 mod sct;
+mod unverified;
 mod x509;
 
 pub(crate) use chain::{MAX_UNTRUSTED, Purpose, verify as verify_chain};
+pub use unverified::Unverified;
 pub(crate) use x509::X509;
 
 use crate::digest::Digest;

@@ -73,6 +73,18 @@ impl X509 {
         certificate.issuer() == certificate.subject()
     }
 
+    /// Its own name and its issuer's, for people.
+    pub(crate) fn distinguished_names(&self) -> (Foreign, Foreign) {
+        let certificate = self.certificate.tbs_certificate();
+        let text = |name: String| Foreign::new(name);
+        (text(certificate.subject().to_string()), text(certificate.issuer().to_string()))
+    }
+
+    /// Its serial number, hexadecimal.
+    pub(crate) fn serial(&self) -> String {
+        hex::encode(self.certificate.tbs_certificate().serial_number().as_bytes())
+    }
+
     pub(crate) fn extensions(&self) -> &[Extension] {
         self.certificate.tbs_certificate().extensions().map_or(&[], Vec::as_slice)
     }

@@ -1,0 +1,91 @@
+//! What a certificate says of itself: for people, and for signers that look at what they were
+//! given. Nothing in it is believed; whoever verifies asks [`super::certify`].
+
+use super::names;
+use super::x509::{X509, bad};
+use crate::digest::Digest;
+use crate::identity::Identity;
+use crate::key::PublicKey;
+use crate::reject::{Foreign, Reject};
+use crate::trust::certificates_of_pem;
+
+/// A certificate that was read and not verified.
+#[derive(Clone, Debug)]
+pub struct Unverified {
+    der: Vec<u8>,
+    key: PublicKey,
+    identity: Identity,
+    window: (i64, i64),
+    names: (Foreign, Foreign),
+    serial: String,
+    self_issued: bool,
+}
+
+impl Unverified {
+    /// Reads one, DER.
+    ///
+    /// # Errors
+    /// It is none, or of a key that we do not read.
+    pub fn read(der: &[u8]) -> Result<Self, Reject> {
+        let certificate = X509::parse(der)?;
+        Ok(Self {
+            key: certificate.public_key()?,
+            identity: names::said(&certificate)?,
+            window: certificate.window(),
+            names: certificate.distinguished_names(),
+            serial: certificate.serial(),
+            self_issued: certificate.is_self_issued(),
+            der: der.to_vec(),
+        })
+    }
+
+    /// Reads the certificates of a PEM text, in their order, at most `limit`.
+    ///
+    /// # Errors
+    /// It is none, or one of its certificates cannot be read.
+    pub fn of_pem(pem: &str, limit: usize) -> Result<Vec<Self>, Reject> {
+        let chain = certificates_of_pem(pem, limit).map_err(bad)?;
+        chain.iter().map(|der| Self::read(der)).collect()
+    }
+
+    /// The certificate.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+    /// The key that it is of.
+    pub fn key(&self) -> &PublicKey {
+        &self.key
+    }
+    /// Whom it names; without subjects where it names nobody.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+    /// The first second in which it is valid, since 1970.
+    pub fn not_before(&self) -> i64 {
+        self.window.0
+    }
+    /// The last second in which it is valid.
+    pub fn not_after(&self) -> i64 {
+        self.window.1
+    }
+    /// The name of what it certifies, as X.500 writes it; empty for Fulcio's.
+    pub fn subject(&self) -> &Foreign {
+        &self.names.0
+    }
+    /// The name of who issued it.
+    pub fn issuer(&self) -> &Foreign {
+        &self.names.1
+    }
+    /// Its number, hexadecimal.
+    pub fn serial(&self) -> &str {
+        &self.serial
+    }
+    /// Whether it names itself as its issuer, as roots do.
+    pub fn is_self_issued(&self) -> bool {
+        self.self_issued
+    }
+    /// The hash of the certificate.
+    pub fn fingerprint(&self) -> Digest {
+        Digest::of(&self.der)
+    }
+}
