@@ -47,6 +47,18 @@ pub struct Options {
     pub retries: Retries,
     /// The `User-Agent` header.
     pub user_agent: String,
+    /// Whether proxies are used.
+    pub proxies: Proxies,
+}
+
+/// Whether proxies are used. Loopback addresses are never asked through one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proxies {
+    /// Those of `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`.
+    #[default]
+    Environment,
+    /// None.
+    Off,
 }
 
 /// Whose server certificates are good.
@@ -141,6 +153,7 @@ impl Default for Options {
             timeouts: Timeouts::default(),
             retries: Retries::default(),
             user_agent: concat!("sealgate/", env!("CARGO_PKG_VERSION")).to_owned(),
+            proxies: Proxies::default(),
         }
     }
 }
@@ -272,8 +285,12 @@ impl Client {
         let bad = |e: reqwest::Error| {
             Fault::new(FaultKind::Config, "HTTP client", chain(&e.without_url()))
         };
+        let outside = match options.proxies {
+            Proxies::Environment => builder(),
+            Proxies::Off => builder().no_proxy(),
+        };
         Ok(Self(Arc::new(Inner {
-            outside: builder().build().map_err(bad)?,
+            outside: outside.build().map_err(bad)?,
             loopback: builder().no_proxy().build().map_err(bad)?,
             timeouts: options.timeouts,
             retries: options.retries,
@@ -496,7 +513,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Text of a stranger for a terminal and a log: short, on one line, no control characters.
-fn printable(text: &str, limit: usize) -> String {
+pub(crate) fn printable(text: &str, limit: usize) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
     let mut short: String = text.chars().take(limit).map(clean).collect();
     if text.chars().nth(limit).is_some() {

@@ -8,6 +8,7 @@
 
 pub mod fulcio;
 pub mod http;
+pub mod oidc;
 pub mod rekor;
 pub mod signing_config;
 pub mod tsa;
