@@ -10,5 +10,7 @@ pub mod fulcio;
 pub mod http;
 pub mod oidc;
 pub mod rekor;
+pub mod root;
 pub mod signing_config;
 pub mod tsa;
+pub mod tuf;

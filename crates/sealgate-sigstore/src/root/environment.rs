@@ -1,0 +1,188 @@
+//! What the environment says about the root: cosign's variables for single keys and certificates,
+//! and for TUF. The variables are read once, by whoever owns the process.
+
+use std::ffi::OsString;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use sealgate_core::key::PublicKey;
+use sealgate_core::trust::{
+    CertificateAuthority, LogKey, MAX_TRUST_ROOT, TransparencyLog, TrustRoot, Validity,
+};
+use sealgate_core::verify::RootSource;
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+
+use super::{Chosen, Origin, RootError};
+use crate::tuf::MAX_ROOT;
+
+const CA: &str = "SIGSTORE_ROOT_FILE";
+const LOG: &str = "SIGSTORE_REKOR_PUBLIC_KEY";
+const CT_LOG: &str = "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE";
+const TSA: &str = "SIGSTORE_TSA_CERTIFICATE_FILE";
+const ROOT_JSON: &str = "TUF_ROOT_JSON";
+
+/// What the environment says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// Single keys and certificates.
+    pub keys: Keys,
+    /// `TUF_ROOT`, or `~/.sigstore/root`.
+    pub cache: Option<PathBuf>,
+    /// `TUF_MIRROR`: it wins over what `initialize` has noted.
+    pub mirror: Option<String>,
+    /// `TUF_ROOT_JSON`: where trust in a mirror begins that did not come with the program.
+    pub root_json: Option<PathBuf>,
+}
+
+/// Files with single keys and certificates. What is not named comes from the root below.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
+    /// `SIGSTORE_ROOT_FILE`: certificates of Fulcio, PEM.
+    pub ca: Option<PathBuf>,
+    /// `SIGSTORE_REKOR_PUBLIC_KEY`: the key of the log, PEM.
+    pub log: Option<PathBuf>,
+    /// `SIGSTORE_CT_LOG_PUBLIC_KEY_FILE`: the key of the certificate log, PEM.
+    pub ct_log: Option<PathBuf>,
+    /// `SIGSTORE_TSA_CERTIFICATE_FILE`: the chain of the timestamp authority, PEM.
+    pub tsa: Option<PathBuf>,
+}
+
+impl Environment {
+    /// Reads the variables. Empty ones count as not set.
+    pub fn read(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let given = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let path = |name: &str| given(name).map(PathBuf::from);
+        let home = || path("HOME").map(|home| home.join(".sigstore").join("root"));
+        Self {
+            keys: Keys { ca: path(CA), log: path(LOG), ct_log: path(CT_LOG), tsa: path(TSA) },
+            cache: path("TUF_ROOT").or_else(home),
+            mirror: given("TUF_MIRROR").map(|value| value.to_string_lossy().into_owned()),
+            root_json: path(ROOT_JSON),
+        }
+    }
+}
+
+impl Keys {
+    /// Whether none is named.
+    pub fn is_empty(&self) -> bool {
+        self.files().is_empty()
+    }
+
+    /// Whether nothing is left to the root below.
+    pub(super) fn are_all(&self) -> bool {
+        self.files().len() == 4
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        [&self.ca, &self.log, &self.ct_log, &self.tsa].into_iter().flatten().cloned().collect()
+    }
+
+    /// What is named, over the rest of another root.
+    pub(super) fn over(&self, below: Option<Chosen>) -> Result<Chosen, RootError> {
+        let mut root =
+            below.as_ref().map_or_else(TrustRoot::default, |below| (*below.root).clone());
+        if let Some(path) = &self.ca {
+            root.certificate_authorities = authorities(path)?;
+        }
+        if let Some(path) = &self.log {
+            root.transparency_logs = vec![log(LOG, path)?];
+            root.skipped.clear();
+        }
+        if let Some(path) = &self.ct_log {
+            root.ct_logs = vec![log(CT_LOG, path)?];
+        }
+        if let Some(path) = &self.tsa {
+            root.timestamp_authorities = vec![chain(TSA, path, certificates(TSA, path)?)?];
+        }
+        let (origin, warnings) = below.map(|below| (below.origin, below.warnings)).unzip();
+        Ok(Chosen {
+            root: Arc::new(root),
+            source: RootSource::Configured,
+            origin: Origin::Environment(self.files(), origin.map(Box::new)),
+            warnings: warnings.unwrap_or_default(),
+        })
+    }
+}
+
+/// The root in the file of `--trusted-root`.
+pub(super) fn root_of_file(path: &Path) -> Result<Chosen, RootError> {
+    let unreadable = |detail| RootError::File { path: path.to_owned(), detail };
+    let json = read(path, MAX_TRUST_ROOT as u64).map_err(unreadable)?;
+    let origin = Origin::File(path.to_owned());
+    let root = super::parse(&json, &origin)?;
+    Ok(Chosen { root, source: RootSource::Configured, origin, warnings: Vec::new() })
+}
+
+/// The file of `TUF_ROOT_JSON`.
+pub(super) fn tuf_root(path: &Path) -> Result<Vec<u8>, RootError> {
+    read(path, MAX_ROOT).map_err(|detail| bad(ROOT_JSON, path, detail))
+}
+
+/// One authority for each certificate that names itself as issuer; the others may stand below any
+/// of them.
+fn authorities(path: &Path) -> Result<Vec<CertificateAuthority>, RootError> {
+    let certificates = certificates(CA, path)?;
+    let (roots, between): (Vec<_>, Vec<_>) = certificates.into_iter().partition(names_itself);
+    if roots.is_empty() {
+        return Err(bad(CA, path, "no root among its certificates"));
+    }
+    let authority = |root| chain(CA, path, between.iter().cloned().chain([root]).collect());
+    roots.into_iter().map(authority).collect()
+}
+
+/// An authority of these certificates; a stable sort puts the root last.
+fn chain(
+    variable: &'static str,
+    path: &Path,
+    mut certificates: Vec<Vec<u8>>,
+) -> Result<CertificateAuthority, RootError> {
+    certificates.sort_by_key(names_itself);
+    CertificateAuthority::new("", certificates, Validity::default())
+        .map_err(|error| bad(variable, path, error))
+}
+
+#[allow(clippy::ptr_arg, reason = "a predicate over a list's items")]
+fn names_itself(der: &Vec<u8>) -> bool {
+    Certificate::from_der(der).is_ok_and(|certificate| {
+        let certificate = certificate.tbs_certificate();
+        certificate.issuer() == certificate.subject()
+    })
+}
+
+fn certificates(variable: &'static str, path: &Path) -> Result<Vec<Vec<u8>>, RootError> {
+    let pem = text(variable, path)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    match certificates {
+        Ok(list) if !list.is_empty() => Ok(list.iter().map(|der| der.to_vec()).collect()),
+        _ => Err(bad(variable, path, "no PEM of certificates")),
+    }
+}
+
+fn log(variable: &'static str, path: &Path) -> Result<TransparencyLog, RootError> {
+    let key = PublicKey::from_pem(&text(variable, path)?);
+    let key = key.map_err(|error| bad(variable, path, error))?;
+    Ok(TransparencyLog::new("", LogKey { key, hash: None }, None, Validity::default()))
+}
+
+fn text(variable: &'static str, path: &Path) -> Result<String, RootError> {
+    let bytes = read(path, MAX_TRUST_ROOT as u64).map_err(|detail| bad(variable, path, detail))?;
+    String::from_utf8(bytes).map_err(|_| bad(variable, path, "it is not text"))
+}
+
+fn bad(variable: &'static str, path: &Path, detail: impl std::fmt::Display) -> RootError {
+    RootError::Variable { variable, detail: format!("{}: {detail}", path.display()) }
+}
+
+fn read(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    match bytes.len() as u64 > limit {
+        true => Err(format!("larger than {limit} bytes")),
+        false => Ok(bytes),
+    }
+}

@@ -1,0 +1,144 @@
+//! The files of one repository's copy, as the `sigstore-tuf` crate reads and writes them: from a
+//! folder, with everything new held back in memory until all of it is known to be good.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sigstore_tuf::transport::FetchFuture;
+use sigstore_tuf::{MetadataStore, Repository};
+
+use super::error::TufError;
+
+/// No file of a cache is larger: the bound of targets metadata.
+const MAX_FILE: u64 = 5_000_000;
+
+/// A folder that is only read, under files that are new. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Overlay {
+    folder: Option<PathBuf>,
+    known: Arc<BTreeMap<String, Vec<u8>>>,
+    new: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+}
+
+impl Overlay {
+    pub(super) fn over(folder: &Path) -> Self {
+        Self { folder: Some(folder.to_owned()), ..Self::default() }
+    }
+
+    /// Over files in memory.
+    pub(super) fn of(known: BTreeMap<String, Vec<u8>>) -> Self {
+        Self { known: Arc::new(known), ..Self::default() }
+    }
+
+    /// What is new.
+    pub(super) fn written(&self) -> BTreeMap<String, Vec<u8>> {
+        self.new().clone()
+    }
+
+    /// What is new, and what was known and is not replaced.
+    pub(super) fn all(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut all = (*self.known).clone();
+        all.extend(self.written());
+        all
+    }
+
+    pub(super) fn length(&self, name: &str) -> usize {
+        self.load(name).ok().flatten().map_or(0, |bytes| bytes.len())
+    }
+
+    fn new(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
+        self.new.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MetadataStore for Overlay {
+    fn load(&self, name: &str) -> sigstore_tuf::Result<Option<Vec<u8>>> {
+        if let Some(bytes) = self.new().get(name).or_else(|| self.known.get(name)) {
+            return Ok(Some(bytes.clone()));
+        }
+        let Some(folder) = &self.folder else { return Ok(None) };
+        match read(folder, name, MAX_FILE).map_err(into_crate)? {
+            // cosign keeps the newest root only. It may be the one that is asked for; if it is
+            // not, it does not follow the one before it and is refused.
+            None if name.starts_with("root_history/") => {
+                read(folder, "root.json", MAX_FILE).map_err(into_crate)
+            }
+            other => Ok(other),
+        }
+    }
+
+    fn store(&self, name: &str, bytes: &[u8]) -> sigstore_tuf::Result<()> {
+        self.new().insert(name.to_owned(), bytes.to_vec());
+        Ok(())
+    }
+}
+
+/// A copy of a repository in a folder of the cache, as if it were a repository.
+#[derive(Debug)]
+pub(super) struct Cached(PathBuf);
+
+impl Cached {
+    pub(super) fn new(folder: &Path) -> Self {
+        Self(folder.to_owned())
+    }
+}
+
+impl Repository for Cached {
+    fn fetch_metadata<'a>(&'a self, name: &'a str, limit: u64) -> FetchFuture<'a> {
+        let unversioned = name.trim_start_matches(|c: char| c.is_ascii_digit());
+        let file = match unversioned.strip_prefix('.') {
+            // The newest root has been found before: the cache has no newer one.
+            Some("root.json") if unversioned.len() < name.len() => return found(Ok(None)),
+            Some(rest) if unversioned.len() < name.len() => rest,
+            _ => name,
+        };
+        found(read(&self.0, file, limit))
+    }
+
+    fn fetch_target<'a>(&'a self, path: &'a str, limit: u64) -> FetchFuture<'a> {
+        // The copy has no hash in its name.
+        let name = path.split_once('.').map_or(path, |(_, name)| name);
+        let missing = || TufError::NoTarget(name.to_owned());
+        let bytes = read(&self.0, &format!("targets/{name}"), limit);
+        found(bytes.and_then(|bytes| bytes.ok_or_else(missing)).map(Some))
+    }
+}
+
+pub(super) fn found<'a>(answer: Result<Option<Vec<u8>>, TufError>) -> FetchFuture<'a> {
+    let answer = answer.map_err(into_crate);
+    Box::pin(async move { answer })
+}
+
+pub(super) fn into_crate(error: TufError) -> sigstore_tuf::Error {
+    sigstore_tuf::Error::transport_with_source(error.to_string(), error)
+}
+
+/// A file below `folder`, if it is there, at most `limit` bytes of it.
+pub(super) fn read(folder: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>, TufError> {
+    let path = inside(folder, name)?;
+    let file = match std::fs::File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(TufError::cache(&path, error)),
+    };
+    let mut bytes = Vec::new();
+    let read = file.take(limit + 1).read_to_end(&mut bytes);
+    read.map_err(|error| TufError::cache(&path, error))?;
+    if bytes.len() as u64 > limit {
+        return Err(TufError::cache(&path, format!("larger than {limit} bytes")));
+    }
+    Ok(Some(bytes))
+}
+
+/// The path of `name` below `folder`: no name leads out of it.
+pub(super) fn inside(folder: &Path, name: &str) -> Result<PathBuf, TufError> {
+    let plain = |part: &str| {
+        !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0', ':'])
+    };
+    if name.len() > 512 || !name.split('/').all(plain) {
+        return Err(TufError::Malformed(format!("a file name that leads astray: {name:.80?}")));
+    }
+    Ok(folder.join(name))
+}
