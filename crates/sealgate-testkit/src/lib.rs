@@ -1,7 +1,9 @@
-//! Dev only: stand-ins for the engine's ports, and builders of keys and images. Nothing in here
-//! is reachable from the shipped binary.
+//! Dev only: stand-ins for the engine's ports, builders of keys and images, and a whole Sigstore in
+//! memory with what people sign by it ([`keyless`]). Nothing in here is reachable from the shipped
+//! binary.
 
 pub mod image;
 pub mod key;
+pub mod keyless;
 pub mod ports;
 pub mod registry;

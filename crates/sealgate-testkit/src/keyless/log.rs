@@ -1,0 +1,121 @@
+//! Transparency logs of both generations. Each entry is the only one of its tree.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData as _, SigningKey};
+use sealgate_core::bundle::{InclusionProof, LogEntry};
+use sealgate_core::digest::Digest;
+use sealgate_core::trust::{LogKey, TransparencyLog, Validity};
+use serde_json::{Value, json};
+
+use super::{Certified, b64, public};
+
+/// A log, and how the trust root knows it.
+pub(super) struct Log {
+    pair: KeyPair,
+    pub(super) known: TransparencyLog,
+    generation: Generation,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Generation {
+    Rekor1,
+    Rekor2,
+}
+
+impl Log {
+    pub(super) fn rekor1(window: Validity) -> Self {
+        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let key = LogKey { key: public(&pair), hash: None };
+        let known = TransparencyLog::new("https://rekor.example", key, None, window);
+        Self { pair, known, generation: Generation::Rekor1 }
+    }
+
+    /// Its id is the one of signed notes: name, line break, kind of key, key.
+    pub(super) fn rekor2(window: Validity) -> Self {
+        let pair = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let key = LogKey { key: public(&pair), hash: None };
+        let named = [b"log2025.example\n\x01", pair.der_bytes()].concat();
+        let id = digest(&SHA256, &named).as_ref().to_vec();
+        let known = TransparencyLog::new("https://log2025.example", key, Some(id), window);
+        Self { pair, known, generation: Generation::Rekor2 }
+    }
+
+    pub(super) fn entry(&self, body: &Value, now: i64) -> LogEntry {
+        let text = |name: &str| body[name].as_str().unwrap().to_owned();
+        let bytes = body.to_string().into_bytes();
+        let mut entry = LogEntry {
+            log_id: self.known.log_id().to_vec(),
+            kind: text("kind"),
+            version: text("apiVersion"),
+            proof: Some(self.proof(&bytes)),
+            body: bytes,
+            ..LogEntry::default()
+        };
+        if self.generation == Generation::Rekor1 {
+            // Rekor v1 counts over all its shards.
+            entry.log_index = 1_000_000;
+            entry.integrated_time = now;
+            entry.promise = Some(self.promise(&entry));
+        }
+        entry
+    }
+
+    fn promise(&self, entry: &LogEntry) -> Vec<u8> {
+        let message = format!(
+            r#"{{"body":"{}","integratedTime":{},"logID":"{}","logIndex":{}}}"#,
+            b64(&entry.body),
+            entry.integrated_time,
+            hex::encode(&entry.log_id),
+            entry.log_index,
+        );
+        self.sign(message.as_bytes())
+    }
+
+    fn proof(&self, body: &[u8]) -> InclusionProof {
+        let root = digest(&SHA256, &[&[0], body].concat());
+        let name = &self.known.origin;
+        let origin = match self.generation {
+            Generation::Rekor1 => format!("{name} - 2605736670972794746"),
+            Generation::Rekor2 => name.clone(),
+        };
+        let note = format!("{origin}\n1\n{}\n", b64(root));
+        let hint = self.known.log_id().first_chunk::<4>().unwrap();
+        let line = b64([hint.as_slice(), &self.sign(note.as_bytes())].concat());
+        InclusionProof {
+            log_index: 0,
+            root_hash: root.as_ref().to_vec(),
+            tree_size: 1,
+            hashes: Vec::new(),
+            checkpoint: format!("{note}\n\u{2014} {name} {line}\n"),
+        }
+    }
+
+    fn sign(&self, message: &[u8]) -> Vec<u8> {
+        SigningKey::sign(&self.pair, message).unwrap()
+    }
+}
+
+/// What Rekor v1 is told of a signature; of an envelope, its encoding is the message.
+pub(super) fn hashed_rekord_001(by: &Certified, signature: &[u8], message: &[u8]) -> Value {
+    json!({ "apiVersion": "0.0.1", "kind": "hashedrekord", "spec": {
+        "data": { "hash": { "algorithm": "sha256", "value": Digest::of(message).hex() } },
+        "signature": {
+            "content": b64(signature),
+            "publicKey": { "content": b64(by.pem()) },
+        },
+    }})
+}
+
+/// What Rekor v2 is told of a signature.
+pub(super) fn hashed_rekord_002(by: &Certified, signature: &[u8], message: &[u8]) -> Value {
+    json!({ "apiVersion": "0.0.2", "kind": "hashedrekord", "spec": { "hashedRekordV002": {
+        "data": { "algorithm": "SHA2_256", "digest": b64(digest(&SHA256, message)) },
+        "signature": {
+            "content": b64(signature),
+            "verifier": {
+                "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+                "x509Certificate": { "rawBytes": b64(&by.der) },
+            },
+        },
+    }}})
+}

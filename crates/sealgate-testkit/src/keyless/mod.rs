@@ -1,0 +1,340 @@
+//! A Sigstore in memory: a certificate authority with its certificate log, transparency logs of
+//! both generations, a timestamp authority; their trust root, and what people sign with them.
+//! Everything happens at one moment, [`World::now`].
+
+mod authority;
+mod log;
+mod stamp;
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _, SigningKey};
+use sealgate_core::bundle::{
+    Bundle, Content, LogEntry, LogMaterial, MessageSignature, VerificationMaterial, Version,
+};
+use sealgate_core::digest::Digest;
+use sealgate_core::dsse::{Envelope, IN_TOTO, pae};
+use sealgate_core::identity::{Claim, IdentityAuthority, IdentityMatcher, Wanted};
+use sealgate_core::key::PublicKey;
+use sealgate_core::simple_signing::SimpleSigning;
+use sealgate_core::statement::image_signature;
+use sealgate_core::trust::{TrustRoot, Validity};
+use sealgate_core::verify::{Authority, annotation};
+use serde_json::json;
+
+use authority::Certifier;
+use log::Log;
+use stamp::Stamper;
+
+/// The moment of a world that is not told another one, in seconds since 1970.
+pub const NOW: i64 = 1_700_000_000;
+/// Who signs, if nobody else is named.
+pub const SUBJECT: &str = "https://ci.example/acme/app";
+/// Who has authenticated the signer.
+pub const ISSUER: &str = "https://issuer.example";
+
+/// A Sigstore of one's own.
+pub struct World {
+    /// When everything happens, in seconds since 1970.
+    pub now: i64,
+    certifier: Certifier,
+    rekor1: Log,
+    rekor2: Log,
+    tsa: Stamper,
+}
+
+/// Whom a certificate names.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// A mail address, else an address of something that runs.
+    pub subject: String,
+    /// Who has authenticated the signer.
+    pub issuer: String,
+    /// What else Fulcio would have written.
+    pub claims: BTreeMap<Claim, String>,
+}
+
+/// A key, and the certificate for ten minutes from [`World::now`] on.
+pub struct Certified {
+    pair: KeyPair,
+    /// The certificate.
+    pub der: Vec<u8>,
+}
+
+/// What vouches for a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// An entry of a Rekor v1 log.
+    Rekor1,
+    /// An entry of a Rekor v1 log, and a timestamp.
+    Rekor1Stamped,
+    /// An entry of a Rekor v2 log, and a timestamp.
+    Rekor2,
+    /// A timestamp alone.
+    Stamped,
+    /// Nothing.
+    Nothing,
+}
+
+/// The signature of one image in the legacy form.
+pub struct Legacy {
+    /// The layer.
+    pub payload: Vec<u8>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Default for Named {
+    fn default() -> Self {
+        let (subject, issuer) = (SUBJECT.to_owned(), ISSUER.to_owned());
+        Self { subject, issuer, claims: BTreeMap::new() }
+    }
+}
+
+impl Named {
+    /// Nobody but these.
+    pub fn authority(&self) -> Authority {
+        let exactly = |text: &str| Some(Wanted::Exactly(text.to_owned()));
+        let matcher = IdentityMatcher {
+            issuer: exactly(&self.issuer),
+            subject: exactly(&self.subject),
+            claims: self.claims.clone(),
+        };
+        Authority::Identities(IdentityAuthority { identities: vec![matcher] })
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::at(NOW)
+    }
+}
+
+impl World {
+    /// A world at this moment.
+    pub fn at(now: i64) -> Self {
+        let window = Self::window(now);
+        Self {
+            now,
+            certifier: Certifier::new(window),
+            rekor1: Log::rekor1(window),
+            rekor2: Log::rekor2(window),
+            tsa: Stamper::new(window),
+        }
+    }
+
+    /// A year before and a year after.
+    fn window(now: i64) -> Validity {
+        const YEAR: i64 = 365 * 86_400;
+        Validity { start: Some(now - YEAR), end: Some(now + YEAR) }
+    }
+
+    /// Whom to believe in this world.
+    pub fn trust_root(&self) -> TrustRoot {
+        TrustRoot {
+            certificate_authorities: vec![self.certifier.authority()],
+            transparency_logs: vec![self.rekor1.known.clone(), self.rekor2.known.clone()],
+            ct_logs: vec![self.certifier.ct_log()],
+            timestamp_authorities: vec![self.tsa.authority()],
+            skipped: Vec::new(),
+        }
+    }
+
+    /// The chain of the certificate authority, PEM: intermediate first, root last.
+    pub fn chain_pem(&self) -> String {
+        self.certifier.authority().chain().iter().map(|der| pem("CERTIFICATE", der)).collect()
+    }
+
+    /// A new key with a certificate.
+    pub fn certified(&self, named: &Named) -> Certified {
+        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let der = self.certifier.issue(named, &pair, self.now);
+        Certified { pair, der }
+    }
+
+    /// The bundle of an image's signature.
+    pub fn image_bundle(&self, by: &Certified, subject: &Digest, proof: Proof) -> Bundle {
+        self.statement_bundle(by, &image_signature(subject, &BTreeMap::new()), proof)
+    }
+
+    /// The bundle of any statement.
+    pub fn statement_bundle(&self, by: &Certified, statement: &[u8], proof: Proof) -> Bundle {
+        let signed = pae(IN_TOTO, statement);
+        let signature = by.sign(&signed);
+        let envelope = Envelope {
+            payload_type: IN_TOTO.to_owned(),
+            payload: statement.to_vec(),
+            signatures: vec![signature.clone()],
+        };
+        Bundle {
+            version: Version::V03,
+            material: VerificationMaterial::Certificate(by.der.clone()),
+            log: self.prove(by, &signature, &signed, proof),
+            content: Content::Envelope(envelope),
+        }
+    }
+
+    /// The bundle of a blob's signature.
+    pub fn blob_bundle(&self, by: &Certified, content: &[u8], proof: Proof) -> Bundle {
+        let signature = by.sign(content);
+        let digest = Some(Digest::of(content));
+        Bundle {
+            version: Version::V03,
+            material: VerificationMaterial::Certificate(by.der.clone()),
+            log: self.prove(by, &signature, content, proof),
+            content: Content::Message(MessageSignature { digest, signature }),
+        }
+    }
+
+    /// An image's signature in the legacy form.
+    pub fn legacy(&self, by: &Certified, name: &str, subject: &Digest, proof: Proof) -> Legacy {
+        let payload = SimpleSigning::new(name, subject.clone(), &BTreeMap::new()).to_json();
+        let signature = by.sign(payload.as_bytes());
+        let log = self.prove(by, &signature, payload.as_bytes(), proof);
+        let mut annotations = BTreeMap::from([
+            (annotation::SIGNATURE.to_owned(), b64(&signature)),
+            (annotation::CERTIFICATE.to_owned(), by.pem()),
+            (annotation::CHAIN.to_owned(), self.chain_pem()),
+        ]);
+        if let Some(entry) = log.entries.first() {
+            annotations.insert(annotation::BUNDLE.to_owned(), legacy_entry(entry));
+        }
+        if let Some(response) = log.timestamps.first() {
+            annotations.insert(annotation::TIMESTAMP.to_owned(), legacy_timestamp(response));
+        }
+        Legacy { payload: payload.into_bytes(), annotations }
+    }
+
+    /// What vouches for `signature` over `message`.
+    pub fn prove(
+        &self,
+        by: &Certified,
+        signature: &[u8],
+        message: &[u8],
+        proof: Proof,
+    ) -> LogMaterial {
+        let entry = match proof {
+            Proof::Rekor1 | Proof::Rekor1Stamped => {
+                Some(self.rekor1.entry(&log::hashed_rekord_001(by, signature, message), self.now))
+            }
+            Proof::Rekor2 => {
+                Some(self.rekor2.entry(&log::hashed_rekord_002(by, signature, message), self.now))
+            }
+            Proof::Stamped | Proof::Nothing => None,
+        };
+        let stamp = match proof {
+            Proof::Rekor1Stamped | Proof::Rekor2 | Proof::Stamped => {
+                Some(self.tsa.stamp(signature, self.now))
+            }
+            Proof::Rekor1 | Proof::Nothing => None,
+        };
+        LogMaterial {
+            entries: entry.into_iter().collect(),
+            timestamps: stamp.into_iter().collect(),
+        }
+    }
+}
+
+impl Certified {
+    /// A signature.
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        SigningKey::sign(&self.pair, message).unwrap()
+    }
+
+    /// The key.
+    pub fn public_key(&self) -> PublicKey {
+        public(&self.pair)
+    }
+
+    /// The certificate, PEM.
+    pub fn pem(&self) -> String {
+        pem("CERTIFICATE", &self.der)
+    }
+}
+
+/// A log entry as cosign puts it into annotations.
+pub fn legacy_entry(entry: &LogEntry) -> String {
+    json!({
+        "SignedEntryTimestamp": entry.promise.as_ref().map(b64),
+        "Payload": {
+            "body": b64(&entry.body),
+            "integratedTime": entry.integrated_time,
+            "logIndex": entry.log_index,
+            "logID": hex::encode(&entry.log_id),
+        },
+    })
+    .to_string()
+}
+
+/// A timestamp as cosign puts it into annotations and files.
+pub fn legacy_timestamp(response: &[u8]) -> String {
+    json!({ "SignedRFC3161Timestamp": b64(response) }).to_string()
+}
+
+/// DER as PEM.
+pub fn pem(label: &str, der: &[u8]) -> String {
+    der::pem::encode_string(label, der::pem::LineEnding::LF, der).unwrap()
+}
+
+fn b64(bytes: impl AsRef<[u8]>) -> String {
+    STANDARD.encode(bytes)
+}
+
+fn public(pair: &KeyPair) -> PublicKey {
+    PublicKey::from_spki_der(&pair.subject_public_key_info()).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use sealgate_core::evidence::{BundleBytes, Evidence, Origin};
+    use sealgate_core::verify::{
+        Artifact, BlobSignature, Claims, Grounds, Question, RootSource, Wish, Wishes,
+        verify_blob_with, verify_image_with,
+    };
+
+    use super::*;
+
+    /// What is made here is what the verifier wants, so that a refusal in a test of someone
+    /// else's means something.
+    #[test]
+    fn everything_verifies() {
+        let world = World::default();
+        let named = Named::default();
+        let by = world.certified(&named);
+        let subject = Digest::of(b"image");
+        let stamped = Wishes { log: Wish::Ignored, ..Wishes::default() };
+        for (proof, wishes) in [
+            (Proof::Rekor1, Wishes::default()),
+            (Proof::Rekor1Stamped, Wishes::default()),
+            (Proof::Rekor2, Wishes::default()),
+            (Proof::Stamped, stamped),
+            (Proof::Nothing, stamped),
+        ] {
+            let (root, source) = (world.trust_root().into(), RootSource::Configured);
+            let grounds = Grounds { root: Some(root), source, wishes };
+            let authority = named.authority();
+            let trust = grounds.trust(&authority, world.now + 1);
+            let blob = world.blob_bundle(&by, b"blob", proof).to_json();
+            let blob = BlobSignature::Bundle(blob.as_bytes());
+            verify_blob_with(blob, &authority, Artifact::Content(b"blob"), &trust).unwrap();
+            let origin = Origin { repository: "r/app".to_owned(), manifest: None, layer: None };
+            let json = world.image_bundle(&by, &subject, proof).to_json().into_bytes();
+            let mut pieces = vec![Evidence::Bundle(BundleBytes { origin: origin.clone(), json })];
+            if proof != Proof::Rekor2 {
+                let Legacy { payload, annotations } = world.legacy(&by, "r/app", &subject, proof);
+                pieces.push(Evidence::Legacy(sealgate_core::evidence::LegacySignature {
+                    origin,
+                    payload,
+                    annotations,
+                }));
+            }
+            let (annotations, claims) = (BTreeMap::new(), Claims::Checked);
+            let question = Question { subject: subject.clone(), annotations, claims };
+            for piece in &pieces {
+                verify_image_with(piece, &authority, &question, &trust).unwrap();
+            }
+        }
+    }
+}
