@@ -1,11 +1,12 @@
-//! Everything that is attached to a digest, in both formats: what `tree`, `copy`, `save`,
-//! `clean` and `download` walk over.
+//! Everything that is attached to a digest, in both formats: what `tree`, `copy`, `save` and
+//! `clean` walk over. Attachments may have attachments of their own (the signature of an
+//! attestation); [`Search::deep`] finds those, too.
 
 use std::collections::HashSet;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use sealgate_core::digest::Digest;
-use sealgate_core::fault::Fault;
+use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::manifest::{Descriptor, Manifest, is_index, media_type};
 use sealgate_core::reference::{Identifier, Repository};
 
@@ -33,6 +34,10 @@ pub enum Kind {
 pub struct Attached {
     /// What it is.
     pub kind: Kind,
+    /// The repository that it lies in.
+    pub repository: Repository,
+    /// What it is attached to.
+    pub subject: Digest,
     /// The legacy tag that it lies under; none for a referrer.
     pub tag: Option<String>,
     /// Its artifact type, or the media type of its configuration.
@@ -62,66 +67,127 @@ impl Attached {
     }
 }
 
-/// Everything attached to `subject` in `repository`: legacy tags, then referrers, each once.
-/// Fails if a source cannot be asked.
-pub async fn find(
-    registry: &dyn Registry,
-    repository: &Repository,
-    subject: &Digest,
-    tag_prefix: &str,
-    limits: &Limits,
-) -> Result<Vec<Attached>, Fault> {
-    let tags =
-        Attachment::LEGACY.map(|what| legacy(registry, repository, subject, tag_prefix, what));
-    let (tags, referrers) = futures::join!(
-        futures::future::try_join_all(tags),
-        referrers(registry, repository, subject, limits),
-    );
-    let mut found = tags?.into_iter().flatten().collect::<Vec<_>>();
-    found.extend(referrers?);
-    Ok(found)
+/// What is attached to all images of one call, at most.
+const MAX_FOUND: usize = 20_000;
+
+/// Where attachments are looked for, and how.
+#[derive(Clone, Copy)]
+pub struct Search<'a> {
+    /// Whom to ask.
+    pub registry: &'a dyn Registry,
+    /// The image's own repository.
+    pub repository: &'a Repository,
+    /// Where signatures lie, if not beside the image (`COSIGN_REPOSITORY`); looked at, too.
+    pub elsewhere: Option<&'a Repository>,
+    /// What legacy tags begin with.
+    pub tag_prefix: &'a str,
+    /// Bounds.
+    pub limits: &'a Limits,
 }
 
-async fn legacy(
-    registry: &dyn Registry,
-    repository: &Repository,
-    subject: &Digest,
-    tag_prefix: &str,
-    what: Attachment,
-) -> Result<Option<Attached>, Fault> {
-    let tag = triangulate::tag(tag_prefix, subject, what);
-    let raw = registry.manifest(repository, &Identifier::Tag(tag.clone())).await?;
-    let kind = match what {
-        Attachment::Signatures => Kind::Signature,
-        Attachment::Attestations => Kind::Attestation,
-        Attachment::Sbom => Kind::Sbom,
-        Attachment::Referrers => Kind::Other,
-    };
-    Ok(raw.map(|raw| Attached { kind, tag: Some(tag), ..describe(raw) }))
-}
+impl Search<'_> {
+    /// What is attached to `subject`: legacy tags, then referrers, first beside the image, then
+    /// elsewhere; each manifest once. Fails if a source cannot be asked.
+    pub async fn find(&self, subject: &Digest) -> Result<Vec<Attached>, Fault> {
+        let beside = self.find_in(self.repository, subject);
+        let Some(elsewhere) = self.elsewhere.filter(|place| *place != self.repository) else {
+            return beside.await;
+        };
+        let (mut found, more) = futures::try_join!(beside, self.find_in(elsewhere, subject))?;
+        found.extend(more);
+        let mut seen = HashSet::new();
+        found.retain(|item| seen.insert((item.tag.clone(), item.digest().clone())));
+        Ok(found)
+    }
 
-async fn referrers(
-    registry: &dyn Registry,
-    repository: &Repository,
-    subject: &Digest,
-    limits: &Limits,
-) -> Result<Vec<Attached>, Fault> {
-    let listed = registry.referrers(repository, subject).await?;
-    Limits::check_count(listed.len(), limits.referrers, repository.registry(), "referrers")?;
-    let mut seen = HashSet::new();
-    let digests = listed.into_iter().map(|entry| entry.digest);
-    let digests = digests.filter(|digest| seen.insert(digest.clone())).collect::<Vec<_>>();
-    let manifests = stream::iter(digests)
-        .map(async |digest: Digest| {
-            registry.manifest(repository, &Identifier::Digest(digest)).await
-        })
-        .buffered(limits.concurrent.max(1));
-    let found = manifests.try_filter_map(async |raw| Ok(raw.map(describe)));
-    found.try_collect().await
+    /// What is attached to `subjects`, to that, and so on, level by level; each manifest once. What
+    /// `wanted` does not want is left out, with everything attached to it.
+    pub async fn deep(
+        &self,
+        subjects: &[Digest],
+        wanted: impl Fn(&Attached) -> bool + Send,
+    ) -> Result<Vec<Attached>, Fault> {
+        let mut seen: HashSet<Digest> = subjects.iter().cloned().collect();
+        let mut level = subjects.to_vec();
+        let mut found: Vec<Attached> = Vec::new();
+        for _ in 0..=self.limits.depth {
+            let mut more = stream::iter(std::mem::take(&mut level))
+                .map(async |subject: Digest| self.find(&subject).await)
+                .buffered(self.limits.concurrent.max(1))
+                .try_concat()
+                .await?;
+            more.retain(&wanted);
+            let digests = more.iter().map(|item| item.digest().clone());
+            level = digests.filter(|digest| seen.insert(digest.clone())).collect();
+            found.extend(more);
+            let host = self.repository.registry();
+            Limits::check_count(found.len(), MAX_FOUND, host, "attachments of one image")?;
+            if level.is_empty() {
+                return Ok(found);
+            }
+        }
+        let detail = format!("attachments hang on each other more than {} deep", self.limits.depth);
+        Err(Fault::new(FaultKind::TooMany, self.repository.registry(), detail))
+    }
+
+    async fn find_in(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Vec<Attached>, Fault> {
+        let tags = Attachment::LEGACY.map(|what| self.legacy(repository, subject, what));
+        let (tags, referrers) = futures::join!(
+            futures::future::try_join_all(tags),
+            self.referrers(repository, subject),
+        );
+        let mut found = tags?.into_iter().flatten().collect::<Vec<_>>();
+        found.extend(referrers?);
+        Ok(found)
+    }
+
+    async fn legacy(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+        what: Attachment,
+    ) -> Result<Option<Attached>, Fault> {
+        let tag = triangulate::tag(self.tag_prefix, subject, what);
+        let raw = self.registry.manifest(repository, &Identifier::Tag(tag.clone())).await?;
+        let kind = match what {
+            Attachment::Signatures => Kind::Signature,
+            Attachment::Attestations => Kind::Attestation,
+            Attachment::Sbom => Kind::Sbom,
+            Attachment::Referrers => Kind::Other,
+        };
+        let described = raw.map(|raw| describe(repository, subject, raw));
+        Ok(described.map(|item| Attached { kind, tag: Some(tag), ..item }))
+    }
+
+    async fn referrers(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Vec<Attached>, Fault> {
+        let listed = self.registry.referrers(repository, subject).await?;
+        let host = repository.registry();
+        Limits::check_count(listed.len(), self.limits.referrers, host, "referrers")?;
+        let mut seen = HashSet::new();
+        let digests = listed.into_iter().map(|entry| entry.digest);
+        let digests = digests.filter(|digest| seen.insert(digest.clone())).collect::<Vec<_>>();
+        let manifests = stream::iter(digests)
+            .map(async |digest: Digest| {
+                self.registry.manifest(repository, &Identifier::Digest(digest)).await
+            })
+            .buffered(self.limits.concurrent.max(1));
+        let found = manifests
+            .try_filter_map(async |raw| Ok(raw.map(|raw| describe(repository, subject, raw))));
+        found.try_collect().await
+    }
 }
 
 /// What a manifest says of itself.
-fn describe(raw: RawManifest) -> Attached {
+fn describe(repository: &Repository, subject: &Digest, raw: RawManifest) -> Attached {
+    let (repository, subject) = (repository.clone(), subject.clone());
     let manifest = match is_index(&raw.descriptor.media_type) {
         true => None,
         false => serde_json::from_slice::<Manifest>(&raw.bytes).ok(),
@@ -131,6 +197,8 @@ fn describe(raw: RawManifest) -> Attached {
         let (kind, tag, predicate_type) = (Kind::Other, None, None);
         return Attached {
             kind,
+            repository,
+            subject,
             tag,
             artifact_type,
             predicate_type,
@@ -144,6 +212,8 @@ fn describe(raw: RawManifest) -> Attached {
     let artifact_type = declared.unwrap_or_else(|| manifest.config.media_type.clone());
     Attached {
         kind: kind(&artifact_type, predicate_type.as_deref(), &manifest.layers),
+        repository,
+        subject,
         tag: None,
         artifact_type,
         predicate_type,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sealgate_core::reference::{Identifier, Reference, Repository};
 
-use crate::attached::{self, Attached, Kind};
+use crate::attached::{Attached, Kind, Search};
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::pin;
@@ -15,7 +15,8 @@ use crate::ports::Registry;
 pub struct CleanRequest {
     /// The kinds to remove. Referrers of other makers are removed with [`Kind::Other`] only.
     pub kinds: BTreeSet<Kind>,
-    /// Where signatures lie, if not beside the image (`COSIGN_REPOSITORY`).
+    /// Where signatures lie, if not beside the image (`COSIGN_REPOSITORY`). Referrers beside the
+    /// image are removed, too: `verify` looks at them whatever the variable says.
     pub signature_repository: Option<Repository>,
     /// What legacy tags begin with.
     pub tag_prefix: String,
@@ -30,10 +31,13 @@ pub async fn find(
     request: &CleanRequest,
 ) -> Result<Vec<Attached>, Failure> {
     let digest = pin::digest(registry, reference).await?;
-    let place = request.signature_repository.as_ref().unwrap_or(reference.repository());
-    let found =
-        attached::find(registry, place, &digest, &request.tag_prefix, &request.limits).await?;
-    Ok(found.into_iter().filter(|item| request.kinds.contains(&item.kind)).collect())
+    let CleanRequest { kinds, signature_repository, tag_prefix, limits } = request;
+    let place = signature_repository.as_ref().unwrap_or(reference.repository());
+    let elsewhere = Some(reference.repository());
+    let search = Search { registry, repository: place, elsewhere, tag_prefix, limits };
+    let found = search.find(&digest).await?;
+    let ours = |item: &Attached| item.repository == *place || item.tag.is_none();
+    Ok(found.into_iter().filter(|item| kinds.contains(&item.kind) && ours(item)).collect())
 }
 
 /// Removes what is attached to `reference`; returns what was removed. A legacy manifest is
@@ -44,21 +48,17 @@ pub async fn clean(
     reference: &Reference,
     request: &CleanRequest,
 ) -> Result<Vec<Reference>, Failure> {
-    let place = request.signature_repository.as_ref().unwrap_or(reference.repository());
     let mut removed = Vec::new();
     for item in find(registry, reference, request).await? {
-        if remove(registry, place, &item).await? {
-            removed.push(place.at(item.identifier()));
+        if remove(registry, &item).await? {
+            removed.push(item.repository.at(item.identifier()));
         }
     }
     Ok(removed)
 }
 
-async fn remove(
-    registry: &dyn Registry,
-    place: &Repository,
-    item: &Attached,
-) -> Result<bool, Failure> {
+async fn remove(registry: &dyn Registry, item: &Attached) -> Result<bool, Failure> {
+    let place = &item.repository;
     let by_digest = Identifier::Digest(item.digest().clone());
     let Some(tag) = &item.tag else {
         return Ok(registry.delete(place, &by_digest).await?);

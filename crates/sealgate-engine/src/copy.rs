@@ -1,5 +1,5 @@
-//! An image or index from one place to another, with everything that is attached to it, in both
-//! formats. Digests stay what they are, so signatures stay valid and referrers stay referrers.
+//! An image or index from one place to another, with everything that is attached to it (and to
+//! that), in both formats. Digests stay what they are, so signatures stay valid and referrers stay referrers.
 //! The tag is written last: it never names something incomplete.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::manifest::{Descriptor, Manifest, is_index};
 use sealgate_core::reference::{Identifier, Reference, Repository};
 
-use crate::attached::{self, Attached, Kind};
+use crate::attached::{Attached, Kind, Search};
 use crate::failure::Failure;
 use crate::index;
 use crate::legacy::{self, Layer};
@@ -29,6 +29,9 @@ pub struct CopyRequest {
     /// Whether a tag that names something else at the target may be moved. Signatures and
     /// attestations that stand there are kept in any case.
     pub force: bool,
+    /// Where the source's signatures lie, if not beside the image (`COSIGN_REPOSITORY`); both
+    /// places are looked at. At the target everything lies beside the image.
+    pub signature_repository: Option<Repository>,
     /// What legacy tags begin with.
     pub tag_prefix: String,
     /// Bounds.
@@ -175,32 +178,36 @@ impl Transfer<'_> {
     async fn image(&self, raw: &RawManifest) -> Result<(), Failure> {
         let manifest: Manifest = serde_json::from_slice(&raw.bytes)
             .map_err(|error| Failure::malformed(self.host(), error.to_string()))?;
-        self.blobs(std::iter::once(manifest.config).chain(manifest.layers)).await?;
+        self.blobs(self.from, std::iter::once(manifest.config).chain(manifest.layers)).await?;
         self.push(raw).await
     }
 
-    async fn blobs(&self, blobs: impl Iterator<Item = Descriptor>) -> Result<(), Failure> {
+    async fn blobs(
+        &self,
+        from: &Repository,
+        blobs: impl Iterator<Item = Descriptor>,
+    ) -> Result<(), Failure> {
         let mut seen = BTreeSet::new();
         let blobs = blobs.filter(|blob| seen.insert(blob.digest.clone())).collect::<Vec<_>>();
         stream::iter(blobs.into_iter().map(Ok))
             .try_for_each_concurrent(self.request.limits.concurrent.max(1), async |blob| {
-                self.blob(&blob).await
+                self.blob(from, &blob).await
             })
             .await
     }
 
-    async fn blob(&self, blob: &Descriptor) -> Result<(), Failure> {
-        let same_registry = self.from.registry() == self.to.registry() && self.from != self.to;
-        if same_registry && self.target.mount_blob(self.to, &blob.digest, self.from).await? {
+    async fn blob(&self, from: &Repository, blob: &Descriptor) -> Result<(), Failure> {
+        let same_registry = from.registry() == self.to.registry() && from != self.to;
+        if same_registry && self.target.mount_blob(self.to, &blob.digest, from).await? {
             return Ok(());
         }
-        let Some(content) = self.source.blob_stream(self.from, &blob.digest).await? else {
+        let Some(content) = self.source.blob_stream(from, &blob.digest).await? else {
             // A layer that may not be distributed lies elsewhere; its manifest says where.
             if blob.media_type.contains("nondistributable") || blob.media_type.contains("foreign") {
                 return Ok(());
             }
-            let detail = format!("blob {} of {} is missing", blob.digest, self.from);
-            return Err(Fault::new(FaultKind::Missing, self.host(), detail).into());
+            let detail = format!("blob {} of {from} is missing", blob.digest);
+            return Err(Fault::new(FaultKind::Missing, from.registry(), detail).into());
         };
         Ok(self.target.push_blob(self.to, blob, content).await?)
     }
@@ -213,24 +220,30 @@ impl Transfer<'_> {
     }
 
     async fn all_attached(&self, digests: &[Digest]) -> Result<Vec<Attached>, Failure> {
-        let CopyRequest { tag_prefix, limits, only, .. } = self.request;
-        let found = stream::iter(digests.to_vec())
-            .map(async |digest: Digest| {
-                attached::find(self.source, self.from, &digest, tag_prefix, limits).await
-            })
-            .buffered(limits.concurrent.max(1))
-            .try_concat()
-            .await?;
+        let CopyRequest { signature_repository, tag_prefix, limits, only, .. } = self.request;
+        let search = Search {
+            registry: self.source,
+            repository: self.from,
+            elsewhere: signature_repository.as_ref(),
+            tag_prefix,
+            limits,
+        };
         let wanted = |item: &Attached| only.as_ref().is_none_or(|kinds| kinds.contains(&item.kind));
-        Ok(found.into_iter().filter(wanted).collect())
+        Ok(search.deep(digests, wanted).await?)
     }
 
+    /// Those beside the image before those elsewhere: both may go under one tag, where the second
+    /// must find the first.
     async fn attachments(&self, items: &[Attached]) -> Result<usize, Failure> {
+        let (beside, elsewhere): (Vec<_>, Vec<_>) =
+            items.iter().partition(|item| item.repository == *self.from);
         let mut written = 0;
-        for batch in items.chunks(self.request.limits.concurrent.max(1)) {
-            let copies = batch.iter().map(|item| self.attachment(item));
-            let copies = try_join_all(copies).await?;
-            written += copies.into_iter().filter(|new| *new).count();
+        for items in [beside, elsewhere] {
+            for batch in items.chunks(self.request.limits.concurrent.max(1)) {
+                let copies = batch.iter().map(|item| self.attachment(item));
+                let copies = try_join_all(copies).await?;
+                written += copies.into_iter().filter(|new| *new).count();
+            }
         }
         Ok(written)
     }
@@ -249,7 +262,8 @@ impl Transfer<'_> {
                 Err(Failure::Occupied { at, found })
             }
             (tag, _) => {
-                self.blobs(item.config.iter().chain(&item.layers).cloned()).await?;
+                let blobs = item.config.iter().chain(&item.layers).cloned();
+                self.blobs(&item.repository, blobs).await?;
                 self.push(&item.raw).await?;
                 if let Some(tag) = tag {
                     self.tag_as(tag, &item.raw).await?;
@@ -261,7 +275,7 @@ impl Transfer<'_> {
 
     /// Our layers join those that stand there.
     async fn merge(&self, item: &Attached, tag: &str) -> Result<bool, Failure> {
-        self.blobs(item.layers.iter().cloned()).await?;
+        self.blobs(&item.repository, item.layers.iter().cloned()).await?;
         let layers = item.layers.iter().cloned();
         let layers = layers.map(|descriptor| Layer { descriptor, content: None });
         let layers = layers.collect::<Vec<_>>();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::annotation;
 use crate::failure::Failure;
-use crate::gather::{Gathered, Gathering};
+use crate::gather::{self, Gathered};
 use crate::limits::Limits;
 use crate::pin;
 use crate::ports::Registry;
@@ -21,7 +21,7 @@ pub struct Download {
     pub faults: Vec<Fault>,
 }
 
-/// Everything that [`Gathering::all`] finds. A fault with nothing found is a failure.
+/// Everything that [`gather::everything`] finds. A fault with nothing found is a failure.
 pub async fn signatures(
     registry: &dyn Registry,
     reference: &Reference,
@@ -30,9 +30,9 @@ pub async fn signatures(
     limits: &Limits,
 ) -> Result<Download, Failure> {
     let digest = pin::digest(registry, reference).await?;
-    let place = signature_repository.unwrap_or(reference.repository());
+    let (here, elsewhere) = (reference.repository(), signature_repository);
     let Gathered { evidence, faults } =
-        Gathering::new(registry, place, &digest, tag_prefix, limits).all().await;
+        gather::everything(registry, here, elsewhere, &digest, tag_prefix, limits).await;
     let lines = evidence.iter().filter_map(line).collect::<Vec<_>>();
     match faults.first() {
         Some(fault) if lines.is_empty() => Err(fault.clone().into()),

@@ -317,6 +317,27 @@ impl<'a> Gathering<'a> {
     }
 }
 
+/// Everything about `subject`, an image of `repository`. Where signatures lie `elsewhere`
+/// (`COSIGN_REPOSITORY`), referrers beside the image are looked at too, for cosign writes bundles
+/// there whatever the variable says.
+pub async fn everything(
+    registry: &dyn Registry,
+    repository: &Repository,
+    elsewhere: Option<&Repository>,
+    subject: &Digest,
+    tag_prefix: &str,
+    limits: &Limits,
+) -> Gathered {
+    let beside = Gathering::new(registry, repository, subject, tag_prefix, limits);
+    let Some(elsewhere) = elsewhere.filter(|place| *place != repository) else {
+        return beside.all().await;
+    };
+    let elsewhere = Gathering::new(registry, elsewhere, subject, tag_prefix, limits);
+    let (mut found, beside) = futures::join!(elsewhere.all(), beside.bundles());
+    found.append(beside);
+    found.without_duplicates()
+}
+
 impl Gathered {
     /// Takes what another search found, too.
     pub fn append(&mut self, other: Self) {

@@ -1,10 +1,12 @@
-//! What hangs on an image: legacy tags, referrers, and the same for each child of an index.
+//! What hangs on an image: legacy tags, referrers, what hangs on those, and the same for each child
+//! of an index.
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use sealgate_core::digest::Digest;
 use sealgate_core::manifest::Descriptor;
-use sealgate_core::reference::{Identifier, Reference};
+use sealgate_core::reference::{Identifier, Reference, Repository};
 
-use crate::attached::{self, Kind};
+use crate::attached::{Attached, Kind, Search};
 use crate::failure::Failure;
 use crate::index;
 use crate::limits::Limits;
@@ -41,6 +43,8 @@ pub struct Branch {
     pub manifest: Descriptor,
     /// Its layers.
     pub layers: Vec<Descriptor>,
+    /// What hangs on it in turn.
+    pub branches: Vec<Branch>,
 }
 
 impl Branch {
@@ -51,47 +55,60 @@ impl Branch {
     }
 }
 
-/// Everything attached to `reference` and to what lies below it.
+/// Everything attached to `reference` and to what lies below it. `elsewhere` is where signatures
+/// lie, if not beside the image (`COSIGN_REPOSITORY`); both places are shown.
 pub async fn tree(
     registry: &dyn Registry,
     reference: &Reference,
+    elsewhere: Option<&Repository>,
     tag_prefix: &str,
     limits: &Limits,
 ) -> Result<Tree, Failure> {
     let pinned = pin::resolve(registry, reference).await?;
     let repository = reference.repository();
+    let search = Search { registry, repository, elsewhere, tag_prefix, limits };
     let below = index::descendants(registry, repository, pinned.digest(), limits).await?;
     let children = stream::iter(below)
         .map(async |child: index::Child| {
             let image = repository.at(Identifier::Digest(child.descriptor.digest.clone()));
-            let tree = alone(registry, image, child.descriptor, tag_prefix, limits).await?;
+            let tree = alone(&search, image, child.descriptor).await?;
             Ok::<_, Failure>(Tree { platform: child.platform, ..tree })
         })
         .buffered(limits.concurrent.max(1))
         .try_collect();
-    let root = alone(registry, pinned.reference, pinned.descriptor, tag_prefix, limits);
+    let root = alone(&search, pinned.reference, pinned.descriptor);
     let (root, children) = futures::try_join!(root, children)?;
     Ok(Tree { children, ..root })
 }
 
 async fn alone(
-    registry: &dyn Registry,
+    search: &Search<'_>,
     image: Reference,
     descriptor: Descriptor,
-    tag_prefix: &str,
-    limits: &Limits,
 ) -> Result<Tree, Failure> {
-    let repository = image.repository();
-    let digest = &descriptor.digest;
-    let found = attached::find(registry, repository, digest, tag_prefix, limits).await?;
-    let branches = found.into_iter().map(|attached| Branch {
+    let found = search.deep(std::slice::from_ref(&descriptor.digest), |_| true).await?;
+    // What hangs deepest comes last: it is hung up first.
+    let mut branches: Vec<(Digest, Branch)> = Vec::new();
+    for attached in found.into_iter().rev() {
+        let own = attached.digest().clone();
+        let on_it = branches.extract_if(.., |(subject, _)| *subject == own);
+        let mut on_it = on_it.map(|(_, branch)| branch).collect::<Vec<_>>();
+        on_it.reverse();
+        let subject = attached.subject.clone();
+        branches.push((subject, branch(attached, on_it)));
+    }
+    let branches = branches.into_iter().rev().map(|(_, branch)| branch).collect();
+    Ok(Tree { image, descriptor, platform: None, branches, children: Vec::new() })
+}
+
+fn branch(attached: Attached, branches: Vec<Branch>) -> Branch {
+    Branch {
         kind: attached.kind,
-        location: repository.at(attached.identifier()),
+        location: attached.repository.at(attached.identifier()),
         artifact_type: attached.artifact_type,
         predicate_type: attached.predicate_type,
         manifest: attached.raw.descriptor,
         layers: attached.layers,
-    });
-    let branches = branches.collect();
-    Ok(Tree { image, descriptor, platform: None, branches, children: Vec::new() })
+        branches,
+    }
 }

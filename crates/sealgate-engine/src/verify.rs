@@ -18,7 +18,7 @@ use sealgate_core::verify::{
 };
 
 use crate::failure::Failure;
-use crate::gather::{Gathered, Gathering};
+use crate::gather::{self, Gathered};
 use crate::index;
 use crate::limits::Limits;
 use crate::pin;
@@ -290,15 +290,8 @@ impl<'a> Verifier<'a> {
 
     async fn gather(&self, repository: &Repository, digest: &Digest) -> Gathered {
         let VerifyRequest { signature_repository, tag_prefix, limits, .. } = self.request;
-        let place = signature_repository.as_ref().unwrap_or(repository);
-        let here = Gathering::new(self.registry, place, digest, tag_prefix, limits);
-        if place == repository {
-            return here.all().await;
-        }
-        let beside = Gathering::new(self.registry, repository, digest, tag_prefix, limits);
-        let (mut found, beside) = futures::join!(here.all(), beside.bundles());
-        found.append(beside);
-        found.without_duplicates()
+        let (registry, elsewhere) = (self.registry, signature_repository.as_ref());
+        gather::everything(registry, repository, elsewhere, digest, tag_prefix, limits).await
     }
 }
 

@@ -1,5 +1,7 @@
 //! Talking to a person: warnings and notes on standard error, questions, passwords, progress.
 
+mod quiet;
+
 use std::io::{IsTerminal as _, Read as _, Write as _};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -37,9 +39,10 @@ pub(crate) fn warn(text: impl AsRef<str>) {
 }
 
 /// Asks for consent as cosign does. Anything but `y` is a no.
-pub(crate) fn confirm() -> Result<(), CliError> {
+pub(crate) async fn confirm() -> Result<(), CliError> {
     show("Are you sure you would like to continue? [y/N] ");
-    let Some(line) = std::io::stdin().lines().next().transpose()? else {
+    let line = waiting(|| std::io::stdin().lines().next().transpose()).await?;
+    let Some(line) = line else {
         // Nobody typed a line break either: what follows begins on a line of its own.
         show("\n");
         return Err(declined());
@@ -70,27 +73,40 @@ pub(crate) enum Ask {
 
 /// The password of a private key: `COSIGN_PASSWORD`, else a prompt without echo, else all of
 /// standard input.
-pub(crate) fn key_password(ask: Ask) -> Result<Password, CliError> {
+pub(crate) async fn key_password(ask: Ask) -> Result<Password, CliError> {
     if let Some(text) = std::env::var_os("COSIGN_PASSWORD") {
         return Ok(Password::new(std::os::unix::ffi::OsStringExt::into_vec(text)));
     }
     if !std::io::stdin().is_terminal() {
-        let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(4096));
-        std::io::stdin().take(MAX_PASSWORD).read_to_end(&mut bytes)?;
-        return Ok(Password::new(bytes.as_slice()));
+        return waiting(|| {
+            let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(4096));
+            std::io::stdin().take(MAX_PASSWORD).read_to_end(&mut bytes)?;
+            Ok(Password::new(bytes.as_slice()))
+        })
+        .await;
     }
-    let first = prompt("Enter password for private key: ")?;
-    if ask == Ask::Twice && !first.same_as(&prompt("Enter password for private key again: ")?) {
-        return Err(CliError::new("passwords do not match"));
+    let first = prompt("Enter password for private key: ").await?;
+    if ask == Ask::Twice {
+        let second = prompt("Enter password for private key again: ").await?;
+        if !first.same_as(&second) {
+            return Err(CliError::new("passwords do not match"));
+        }
     }
     Ok(first)
 }
 
+/// What blocks until a person has typed: on a thread of its own, so that `--timeout` can end it.
+async fn waiting<T: Send + 'static>(
+    read: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, CliError> {
+    let read = tokio::task::spawn_blocking(read).await;
+    Ok(read.map_err(|_| CliError::new("reading the answer was interrupted"))??)
+}
+
 /// A secret typed without echo. The question goes to standard error.
-pub(crate) fn prompt(question: &str) -> Result<Password, CliError> {
+async fn prompt(question: &str) -> Result<Password, CliError> {
     show(question);
-    let text = zeroize::Zeroizing::new(rpassword::read_password()?);
-    Ok(Password::new(text.as_bytes()))
+    Ok(Password::new(quiet::line().await?.as_slice()))
 }
 
 /// A bar over `length` steps on a terminal, nothing in a pipe.

@@ -38,7 +38,7 @@ fn every_use_case_can_move_between_threads() {
     let request = verify::VerifyRequest::new(authority(&[]));
     send(|| verify::verify_image(&registry, &image, &request));
     send(|| verify::verify_images(&registry, futures::stream::empty(), &request));
-    send(|| tree::tree(&registry, &image, "", &limits));
+    send(|| tree::tree(&registry, &image, None, "", &limits));
     send(|| download::signatures(&registry, &image, None, "", &limits));
     let request = copy::CopyRequest::default();
     send(|| copy::copy_image(&registry, &image, &registry, &image, &request));

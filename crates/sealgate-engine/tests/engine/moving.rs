@@ -1,16 +1,20 @@
 use std::collections::BTreeSet;
 
-use sealgate_core::reference::Identifier;
+use sealgate_core::digest::Digest;
+use sealgate_core::fault::FaultKind;
+use sealgate_core::manifest::media_type;
+use sealgate_core::reference::{Identifier, Reference};
 use sealgate_engine::attached::Kind;
 use sealgate_engine::clean::{CleanRequest, clean};
 use sealgate_engine::copy::{CopyRequest, copy_image};
 use sealgate_engine::download;
 use sealgate_engine::failure::Failure;
 use sealgate_engine::limits::Limits;
-use sealgate_engine::save::save_images;
+use sealgate_engine::ports::Registry as _;
+use sealgate_engine::save::save_image;
 use sealgate_engine::sign::Formats;
 use sealgate_engine::tree::tree;
-use sealgate_engine::verify::{VerifyRequest, verify_image};
+use sealgate_engine::verify::{Outcome, VerifyRequest, verify_image};
 use sealgate_testkit::image;
 use sealgate_testkit::key::TestKey;
 use sealgate_testkit::registry::{MemoryRegistry, Request};
@@ -120,24 +124,135 @@ async fn one_platform_of_an_index_can_be_copied() {
 }
 
 #[tokio::test]
-async fn every_image_that_is_saved_keeps_its_attachments() {
+async fn a_saved_image_keeps_its_attachments() {
     let from = signed().await;
-    let other = image::reference("reg.example/acme/other:v2");
-    image::tagged(&from.registry, &other, "other");
-    image::sign(&from.registry, &other, &from.key, Formats::Both).await;
     let layout = MemoryRegistry::new();
-    let images = [from.tag.clone(), other.clone()];
     let request = CopyRequest::default();
-    save_images(&from.registry, &images, &layout, &request).await.unwrap();
-    for image in images {
-        assert!(verify_image(&layout, &image, &from.request).await.is_verified(), "{image}");
+    save_image(&from.registry, &from.tag, &layout, &request).await.unwrap();
+    assert!(verify_image(&layout, &from.tag, &from.request).await.is_verified());
+}
+
+/// An attestation, its signature, and the signature of that one.
+async fn attested() -> (MemoryRegistry, TestKey, Reference, [Digest; 3]) {
+    let (registry, key) = (MemoryRegistry::new(), TestKey::p256());
+    let app = image::reference("reg.example/acme/app:v1");
+    let image = image::tagged(&registry, &app, "app");
+    let statement = referrer_of(&registry, &app, &image);
+    image::sign(&registry, &image::at(app.repository(), &statement), &key, Formats::Bundle).await;
+    let signature =
+        registry.referrers(app.repository(), &statement).await.unwrap().remove(0).digest;
+    image::sign(&registry, &image::at(app.repository(), &signature), &key, Formats::Legacy).await;
+    (registry, key, app, [image, statement, signature])
+}
+
+/// Somebody's bill of materials, a referrer of `subject`.
+fn referrer_of(registry: &MemoryRegistry, image: &Reference, subject: &Digest) -> Digest {
+    let (at, repository) = (Identifier::Digest(subject.clone()), image.repository());
+    let subject = registry.peek(repository, &at).unwrap().descriptor;
+    let content = registry.put_blob(repository, b"{}");
+    let part = serde_json::json!({"mediaType": "text/spdx+json", "size": 2, "digest": content});
+    let manifest = serde_json::json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+        "config": part, "layers": [part], "subject": subject,
+    });
+    let bytes = manifest.to_string();
+    let digest = registry.put_manifest(repository, media_type::OCI_MANIFEST, bytes.as_bytes());
+    let entry = registry.peek(repository, &Identifier::Digest(digest.clone())).unwrap().descriptor;
+    registry.list_referrer(repository, &subject.digest, entry);
+    digest
+}
+
+#[tokio::test]
+async fn attachments_of_attachments_are_copied_and_shown() {
+    let (registry, key, from, [_, statement, signature]) = attested().await;
+    let target = MemoryRegistry::new();
+    let to = image::reference("other.example/mirror/app:v1");
+    let request = CopyRequest::default();
+    let copied = copy_image(&registry, &from, &target, &to, &request).await.unwrap();
+    assert_eq!((copied.images, copied.attachments, copied.written), (1, 3, 4));
+    let request = VerifyRequest::new(authority(&[&key]));
+    for digest in [&statement, &signature] {
+        let attachment = image::at(to.repository(), digest);
+        assert!(verify_image(&target, &attachment, &request).await.is_verified(), "{attachment}");
     }
+    let tree = tree(&target, &to, None, "", &Limits::default()).await.unwrap();
+    let [bill] = tree.branches.as_slice() else { panic!("{tree:?}") };
+    let [first] = bill.branches.as_slice() else { panic!("{tree:?}") };
+    assert_eq!((bill.kind, first.kind), (Kind::Sbom, Kind::Signature));
+    assert_eq!((first.branches.len(), first.branches[0].branches.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn what_is_left_out_is_left_out_with_all_that_hangs_on_it() {
+    let (registry, _, from, _) = attested().await;
+    let target = MemoryRegistry::new();
+    let to = image::reference("other.example/mirror/app:v1");
+    let only = Some([Kind::Signature].into());
+    let request = CopyRequest { only, ..CopyRequest::default() };
+    let copied = copy_image(&registry, &from, &target, &to, &request).await.unwrap();
+    assert_eq!((copied.attachments, copied.written), (0, 1));
+}
+
+#[tokio::test]
+async fn attachments_that_hang_on_each_other_too_deep_are_a_fault() {
+    let (registry, _, from, [image, ..]) = attested().await;
+    let mut subject = image;
+    for _ in 0..6 {
+        subject = referrer_of(&registry, &from, &subject);
+    }
+    let failure = tree(&registry, &from, None, "", &Limits::default()).await.unwrap_err();
+    assert_eq!(failure.code(), FaultKind::TooMany.code());
+}
+
+/// `COSIGN_REPOSITORY`: legacy signatures of both places join under one tag.
+#[tokio::test]
+async fn signatures_elsewhere_are_copied_shown_and_cleaned() {
+    let from = signed().await;
+    let elsewhere = image::repository("reg.example/signatures");
+    let other = TestKey::p256();
+    let away = sealgate_engine::sign::SignRequest {
+        formats: Formats::Both,
+        signature_repository: Some(elsewhere.clone()),
+        ..Default::default()
+    };
+    let clock = sealgate_testkit::ports::FrozenClock::default();
+    let sign = sealgate_engine::sign::sign_image;
+    sign(&from.registry, &from.tag, &other, &clock, &away).await.unwrap();
+    let place = Some(elsewhere.clone());
+
+    let limits = Limits::default();
+    let shown = tree(&from.registry, &from.tag, place.as_ref(), "", &limits);
+    assert_eq!(shown.await.unwrap().branches.len(), 4);
+    let target = MemoryRegistry::new();
+    let to = image::reference("other.example/mirror/app:v1");
+    let request = CopyRequest { signature_repository: place.clone(), ..CopyRequest::default() };
+    copy_image(&from.registry, &from.tag, &target, &to, &request).await.unwrap();
+    for key in [&from.key, &other] {
+        let request = VerifyRequest::new(authority(&[key]));
+        let Outcome::Verified { signatures, .. } =
+            verify_image(&target, &to, &request).await.outcome
+        else {
+            panic!("not verified");
+        };
+        assert_eq!(signatures.len(), 2);
+    }
+
+    let request = CleanRequest {
+        kinds: [Kind::Signature].into(),
+        signature_repository: place.clone(),
+        tag_prefix: String::new(),
+        limits: Limits::default(),
+    };
+    assert_eq!(clean(&from.registry, &from.tag, &request).await.unwrap().len(), 3);
+    let request = VerifyRequest { signature_repository: place, ..from.request };
+    let report = verify_image(&from.registry, &from.tag, &request).await;
+    assert_eq!(report.outcome.code(), "no-signatures");
 }
 
 #[tokio::test]
 async fn a_tree_shows_what_hangs_where() {
     let from = signed().await;
-    let tree = tree(&from.registry, &from.tag, "", &Limits::default()).await.unwrap();
+    let tree = tree(&from.registry, &from.tag, None, "", &Limits::default()).await.unwrap();
     assert_eq!(tree.children.len(), 2);
     let kinds = tree.branches.iter().map(|branch| branch.kind).collect::<Vec<_>>();
     assert_eq!(kinds, [Kind::Signature, Kind::Signature]);

@@ -38,7 +38,7 @@ pub(crate) async fn signer(reference: &str) -> Result<KeyPair, CliError> {
     let found = reference.private(cluster.as_deref()).await?;
     let password = match found.password {
         Some(password) => password,
-        None => terminal::key_password(Ask::Once)?,
+        None => terminal::key_password(Ask::Once).await?,
     };
     // scrypt takes a quarter of a second of CPU: not on the thread that drives the network.
     let opened =

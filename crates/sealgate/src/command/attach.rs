@@ -10,13 +10,14 @@ use sealgate_engine::attach::{AttachRequest, attach_signature};
 use sealgate_engine::failure::Failure;
 use sealgate_engine::ports::Clock as _;
 use sealgate_engine::{pin, referrer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::files;
 use crate::cli::registry::{self, RegistryFlags};
 use crate::clock::BuildClock;
 use crate::failure::{CliError, Outcome};
-use crate::terminal;
+use crate::output::{self, Format, OutputFlag};
+use crate::session::Session;
 
 /// Attach something to an image
 #[derive(Args, Debug)]
@@ -58,6 +59,9 @@ struct SignatureArgs {
     rekor_response: Option<PathBuf>,
 
     #[command(flatten)]
+    output: OutputFlag,
+
+    #[command(flatten)]
     registry: RegistryFlags,
 
     /// The image
@@ -68,10 +72,11 @@ struct SignatureArgs {
 /// The largest file that is attached.
 const MAX_FILE: u64 = 1 << 20;
 
-pub(crate) async fn run(args: AttachArgs) -> Outcome {
+pub(crate) async fn run(args: AttachArgs, session: &mut Session) -> Outcome {
     let What::Signature(args) = args.what;
+    let format = args.output.begin(session);
     let payload = match args.payload.as_deref().map(payload).transpose()? {
-        Some(Payload::Bundle(json)) => return attach_bundle(&args, json).await,
+        Some(Payload::Bundle(json)) => return attach_bundle(&args, json, format, session).await,
         Some(Payload::Legacy(bytes)) => Some(bytes),
         None => None,
     };
@@ -88,9 +93,14 @@ pub(crate) async fn run(args: AttachArgs) -> Outcome {
     };
     let registry = args.registry.client()?;
     let attached = attach_signature(&registry, &args.image, &request).await?;
-    let what = if attached.appended.added == 0 { "stood there already" } else { "attached" };
-    terminal::say(format!("Signature of {} {what}: {}", attached.digest, attached.location));
-    Ok(())
+    let (digest, location) = (attached.digest, attached.location.to_string());
+    let added = attached.appended.added > 0;
+    let fields =
+        json!({ "format": "legacy", "digest": digest, "location": location, "added": added });
+    output::tell(session, format, "attach", fields, || {
+        let what = if added { "attached" } else { "stood there already" };
+        format!("Signature of {digest} {what}: {location}")
+    })
 }
 
 /// A file of that name, else the text itself.
@@ -124,7 +134,12 @@ fn payload(path: &Path) -> Result<Payload, CliError> {
 }
 
 /// Stores a bundle as a referrer of the image that it is about.
-async fn attach_bundle(args: &SignatureArgs, json: Vec<u8>) -> Outcome {
+async fn attach_bundle(
+    args: &SignatureArgs,
+    json: Vec<u8>,
+    format: Format,
+    session: &mut Session,
+) -> Outcome {
     let registry = args.registry.client()?;
     let pinned = pin::resolve(&registry, &args.image).await?;
     let Content::Envelope(envelope) = Bundle::parse(&json).map_err(Failure::from)?.content else {
@@ -140,9 +155,13 @@ async fn attach_bundle(args: &SignatureArgs, json: Vec<u8>) -> Outcome {
         referrer::manifest(&json, &statement.predicate_type, &pinned.descriptor, created);
     let place = registry::signature_repository()?;
     let place = place.as_ref().unwrap_or(args.image.repository());
-    let digest = referrer::push(&registry, place, json.into(), &manifest).await?;
-    terminal::say(format!("Bundle about {} attached: {place}@{digest}", pinned.digest()));
-    Ok(())
+    let stored = referrer::push(&registry, place, json.into(), &manifest).await?;
+    let (digest, location) = (pinned.digest(), format!("{place}@{stored}"));
+    let fields =
+        json!({ "format": "bundle", "digest": digest, "location": location, "added": true });
+    output::tell(session, format, "attach", fields, || {
+        format!("Bundle about {digest} attached: {location}")
+    })
 }
 
 /// The `rekorBundle` member of cosign's local form.

@@ -8,10 +8,13 @@ use sealgate_core::reference::{Identifier, Reference};
 use sealgate_engine::attached::Kind;
 use sealgate_engine::clean::{self, CleanRequest};
 use sealgate_engine::ports::Registry as _;
+use serde_json::json;
 
 use crate::cli::registry::{self, RegistryFlags};
 use crate::cli::values::{BOOL, go_bool};
 use crate::failure::{CliError, Outcome};
+use crate::output::{self, OutputFlag};
+use crate::session::Session;
 use crate::terminal;
 
 /// Remove what is attached to an image
@@ -24,6 +27,9 @@ pub(crate) struct CleanArgs {
     /// Do not ask
     #[arg(short, long, value_name = BOOL, value_parser = go_bool)]
     force: Option<bool>,
+
+    #[command(flatten)]
+    output: OutputFlag,
 
     #[command(flatten)]
     registry: RegistryFlags,
@@ -71,10 +77,11 @@ impl Type {
     }
 }
 
-pub(crate) async fn run(args: CleanArgs) -> Outcome {
+pub(crate) async fn run(args: CleanArgs, session: &mut Session) -> Outcome {
+    let format = args.output.begin(session);
     if args.force != Some(true) {
         terminal::warn(args.what.question());
-        terminal::confirm()?;
+        terminal::confirm().await?;
     }
     let registry = args.registry.client()?;
     let request = CleanRequest {
@@ -87,13 +94,16 @@ pub(crate) async fn run(args: CleanArgs) -> Outcome {
         Type::Referrer => bundles(&registry, &args.image, &request).await?,
         _ => clean::clean(&registry, &args.image, &request).await?,
     };
-    for place in &removed {
-        terminal::say(format!("Removed {place} from {}", args.image));
-    }
-    if removed.is_empty() {
-        terminal::say(format!("Nothing to remove from {}", args.image));
-    }
-    Ok(())
+    let removed: Vec<String> = removed.iter().map(ToString::to_string).collect();
+    let image = args.image.to_string();
+    let fields = json!({ "reference": image, "removed": removed });
+    output::tell(session, format, "clean", fields, || match removed.as_slice() {
+        [] => format!("Nothing to remove from {image}"),
+        places => {
+            let lines = places.iter().map(|place| format!("Removed {place} from {image}"));
+            lines.collect::<Vec<_>>().join("\n")
+        }
+    })
 }
 
 /// Only what is a bundle, and only where it is a referrer.
@@ -102,13 +112,12 @@ async fn bundles(
     image: &Reference,
     request: &CleanRequest,
 ) -> Result<Vec<Reference>, CliError> {
-    let place = request.signature_repository.as_ref().unwrap_or(image.repository());
     let mut removed = Vec::new();
     for item in clean::find(registry, image, request).await? {
         let bundle = item.artifact_type.starts_with(media_type::BUNDLE_PREFIX);
         let at = Identifier::Digest(item.digest().clone());
-        if item.tag.is_none() && bundle && registry.delete(place, &at).await? {
-            removed.push(place.at(at));
+        if item.tag.is_none() && bundle && registry.delete(&item.repository, &at).await? {
+            removed.push(item.repository.at(at));
         }
     }
     Ok(removed)

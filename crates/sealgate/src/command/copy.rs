@@ -6,10 +6,13 @@ use clap::{Args, ValueEnum};
 use sealgate_core::reference::Reference;
 use sealgate_engine::attached::Kind;
 use sealgate_engine::copy::{Copied, CopyRequest, copy_image};
+use serde_json::{Value, json};
 
-use crate::cli::registry::RegistryFlags;
+use crate::cli::registry::{self, RegistryFlags};
 use crate::cli::values::{BOOL, go_bool};
 use crate::failure::Outcome;
+use crate::output::{self, OutputFlag};
+use crate::session::Session;
 use crate::terminal;
 
 /// Copy an image with its signatures, attestations and everything else attached to it
@@ -30,6 +33,9 @@ pub(crate) struct CopyArgs {
     /// Only the child of an index for this platform, os/architecture[/variant]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
+
+    #[command(flatten)]
+    output: OutputFlag,
 
     #[command(flatten)]
     registry: RegistryFlags,
@@ -54,14 +60,17 @@ enum Only {
     Sbom,
 }
 
-pub(crate) async fn run(args: CopyArgs) -> Outcome {
+pub(crate) async fn run(args: CopyArgs, session: &mut Session) -> Outcome {
+    let format = args.output.begin(session);
     let registry = args.registry.client()?;
     let request = args.request()?;
     let spinner = terminal::spinner("copying");
     let copied = copy_image(&registry, &args.source, &registry, &args.destination, &request).await;
     spinner.finish_and_clear();
-    tell(&copied?);
-    Ok(())
+    let copied = copied?;
+    let source = args.source.to_string();
+    let fields = json!({ "source": source, "copied": fields(&copied) });
+    output::tell(session, format, "copy", fields, || line(&copied))
 }
 
 impl CopyArgs {
@@ -74,6 +83,7 @@ impl CopyArgs {
             only: (!only.is_empty()).then_some(only),
             platform: self.platform.clone(),
             force: self.force == Some(true),
+            signature_repository: registry::signature_repository()?,
             tag_prefix: self.registry.tag_prefix(),
             limits: super::limits()?,
         })
@@ -90,10 +100,22 @@ impl Only {
     }
 }
 
-/// What stands at the target now.
-pub(crate) fn tell(copied: &Copied) {
-    let Copied { image, images, attachments, written, .. } = copied;
-    terminal::say(format!(
+/// What stands at the target now, for people.
+pub(crate) fn line(copied: &Copied) -> String {
+    let Copied { image, images, attachments, written } = copied;
+    format!(
         "{image}: {images} image(s), {attachments} attachment(s), {written} manifest(s) were new"
-    ));
+    )
+}
+
+/// The same for machines.
+pub(crate) fn fields(copied: &Copied) -> Value {
+    let Copied { image, images, attachments, written } = copied;
+    json!({
+        "reference": image.to_string(),
+        "digest": image.digest(),
+        "images": images,
+        "attachments": attachments,
+        "written": written,
+    })
 }

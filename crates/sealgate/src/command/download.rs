@@ -2,10 +2,12 @@
 
 use clap::{Args, Subcommand};
 use sealgate_core::reference::Reference;
-use sealgate_engine::download;
+use sealgate_engine::download::{self, Download};
+use serde_json::{Value, json};
 
 use crate::cli::registry::{self, RegistryFlags};
 use crate::failure::{CliError, Outcome, exit};
+use crate::output::{self, Format};
 use crate::session::Session;
 use crate::terminal;
 
@@ -24,6 +26,10 @@ enum What {
 
 #[derive(Args, Debug)]
 struct SignatureArgs {
+    /// How to print them: cosign's lines, or one document
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
+    output: Format,
+
     #[command(flatten)]
     registry: RegistryFlags,
 
@@ -34,6 +40,7 @@ struct SignatureArgs {
 
 pub(crate) async fn run(args: DownloadArgs, session: &mut Session) -> Outcome {
     let What::Signature(args) = args.what;
+    session.errors = args.output.errors();
     let registry = args.registry.client()?;
     let place = registry::signature_repository()?;
     let prefix = args.registry.tag_prefix();
@@ -48,5 +55,22 @@ pub(crate) async fn run(args: DownloadArgs, session: &mut Session) -> Outcome {
             .code(exit::NO_SIGNATURES)
             .note(format!("neither a bundle nor a legacy signature lies beside {}", args.image)));
     }
-    found.lines.iter().try_for_each(|line| session.line(line))
+    match args.output {
+        Format::Text => found.lines.iter().try_for_each(|line| session.line(line)),
+        Format::Json => {
+            let fields = fields(&args.image, &found)?;
+            output::document(session, "download-signature", fields)
+        }
+    }
+}
+
+fn fields(image: &Reference, found: &Download) -> Result<Value, CliError> {
+    let signatures: Result<Vec<Value>, _> =
+        found.lines.iter().map(|line| serde_json::from_str(line)).collect();
+    let signatures = signatures.map_err(|error| CliError::new(error.to_string()))?;
+    let faults = found.faults.iter().map(|fault| {
+        json!({ "code": fault.kind.code(), "target": fault.target, "detail": fault.detail })
+    });
+    let faults = faults.collect::<Vec<_>>();
+    Ok(json!({ "reference": image.to_string(), "signatures": signatures, "faults": faults }))
 }

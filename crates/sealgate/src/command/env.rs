@@ -1,9 +1,11 @@
 //! `env`: the environment variables that change what we do, and their values.
 
 use clap::Args;
+use serde_json::{Value, json};
 
 use crate::cli::values::{BOOL, go_bool};
 use crate::failure::Outcome;
+use crate::output::{self, Format};
 use crate::session::Session;
 
 /// Print environment variables and their values
@@ -16,6 +18,10 @@ pub(crate) struct EnvArgs {
     /// Show passwords and tokens, too
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     show_sensitive_values: Option<bool>,
+
+    /// How to print them
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
+    output: Format,
 }
 
 /// A variable that we read.
@@ -73,6 +79,11 @@ pub(crate) const VARIABLES: [Variable; 14] = [
 const FOREIGN: [&str; 3] = ["COSIGN_", "SIGSTORE_", "TUF_"];
 
 pub(crate) fn run(args: EnvArgs, session: &mut Session) -> Outcome {
+    session.errors = args.output.errors();
+    if args.output == Format::Json {
+        let show = args.show_sensitive_values == Some(true);
+        return output::document(session, "env", json!({ "variables": fields(show) }));
+    }
     let describe = args.show_descriptions != Some(false);
     let show = args.show_sensitive_values == Some(true);
     for Variable { name, meaning, expects, sensitive } in &VARIABLES {
@@ -82,15 +93,39 @@ pub(crate) fn run(args: EnvArgs, session: &mut Session) -> Outcome {
         let value = std::env::var(name).unwrap_or_default();
         session.line(assignment(name, &value, *sensitive && !show))?;
     }
-    let mut others: Vec<(String, String)> =
-        std::env::vars().filter(|(name, _)| is_other(name)).collect();
-    others.sort();
+    let others = others();
     if describe && !others.is_empty() {
         session.line(
             "# The variables below stand for flags (COSIGN_<FLAG>) or belong to other tools.",
         )?;
     }
     others.iter().try_for_each(|(name, value)| session.line(assignment(name, value, !show)))
+}
+
+/// Every variable that we read, and those that are set and stand for flags or other tools.
+fn fields(show: bool) -> Vec<Value> {
+    let hidden = |value: &str, hide: bool| match value {
+        "" => None,
+        _ if hide => Some("******".to_owned()),
+        value => Some(value.to_owned()),
+    };
+    let own = VARIABLES.iter().map(|Variable { name, meaning, expects, sensitive }| {
+        let value = std::env::var(name).unwrap_or_default();
+        let value = hidden(&value, *sensitive && !show);
+        json!({ "name": name, "value": value, "meaning": meaning, "expects": expects })
+    });
+    let others = others().into_iter().map(|(name, value)| {
+        json!({ "name": name, "value": hidden(&value, !show), "meaning": null, "expects": null })
+    });
+    own.chain(others).collect()
+}
+
+/// Variables that stand for flags or belong to other tools, by name.
+fn others() -> Vec<(String, String)> {
+    let mut others: Vec<(String, String)> =
+        std::env::vars().filter(|(name, _)| is_other(name)).collect();
+    others.sort();
+    others
 }
 
 fn is_other(name: &str) -> bool {

@@ -4,12 +4,17 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use sealgate_core::key::PublicKey;
 use sealgate_keys::{KeyPair, KeyReference, Password};
 use sealgate_kube::cluster::{Connect, KeySecret, create_key_secret};
+use serde_json::json;
 
+use super::public_key::key_fields;
 use crate::cli::cluster;
 use crate::cli::files::{self, Mode};
 use crate::failure::{CliError, Outcome};
+use crate::output::{self, Format, OutputFlag};
+use crate::session::Session;
 use crate::terminal::{self, Ask};
 
 /// Make a key pair for signing
@@ -26,31 +31,36 @@ pub(crate) struct GenerateKeyPairArgs {
     #[arg(long, value_name = "URI")]
     kms: Option<String>,
 
+    #[command(flatten)]
+    output: OutputFlag,
+
     /// Where to keep the key instead of files: k8s://NAMESPACE/SECRET
     #[arg(value_name = "REFERENCE")]
     reference: Option<String>,
 }
 
-pub(crate) async fn run(args: GenerateKeyPairArgs) -> Outcome {
+pub(crate) async fn run(args: GenerateKeyPairArgs, session: &mut Session) -> Outcome {
+    let format = args.output.begin(session);
     if let Some(kms) = args.kms {
         let why = "make a key in files, or in a Kubernetes secret with k8s://NAMESPACE/SECRET";
         return Err(CliError::unsupported(&format!("--kms {kms}"), why));
     }
-    match args.reference {
-        None => in_files(&args.output_key_prefix),
+    let kept = match args.reference {
+        None => in_files(&args.output_key_prefix).await,
         Some(reference) => in_cluster(&reference).await,
-    }
+    };
+    kept?.tell(session, format, "generate-key-pair")
 }
 
-fn in_files(prefix: &str) -> Outcome {
+async fn in_files(prefix: &str) -> Result<Kept, CliError> {
     let files = Files::of(prefix);
-    files.ask_before_overwriting(false)?;
+    files.ask_before_overwriting(Consent::Wanted).await?;
     let pair = KeyPair::generate()?;
-    let password = terminal::key_password(Ask::Twice)?;
+    let password = terminal::key_password(Ask::Twice).await?;
     files.write(&pair, &password)
 }
 
-async fn in_cluster(reference: &str) -> Outcome {
+async fn in_cluster(reference: &str) -> Result<Kept, CliError> {
     if !reference.contains("://") {
         return Err(CliError::new("could not parse scheme, use <scheme>://<ref> format"));
     }
@@ -59,20 +69,56 @@ async fn in_cluster(reference: &str) -> Outcome {
         return Err(CliError::new(format!("undefined provider: {scheme}")));
     };
     let public = Path::new("cosign.pub");
-    ask_before_overwriting(&[public], false)?;
+    ask_before_overwriting(&[public], Consent::Wanted).await?;
     let client = cluster::client(&Connect::default()).await?;
     let pair = KeyPair::generate()?;
-    let password = terminal::key_password(Ask::Twice)?;
+    let password = terminal::key_password(Ask::Twice).await?;
     let key = KeySecret {
         private_key: pair.to_encrypted_pem(&password)?.as_bytes().to_vec(),
         public_key: pair.public().to_pem().into_bytes(),
         password: password.expose().to_vec(),
     };
     create_key_secret(&client, &namespace, &secret, key).await?;
-    terminal::say(format!("Successfully created secret {secret} in namespace {namespace}"));
     files::write(public, pair.public().to_pem().as_bytes(), Mode::Public)?;
-    terminal::say("Public key written to cosign.pub");
-    Ok(())
+    Ok(Kept {
+        private: Private::Secret { namespace, secret },
+        public: public.to_owned(),
+        key: pair.public().clone(),
+    })
+}
+
+/// Where a new key pair lies.
+pub(crate) struct Kept {
+    private: Private,
+    public: PathBuf,
+    key: PublicKey,
+}
+
+enum Private {
+    File(PathBuf),
+    Secret { namespace: String, secret: String },
+}
+
+impl Kept {
+    pub(crate) fn tell(&self, session: &mut Session, format: Format, what: &str) -> Outcome {
+        let public = self.public.display().to_string();
+        let (private, line) = match &self.private {
+            Private::File(path) => {
+                let path = path.display().to_string();
+                let line = format!("Private key written to {path}");
+                (path, line)
+            }
+            Private::Secret { namespace, secret } => (
+                format!("k8s://{namespace}/{secret}"),
+                format!("Successfully created secret {secret} in namespace {namespace}"),
+            ),
+        };
+        let key = key_fields(&self.key);
+        let fields = json!({ "privateKey": private, "publicKey": public, "key": key });
+        output::tell(session, format, what, fields, || {
+            format!("{line}\nPublic key written to {public}")
+        })
+    }
 }
 
 /// The two files of a key pair.
@@ -87,24 +133,35 @@ impl Files {
     }
 
     /// Neither file is replaced without consent.
-    pub(crate) fn ask_before_overwriting(&self, consent: bool) -> Outcome {
-        ask_before_overwriting(&[&self.private, &self.public], consent)
+    pub(crate) async fn ask_before_overwriting(&self, consent: Consent) -> Outcome {
+        ask_before_overwriting(&[&self.private, &self.public], consent).await
     }
 
-    pub(crate) fn write(&self, pair: &KeyPair, password: &Password) -> Outcome {
+    pub(crate) fn write(self, pair: &KeyPair, password: &Password) -> Result<Kept, CliError> {
         let pem = pair.to_encrypted_pem(password)?;
         files::write(&self.private, pem.as_bytes(), Mode::Private)?;
-        terminal::say(format!("Private key written to {}", self.private.display()));
         files::write(&self.public, pair.public().to_pem().as_bytes(), Mode::Public)?;
-        terminal::say(format!("Public key written to {}", self.public.display()));
-        Ok(())
+        let key = pair.public().clone();
+        Ok(Kept { private: Private::File(self.private), public: self.public, key })
     }
 }
 
-fn ask_before_overwriting(paths: &[&Path], consent: bool) -> Outcome {
+/// Whether a file may be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consent {
+    /// Only after a yes.
+    Wanted,
+    /// `--yes`.
+    Given,
+}
+
+async fn ask_before_overwriting(paths: &[&Path], consent: Consent) -> Outcome {
     let Some(path) = paths.iter().find(|path| std::fs::symlink_metadata(path).is_ok()) else {
         return Ok(());
     };
     terminal::warn(format!("File {} already exists. Overwrite?", path.display()));
-    if consent { Ok(()) } else { terminal::confirm() }
+    match consent {
+        Consent::Given => Ok(()),
+        Consent::Wanted => terminal::confirm().await,
+    }
 }

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 use sealgate_keys::{MAX_KEY_BYTES, import};
 
-use super::generate_key_pair::Files;
+use super::generate_key_pair::{Consent, Files};
 use crate::cli::files;
 use crate::cli::values::{BOOL, go_bool};
 use crate::failure::{CliError, Outcome};
+use crate::output::Format;
+use crate::session::Session;
 use crate::terminal::{self, Ask};
 
 /// Import a private key (RSA, ECDSA P-256/384/521, Ed25519; PKCS#1, SEC1, PKCS#8)
@@ -25,9 +27,15 @@ pub(crate) struct ImportKeyPairArgs {
     /// Replace files without asking
     #[arg(short, long, value_name = BOOL, value_parser = go_bool)]
     yes: Option<bool>,
+
+    /// How to print what was done
+    // Without a letter: -o is cosign's for --output-key-prefix.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    output: Format,
 }
 
-pub(crate) fn run(args: ImportKeyPairArgs) -> Outcome {
+pub(crate) async fn run(args: ImportKeyPairArgs, session: &mut Session) -> Outcome {
+    session.errors = args.output.errors();
     let bytes = zeroize::Zeroizing::new(files::read(&args.key, MAX_KEY_BYTES)?);
     let name = args.key.display();
     let text = std::str::from_utf8(&bytes)
@@ -35,7 +43,8 @@ pub(crate) fn run(args: ImportKeyPairArgs) -> Outcome {
     let pair =
         import::read(text).map_err(|error| CliError::from(error).note(format!("in {name}")))?;
     let files = Files::of(&args.output_key_prefix);
-    files.ask_before_overwriting(args.yes == Some(true))?;
-    let password = terminal::key_password(Ask::Twice)?;
-    files.write(&pair, &password)
+    let consent = if args.yes == Some(true) { Consent::Given } else { Consent::Wanted };
+    files.ask_before_overwriting(consent).await?;
+    let password = terminal::key_password(Ask::Twice).await?;
+    files.write(&pair, &password)?.tell(session, args.output, "import-key-pair")
 }

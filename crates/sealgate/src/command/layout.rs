@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use sealgate_core::digest::Digest;
 use sealgate_core::manifest::{Descriptor, is_index};
 use sealgate_core::reference::{Identifier, Reference, Repository};
 use sealgate_engine::ports::Registry as _;
@@ -30,6 +31,23 @@ pub(crate) async fn open(path: &Path) -> Result<Folder, CliError> {
 /// A folder to write to: made if it is not there.
 pub(crate) fn create(path: &Path) -> Result<Layout, CliError> {
     Ok(Layout::create(path)?)
+}
+
+/// A folder for one image: new, or one that holds this very image. Two images in one folder could
+/// have the same tag, and `load` could not tell them apart.
+pub(crate) async fn make_room(layout: &Layout, image: &Digest) -> Result<(), CliError> {
+    let entries = layout.index().await?.manifests;
+    if entries.is_empty() || entries.iter().any(|entry| entry.digest == *image) {
+        return Ok(());
+    }
+    let root = layout.root().display();
+    let held = match layout.image().await {
+        Ok(found) => found.digest.to_string(),
+        Err(_) => "several images".to_owned(),
+    };
+    Err(CliError::new(format!("{root} already holds another image"))
+        .note(format!("it holds {held}, the image to save is {image}"))
+        .note("save each image in a folder of its own, or remove the folder first"))
 }
 
 /// Marks what was saved, so that `cosign load` and others find the image and its signatures.

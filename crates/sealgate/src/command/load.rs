@@ -6,9 +6,12 @@ use clap::Args;
 use sealgate_core::reference::Reference;
 use sealgate_engine::copy::CopyRequest;
 use sealgate_engine::load::load_image;
+use serde_json::json;
 
 use crate::cli::registry::RegistryFlags;
 use crate::failure::Outcome;
+use crate::output::{self, OutputFlag};
+use crate::session::Session;
 use crate::terminal;
 
 /// Load an image with everything attached to it from a folder that `save` wrote
@@ -19,6 +22,9 @@ pub(crate) struct LoadArgs {
     dir: PathBuf,
 
     #[command(flatten)]
+    output: OutputFlag,
+
+    #[command(flatten)]
     registry: RegistryFlags,
 
     /// Where to put it
@@ -26,7 +32,8 @@ pub(crate) struct LoadArgs {
     image: Reference,
 }
 
-pub(crate) async fn run(args: LoadArgs) -> Outcome {
+pub(crate) async fn run(args: LoadArgs, session: &mut Session) -> Outcome {
+    let format = args.output.begin(session);
     let folder = super::layout::open(&args.dir).await?;
     let registry = args.registry.client()?;
     // As cosign: the image's tag at the target is moved.
@@ -39,6 +46,8 @@ pub(crate) async fn run(args: LoadArgs) -> Outcome {
     let spinner = terminal::spinner("loading");
     let loaded = load_image(&folder.layout, &folder.image, &registry, &args.image, &request).await;
     spinner.finish_and_clear();
-    super::copy::tell(&loaded?);
-    Ok(())
+    let loaded = loaded?;
+    let folder = args.dir.display().to_string();
+    let fields = json!({ "folder": folder, "loaded": super::copy::fields(&loaded) });
+    output::tell(session, format, "load", fields, || super::copy::line(&loaded))
 }

@@ -3,11 +3,13 @@
 use clap::Args;
 use sealgate_core::reference::Repository;
 use sealgate_registry::credentials::{self, Environment, Secret};
+use serde_json::json;
 
 use crate::cli::files;
 use crate::cli::values::{BOOL, go_bool};
 use crate::failure::{CliError, Outcome};
-use crate::terminal;
+use crate::output::{self, OutputFlag};
+use crate::session::Session;
 
 /// Log in to a registry
 #[derive(Args)]
@@ -24,6 +26,9 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     password_stdin: Option<bool>,
 
+    #[command(flatten)]
+    output: OutputFlag,
+
     /// The registry (Docker Hub without)
     #[arg(value_name = "SERVER", default_value = "index.docker.io")]
     server: String,
@@ -35,7 +40,8 @@ impl std::fmt::Debug for LoginArgs {
     }
 }
 
-pub(crate) async fn run(args: LoginArgs) -> Outcome {
+pub(crate) async fn run(args: LoginArgs, session: &mut Session) -> Outcome {
+    let format = args.output.begin(session);
     let server = args.server.trim_start_matches("https://").trim_end_matches('/');
     // A registry's name is what can stand before a repository.
     let registry = Repository::parse(&format!("{server}/x"))
@@ -56,8 +62,9 @@ pub(crate) async fn run(args: LoginArgs) -> Outcome {
     let path = credentials::config_path(&Environment::from_process())
         .ok_or_else(|| CliError::new("neither DOCKER_CONFIG nor HOME is set"))?;
     credentials::login(&path, registry.registry(), &username, &password)?;
-    terminal::say(format!("logged in via {}", path.display()));
-    Ok(())
+    let (server, path) = (registry.registry(), path.display().to_string());
+    let fields = json!({ "registry": server, "username": username, "file": path });
+    output::tell(session, format, "login", fields, || format!("logged in via {path}"))
 }
 
 fn from_stdin() -> Result<Secret, CliError> {

@@ -4,19 +4,30 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sealgate_core::reference::Reference;
-use sealgate_engine::copy::CopyRequest;
-use sealgate_engine::save::save_images;
+use sealgate_engine::copy::{Copied, CopyRequest};
+use sealgate_engine::pin;
+use sealgate_engine::save::save_image;
+use sealgate_registry::Client;
+use sealgate_registry::layout::Layout;
+use serde_json::json;
 
-use crate::cli::registry::RegistryFlags;
-use crate::failure::Outcome;
+use crate::cli::registry::{self, RegistryFlags};
+use crate::failure::{CliError, Outcome};
+use crate::output::{self, OutputFlag};
+use crate::session::Session;
 use crate::terminal;
 
 /// Save an image with everything attached to it in a folder
+///
+/// A folder holds one image: saving the same image again brings what was attached to it since.
 #[derive(Args, Debug)]
 pub(crate) struct SaveArgs {
     /// The folder
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
+
+    #[command(flatten)]
+    output: OutputFlag,
 
     #[command(flatten)]
     registry: RegistryFlags,
@@ -26,20 +37,35 @@ pub(crate) struct SaveArgs {
     image: Reference,
 }
 
-pub(crate) async fn run(args: SaveArgs) -> Outcome {
+pub(crate) async fn run(args: SaveArgs, session: &mut Session) -> Outcome {
+    let format = args.output.begin(session);
     let registry = args.registry.client()?;
     let layout = super::layout::create(&args.dir)?;
     let request = CopyRequest {
+        signature_repository: registry::signature_repository()?,
         tag_prefix: args.registry.tag_prefix(),
         limits: super::limits()?,
         ..CopyRequest::default()
     };
     let spinner = terminal::spinner("saving");
-    let saved = save_images(&registry, std::slice::from_ref(&args.image), &layout, &request).await;
+    let saved = save(&registry, &args.image, &layout, &request).await;
     spinner.finish_and_clear();
-    for saved in &saved? {
-        super::layout::mark(&layout, &saved.image).await?;
-        super::copy::tell(saved);
-    }
-    Ok(())
+    let saved = saved?;
+    let folder = args.dir.display().to_string();
+    let fields = json!({ "folder": folder, "saved": super::copy::fields(&saved) });
+    output::tell(session, format, "save", fields, || super::copy::line(&saved))
+}
+
+/// What is saved is the very image that the folder was found to have room for.
+async fn save(
+    registry: &Client,
+    image: &Reference,
+    layout: &Layout,
+    request: &CopyRequest,
+) -> Result<Copied, CliError> {
+    let pinned = pin::resolve(registry, image).await?;
+    super::layout::make_room(layout, pinned.digest()).await?;
+    let saved = save_image(registry, &pinned.reference, layout, request).await?;
+    super::layout::mark(layout, &saved.image).await?;
+    Ok(saved)
 }

@@ -8,7 +8,7 @@ use sealgate_engine::attached::Kind;
 use sealgate_engine::tree::{Branch, Tree, tree};
 use serde_json::{Value, json};
 
-use crate::cli::registry::RegistryFlags;
+use crate::cli::registry::{self, RegistryFlags};
 use crate::cli::values::{BOOL, go_bool};
 use crate::failure::Outcome;
 use crate::output::{self, Format};
@@ -41,7 +41,8 @@ pub(crate) async fn run(args: TreeArgs, session: &mut Session) -> Outcome {
     session.errors = args.output.errors();
     let registry = args.registry.client()?;
     let limits = super::limits()?;
-    let found = tree(&registry, &args.image, &args.registry.tag_prefix(), &limits).await?;
+    let (place, prefix) = (registry::signature_repository()?, args.registry.tag_prefix());
+    let found = tree(&registry, &args.image, place.as_ref(), &prefix, &limits).await?;
     match args.output {
         Format::Json => output::document(session, "tree", json!({ "image": image(&found) })),
         Format::Text => {
@@ -61,17 +62,20 @@ fn text(asked: &Reference, tree: &Tree, program: &str) -> String {
         );
         return text;
     }
-    tree.branches.iter().for_each(|branch| write_branch(&mut text, branch));
+    tree.branches.iter().for_each(|branch| write_branch(&mut text, branch, 0));
     for child in tree.children.iter().filter(|child| !child.branches.is_empty()) {
         let platform = child.platform.as_deref().unwrap_or("unknown platform");
         let _ = writeln!(text, "🖥  {platform}: {}", child.image);
-        child.branches.iter().for_each(|branch| write_branch(&mut text, branch));
+        child.branches.iter().for_each(|branch| write_branch(&mut text, branch, 0));
     }
     text
 }
 
-fn write_branch(text: &mut String, branch: &Branch) {
+/// `depth` is zero for what hangs on an image, one for what hangs on that, and so on.
+fn write_branch(text: &mut String, branch: &Branch, depth: usize) {
     let place = &branch.location;
+    let margin = "   ".repeat(depth);
+    text.push_str(&margin);
     let kind = branch.predicate_type.as_deref().unwrap_or(&branch.artifact_type);
     let _ = match (branch.kind, place.tag()) {
         (Kind::Signature, Some(_)) => writeln!(text, "└── 🔐 Signatures for an image tag: {place}"),
@@ -83,8 +87,10 @@ fn write_branch(text: &mut String, branch: &Branch) {
     };
     for (position, layer) in branch.layers.iter().enumerate() {
         let last = position + 1 == branch.layers.len();
-        let _ = writeln!(text, "   {} 🍒 {}", if last { "└──" } else { "├──" }, layer.digest);
+        let arm = if last { "└──" } else { "├──" };
+        let _ = writeln!(text, "{margin}   {arm} 🍒 {}", layer.digest);
     }
+    branch.branches.iter().for_each(|branch| write_branch(text, branch, depth + 1));
 }
 
 fn image(tree: &Tree) -> Value {
@@ -110,5 +116,6 @@ fn attached(branch: &Branch) -> Value {
         "predicateType": branch.predicate_type,
         "manifest": branch.manifest,
         "layers": branch.layers,
+        "attached": branch.branches.iter().map(attached).collect::<Vec<_>>(),
     })
 }

@@ -47,7 +47,7 @@ pub(crate) async fn run(args: UninstallArgs) -> Outcome {
             true => "this will remove the gate, all its policies and its namespace",
             false => "this will remove the gate; images are not judged any more",
         });
-        terminal::confirm()?;
+        terminal::confirm().await?;
     }
     let client = args.cluster.client().await?;
     let mut failed = Vec::new();

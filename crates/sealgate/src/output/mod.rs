@@ -4,11 +4,12 @@
 pub(crate) mod report;
 pub(crate) mod verification;
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::failure::{CliError, Outcome};
 use crate::session::{Errors, Session};
+use crate::terminal;
 
 /// `--output` of the commands that print for people unless told otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -26,6 +27,39 @@ impl Format {
         match self {
             Self::Text => Errors::Text,
             Self::Json => Errors::Document,
+        }
+    }
+}
+
+/// `-o` of the commands that do something and tell what they did.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct OutputFlag {
+    /// How to print what was done
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
+    output: Format,
+}
+
+impl OutputFlag {
+    /// Errors are told in the same format from now on.
+    pub(crate) fn begin(self, session: &mut Session) -> Format {
+        session.errors = self.output.errors();
+        self.output
+    }
+}
+
+/// What was done: a line for people on standard error, or a document on standard output.
+pub(crate) fn tell(
+    session: &mut Session,
+    format: Format,
+    what: &str,
+    fields: Value,
+    line: impl FnOnce() -> String,
+) -> Outcome {
+    match format {
+        Format::Json => document(session, what, fields),
+        Format::Text => {
+            terminal::say(line());
+            Ok(())
         }
     }
 }

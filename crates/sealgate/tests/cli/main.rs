@@ -2,6 +2,7 @@
 //! Needs nothing else.
 
 mod blobs;
+mod documents;
 mod flags;
 mod images;
 mod keys;

@@ -1,0 +1,206 @@
+//! `-o json`: one document with a schema on standard output, nothing for people beside it, and an
+//! error as a document, too.
+
+use serde_json::Value;
+
+use crate::stage::Stage;
+
+/// The document, which is all that was printed.
+#[track_caller]
+fn document(stage: &Stage, schema: &str, arguments: &[&str]) -> Value {
+    let ended = stage.run(arguments).code(0);
+    assert_eq!(ended.err, "", "{arguments:?}");
+    assert_eq!(ended.out.lines().count(), 1, "{}", ended.out);
+    let document = ended.json();
+    assert_eq!(document["schema"], format!("sealgate.dev/{schema}/v1"));
+    document
+}
+
+/// A stage with a key and a signed image; its digest and its name.
+fn signed() -> (Stage, String, String) {
+    let stage = Stage::with_key();
+    let digest = stage.image("app", "v1", "one").to_string();
+    let image = stage.name("app:v1");
+    stage.run(&["sign", "--key", "cosign.key", "--format", "both", &image]).code(0);
+    (stage, digest, image)
+}
+
+#[test]
+fn of_key_pairs() {
+    let stage = Stage::new();
+    let made = document(&stage, "generate-key-pair", &["generate-key-pair", "-o", "json"]);
+    assert_eq!(made["privateKey"], "cosign.key");
+    assert_eq!(made["publicKey"], "cosign.pub");
+    assert_eq!(made["key"]["algorithm"], "ecdsa-p256");
+    let shown = ["public-key", "--key", "cosign.key", "-o", "json"];
+    let shown = document(&stage, "public-key", &shown);
+    assert_eq!(shown["key"], made["key"]);
+    assert_eq!(shown["pem"], stage.read("cosign.pub"));
+    assert_eq!(shown["publicKey"], Value::Null);
+    let written = ["public-key", "--key", "cosign.key", "--outfile", "p", "-o", "json"];
+    assert_eq!(document(&stage, "public-key", &written)["publicKey"], "p");
+    assert_eq!(stage.read("p"), stage.read("cosign.pub"));
+
+    stage.image("app", "v1", "one");
+    let image = stage.name("app:v1");
+    stage.run(&["sign", "--key", "cosign.key", &image]).code(0);
+    let verify = ["verify", "--key", "cosign.pub", "-o", "sealgate-json", &image];
+    let report = stage.run(&verify).code(0).json();
+    assert_eq!(report["images"][0]["signatures"][0]["key"], made["key"]["fingerprint"]);
+}
+
+#[test]
+fn of_an_imported_key_pair() {
+    let stage = Stage::new();
+    let key = ed25519();
+    stage.write("ed25519.pem", key);
+    let import = ["import-key-pair", "--key", "ed25519.pem", "-o", "mine", "--output", "json"];
+    let made = document(&stage, "import-key-pair", &import);
+    assert_eq!((&made["privateKey"], &made["publicKey"]), (&"mine.key".into(), &"mine.pub".into()));
+    assert_eq!(made["key"]["algorithm"], "ed25519");
+    assert!(made["key"]["fingerprint"].as_str().unwrap().starts_with("sha256:"));
+}
+
+/// An Ed25519 key in PKCS#8: RFC 8410's own example.
+fn ed25519() -> &'static str {
+    "-----BEGIN PRIVATE KEY-----\n\
+     MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
+     -----END PRIVATE KEY-----\n"
+
+}
+
+#[test]
+fn of_what_is_moved() {
+    let (stage, digest, image) = signed();
+    let to = stage.name("mirror/app:v1");
+    let copied = document(&stage, "copy", &["copy", "-o", "json", &image, &to]);
+    assert_eq!(copied["source"], image);
+    assert_eq!(copied["copied"]["reference"], format!("{to}@{digest}"));
+    let counts = |document: &Value, what: &str| {
+        ["images", "attachments", "written"].map(|name| document[what][name].as_u64().unwrap())
+    };
+    assert_eq!(counts(&copied, "copied"), [1, 2, 3]);
+    let saved = document(&stage, "save", &["save", "--dir", "f", "-o", "json", &image]);
+    assert_eq!((&saved["folder"], &saved["saved"]["digest"]), (&"f".into(), &digest.clone().into()));
+    assert_eq!(counts(&saved, "saved"), [1, 2, 3]);
+    let to = stage.name("loaded:v1");
+    let loaded = document(&stage, "load", &["load", "--dir", "f", "-o", "json", &to]);
+    assert_eq!((&loaded["folder"], &loaded["loaded"]["digest"]), (&"f".into(), &digest.into()));
+    assert_eq!(counts(&loaded, "loaded"), [1, 2, 3]);
+}
+
+#[test]
+fn of_places() {
+    let (stage, digest, image) = signed();
+    let at = |what: &str| {
+        document(&stage, "triangulate", &["triangulate", "--type", what, "-o", "json", &image])
+    };
+    let tag = digest.replacen(':', "-", 1);
+    let signature = at("signature");
+    assert_eq!((&signature["type"], &signature["digest"]), (&"signature".into(), &digest.clone().into()));
+    assert_eq!(signature["location"], stage.name(&format!("app:{tag}.sig")));
+    assert_eq!(at("sbom")["location"], stage.name(&format!("app:{tag}.sbom")));
+    assert_eq!(at("digest")["location"], stage.name(&format!("app@{digest}")));
+}
+
+#[test]
+fn of_downloaded_signatures() {
+    let (stage, _, image) = signed();
+    let download = ["download", "signature", "-o", "json", &image];
+    let found = document(&stage, "download-signature", &download);
+    assert_eq!((&found["reference"], &found["faults"]), (&image.into(), &Value::Array(vec![])));
+    let signatures = found["signatures"].as_array().unwrap();
+    assert_eq!(signatures.len(), 2);
+    assert!(signatures[0]["dsseEnvelope"].is_object());
+    assert!(signatures[1]["Base64Signature"].is_string());
+}
+
+#[test]
+fn of_what_is_attached_and_removed() {
+    let (stage, digest, image) = signed();
+    let elsewhere = stage.image("app", "v2", "one").to_string();
+    assert_eq!(elsewhere, digest);
+    let cleaned = document(&stage, "clean", &["clean", "--force", "-o", "json", &image]);
+    assert_eq!(cleaned["reference"], image);
+    assert_eq!(cleaned["removed"].as_array().unwrap().len(), 2);
+    let nothing = document(&stage, "clean", &["clean", "--force", "-o", "json", &image]);
+    assert_eq!(nothing["removed"], Value::Array(vec![]));
+
+    let files = ["--upload=false", "--output-signature", "s", "--output-payload", "p"];
+    let mut sign = vec!["sign", "--key", "cosign.key", "--format", "legacy"];
+    sign.extend(files);
+    sign.push(&image);
+    stage.run(&sign).code(0);
+    let attach =
+        ["attach", "signature", "--signature", "s", "--payload", "p", "-o", "json", &image];
+    let first = document(&stage, "attach", &attach);
+    assert_eq!((&first["format"], &first["digest"]), (&"legacy".into(), &digest.into()));
+    assert!(first["location"].as_str().unwrap().ends_with(".sig"));
+    assert_eq!(first["added"], true);
+    assert_eq!(document(&stage, "attach", &attach)["added"], false);
+
+    let sign = ["sign", "--key", "cosign.key", "--upload=false", "--bundle", "b", &image];
+    stage.run(&sign).code(0);
+    let attach = ["attach", "signature", "--payload", "b", "-o", "json", &image];
+    let bundle = document(&stage, "attach", &attach);
+    assert_eq!((&bundle["format"], &bundle["added"]), (&"bundle".into(), &true.into()));
+    assert!(bundle["location"].as_str().unwrap().contains("@sha256:"));
+}
+
+#[test]
+fn of_a_login_without_the_password() {
+    let stage = Stage::new();
+    let login = ["login", "-u", "me", "-p", "s3cret", "-o", "json", "registry.example"];
+    let done = document(&stage, "login", &login);
+    assert_eq!((&done["registry"], &done["username"]), (&"registry.example".into(), &"me".into()));
+    assert!(done["file"].as_str().unwrap().ends_with(".docker/config.json"));
+    assert!(!done.to_string().contains("s3cret"));
+}
+
+#[test]
+fn of_the_environment_without_secrets() {
+    let stage = Stage::new();
+    let variables = [("COSIGN_REGISTRY_TOKEN", "s3cret"), ("DOCKER_CONFIG", "/d")];
+    let ended = stage.run_with(&["env", "-o", "json"], &variables).code(0);
+    let document = ended.json();
+    assert_eq!(document["schema"], "sealgate.dev/env/v1");
+    let value = |name: &str| {
+        let all = document["variables"].as_array().unwrap();
+        all.iter().find(|variable| variable["name"] == name).unwrap()["value"].clone()
+    };
+    assert_eq!(value("DOCKER_CONFIG"), "/d");
+    assert_eq!(value("COSIGN_REPOSITORY"), Value::Null);
+    assert_eq!(value("COSIGN_PASSWORD"), "******");
+    assert_eq!(value("COSIGN_REGISTRY_TOKEN"), "******");
+    let shown = ["env", "-o", "json", "--show-sensitive-values"];
+    assert!(stage.run_with(&shown, &variables).code(0).out.contains("s3cret"));
+}
+
+/// Every command that has `-o json` fails in JSON, too, with its exit code inside.
+#[test]
+fn of_errors() {
+    let stage = Stage::with_key();
+    let (gone, there) = (stage.name("app:gone"), stage.name("app:v1"));
+    for (arguments, code) in [
+        (vec!["copy", &gone, &there], 11),
+        (vec!["save", "--dir", "f", &gone], 11),
+        (vec!["load", "--dir", "nowhere", &there], 1),
+        (vec!["clean", "--force", &gone], 11),
+        (vec!["triangulate", &gone], 11),
+        (vec!["attach", "signature", "--signature", "eA==", &gone], 11),
+        (vec!["download", "signature", &gone], 11),
+        (vec!["tree", &gone], 11),
+        (vec!["sign", "--key", "cosign.key", &gone], 11),
+        (vec!["public-key", "--key", "nowhere.key"], 1),
+        (vec!["generate-key-pair"], 1),
+        (vec!["import-key-pair", "--key", "nowhere.pem"], 1),
+        (vec!["login", "registry.example"], 1),
+    ] {
+        let mut arguments = arguments;
+        arguments.extend(["--output", "json"]);
+        let error = stage.run(&arguments).code(code).json();
+        assert_eq!(error["schema"], "sealgate.dev/error/v1", "{arguments:?}");
+        assert_eq!(error["error"]["exitCode"], code, "{arguments:?}");
+        assert!(!error["error"]["message"].as_str().unwrap().is_empty());
+    }
+}
