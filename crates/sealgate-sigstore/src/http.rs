@@ -120,7 +120,7 @@ struct Inner {
 }
 
 /// One request.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Request {
     method: Method,
     url: Url,
@@ -130,7 +130,7 @@ pub struct Request {
 }
 
 /// What a service answered, read whole.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Answer {
     /// The address that was asked, without its query: the target of faults.
     pub target: String,
@@ -182,6 +182,20 @@ impl Default for Retries {
 impl std::fmt::Debug for ClientIdentity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ClientIdentity(…)")
+    }
+}
+
+impl std::fmt::Debug for Request {
+    /// Without headers and body: there may be secrets in them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Request({} {}, {} bytes)", self.method, name_of(&self.url), self.body.len())
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    /// Without headers and body: there may be secrets in them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Answer({} of {}, {} bytes)", self.status, self.target, self.body.len())
     }
 }
 
@@ -487,12 +501,14 @@ fn broken(target: &str, error: reqwest::Error) -> Fault {
 fn tls_error(error: &reqwest::Error) -> bool {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
-        // An I/O error does not give its inner error as its source, but as `get_ref`.
-        let inner = error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
-        if error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+        if error.is::<rustls::Error>() {
             return true;
         }
-        next = error.source();
+        // An I/O error does not give its inner error as its source, but as `get_ref`.
+        next = match error.downcast_ref::<std::io::Error>() {
+            Some(io) => io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
+            None => error.source(),
+        };
     }
     false
 }
@@ -521,3 +537,8 @@ pub(crate) fn printable(text: &str, limit: usize) -> String {
     }
     short
 }
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;
