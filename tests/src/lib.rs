@@ -6,10 +6,15 @@
 
 pub mod certificates;
 pub mod cluster;
+pub mod ctlog;
+mod der;
 pub mod gate;
 pub mod http;
 pub mod image;
+pub mod oidc;
 pub mod process;
 pub mod programs;
 pub mod proxy;
 pub mod registries;
+pub mod service;
+pub mod sigstore;

@@ -4,6 +4,7 @@ mod cli;
 mod gate;
 mod guide;
 mod interop;
+mod keyless;
 mod requests;
 mod smoke;
 mod support;

@@ -52,6 +52,26 @@ const BUILT: &[Built] = &[
         tags: "",
     },
     Built {
+        program: "fulcio",
+        source: Source::Published("github.com/sigstore/fulcio@v1.8.8"),
+        linker_flags: "-s -w",
+        tags: "",
+    },
+    Built {
+        program: "rekor-server",
+        source: Source::Published(
+            "github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix@v2.3.0",
+        ),
+        linker_flags: "-s -w",
+        tags: "",
+    },
+    Built {
+        program: "timestamps",
+        source: Source::Ours("timestamps"),
+        linker_flags: "-s -w",
+        tags: "",
+    },
+    Built {
         program: "refregistry",
         source: Source::Ours("refregistry"),
         linker_flags: "",
@@ -174,6 +194,12 @@ fn build(built: &Built) -> anyhow::Result<()> {
     }
     fs::create_dir_all(&bin)?;
     command::run(&mut build_command(built, &bin)?)?;
+    // Go names a program by its folder, which may say little about it.
+    let named = bin.join(name_of(built));
+    if named != bin.join(built.program) {
+        fs::rename(&named, bin.join(built.program))
+            .with_context(|| format!("renaming {}", named.display()))?;
+    }
     fs::write(&stamp, recipe).with_context(|| format!("writing {}", stamp.display()))
 }
 
@@ -191,6 +217,17 @@ fn build_command(built: &Built, bin: &Path) -> anyhow::Result<Command> {
         Source::Published(name) | Source::Crate(name) => go.arg(name),
     };
     Ok(go)
+}
+
+/// The file that a build leaves.
+fn name_of(built: &Built) -> &'static str {
+    match built.source {
+        Source::Published(name) => {
+            let folder = name.split('@').next().unwrap_or(name);
+            folder.rsplit('/').next().unwrap_or(folder)
+        }
+        Source::Ours(_) | Source::Crate(_) => built.program,
+    }
 }
 
 /// Everything that decides what comes out of a build, as text.
@@ -244,6 +281,14 @@ mod tests {
         assert_eq!(version("go1.27rc1"), Some((1, 27)));
         assert_eq!(version("devel"), None);
         assert!(version("go1.9") < Some(GO));
+    }
+
+    #[test]
+    fn what_go_leaves_is_named_by_the_folder() {
+        let named = |program| BUILT.iter().find(|built| built.program == program).map(name_of);
+        assert_eq!(named("rekor-server"), Some("posix"));
+        assert_eq!(named("fulcio"), Some("fulcio"));
+        assert_eq!(named("timestamps"), Some("timestamps"));
     }
 
     #[test]
