@@ -1,18 +1,20 @@
 //! Signatures over blobs: files that lie in no registry. A bundle (version 0.3, message
 //! signature) or a detached signature in base64.
 
-use sealgate_core::bundle::Bundle;
+use sealgate_core::bundle::{Content, LogMaterial, MessageSignature};
 use sealgate_core::digest::{Algorithm, Digest};
+use sealgate_core::dsse::{Envelope, IN_TOTO};
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::verify::{
-    Artifact, Authority, BlobSignature, KeyAuthority, Trust, VerifiedBlob,
-    verify_blob_with as judge,
+    Artifact, Authority, BlobSignature, Trust, VerifiedBlob, Wish, verify_blob_with as judge,
 };
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::annotation;
 use crate::failure::Failure;
 use crate::ports::Signer;
+use crate::unfinished::{Drafts, Step, Unfinished, Work};
+use crate::witness::{self, Approval, Draft, Signatory, Witnesses};
 
 /// The largest blob that is held in memory, for keys that can only verify whole content.
 pub const MAX_HELD: u64 = 1 << 30;
@@ -21,24 +23,111 @@ const PIECE: usize = 256 << 10;
 /// What was made for a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedBlob {
-    /// SHA-256 of the blob.
+    /// The digest of the blob, by the hash that was signed.
     pub digest: Digest,
     /// The signature, base64.
     pub signature: String,
     /// The bundle, JSON.
     pub bundle: String,
+    /// Its log entries and timestamps.
+    pub log: LogMaterial,
 }
 
-/// Signs `content`. What is returned was verified with the signer's public key.
+/// Signs `content` with a key and nothing else. What is returned was verified with the key.
 pub async fn sign_blob(content: &[u8], signer: &dyn Signer) -> Result<SignedBlob, Failure> {
-    let digest = Digest::of(content);
     let signature = signer.sign(content).await?;
-    let key = signer.public_key();
-    let bundle = Bundle::of_message(digest.clone(), signature.clone(), key).to_json();
-    let authority = KeyAuthority { keys: vec![key.clone()], hash: None }.into();
+    let signatory = Signatory::of_key(signer.public_key().clone());
+    let digest = signatory.signed_digest(content, &signature);
     let artifact = Artifact::Content(content);
-    judge(BlobSignature::Bundle(bundle.as_bytes()), &authority, artifact, &Trust::none())?;
-    Ok(SignedBlob { digest, signature: annotation::base64(&signature), bundle })
+    witness_blob(signature, digest, artifact, &signatory, &Witnesses::none()).await
+}
+
+/// Lets a signature over a blob be witnessed. `digest` is the blob's, by the hash that was
+/// signed. The order is that of [`crate::sign::sign_image_with`].
+///
+/// # Errors
+/// [`Failure::Unfinished`] holds what was made when a log failed; [`finish_blob`] goes on.
+pub async fn witness_blob(
+    signature: Vec<u8>,
+    digest: Digest,
+    artifact: Artifact<'_>,
+    signatory: &Signatory,
+    witnesses: &Witnesses,
+) -> Result<SignedBlob, Failure> {
+    let content = Content::Message(MessageSignature { digest: Some(digest), signature });
+    witness_content(content, artifact, signatory, witnesses).await
+}
+
+/// Lets an in-toto statement about a blob be witnessed; `signature` is over its envelope's
+/// encoding.
+///
+/// # Errors
+/// As for [`witness_blob`].
+pub async fn witness_statement(
+    signature: Vec<u8>,
+    statement: Vec<u8>,
+    artifact: Artifact<'_>,
+    signatory: &Signatory,
+    witnesses: &Witnesses,
+) -> Result<SignedBlob, Failure> {
+    let (payload_type, signatures) = (IN_TOTO.to_owned(), vec![signature]);
+    let content = Content::Envelope(Envelope { payload_type, payload: statement, signatures });
+    witness_content(content, artifact, signatory, witnesses).await
+}
+
+async fn witness_content(
+    content: Content,
+    artifact: Artifact<'_>,
+    signatory: &Signatory,
+    witnesses: &Witnesses,
+) -> Result<SignedBlob, Failure> {
+    let mut draft = Draft::new(content, signatory, witnesses);
+    draft.stamp(witnesses).await?;
+    finish_blob(draft, artifact, signatory, witnesses).await
+}
+
+/// Goes on with a draft: tells the logs that are missing.
+///
+/// # Errors
+/// As for [`witness_blob`].
+pub async fn finish_blob(
+    mut draft: Draft,
+    artifact: Artifact<'_>,
+    signatory: &Signatory,
+    witnesses: &Witnesses,
+) -> Result<SignedBlob, Failure> {
+    approve(&draft, artifact, &Approval::new(signatory, witnesses, Wish::Ignored)?)?;
+    if let Err(fault) = draft.log(signatory, witnesses).await {
+        let drafts = Drafts::Blob(Box::new(draft));
+        let work = Work { signatory: signatory.clone(), drafts };
+        let unfinished = Unfinished { step: Step::Log, cause: fault.into(), work };
+        return Err(Failure::Unfinished(Box::new(unfinished)));
+    }
+    approve(&draft, artifact, &Approval::new(signatory, witnesses, witnesses.log_wish())?)?;
+    let digest = match &draft.bundle.content {
+        Content::Message(message) => message.digest.clone(),
+        Content::Envelope(_) => None,
+    };
+    Ok(SignedBlob {
+        digest: digest.unwrap_or_else(|| artifact_digest(artifact)),
+        signature: annotation::base64(witness::signature(&draft.bundle.content)?),
+        bundle: draft.bundle.to_json(),
+        log: draft.bundle.log,
+    })
+}
+
+fn approve(draft: &Draft, artifact: Artifact<'_>, by: &Approval<'_>) -> Result<(), Failure> {
+    let json = by.readable(&draft.bundle).to_json();
+    judge(BlobSignature::Bundle(json.as_bytes()), by.authority(), artifact, &by.trust())?;
+    Ok(())
+}
+
+/// SHA-256, or what is at hand.
+fn artifact_digest(artifact: Artifact<'_>) -> Digest {
+    match artifact {
+        Artifact::Content(bytes) => Digest::of(bytes),
+        Artifact::Digests(digests) => digests.first().cloned().unwrap_or_else(|| Digest::of(b"")),
+    }
 }
 
 /// Verifies a signature over what `content` reads. Read once and not kept, unless a key of the

@@ -6,6 +6,8 @@ use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::Reference;
 use sealgate_core::reject::Reject;
 
+use crate::unfinished::{Step, Unfinished};
+
 /// Why nothing was done, or not all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -24,6 +26,9 @@ pub enum Failure {
     Invalid(String),
     /// We could not find out, or could not write.
     Fault(Fault),
+    /// Signatures were made, and a log or the registry did not take them: they can be finished
+    /// later.
+    Unfinished(Box<Unfinished>),
 }
 
 impl Failure {
@@ -35,6 +40,7 @@ impl Failure {
             Self::Occupied { .. } => "occupied",
             Self::Invalid(_) => "invalid",
             Self::Fault(fault) => fault.kind.code(),
+            Self::Unfinished(unfinished) => unfinished.cause.code(),
         }
     }
 
@@ -42,6 +48,7 @@ impl Failure {
     pub(crate) fn into_fault(self) -> Fault {
         match self {
             Self::Fault(fault) => fault,
+            Self::Unfinished(unfinished) => unfinished.cause.into_fault(),
             other => Fault::new(FaultKind::Missing, "image", other.to_string()),
         }
     }
@@ -65,6 +72,10 @@ impl fmt::Display for Failure {
             }
             Self::Invalid(text) => f.write_str(text),
             Self::Fault(fault) => write!(f, "{fault}"),
+            Self::Unfinished(unfinished) => match unfinished.step {
+                Step::Log => write!(f, "uploading to the transparency log: {}", unfinished.cause),
+                Step::Store => write!(f, "storing the signature: {}", unfinished.cause),
+            },
         }
     }
 }

@@ -31,5 +31,7 @@ pub mod save;
 pub mod sign;
 pub mod tree;
 pub mod triangulate;
+pub mod unfinished;
 pub mod verify;
+pub mod witness;
 mod write;

@@ -1,5 +1,5 @@
-//! The use case behind `sign`: resolve, make the payload, sign it, verify what was made with the
-//! public key, and only then write it, in either format or both.
+//! The use case behind `sign`: resolve, make the payload, sign it, let it be witnessed, verify what
+//! was made, and only then write it, in either format or both.
 
 use std::collections::BTreeMap;
 
@@ -7,16 +7,16 @@ use base64::Engine as _;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use sealgate_core::bundle::Bundle;
+use sealgate_core::bundle::{Content, LogMaterial, MessageSignature};
 use sealgate_core::digest::Digest;
 use sealgate_core::evidence::{BundleBytes, Evidence, LegacySignature, Origin};
+use sealgate_core::fault::Fault;
 use sealgate_core::key::PublicKey;
 use sealgate_core::manifest::{Descriptor, media_type};
 use sealgate_core::reference::{Identifier, Reference, Repository};
+use sealgate_core::reject::Reject;
 use sealgate_core::simple_signing::SimpleSigning;
-use sealgate_core::verify::{
-    Claims, IMAGE_SIGNATURE_PREDICATE, KeyAuthority, Question, verify_image,
-};
+use sealgate_core::verify::{Claims, IMAGE_SIGNATURE_PREDICATE, Question, Wish, verify_image_with};
 use sealgate_core::{dsse, statement};
 
 use crate::annotation;
@@ -28,6 +28,8 @@ use crate::pin;
 use crate::ports::{Clock, Registry, Signer};
 use crate::referrer;
 use crate::triangulate::{self, Attachment};
+use crate::unfinished::{Drafts, Step, Unfinished, Work};
+use crate::witness::{self, Approval, Draft, Signatory, Witnesses};
 use crate::write;
 
 /// Which form signatures are written in.
@@ -109,6 +111,8 @@ pub struct SignedBundle {
     pub signature: String,
     /// The bundle, JSON.
     pub json: Vec<u8>,
+    /// Its log entries and timestamps.
+    pub log: LogMaterial,
     /// The manifest it was stored with: `repository@digest`; none without upload.
     pub stored: Option<Reference>,
 }
@@ -120,6 +124,8 @@ pub struct SignedLegacy {
     pub payload: Vec<u8>,
     /// The signature over it, base64.
     pub signature: String,
+    /// Its log entries and timestamps.
+    pub log: LogMaterial,
     /// The tag it was stored under; none without upload.
     pub stored: Option<Reference>,
     /// The manifest that the tag named when our signature stood in it.
@@ -128,16 +134,38 @@ pub struct SignedLegacy {
     pub existed: bool,
 }
 
-/// Who signs, where, and how.
+/// An image's signature on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageDraft {
+    /// The image, with the digest that was signed.
+    pub reference: Reference,
+    /// Its manifest.
+    pub subject: Descriptor,
+    /// The bundle, if one is wanted.
+    pub bundle: Option<Draft>,
+    /// The legacy signature, if one is wanted.
+    pub legacy: Option<LegacyDraft>,
+}
+
+/// A legacy signature on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LegacyDraft {
+    /// The SimpleSigning payload.
+    pub payload: Vec<u8>,
+    /// Signature, certificate and witnesses, as a bundle over the payload.
+    pub draft: Draft,
+}
+
+/// Where, how, and by whom.
 struct Signing<'a> {
     registry: &'a dyn Registry,
-    signer: &'a dyn Signer,
+    signatory: &'a Signatory,
+    witnesses: &'a Witnesses,
     request: &'a SignRequest,
     now: Timestamp,
 }
 
-/// Signs `reference`, and everything below it where the request says so: the image itself comes
-/// first in the result. Nothing is written unless our own verifier accepts it.
+/// Signs `reference` with a key and nothing else, see [`sign_image_with`].
 pub async fn sign_image(
     registry: &dyn Registry,
     reference: &Reference,
@@ -145,6 +173,77 @@ pub async fn sign_image(
     clock: &dyn Clock,
     request: &SignRequest,
 ) -> Result<Vec<Signed>, Failure> {
+    let signatory = Signatory::of_key(signer.public_key().clone());
+    let witnesses = Witnesses::none();
+    let by = Hand { signer, signatory: &signatory, witnesses: &witnesses };
+    sign_image_with(registry, reference, by, clock, request).await
+}
+
+/// Who signs, and who bears witness.
+#[derive(Clone, Copy)]
+pub struct Hand<'a> {
+    /// Makes the signatures.
+    pub signer: &'a dyn Signer,
+    /// Whose they are.
+    pub signatory: &'a Signatory,
+    /// Who bears witness of them.
+    pub witnesses: &'a Witnesses,
+}
+
+/// Signs `reference`, and everything below it where the request says so: the image itself comes
+/// first in the result. Everything is signed and timestamped first, then told to the logs, then
+/// stored; nothing is published or stored unless our own verifier accepts it, and nothing is
+/// stored unless all logs have taken everything.
+///
+/// # Errors
+/// [`Failure::Unfinished`] holds what was signed when a log or, after the logs, the registry
+/// failed: [`finish`] goes on from there.
+pub async fn sign_image_with(
+    registry: &dyn Registry,
+    reference: &Reference,
+    by: Hand<'_>,
+    clock: &dyn Clock,
+    request: &SignRequest,
+) -> Result<Vec<Signed>, Failure> {
+    let Hand { signer, signatory, witnesses } = by;
+    check_legacy(request.formats, witnesses)?;
+    let images = images(registry, reference, request).await?;
+    let signing = Signing { registry, signatory, witnesses, request, now: clock.now() };
+    let drafts = stream::iter(images)
+        .map(async |(reference, subject)| signing.draft(signer, reference, subject).await)
+        .buffered(request.limits.concurrent.max(1))
+        .try_collect()
+        .await?;
+    signing.finish(drafts).await
+}
+
+/// Goes on with what [`Failure::Unfinished`] holds: tells the logs that are missing, and stores.
+/// The request says how to store; what was signed stands.
+pub async fn finish(
+    registry: &dyn Registry,
+    work: Work,
+    witnesses: &Witnesses,
+    clock: &dyn Clock,
+    request: &SignRequest,
+) -> Result<Vec<Signed>, Failure> {
+    let Work { signatory, drafts } = work;
+    let Drafts::Images(images) = drafts else {
+        return Err(Failure::Invalid("what is to be finished was made for a file".to_owned()));
+    };
+    let now = clock.now();
+    let signing = Signing { registry, signatory: &signatory, witnesses, request, now };
+    for image in &images {
+        signing.approve(image, Wish::Ignored)?;
+    }
+    signing.finish(images).await
+}
+
+/// The image, and everything below it where the request says so.
+async fn images(
+    registry: &dyn Registry,
+    reference: &Reference,
+    request: &SignRequest,
+) -> Result<Vec<(Reference, Descriptor)>, Failure> {
     let pinned = pin::resolve(registry, reference).await?;
     let repository = reference.repository();
     let mut images = vec![(pinned.reference, pinned.descriptor)];
@@ -156,88 +255,145 @@ pub async fn sign_image(
             (at, child.descriptor)
         }));
     }
-    let signing = Signing { registry, signer, request, now: clock.now() };
-    stream::iter(images)
-        .map(async |(reference, descriptor): (Reference, Descriptor)| {
-            signing.sign(reference, descriptor).await
-        })
-        .buffered(request.limits.concurrent.max(1))
-        .try_collect()
-        .await
+    Ok(images)
+}
+
+/// The annotations of a legacy signature hold one of each.
+fn check_legacy(formats: Formats, witnesses: &Witnesses) -> Result<(), Failure> {
+    if formats.legacy() && (witnesses.logs.len() > 1 || witnesses.timestamps.len() > 1) {
+        let text = "the legacy format holds one log entry and one timestamp: name one log and \
+                    one timestamp authority, or write bundles";
+        return Err(Failure::Invalid(text.to_owned()));
+    }
+    Ok(())
 }
 
 impl Signing<'_> {
-    async fn sign(&self, reference: Reference, image: Descriptor) -> Result<Signed, Failure> {
+    /// Signed, timestamped, and accepted as far as it can be without the logs.
+    async fn draft(
+        &self,
+        signer: &dyn Signer,
+        reference: Reference,
+        subject: Descriptor,
+    ) -> Result<ImageDraft, Failure> {
         let formats = self.request.formats;
-        let mut bundle = match formats.bundle() {
-            true => Some(self.make_bundle(&reference, &image.digest).await?),
+        let bundle = match formats.bundle() {
+            true => Some(self.bundle(signer, &subject.digest).await?),
             false => None,
         };
-        let mut legacy = match formats.legacy() {
-            true => Some(self.make_legacy(&reference, &image.digest).await?),
+        let legacy = match formats.legacy() {
+            true => Some(self.legacy(signer, &reference, &subject.digest).await?),
             false => None,
         };
-        if self.request.upload == Upload::Registry {
-            let place = self.request.signature_repository.as_ref();
-            let place = place.unwrap_or(reference.repository());
-            if let Some(bundle) = &mut bundle {
-                self.store_bundle(place, bundle, &image).await?;
-            }
-            if let Some(legacy) = &mut legacy {
-                self.store_legacy(place, legacy, &image.digest).await?;
-            }
+        let mut image = ImageDraft { reference, subject, bundle, legacy };
+        for draft in image.drafts() {
+            draft.stamp(self.witnesses).await?;
         }
-        Ok(Signed { reference, digest: image.digest, bundle, legacy })
+        self.approve(&image, Wish::Ignored)?;
+        Ok(image)
     }
 
-    async fn make_bundle(
-        &self,
-        reference: &Reference,
-        digest: &Digest,
-    ) -> Result<SignedBundle, Failure> {
+    async fn bundle(&self, signer: &dyn Signer, digest: &Digest) -> Result<Draft, Failure> {
         let payload = statement::image_signature(digest, &self.request.annotations);
-        let signature = self.signer.sign(&dsse::pae(dsse::IN_TOTO, &payload)).await?;
-        let key = self.signer.public_key();
-        let json = Bundle::of_statement(payload.clone(), signature.clone(), key).to_json();
-        let json = json.into_bytes();
-        let origin = origin(reference);
-        self.check(digest, Evidence::Bundle(BundleBytes { origin, json: json.clone() }))?;
-        let signature = annotation::base64(&signature);
-        Ok(SignedBundle { payload, signature, json, stored: None })
+        let signature = signer.sign(&dsse::pae(dsse::IN_TOTO, &payload)).await?;
+        let payload_type = dsse::IN_TOTO.to_owned();
+        let signatures = vec![signature];
+        let content = Content::Envelope(dsse::Envelope { payload_type, payload, signatures });
+        Ok(Draft::new(content, self.signatory, self.witnesses))
     }
 
-    async fn make_legacy(
+    async fn legacy(
         &self,
+        signer: &dyn Signer,
         reference: &Reference,
         digest: &Digest,
-    ) -> Result<SignedLegacy, Failure> {
+    ) -> Result<LegacyDraft, Failure> {
         let SignRequest { annotations, container_identity, .. } = self.request;
         let named = match container_identity {
             Some(identity) => identity.clone(),
             None => reference.repository().to_string(),
         };
         let payload = SimpleSigning::new(named, digest.clone(), annotations).to_json().into_bytes();
-        let signature = annotation::base64(&self.signer.sign(&payload).await?);
-        let evidence = Evidence::Legacy(LegacySignature {
-            origin: origin(reference),
-            payload: payload.clone(),
-            annotations: signature_annotation(&signature),
-        });
-        self.check(digest, evidence)?;
-        let (stored, manifest, existed) = (None, None, false);
-        Ok(SignedLegacy { payload, signature, stored, manifest, existed })
+        let signature = signer.sign(&payload).await?;
+        let digest = Some(self.signatory.signed_digest(&payload, &signature));
+        let content = Content::Message(MessageSignature { digest, signature });
+        Ok(LegacyDraft { draft: Draft::new(content, self.signatory, self.witnesses), payload })
     }
 
-    /// What we write must be what we would accept.
-    fn check(&self, digest: &Digest, evidence: Evidence) -> Result<(), Failure> {
-        let keys = vec![self.signer.public_key().clone()];
+    /// What we publish and write must be what we would accept.
+    fn approve(&self, image: &ImageDraft, log: Wish) -> Result<(), Failure> {
+        let approval = Approval::new(self.signatory, self.witnesses, log)?;
+        let (authority, trust) = (approval.authority(), approval.trust());
         let question = Question {
-            subject: digest.clone(),
+            subject: image.subject.digest.clone(),
             annotations: self.request.annotations.clone(),
             claims: Claims::Checked,
         };
-        verify_image(&evidence, &KeyAuthority { keys, hash: None }, &question)?;
+        let origin = origin(&image.reference);
+        if let Some(draft) = &image.bundle {
+            let json = approval.readable(&draft.bundle).to_json().into_bytes();
+            let evidence = Evidence::Bundle(BundleBytes { origin: origin.clone(), json });
+            verify_image_with(&evidence, authority, &question, &trust)?;
+        }
+        if let Some(LegacyDraft { payload, draft }) = &image.legacy {
+            let (payload, annotations) = (payload.clone(), self.annotations(draft)?);
+            let evidence = Evidence::Legacy(LegacySignature { origin, payload, annotations });
+            verify_image_with(&evidence, authority, &question, &trust)?;
+        }
         Ok(())
+    }
+
+    async fn finish(&self, mut images: Vec<ImageDraft>) -> Result<Vec<Signed>, Failure> {
+        if let Err(fault) = self.log(&mut images).await {
+            return Err(self.unfinished(Step::Log, fault.into(), images));
+        }
+        for image in &images {
+            self.approve(image, self.witnesses.log_wish())?;
+        }
+        let storing: Vec<_> = images.iter().map(|image| self.store(image)).collect();
+        let at_once = self.request.limits.concurrent.max(1);
+        let stored = stream::iter(storing).buffered(at_once).try_collect().await;
+        match stored {
+            Err(cause) if !self.witnesses.logs.is_empty() => {
+                Err(self.unfinished(Step::Store, cause, images))
+            }
+            other => other,
+        }
+    }
+
+    /// Everything is tried, whatever fails before it: what a log has taken need not be told again.
+    async fn log(&self, images: &mut [ImageDraft]) -> Result<(), Fault> {
+        // Collected, so that the stream holds futures of one type whatever they borrow.
+        let mut asked = Vec::new();
+        for draft in images.iter_mut().flat_map(ImageDraft::drafts) {
+            asked.push(draft.log(self.signatory, self.witnesses));
+        }
+        let at_once = self.request.limits.concurrent.max(1);
+        let outcomes: Vec<_> = stream::iter(asked).buffered(at_once).collect().await;
+        outcomes.into_iter().collect()
+    }
+
+    fn unfinished(&self, step: Step, cause: Failure, images: Vec<ImageDraft>) -> Failure {
+        let work = Work { signatory: self.signatory.clone(), drafts: Drafts::Images(images) };
+        Failure::Unfinished(Box::new(Unfinished { step, cause, work }))
+    }
+
+    async fn store(&self, image: &ImageDraft) -> Result<Signed, Failure> {
+        let ImageDraft { reference, subject, bundle, legacy } = image;
+        let mut bundle = bundle.as_ref().map(SignedBundle::of).transpose()?;
+        let mut legacy = legacy.as_ref().map(SignedLegacy::of).transpose()?;
+        if self.request.upload == Upload::Registry {
+            let place = self.request.signature_repository.as_ref();
+            let place = place.unwrap_or(reference.repository());
+            if let Some(bundle) = &mut bundle {
+                self.store_bundle(place, bundle, subject).await?;
+            }
+            if let (Some(legacy), Some(draft)) = (&mut legacy, &image.legacy) {
+                self.store_legacy(place, legacy, &draft.draft, &subject.digest).await?;
+            }
+        }
+        let (reference, digest) = (reference.clone(), subject.digest.clone());
+        Ok(Signed { reference, digest, bundle, legacy })
     }
 
     async fn store_bundle(
@@ -258,10 +414,11 @@ impl Signing<'_> {
         &self,
         place: &Repository,
         legacy: &mut SignedLegacy,
+        draft: &Draft,
         digest: &Digest,
     ) -> Result<(), Failure> {
         let mut descriptor = write::describe(media_type::SIMPLE_SIGNING, &legacy.payload);
-        descriptor.annotations = signature_annotation(&legacy.signature);
+        descriptor.annotations = self.annotations(draft)?;
         let content = Some(Bytes::from(legacy.payload.clone()));
         let layers = [Layer { descriptor, content }];
         let tag = triangulate::tag(&self.request.tag_prefix, digest, Attachment::Signatures);
@@ -269,7 +426,7 @@ impl Signing<'_> {
             media_types: self.request.media_types,
             created: self.request.record_creation_timestamp.then_some(self.now),
         };
-        let key = self.signer.public_key();
+        let key = self.signatory.key();
         let covered = |there: &Descriptor, ours: &Layer| {
             there == &ours.descriptor || signs_the_same(key, there, ours, &legacy.payload)
         };
@@ -279,23 +436,86 @@ impl Signing<'_> {
         legacy.stored = Some(place.at(Identifier::Tag(tag)));
         Ok(())
     }
+
+    /// What lies beside a legacy payload. Only a log that promises inclusion (Rekor v1) can be
+    /// written down there.
+    fn annotations(&self, draft: &Draft) -> Result<BTreeMap<String, String>, Failure> {
+        let log = &draft.bundle.log;
+        let (entry, timestamp) = log.to_annotations();
+        if entry.is_empty() && !log.entries.is_empty() {
+            let text = "the legacy format cannot hold an entry of a Rekor v2 log: write a bundle, \
+                        or sign with a Rekor v1 log";
+            return Err(Failure::Invalid(text.to_owned()));
+        }
+        let signature = annotation::base64(witness::signature(&draft.bundle.content)?);
+        let mut notes = BTreeMap::from([(annotation::SIGNATURE.to_owned(), signature)]);
+        let certificates = self.signatory.certificates();
+        if let Some((leaf, chain)) = certificates.split_first() {
+            notes.insert(annotation::CERTIFICATE.to_owned(), witness::pem(leaf));
+            let chain = chain.iter().map(|der| witness::pem(der)).collect();
+            notes.insert(annotation::CHAIN.to_owned(), chain);
+        }
+        let proofs = [(annotation::BUNDLE, entry), (annotation::TIMESTAMP, timestamp)];
+        let there = proofs.into_iter().filter(|(_, text)| !text.is_empty());
+        notes.extend(there.map(|(name, text)| (name.to_owned(), text)));
+        Ok(notes)
+    }
+}
+
+impl ImageDraft {
+    /// Both forms, as far as they are wanted.
+    pub(crate) fn made(&self) -> impl Iterator<Item = &Draft> {
+        self.bundle.iter().chain(self.legacy.as_ref().map(|legacy| &legacy.draft))
+    }
+
+    fn drafts(&mut self) -> Vec<&mut Draft> {
+        let legacy = self.legacy.as_mut().map(|legacy| &mut legacy.draft);
+        self.bundle.as_mut().into_iter().chain(legacy).collect()
+    }
+}
+
+impl SignedBundle {
+    fn of(draft: &Draft) -> Result<Self, Failure> {
+        let Content::Envelope(envelope) = &draft.bundle.content else {
+            return Err(Reject::NotAnEnvelope.into());
+        };
+        Ok(Self {
+            payload: envelope.payload.clone(),
+            signature: annotation::base64(witness::signature(&draft.bundle.content)?),
+            json: draft.bundle.to_json().into_bytes(),
+            log: draft.bundle.log.clone(),
+            stored: None,
+        })
+    }
+}
+
+impl SignedLegacy {
+    fn of(legacy: &LegacyDraft) -> Result<Self, Failure> {
+        let bundle = &legacy.draft.bundle;
+        Ok(Self {
+            payload: legacy.payload.clone(),
+            signature: annotation::base64(witness::signature(&bundle.content)?),
+            log: bundle.log.clone(),
+            stored: None,
+            manifest: None,
+            existed: false,
+        })
+    }
 }
 
 /// Whether a layer that stands there is the same payload, signed by the same key, with nothing
 /// else beside it: another one of it would say nothing new.
 fn signs_the_same(key: &PublicKey, there: &Descriptor, ours: &Layer, payload: &[u8]) -> bool {
     let signature = match there.annotations.get(annotation::SIGNATURE) {
-        Some(text) if there.annotations.len() == 1 => text,
+        Some(text) if there.annotations.len() == 1 && ours.descriptor.annotations.len() == 1 => {
+            text
+        }
         _ => return false,
     };
     let decoded = base64::engine::general_purpose::STANDARD.decode(signature);
     there.digest == ours.descriptor.digest
         && there.media_type == ours.descriptor.media_type
         && decoded.is_ok_and(|signature| key.verify(payload, &signature, None).is_ok())
-}
-
-fn signature_annotation(signature: &str) -> BTreeMap<String, String> {
-    BTreeMap::from([(annotation::SIGNATURE.to_owned(), signature.to_owned())])
 }
 
 fn origin(reference: &Reference) -> Origin {
