@@ -13,6 +13,7 @@ mod files;
 mod mirror;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -38,6 +39,9 @@ pub const MAX_TARGET: u64 = MAX_TRUST_ROOT as u64;
 pub const MAX_ROOT: u64 = 512_000;
 /// The most root versions that are walked through in one refresh.
 pub const MAX_ROTATIONS: u32 = 256;
+
+/// How often a copy is read that seems to be damaged.
+const READS: usize = 3;
 
 /// Before anything expires: metadata is judged by all but its expiry.
 const LONG_AGO: Timestamp = Timestamp::UNIX_EPOCH;
@@ -158,10 +162,23 @@ impl Tuf {
                 folder: folder.display().to_string(),
             });
         }
-        let _unchanged = cache::reader(&folder).await;
-        let overlay = Overlay::over(&folder);
-        let repository = Box::new(Cached::new(&folder));
-        verify(repository, &self.anchor, &overlay, targets, LONG_AGO).await
+        let mut tries = 1;
+        loop {
+            match self.read_copy(&folder, targets).await {
+                // cosign takes no lock: half of an old and half of a new copy become whole.
+                Err(error) if error.is_refusal() && tries < READS => {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn read_copy(&self, folder: &Path, targets: &[&str]) -> Result<Verified, TufError> {
+        let _unchanged = cache::reader(folder).await;
+        let repository = Box::new(Cached::new(folder));
+        verify(repository, &self.anchor, &Overlay::over(folder), targets, LONG_AGO).await
     }
 
     /// The mirror.
@@ -295,3 +312,6 @@ fn roles(updater: &Updater, files: &Overlay) -> Vec<Role> {
     };
     all.into_iter().filter_map(role).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,3 +7,4 @@ pub mod key;
 pub mod keyless;
 pub mod ports;
 pub mod registry;
+pub mod tuf;

@@ -1,0 +1,540 @@
+use std::path::PathBuf;
+
+use jiff::SignedDuration;
+use sealgate_testkit::tuf::{self as written, Files, TufRepository};
+
+use super::*;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+const ROOT: &[u8] = b"a trusted root";
+
+/// A repository in a folder, and a cache.
+struct World {
+    repository: TufRepository,
+    folder: tempfile::TempDir,
+}
+
+fn now() -> Timestamp {
+    "2026-11-21T12:00:00Z".parse().unwrap()
+}
+
+fn later(days: i64) -> Timestamp {
+    now() + SignedDuration::from_hours(24 * days)
+}
+
+impl World {
+    fn new() -> Self {
+        let repository = TufRepository::new(now()).with(TRUSTED_ROOT, ROOT);
+        Self { repository, folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn mirror(&self) -> PathBuf {
+        self.folder.path().join("mirror")
+    }
+
+    fn cache(&self) -> Cache {
+        Cache::new(self.folder.path().join("cache"))
+    }
+
+    fn tuf(&self) -> Tuf {
+        let mirror = Mirror::parse(self.mirror().to_str().unwrap()).unwrap();
+        Tuf::new(mirror, self.cache(), self.repository.root(1))
+    }
+
+    fn publish(&self) {
+        self.repository.write(&self.mirror());
+    }
+
+    /// Publishes files that a test has changed.
+    fn publish_files(&self, files: &Files) {
+        let _ = std::fs::remove_dir_all(self.mirror());
+        written::write(files, &self.mirror());
+    }
+
+    async fn refresh_at(&self, time: Timestamp) -> Result<Verified, TufError> {
+        self.tuf().refresh(&[TRUSTED_ROOT], time, DEADLINE).await
+    }
+
+    async fn refresh(&self) -> Result<Verified, TufError> {
+        self.refresh_at(now()).await
+    }
+
+    async fn cached(&self) -> Result<Verified, TufError> {
+        self.tuf().cached(&[TRUSTED_ROOT]).await
+    }
+
+    /// The file of the copy.
+    fn copy(&self, name: &str) -> PathBuf {
+        self.cache().folder(self.tuf().mirror()).join(name)
+    }
+}
+
+/// A repository of version 1 that was refreshed.
+async fn refreshed() -> World {
+    let world = World::new();
+    world.publish();
+    world.refresh().await.unwrap();
+    world
+}
+
+#[tokio::test]
+async fn a_good_repository_is_read_and_kept() {
+    let world = World::new();
+    world.publish();
+    let fresh = world.refresh().await.unwrap();
+    assert_eq!(fresh.target(TRUSTED_ROOT), Ok(ROOT));
+    assert_eq!((fresh.listed.as_slice(), fresh.roles.len()), (&[TRUSTED_ROOT.to_owned()][..], 4));
+    assert!(fresh.roles.iter().all(|role| role.version == 1 && role.length > 100));
+    assert_eq!((fresh.expires(), fresh.expired(now())), (later(7), None));
+    // The mirror is gone: the copy is the same.
+    std::fs::remove_dir_all(world.mirror()).unwrap();
+    assert_eq!(world.cached().await.unwrap(), fresh);
+    assert_eq!(fresh.target("other.json"), Err(TufError::NoTarget("other.json".to_owned())));
+}
+
+#[tokio::test]
+async fn names_without_versions_and_hashes_are_read_too() {
+    let mut world = World::new();
+    world.repository.consistent = false;
+    world.repository.renew_root();
+    world.publish();
+    assert_eq!(world.refresh().await.unwrap().target(TRUSTED_ROOT), Ok(ROOT));
+    assert_eq!(world.cached().await.unwrap().target(TRUSTED_ROOT), Ok(ROOT));
+}
+
+#[tokio::test]
+async fn an_older_version_is_refused() {
+    let mut world = World::new();
+    world.repository.version = 7;
+    world.publish();
+    world.refresh().await.unwrap();
+    world.repository.version = 6;
+    world.publish();
+    let error = world.refresh().await.unwrap_err();
+    assert_eq!(error.code(), "tuf-rollback");
+    assert_eq!(
+        error.to_string(),
+        "rollback: timestamp is at version 7, the repository offers version 6"
+    );
+    assert_eq!(world.cached().await.unwrap().roles[1].version, 7);
+}
+
+#[tokio::test]
+async fn an_older_version_is_refused_after_the_copy_has_expired() {
+    let mut world = World::new();
+    world.repository.version = 7;
+    world.publish();
+    world.refresh().await.unwrap();
+    world.repository.version = 6;
+    world.repository.expires.values_mut().for_each(|time| *time = later(30));
+    world.repository.renew_root();
+    world.publish();
+    let error = world.refresh_at(later(8)).await.unwrap_err();
+    assert_eq!(error.code(), "tuf-rollback", "{error}");
+}
+
+#[tokio::test]
+async fn a_frozen_mirror_is_refused_and_the_copy_stays() {
+    let world = refreshed().await;
+    let error = world.refresh_at(later(8)).await.unwrap_err();
+    assert_eq!(error.code(), "tuf-expired");
+    assert!(error.is_refusal());
+    let copy = world.cached().await.unwrap();
+    assert_eq!(copy.target(TRUSTED_ROOT), Ok(ROOT));
+    assert!(copy.expired(later(8)).is_some());
+}
+
+#[tokio::test]
+async fn each_role_that_has_expired_is_named() {
+    for role in ["root", "timestamp", "snapshot", "targets"] {
+        let mut world = World::new();
+        world.repository.expires.insert(role, later(1));
+        world.repository.renew_root();
+        world.publish();
+        let error = world.refresh_at(later(2)).await.unwrap_err();
+        assert!(
+            matches!(&error, TufError::Expired { role: found, .. } if found == role),
+            "{error}"
+        );
+        world.refresh().await.unwrap();
+        assert_eq!(world.cached().await.unwrap().expired(later(2)).unwrap().name, role);
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_is_not_what_its_hash_says_is_refused() {
+    let world = refreshed().await;
+    let mut files = world.repository.files();
+    let name = files.keys().find(|name| name.ends_with(TRUSTED_ROOT)).unwrap().clone();
+    files.insert(name, b"a twisted root".to_vec());
+    world.publish_files(&files);
+    std::fs::remove_file(world.copy("targets/trusted_root.json")).unwrap();
+    let error = world.refresh().await.unwrap_err();
+    assert_eq!(error.code(), "tuf-mismatch", "{error}");
+    // The copy of the target is missing: it is left out, not invented.
+    assert_eq!(world.cached().await.unwrap().targets.len(), 0);
+}
+
+#[tokio::test]
+async fn a_damaged_copy_is_not_believed_and_is_repaired() {
+    let damages: [(&str, &[u8], &str); 6] = [
+        ("targets/trusted_root.json", b"a twisted root", "tuf-mismatch"),
+        ("targets.json", b"{}", "tuf-malformed"),
+        ("snapshot.json", b"", "tuf-mismatch"),
+        ("timestamp.json", b"{\"signed\":{}", "tuf-malformed"),
+        ("timestamp.json", &[b' '; 20_000], "tuf-cache"),
+        ("root.json", b"nothing", ""),
+    ];
+    for (name, bytes, code) in damages {
+        let world = refreshed().await;
+        std::fs::write(world.copy(name), bytes).unwrap();
+        let read = world.cached().await.map_err(|error| error.code());
+        match code {
+            // The root that we begin with is not in the copy.
+            "" => assert!(read.is_ok()),
+            code => assert_eq!(read, Err(code), "{name}"),
+        }
+        world.refresh().await.unwrap();
+        assert_eq!(world.cached().await.unwrap().target(TRUSTED_ROOT), Ok(ROOT), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_of_another_repository_is_not_believed() {
+    let world = refreshed().await;
+    let other = refreshed().await;
+    for name in ["timestamp.json", "snapshot.json", "targets.json", "targets/trusted_root.json"] {
+        std::fs::copy(other.copy(name), world.copy(name)).unwrap();
+    }
+    let error = world.cached().await.unwrap_err();
+    assert_eq!(error.code(), "tuf-signatures", "{error}");
+}
+
+#[tokio::test]
+async fn roots_are_walked_through_each_signed_by_the_one_before() {
+    let mut world = refreshed().await;
+    world.repository.rotate();
+    world.repository.rotate();
+    world.repository.version = 2;
+    world.publish();
+    assert_eq!(world.refresh().await.unwrap().roles[0].version, 3);
+    // Offline, from the first root, over the copies of the ones between.
+    assert_eq!(world.cached().await.unwrap().roles[0].version, 3);
+    // From a copy as cosign leaves it: the newest root only.
+    std::fs::remove_dir_all(world.copy("root_history")).unwrap();
+    let mirror = world.tuf().mirror().clone();
+    let anchored = |root| Tuf::new(mirror.clone(), world.cache(), root);
+    let from = |version| anchored(world.repository.root(version));
+    assert_eq!(from(2).cached(&[TRUSTED_ROOT]).await.unwrap().roles[0].version, 3);
+    assert_eq!(from(3).cached(&[TRUSTED_ROOT]).await.unwrap().roles[0].version, 3);
+}
+
+#[tokio::test]
+async fn a_root_that_the_old_keys_have_not_signed_is_refused() {
+    let mut world = refreshed().await;
+    world.repository.usurp();
+    world.repository.version = 2;
+    world.publish();
+    let error = world.refresh().await.unwrap_err();
+    assert_eq!(error.to_string(), "root metadata has 0 valid signatures of 2 that it needs");
+    assert_eq!(world.cached().await.unwrap().roles[0].version, 1);
+}
+
+#[tokio::test]
+async fn one_signature_is_not_two() {
+    let mut world = refreshed().await;
+    world.repository.rotate();
+    let mut files = world.repository.files();
+    keep_signatures(files.get_mut("2.root.json").unwrap(), |at| at != 0 && at != 1);
+    world.publish_files(&files);
+    let error = world.refresh().await.unwrap_err();
+    let TufError::Threshold { role, found: 1, threshold: 2 } = &error else { panic!("{error}") };
+    assert_eq!(role, "root");
+}
+
+#[tokio::test]
+async fn metadata_without_signatures_is_refused() {
+    for (name, role) in [
+        ("timestamp.json", "timestamp"),
+        ("targets.json", "targets"),
+        // The timestamp pins the snapshot's hash: it would be refused for that first.
+        ("1.root.json", "root"),
+    ] {
+        let mut world = World::new();
+        world.repository.consistent = false;
+        world.repository.renew_root();
+        let mut files = world.repository.files();
+        keep_signatures(files.get_mut(name).unwrap(), |_| false);
+        world.publish_files(&files);
+        let mirror = world.tuf().mirror().clone();
+        let tuf = match role {
+            "root" => Tuf::new(mirror, world.cache(), files["1.root.json"].clone()),
+            _ => world.tuf(),
+        };
+        let error = tuf.refresh(&[TRUSTED_ROOT], now(), DEADLINE).await.unwrap_err();
+        let fits = matches!(&error, TufError::Threshold { role: of, found: 0, .. } if of == role);
+        assert!(fits, "{name}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_version_is_not_skipped() {
+    let mut world = refreshed().await;
+    world.repository.rotate();
+    world.repository.rotate();
+    let mut files = world.repository.files();
+    files.insert("2.root.json".to_owned(), world.repository.root(3));
+    world.publish_files(&files);
+    let error = world.refresh().await.unwrap_err();
+    assert_eq!(error.to_string(), "root version 3 does not follow version 1");
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_not_read() {
+    let world = World::new();
+    let mut files = world.repository.files();
+    files.insert("timestamp.json".to_owned(), vec![b' '; 20_000]);
+    world.publish_files(&files);
+    let error = world.refresh().await.unwrap_err();
+    assert!(error.to_string().contains("larger than 16384 bytes"), "{error}");
+
+    let mut world = World::new();
+    world.repository.targets.insert(TRUSTED_ROOT.to_owned(), vec![b' '; MAX_TARGET as usize + 1]);
+    world.publish();
+    let error = world.refresh().await.unwrap_err();
+    assert!(error.to_string().contains("exceeds configured max 1048576"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_no_repository_is_a_fault() {
+    let world = World::new();
+    let error = world.refresh().await.unwrap_err();
+    assert!(error.to_string().contains("there is no such folder"), "{error}");
+    std::fs::create_dir_all(world.mirror()).unwrap();
+    let error = world.refresh().await.unwrap_err();
+    assert_eq!(error.to_string(), "incomplete TUF repository: timestamp.json not found");
+    assert!(!error.is_refusal());
+    let error = world.cached().await.unwrap_err();
+    assert_eq!(error.code(), "tuf-not-cached");
+}
+
+#[tokio::test]
+async fn a_refused_refresh_writes_nothing() {
+    let mut world = refreshed().await;
+    let before = listing(&world);
+    world.repository.rotate();
+    world.repository.version = 2;
+    let mut files = world.repository.files();
+    keep_signatures(files.get_mut("2.targets.json").unwrap(), |_| false);
+    world.publish_files(&files);
+    assert_eq!(world.refresh().await.unwrap_err().code(), "tuf-signatures");
+    assert_eq!(listing(&world), before);
+}
+
+#[tokio::test]
+async fn refreshes_of_one_copy_follow_each_other() {
+    let world = refreshed().await;
+    let tuf = world.tuf();
+    let held = cache::only_refresher(&world.copy("")).await.unwrap();
+    let short = Duration::from_millis(100);
+    let error = tuf.refresh(&[TRUSTED_ROOT], now(), short).await.unwrap_err();
+    assert_eq!(error.code(), "timeout");
+    // Reading goes on meanwhile.
+    assert_eq!(world.cached().await.unwrap().target(TRUSTED_ROOT), Ok(ROOT));
+    drop(held);
+    tuf.refresh(&[TRUSTED_ROOT], now(), DEADLINE).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_and_writers_at_once_see_whole_copies() {
+    let mut world = refreshed().await;
+    let mut reads = 0;
+    for version in 2..12 {
+        world.repository.version = version;
+        world.publish();
+        let (tuf, other, third) = (world.tuf(), world.tuf(), world.tuf());
+        let task = tokio::spawn(async move { tuf.refresh(&[TRUSTED_ROOT], now(), DEADLINE).await });
+        let rival =
+            tokio::spawn(async move { other.refresh(&[TRUSTED_ROOT], now(), DEADLINE).await });
+        while !task.is_finished() {
+            let seen = third.cached(&[TRUSTED_ROOT]).await.unwrap();
+            assert_eq!(seen.target(TRUSTED_ROOT), Ok(ROOT));
+            reads += 1;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        task.await.unwrap().unwrap();
+        rival.await.unwrap().unwrap();
+    }
+    assert!(reads > 0);
+    assert_eq!(world.cached().await.unwrap().roles[1].version, 11);
+}
+
+#[tokio::test]
+async fn an_archive_is_a_repository() {
+    for (prefix, folder) in [("repository/", "targets"), ("./", ""), ("/repository/", "/targets/")]
+    {
+        let repository = TufRepository::new(now()).with(TRUSTED_ROOT, ROOT);
+        let bytes = written::archive(&repository.files(), prefix);
+        let root = repository.root(1);
+        let read = of_archive(&bytes, &root, folder, TRUSTED_ROOT, now(), Expiry::Enforced).await;
+        assert_eq!(read.unwrap().target(TRUSTED_ROOT), Ok(ROOT), "{prefix}");
+        let stale =
+            of_archive(&bytes, &root, folder, TRUSTED_ROOT, later(8), Expiry::Enforced).await;
+        assert_eq!(stale.unwrap_err().code(), "tuf-expired");
+        let told = of_archive(&bytes, &root, folder, TRUSTED_ROOT, later(8), Expiry::Told).await;
+        assert!(told.unwrap().expired(later(8)).is_some());
+        let none = of_archive(&bytes, &root, folder, "other", now(), Expiry::Told).await;
+        assert_eq!(none, Err(TufError::NoTarget("other".to_owned())));
+    }
+}
+
+#[tokio::test]
+async fn a_bad_archive_is_refused() {
+    let repository = TufRepository::new(now()).with(TRUSTED_ROOT, ROOT);
+    let files = repository.files();
+    let with = |name: &str, bytes: Vec<u8>| {
+        let mut files = files.clone();
+        files.insert(name.to_owned(), bytes);
+        written::archive(&files, "")
+    };
+    let good = written::archive(&files, "");
+    let many = (0..2000).map(|at| (format!("{at}"), Vec::new())).chain(files.clone()).collect();
+    let cases = [
+        (with("../escape", vec![1]), "a name that leads astray: \"../escape\""),
+        (with("targets/../../x", vec![1]), "a name that leads astray"),
+        (with("a\\b", vec![1]), "a name that leads astray"),
+        (with("zeros", vec![0; 33 << 20]), "it unpacks to more than 33554432 bytes"),
+        (written::archive(&many, ""), "more than 1024 entries"),
+        (vec![0; MAX_ARCHIVE + 1], "larger than 8388608 bytes"),
+        (b"no archive".to_vec(), "malformed TUF repository archive"),
+        (good[..good.len() / 2].to_vec(), "malformed TUF repository archive"),
+        (written::archive(&Files::new(), ""), "it has no timestamp.json"),
+        (with_link(), "neither a file nor a folder"),
+    ];
+    for (bytes, message) in cases {
+        let read = archive::Archive::read(&bytes, "targets").unwrap_err();
+        assert!(read.to_string().contains(message), "{read}");
+        assert_eq!(read.code(), "tuf-archive");
+    }
+}
+
+#[tokio::test]
+async fn a_mirror_may_not_go_back_between_two_questions() {
+    let mut world = World::new();
+    world.repository.version = 3;
+    world.publish();
+    let mirror = Mirror::parse(&format!("file://{}", world.mirror().display())).unwrap();
+    let root = world.repository.root(1);
+    let ask =
+        async |known: &Memory| remote(&mirror, &root, TRUSTED_ROOT, known, now(), DEADLINE).await;
+    let (verified, known) = ask(&Memory::default()).await.unwrap();
+    assert_eq!(verified.target(TRUSTED_ROOT), Ok(ROOT));
+    let (_, known) = ask(&known).await.unwrap();
+    world.repository.version = 2;
+    world.publish();
+    assert_eq!(ask(&known).await.unwrap_err().code(), "tuf-rollback");
+    assert!(ask(&Memory::default()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_mirror_behind_http_is_asked() {
+    let world = World::new();
+    let files = world.repository.files();
+    let served = axum::Router::new().fallback(move |uri: axum::http::Uri| {
+        let found = uri.path().strip_prefix("/base/").and_then(|name| files.get(name)).cloned();
+        // As object stores do it.
+        async move { found.ok_or(axum::http::StatusCode::FORBIDDEN) }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}/base/", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move { axum::serve(listener, served).await });
+    let tuf = Tuf::new(Mirror::parse(&address).unwrap(), world.cache(), world.repository.root(1));
+    let fresh = tuf.refresh(&[TRUSTED_ROOT], now(), DEADLINE).await.unwrap();
+    assert_eq!(fresh.target(TRUSTED_ROOT), Ok(ROOT));
+    server.abort();
+    let _ = server.await;
+    let error = tuf.refresh(&[TRUSTED_ROOT], now(), DEADLINE).await.unwrap_err();
+    assert_eq!(error.code(), "unreachable", "{error}");
+    assert_eq!(tuf.cached(&[TRUSTED_ROOT]).await.unwrap(), fresh);
+}
+
+#[tokio::test]
+async fn a_mirror_that_does_not_answer_costs_the_deadline_only() {
+    let world = World::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let tuf = Tuf::new(Mirror::parse(&address).unwrap(), world.cache(), world.repository.root(1));
+    let short = Duration::from_millis(200);
+    let error = tuf.refresh(&[TRUSTED_ROOT], now(), short).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("{address}: no answer within 200ms (timeout)"));
+}
+
+#[test]
+fn the_cache_is_laid_out_as_sigstore_go_does_it() {
+    let cache = Cache::new("/c");
+    let of = |mirror: &str| cache.folder(&Mirror::parse(mirror).unwrap());
+    assert_eq!(
+        of("https://tuf-repo-cdn.sigstore.dev"),
+        PathBuf::from("/c/tuf-repo-cdn.sigstore.dev")
+    );
+    assert_eq!(of("http://Tuf.Example:8080/a/b"), PathBuf::from("/c/tuf.example-8080-a-b"));
+}
+
+#[test]
+fn the_choice_and_the_times_are_kept_as_the_others_keep_them() {
+    let world = World::new();
+    let (cache, tuf) = (world.cache(), world.tuf());
+    assert_eq!(cache.chosen(), Ok(None));
+    cache.choose(tuf.mirror()).unwrap();
+    assert_eq!(cache.chosen().unwrap().unwrap(), tuf.mirror().to_string());
+    std::fs::write(cache.path().join("remote.json"), "{\"mirror\":\"https://m.example\"}").unwrap();
+    assert_eq!(cache.chosen(), Ok(Some("https://m.example".to_owned())));
+    std::fs::write(cache.path().join("remote.json"), "{").unwrap();
+    assert_eq!(cache.chosen().unwrap_err().code(), "tuf-cache");
+
+    assert_eq!(cache.times(tuf.mirror()), Times::default());
+    let times = Times { refreshed: Some(now()), tried: Some(later(1)) };
+    cache.note(tuf.mirror(), times).unwrap();
+    assert_eq!(cache.times(tuf.mirror()), times);
+    let go = r#"{"lastTimestamp":"2026-11-21T13:00:00.123456789+01:00"}"#;
+    let name = format!("{}.json", world.copy("").file_name().unwrap().to_str().unwrap());
+    std::fs::write(cache.path().join(name), go).unwrap();
+    assert_eq!(cache.times(tuf.mirror()).refreshed.unwrap().as_second(), now().as_second());
+}
+
+#[test]
+fn what_is_no_address_is_said() {
+    for text in ["", "ftp://a.example", "https://", "file://host/x", "https://u:p@a.example"] {
+        assert!(Mirror::parse(text).is_err(), "{text}");
+    }
+}
+
+/// Keeps the signatures at some places.
+fn keep_signatures(bytes: &mut Vec<u8>, keep: impl Fn(usize) -> bool) {
+    let mut value: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+    let signatures = value["signatures"].as_array_mut().unwrap();
+    let mut at = 0..;
+    signatures.retain(|_| keep(at.next().unwrap()));
+    *bytes = value.to_string().into_bytes();
+}
+
+fn listing(world: &World) -> Files {
+    let mut files = Files::new();
+    for name in ["root.json", "timestamp.json", "snapshot.json", "targets.json"] {
+        files.insert(name.to_owned(), std::fs::read(world.copy(name)).unwrap());
+    }
+    files.insert("root_history/2".to_owned(), {
+        std::fs::read(world.copy("root_history/2.root.json")).unwrap_or_default()
+    });
+    files
+}
+
+fn with_link() -> Vec<u8> {
+    let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut archive = tar::Builder::new(gzip);
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(tar::EntryType::Symlink);
+    header.set_size(0);
+    archive.append_link(&mut header, "timestamp.json", "/etc/hostname").unwrap();
+    archive.into_inner().unwrap().finish().unwrap()
+}
