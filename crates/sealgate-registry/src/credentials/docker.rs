@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use sealgate_core::fault::{Fault, FaultKind};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::helper::Helper;
@@ -23,7 +24,7 @@ const HELPER_MEMORY: Duration = Duration::from_secs(300);
 /// A parsed `config.json`: entries, helpers, and what the helpers said.
 pub struct DockerConfig {
     name: String,
-    auths: Vec<(Scope, Credential)>,
+    auths: Entries,
     helpers: BTreeMap<String, String>,
     store: Option<String>,
     path: Option<OsString>,
@@ -32,7 +33,7 @@ pub struct DockerConfig {
 
 impl fmt::Debug for DockerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DockerConfig({}, {} entries)", self.name, self.auths.len())
+        write!(f, "DockerConfig({}, {} entries)", self.name, self.auths.usable.len())
     }
 }
 
@@ -43,10 +44,23 @@ pub(super) struct Scope {
     pub(super) path: String,
 }
 
+/// The entries of `auths`, the longest path first. One that cannot be read spoils no other.
+#[derive(Default)]
+pub(super) struct Entries {
+    pub(super) usable: Vec<(Scope, Credential)>,
+    /// What the entries are for that cannot be read.
+    pub(super) bad: Vec<Scope>,
+}
+
+/// The values of `auths`, read one by one. They stay in the text that they came in, so that no
+/// secret lies about in a copy.
+pub(super) type RawEntries<'a> = BTreeMap<String, &'a RawValue>;
+
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct File {
-    auths: Option<BTreeMap<String, Option<Entry>>>,
+struct File<'a> {
+    #[serde(borrow)]
+    auths: Option<RawEntries<'a>>,
     cred_helpers: Option<BTreeMap<String, String>>,
     creds_store: Option<String>,
 }
@@ -54,13 +68,16 @@ struct File {
 /// One value of `auths`. Other fields (`email`) are nobody's business.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(super) struct Entry {
+struct Entry {
     auth: Option<Secret>,
     username: Option<String>,
     password: Option<Secret>,
     identitytoken: Option<Secret>,
     registrytoken: Option<Secret>,
 }
+
+/// An entry whose `auth` is no base64 of `user:password`.
+struct Unreadable;
 
 impl DockerConfig {
     /// Reads `path`; `None` where there is no such file. `search` is the `PATH` for helpers.
@@ -85,14 +102,18 @@ impl DockerConfig {
     /// `Config` where it is not such a configuration.
     pub fn parse(name: &str, text: &[u8], search: Option<OsString>) -> Result<Self, Fault> {
         // The parser's own message could quote a secret: say the place only.
-        let file: File = serde_json::from_slice(text).map_err(|e| {
+        let file: File<'_> = serde_json::from_slice(text).map_err(|e| {
             let place = format!("no docker config.json (line {}, column {})", e.line(), e.column());
             Fault::new(FaultKind::Config, name, place)
         })?;
+        let auths = Entries::read(&file.auths.unwrap_or_default());
+        for scope in &auths.bad {
+            tracing::warn!(file = name, entry = %scope, "an entry with credentials cannot be read");
+        }
         let helpers = file.cred_helpers.unwrap_or_default();
         Ok(Self {
             name: name.to_owned(),
-            auths: entries(file.auths.unwrap_or_default()),
+            auths,
             helpers: helpers.into_iter().map(|(k, v)| (Scope::parse(&k).host, v)).collect(),
             store: file.creds_store.filter(|s| !s.is_empty()),
             path: search,
@@ -121,8 +142,9 @@ impl DockerConfig {
             }
         }
         let fits = |scope: &Scope| scope.host == host && scope.holds(path);
-        found.extend(self.auths.iter().filter(|(s, _)| fits(s)).map(|(_, c)| c.clone()));
-        match failed {
+        found.extend(self.auths.usable.iter().filter(|(s, _)| fits(s)).map(|(_, c)| c.clone()));
+        let bad = self.auths.bad.iter().find(|scope| fits(scope));
+        match failed.or_else(|| bad.map(|scope| scope.unreadable(&self.name))) {
             Some(fault) if found.is_empty() => Err(fault),
             _ => Ok(found),
         }
@@ -143,14 +165,34 @@ impl DockerConfig {
     }
 }
 
-/// The usable entries, the longest path first.
-pub(super) fn entries(auths: BTreeMap<String, Option<Entry>>) -> Vec<(Scope, Credential)> {
-    let mut list: Vec<_> = auths
-        .into_iter()
-        .filter_map(|(key, entry)| Some((Scope::parse(&key), entry?.credential()?)))
-        .collect();
-    list.sort_by_key(|(scope, _)| std::cmp::Reverse(scope.path.len()));
-    list
+impl Entries {
+    pub(super) fn read(auths: &RawEntries<'_>) -> Self {
+        let mut entries = Self::default();
+        for (key, text) in auths {
+            let scope = Scope::parse(key);
+            // A value without anything in it is what docker leaves where a helper has the secret.
+            match serde_json::from_str::<Option<Entry>>(text.get()).map(Option::unwrap_or_default) {
+                Ok(entry) => match entry.credential() {
+                    Ok(Some(credential)) => entries.usable.push((scope, credential)),
+                    Ok(None) => {}
+                    Err(Unreadable) => entries.bad.push(scope),
+                },
+                Err(_) => entries.bad.push(scope),
+            }
+        }
+        entries.usable.sort_by_key(|(scope, _)| std::cmp::Reverse(scope.path.len()));
+        entries
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.path.as_str() {
+            "" => self.host.clone(),
+            path => format!("{}/{path}", self.host),
+        };
+        f.write_str(&crate::reply::printable(&name))
+    }
 }
 
 impl Scope {
@@ -163,6 +205,12 @@ impl Scope {
         Self { host: normal_host(host), path: path.to_owned() }
     }
 
+    /// The entry is for what was asked, and nobody can tell what it says.
+    pub(super) fn unreadable(&self, file: &str) -> Fault {
+        let detail = format!("the entry {self} with credentials cannot be read");
+        Fault::new(FaultKind::Config, file, detail)
+    }
+
     /// Whether `path` is this path or below it; a border is a slash, never the middle of a name.
     pub(super) fn holds(&self, path: &str) -> bool {
         match path.strip_prefix(self.path.as_str()) {
@@ -173,26 +221,30 @@ impl Scope {
 }
 
 impl Entry {
-    /// What the entry is good for; docker's order: a token before a password.
-    fn credential(self) -> Option<Credential> {
+    /// What the entry is good for, if anything; docker's order: a token before a password.
+    fn credential(self) -> Result<Option<Credential>, Unreadable> {
         let token = |t: Option<Secret>| t.filter(|t| !t.reveal().is_empty());
         if let Some(token) = token(self.registrytoken) {
-            return Some(Credential::Bearer(token));
+            return Ok(Some(Credential::Bearer(token)));
         }
         if let Some(token) = token(self.identitytoken) {
-            return Some(Credential::Refresh(token));
+            return Ok(Some(Credential::Refresh(token)));
         }
-        let plain = self.auth.as_ref().and_then(|auth| decode(auth.reveal()));
-        let (username, password) = match (plain, self.username, self.password) {
-            (Some((name, secret)), _, _) => (name, secret),
-            (None, Some(name), Some(secret)) => (name, secret),
-            _ => return None,
+        let pair = (self.username, self.password);
+        let (username, password) = match (token(self.auth), pair) {
+            (Some(auth), pair) => match (decode(auth.reveal()), pair) {
+                (Some(plain), _) => plain,
+                (None, (Some(name), Some(secret))) => (name, secret),
+                (None, _) => return Err(Unreadable),
+            },
+            (None, (Some(name), Some(secret))) => (name, secret),
+            (None, _) => return Ok(None),
         };
         // docker's helpers mark a refresh token by a user name that cannot be one.
         if username == "<token>" {
-            return Some(Credential::Refresh(password));
+            return Ok(Some(Credential::Refresh(password)));
         }
-        (!username.is_empty()).then_some(Credential::Password { username, password })
+        Ok((!username.is_empty()).then_some(Credential::Password { username, password }))
     }
 }
 

@@ -2,13 +2,12 @@
 //! kubelet matches them, with one difference: a path ends at a slash, so that a secret for
 //! `reg/acme` is not sent for `reg/acme-evil`.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
+use sealgate_core::fault::Fault;
 use sealgate_engine::ports::PullSecret;
-use serde::Deserialize;
 
-use super::docker::{Entry, Scope, entries};
+use super::docker::{Entries, RawEntries, Scope};
 use super::{Credential, normal_host};
 
 /// More than any pod names.
@@ -18,60 +17,68 @@ const MAX_SECRET: usize = 1 << 20;
 
 /// The entries of all pull secrets of one workload, the longest path first.
 pub struct PullSecrets {
-    entries: Vec<(Scope, Credential)>,
+    entries: Entries,
     complaint: Option<String>,
 }
 
 impl fmt::Debug for PullSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PullSecrets({} entries)", self.entries.len())
+        write!(f, "PullSecrets({} entries)", self.entries.usable.len())
     }
 }
 
-/// Both kinds of secret: with `auths` around the entries, and without.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Document {
-    Config { auths: BTreeMap<String, Option<Entry>> },
-    Legacy(BTreeMap<String, Option<Entry>>),
-}
-
 impl PullSecrets {
-    /// Reads all secrets. One that cannot be read gives no credentials, as with the kubelet; the
-    /// registry's refusal will then say so.
+    /// Reads all secrets. One that cannot be read gives no credentials; the registry's refusal will
+    /// then say so. An entry that cannot be read spoils no other.
     pub fn parse(secrets: &[PullSecret]) -> Self {
-        let mut all = Vec::new();
+        let mut all = Entries::default();
         let mut unreadable = secrets.len().saturating_sub(MAX_SECRETS);
         for secret in secrets.iter().take(MAX_SECRETS) {
             match Self::document(&secret.docker_config_json) {
-                Some(auths) => all.extend(entries(auths)),
+                Some(entries) => {
+                    all.usable.extend(entries.usable);
+                    all.bad.extend(entries.bad);
+                }
                 None => unreadable += 1,
             }
         }
-        all.sort_by_key(|(scope, _)| std::cmp::Reverse(scope.path.len()));
+        all.usable.sort_by_key(|(scope, _)| std::cmp::Reverse(scope.path.len()));
+        for scope in &all.bad {
+            tracing::warn!(entry = %scope, "an entry of a pull secret cannot be read");
+        }
         let complaint =
             (unreadable > 0).then(|| format!("{unreadable} pull secret(s) could not be read"));
         Self { entries: all, complaint }
     }
 
-    fn document(text: &[u8]) -> Option<BTreeMap<String, Option<Entry>>> {
+    /// Both kinds of secret: with `auths` around the entries, and without.
+    fn document(text: &[u8]) -> Option<Entries> {
         if text.len() > MAX_SECRET {
             return None;
         }
-        match serde_json::from_slice(text).ok()? {
-            Document::Config { auths } | Document::Legacy(auths) => Some(auths),
-        }
+        let outer: RawEntries<'_> = serde_json::from_slice(text).ok()?;
+        let entries = match outer.get("auths") {
+            None => outer,
+            Some(inner) => serde_json::from_str::<Option<_>>(inner.get()).ok()?.unwrap_or_default(),
+        };
+        Some(Entries::read(&entries))
     }
 
     pub(super) fn complaint(&self) -> Option<&str> {
         self.complaint.as_deref()
     }
 
-    /// All credentials that fit, the most specific first; the kubelet tries each.
-    pub(super) fn lookup(&self, registry: &str, path: &str) -> Vec<Credential> {
+    /// All credentials that fit, the most specific first; the kubelet tries each. `Config` where the
+    /// only entries that fit cannot be read.
+    pub(super) fn lookup(&self, registry: &str, path: &str) -> Result<Vec<Credential>, Fault> {
         let host = normal_host(registry);
         let fits = |scope: &Scope| host_fits(&scope.host, &host) && scope.holds(path);
-        self.entries.iter().filter(|(s, _)| fits(s)).map(|(_, c)| c.clone()).collect()
+        let usable = self.entries.usable.iter().filter(|(s, _)| fits(s));
+        let found: Vec<Credential> = usable.map(|(_, c)| c.clone()).collect();
+        match self.entries.bad.iter().find(|scope| fits(scope)) {
+            Some(scope) if found.is_empty() => Err(scope.unreadable("pull secret")),
+            _ => Ok(found),
+        }
     }
 }
 

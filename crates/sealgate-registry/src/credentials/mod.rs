@@ -175,21 +175,30 @@ impl Keychain {
     /// The credentials for a repository, best first, each once.
     ///
     /// # Errors
-    /// `Config` or `Timeout` where a credential helper is named and does not work.
+    /// Only where no source has any: `Config` or `Timeout` where a credential helper is named and
+    /// does not work, `Config` where the entry for this registry cannot be read.
     pub async fn lookup(&self, registry: &str, path: &str) -> Result<Vec<Credential>, Fault> {
         let mut found: Vec<Credential> = Vec::new();
+        let mut failed = None;
         for source in &self.sources {
             let more = match source {
-                Source::Docker(config) => config.lookup(registry, path).await?,
+                Source::Docker(config) => config.lookup(registry, path).await,
                 Source::Pull(secrets) => secrets.lookup(registry, path),
             };
+            let more = more.unwrap_or_else(|fault| {
+                failed.get_or_insert(fault);
+                Vec::new()
+            });
             for credential in more {
                 if !found.contains(&credential) {
                     found.push(credential);
                 }
             }
         }
-        Ok(found)
+        match failed {
+            Some(fault) if found.is_empty() => Err(fault),
+            _ => Ok(found),
+        }
     }
 
     /// What could not be read of the pull secrets, for a message.

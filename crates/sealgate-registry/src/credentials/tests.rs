@@ -52,7 +52,6 @@ async fn reads_every_kind_of_entry() {
         ("d.io", vec!["bearer reg"]),
         ("e.io", vec![]),
         ("f.io", vec![]),
-        ("g.io", vec![]),
         ("h.io", vec!["refresh id"]),
         ("a.io.evil.com", vec![]),
         ("a.io:443", vec![]),
@@ -99,6 +98,37 @@ async fn pull_secrets_match_as_the_kubelet_matches() {
     ] {
         assert_eq!(find(&keychain, registry, path).await, found, "{registry}/{path}");
     }
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_read_spoils_no_other() {
+    let auths = serde_json::json!({
+        "good.io": entry("good"), "wrong.io": { "auth": 5 }, "text.io": "sesame",
+        "base64.io": { "auth": "!!" }, "colon.io": { "auth": "c2VzYW1l" },
+        "both.io": entry("both"), "both.io/x": [],
+    });
+    let docker = config(serde_json::json!({ "auths": auths }), None);
+    let pull = |json: serde_json::Value| {
+        let secret = PullSecret { docker_config_json: json.to_string().into_bytes() };
+        Keychain::default().with_pull_secrets(&[secret])
+    };
+    let (modern, legacy) = (pull(serde_json::json!({ "auths": auths })), pull(auths.clone()));
+    for keychain in [docker, modern, legacy] {
+        assert_eq!(find(&keychain, "good.io", "x").await, ["good:p"]);
+        assert_eq!(find(&keychain, "both.io", "x").await, ["both:p"]);
+        assert_eq!(find(&keychain, "other.io", "x").await, Vec::<String>::new());
+        for registry in ["wrong.io", "text.io", "base64.io", "colon.io"] {
+            let fault = keychain.lookup(registry, "x").await.unwrap_err();
+            assert_eq!(fault.kind, FaultKind::Config);
+            assert!(fault.to_string().contains(registry), "{fault}");
+            assert!(!fault.to_string().contains("sesame"), "{fault}");
+        }
+    }
+    // Another source that knows the registry is enough.
+    let secret = serde_json::json!({ "auths": { "wrong.io": entry("pull") } }).to_string();
+    let secret = PullSecret { docker_config_json: secret.into_bytes() };
+    let both = config(serde_json::json!({ "auths": auths }), None).with_pull_secrets(&[secret]);
+    assert_eq!(find(&both, "wrong.io", "x").await, ["pull:p"]);
 }
 
 fn script(folder: &Path, name: &str, text: &str) {
