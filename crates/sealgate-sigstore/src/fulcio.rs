@@ -172,3 +172,6 @@ fn check_key(answer: &Answer, chain: &[Vec<u8>], key: &PublicKey) -> Result<(), 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

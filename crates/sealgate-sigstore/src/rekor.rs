@@ -94,3 +94,6 @@ fn about(
     })?;
     Ok(entry)
 }
+
+#[cfg(test)]
+mod tests;

@@ -315,3 +315,6 @@ fn some<'s>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -193,3 +193,6 @@ fn imprint_and_nonce(mut info: Fields<'_>) -> der::Result<(Vec<u8>, Option<Vec<u
     }
     Ok((imprint, None))
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@ use super::{
 
 /// The longest address or name of an operator, in bytes.
 const MAX_TEXT: usize = 2048;
+/// 0001-01-01T00:00:00Z.
+const GO_ZERO: i64 = -62_135_596_800;
 
 type Parsed<T> = Result<T, InvalidSigningConfig>;
 
@@ -110,11 +112,13 @@ fn read(document: ServiceDocument, what: &str) -> Parsed<Service> {
         return bad("a text of more than 2048 bytes");
     }
     let window = document.valid_for.unwrap_or_default();
+    // The time that sigstore-go has written for one that there is none of.
+    let given = |time: &Timestamp| time.as_second() != GO_ZERO;
     Ok(Service {
         url: document.url,
         major_api_version: document.major_api_version,
-        start: window.start,
-        end: window.end,
+        start: window.start.filter(given),
+        end: window.end.filter(given),
         operator: document.operator,
     })
 }
@@ -144,7 +148,7 @@ pub(super) fn to_json(config: &SigningConfig) -> String {
         tsa_config: Some(selection_written(config.timestamp_selection)),
     };
     // Texts, numbers and times: nothing in it can fail.
-    serde_json::to_value(document).map(|value| value.to_string()).unwrap_or_default()
+    serde_json::to_string(&document).unwrap_or_default()
 }
 
 fn written(services: &[Service]) -> Option<Vec<ServiceDocument>> {
