@@ -8,6 +8,7 @@
 mod ambient;
 
 mod claims;
+mod exchange;
 mod given;
 mod secret;
 mod surroundings;
