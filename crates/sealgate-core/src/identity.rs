@@ -234,7 +234,8 @@ impl Claim {
         self.row().1
     }
 
-    fn title(self) -> &'static str {
+    /// The title by which cosign shows it to people.
+    pub fn title(self) -> &'static str {
         self.row().2
     }
 

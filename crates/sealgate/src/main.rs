@@ -101,6 +101,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Uninstall(args) => command::uninstall::run(args).await,
         Command::Verify(args) => command::verify::run(*args, session).await,
         Command::VerifyBlob(args) => command::verify_blob::run(*args, session).await,
+        Command::VerifyBundle(args) => command::verify_bundle::run(*args).await,
         Command::Version(args) => command::version::run(args, session),
         Command::Serve(_) | Command::Demo(_) => {
             Err(CliError::new("this command has a runtime of its own"))

@@ -4,10 +4,12 @@
 pub(crate) mod cluster;
 pub(crate) mod fetch;
 pub(crate) mod files;
+pub(crate) mod identity;
 pub(crate) mod keys;
 pub(crate) mod normal;
 pub(crate) mod registry;
 pub(crate) mod signing;
+pub(crate) mod trust;
 pub(crate) mod values;
 pub(crate) mod verifying;
 
@@ -98,6 +100,8 @@ pub(crate) enum Command {
     Uninstall(command::uninstall::UninstallArgs),
     Verify(Box<command::verify::VerifyArgs>),
     VerifyBlob(Box<command::verify_blob::VerifyBlobArgs>),
+    #[command(hide = true)]
+    VerifyBundle(Box<command::verify_bundle::VerifyBundleArgs>),
     Version(command::version::VersionArgs),
     #[command(external_subcommand)]
     Other(Vec<OsString>),

@@ -1,191 +1,104 @@
-//! Flags of verifying about certificates, logs and timestamps: who may have signed, and what the
-//! verification rests on.
+//! Flags of verifying about keys, certificates, logs and timestamps: who may have signed, and what
+//! the verification rests on.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use sealgate_core::key::HashAlgorithm;
+use sealgate_core::verify::{Authority, KeyAuthority};
 
-use super::values::{BOOL, go_bool, refuse_given};
+use super::identity::IdentityFlags;
+use super::keys;
+use super::trust::{Basis, TrustFlags};
 use crate::failure::CliError;
-
-const KEYLESS_LATER: &str =
-    "signing with certificates (keyless) comes with a later version: give --key";
-const TIME_LATER: &str = "timestamp authorities come with a later version";
 
 /// What `verify` and `verify-blob` share of them, as typed.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct VerifyingServices {
-    /// Identity that the signer's certificate must carry (keyless)
-    #[arg(long, alias = "cert-identity", value_name = "IDENTITY")]
-    certificate_identity: Option<String>,
+    #[command(flatten)]
+    identity: IdentityFlags,
 
-    /// Identity as a regular expression (keyless)
-    #[arg(long, value_name = "REGEXP")]
-    certificate_identity_regexp: Option<String>,
+    #[command(flatten)]
+    pub(crate) trust: TrustFlags,
 
-    /// OIDC issuer that the signer's certificate must carry (keyless)
-    #[arg(long, alias = "cert-oidc-issuer", value_name = "URL")]
-    certificate_oidc_issuer: Option<String>,
-
-    /// OIDC issuer as a regular expression (keyless)
-    #[arg(long, value_name = "REGEXP")]
-    certificate_oidc_issuer_regexp: Option<String>,
-
-    #[arg(long, hide = true)]
-    certificate_github_workflow_name: Option<String>,
-
-    #[arg(long, hide = true)]
-    certificate_github_workflow_ref: Option<String>,
-
-    #[arg(long, hide = true)]
-    certificate_github_workflow_repository: Option<String>,
-
-    #[arg(long, hide = true)]
-    certificate_github_workflow_sha: Option<String>,
-
-    #[arg(long, hide = true)]
-    certificate_github_workflow_trigger: Option<String>,
-
-    #[arg(long, hide = true, alias = "cert-email")]
-    certificate_email: Option<String>,
-
-    #[arg(long, hide = true, alias = "cert")]
-    certificate: Option<String>,
-
-    #[arg(long, hide = true, alias = "cert-chain")]
-    certificate_chain: Option<String>,
-
-    #[arg(long, hide = true)]
-    ca_roots: Option<String>,
-
-    #[arg(long, hide = true)]
-    ca_intermediates: Option<String>,
-
-    #[arg(long, hide = true)]
-    sct: Option<String>,
-
-    /// Do not ask for proof that the certificate was logged (no certificate, no proof: always so)
-    #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
-    insecure_ignore_sct: Option<bool>,
-
-    /// Do not ask for proof that the signature was logged (this version never does, and says so)
-    #[arg(long, value_name = BOOL, value_parser = go_bool)]
-    insecure_ignore_tlog: Option<bool>,
-
-    #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
-    private_infrastructure: Option<bool>,
-
-    #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
-    offline: Option<bool>,
-
-    /// Accept certificate chains in bundles (without meaning for keys)
-    #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
-    allow_certificate_chain: Option<bool>,
-
-    /// Bundles and legacy signatures are both looked for, whatever this says
-    #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
-    new_bundle_format: Option<bool>,
-
-    /// Trusted root for certificates, logs and timestamps
-    #[arg(long, value_name = "FILE")]
-    trusted_root: Option<PathBuf>,
-
-    #[arg(long, hide = true)]
-    rekor_url: Option<String>,
-
-    /// Ask for RFC 3161 timestamps
-    #[arg(long, value_name = BOOL, value_parser = go_bool)]
-    use_signed_timestamps: Option<bool>,
-
-    #[arg(long, hide = true)]
-    timestamp_certificate_chain: Option<String>,
+    #[command(flatten)]
+    pub(crate) parts: PartFlags,
 
     /// Hash that the signature must be made with; by default each that cosign has used
     #[arg(long, value_name = "sha256|sha384|sha512|sha224", value_parser = hash)]
     signature_digest_algorithm: Option<HashAlgorithm>,
+
+    /// cosign 2 has removed it
+    #[arg(long, hide = true, alias = "cert-email")]
+    certificate_email: Option<String>,
+}
+
+/// What lies beside a signature that is in no bundle.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct PartFlags {
+    /// The signer's certificate (PEM), where no bundle holds it
+    #[arg(long, alias = "cert", value_name = "FILE", hide = true)]
+    pub(crate) certificate: Option<PathBuf>,
+
+    /// The certificate log's promise (the JSON that Fulcio once gave), where the certificate has none
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) sct: Option<PathBuf>,
+}
+
+/// Who is to have signed, before a key was read.
+enum Signer<'a> {
+    Key(&'a str),
+    Identities(Authority),
 }
 
 impl VerifyingServices {
-    /// Judges the flags for verifying with `key`; returns the key's reference.
-    pub(crate) fn for_key<'a>(&self, key: Option<&'a str>) -> Result<&'a str, CliError> {
-        let identities = self.identities();
-        let Some(key) = key else {
-            return Err(match identities.iter().any(|(_, given)| *given) {
-                true => CliError::unsupported("keyless verification", KEYLESS_LATER),
-                false => CliError::new(
-                    "--certificate-identity or --certificate-identity-regexp is required for \
-                     verification in keyless mode",
-                )
-                .note("keyless verification comes with a later version of sealgate: give --key"),
-            });
+    /// Who may have signed `what`, and what that rests on.
+    pub(crate) async fn basis(&self, key: Option<&str>, what: &str) -> Result<Basis, CliError> {
+        let authority = match self.signer(key)? {
+            Signer::Identities(authority) => authority,
+            Signer::Key(reference) => {
+                let keys = vec![keys::verifier(reference).await?];
+                KeyAuthority { keys, hash: self.signature_digest_algorithm }.into()
+            }
         };
-        if self.certificate_identity.is_some() || self.certificate_identity_regexp.is_some() {
-            return Err(CliError::new(
-                "exactly one of: key reference (--key) or certificate identity (--certificate-identity \
-                 or --certificate-identity-regexp) must be provided",
+        self.trust.basis(authority, what).await
+    }
+
+    /// cosign's rules: a key or an identity, not both.
+    fn signer<'a>(&self, key: Option<&'a str>) -> Result<Signer<'a>, CliError> {
+        if self.certificate_email.is_some() {
+            return Err(CliError::unsupported(
+                "--certificate-email",
+                "cosign has removed it, too: give --certificate-identity and \
+                 --certificate-oidc-issuer",
             ));
         }
-        refuse_given(&identities, "a key has no certificate that could carry this")?;
-        refuse_given(&self.certificates(), "certificates come with keyless verification")?;
-        refuse_given(&self.timestamps(), TIME_LATER)?;
-        if !self.log_is_ignored() {
-            let why = "log proofs are not checked yet: say so with --insecure-ignore-tlog, or \
-                       leave the flag away";
-            let logs = [
-                ("--trusted-root", self.trusted_root.is_some()),
-                ("--rekor-url", self.rekor_url.is_some()),
-            ];
-            refuse_given(&logs, why)?;
+        let Some(key) = key.filter(|key| !key.is_empty()) else {
+            return Ok(Signer::Identities(self.identity.authority()?.into()));
+        };
+        if self.identity.names_somebody() {
+            return Err(CliError::new(
+                "exactly one of: key reference (--key) or certificate identity \
+                 (--certificate-identity or --certificate-identity-regexp), must be provided. To \
+                 determine which to use, inspect the bundle's 'verificationMaterial' field: if \
+                 'publicKey' is present, use key reference; if 'certificate' or \
+                 'x509CertificateChain' is present, use certificate identity",
+            ));
         }
-        Ok(key)
-    }
-
-    /// The hash to insist on.
-    pub(crate) fn hash(&self) -> Option<HashAlgorithm> {
-        self.signature_digest_algorithm
-    }
-
-    fn log_is_ignored(&self) -> bool {
-        self.insecure_ignore_tlog == Some(true) || self.private_infrastructure == Some(true)
-    }
-
-    fn identities(&self) -> [(&'static str, bool); 10] {
-        [
-            ("--certificate-identity", self.certificate_identity.is_some()),
-            ("--certificate-identity-regexp", self.certificate_identity_regexp.is_some()),
-            ("--certificate-oidc-issuer", self.certificate_oidc_issuer.is_some()),
-            ("--certificate-oidc-issuer-regexp", self.certificate_oidc_issuer_regexp.is_some()),
-            ("--certificate-github-workflow-name", self.certificate_github_workflow_name.is_some()),
-            ("--certificate-github-workflow-ref", self.certificate_github_workflow_ref.is_some()),
-            (
-                "--certificate-github-workflow-repository",
-                self.certificate_github_workflow_repository.is_some(),
-            ),
-            ("--certificate-github-workflow-sha", self.certificate_github_workflow_sha.is_some()),
-            (
-                "--certificate-github-workflow-trigger",
-                self.certificate_github_workflow_trigger.is_some(),
-            ),
-            ("--certificate-email", self.certificate_email.is_some()),
-        ]
-    }
-
-    fn certificates(&self) -> [(&'static str, bool); 5] {
-        [
-            ("--certificate", self.certificate.is_some()),
-            ("--certificate-chain", self.certificate_chain.is_some()),
-            ("--ca-roots", self.ca_roots.is_some()),
-            ("--ca-intermediates", self.ca_intermediates.is_some()),
-            ("--sct", self.sct.is_some()),
-        ]
-    }
-
-    fn timestamps(&self) -> [(&'static str, bool); 2] {
-        [
-            ("--use-signed-timestamps", self.use_signed_timestamps == Some(true)),
-            ("--timestamp-certificate-chain", self.timestamp_certificate_chain.is_some()),
-        ]
+        if self.parts.certificate.is_some() {
+            return Err(CliError::new(
+                "exactly one of: key reference (--key), certificate (--cert) or hardware token \
+                 (--sk) must be provided",
+            ));
+        }
+        let mut certificates = self.identity.given();
+        certificates.extend(self.trust.authorities());
+        certificates.push(("--sct", self.parts.sct.is_some()));
+        match certificates.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(CliError::new(format!("{flag} cannot be used with --key"))
+                .note("a key has no certificate that could carry this: leave one of them away")),
+            None => Ok(Signer::Key(key)),
+        }
     }
 }
 

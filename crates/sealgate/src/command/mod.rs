@@ -23,6 +23,7 @@ pub(crate) mod uninstall;
 pub(crate) mod usage;
 pub(crate) mod verify;
 pub(crate) mod verify_blob;
+pub(crate) mod verify_bundle;
 pub(crate) mod version;
 
 use sealgate_engine::limits::Limits;

@@ -1,4 +1,4 @@
-//! `verify`: is each of these images signed by this key?
+//! `verify`: is each of these images signed by this key, or by somebody with this identity?
 //!
 //! Every image gets its own outcome; the exit code is the highest of them. Images below an index
 //! are looked at with `--recursive`.
@@ -9,16 +9,17 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use futures::{StreamExt as _, pin_mut, stream};
 use sealgate_core::reference::Reference;
-use sealgate_core::verify::{Claims, KeyAuthority};
+use sealgate_core::verify::Claims;
 use sealgate_engine::ports::Registry;
 use sealgate_engine::verify::{Outcome as Found, Report, VerifyRequest, verify_images};
 
-use crate::cli::keys::{self, TokenFlags};
+use crate::cli::keys::TokenFlags;
 use crate::cli::registry::{self, RegistryFlags};
+use crate::cli::trust::Basis;
 use crate::cli::values::{self, BOOL, go_bool, refuse_given};
 use crate::cli::verifying::VerifyingServices;
 use crate::failure::{CliError, Outcome, exit};
-use crate::output::{report, schema, verification};
+use crate::output::{basis, report, schema, verification};
 use crate::session::Session;
 use crate::terminal;
 
@@ -97,9 +98,10 @@ enum Format {
 }
 
 pub(crate) async fn run(args: VerifyArgs, session: &mut Session) -> Outcome {
-    let request = args.request().await?;
+    let basis = args.basis().await?;
+    let request = args.request(&basis)?;
     let lines = args.lines()?;
-    let mut tally = Tally { format: args.output, total: lines.len(), ..Tally::default() };
+    let mut tally = Tally::new(args.output, lines.len(), &basis);
     tally.begin(session)?;
     if args.local_image == Some(true) {
         for folder in &lines {
@@ -116,7 +118,7 @@ pub(crate) async fn run(args: VerifyArgs, session: &mut Session) -> Outcome {
 }
 
 impl VerifyArgs {
-    async fn request(&self) -> Result<VerifyRequest, CliError> {
+    async fn basis(&self) -> Result<Basis, CliError> {
         self.token.check()?;
         let why = "signatures and payloads are read from the registry";
         let local = [
@@ -127,8 +129,18 @@ impl VerifyArgs {
         refuse_given(&local, why)?;
         let oci11 = [("--experimental-oci11", self.experimental_oci11 == Some(true))];
         refuse_given(&oci11, "bundles are found as referrers without it")?;
-        let key = keys::verifier(self.services.for_key(self.key.as_deref())?).await?;
+        let parts = [
+            ("--certificate", self.services.parts.certificate.is_some()),
+            ("--sct", self.services.parts.sct.is_some()),
+        ];
+        refuse_given(&parts, "an image's signature brings its certificate along")?;
+        self.services.basis(self.key.as_deref(), "signature").await
+    }
+
+    fn request(&self, basis: &Basis) -> Result<VerifyRequest, CliError> {
         Ok(VerifyRequest {
+            grounds: basis.grounds.clone(),
+            now: basis.now.as_second(),
             annotations: values::annotations(&self.annotations).map_err(CliError::new)?,
             claims: match self.check_claims {
                 Some(false) => Claims::Ignored,
@@ -139,7 +151,7 @@ impl VerifyArgs {
             limits: super::limits()?,
             recursive: self.recursive == Some(true),
             max_workers: usize::from(self.max_workers),
-            ..VerifyRequest::new(KeyAuthority { keys: vec![key], hash: self.services.hash() })
+            ..VerifyRequest::new(basis.authority.clone())
         })
     }
 
@@ -176,7 +188,7 @@ fn read_list(path: &Path) -> Result<Vec<String>, CliError> {
 /// The lines that are references; the others are told at once, each with its own outcome.
 fn readable(
     lines: &[String],
-    tally: &mut Tally,
+    tally: &mut Tally<'_>,
     session: &mut Session,
 ) -> Result<Vec<Reference>, CliError> {
     let mut images = Vec::with_capacity(lines.len());
@@ -193,7 +205,7 @@ async fn judge(
     registry: &dyn Registry,
     images: Vec<Reference>,
     request: &VerifyRequest,
-    tally: &mut Tally,
+    tally: &mut Tally<'_>,
     session: &mut Session,
 ) -> Outcome {
     let bar = terminal::progress(images.len(), "verifying");
@@ -208,8 +220,9 @@ async fn judge(
 }
 
 /// What became of all images, printed as they come.
-struct Tally {
+struct Tally<'a> {
     format: Format,
+    basis: &'a Basis,
     /// The folder that the image lies in; what people call it.
     folder: Option<String>,
     total: usize,
@@ -218,20 +231,20 @@ struct Tally {
     worst: Option<CliError>,
 }
 
-impl Default for Tally {
-    fn default() -> Self {
-        Self { format: Format::Json, folder: None, total: 0, seen: 0, failed: 0, worst: None }
+impl<'a> Tally<'a> {
+    fn new(format: Format, total: usize, basis: &'a Basis) -> Self {
+        Self { format, basis, folder: None, total, seen: 0, failed: 0, worst: None }
     }
-}
 
-impl Tally {
     fn begin(&self, session: &mut Session) -> Outcome {
-        match self.format {
-            Format::SealgateJson => {
-                session.print(format!("{{\"schema\":\"{}\",\"images\":[", schema("verify")))
-            }
-            _ => Ok(()),
+        if self.format != Format::SealgateJson {
+            return Ok(());
         }
+        session.print(format!("{{\"schema\":\"{}\"", schema("verify")))?;
+        for (name, value) in basis::document(self.basis) {
+            session.print(format!(",\n\"{name}\":{value}"))?;
+        }
+        session.print(",\n\"images\":[")
     }
 
     fn add(&mut self, report: &Report, session: &mut Session) -> Outcome {
@@ -269,7 +282,7 @@ impl Tally {
         session: &mut Session,
     ) -> Outcome {
         let name = self.name(report);
-        terminal::show(verification::header(&name, signatures));
+        terminal::show(verification::header(&name, signatures, self.basis));
         match self.format {
             Format::SealgateJson => Ok(()),
             Format::Json => {

@@ -1,4 +1,4 @@
-//! `verify-blob`: is this file signed by this key?
+//! `verify-blob`: is this file signed by this key, or by somebody with this identity?
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -6,16 +6,20 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use sealgate_core::bundle::{LogMaterial, OlderBundle};
 use sealgate_core::digest::{Algorithm, Digest};
-use sealgate_core::verify::{Artifact, BlobSignature, KeyAuthority, verify_blob};
-use serde_json::{Value, json};
+use sealgate_core::reject::Reject;
+use sealgate_core::verify::{
+    Artifact, Authority, BlobSignature, Check, Parts, VerifiedBlob, verify_blob_with,
+};
+use serde_json::json;
 
 use crate::cli::files;
-use crate::cli::keys::{self, TokenFlags};
-use crate::cli::values::refuse_given;
+use crate::cli::keys::TokenFlags;
+use crate::cli::trust::{self, Basis};
 use crate::cli::verifying::VerifyingServices;
 use crate::failure::{CliError, Outcome};
-use crate::output::{self, Format};
+use crate::output::{self, Format, basis};
 use crate::session::Session;
 use crate::terminal;
 
@@ -40,8 +44,9 @@ pub(crate) struct VerifyBlobArgs {
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
     output: Format,
 
-    #[arg(long, hide = true)]
-    rfc3161_timestamp: Option<String>,
+    /// A signed timestamp (JSON, as cosign writes it) for a signature that is in no bundle
+    #[arg(long, value_name = "FILE", hide = true)]
+    rfc3161_timestamp: Option<PathBuf>,
 
     /// Without meaning for one file
     #[arg(long, value_name = "N", hide = true)]
@@ -66,96 +71,226 @@ const MAX_WHOLE: u64 = 1 << 30;
 pub(crate) async fn run(args: VerifyBlobArgs, session: &mut Session) -> Outcome {
     session.errors = args.output.errors();
     args.token.check()?;
-    let timestamp = [("--rfc3161-timestamp", args.rfc3161_timestamp.is_some())];
-    refuse_given(&timestamp, "timestamp authorities come with a later version")?;
-    let key = keys::verifier(args.services.for_key(args.key.as_deref())?).await?;
-    let authority = KeyAuthority { keys: vec![key], hash: args.services.hash() };
-    let evidence = args.evidence()?;
-    let blob = Blob::read(&args.blob, &authority)?;
-    let verified =
-        verify_blob(evidence.as_core(), &authority, blob.as_core()).map_err(|reason| {
-            CliError::new(reason.to_string())
-                .note(format!("{} [{}]", args.blob.display(), reason.code()))
-                .note(format!("what to do: {}", reason.remedy()))
-        })?;
-    if args.output == Format::Json {
-        return output::document(
-            session,
-            "verify-blob",
-            json!({
-                "verified": true,
-                "key": verified.key(),
-                "predicateType": verified.predicate_type(),
-                "transparencyLog": "not-asked",
-                "hasLogMaterial": verified.has_log_material(),
-            }),
-        );
-    }
-    terminal::say("Verified OK");
-    if verified.has_log_material() {
-        terminal::say(
-            "The transparency log was not asked for (its entries in the bundle were not looked at).",
-        );
-    }
-    Ok(())
+    args.check()?;
+    let basis = args.services.basis(args.key.as_deref(), "blob").await?;
+    let evidence = args.evidence(&basis.authority)?;
+    let verified = judge(&evidence, &args.blob, &basis)?;
+    args.tell(&verified, &basis, session)
+}
+
+/// Is `evidence` what is wanted about `blob`, a file or a digest?
+pub(crate) fn judge(
+    evidence: &Evidence,
+    path: &Path,
+    basis: &Basis,
+) -> Result<VerifiedBlob, CliError> {
+    let trust = basis.trust();
+    let verify = |blob: &Blob| {
+        verify_blob_with(evidence.as_core(), &basis.authority, blob.as_core(), &trust)
+    };
+    let verified = match verify(&Blob::read(path, &basis.authority)?) {
+        // A certificate's key is known only now; some want the whole content.
+        Err(Reject::NeedsContent) if path.is_file() => {
+            verify(&Blob::Content(files::read(path, MAX_WHOLE)?))
+        }
+        other => other,
+    };
+    verified.map_err(|reason| {
+        CliError::new(reason.to_string())
+            .note(format!("{} [{}]", path.display(), reason.code()))
+            .note(format!("what to do: {}", reason.remedy()))
+    })
 }
 
 /// A signature as it was given.
-enum Evidence {
+pub(crate) enum Evidence {
     Bundle(Vec<u8>),
-    Detached(Vec<u8>),
+    Parts(Apart),
+}
+
+/// The parts of a signature that is in no bundle, or in one of the older form.
+pub(crate) struct Apart {
+    signature: Vec<u8>,
+    certificate: String,
+    log: LogMaterial,
+    sct: Option<Vec<u8>>,
 }
 
 impl Evidence {
     fn as_core(&self) -> BlobSignature<'_> {
         match self {
             Self::Bundle(json) => BlobSignature::Bundle(json),
-            Self::Detached(bytes) => BlobSignature::Detached(bytes),
+            Self::Parts(apart) => BlobSignature::Parts(Parts {
+                signature: &apart.signature,
+                certificate: &apart.certificate,
+                chain: "",
+                log: &apart.log,
+                sct: apart.sct.as_deref(),
+            }),
         }
     }
 }
 
 impl VerifyBlobArgs {
-    fn evidence(&self) -> Result<Evidence, CliError> {
-        match (&self.bundle, &self.signature) {
-            (_, Some(signature)) => detached(signature),
-            (Some(path), None) => {
-                let bytes = files::read(path, MAX_SIGNATURE)?;
-                legacy_bundle(&bytes).unwrap_or(Ok(Evidence::Bundle(bytes)))
-            }
-            (None, None) => Err(CliError::new("missing flag '--signature'")
-                .note("give --bundle FILE, or --signature with a file or the base64 text")),
+    /// cosign's first question.
+    fn check(&self) -> Result<(), CliError> {
+        let certificate = self.services.parts.certificate.is_some();
+        if self.key.is_none() && !certificate && self.bundle.is_none() {
+            return Err(CliError::new(
+                "provide a key with --key or --sk, a certificate to verify against with \
+                 --certificate, or a bundle with --bundle",
+            ));
         }
+        Ok(())
+    }
+
+    fn evidence(&self, authority: &Authority) -> Result<Evidence, CliError> {
+        let bundle = self.bundle.as_deref().map(|path| files::read(path, MAX_SIGNATURE));
+        let Some(bundle) = bundle.transpose()? else {
+            return self.apart(None, authority).map(Evidence::Parts);
+        };
+        match OlderBundle::recognise(&bundle) {
+            Ok(Some(older)) => self.apart(Some(older), authority).map(Evidence::Parts),
+            // What is no bundle at all is the verifier's to say.
+            Ok(None) | Err(_) => {
+                self.check_parts_of_bundle()?;
+                Ok(Evidence::Bundle(bundle))
+            }
+        }
+    }
+
+    /// cosign's words: what a Sigstore bundle holds is given by nothing else.
+    fn check_parts_of_bundle(&self) -> Result<(), CliError> {
+        let parts = &self.services.parts;
+        let elsewhere = [
+            (
+                "certificate must be in bundle and may not be provided using --certificate",
+                parts.certificate.is_some(),
+            ),
+            (
+                "RFC3161 timestamp may not be provided using --rfc3161-timestamp",
+                self.rfc3161_timestamp.is_some(),
+            ),
+            ("signature may not be provided using --signature", self.signature.is_some()),
+            ("SCT may not be provided using --sct", parts.sct.is_some()),
+        ];
+        match elsewhere.iter().find(|(_, given)| *given) {
+            Some((why, _)) => {
+                Err(CliError::new(format!("unsupported: {why} when using --new-bundle-format")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What the flags name, over what lies in a bundle of the older form.
+    fn apart(&self, older: Option<OlderBundle>, authority: &Authority) -> Result<Apart, CliError> {
+        let (in_bundle, certificate, mut log) = match older {
+            Some(older) => (Some(older.signature), older.certificate, older.log),
+            None => (None, String::new(), LogMaterial::default()),
+        };
+        let signature = match (&self.signature, in_bundle) {
+            (Some(given), _) => detached(given)?,
+            (None, Some(signature)) => signature,
+            (None, None) => {
+                return Err(CliError::new("missing flag '--signature'")
+                    .note("give --bundle FILE, or --signature with a file or the base64 text"));
+            }
+        };
+        log.timestamps = self.timestamp()?;
+        Ok(Apart {
+            signature,
+            certificate: self.certificate(certificate, authority)?,
+            log,
+            sct: self
+                .services
+                .parts
+                .sct
+                .as_deref()
+                .map(|path| files::read(path, MAX_SIGNATURE))
+                .transpose()?,
+        })
+    }
+
+    /// The certificate of the flag, else that of the bundle; they must not be two.
+    fn certificate(&self, in_bundle: String, authority: &Authority) -> Result<String, CliError> {
+        let Some(path) = &self.services.parts.certificate else {
+            return match (in_bundle.is_empty(), authority) {
+                (true, Authority::Identities(_)) => Err(CliError::new(
+                    "bundle does not contain cert for verification, please provide public key",
+                )
+                .note("there is no certificate beside the signature: give --certificate FILE, or --key")),
+                _ => Ok(in_bundle),
+            };
+        };
+        let given = trust::pem_blocks(&trust::pem(path)?).into_iter().next().unwrap_or_default();
+        let compact = |pem: &str| pem.split_ascii_whitespace().collect::<String>();
+        match in_bundle.is_empty() || compact(&in_bundle) == compact(&given) {
+            true => Ok(given),
+            false => Err(CliError::new(
+                "the cert passed in does not match the cert in the provided bundle",
+            )),
+        }
+    }
+
+    /// The timestamp of the flag; cosign insists that it is asked for exactly where it is given.
+    fn timestamp(&self) -> Result<Vec<Vec<u8>>, CliError> {
+        let wanted = self.services.trust.wants_timestamps();
+        let Some(path) = &self.rfc3161_timestamp else {
+            return match wanted {
+                true => Err(CliError::new(
+                    "when specifying --use-signed-timestamps or --timestamp-certificate-chain, \
+                     you must also specify --rfc3161-timestamp-path",
+                )
+                .note("the flag is called --rfc3161-timestamp")),
+                false => Ok(Vec::new()),
+            };
+        };
+        if !wanted {
+            return Err(CliError::new(
+                "when specifying --rfc3161-timestamp-path, you must also specify \
+                 --use-signed-timestamps or --timestamp-certificate-chain",
+            ));
+        }
+        let bytes = files::read(path, MAX_SIGNATURE)?;
+        let material = LogMaterial::of_annotations("", &String::from_utf8_lossy(&bytes));
+        let material = material.map_err(|reason| {
+            CliError::new(format!("{}: {reason} [{}]", path.display(), reason.code()))
+        })?;
+        Ok(material.timestamps)
+    }
+
+    fn tell(&self, verified: &VerifiedBlob, basis: &Basis, session: &mut Session) -> Outcome {
+        let checks = verified.checks();
+        if self.output == Format::Json {
+            let mut fields = basis::document(basis);
+            fields.extend(basis::vouching(verified.into()));
+            let checks: Vec<_> = checks.iter().map(|check| basis::check(*check)).collect();
+            fields.insert("verified".to_owned(), true.into());
+            fields.insert("key".to_owned(), verified.key().to_string().into());
+            fields.insert("predicateType".to_owned(), json!(verified.predicate_type()));
+            fields.insert("checks".to_owned(), checks.into());
+            return output::document(session, "verify-blob", fields.into());
+        }
+        terminal::say("Verified OK");
+        // A plain key leaves nothing to tell.
+        let plain = checks == [Check::KeySignature] && !verified.has_log_material();
+        if !plain || basis.past {
+            terminal::show(basis::lines(basis, &[verified.into()], &checks.into_iter().collect()));
+        }
+        Ok(())
     }
 }
 
 /// A file with the signature, else the text is the signature.
-fn detached(text: &str) -> Result<Evidence, CliError> {
+fn detached(text: &str) -> Result<Vec<u8>, CliError> {
     match files::read(Path::new(text), MAX_SIGNATURE) {
-        Ok(bytes) => Ok(Evidence::Detached(bytes)),
-        Err(_) if !Path::new(text).exists() => match STANDARD.decode(text.trim()) {
-            Ok(bytes) => Ok(Evidence::Detached(bytes)),
-            Err(_) => Err(CliError::new(format!(
+        Err(_) if !Path::new(text).exists() => STANDARD.decode(text.trim()).map_err(|_| {
+            CliError::new(format!(
                 "{text}: there is no such file, and it is not a base64 signature"
-            ))),
-        },
-        Err(error) => Err(error),
+            ))
+        }),
+        other => other,
     }
-}
-
-/// The bundle of cosign 1 and 2: `{"base64Signature":…}`. With a certificate in it, it says that
-/// somebody else signed than the holder of the key.
-fn legacy_bundle(bytes: &[u8]) -> Option<Result<Evidence, CliError>> {
-    let value: Value = serde_json::from_slice(bytes).ok()?;
-    let signature = value.get("base64Signature")?.as_str()?;
-    if value.get("cert").and_then(Value::as_str).is_some_and(|cert| !cert.is_empty()) {
-        let why = "the bundle holds a certificate; that comes with keyless verification";
-        return Some(Err(CliError::unsupported("a legacy bundle with a certificate", why)));
-    }
-    Some(match STANDARD.decode(signature) {
-        Ok(bytes) => Ok(Evidence::Detached(bytes)),
-        Err(_) => Err(CliError::new("the signature in the bundle is not base64")),
-    })
 }
 
 /// The blob, or what was computed of it while it was read.
@@ -173,7 +308,7 @@ impl Blob {
     }
 
     /// Reads the blob once; keeps it only for keys that need all of it.
-    fn read(path: &Path, authority: &KeyAuthority) -> Result<Self, CliError> {
+    fn read(path: &Path, authority: &Authority) -> Result<Self, CliError> {
         if let Some(digest) = given_digest(path) {
             return Ok(Self::Digests(vec![digest]));
         }

@@ -1,6 +1,7 @@
 //! What commands print for machines. Every document of ours names its schema,
 //! `sealgate.dev/<what>/v<n>`; the shapes stand in `docs/reference/output.md`.
 
+pub(crate) mod basis;
 pub(crate) mod report;
 pub(crate) mod verification;
 

@@ -5,9 +5,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sealgate_core::evidence::Origin;
 use sealgate_core::fault::Fault;
-use sealgate_core::verify::{Check, Format, Verified};
+use sealgate_core::verify::{Format, Verified};
 use sealgate_engine::verify::{Outcome, Rejected, Report};
 use serde_json::{Value, json};
+
+use super::basis;
 
 /// One image, with its children.
 pub(crate) fn image(report: &Report) -> Value {
@@ -43,32 +45,23 @@ pub(crate) fn unreadable(text: &str, why: &str) -> Value {
 }
 
 fn signature(signature: &Verified) -> Value {
-    json!({
+    let checks = signature.checks().iter().map(|check| basis::check(*check));
+    let mut found = json!({
         "format": match signature.format() {
             Format::Legacy => "legacy",
             Format::Bundle => "bundle",
         },
         "origin": origin(signature.origin()),
         "key": signature.key(),
-        "checks": signature.checks().iter().map(|check| check_name(*check)).collect::<Vec<_>>(),
-        "transparencyLog": "not-asked",
-        "hasLogMaterial": signature.has_log_material(),
+        "checks": checks.collect::<Vec<_>>(),
         "annotations": signature.annotations(),
         "payload": STANDARD.encode(signature.payload()),
         "signature": STANDARD.encode(signature.signature()),
-    })
-}
-
-fn check_name(check: Check) -> &'static str {
-    match check {
-        Check::Annotations => "annotations",
-        Check::Claims => "claims",
-        Check::KeySignature => "key-signature",
-        Check::Certificate => "certificate",
-        Check::CertificateLog => "certificate-log",
-        Check::Log => "transparency-log",
-        Check::Timestamp => "timestamp",
+    });
+    if let Some(fields) = found.as_object_mut() {
+        fields.extend(basis::vouching(signature.into()));
     }
+    found
 }
 
 fn rejected(rejected: &Rejected) -> Value {

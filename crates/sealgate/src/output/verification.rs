@@ -4,15 +4,18 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use sealgate_core::reject::Reject;
 use sealgate_core::verify::{Check, Format, Verified};
-use sealgate_engine::verify::{Outcome, Report};
+use sealgate_engine::verify::{Outcome, Rejected, Report};
 use serde_json::Value;
 
+use super::basis::{self, Vouching};
 use super::go_json;
+use crate::cli::trust::Basis;
 use crate::failure::{CliError, exit, remedy};
 
 /// cosign's header for a verified image, without what was not checked.
-pub(crate) fn header(name: &str, signatures: &[Verified]) -> String {
+pub(crate) fn header(name: &str, signatures: &[Verified], basis: &Basis) -> String {
     let mut text = format!(
         "\nVerification for {name} --\nThe following checks were performed on each of these signatures:\n"
     );
@@ -20,7 +23,17 @@ pub(crate) fn header(name: &str, signatures: &[Verified]) -> String {
     let lines = [
         (Check::Annotations, "The specified annotations were verified."),
         (Check::Claims, "The cosign claims were validated"),
+        (Check::Log, "Existence of the claims in the transparency log was verified offline"),
         (Check::KeySignature, "The signatures were verified against the specified public key"),
+        (
+            Check::Certificate,
+            "The code-signing certificate was verified using trusted certificate authority certificates",
+        ),
+        (
+            Check::CertificateLog,
+            "The certificate log's promise to publish the certificate was verified",
+        ),
+        (Check::Timestamp, "The time of the signatures was verified by signed timestamps"),
     ];
     for (_, line) in lines.iter().filter(|(check, _)| made.contains(check)) {
         let _ = writeln!(text, "  - {line}");
@@ -30,11 +43,8 @@ pub(crate) fn header(name: &str, signatures: &[Verified]) -> String {
             "The claims were NOT compared with the image: --check-claims=false was given.\n",
         );
     }
-    let unread = match signatures.iter().any(Verified::has_log_material) {
-        true => " (log entries or timestamps that lie there were not looked at)",
-        false => "",
-    };
-    let _ = writeln!(text, "The transparency log was not asked for{unread}.");
+    let vouching: Vec<_> = signatures.iter().map(Vouching::from).collect();
+    text.push_str(&basis::lines(basis, &vouching, &made));
     text
 }
 
@@ -50,13 +60,17 @@ pub(crate) fn cosign_json(name: &str, signatures: &[Verified]) -> String {
     go_json(&signatures.iter().map(|signature| entry(name, signature)).collect())
 }
 
-/// Without annotations, cosign prints `null` for a legacy signature and `{}` for a bundle.
+/// Without annotations, cosign prints `null` for a legacy signature of a key and `{}` for a
+/// bundle. Of a bundle it prints no identity.
 fn entry(name: &str, signature: &Verified) -> Value {
     let mut entry = signature.simple_signing_json(name);
-    if let (Format::Bundle, Some(optional @ Value::Null)) =
-        (signature.format(), entry.get_mut("optional"))
-    {
-        *optional = Value::Object(Default::default());
+    let Some(optional) = entry.get_mut("optional") else { return entry };
+    let mut fields = optional.as_object().cloned().unwrap_or_default();
+    if signature.format() == Format::Legacy {
+        basis::cosign_optional(signature.into(), &mut fields);
+    }
+    if signature.format() == Format::Bundle || !fields.is_empty() {
+        *optional = Value::Object(fields);
     }
     entry
 }
@@ -78,7 +92,7 @@ pub(crate) fn failure(report: &Report, name: &str) -> CliError {
                 None => error,
             }
         }
-        Outcome::NoMatch { rejected } => CliError::new(match rejected.first() {
+        Outcome::NoMatch { rejected } => CliError::new(match telling(rejected) {
             Some(first) => format!("no matching signatures: {}", first.reason),
             None => "no matching signatures".to_owned(),
         })
@@ -86,6 +100,14 @@ pub(crate) fn failure(report: &Report, name: &str) -> CliError {
         Outcome::Verified { .. } => CliError::new("an image below the index was not verified"),
     };
     with_candidates(error, report, name)
+}
+
+/// The candidate that is told first: one that has what is asked for, a certificate or a key, if
+/// there is one.
+fn telling(rejected: &[Rejected]) -> Option<&Rejected> {
+    let of_other_kind =
+        |reason: &Reject| matches!(reason, Reject::NoCertificate | Reject::CertificateInBundle);
+    rejected.iter().find(|candidate| !of_other_kind(&candidate.reason)).or(rejected.first())
 }
 
 /// Most candidates that are told one by one.

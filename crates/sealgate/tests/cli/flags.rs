@@ -25,18 +25,20 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         let first = ended.frame().0;
         assert!(first.contains("is not supported in this version of sealgate"), "{flag}: {first}");
     }
-    for flag in [
-        "--certificate-oidc-issuer=https://issuer.example",
-        "--ca-roots=roots.pem",
-        "--use-signed-timestamps",
-        "--trusted-root=root.json",
-        "--rekor-url=https://rekor.example",
-        "--signature=s",
-        "--experimental-oci11",
+    for (flag, why) in [
+        ("--certificate-oidc-issuer=https://issuer.example", "cannot be used with --key"),
+        ("--certificate-github-workflow-name=CI", "cannot be used with --key"),
+        ("--ca-roots=roots.pem", "cannot be used with --key"),
+        ("--certificate-identity=me", "exactly one of: key reference (--key) or certificate"),
+        ("--trusted-root=root.json", "loading trusted root: root.json: "),
+        ("--at=tomorrow", "invalid value 'tomorrow' for '--at <TIME>'"),
+        ("--at=9000-01-01T00:00:00Z", "that time has not come yet"),
+        ("--signature=s", "is not supported in this version of sealgate"),
+        ("--experimental-oci11", "is not supported in this version of sealgate"),
     ] {
         let ended = stage.run(&["verify", "--key", "cosign.pub", flag, &image]).code(1);
         let first = ended.frame().0;
-        assert!(first.contains("is not supported in this version of sealgate"), "{flag}: {first}");
+        assert!(first.contains(why), "{flag}: {first}");
     }
 }
 
@@ -71,6 +73,7 @@ fn flags_that_ask_for_what_is_done_anyway_are_fine() {
         "cosign.pub",
         "--insecure-ignore-tlog=true",
         "--private-infrastructure",
+        "--rekor-url=https://rekor.example",
         "--offline",
         "--insecure-ignore-sct",
         "--new-bundle-format",

@@ -1,39 +1,54 @@
+use clap::{FromArgMatches as _, Parser};
+
 use super::*;
 
-fn refused(result: Result<&str, CliError>) -> String {
-    result.unwrap_err().message
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    flags: VerifyingServices,
 }
 
+fn flags(arguments: &[&str]) -> VerifyingServices {
+    let command = <Line as clap::CommandFactory>::command();
+    let matches = command.get_matches_from([&["x"], arguments].concat());
+    Line::from_arg_matches(&matches).unwrap().flags
+}
+
+fn refused(arguments: &[&str], key: Option<&str>) -> String {
+    match flags(arguments).signer(key) {
+        Err(error) => error.message,
+        Ok(_) => panic!("{arguments:?} were accepted"),
+    }
+}
+
+const SOMEBODY: [&str; 2] = ["--certificate-identity=me", "--certificate-oidc-issuer=i"];
+
 #[test]
-fn verifying_needs_a_key() {
-    let message = refused(VerifyingServices::default().for_key(None));
+fn a_key_or_an_identity_is_needed() {
+    let message = refused(&[], None);
     assert!(
         message.starts_with("--certificate-identity or --certificate-identity-regexp is required")
     );
-    let flags =
-        VerifyingServices { certificate_identity: Some("me".to_owned()), ..Default::default() };
-    assert!(refused(flags.for_key(None)).contains("keyless"));
-    assert!(refused(flags.for_key(Some("k"))).starts_with("exactly one of: key reference"));
+    assert!(refused(&SOMEBODY, Some("k")).starts_with("exactly one of: key reference (--key) or"));
+    assert!(matches!(flags(&SOMEBODY).signer(None), Ok(Signer::Identities(_))));
+    assert!(matches!(flags(&SOMEBODY).signer(Some("")), Ok(Signer::Identities(_))));
+    assert!(matches!(flags(&[]).signer(Some("k")), Ok(Signer::Key("k"))));
 }
 
 #[test]
-fn a_check_that_cannot_be_made_is_never_skipped() {
-    let text = || Some("x".to_owned());
-    let all = [
-        VerifyingServices { certificate_oidc_issuer: text(), ..Default::default() },
-        VerifyingServices { certificate_github_workflow_sha: text(), ..Default::default() },
-        VerifyingServices { use_signed_timestamps: Some(true), ..Default::default() },
-        VerifyingServices { trusted_root: Some("x".into()), ..Default::default() },
-        VerifyingServices { rekor_url: text(), ..Default::default() },
-        VerifyingServices { ca_roots: text(), ..Default::default() },
-    ];
-    for flags in all {
-        assert!(flags.for_key(Some("k")).is_err(), "{flags:?}");
+fn a_check_that_a_key_cannot_have_is_never_skipped() {
+    for flag in [
+        "--certificate-oidc-issuer=i",
+        "--certificate-oidc-issuer-regexp=i",
+        "--certificate-github-workflow-sha=x",
+        "--ca-roots=x",
+        "--certificate-chain=x",
+        "--sct=x",
+    ] {
+        let name = flag.split('=').next().unwrap();
+        assert!(refused(&[flag], Some("k")).starts_with(name), "{flag}");
     }
-    let ignored = VerifyingServices {
-        insecure_ignore_tlog: Some(true),
-        rekor_url: text(),
-        ..Default::default()
-    };
-    assert!(ignored.for_key(Some("k")).is_ok());
+    let certificate = refused(&["--cert=c.pem"], Some("k"));
+    assert!(certificate.starts_with("exactly one of: key reference (--key), certificate (--cert)"));
+    assert!(refused(&["--certificate-email=me@x"], None).starts_with("--certificate-email"));
 }

@@ -1,0 +1,369 @@
+//! What a verification rests on, from flags and environment: the trust root, what is asked for,
+//! the time.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use jiff::Timestamp;
+use sealgate_core::trust::{AuthorityObject, SigstoreKeys, TrustRoot};
+use sealgate_core::verify::{Authority, Demands, Grounds, Trust, Wish, Wishes};
+use sealgate_engine::ports::Clock as _;
+use sealgate_sigstore::root::{
+    Chosen, Environment, Origin, Refresh, RootOptions, STAGING, current_root,
+};
+
+use super::files;
+use super::values::{BOOL, go_bool};
+use crate::clock::SystemClock;
+use crate::failure::CliError;
+use crate::terminal;
+
+/// The largest file of certificates.
+const MAX_PEM: u64 = 1 << 20;
+/// How long a TUF mirror may be asked for news; the last good root decides all the same.
+const REFRESH: Duration = Duration::from_secs(10);
+
+/// The flags, as typed.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct TrustFlags {
+    /// Trusted root (JSON) with the authorities and logs to believe
+    #[arg(long, value_name = "FILE")]
+    trusted_root: Option<PathBuf>,
+
+    /// Do not ask for proof that the signature was logged
+    #[arg(long, value_name = BOOL, value_parser = go_bool)]
+    insecure_ignore_tlog: Option<bool>,
+
+    /// Do not ask for proof that the certificate was logged
+    #[arg(long, value_name = BOOL, value_parser = go_bool)]
+    insecure_ignore_sct: Option<bool>,
+
+    /// Ask for RFC 3161 timestamps
+    #[arg(long, value_name = BOOL, value_parser = go_bool)]
+    use_signed_timestamps: Option<bool>,
+
+    /// Verify as it was at TIME (RFC 3339), for investigations; the output says so
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    at: Option<Timestamp>,
+
+    #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
+    private_infrastructure: Option<bool>,
+
+    /// Verification asks no log in any case; with this a TUF mirror is not asked for news either
+    #[arg(long, value_name = BOOL, value_parser = go_bool)]
+    offline: Option<bool>,
+
+    #[arg(long, hide = true)]
+    rekor_url: Option<String>,
+
+    /// Chains in bundles are accepted where their version allows it, whatever this says
+    #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
+    allow_certificate_chain: Option<bool>,
+
+    /// Bundles and legacy signatures are both looked for, whatever this says
+    #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
+    new_bundle_format: Option<bool>,
+
+    /// Chain of the timestamp authority (PEM), instead of those of the trust root
+    #[arg(long, value_name = "FILE", hide = true)]
+    timestamp_certificate_chain: Option<PathBuf>,
+
+    /// Chain of the certificate authority (PEM), instead of those of the trust root
+    #[arg(long, alias = "cert-chain", value_name = "FILE", hide = true)]
+    certificate_chain: Option<PathBuf>,
+
+    /// Roots of certificate authorities (PEM), instead of those of the trust root
+    #[arg(long, value_name = "FILE", hide = true)]
+    ca_roots: Option<PathBuf>,
+
+    /// Certificates below --ca-roots (PEM)
+    #[arg(long, value_name = "FILE", hide = true)]
+    ca_intermediates: Option<PathBuf>,
+
+    /// Take the root of Sigstore's staging services
+    #[arg(skip)]
+    pub(crate) staging: bool,
+}
+
+/// What a verification rests on, and how it came to that.
+pub(crate) struct Basis {
+    pub(crate) authority: Authority,
+    pub(crate) grounds: Grounds,
+    pub(crate) now: Timestamp,
+    /// Whether `now` is a past time that the user has chosen.
+    pub(crate) past: bool,
+    pub(crate) origin: Origin,
+    /// Files whose certificates stand in for those of the root.
+    pub(crate) replaced: Vec<PathBuf>,
+}
+
+impl Basis {
+    /// For the verifier.
+    pub(crate) fn trust(&self) -> Trust<'_> {
+        self.grounds.trust(&self.authority, self.now.as_second())
+    }
+
+    /// What is asked for.
+    pub(crate) fn demands(&self) -> Demands {
+        self.grounds.demands(&self.authority)
+    }
+
+    /// The root that decides.
+    pub(crate) fn root(&self) -> Option<&TrustRoot> {
+        self.grounds.root.as_deref()
+    }
+}
+
+impl TrustFlags {
+    /// What verifying `what` rests on if `authority` is to have signed it. Says what people should
+    /// know.
+    pub(crate) async fn basis(&self, authority: Authority, what: &str) -> Result<Basis, CliError> {
+        self.check()?;
+        let present = SystemClock.now();
+        if self.at.is_some_and(|at| at > present) {
+            return Err(CliError::new("--at: that time has not come yet"));
+        }
+        let chosen = self.root(present).await?;
+        let mut root = chosen.root;
+        let replaced = self.replaced();
+        if !replaced.is_empty() {
+            root = Arc::new(self.replace(TrustRoot::clone(&root))?);
+        }
+        self.tell(what);
+        let (source, wishes) = (chosen.source, self.wishes());
+        Ok(Basis {
+            authority,
+            grounds: Grounds { root: Some(root), source, wishes },
+            now: self.at.unwrap_or(present),
+            past: self.at.is_some(),
+            origin: chosen.origin,
+            replaced,
+        })
+    }
+
+    /// Whether timestamps are asked for.
+    pub(crate) fn wants_timestamps(&self) -> bool {
+        self.use_signed_timestamps == Some(true) || self.timestamp_certificate_chain.is_some()
+    }
+
+    /// Each flag that names certificates of authorities, and whether it was given.
+    pub(crate) fn authorities(&self) -> [(&'static str, bool); 3] {
+        [
+            ("--certificate-chain", self.certificate_chain.is_some()),
+            ("--ca-roots", self.ca_roots.is_some()),
+            ("--ca-intermediates", self.ca_intermediates.is_some()),
+        ]
+    }
+
+    /// cosign's words for what does not go together.
+    fn check(&self) -> Result<(), CliError> {
+        for (flag, given) in self.authorities().into_iter().skip(1) {
+            if given && self.certificate_chain.is_some() {
+                let name = flag.trim_start_matches('-');
+                return Err(CliError::new(format!(
+                    "if any flags in the group [{name} certificate-chain] are set none of the \
+                     others can be; [{name} certificate-chain] were all set"
+                )));
+            }
+        }
+        if self.ca_intermediates.is_some() && self.ca_roots.is_none() {
+            return Err(CliError::new("--ca-intermediates must be used together with --ca-roots"));
+        }
+        if self.trusted_root.is_some()
+            && let Some(file) = self.replaced().first()
+        {
+            return Err(CliError::new(
+                "authorities may only be provided using --trusted-root where it is given",
+            )
+            .note(format!("put the certificates of {} into the trusted root", file.display())));
+        }
+        Ok(())
+    }
+
+    async fn root(&self, now: Timestamp) -> Result<Chosen, CliError> {
+        let mut environment = Environment::read(|name| std::env::var_os(name));
+        if self.staging {
+            environment.mirror = Some(STAGING.to_owned());
+        }
+        let options = RootOptions {
+            file: self.trusted_root.clone(),
+            environment,
+            refresh: match self.offline {
+                Some(true) => Refresh::Never,
+                _ => Refresh::WhenDue(REFRESH),
+            },
+        };
+        let chosen = current_root(&options, now).await;
+        let chosen = chosen.map_err(|error| CliError::new(error.to_string()))?;
+        for warning in &chosen.warnings {
+            terminal::warn(warning.to_string());
+        }
+        Ok(chosen)
+    }
+
+    fn replaced(&self) -> Vec<PathBuf> {
+        let files = [
+            &self.certificate_chain,
+            &self.ca_roots,
+            &self.ca_intermediates,
+            &self.timestamp_certificate_chain,
+        ];
+        files.into_iter().flatten().cloned().collect()
+    }
+
+    /// The root with the authorities that the flags name instead of its own.
+    fn replace(&self, root: TrustRoot) -> Result<TrustRoot, CliError> {
+        let mut keys = SigstoreKeys::default();
+        if let Some(path) = &self.certificate_chain {
+            keys.certificate_authorities = vec![authority(path, pem(path)?)];
+        }
+        if let Some(path) = &self.ca_roots {
+            let below = self.ca_intermediates.as_deref().map(pem).transpose()?.unwrap_or_default();
+            let roots = pem_blocks(&pem(path)?);
+            keys.certificate_authorities =
+                roots.iter().map(|block| authority(path, format!("{below}\n{block}"))).collect();
+        }
+        if let Some(path) = &self.timestamp_certificate_chain {
+            keys.timestamp_authorities = vec![authority(path, pem(path)?)];
+        }
+        let named = TrustRoot::of_keys(&keys).map_err(|error| CliError::new(error.to_string()))?;
+        let either =
+            |given: Vec<_>, else_of: Vec<_>| if given.is_empty() { else_of } else { given };
+        Ok(TrustRoot {
+            certificate_authorities: either(
+                named.certificate_authorities,
+                root.certificate_authorities,
+            ),
+            timestamp_authorities: either(named.timestamp_authorities, root.timestamp_authorities),
+            ..root
+        })
+    }
+
+    /// What is asked for beside the usual. `--insecure-ignore-tlog=false` asks for the log even
+    /// where a key is judged by the key alone.
+    fn wishes(&self) -> Wishes {
+        let log = match (self.insecure_ignore_tlog, self.private_infrastructure) {
+            (Some(true), _) | (_, Some(true)) => Wish::Ignored,
+            (Some(false), _) => Wish::Required,
+            (None, _) => Wish::Unsaid,
+        };
+        let timestamp = if self.wants_timestamps() { Wish::Required } else { Wish::Unsaid };
+        let sct = match self.insecure_ignore_sct {
+            Some(true) => Wish::Ignored,
+            _ => Wish::Unsaid,
+        };
+        Wishes { log, timestamp, sct }
+    }
+
+    fn tell(&self, what: &str) {
+        if self.insecure_ignore_tlog == Some(true) && self.private_infrastructure != Some(true) {
+            terminal::warn(format!(
+                "Skipping tlog verification is an insecure practice that lacks transparency and \
+                 auditability verification for the {what}."
+            ));
+        }
+        if self.rekor_url.is_some() {
+            terminal::warn(
+                "--rekor-url: verification never asks the log, it judges the proof that lies \
+                 beside the signature",
+            );
+        }
+        if let Some(at) = self.at {
+            terminal::warn(format!(
+                "verifying as of {at} (--at), not as of now: for investigations only"
+            ));
+        }
+    }
+}
+
+fn authority(path: &Path, cert_chain: String) -> AuthorityObject {
+    let uri = format!("file:{}", path.display());
+    AuthorityObject { uri, cert_chain, ..AuthorityObject::default() }
+}
+
+/// PEM, or the base64 of PEM, as cosign reads and writes it.
+pub(crate) fn pem(path: impl AsRef<Path>) -> Result<String, CliError> {
+    let path = path.as_ref();
+    let bytes = files::read(path, MAX_PEM)?;
+    let none = || CliError::new(format!("{}: no certs found in pem file", path.display()));
+    let text = String::from_utf8(bytes).map_err(|_| none())?;
+    if text.contains(BEGIN) {
+        return Ok(text);
+    }
+    let compact: String = text.split_ascii_whitespace().collect();
+    let decoded = STANDARD.decode(compact).map_err(|_| none())?;
+    String::from_utf8(decoded).ok().filter(|text| text.contains(BEGIN)).ok_or_else(none)
+}
+
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+
+/// Each certificate of a PEM text.
+pub(crate) fn pem_blocks(text: &str) -> Vec<String> {
+    text.split(BEGIN).skip(1).map(|block| format!("{BEGIN}{block}")).collect()
+}
+
+fn moment(text: &str) -> Result<Timestamp, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is no time, want something like 2026-01-31T12:00:00Z"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_decides_what_is_asked_for() {
+        let wishes = |flags: TrustFlags| flags.wishes();
+        let unsaid = Wishes::default();
+        assert_eq!(wishes(TrustFlags::default()), unsaid);
+        let ignored = TrustFlags { insecure_ignore_tlog: Some(true), ..Default::default() };
+        assert_eq!(wishes(ignored).log, Wish::Ignored);
+        let private = TrustFlags { private_infrastructure: Some(true), ..Default::default() };
+        assert_eq!(wishes(private).log, Wish::Ignored);
+        let required = TrustFlags { insecure_ignore_tlog: Some(false), ..Default::default() };
+        assert_eq!(wishes(required).log, Wish::Required);
+        let chain = Some(PathBuf::from("tsa.pem"));
+        let stamped = TrustFlags { timestamp_certificate_chain: chain, ..Default::default() };
+        assert_eq!(wishes(stamped), Wishes { timestamp: Wish::Required, ..unsaid });
+        let sct = TrustFlags { insecure_ignore_sct: Some(true), ..Default::default() };
+        assert_eq!(wishes(sct), Wishes { sct: Wish::Ignored, ..unsaid });
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        let file = || Some(PathBuf::from("f"));
+        let all = [
+            TrustFlags { certificate_chain: file(), ca_roots: file(), ..Default::default() },
+            TrustFlags {
+                certificate_chain: file(),
+                ca_intermediates: file(),
+                ..Default::default()
+            },
+            TrustFlags { ca_intermediates: file(), ..Default::default() },
+            TrustFlags { trusted_root: file(), ca_roots: file(), ..Default::default() },
+        ];
+        for flags in all {
+            assert!(flags.check().is_err(), "{flags:?}");
+        }
+        assert!(TrustFlags { ca_roots: file(), ..Default::default() }.check().is_ok());
+    }
+
+    #[test]
+    fn certificates_are_told_apart() {
+        let one = format!("{BEGIN}\nAAAA\n-----END CERTIFICATE-----\n");
+        let blocks = pem_blocks(&format!("a comment\n{one}another\n{one}"));
+        assert_eq!(blocks.len(), 2);
+        assert!(blocks.iter().all(|block| block.starts_with(BEGIN)));
+        assert!(pem_blocks("nothing").is_empty());
+    }
+
+    #[test]
+    fn times_are_rfc_3339() {
+        assert_eq!(moment("2023-11-14T22:13:20Z").unwrap().as_second(), 1_700_000_000);
+        assert!(moment("yesterday").is_err());
+    }
+}

@@ -1,0 +1,47 @@
+//! `verify-bundle`: the protocol of the sigstore-conformance suite. Only the exit status counts, so
+//! there is nothing here that `verify-blob` does not do.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::verify_blob::{Evidence, judge};
+use crate::cli::files;
+use crate::cli::verifying::VerifyingServices;
+use crate::failure::Outcome;
+use crate::terminal;
+
+/// Verify a bundle, as the sigstore-conformance suite calls it
+#[derive(Args, Debug)]
+pub(crate) struct VerifyBundleArgs {
+    /// Use the trust root of Sigstore's staging services
+    #[arg(long)]
+    staging: bool,
+
+    /// The bundle
+    #[arg(long, value_name = "FILE")]
+    bundle: PathBuf,
+
+    /// The public key: a file
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+
+    #[command(flatten)]
+    services: VerifyingServices,
+
+    /// The file, or its digest, sha256:…
+    #[arg(value_name = "FILE_OR_DIGEST")]
+    artifact: PathBuf,
+}
+
+/// The largest bundle.
+const MAX_BUNDLE: u64 = 32 << 20;
+
+pub(crate) async fn run(mut args: VerifyBundleArgs) -> Outcome {
+    args.services.trust.staging = args.staging;
+    let basis = args.services.basis(args.key.as_deref(), "blob").await?;
+    let evidence = Evidence::Bundle(files::read(&args.bundle, MAX_BUNDLE)?);
+    judge(&evidence, &args.artifact, &basis)?;
+    terminal::say("Verified OK");
+    Ok(())
+}

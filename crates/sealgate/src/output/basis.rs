@@ -1,0 +1,289 @@
+//! What a verification rested on, told: what was asked for, by which trust root, at which time, and
+//! what vouches for a signature.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use sealgate_core::certificate::CertifiedKey;
+use sealgate_core::identity::{Claim, Identity, Subject};
+use sealgate_core::log::LogProof;
+use sealgate_core::timestamp::TrustedTime;
+use sealgate_core::verify::{Authority, Check, Demand, RootSource, Verified, VerifiedBlob};
+use sealgate_sigstore::root::Origin;
+use serde_json::{Map, Value, json};
+
+use crate::cli::trust::Basis;
+
+/// cosign shows these of all claims.
+const SHOWN_CLAIMS: [Claim; 5] = [
+    Claim::GithubWorkflowTrigger,
+    Claim::GithubWorkflowSha,
+    Claim::GithubWorkflowName,
+    Claim::GithubWorkflowRepository,
+    Claim::GithubWorkflowRef,
+];
+
+/// What vouches for one signature, of an image or of a blob.
+#[derive(Clone, Copy)]
+pub(crate) struct Vouching<'a> {
+    certificate: Option<&'a CertifiedKey>,
+    logs: &'a [LogProof],
+    timestamps: &'a [TrustedTime],
+    unread: bool,
+}
+
+impl<'a> From<&'a Verified> for Vouching<'a> {
+    fn from(verified: &'a Verified) -> Self {
+        Self {
+            certificate: verified.certificate(),
+            logs: verified.logs(),
+            timestamps: verified.timestamps(),
+            unread: verified.has_log_material(),
+        }
+    }
+}
+
+impl<'a> From<&'a VerifiedBlob> for Vouching<'a> {
+    fn from(verified: &'a VerifiedBlob) -> Self {
+        Self {
+            certificate: verified.certificate(),
+            logs: verified.logs(),
+            timestamps: verified.timestamps(),
+            unread: verified.has_log_material(),
+        }
+    }
+}
+
+/// For people: who signed, which checks of the log were not made, and what decided. `made` are the
+/// checks that were made on all of `signatures`.
+pub(crate) fn lines(basis: &Basis, signatures: &[Vouching<'_>], made: &BTreeSet<Check>) -> String {
+    let mut text = String::new();
+    if !made.contains(&Check::Log) {
+        let demand = basis.demands().log();
+        let why = match (demand, signatures.iter().any(|one| one.unread)) {
+            (Demand::Ignored, _) => ", as requested",
+            (_, true) => " (log entries or timestamps that lie there were not looked at)",
+            (_, false) => "",
+        };
+        let _ = writeln!(text, "The transparency log was not asked for{why}.");
+    }
+    let mut told = BTreeSet::new();
+    for identity in signatures.iter().filter_map(|one| one.certificate).map(CertifiedKey::identity)
+    {
+        let lines = identity_lines(identity);
+        if told.insert(lines.clone()) {
+            text.push_str(&lines);
+        }
+    }
+    if matches!(basis.authority, Authority::Identities(_)) || basis.demands().log().is_required() {
+        let _ = writeln!(text, "Asked for: {}", basis.demands());
+        let _ = writeln!(text, "Trust root: {}", origin(basis));
+    }
+    if basis.past {
+        let _ = writeln!(text, "Verified as of {}, NOT as of now: --at was given.", basis.now);
+    }
+    text
+}
+
+fn origin(basis: &Basis) -> String {
+    let origin = basis.origin.describe(basis.now);
+    match basis.replaced.as_slice() {
+        [] => origin,
+        files => {
+            let files: Vec<_> = files.iter().map(|path| path.display().to_string()).collect();
+            format!("{}, the rest from {origin}", files.join(", "))
+        }
+    }
+}
+
+/// cosign's words for who signed.
+fn identity_lines(identity: &Identity) -> String {
+    let mut text = String::new();
+    for subject in &identity.subjects {
+        let _ = writeln!(text, "Certificate subject: {}", one_line(&subject.to_string()));
+    }
+    if let Some(issuer) = &identity.issuer {
+        let _ = writeln!(text, "Certificate issuer URL: {}", one_line(issuer));
+    }
+    for claim in SHOWN_CLAIMS {
+        if let Some(value) = identity.claims.get(&claim) {
+            let _ = writeln!(text, "{}: {}", claim.title(), one_line(value));
+        }
+    }
+    text
+}
+
+/// Foreign text in a line of ours must not begin another one.
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
+}
+
+/// For machines: what was asked for, by which root, at which time. To be put beside other fields.
+pub(crate) fn document(basis: &Basis) -> Map<String, Value> {
+    let demands = basis.demands();
+    let mut root = origin_document(&basis.origin);
+    root.insert("description".to_owned(), origin(basis).into());
+    let fingerprint = basis.root().map(|root| root.fingerprint().to_string());
+    root.insert("fingerprint".to_owned(), fingerprint.into());
+    root.insert("configured".to_owned(), (basis.grounds.source == RootSource::Configured).into());
+    let fields = [
+        (
+            "demands",
+            json!({
+                "transparencyLog": demand(demands.log()),
+                "timestamp": demand(demands.timestamp()),
+                "certificateLog": demand(demands.sct()),
+            }),
+        ),
+        ("trustRoot", Value::Object(root)),
+        ("time", basis.now.to_string().into()),
+        ("pastTime", basis.past.into()),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn demand(demand: Demand) -> &'static str {
+    match demand {
+        Demand::Wished => "required",
+        Demand::ByCertificate => "required-by-certificate",
+        Demand::ByTrustRoot => "required-by-trust-root",
+        Demand::NotAsked => "not-asked",
+        Demand::Ignored => "ignored",
+    }
+}
+
+fn origin_document(origin: &Origin) -> Map<String, Value> {
+    let fields = match origin {
+        Origin::File(path) => json!({ "origin": "file", "file": path.display().to_string() }),
+        Origin::Environment(files, below) => json!({
+            "origin": "environment",
+            "files": files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
+            "rest": below.as_ref().map(|below| origin_document(below)),
+        }),
+        Origin::Tuf { mirror, refreshed, expires } => json!({
+            "origin": "tuf",
+            "mirror": mirror,
+            "refreshed": refreshed.map(|time| time.to_string()),
+            "expires": expires.to_string(),
+        }),
+        Origin::Embedded { taken } => json!({ "origin": "embedded", "taken": taken.to_string() }),
+    };
+    match fields {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+/// For machines: what vouches for one signature. To be put beside other fields.
+pub(crate) fn vouching(found: Vouching<'_>) -> Map<String, Value> {
+    let transparency_log = match found.logs.is_empty() {
+        true => "not-asked",
+        false => "verified",
+    };
+    let fields = [
+        ("transparencyLog", transparency_log.into()),
+        ("hasLogMaterial", found.unread.into()),
+        ("certificate", found.certificate.map_or(Value::Null, certificate)),
+        ("logs", found.logs.iter().map(log).collect()),
+        ("timestamps", found.timestamps.iter().map(timestamp).collect()),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn certificate(certificate: &CertifiedKey) -> Value {
+    let Identity { subjects, issuer, claims } = certificate.identity();
+    let claims =
+        claims.iter().map(|(claim, value)| (claim.name().to_owned(), value.clone().into()));
+    json!({
+        "subjects": subjects.iter().map(Subject::to_string).collect::<Vec<_>>(),
+        "issuer": issuer,
+        "claims": claims.collect::<Map<String, Value>>(),
+        "fingerprint": certificate.fingerprint(),
+        "notBefore": time(certificate.not_before()),
+        "notAfter": time(certificate.not_after()),
+        "authority": certificate.authority(),
+        "certificateLogs": certificate.ct_logs(),
+    })
+}
+
+fn log(proof: &LogProof) -> Value {
+    json!({
+        "url": proof.base_url(),
+        "logIndex": proof.log_index(),
+        "integratedTime": proof.integrated_time().map(time),
+    })
+}
+
+fn timestamp(stamp: &TrustedTime) -> Value {
+    json!({ "authority": stamp.authority(), "time": time(stamp.seconds()) })
+}
+
+/// RFC 3339; a time outside of what that can say stays a number.
+fn time(seconds: i64) -> Value {
+    Timestamp::from_second(seconds).map_or(seconds.into(), |time| time.to_string().into())
+}
+
+/// The name of a check.
+pub(crate) fn check(check: Check) -> &'static str {
+    match check {
+        Check::Annotations => "annotations",
+        Check::Claims => "claims",
+        Check::KeySignature => "key-signature",
+        Check::Certificate => "certificate",
+        Check::CertificateLog => "certificate-log",
+        Check::Log => "transparency-log",
+        Check::Timestamp => "timestamp",
+    }
+}
+
+/// What cosign adds to `optional` for a legacy signature: the identity by its older names, the log
+/// entry, the timestamp. Only what was verified.
+pub(crate) fn cosign_optional(found: Vouching<'_>, optional: &mut Map<String, Value>) {
+    let mut add = |name: &str, value: Value| optional.insert(name.to_owned(), value);
+    if let Some(certificate) = found.certificate {
+        let identity = certificate.identity();
+        let subject = identity.subjects.first().map(Subject::to_string).unwrap_or_default();
+        add("Subject", subject.into());
+        if let Some(issuer) = &identity.issuer {
+            add("Issuer", issuer.clone().into());
+            add("1.3.6.1.4.1.57264.1.1", issuer.clone().into());
+        }
+        for claim in SHOWN_CLAIMS {
+            if let Some(value) = identity.claims.get(&claim) {
+                add(claim.name(), value.clone().into());
+                add(&claim.oid().to_string(), value.clone().into());
+            }
+        }
+    }
+    if let Some(proof) = found.logs.first() {
+        add("Bundle", legacy_entry(proof));
+    }
+    if let Some(stamp) = found.timestamps.first() {
+        add("RFC3161Timestamp", json!({ "SignedRFC3161Timestamp": b64(stamp.response()) }));
+    }
+}
+
+fn legacy_entry(proof: &LogProof) -> Value {
+    json!({
+        "SignedEntryTimestamp": proof.promise().map(b64),
+        "Payload": {
+            "body": b64(proof.body()),
+            "integratedTime": proof.integrated_time(),
+            "logIndex": proof.log_index(),
+            "logID": hex(proof.log_id()),
+        },
+    })
+}
+
+fn b64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
