@@ -10,6 +10,7 @@ mod ambient;
 mod claims;
 mod exchange;
 mod given;
+mod login;
 mod secret;
 mod surroundings;
 
@@ -231,9 +232,6 @@ pub async fn identity_token(
         return Obtained::new(token, origin, now())
             .map_err(|last| TokenError::Ambient { last, before: Vec::new() });
     }
-    Err(TokenError::Login(Fault::new(
-        sealgate_core::fault::FaultKind::Unsupported,
-        request.issuer.clone(),
-        "there is no login yet",
-    )))
+    let (token, flow) = login::login(request, surroundings).await.map_err(TokenError::Login)?;
+    Obtained::new(token, Origin::Login(flow), now()).map_err(TokenError::Login)
 }
