@@ -280,7 +280,8 @@ impl fmt::Display for Warning {
             }
             Self::Expired { mirror, role, expires } => write!(
                 f,
-                "the {role} metadata of the trust root from {mirror} expired on {}; its last good                  copy decides: run `sealgate initialize` where {mirror} can be reached",
+                "the {role} metadata of the trust root from {mirror} expired on {}; its last good \
+                 copy decides: run `sealgate initialize` where {mirror} can be reached",
                 date(*expires)
             ),
             Self::Unusable { mirror, error, remedy } => {
@@ -303,3 +304,6 @@ impl fmt::Display for Warning {
 fn date(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d").to_string()
 }
+
+#[cfg(test)]
+mod tests;
