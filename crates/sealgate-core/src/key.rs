@@ -185,6 +185,13 @@ impl PublicKey {
         }
     }
 
+    /// The hash that `signature` over `message` was made with, of those that cosign has used for
+    /// the algorithm; none if it does not fit, and for Ed25519, which has no choice.
+    pub fn hash_of(&self, message: &[u8], signature: &[u8]) -> Option<HashAlgorithm> {
+        let mut hashes = self.hashes(None).into_iter();
+        hashes.find(|hash| self.verify(message, signature, Some(*hash)).is_ok())
+    }
+
     fn any_hash(
         &self,
         insisted: Option<HashAlgorithm>,
