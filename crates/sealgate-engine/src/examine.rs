@@ -13,7 +13,9 @@ use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::Repository;
 use sealgate_core::reject::Reject;
 use sealgate_core::verify::{Claims, Format, Question, verify_image_with};
-use sealgate_policy::judge::{Finding, RejectedCandidate, Verdict, VerifiedBy, judge};
+use sealgate_policy::judge::{
+    Finding, RejectedCandidate, SignerIdentity, Verdict, VerifiedBy, judge,
+};
 use sealgate_policy::rule::{Rule, SignedBy};
 use tokio::time::Instant;
 
@@ -165,6 +167,7 @@ impl<'a> Search<'a> {
             Ok(verified) if self.signed.formats.allows(verified.format()) => {
                 self.verified.push(VerifiedBy {
                     key: verified.key().clone(),
+                    identity: verified.certificate().map(|c| SignerIdentity::of(c.identity())),
                     format: verified.format(),
                     origin: place_of(&origin),
                 });

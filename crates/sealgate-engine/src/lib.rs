@@ -27,6 +27,7 @@ pub mod pin;
 pub mod ports;
 pub mod record;
 pub mod referrer;
+pub mod roots;
 pub mod save;
 pub mod sign;
 pub mod tree;

@@ -14,6 +14,8 @@ use sealgate_core::fault::Fault;
 use sealgate_core::key::PublicKey;
 use sealgate_core::manifest::Descriptor;
 use sealgate_core::reference::{Identifier, Repository};
+use sealgate_core::trust::TrustRoot;
+use sealgate_policy::trust_root;
 
 use crate::record::DecisionRecord;
 
@@ -229,6 +231,30 @@ pub trait TimestampAuthority: Send + Sync {
     fn url(&self) -> &str;
     /// A whole TimeStampResp, DER, whose imprint is the SHA-256 of `signature`.
     async fn timestamp(&self, signature: &[u8]) -> Result<Vec<u8>, Fault>;
+}
+
+/// Opens the TUF repositories of TrustRoot objects.
+pub trait RootRepositories: Send + Sync {
+    /// The repository that `spec` means (`remote` or `repository`). Nothing is asked yet.
+    fn open(&self, spec: &trust_root::Spec) -> Result<Box<dyn RootRepository>, Fault>;
+}
+
+/// A TUF repository with a trust root in it. Remembers what it has seen, so that nobody can bring
+/// it back to an older state.
+#[async_trait]
+pub trait RootRepository: Send {
+    /// The trust root that it holds at `now`.
+    async fn read(&mut self, now: jiff::Timestamp) -> Result<ReadRoot, Fault>;
+}
+
+/// A trust root as a repository holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadRoot {
+    /// The root.
+    pub root: TrustRoot,
+    /// Since when something that vouches for it has expired, where that is no reason to refuse it:
+    /// nobody can be asked for a newer one.
+    pub expired: Option<jiff::Timestamp>,
 }
 
 /// Secrets and service accounts of a cluster.

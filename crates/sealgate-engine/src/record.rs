@@ -68,6 +68,9 @@ pub struct ImageRecord {
     pub denies: bool,
     /// The authorities that held.
     pub authorities: Vec<String>,
+    /// Who has signed for them: `subject (issuer)` of a certificate, or `key` and its fingerprint.
+    #[serde(default)]
+    pub signers: Vec<String>,
     /// The stable codes of the reasons.
     pub codes: Vec<String>,
 }
@@ -118,6 +121,7 @@ impl From<&Fact> for ImageRecord {
             outcome: fact.outcome.to_owned(),
             denies: fact.denies,
             authorities: fact.authorities.clone(),
+            signers: fact.signers.clone(),
             codes: fact.codes.clone(),
         }
     }

@@ -16,6 +16,9 @@ pub const GROUP: &str = "policy.sigstore.dev";
 /// The versions of `ClusterImagePolicy` that are served, the stored one first.
 pub const POLICY_VERSIONS: [&str; 2] = ["v1alpha1", "v1beta1"];
 
+/// The version of `TrustRoot`.
+pub const ROOT_VERSION: &str = "v1alpha1";
+
 /// All CustomResourceDefinitions.
 pub fn all() -> Vec<Value> {
     vec![cluster_image_policies(), trust_roots()]
@@ -39,12 +42,17 @@ pub fn cluster_image_policies() -> Value {
 
 /// `trustroots.policy.sigstore.dev`.
 pub fn trust_roots() -> Value {
-    let columns = vec![column("Ready", "string", READY), column("Age", "date", AGE)];
-    let versions = vec![version("v1alpha1", true, trust_root_spec(), columns)];
+    let columns = vec![
+        column("Ready", "string", READY),
+        column("Stale", "string", STALE),
+        column("Age", "date", AGE),
+    ];
+    let versions = vec![version(ROOT_VERSION, true, trust_root_spec(), columns)];
     definition("trustroots", "trustroot", "TrustRoot", &[], versions)
 }
 
 const READY: &str = ".status.conditions[?(@.type==\"Ready\")].status";
+const STALE: &str = ".status.conditions[?(@.type==\"Stale\")].status";
 const AGE: &str = ".metadata.creationTimestamp";
 
 fn definition(
@@ -146,7 +154,12 @@ fn status() -> Value {
     let mut condition = object(
         "One aspect of the object's state.",
         [
-            ("type", string("Ready, KeysInlined, PoliciesInlined.")),
+            (
+                "type",
+                string(
+                    "Ready, KeysInlined, TrustRootsInlined, PoliciesInlined; Stale of a TrustRoot.",
+                ),
+            ),
             ("status", string("True, False or Unknown.")),
             ("reason", string("One word for programs.")),
             ("message", string("One sentence for people.")),
@@ -246,7 +259,7 @@ fn authority() -> Value {
                     [("trustRootRef", string("The TrustRoot with the authority's chain."))],
                 ),
             ),
-            ("signatureFormat", string("legacy or bundle; both are looked for in any case.")),
+            ("signatureFormat", string("legacy or bundle; where empty, both count.")),
         ],
     )
 }
@@ -459,6 +472,7 @@ fn certificate_authority() -> Value {
             ),
             ("uri", string("Its address.")),
             ("certChain", bytes("Its chain in PEM form.")),
+            ("validFor", valid_for("When it counts; always where empty.")),
         ],
     )
 }
@@ -470,6 +484,17 @@ fn log() -> Value {
             ("baseURL", string("Its address.")),
             ("hashAlgorithm", string("Its hash.")),
             ("publicKey", bytes("Its public key in PEM form.")),
+            ("validFor", valid_for("When its key counts; always where empty.")),
+        ],
+    )
+}
+
+fn valid_for(description: &str) -> Value {
+    object(
+        description,
+        [
+            ("start", string("The first second, as 2026-01-31T00:00:00Z.")),
+            ("end", string("The last second; open where empty.")),
         ],
     )
 }

@@ -1,14 +1,16 @@
-//! The reviews of policy objects: validation, defaults, conversion between the versions.
+//! The reviews of policy and TrustRoot objects: validation, defaults, conversion between the
+//! versions.
 //!
-//! Border: pure. What is right and wrong in a policy is in `sealgate_policy::cip`; here it becomes
-//! an answer. A policy that cannot be read is refused.
+//! Border: pure. What is right and wrong in them is in `sealgate_policy`; here it becomes an answer.
+//! What cannot be read is refused.
 
 use sealgate_policy::cip::convert::convert;
-use sealgate_policy::cip::defaults::default_fields;
+use sealgate_policy::cip::defaults::{DefaultField, default_fields};
 use sealgate_policy::cip::field_error::{FieldErrors, Level};
 use sealgate_policy::cip::read::Unreadable;
 use sealgate_policy::cip::validate::{Context, denial, validate};
 use sealgate_policy::cip::{ClusterImagePolicy, GROUP, KIND, Version};
+use sealgate_policy::trust_root::{self, TrustRootObject};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -23,26 +25,32 @@ const MAX_CONVERTED: usize = 10_000;
 /// words, or allowed, with warnings in either case.
 ///
 /// # Errors
-/// [`Malformed`] for what is not a review of a ClusterImagePolicy; see [`answer::malformed`].
+/// [`Malformed`] for what is not a review of a ClusterImagePolicy or TrustRoot; see [`answer::malformed`].
 pub fn validated(body: &[u8], context: &Context) -> Result<Vec<u8>, Malformed> {
     let (uid, policy) = with_request(body, |request| read(&request))?;
     Ok(match policy {
         None => answer::allowed(&uid),
         Some(Err(unreadable)) => refuse_unreadable(&uid, &unreadable),
-        Some(Ok(policy)) => judge(&uid, &validate(&policy, context)),
+        Some(Ok(Written::Policy(policy))) => judge(&uid, &validate(&policy, context)),
+        Some(Ok(Written::TrustRoot(root))) => judge(&uid, &trust_root::validate::validate(&root)),
     })
 }
 
 /// The answer of `/default-policies` to the review in `body`: a patch that fills in the defaults.
 ///
 /// # Errors
-/// [`Malformed`] for what is not a review of a ClusterImagePolicy; see [`answer::malformed`].
+/// [`Malformed`] for what is not a review of a ClusterImagePolicy or TrustRoot; see [`answer::malformed`].
 pub fn defaulted(body: &[u8]) -> Result<Vec<u8>, Malformed> {
     let (uid, policy) = with_request(body, |request| read(&request))?;
     Ok(match policy {
         None => answer::allowed(&uid),
         Some(Err(unreadable)) => refuse_unreadable(&uid, &unreadable),
-        Some(Ok(policy)) => answer::patched(&uid, &operations(&policy)),
+        Some(Ok(Written::Policy(policy))) => {
+            answer::patched(&uid, &operations(default_fields(&policy)))
+        }
+        Some(Ok(Written::TrustRoot(root))) => {
+            answer::patched(&uid, &operations(root.default_fields()))
+        }
     })
 }
 
@@ -58,19 +66,26 @@ fn refuse_unreadable(uid: &str, unreadable: &Unreadable) -> Vec<u8> {
     answer::judged(uid, Some(&message), &[])
 }
 
-fn operations(policy: &ClusterImagePolicy) -> Vec<Value> {
-    default_fields(policy)
+fn operations(fields: Vec<DefaultField>) -> Vec<Value> {
+    fields
         .into_iter()
         .map(|field| json!({ "op": "add", "path": field.pointer, "value": field.value }))
         .collect()
 }
 
-/// The policy of a request; `None` where there is nothing to judge: it is deleted, or only its
-/// status is written.
-type Asked = Option<Result<ClusterImagePolicy, Unreadable>>;
+/// The object of a request.
+enum Written {
+    Policy(Box<ClusterImagePolicy>),
+    TrustRoot(Box<TrustRootObject>),
+}
+
+/// The object; `None` where there is nothing to judge: it is deleted, or only its status is
+/// written.
+type Asked = Option<Result<Written, Unreadable>>;
 
 fn read(request: &Request<'_>) -> Result<Asked, MalformedReason> {
-    if request.kind.group != GROUP || request.kind.kind != KIND {
+    let of_root = request.kind.kind == trust_root::KIND;
+    if request.kind.group != GROUP || (request.kind.kind != KIND && !of_root) {
         let kind = format!("{}/{}", request.kind.group, request.kind.kind);
         return Err(WalkError::UnhandledKind(cut(&kind)).into());
     }
@@ -79,7 +94,7 @@ fn read(request: &Request<'_>) -> Result<Asked, MalformedReason> {
     if !stores_spec || !request.sub_resource.is_empty() {
         return Ok(None);
     }
-    // Nothing may keep a policy from going away, not even its own faults.
+    // Nothing may keep an object from going away, not even its own faults.
     if operation == Operation::Update
         && let Some(old) = request.old_object
         && review::being_deleted(old)?
@@ -89,7 +104,10 @@ fn read(request: &Request<'_>) -> Result<Asked, MalformedReason> {
     let object = request.object.ok_or(MalformedReason::Missing("request.object"))?;
     let mut object: Value = serde_json::from_str(object.get()).map_err(review::json)?;
     name_generated(&mut object);
-    Ok(Some(ClusterImagePolicy::from_json(&object)))
+    Ok(Some(match of_root {
+        true => TrustRootObject::from_json(&object).map(Box::new).map(Written::TrustRoot),
+        false => ClusterImagePolicy::from_json(&object).map(Box::new).map(Written::Policy),
+    }))
 }
 
 /// An object with `generateName` gets its name only after the mutating webhooks.

@@ -1,5 +1,6 @@
-//! The policies of a cluster, watched: ClusterImagePolicies, the Secrets that they name, and the
-//! ConfigMap `config-policy-controller` become one compiled set that is always current.
+//! The policies of a cluster, watched: ClusterImagePolicies, TrustRoots, the Secrets that they
+//! name, and the ConfigMap `config-policy-controller` become one compiled set that is always
+//! current. TUF repositories of TrustRoots are read elsewhere, behind [`Roots`].
 //!
 //! ```text
 //!   API server --watch--> book (what is known) --compile--> channel (what is in force)
@@ -22,6 +23,7 @@ use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta}
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use sealgate_engine::ports::{Clock, SecretSource};
+use sealgate_engine::roots::Roots;
 use sealgate_policy::cip::validate::Context;
 use sealgate_policy::config::Config;
 use sealgate_policy::select::PolicySet;
@@ -29,7 +31,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::cluster::{ClusterSecrets, TIMEOUT};
-use crate::crd::{GROUP, POLICY_VERSIONS};
+use crate::crd::{GROUP, POLICY_VERSIONS, ROOT_VERSION};
 use crate::install::{CONFIG_MAP, PullSecretRights};
 
 mod book;
@@ -74,6 +76,8 @@ pub struct PolicyWatch {
     pub instance: String,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// The trust roots that policies name; told of the TrustRoot objects.
+    pub roots: Arc<Roots>,
 }
 
 impl PolicyWatch {
@@ -86,20 +90,19 @@ impl PolicyWatch {
     }
 
     async fn run(self, sender: watch::Sender<Option<Arc<Policies>>>) {
-        let resource = tokio::select! {
+        let served = tokio::select! {
             () = sender.closed() => return,
-            resource = self.resource() => resource,
+            served = self.served() => served,
         };
         let no_secrets = PullSecretRights::Nowhere;
         let secrets = ClusterSecrets::new(self.client.clone(), no_secrets, Arc::clone(&self.clock));
-        let mut writer = StatusWriter::start(
-            self.client.clone(),
-            resource.clone(),
-            self.instance.clone(),
-            Arc::clone(&self.clock),
-        );
+        let mut policy_writer = self.writer(&served.policies);
+        let mut root_writer = self.writer(&trust_roots());
         let mut book = Book::new(&self.namespace);
-        let mut changes = self.changes(&resource);
+        if !served.trust_roots {
+            book.expect_no_trust_roots();
+        }
+        let mut changes = self.changes(&served.policies);
         loop {
             tokio::select! {
                 () = sender.closed() => return,
@@ -110,26 +113,41 @@ impl PolicyWatch {
                 continue;
             }
             read_secrets(&secrets, &self.namespace, &mut book).await;
-            let (policies, reports) = book.compile();
+            self.roots.set(&book.trust_roots());
+            let (policies, reports) = book.compile(&|which| self.roots.get(which));
             publish(&sender, policies);
-            writer.write(reports);
+            policy_writer.write(reports);
+            root_writer.write(book.root_reports(|name| self.roots.conditions(name)));
         }
     }
 
-    /// The custom resource in a version that the API server serves; waits until there is one.
-    async fn resource(&self) -> ApiResource {
+    fn writer(&self, resource: &ApiResource) -> StatusWriter {
+        let (client, resource) = (self.client.clone(), resource.clone());
+        StatusWriter::start(client, resource, self.instance.clone(), Arc::clone(&self.clock))
+    }
+
+    /// The policies in a version that the API server serves; waits until there is one.
+    async fn served(&self) -> Served {
         loop {
+            let mut found = Vec::new();
             for version in POLICY_VERSIONS {
                 let name = format!("{GROUP}/{version}");
                 let served = self.client.list_api_group_resources(&name);
                 match tokio::time::timeout(TIMEOUT, served).await {
-                    Ok(Ok(list)) if list.resources.iter().any(|r| r.name == PLURAL) => {
-                        return api_resource(version);
+                    Ok(Ok(list)) => {
+                        found.extend(list.resources.into_iter().map(|r| (r.name, version)));
                     }
-                    Ok(Ok(_)) => tracing::warn!(version, "no {PLURAL} in this version"),
                     Ok(Err(error)) => tracing::warn!(%error, version, "no {PLURAL} yet"),
                     Err(_) => tracing::warn!(version, "no answer from the API server"),
                 }
+            }
+            let policies = found.iter().find(|(name, _)| name == PLURAL);
+            if let Some((_, version)) = policies {
+                let trust_roots = found.iter().any(|(name, _)| name == ROOTS);
+                if !trust_roots {
+                    tracing::warn!("no {ROOTS} are served: policies that name one cannot hold");
+                }
+                return Served { policies: policies_in(version), trust_roots };
             }
             tokio::time::sleep(NO_RESOURCE).await;
         }
@@ -140,6 +158,12 @@ impl PolicyWatch {
         let policies: Api<DynamicObject> = Api::all_with(self.client.clone(), resource);
         let policies = events(policies, watcher::Config::default(), "policies")
             .map(|event| Change::Policy(Box::new(event)));
+        let roots: Api<DynamicObject> = Api::all_with(self.client.clone(), &trust_roots());
+        let roots = events(roots, watcher::Config::default(), "trust roots")
+            .map(|event| Change::TrustRoot(Box::new(event)));
+        let read = futures::stream::unfold(self.roots.changes(), |mut changes| async move {
+            changes.changed().await.ok().map(|()| (Change::RootRead, changes))
+        });
         let config: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
         let only = watcher::Config::default().fields(&format!("metadata.name={CONFIG_MAP}"));
         let config =
@@ -155,6 +179,8 @@ impl PolicyWatch {
         });
         futures::stream::select_all([
             policies.boxed(),
+            roots.boxed(),
+            read.boxed(),
             config.boxed(),
             secrets.boxed(),
             resync.boxed(),
@@ -164,10 +190,23 @@ impl PolicyWatch {
 }
 
 const PLURAL: &str = "clusterimagepolicies";
+const ROOTS: &str = "trustroots";
 
-fn api_resource(version: &str) -> ApiResource {
+/// What the API server has.
+struct Served {
+    policies: ApiResource,
+    /// Whether it knows TrustRoots, too.
+    trust_roots: bool,
+}
+
+fn policies_in(version: &str) -> ApiResource {
     let kind = GroupVersionKind::gvk(GROUP, version, sealgate_policy::cip::KIND);
     ApiResource::from_gvk_with_plural(&kind, PLURAL)
+}
+
+fn trust_roots() -> ApiResource {
+    let kind = GroupVersionKind::gvk(GROUP, ROOT_VERSION, sealgate_policy::trust_root::KIND);
+    ApiResource::from_gvk_with_plural(&kind, ROOTS)
 }
 
 /// The events of a watch that is taken up again for ever.

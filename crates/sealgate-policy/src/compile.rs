@@ -13,29 +13,55 @@
 use std::collections::BTreeMap;
 
 use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_core::identity::{IdentityAuthority, IdentityMatcher, Pattern, Wanted};
 use sealgate_core::key::{HashAlgorithm, PublicKey};
 use sealgate_core::reference::Repository;
-use sealgate_core::verify::{Grounds, KeyAuthority};
+use sealgate_core::trust::{AuthorityObject, CertificateAuthority, SigstoreKeys, TrustRoot};
+use sealgate_core::verify::{Authority as Signers, Grounds, KeyAuthority};
 
 use crate::cip::field_error::{FieldErrors, Level};
 use crate::cip::validate::{self, Context};
 use crate::cip::{
-    Authority, ClusterImagePolicy, GROUP, KIND, KeyRef, LabelSelector, Match, SecretRef, Spec,
+    Authority, ClusterImagePolicy, GROUP, Identity, KIND, KeyRef, Keyless, LabelSelector, Match,
+    SecretRef, Spec,
 };
 use crate::glob::{Glob, TagTrust};
 use crate::object_match::{ObjectMatch, Operator, Requirement, Selector};
 use crate::rule::{Formats, Lack, Mode, Need, Origin, Rule, SignedBy, Source, When};
 
-/// How a policy's secrets are had: the keys of a secret, whose namespace is always filled in.
-/// [`keys_of_secret`] does the part that needs no cluster.
-pub type KeyLookup<'a> = dyn Fn(&SecretRef) -> Result<Vec<PublicKey>, Fault> + 'a;
+mod grounds;
+
+use grounds::Lacking;
+pub use grounds::{RootLookup, RootRef};
+
+/// How a policy's secrets are had: what is in a secret, whose namespace is always filled in.
+/// [`content_of_secret`] does the part that needs no cluster.
+pub type SecretLookup<'a> = dyn Fn(&SecretRef) -> Result<SecretContent, Fault> + 'a;
+
+/// How everything is had that a policy names and does not hold itself.
+#[derive(Clone, Copy)]
+pub struct Lookups<'a> {
+    /// Keys and certificates.
+    pub secrets: &'a SecretLookup<'a>,
+    /// Trust roots.
+    pub roots: &'a RootLookup<'a>,
+}
+
+/// What the one entry of a secret is. Nothing in it is secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretContent {
+    /// A public key.
+    Key(PublicKey),
+    /// The certificates of an authority.
+    Certificates(CertificateAuthority),
+}
 
 /// A compiled policy, with what there is to say about it.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     /// The rule; always there.
     pub rule: Rule,
-    /// For the status: `Ready`, `KeysInlined`, `PoliciesInlined`.
+    /// For the status: `Ready`, `KeysInlined`, `TrustRootsInlined`, `PoliciesInlined`.
     pub conditions: Vec<Condition>,
     /// What makes the policy not valid; then the rule never holds.
     pub errors: FieldErrors,
@@ -46,7 +72,7 @@ pub struct Compiled {
 /// A condition of a policy's status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
-    /// `Ready`, `KeysInlined`, `PoliciesInlined`.
+    /// `Ready`, `KeysInlined`, `TrustRootsInlined`, `PoliciesInlined`.
     pub kind: &'static str,
     /// True or False.
     pub holds: bool,
@@ -61,14 +87,14 @@ pub fn compile(
     policy: &ClusterImagePolicy,
     place: &str,
     context: &Context,
-    keys: &KeyLookup<'_>,
+    lookups: &Lookups<'_>,
 ) -> Compiled {
     let said = validate::validate(policy, context);
     let errors = said.filter(Level::Error);
     let mut spec = policy.spec.clone();
     spec.set_defaults();
     let mode = if spec.mode == "warn" { Mode::Warn } else { Mode::Enforce };
-    let need = need(&spec, context, keys, &errors);
+    let need = need(&spec, context, lookups, &errors);
     let when = when(&spec, mode, &need);
     let origin = Origin {
         api_version: policy.version.api_version().to_owned(),
@@ -102,16 +128,14 @@ pub fn unreadable(name: &str, place: &str, error: &str) -> Compiled {
     Compiled { rule, conditions, errors, warnings: FieldErrors::none() }
 }
 
-/// The key in the data of secret `name`. `None`: there is no such secret.
-pub fn keys_of_secret(
+/// What is in the data of secret `name`: a public key, or an authority's certificates. `None`:
+/// there is no such secret.
+pub fn content_of_secret(
     name: &str,
     data: Option<&BTreeMap<String, Vec<u8>>>,
-) -> Result<Vec<PublicKey>, Fault> {
-    let fault = |kind, what: String| {
-        Err(Fault::new(kind, format!("secret {name}"), format!("secret {name:?} {what}")))
-    };
+) -> Result<SecretContent, Fault> {
     let Some(data) = data else {
-        return fault(FaultKind::Missing, "not found".to_owned());
+        return Err(secret_fault(FaultKind::Missing, name, "not found"));
     };
     let mut values = data.values();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -119,20 +143,38 @@ pub fn keys_of_secret(
             0 => "contains no data",
             _ => "contains multiple data entries, only one is supported",
         };
-        return fault(FaultKind::Config, what.to_owned());
+        return Err(secret_fault(FaultKind::Config, name, what));
     };
     // The error of an invalid key may repeat what it read; that stays here.
-    match std::str::from_utf8(value).ok().map(PublicKey::from_pem) {
-        Some(Ok(key)) => Ok(vec![key]),
-        _ => fault(FaultKind::Config, "contains an invalid public key".to_owned()),
+    let pem = std::str::from_utf8(value).unwrap_or_default();
+    match (PublicKey::from_pem(pem), certificate_authority(pem)) {
+        (Ok(key), _) => Ok(SecretContent::Key(key)),
+        (_, Some(authority)) => Ok(SecretContent::Certificates(authority)),
+        _ => Err(secret_fault(FaultKind::Config, name, "contains an invalid public key")),
     }
 }
 
-fn need(spec: &Spec, context: &Context, keys: &KeyLookup<'_>, errors: &FieldErrors) -> Need {
+fn secret_fault(kind: FaultKind, name: &str, what: &str) -> Fault {
+    Fault::new(kind, format!("secret {name}"), format!("secret {name:?} {what}"))
+}
+
+/// The authority whose certificates these are.
+pub(crate) fn certificate_authority(pem: &str) -> Option<CertificateAuthority> {
+    let authority = AuthorityObject {
+        uri: "ca-cert".to_owned(),
+        cert_chain: pem.to_owned(),
+        ..AuthorityObject::default()
+    };
+    let certificate_authorities = vec![authority];
+    let keys = SigstoreKeys { certificate_authorities, ..SigstoreKeys::default() };
+    TrustRoot::of_keys(&keys).ok()?.certificate_authorities.pop()
+}
+
+fn need(spec: &Spec, context: &Context, lookups: &Lookups<'_>, errors: &FieldErrors) -> Need {
     let authorities = if spec.is_exemption() {
         Need::Exempt
     } else {
-        Need::Any(spec.authorities.iter().map(|a| authority(a, context, keys)).collect())
+        Need::Any(spec.authorities.iter().map(|a| authority(a, context, lookups)).collect())
     };
     let mut needs = vec![authorities];
     if spec.policy.is_some() {
@@ -156,87 +198,161 @@ fn lacking(authority: &str, condition: Lack, detail: &str) -> Need {
     Need::Undecidable { authority: authority.to_owned(), condition, detail: detail.to_owned() }
 }
 
-fn authority(authority: &Authority, context: &Context, keys: &KeyLookup<'_>) -> Need {
+fn authority(authority: &Authority, context: &Context, lookups: &Lookups<'_>) -> Need {
     let name = authority.name.as_str();
     if let Some((lack, detail)) = not_yet(authority) {
         return lacking(name, lack, detail);
     }
-    match (&authority.key, &authority.r#static) {
-        (Some(key), None) => signed(authority, key, context, keys),
-        (None, Some(decision)) if decision.action == "pass" => {
-            Need::Always { authority: name.to_owned() }
+    let signed = match (&authority.key, &authority.keyless, &authority.r#static) {
+        (Some(key), None, None) => by_key(authority, key, context, lookups),
+        (None, Some(keyless), None) => by_identities(authority, keyless, context, lookups),
+        (None, None, Some(decision)) if decision.action == "pass" => {
+            return Need::Always { authority: name.to_owned() };
         }
-        (None, Some(decision)) if decision.action == "fail" => {
-            Need::Never { authority: name.to_owned(), message: decision.message.clone() }
+        (None, None, Some(decision)) if decision.action == "fail" => {
+            let message = decision.message.clone();
+            return Need::Never { authority: name.to_owned(), message };
         }
-        _ => lacking(name, Lack::Invalid, "the authority is not valid"),
-    }
+        _ => Err(Lacking::invalid("the authority is not valid")),
+    };
+    signed.unwrap_or_else(|Lacking { lack, detail }| lacking(name, lack, &detail))
 }
 
 /// What an authority asks for that this version does not check. To leave the demand out would
 /// admit what its author refuses.
 pub(crate) fn not_yet(authority: &Authority) -> Option<(Lack, &'static str)> {
-    if authority.keyless.is_some() {
-        Some((Lack::Keyless, "keyless authorities are not supported yet"))
-    } else if !authority.attestations.is_empty() {
-        Some((Lack::Attestations, "attestations are not supported yet"))
-    } else if authority.ctlog.is_some() {
-        Some((Lack::TransparencyLog, "proofs of a transparency log (ctlog) are not supported yet"))
-    } else if authority.rfc3161timestamp.is_some() {
-        Some((Lack::Timestamp, "signed timestamps (rfc3161timestamp) are not supported yet"))
-    } else {
-        let kms = authority.key.as_ref().is_some_and(|key| !key.kms.is_empty());
-        kms.then_some((Lack::Kms, "keys in a KMS are not supported yet"))
+    if !authority.attestations.is_empty() {
+        return Some((Lack::Attestations, "attestations are not supported yet"));
     }
+    let ca = authority.keyless.as_ref().and_then(|keyless| keyless.ca_cert.as_ref());
+    let kms = [authority.key.as_ref(), ca].into_iter().flatten().any(|key| !key.kms.is_empty());
+    kms.then_some((Lack::Kms, "keys in a KMS are not supported yet"))
 }
 
-fn signed(authority: &Authority, key: &KeyRef, context: &Context, keys: &KeyLookup<'_>) -> Need {
-    let name = authority.name.as_str();
-    let found = match public_keys(key, context, keys) {
-        Ok(keys) if keys.is_empty() => Err("no public key there".to_owned()),
-        Ok(keys) => Ok(keys),
-        Err(why) => Err(why),
-    };
-    let keys = match found {
-        Ok(keys) => keys,
-        Err(why) => return lacking(name, Lack::Key, &why),
-    };
-    let (Ok(source), Some(formats)) = (source(authority), formats(&authority.signature_format))
-    else {
-        return lacking(name, Lack::Invalid, "the authority is not valid");
-    };
+fn by_key(
+    authority: &Authority,
+    key: &KeyRef,
+    context: &Context,
+    lookups: &Lookups<'_>,
+) -> Result<Need, Lacking> {
+    let keys = vec![public_key(key, context, lookups)?];
     let hash = match validate::hash_algorithm(&key.hash_algorithm) {
         // The default, which the defaulting webhook writes into every policy, so that it cannot
         // be told from a wish. cosign itself signs with the hash that fits the key.
         Some(HashAlgorithm::Sha256) => None,
         Some(other) => Some(other),
-        None => return lacking(name, Lack::Invalid, "the hash algorithm is unknown"),
+        None => return Err(Lacking::invalid("the hash algorithm is unknown")),
     };
-    let by = KeyAuthority { keys, hash }.into();
-    let grounds = Grounds::default();
-    Need::Signed(SignedBy { authority: name.to_owned(), by, grounds, source, formats })
+    let grounds = grounds::of_key(authority, lookups.roots)?;
+    signed(authority, KeyAuthority { keys, hash }.into(), grounds)
 }
 
-fn public_keys(
+fn by_identities(
+    authority: &Authority,
+    keyless: &Keyless,
+    context: &Context,
+    lookups: &Lookups<'_>,
+) -> Result<Need, Lacking> {
+    let identities = keyless.identities.iter().map(identity).collect::<Option<Vec<_>>>();
+    let identities = identities.filter(|identities| !identities.is_empty());
+    let Some(identities) = identities else {
+        return Err(Lacking::invalid("the identities are not valid"));
+    };
+    let ca = match &keyless.ca_cert {
+        Some(certificate) => Some(ca_certificate(certificate, context, lookups)?),
+        None => None,
+    };
+    let grounds = grounds::of_keyless(authority, keyless, ca, lookups.roots)?;
+    signed(authority, Signers::Identities(IdentityAuthority { identities }), grounds)
+}
+
+fn signed(authority: &Authority, by: Signers, grounds: Grounds) -> Result<Need, Lacking> {
+    let (Ok(source), Some(formats)) = (source(authority), formats(&authority.signature_format))
+    else {
+        return Err(Lacking::invalid("the authority is not valid"));
+    };
+    let authority = authority.name.clone();
+    Ok(Need::Signed(SignedBy { authority, by, grounds, source, formats }))
+}
+
+/// Both issuer and subject must be asked for, each in exactly one way.
+fn identity(identity: &Identity) -> Option<IdentityMatcher> {
+    let wanted = |text: &String, pattern: &String| match (text.is_empty(), pattern.is_empty()) {
+        (false, true) => Some(Wanted::Exactly(text.clone())),
+        (true, false) => Pattern::new(pattern).ok().map(Wanted::Matching),
+        _ => None,
+    };
+    Some(IdentityMatcher {
+        issuer: Some(wanted(&identity.issuer, &identity.issuer_reg_exp)?),
+        subject: Some(wanted(&identity.subject, &identity.subject_reg_exp)?),
+        claims: BTreeMap::new(),
+    })
+}
+
+fn public_key(
     key: &KeyRef,
     context: &Context,
-    keys: &KeyLookup<'_>,
-) -> Result<Vec<PublicKey>, String> {
+    lookups: &Lookups<'_>,
+) -> Result<PublicKey, Lacking> {
+    match referred(key, context, lookups)? {
+        Referred::Pem(pem) => PublicKey::from_pem(pem)
+            .map_err(|_| Lacking::key("key.data is not a PEM encoded public key that we accept")),
+        Referred::Secret(_, SecretContent::Key(key)) => Ok(key),
+        Referred::Secret(name, SecretContent::Certificates(_)) => {
+            Err(Lacking::key(format!("secret {name:?} contains an invalid public key")))
+        }
+    }
+}
+
+fn ca_certificate(
+    certificate: &KeyRef,
+    context: &Context,
+    lookups: &Lookups<'_>,
+) -> Result<CertificateAuthority, Lacking> {
+    match referred(certificate, context, lookups)? {
+        Referred::Pem(pem) => certificate_authority(pem)
+            .ok_or_else(|| Lacking::key("ca-cert.data is not a PEM encoded chain of certificates")),
+        Referred::Secret(_, SecretContent::Certificates(authority)) => Ok(authority),
+        Referred::Secret(name, SecretContent::Key(_)) => {
+            Err(Lacking::key(format!("secret {name:?} contains no certificate")))
+        }
+    }
+}
+
+/// What a reference leads to.
+enum Referred<'a> {
+    Pem(&'a str),
+    Secret(&'a str, SecretContent),
+}
+
+fn referred<'a>(
+    key: &'a KeyRef,
+    context: &Context,
+    lookups: &Lookups<'_>,
+) -> Result<Referred<'a>, Lacking> {
     match (&key.secret_ref, key.data.as_str()) {
-        (None, "") => Err("the authority names no key".to_owned()),
-        (None, pem) => match PublicKey::from_pem(pem) {
-            Ok(key) => Ok(vec![key]),
-            Err(_) => Err("key.data is not a PEM encoded public key that we accept".to_owned()),
-        },
+        (None, "") => Err(Lacking::key("the authority names no key")),
+        (None, pem) => Ok(Referred::Pem(pem)),
         (Some(secret), "") => {
             if !secret.namespace.is_empty() && secret.namespace != context.system_namespace {
-                return Err("the secret is in another namespace than the gate".to_owned());
+                return Err(Lacking::key("the secret is in another namespace than the gate"));
             }
-            let namespace = context.system_namespace.clone();
-            let secret = SecretRef { name: secret.name.clone(), namespace };
-            keys(&secret).map_err(|fault| fault.detail)
+            let (name, namespace) = (secret.name.clone(), context.system_namespace.clone());
+            let content = (lookups.secrets)(&SecretRef { name, namespace });
+            let content = content.map_err(|fault| Lacking::key(fault.detail))?;
+            Ok(Referred::Secret(&secret.name, content))
         }
-        (Some(_), _) => Err("the authority names several keys".to_owned()),
+        (Some(_), _) => Err(Lacking::key("the authority names several keys")),
+    }
+}
+
+impl Lacking {
+    fn invalid(detail: &str) -> Self {
+        Self { lack: Lack::Invalid, detail: detail.to_owned() }
+    }
+
+    fn key(detail: impl Into<String>) -> Self {
+        Self { lack: Lack::Key, detail: detail.into() }
     }
 }
 
@@ -326,9 +442,11 @@ fn conditions(need: &Need) -> Vec<Condition> {
     let mut lacks = Vec::new();
     collect_lacks(need, &mut lacks);
     let keys = |lack: &Lack| matches!(lack, Lack::Key | Lack::Kms);
+    let roots = |lack: &Lack| matches!(lack, Lack::TrustRoot);
     let policies = |lack: &Lack| matches!(lack, Lack::Policy);
     vec![
         condition("KeysInlined", lacks.iter().filter(|(lack, _)| keys(lack))),
+        condition("TrustRootsInlined", lacks.iter().filter(|(lack, _)| roots(lack))),
         condition("PoliciesInlined", lacks.iter().filter(|(lack, _)| policies(lack))),
         condition("Ready", lacks.iter()),
     ]

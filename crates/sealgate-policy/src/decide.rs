@@ -8,7 +8,7 @@
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::Fault;
 
-use crate::judge::{PassedBy, Verdict};
+use crate::judge::{Passed, PassedBy, Verdict, VerifiedBy};
 use crate::rule::{Mode, Rule};
 use crate::select::NoMatch;
 
@@ -102,6 +102,8 @@ pub struct Fact {
     pub denies: bool,
     /// The authorities that held.
     pub authorities: Vec<String>,
+    /// Who has signed for them: a key's fingerprint, or a certificate's subject and issuer.
+    pub signers: Vec<String>,
     /// Stable codes of the reasons, sorted, each once.
     pub codes: Vec<String>,
 }
@@ -196,6 +198,7 @@ impl Fact {
             outcome,
             denies,
             authorities: Vec::new(),
+            signers: Vec::new(),
             codes: Vec::new(),
         }
     }
@@ -214,10 +217,23 @@ impl Fact {
             rule: ruled.rule.clone(),
             mode: Some(ruled.mode),
             authorities: passed.iter().map(|passed| passed.authority.clone()).collect(),
+            signers: signers(passed),
             codes,
             ..Self::of(image, ruled.verdict.code(), !held && ruled.mode == Mode::Enforce)
         }
     }
+}
+
+/// Who has signed for these authorities, each once.
+fn signers(passed: &[Passed]) -> Vec<String> {
+    let signatures = passed.iter().flat_map(|passed| match &passed.by {
+        PassedBy::Signatures(signatures) => signatures.as_slice(),
+        PassedBy::Static | PassedBy::Exemption => &[],
+    });
+    let mut signers: Vec<String> = signatures.map(VerifiedBy::signer).collect();
+    signers.sort();
+    signers.dedup();
+    signers
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@
 
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_core::verify::Format;
+use sealgate_core::identity::Identity;
+use sealgate_core::verify::{Authority, Format};
 
 use crate::rule::{Lack, Mode, Need, Rule, SignedBy};
 
@@ -32,10 +33,21 @@ pub enum Finding {
 pub struct VerifiedBy {
     /// The fingerprint of the key.
     pub key: Digest,
+    /// Whom the certificate names; `None` for a key of the policy.
+    pub identity: Option<SignerIdentity>,
     /// Legacy layer or bundle.
     pub format: Format,
     /// Where it lay.
     pub origin: String,
+}
+
+/// Whom a certificate names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignerIdentity {
+    /// The names, joined by commas.
+    pub subject: String,
+    /// Who has authenticated the signer; empty where the certificate does not say.
+    pub issuer: String,
 }
 
 /// A candidate that does not count.
@@ -97,8 +109,20 @@ pub enum PassedBy {
 pub struct AuthorityReason {
     /// Its name; empty when the whole policy is meant.
     pub authority: String,
+    /// By what it wants signatures to be vouched for.
+    pub kind: AuthorityKind,
     /// Why.
     pub cause: Cause,
+}
+
+/// By what an authority wants signatures to be vouched for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuthorityKind {
+    /// Keys, or nothing at all.
+    #[default]
+    Key,
+    /// Identities in certificates.
+    Keyless,
 }
 
 /// Why an authority did not hold.
@@ -125,7 +149,7 @@ pub enum Cause {
         /// What was said about it.
         detail: String,
     },
-    /// The authority has no keys.
+    /// The authority has no keys, or no identities.
     NoKeys,
     /// The policy names nobody who could vouch for the image.
     NoAuthorities,
@@ -176,10 +200,11 @@ fn weigh(need: &Need, mode: Mode, find: &mut dyn FnMut(&SignedBy) -> Finding) ->
 
 fn weigh_signed(signed: &SignedBy, find: &mut dyn FnMut(&SignedBy) -> Finding) -> Weighed {
     let authority = signed.authority.as_str();
+    let kind = AuthorityKind::of(&signed.by);
     if signed.by.is_empty() {
-        return Weighed::not(Stand::Fault, authority, Cause::NoKeys);
+        return Weighed::not(Stand::Fault, authority, Cause::NoKeys).of_kind(kind);
     }
-    match find(signed) {
+    let weighed = match find(signed) {
         Finding::Verified(by) if by.is_empty() => {
             let detail = "the verification named no signature";
             let fault = Fault::new(FaultKind::Malformed, format!("authority {authority}"), detail);
@@ -190,7 +215,8 @@ fn weigh_signed(signed: &SignedBy, find: &mut dyn FnMut(&SignedBy) -> Finding) -
             Weighed::not(Stand::Fail, authority, Cause::Rejected { summary, candidates })
         }
         Finding::Fault(fault) => Weighed::not(Stand::Fault, authority, Cause::Fault(fault)),
-    }
+    };
+    weighed.of_kind(kind)
 }
 
 fn all(parts: impl Iterator<Item = Weighed>) -> Weighed {
@@ -227,7 +253,8 @@ fn gather(parts: impl Iterator<Item = Weighed>, weigh: fn(&[Stand]) -> Stand) ->
 }
 
 fn nobody() -> AuthorityReason {
-    AuthorityReason { authority: String::new(), cause: Cause::NoAuthorities }
+    let (authority, kind) = (String::new(), AuthorityKind::Key);
+    AuthorityReason { authority, kind, cause: Cause::NoAuthorities }
 }
 
 impl Weighed {
@@ -237,8 +264,53 @@ impl Weighed {
     }
 
     fn not(stand: Stand, authority: &str, cause: Cause) -> Self {
-        let reasons = vec![AuthorityReason { authority: authority.to_owned(), cause }];
+        let (authority, kind) = (authority.to_owned(), AuthorityKind::Key);
+        let reasons = vec![AuthorityReason { authority, kind, cause }];
         Self { stand, passed: Vec::new(), reasons }
+    }
+
+    fn of_kind(mut self, kind: AuthorityKind) -> Self {
+        self.reasons.iter_mut().for_each(|reason| reason.kind = kind);
+        self
+    }
+}
+
+impl AuthorityKind {
+    fn of(by: &Authority) -> Self {
+        match by {
+            Authority::Keys(_) => Self::Key,
+            Authority::Identities(_) => Self::Keyless,
+        }
+    }
+
+    /// policy-controller's word in denials: `key` or `keyless`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Keyless => "keyless",
+        }
+    }
+}
+
+impl SignerIdentity {
+    /// What a certificate says.
+    pub fn of(identity: &Identity) -> Self {
+        let subjects: Vec<String> = identity.subjects.iter().map(ToString::to_string).collect();
+        let issuer = identity.issuer.clone().unwrap_or_default();
+        Self { subject: subjects.join(", "), issuer }
+    }
+}
+
+impl VerifiedBy {
+    /// Who signed, as one bounded line for records: `subject (issuer)`, or the key's fingerprint.
+    pub fn signer(&self) -> String {
+        const MAX_SIGNER: usize = 512;
+        let text = match &self.identity {
+            Some(SignerIdentity { subject, issuer }) => format!("{subject} ({issuer})"),
+            None => format!("key {}", self.key),
+        };
+        let line = |c: char| if c.is_control() { ' ' } else { c };
+        text.chars().take(MAX_SIGNER).map(line).collect()
     }
 }
 
@@ -269,9 +341,9 @@ impl Verdict {
 impl AuthorityReason {
     /// policy-controller's text for the cause. `image` is `repository@digest`.
     pub fn text(&self, image: &str) -> String {
-        let authority = &self.authority;
+        let (authority, kind) = (&self.authority, self.kind.name());
         let failed = |e: &dyn std::fmt::Display| {
-            format!("signature key validation failed for authority {authority} for {image}: {e}")
+            format!("signature {kind} validation failed for authority {authority} for {image}: {e}")
         };
         match &self.cause {
             Cause::Rejected { summary, .. } => failed(summary),
@@ -282,6 +354,9 @@ impl AuthorityReason {
             }
             Cause::Undecidable { condition, detail } => {
                 format!("authority {authority} cannot be decided: {detail} ({})", condition.code())
+            }
+            Cause::NoKeys if self.kind == AuthorityKind::Keyless => {
+                format!("there are no identities for authority {authority}")
             }
             Cause::NoKeys => format!("there are no public keys for authority {authority}"),
             Cause::NoAuthorities => "the policy names no authorities".to_owned(),

@@ -17,3 +17,4 @@ pub mod scope;
 pub mod select;
 #[cfg(test)]
 mod testing;
+pub mod trust_root;

@@ -140,20 +140,16 @@ pub enum Mode {
 /// What a rule lacks to be decided. The code is stable and stands in conditions and denials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lack {
-    /// Keyless authorities come with a later issue.
-    Keyless,
     /// Attestations come with a later issue.
     Attestations,
     /// CUE and Rego come with a later issue.
     Policy,
     /// Keys in a KMS come with a later issue.
     Kms,
-    /// Transparency log proofs come with a later issue.
-    TransparencyLog,
-    /// Signed timestamps come with a later issue.
-    Timestamp,
     /// The key of an authority could not be had.
     Key,
+    /// The trust root of an authority, or a part of it that the authority needs, could not be had.
+    TrustRoot,
     /// The policy object is not valid.
     Invalid,
 }
@@ -200,13 +196,11 @@ impl Lack {
     /// The stable one-word code.
     pub fn code(self) -> &'static str {
         match self {
-            Self::Keyless => "KeylessUnsupported",
             Self::Attestations => "AttestationsUnsupported",
             Self::Policy => "PolicyUnsupported",
             Self::Kms => "KmsUnsupported",
-            Self::TransparencyLog => "TransparencyLogUnsupported",
-            Self::Timestamp => "TimestampUnsupported",
             Self::Key => "InliningKeysFailed",
+            Self::TrustRoot => "TrustRootUnavailable",
             Self::Invalid => "Invalid",
         }
     }
@@ -214,13 +208,16 @@ impl Lack {
     /// What a person can do about it, in one sentence.
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::Keyless | Self::Kms => {
+            Self::Kms => {
                 "use a key authority (`key.data` or `key.secretRef`), or wait for the version that brings it"
             }
-            Self::Attestations | Self::Policy | Self::TransparencyLog | Self::Timestamp => {
+            Self::Attestations | Self::Policy => {
                 "remove the field from the policy, or wait for the version that brings it"
             }
             Self::Key => "make the key that the policy names available; see the policy's status",
+            Self::TrustRoot => {
+                "make the trust root that the policy names available, with all that the policy asks of it; see the status of policy and TrustRoot"
+            }
             Self::Invalid => "correct the policy; see the policy's status",
         }
     }
@@ -228,7 +225,7 @@ impl Lack {
     /// The kind of fault that a verdict reports.
     pub fn fault_kind(self) -> FaultKind {
         match self {
-            Self::Key => FaultKind::Missing,
+            Self::Key | Self::TrustRoot => FaultKind::Missing,
             Self::Invalid => FaultKind::Config,
             _ => FaultKind::Unsupported,
         }

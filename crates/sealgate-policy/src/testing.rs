@@ -1,14 +1,17 @@
 //! Builders for this crate's tests.
 
+use std::sync::Arc;
+
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::key::PublicKey;
-use sealgate_core::verify::{Format, Grounds, KeyAuthority};
+use sealgate_core::trust::TrustRoot;
+use sealgate_core::verify::{Format, Grounds, KeyAuthority, RootSource};
 use serde_json::{Value, json};
 
-use crate::cip::ClusterImagePolicy;
 use crate::cip::validate::Context;
-use crate::compile::{Compiled, compile};
+use crate::cip::{ClusterImagePolicy, SecretRef};
+use crate::compile::{Compiled, Lookups, RootLookup, RootRef, SecretContent, compile};
 use crate::glob::{Glob, TagTrust};
 use crate::judge::{Finding, RejectedCandidate, VerifiedBy};
 use crate::rule::{Formats, Mode, Need, Origin, Rule, SignedBy, When};
@@ -40,11 +43,30 @@ pub(crate) fn policy(spec: Value) -> ClusterImagePolicy {
     .unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// A policy with this spec, compiled where there are no secrets.
+/// A policy with this spec, compiled where there are neither secrets nor trust roots.
 pub(crate) fn compiled(spec: Value) -> Compiled {
-    compile(&policy(spec), "test.yaml", &Context::default(), &|secret| {
-        Err(Fault::new(FaultKind::Missing, "secret", format!("secret {:?} not found", secret.name)))
-    })
+    compiled_with(spec, &no_root)
+}
+
+/// A policy with this spec, compiled with these trust roots.
+pub(crate) fn compiled_with(spec: Value, roots: &RootLookup<'_>) -> Compiled {
+    let lookups = Lookups { secrets: &no_secret, roots };
+    compile(&policy(spec), "test.yaml", &Context::default(), &lookups)
+}
+
+/// Finds no trust root.
+pub(crate) fn no_root(root: &RootRef) -> Result<(Arc<TrustRoot>, RootSource), Fault> {
+    let detail = match root {
+        RootRef::Named(name) => format!("trustRootRef {name} not found"),
+        RootRef::Default => "the gate has no trust root of its own".to_owned(),
+    };
+    Err(Fault::new(FaultKind::Missing, "trust root", detail))
+}
+
+/// Finds no secret.
+pub(crate) fn no_secret(secret: &SecretRef) -> Result<SecretContent, Fault> {
+    let detail = format!("secret {:?} not found", secret.name);
+    Err(Fault::new(FaultKind::Missing, "secret", detail))
 }
 
 /// A rule about every image.
@@ -65,6 +87,7 @@ pub(crate) fn signed(authority: &str) -> Need {
 pub(crate) fn verified() -> Finding {
     Finding::Verified(vec![VerifiedBy {
         key: Digest::of(b"key"),
+        identity: None,
         format: Format::Legacy,
         origin: "ghcr.io/acme/app".to_owned(),
     }])

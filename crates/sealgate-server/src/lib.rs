@@ -13,6 +13,7 @@ pub mod limits;
 pub mod metered;
 pub mod metrics;
 pub mod policies;
+pub mod roots;
 pub mod server;
 pub mod tls;
 

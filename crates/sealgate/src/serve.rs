@@ -33,6 +33,7 @@ use crate::terminal;
 
 mod certificate;
 mod log;
+mod roots;
 mod source;
 
 /// Stand at the gate: a webhook that lets in only images that satisfy the policies
@@ -78,6 +79,11 @@ pub(crate) struct ServeArgs {
     /// What happens to an image that no policy is about, whatever config-policy-controller says
     #[arg(long, value_name = "WHAT", value_enum)]
     no_match_policy: Option<NoMatchWord>,
+
+    /// Trust root for policies that name none [default: the one of `sealgate initialize`, else the
+    /// public-good root that came with the program]
+    #[arg(long, value_name = "FILE")]
+    trusted_root: Option<PathBuf>,
 
     /// Verdicts to remember
     #[arg(long, value_name = "N", default_value = "20000")]

@@ -199,6 +199,18 @@ impl TrustRoot {
 }
 
 impl Validity {
+    /// From two RFC 3339 times; an empty one leaves that end open.
+    pub fn of_times(start: &str, end: &str) -> Result<Self, InvalidTrustRoot> {
+        let read = |text: &str, field, edge| match text {
+            "" => Ok(None),
+            text => time::seconds(text, edge)
+                .map(Some)
+                .ok_or(InvalidTrustRoot::Time { field, text: Foreign::new(text) }),
+        };
+        let start = read(start, "start", time::Edge::Start)?;
+        Ok(Self { start, end: read(end, "end", time::Edge::End)? })
+    }
+
     /// Whether `time` (seconds since 1970) lies in it; both ends count.
     pub fn contains(&self, time: i64) -> bool {
         self.start.is_none_or(|start| start <= time) && self.end.is_none_or(|end| time <= end)

@@ -393,7 +393,7 @@ async fn what_cannot_be_decided_is_never_let_in_and_nobody_is_asked() {
     for need in [
         Need::Undecidable {
             authority: "keyless".to_owned(),
-            condition: Lack::Keyless,
+            condition: Lack::Attestations,
             detail: "not yet".to_owned(),
         },
         Need::All(Vec::new()),
@@ -518,7 +518,7 @@ async fn rules_that_ask_for_nothing_do_not_keep_the_others_from_being_remembered
     let image = signed_image(&house, "mixed", &key, Written::Both).await;
     let later = Need::Undecidable {
         authority: "keyless".to_owned(),
-        condition: Lack::Keyless,
+        condition: Lack::Attestations,
         detail: "not yet".to_owned(),
     };
     let need = Need::Signed(signed_by("ours", &[&key]));

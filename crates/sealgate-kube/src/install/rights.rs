@@ -62,7 +62,7 @@ fn pull_namespaces(options: &InstallOptions) -> Vec<Option<&str>> {
 fn cluster_rules(options: &InstallOptions) -> Vec<Value> {
     let mut rules = vec![
         rule(crd::GROUP, &["clusterimagepolicies", "trustroots"], &["get", "list", "watch"]),
-        rule(crd::GROUP, &["clusterimagepolicies/status"], &["patch"]),
+        rule(crd::GROUP, &["clusterimagepolicies/status", "trustroots/status"], &["patch"]),
     ];
     if options.own_certificates() {
         let verbs = ["get", "list", "watch", "patch"];

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use sealgate_policy::cip::ClusterImagePolicy;
+use sealgate_policy::trust_root::TrustRootObject;
 
 use super::*;
 
@@ -247,6 +248,54 @@ fn the_schema_and_the_types_know_the_same_fields() {
     let leaves = ["\"\"", "None", "[]", "{}"];
     for empty in leaves {
         assert!(!debug.contains(empty), "a field of the types is not in the schema: {debug}");
+    }
+}
+
+/// The same for trust roots, whose types have bytes that must be base64 in the object.
+#[test]
+fn the_schema_of_trust_roots_and_their_types_know_the_same_fields() {
+    let crd = crd::trust_roots();
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let mut object = sample(schema);
+    object["apiVersion"] = json!("policy.sigstore.dev/v1alpha1");
+    object["kind"] = json!("TrustRoot");
+    object["metadata"] = json!({ "name": "t" });
+    let root = TrustRootObject::from_json(&object).expect("every field of the schema is known");
+    let debug = format!("{:?}", root.spec);
+    for empty in ["\"\"", "None", "[]", "Bytes(0)"] {
+        assert!(!debug.contains(empty), "a field of the types is not in the schema: {debug}");
+    }
+}
+
+/// policy-controller loses a `ctlog` without a URL on this way, and with it the demand for a log.
+#[test]
+fn conversion_between_the_versions_loses_no_field() {
+    let crd = crd::cluster_image_policies();
+    assert_eq!(crd["spec"]["conversion"]["strategy"], "None");
+    let schemas: Vec<&Value> = [0, 1]
+        .map(|version| &crd["spec"]["versions"][version]["schema"]["openAPIV3Schema"])
+        .to_vec();
+    assert_eq!(schemas[0], schemas[1], "nothing is pruned by the other version");
+    let mut object = sample(schemas[0]);
+    object["kind"] = json!("ClusterImagePolicy");
+    object["metadata"] = json!({ "name": "p" });
+    for (from, to) in [("v1alpha1", "v1beta1"), ("v1beta1", "v1alpha1")] {
+        object["apiVersion"] = json!(format!("policy.sigstore.dev/{from}"));
+        let review = json!({
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "ConversionReview",
+            "request": {
+                "uid": "u",
+                "desiredAPIVersion": format!("policy.sigstore.dev/{to}"),
+                "objects": [object],
+            },
+        });
+        let answer = crate::policies::converted(review.to_string().as_bytes()).expect("answered");
+        let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+        let mut converted = answer["response"]["convertedObjects"][0].clone();
+        assert_eq!(converted["apiVersion"], format!("policy.sigstore.dev/{to}"));
+        converted["apiVersion"] = object["apiVersion"].clone();
+        assert_eq!(converted, object);
     }
 }
 

@@ -52,7 +52,10 @@ fn workloads(options: &InstallOptions, kind: &str, path: &str) -> Value {
 }
 
 fn policies(options: &InstallOptions, kind: &str, name: &str, path: &str) -> Value {
-    let rules = vec![rule(crd::GROUP, &crd::POLICY_VERSIONS, &["clusterimagepolicies"], "Cluster")];
+    let rules = vec![
+        rule(crd::GROUP, &crd::POLICY_VERSIONS, &["clusterimagepolicies"], "Cluster"),
+        rule(crd::GROUP, &[crd::ROOT_VERSION], &["trustroots"], "Cluster"),
+    ];
     configuration(options, kind, name, webhook(options, name, path, rules))
 }
 

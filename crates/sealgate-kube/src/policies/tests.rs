@@ -129,9 +129,54 @@ fn status_deletion_and_what_is_going_away_are_not_judged() {
 #[test]
 fn another_kind_is_malformed() {
     let mut other = review("CREATE", policy(static_pass()), Value::Null);
-    other["request"]["kind"]["kind"] = json!("TrustRoot");
+    other["request"]["kind"]["kind"] = json!("TrustRoots");
     let error = validated(other.to_string().as_bytes(), &Context::default()).expect_err("other");
     assert_eq!(error.uid.as_deref(), Some("u-1"));
+    // The review says a trust root, the object is a policy.
+    other["request"]["kind"]["kind"] = json!("TrustRoot");
+    assert!(message(&validate_response(&other)).starts_with("decoding request failed: "));
+}
+
+fn trust_root(spec: Value) -> Value {
+    let mut review = review("CREATE", Value::Null, Value::Null);
+    review["request"]["kind"] =
+        json!({ "group": "policy.sigstore.dev", "version": "v1alpha1", "kind": "TrustRoot" });
+    review["request"]["object"] = json!({
+        "apiVersion": "policy.sigstore.dev/v1alpha1",
+        "kind": "TrustRoot",
+        "metadata": { "name": "t" },
+        "spec": spec,
+    });
+    review
+}
+
+#[test]
+fn trust_roots_are_validated_and_get_their_defaults() {
+    let root = STANDARD.encode(json!({ "signed": {}, "signatures": [{}] }).to_string());
+    let remote = json!({ "remote": { "root": root, "mirror": "https://tuf.example" } });
+    let good = trust_root(remote.clone());
+    assert_eq!(validate_response(&good)["allowed"], true);
+    let patch = default_response(&good)["patch"].as_str().map(|text| STANDARD.decode(text));
+    let patch: Value = serde_json::from_slice(&patch.expect("a patch").unwrap()).expect("JSON");
+    let expected = json!([
+        { "op": "add", "path": "/spec/remote/targets", "value": "targets" },
+        { "op": "add", "path": "/spec/remote/trustedRootTarget", "value": "trusted_root.json" },
+    ]);
+    assert_eq!(patch, expected);
+    let mut both = remote;
+    both["sigstoreKeys"] = json!({ "tLogs": [{}] });
+    for (spec, text) in [
+        (json!({}), "got neither: spec.remote, spec.repository, spec.sigstoreKeys"),
+        (both, "got both: spec.remote, spec.repository, spec.sigstoreKeys"),
+    ] {
+        let response = validate_response(&trust_root(spec));
+        let message = message(&response);
+        assert!(message.starts_with("validation failed: ") && message.contains(text), "{message}");
+    }
+    let unknown = trust_root(json!({ "remotes": {} }));
+    for response in [validate_response(&unknown), default_response(&unknown)] {
+        assert!(message(&response).starts_with("decoding request failed: "), "{response}");
+    }
 }
 
 fn conversion(to: &str, objects: Value) -> Value {

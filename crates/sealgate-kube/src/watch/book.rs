@@ -1,5 +1,5 @@
-//! What is known of the policies, their keys and the configuration, and what follows from it. Pure:
-//! events in, compiled policies and reports out.
+//! What is known of the policies, their keys, trust roots and the configuration, and what follows
+//! from it. Pure: events in, compiled policies and reports out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,12 +8,15 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::Event;
 use sealgate_core::fault::Fault;
-use sealgate_core::key::PublicKey;
+use sealgate_engine::roots::{Objects, OwnRoot};
 use sealgate_policy::cip::validate::Context;
 use sealgate_policy::cip::{ClusterImagePolicy, GROUP, KIND, SecretRef};
-use sealgate_policy::compile::{Compiled, Condition, compile, keys_of_secret, unreadable};
+use sealgate_policy::compile::{
+    Compiled, Condition, Lookups, RootRef, SecretContent, compile, content_of_secret, unreadable,
+};
 use sealgate_policy::config::Config;
 use sealgate_policy::select::PolicySet;
+use sealgate_policy::trust_root::{self, Spec, TrustRootObject};
 use serde_json::Value;
 
 use super::Policies;
@@ -24,6 +27,9 @@ const PLACE: &str = "cluster";
 /// Something that happened.
 pub(super) enum Change {
     Policy(Box<Event<DynamicObject>>),
+    TrustRoot(Box<Event<DynamicObject>>),
+    /// A trust root was read anew in the background.
+    RootRead,
     Config(Box<Event<ConfigMap>>),
     /// A Secret of this name was written or deleted.
     Secret(String),
@@ -34,7 +40,8 @@ pub(super) enum Change {
 /// What is known.
 pub(super) struct Book {
     namespace: String,
-    policies: Listing<Entry>,
+    policies: Listing<Entry<ClusterImagePolicy>>,
+    trust_roots: Listing<Entry<Spec>>,
     config: Listing<BTreeMap<String, String>>,
     keys: BTreeMap<String, Key>,
     /// Warnings about the configuration that were logged already.
@@ -48,14 +55,14 @@ struct Listing<T> {
     complete: bool,
 }
 
-/// A policy object.
+/// A policy or TrustRoot object.
 #[derive(Clone)]
-struct Entry {
-    policy: Result<ClusterImagePolicy, String>,
+struct Entry<T> {
+    object: Result<T, String>,
     about: About,
 }
 
-/// What a status writer must know of a policy object.
+/// What a status writer must know of an object.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct About {
     pub(super) name: String,
@@ -65,16 +72,16 @@ pub(super) struct About {
     pub(super) status: Value,
 }
 
-/// What should stand in a policy's status.
+/// What should stand in an object's status.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Report {
     pub(super) about: About,
     pub(super) conditions: Vec<Condition>,
 }
 
-/// The key in a Secret.
+/// The key in a Secret, or the certificates.
 struct Key {
-    answer: Result<Vec<PublicKey>, Fault>,
+    answer: Result<SecretContent, Fault>,
     outdated: bool,
 }
 
@@ -83,6 +90,7 @@ impl Book {
         Self {
             namespace: namespace.to_owned(),
             policies: Listing::new(),
+            trust_roots: Listing::new(),
             config: Listing::new(),
             keys: BTreeMap::new(),
             said: Vec::new(),
@@ -93,6 +101,8 @@ impl Book {
     pub(super) fn take(&mut self, change: Change) {
         match change {
             Change::Policy(event) => self.policies.take(*event, policy_entry),
+            Change::TrustRoot(event) => self.trust_roots.take(*event, trust_root_entry),
+            Change::RootRead => {}
             Change::Config(event) => self.config.take(*event, config_entry),
             Change::Secret(name) => {
                 if let Some(key) = self.keys.get_mut(&name) {
@@ -103,9 +113,27 @@ impl Book {
         }
     }
 
-    /// Whether policies and configuration were listed once.
+    /// There is no such resource as TrustRoot yet: its list need not be waited for.
+    pub(super) fn expect_no_trust_roots(&mut self) {
+        self.trust_roots.complete = true;
+    }
+
+    /// Whether policies, trust roots and configuration were listed once.
     pub(super) fn is_complete(&self) -> bool {
-        self.policies.complete && self.config.complete
+        self.policies.complete && self.trust_roots.complete && self.config.complete
+    }
+
+    /// The TrustRoot objects.
+    pub(super) fn trust_roots(&self) -> Objects {
+        let all = self.trust_roots.known.iter();
+        all.map(|(name, entry)| (name.clone(), entry.object.clone())).collect()
+    }
+
+    /// What there is to report about each TrustRoot object.
+    pub(super) fn root_reports(&self, conditions: impl Fn(&str) -> Vec<Condition>) -> Vec<Report> {
+        let all = self.trust_roots.known.iter();
+        all.map(|(name, entry)| Report { about: entry.about.clone(), conditions: conditions(name) })
+            .collect()
     }
 
     /// The Secrets that policies name and that were not read, or have changed since. Those that no
@@ -115,9 +143,13 @@ impl Book {
             .policies
             .known
             .values()
-            .filter_map(|entry| entry.policy.as_ref().ok())
+            .filter_map(|entry| entry.object.as_ref().ok())
             .flat_map(|policy| &policy.spec.authorities)
-            .filter_map(|authority| authority.key.as_ref()?.secret_ref.as_ref())
+            .flat_map(|authority| {
+                let ca = authority.keyless.as_ref().and_then(|keyless| keyless.ca_cert.as_ref());
+                [authority.key.as_ref(), ca]
+            })
+            .filter_map(|key| key?.secret_ref.as_ref())
             .map(|secret| secret.name.as_str())
             .filter(|name| !name.is_empty())
             .collect();
@@ -134,11 +166,11 @@ impl Book {
         answer: Result<Option<BTreeMap<String, Vec<u8>>>, Fault>,
     ) {
         let answer = match answer {
-            Ok(data) => keys_of_secret(&name, data.as_ref()),
+            Ok(data) => content_of_secret(&name, data.as_ref()),
             Err(fault) => match self.keys.remove(&name) {
-                Some(Key { answer: Ok(keys), .. }) => {
+                Some(Key { answer: Ok(content), .. }) => {
                     tracing::warn!(%fault, "keeping the key that was read before");
-                    Ok(keys)
+                    Ok(content)
                 }
                 _ => Err(fault),
             },
@@ -147,19 +179,23 @@ impl Book {
         self.keys.insert(name, Key { answer, outdated: false });
     }
 
-    /// The policies in force, and what there is to report about each.
-    pub(super) fn compile(&mut self) -> (Policies, Vec<Report>) {
+    /// The policies in force by these trust roots, and what there is to report about each.
+    pub(super) fn compile(
+        &mut self,
+        roots: &dyn Fn(&RootRef) -> OwnRoot,
+    ) -> (Policies, Vec<Report>) {
         let config = self.read_config();
         let context = Context {
             system_namespace: self.namespace.clone(),
             empty_authorities: config.empty_authorities,
         };
-        let lookup = |secret: &SecretRef| self.key(secret);
+        let secrets = |secret: &SecretRef| self.key(secret);
+        let lookups = Lookups { secrets: &secrets, roots };
         let mut rules = Vec::with_capacity(self.policies.known.len());
         let mut reports = Vec::with_capacity(self.policies.known.len());
         for entry in self.policies.known.values() {
-            let Compiled { rule, conditions, .. } = match &entry.policy {
-                Ok(policy) => compile(policy, PLACE, &context, &lookup),
+            let Compiled { rule, conditions, .. } = match &entry.object {
+                Ok(policy) => compile(policy, PLACE, &context, &lookups),
                 Err(error) => unreadable(&entry.about.name, PLACE, error),
             };
             rules.push(rule);
@@ -170,10 +206,10 @@ impl Book {
         (Policies { set, config, context, problems }, reports)
     }
 
-    fn key(&self, secret: &SecretRef) -> Result<Vec<PublicKey>, Fault> {
+    fn key(&self, secret: &SecretRef) -> Result<SecretContent, Fault> {
         match self.keys.get(&secret.name) {
             Some(key) => key.answer.clone(),
-            None => keys_of_secret(&secret.name, None),
+            None => content_of_secret(&secret.name, None),
         }
     }
 
@@ -223,7 +259,24 @@ impl<T: Clone> Listing<T> {
 }
 
 /// Reads a policy object. An object without a name does not exist in a cluster.
-fn policy_entry(mut object: DynamicObject) -> Option<(String, Entry)> {
+fn policy_entry(object: DynamicObject) -> Option<(String, Entry<ClusterImagePolicy>)> {
+    entry(object, KIND, |value| {
+        ClusterImagePolicy::from_json(value).map_err(|error| error.to_string())
+    })
+}
+
+fn trust_root_entry(object: DynamicObject) -> Option<(String, Entry<Spec>)> {
+    entry(object, trust_root::KIND, |value| {
+        let object = TrustRootObject::from_json(value).map_err(|error| error.to_string())?;
+        object.checked()
+    })
+}
+
+fn entry<T>(
+    mut object: DynamicObject,
+    kind: &str,
+    read: impl Fn(&Value) -> Result<T, String>,
+) -> Option<(String, Entry<T>)> {
     object.metadata.managed_fields = None;
     let name = object.metadata.name.clone()?;
     let about = About {
@@ -234,19 +287,18 @@ fn policy_entry(mut object: DynamicObject) -> Option<(String, Entry)> {
         status: object.data.get("status").cloned().unwrap_or_default(),
     };
     let version = object.types.as_ref().map(|types| types.api_version.clone());
-    let policy = serde_json::to_value(&object)
+    let object = serde_json::to_value(&object)
         .map_err(|error| error.to_string())
-        .map(|value| with_type(value, version))
-        .and_then(|value| ClusterImagePolicy::from_json(&value).map_err(|e| e.to_string()));
-    Some((name, Entry { policy, about }))
+        .and_then(|value| read(&with_type(value, version, kind)));
+    Some((name, Entry { object, about }))
 }
 
 /// Objects of a list may come without their type.
-fn with_type(mut object: Value, version: Option<String>) -> Value {
+fn with_type(mut object: Value, version: Option<String>, kind: &str) -> Value {
     if let Some(fields) = object.as_object_mut() {
         let version = version.unwrap_or_else(|| format!("{GROUP}/v1alpha1"));
         fields.insert("apiVersion".to_owned(), Value::String(version));
-        fields.insert("kind".to_owned(), Value::String(KIND.to_owned()));
+        fields.insert("kind".to_owned(), Value::String(kind.to_owned()));
     }
     object
 }

@@ -1,4 +1,4 @@
-//! What stands in a policy's status, and the task that writes it.
+//! What stands in the status of a policy or TrustRoot, and the task that writes it.
 //!
 //! Every replica reports, but only what differs from what stands there, and only over the
 //! resourceVersion that it has seen: of several replicas one writes, the others are refused and see
@@ -103,7 +103,7 @@ impl Writer {
             "metadata": { "resourceVersion": resource_version },
             "status": status,
         });
-        let target = format!("status of ClusterImagePolicy {name}");
+        let target = format!("status of {} {name}", self.resource.kind);
         let parameters = PatchParams::default();
         let patch = Patch::Merge(&patch);
         let patched = self.api.patch_status(name, &parameters, &patch);
@@ -122,10 +122,10 @@ impl Writer {
         }
     }
 
-    /// A Warning event for a policy that has just become one that cannot hold.
+    /// A Warning event for an object that has just become one that cannot be used.
     async fn publish(&self, report: &Report) {
         let Some(event) = due_event(report) else { return };
-        let target = format!("event about ClusterImagePolicy {}", report.about.name);
+        let target = format!("event about {} {}", self.resource.kind, report.about.name);
         let reference = ObjectReference {
             api_version: Some(self.resource.api_version.clone()),
             kind: Some(self.resource.kind.clone()),
@@ -140,7 +140,7 @@ impl Writer {
     }
 }
 
-/// Whether trying again is of no use: the policy is gone.
+/// Whether trying again is of no use: the object is gone.
 fn is_hopeless(fault: &Fault) -> bool {
     fault.kind == FaultKind::Missing
 }

@@ -1,4 +1,4 @@
-//! Policies from YAML text (several documents, as in a folder of policies) and from JSON values
+//! Policies and trust roots from YAML text (several documents, as in a folder of policies) and from JSON values
 //! (as an API server gives them). Strict: an unknown field is an error, never ignored, since a
 //! misspelt demand would be no demand. Size, depth, nodes and aliases are bounded.
 
@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{ClusterImagePolicy, GROUP, KIND, Spec, Version};
+use crate::trust_root::{self, TrustRootObject};
 
 /// The largest YAML text that is read.
 pub const MAX_YAML: usize = 4 * 1024 * 1024;
@@ -22,13 +23,15 @@ pub const MAX_DOCUMENTS: usize = 1000;
 pub enum Document {
     /// A policy.
     Policy(Box<ClusterImagePolicy>),
-    /// A policy that cannot be read: it must not be left out in silence.
+    /// A policy or trust root that cannot be read: it must not be left out in silence.
     Unreadable {
         /// Its name, as far as it has one.
         name: String,
         /// Why.
         error: Unreadable,
     },
+    /// A trust root.
+    TrustRoot(Box<TrustRootObject>),
     /// A secret, for `secretRef`.
     Secret(SecretDocument),
     /// A ConfigMap, for `config-policy-controller`.
@@ -75,7 +78,7 @@ pub enum Unreadable {
     #[error("not YAML: {0}")]
     Yaml(String),
     /// A version or kind that is not ours.
-    #[error("not a ClusterImagePolicy of v1alpha1 or v1beta1: {0}")]
+    #[error("neither a ClusterImagePolicy of v1alpha1 or v1beta1 nor a TrustRoot of v1alpha1: {0}")]
     Version(String),
     /// A field is unknown or of a wrong type.
     #[error("{0}")]
@@ -173,6 +176,7 @@ fn document(value: &Value) -> Document {
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     match (group, kind) {
         (GROUP, KIND) => policy(value),
+        (GROUP, trust_root::KIND) => trust_root(value),
         ("", "Secret") => secret(value),
         ("", "ConfigMap") => config_map(value),
         _ => Document::Other {
@@ -186,6 +190,13 @@ fn document(value: &Value) -> Document {
 fn policy(value: &Value) -> Document {
     match ClusterImagePolicy::from_json(value) {
         Ok(policy) => Document::Policy(Box::new(policy)),
+        Err(error) => Document::Unreadable { name: line(text(value, "/metadata/name")), error },
+    }
+}
+
+fn trust_root(value: &Value) -> Document {
+    match TrustRootObject::from_json(value) {
+        Ok(root) => Document::TrustRoot(Box::new(root)),
         Err(error) => Document::Unreadable { name: line(text(value, "/metadata/name")), error },
     }
 }
@@ -216,12 +227,12 @@ fn config_map(value: &Value) -> Document {
     }
 }
 
-fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// serde's text in the words of Go's decoder, which the peer's webhook shows.
-fn field(error: &str) -> String {
+pub(crate) fn field(error: &str) -> String {
     let unknown = error.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
     match unknown {
         Some((name, rest)) => line(&format!("json: unknown field {name:?}{rest}")),
@@ -229,7 +240,7 @@ fn field(error: &str) -> String {
     }
 }
 
-fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     text.chars().take(400).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

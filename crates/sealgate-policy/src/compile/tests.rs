@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::select::{NoMatch, PolicySet};
-use crate::testing::{KEY, OTHER_KEY, compiled, pod, policy};
+use crate::testing::{KEY, OTHER_KEY, compiled, no_root, no_secret, pod, policy};
 
 fn lacks(need: &Need) -> Vec<&'static str> {
     let mut lacks = Vec::new();
@@ -60,32 +60,21 @@ fn a_key_becomes_a_signature_that_is_needed() {
 #[test]
 fn every_code_stands_in_the_reference() {
     let page = include_str!("../../../../docs/reference/cluster-image-policy.md");
-    for lack in [
-        Lack::Keyless,
-        Lack::Attestations,
-        Lack::Policy,
-        Lack::Kms,
-        Lack::TransparencyLog,
-        Lack::Timestamp,
-        Lack::Key,
-        Lack::Invalid,
-    ] {
+    for lack in
+        [Lack::Attestations, Lack::Policy, Lack::Kms, Lack::Key, Lack::TrustRoot, Lack::Invalid]
+    {
         assert!(page.contains(&format!("| `{}` |", lack.code())), "{}", lack.code());
     }
 }
 
 #[test]
 fn what_comes_later_is_undecidable_and_says_so() {
-    let identities = json!([{"issuer": "i", "subject": "s"}]);
     let key = json!({"data": KEY});
     for (authority, code) in [
-        (json!({"keyless": {"identities": identities}}), "KeylessUnsupported"),
         (
             json!({"key": key, "attestations": [{"name": "a", "predicateType": "https://t"}]}),
             "AttestationsUnsupported",
         ),
-        (json!({"key": key, "ctlog": {"url": "https://rekor"}}), "TransparencyLogUnsupported"),
-        (json!({"key": key, "rfc3161timestamp": {"trustRootRef": "t"}}), "TimestampUnsupported"),
         (json!({"key": {"kms": "hashivault://k"}}), "KmsUnsupported"),
         (json!({"key": {"secretRef": {"name": "gone"}}}), "InliningKeysFailed"),
     ] {
@@ -115,8 +104,9 @@ fn secrets_speak_in_the_peers_words() {
         entries.iter().map(|(k, v)| ((*k).to_owned(), v.as_bytes().to_vec())).collect()
     };
     let text =
-        |data: Option<&BTreeMap<String, Vec<u8>>>| keys_of_secret("s", data).unwrap_err().detail;
-    assert_eq!(keys_of_secret("s", Some(&data(&[("cosign.pub", KEY)]))).unwrap().len(), 1);
+        |data: Option<&BTreeMap<String, Vec<u8>>>| content_of_secret("s", data).unwrap_err().detail;
+    let found = content_of_secret("s", Some(&data(&[("cosign.pub", KEY)]))).unwrap();
+    assert_eq!(found, SecretContent::Key(PublicKey::from_pem(KEY).unwrap()));
     assert_eq!(text(None), "secret \"s\" not found");
     assert_eq!(text(Some(&data(&[]))), "secret \"s\" contains no data");
     assert_eq!(
@@ -130,13 +120,13 @@ fn secrets_speak_in_the_peers_words() {
 #[test]
 fn secrets_are_looked_up_in_the_gates_namespace() {
     let policy = policy(spec(json!({"key": {"secretRef": {"name": "s"}}})));
-    let found = compile(&policy, "", &Context::default(), &|secret| {
+    let secrets = |secret: &SecretRef| {
         assert_eq!((secret.name.as_str(), secret.namespace.as_str()), ("s", "cosign-system"));
-        Ok(vec![PublicKey::from_pem(KEY).unwrap()])
-    });
+        Ok(SecretContent::Key(PublicKey::from_pem(KEY).unwrap()))
+    };
+    let lookups = Lookups { secrets: &secrets, roots: &no_root };
+    let found = compile(&policy, "", &Context::default(), &lookups);
     assert_eq!(found.rule.need.signed().len(), 1);
-    let empty = compile(&policy, "", &Context::default(), &|_| Ok(Vec::new()));
-    assert_eq!(lacks(&empty.rule.need), ["InliningKeysFailed"]);
 }
 
 #[test]
@@ -150,7 +140,8 @@ fn no_authorities_exempt_in_mode_warn_only() {
     let context =
         Context { empty_authorities: validate::EmptyAuthorities::Taken, ..Context::default() };
     let taken = policy(json!({"images": [{"glob": "**"}]}));
-    let taken = compile(&taken, "", &context, &|_| Ok(Vec::new()));
+    let lookups = Lookups { secrets: &no_secret, roots: &no_root };
+    let taken = compile(&taken, "", &context, &lookups);
     assert!(taken.errors.is_empty());
     assert!(!taken.conditions.iter().any(|c| c.kind == "Ready" && c.holds));
     let verdict = crate::judge::judge(&taken.rule, &mut |_| crate::testing::verified());
@@ -291,7 +282,7 @@ fn fingerprints_follow_what_decides() {
         spec(json!({"key": {"data": KEY}, "source": [{}]})),
         spec(json!({"static": {"action": "pass"}})),
         spec(json!({"static": {"action": "fail"}})),
-        spec(json!({"keyless": {"identities": [{"issuer": "i", "subject": "s"}]}})),
+        spec(json!({"key": {"kms": "hashivault://k"}})),
     ];
     for (field, value) in [
         ("mode", json!("warn")),

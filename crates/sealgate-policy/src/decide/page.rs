@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sealgate_core::fault::Fault;
 
 use super::{JudgedImage, MAX_MESSAGE, MAX_WARNING, MAX_WARNINGS, Ruled, VALIDATION_FAILED};
-use crate::judge::{AuthorityReason, Cause, RejectedCandidate};
+use crate::judge::{AuthorityKind, AuthorityReason, Cause, RejectedCandidate};
 
 /// The longest piece of foreign text in a message, in characters.
 const MAX_TEXT: usize = 600;
@@ -167,7 +167,7 @@ fn page(reasons: &[AuthorityReason]) -> Vec<String> {
     let mut remedies: Vec<String> = Vec::new();
     for reason in reasons {
         lines.extend(found(reason));
-        for remedy in to_do(&reason.cause) {
+        for remedy in to_do(reason) {
             if !remedy.is_empty() && !remedies.contains(&remedy) {
                 remedies.push(remedy);
             }
@@ -192,7 +192,7 @@ fn found(reason: &AuthorityReason) -> Vec<String> {
             vec![format!("  {who}: [{}] {}", condition.code(), clean(detail))]
         }
         Cause::Static { .. } => vec![format!("  {who}: the policy refuses every such image")],
-        Cause::NoKeys => vec![format!("  {who}: has no public keys")],
+        Cause::NoKeys => vec![format!("  {who}: has neither keys nor identities")],
         Cause::NoAuthorities => vec![format!("  {who}: nobody is named who could vouch")],
     }
 }
@@ -213,10 +213,14 @@ fn rejected(who: &str, candidates: &[RejectedCandidate]) -> Vec<String> {
     lines
 }
 
-fn to_do(cause: &Cause) -> Vec<String> {
-    match cause {
+fn to_do(reason: &AuthorityReason) -> Vec<String> {
+    match &reason.cause {
         Cause::Rejected { candidates, .. } if candidates.is_empty() => {
-            vec!["sign the image: sealgate sign --key KEY IMAGE@DIGEST".to_owned()]
+            let how = match reason.kind {
+                AuthorityKind::Key => "sealgate sign --key KEY IMAGE@DIGEST",
+                AuthorityKind::Keyless => "sealgate sign IMAGE@DIGEST",
+            };
+            vec![format!("sign the image: {how}")]
         }
         Cause::Rejected { candidates, .. } => {
             candidates.iter().take(MAX_CANDIDATES).map(|c| clean(&c.remedy)).collect()
@@ -225,7 +229,7 @@ fn to_do(cause: &Cause) -> Vec<String> {
         Cause::Undecidable { condition, .. } => vec![condition.remedy().to_owned()],
         Cause::Static { .. } => vec!["use another image, or change the policy".to_owned()],
         Cause::NoKeys | Cause::NoAuthorities => {
-            vec!["name an authority with a key in the policy".to_owned()]
+            vec!["name an authority with a key or an identity in the policy".to_owned()]
         }
     }
 }

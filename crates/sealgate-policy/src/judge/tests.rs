@@ -13,7 +13,7 @@ fn never() -> Need {
 
 fn undecidable() -> Need {
     let (authority, detail) = ("u".to_owned(), "later".to_owned());
-    Need::Undecidable { authority, condition: Lack::Keyless, detail }
+    Need::Undecidable { authority, condition: Lack::Policy, detail }
 }
 
 /// `good` verifies, `bad` does not, anything else times out.
@@ -101,7 +101,7 @@ fn causes_read_as_the_peers() {
         [
             "signature key validation failed for authority bad for R@D: no matching signatures",
             "disallowed by static policy: no",
-            "authority u cannot be decided: later (KeylessUnsupported)",
+            "authority u cannot be decided: later (PolicyUnsupported)",
             "signature key validation failed for authority slow for R@D: ghcr.io: no answer within 9s (timeout)",
         ]
     );

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sealgate_core::fault::Fault;
-use sealgate_core::key::PublicKey;
+use sealgate_engine::roots::{Objects, Roots};
 use sealgate_policy::cip::SecretRef;
 use sealgate_policy::cip::field_error::Level;
 use sealgate_policy::cip::read::{Document, documents};
 use sealgate_policy::cip::validate::{Context, EmptyAuthorities, validate};
-use sealgate_policy::compile::{Compiled, compile, keys_of_secret};
+use sealgate_policy::compile::{
+    Compiled, Condition, Lookups, SecretContent, compile, content_of_secret,
+};
 use sealgate_policy::config::Config;
 use sealgate_policy::select::{NoMatch, PolicySet};
+use sealgate_policy::trust_root;
 
 use super::secrets::{Name, SecretData};
 
@@ -51,6 +54,12 @@ pub(super) fn read(text: &str, system_namespace: &str) -> Result<Vec<Document>, 
                     return Err(format!("{}: {}", policy.name, errors.messages().join("; ")));
                 }
             }
+            Document::TrustRoot(root) => {
+                let errors = trust_root::validate::validate(root).filter(Level::Error);
+                if !errors.is_empty() {
+                    return Err(format!("{}: {}", root.name, errors.messages().join("; ")));
+                }
+            }
             _ => {}
         }
     }
@@ -61,6 +70,7 @@ pub(super) fn read(text: &str, system_namespace: &str) -> Result<Vec<Document>, 
 pub(super) fn names(documents: &[Document]) -> Vec<String> {
     let name = |document: &Document| match document {
         Document::Policy(policy) => Some(format!("ClusterImagePolicy {}", policy.name)),
+        Document::TrustRoot(root) => Some(format!("TrustRoot {}", root.name)),
         Document::Secret(secret) => Some(format!("Secret {}/{}", secret.namespace, secret.name)),
         Document::ConfigMap { namespace, name, .. } => {
             Some(format!("ConfigMap {namespace}/{name}"))
@@ -70,16 +80,20 @@ pub(super) fn names(documents: &[Document]) -> Vec<String> {
     documents.iter().filter_map(name).collect()
 }
 
-/// Compiles everything. `no_match` comes before what the ConfigMap says.
+/// Compiles everything. `no_match` comes before what the ConfigMap says; `roots` is told of the
+/// TrustRoots.
 pub(super) fn assemble<'a>(
     files: impl Iterator<Item = (&'a str, &'a Arc<Vec<Document>>)> + Clone,
     system_namespace: &str,
     no_match: Option<NoMatch>,
+    roots: &Arc<Roots>,
 ) -> Assembled {
     let documents = || files.clone().flat_map(|(file, all)| all.iter().map(move |one| (file, one)));
     let (config, mut warnings) = config(documents().map(|(_, one)| one), system_namespace);
     let secrets = secrets(documents().map(|(_, one)| one), system_namespace);
-    let keys = |wanted: &SecretRef| keys(&secrets, wanted);
+    let secret = |wanted: &SecretRef| content(&secrets, wanted);
+    roots.set(&trust_roots(documents().map(|(_, one)| one)));
+    let lookups = Lookups { secrets: &secret, roots: &|which| roots.get(which) };
     let context = Context {
         system_namespace: system_namespace.to_owned(),
         empty_authorities: config.empty_authorities,
@@ -89,12 +103,20 @@ pub(super) fn assemble<'a>(
         match document {
             Document::Policy(policy) => {
                 let Compiled { rule, conditions, warnings: said, .. } =
-                    compile(policy, file, &context, &keys);
+                    compile(policy, file, &context, &lookups);
                 let about = |text: &str| format!("{file}: {}: {text}", policy.name);
                 let lacking = conditions.iter().filter(|c| !c.holds && c.kind != "Ready");
                 problems.extend(lacking.map(|c| about(&format!("{}: {}", c.reason, c.message))));
                 warnings.extend(said.messages().iter().map(|text| about(text)));
                 rules.push(rule);
+            }
+            Document::TrustRoot(root) => {
+                let about = |text: &str| format!("{file}: TrustRoot {}: {text}", root.name);
+                let conditions = roots.conditions(&root.name);
+                let bad = conditions.iter().filter(|condition| is_bad(condition));
+                problems.extend(bad.map(|c| about(&format!("{}: {}", c.reason, c.message))));
+                let said = trust_root::validate::validate(root).filter(Level::Warning);
+                warnings.extend(said.messages().iter().map(|text| about(text)));
             }
             Document::Other { api_version, kind, name } => {
                 warnings.push(format!("{file}: {api_version} {kind} {name} is not looked at"));
@@ -106,6 +128,19 @@ pub(super) fn assemble<'a>(
     crate::cluster::warn_of_insecure(&config.insecure_registries);
     let empty_authorities = config.empty_authorities;
     Assembled { set, empty_authorities, problems, warnings, secrets }
+}
+
+/// Not ready, or ready by a root that is not current.
+fn is_bad(condition: &Condition) -> bool {
+    condition.holds == (condition.kind == "Stale")
+}
+
+fn trust_roots<'a>(documents: impl Iterator<Item = &'a Document>) -> Objects {
+    let root = |document: &Document| match document {
+        Document::TrustRoot(root) => Some((root.name.clone(), root.checked())),
+        _ => None,
+    };
+    documents.filter_map(root).collect()
 }
 
 fn config<'a>(
@@ -141,7 +176,10 @@ fn secrets<'a>(
     documents.filter_map(secret).collect()
 }
 
-fn keys(secrets: &BTreeMap<Name, SecretData>, wanted: &SecretRef) -> Result<Vec<PublicKey>, Fault> {
+fn content(
+    secrets: &BTreeMap<Name, SecretData>,
+    wanted: &SecretRef,
+) -> Result<SecretContent, Fault> {
     let name = (wanted.namespace.clone(), wanted.name.clone());
-    keys_of_secret(&wanted.name, secrets.get(&name))
+    content_of_secret(&wanted.name, secrets.get(&name))
 }

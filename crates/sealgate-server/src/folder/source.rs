@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use sealgate_engine::roots::Roots;
 use sealgate_policy::cip::read::Document;
 use sealgate_policy::select::NoMatch;
 use tokio::sync::watch;
@@ -48,20 +49,25 @@ struct Follower {
     folder: Folder<Vec<Document>>,
     options: FolderOptions,
     secrets: Arc<FolderSecrets>,
+    roots: Arc<Roots>,
+    /// Tells when a trust root was read anew.
+    reread: watch::Receiver<u64>,
     metrics: Arc<Metrics>,
     /// Whether every file was good once: from then on there are policies to enforce.
     complete: bool,
     told: Vec<String>,
 }
 
-/// Follows a folder until the receiver is dropped. The first look is taken at once.
+/// Follows a folder until the receiver is dropped. The first look is taken at once. `roots` is
+/// told of the folder's TrustRoots.
 pub fn follow(
     options: FolderOptions,
+    roots: Arc<Roots>,
     metrics: Arc<Metrics>,
 ) -> (watch::Receiver<PolicyState>, Arc<FolderSecrets>) {
     let (sender, receiver) = watch::channel(PolicyState::waiting("the folder is not read yet"));
     let secrets = Arc::<FolderSecrets>::default();
-    let mut follower = Follower::new(options, Arc::clone(&secrets), metrics);
+    let mut follower = Follower::new(options, Arc::clone(&secrets), roots, metrics);
     tokio::spawn(async move {
         loop {
             // Reading and compiling are work for a thread that may wait.
@@ -90,7 +96,12 @@ pub fn follow(
 }
 
 impl Follower {
-    fn new(options: FolderOptions, secrets: Arc<FolderSecrets>, metrics: Arc<Metrics>) -> Self {
+    fn new(
+        options: FolderOptions,
+        secrets: Arc<FolderSecrets>,
+        roots: Arc<Roots>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let namespace = options.system_namespace.clone();
         let reading = Reading {
             parse: Box::new(move |text| assemble::read(text, &namespace)),
@@ -98,7 +109,8 @@ impl Follower {
         };
         let bounds = Bounds { settle: options.settle, ..Bounds::default() };
         let folder = Folder::new(&options.path, reading, bounds);
-        Self { folder, options, secrets, metrics, complete: false, told: Vec::new() }
+        let (reread, told) = (roots.changes(), Vec::new());
+        Self { folder, options, secrets, roots, reread, metrics, complete: false, told }
     }
 
     /// How long until the next look: soon, where a file is in the writing.
@@ -109,14 +121,16 @@ impl Follower {
 
     /// The new state, if it is another one.
     fn look(&mut self) -> Option<PolicyState> {
-        if !self.folder.refresh(SystemTime::now()) {
+        let reread = self.reread.has_changed().unwrap_or(false);
+        self.reread.mark_unchanged();
+        if !self.folder.refresh(SystemTime::now()) && !reread {
             return None;
         }
         let broken = self.folder.problems();
         let mut problems: Vec<String> = broken.iter().map(ToString::to_string).collect();
         self.complete |= broken.iter().all(|problem| problem.has_good);
         let Assembled { set, empty_authorities, problems: lacking, warnings, secrets } =
-            assemble(self.folder.good(), &self.options.system_namespace, self.options.no_match);
+            self.assemble();
         problems.extend(lacking);
         let passing = broken.iter().filter(|problem| problem.is_passing()).map(ToString::to_string);
         self.tell(&problems, &warnings, &passing.collect::<Vec<_>>());
@@ -127,6 +141,11 @@ impl Follower {
             Arc::new(set)
         });
         Some(PolicyState { set, problems, empty_authorities })
+    }
+
+    fn assemble(&self) -> Assembled {
+        let FolderOptions { system_namespace, no_match, .. } = &self.options;
+        assemble(self.folder.good(), system_namespace, *no_match, &self.roots)
     }
 
     /// Says each new problem once, loudly, unless it passes by itself.

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use sealgate_core::digest::Digest;
+use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::Repository;
 use sealgate_engine::admit::{Gate, GatePorts};
 use sealgate_engine::cache::CacheSettings;
 use sealgate_engine::limits::Limits as EvidenceLimits;
 use sealgate_engine::ports::Signer;
+use sealgate_engine::roots::Roots;
 use sealgate_engine::sign::{SignRequest, sign_image};
 use sealgate_server::audit::DecisionLog;
 use sealgate_server::certificate::{CertificateSlot, ServerCertificate};
@@ -19,6 +21,7 @@ use sealgate_server::folder::{FolderOptions, follow};
 use sealgate_server::limits::Limits;
 use sealgate_server::metered::Metered;
 use sealgate_server::metrics::Metrics;
+use sealgate_server::roots::TufRoots;
 use sealgate_server::server::{Running, ServerOptions, start};
 use sealgate_testkit::image;
 use sealgate_testkit::key::TestKey;
@@ -58,7 +61,7 @@ fn open(registry: &Arc<MemoryRegistry>, path: PathBuf) -> (Running, String) {
         settle: Duration::ZERO,
         ..FolderOptions::new(path)
     };
-    let (policies, secrets) = follow(options, Arc::clone(&metrics));
+    let (policies, secrets) = follow(options, roots(), Arc::clone(&metrics));
     let access = OneRegistry::new(Arc::clone(registry) as _);
     let ports = GatePorts {
         registries: Arc::new(Metered::new(Arc::new(access), Arc::clone(&metrics))),
@@ -86,6 +89,13 @@ fn open(registry: &Arc<MemoryRegistry>, path: PathBuf) -> (Running, String) {
         metrics,
     };
     (start(Arc::new(door), &options).unwrap(), pem)
+}
+
+/// No root of its own, and the usual TUF client.
+fn roots() -> Arc<Roots> {
+    let none = Fault::new(FaultKind::Missing, "trust root", "this gate has none");
+    let clock = Arc::new(FrozenClock::default());
+    Roots::new(Err(none), Arc::new(TufRoots), clock)
 }
 
 impl House {

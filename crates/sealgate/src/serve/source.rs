@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use sealgate_engine::roots::Roots;
 use sealgate_kube::cluster::{ClusterSecrets, Connect};
 use sealgate_kube::install::PullSecretRights;
 use sealgate_kube::watch::PolicyWatch;
@@ -12,7 +13,7 @@ use sealgate_server::cluster::follow_policies;
 use sealgate_server::folder::{FolderOptions, follow};
 use sealgate_server::metrics::Metrics;
 
-use super::{ServeArgs, Sources};
+use super::{ServeArgs, Sources, roots};
 use crate::cli::cluster;
 use crate::clock::SystemClock;
 use crate::failure::CliError;
@@ -41,6 +42,7 @@ pub(super) struct ClusterFlags {
 /// Starts to follow the source that the flags name.
 pub(super) async fn open(args: &ServeArgs, metrics: &Arc<Metrics>) -> Result<Sources, CliError> {
     let no_match = args.no_match_policy.map(NoMatch::from);
+    let roots = roots::open(args.trusted_root.as_deref()).await?;
     match &args.policies {
         Some(path) => {
             if !path.is_dir() {
@@ -49,16 +51,17 @@ pub(super) async fn open(args: &ServeArgs, metrics: &Arc<Metrics>) -> Result<Sou
             let namespace = args.namespace.clone();
             let options =
                 FolderOptions { system_namespace: namespace, no_match, ..FolderOptions::new(path) };
-            let (policies, secrets) = follow(options, Arc::clone(metrics));
+            let (policies, secrets) = follow(options, roots, Arc::clone(metrics));
             Ok(Sources { policies, secrets, client: None })
         }
-        None => of_cluster(args, no_match, metrics).await,
+        None => of_cluster(args, no_match, roots, metrics).await,
     }
 }
 
 async fn of_cluster(
     args: &ServeArgs,
     no_match: Option<NoMatch>,
+    roots: Arc<Roots>,
     metrics: &Arc<Metrics>,
 ) -> Result<Sources, CliError> {
     let ClusterFlags { kubeconfig, context, in_cluster, pull_secrets } = args.cluster.clone();
@@ -71,6 +74,7 @@ async fn of_cluster(
         namespace: args.namespace.clone(),
         instance: instance(),
         clock: Arc::new(SystemClock),
+        roots,
     };
     let secrets = ClusterSecrets::new(client.clone(), pull_secrets, Arc::new(SystemClock));
     Ok(Sources {

@@ -37,6 +37,10 @@ fn policy(event: Event<DynamicObject>) -> Change {
     Change::Policy(Box::new(event))
 }
 
+fn root(event: Event<DynamicObject>) -> Change {
+    Change::TrustRoot(Box::new(event))
+}
+
 fn config(entries: &[(&str, &str)]) -> ConfigMap {
     let entries = entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
     ConfigMap {
@@ -56,13 +60,19 @@ fn listed(objects: Vec<DynamicObject>) -> Book {
         book.take(policy(Event::InitApply(object)));
     }
     book.take(policy(Event::InitDone));
+    book.take(root(Event::Init));
+    book.take(root(Event::InitDone));
     book.take(Change::Config(Box::new(Event::Init)));
     book.take(Change::Config(Box::new(Event::InitDone)));
     book
 }
 
+fn no_root(which: &RootRef) -> OwnRoot {
+    Err(Fault::new(FaultKind::Missing, "trust root", format!("there is no {which:?}")))
+}
+
 fn names(book: &mut Book) -> Vec<String> {
-    book.compile().0.set.rules().iter().map(|rule| rule.name.clone()).collect()
+    book.compile(&no_root).0.set.rules().iter().map(|rule| rule.name.clone()).collect()
 }
 
 fn key_data(pem: &str) -> Option<BTreeMap<String, Vec<u8>>> {
@@ -78,7 +88,7 @@ fn lack(book: &mut Book) -> Option<Lack> {
             _ => None,
         }
     }
-    let (policies, reports) = book.compile();
+    let (policies, reports) = book.compile(&no_root);
     let lack = first(&policies.set.rules()[0].need);
     let ready = reports[0].conditions.iter().find(|c| c.kind == "Ready").expect("Ready");
     assert_eq!(ready.holds, lack.is_none());
@@ -95,6 +105,8 @@ fn nothing_is_in_force_before_everything_was_listed() {
     book.take(Change::Config(Box::new(Event::InitDone)));
     assert!(!book.is_complete());
     book.take(policy(Event::InitDone));
+    assert!(!book.is_complete(), "the trust roots are missing");
+    book.take(root(Event::InitDone));
     assert!(book.is_complete());
     assert_eq!(names(&mut book), ["a"]);
 }
@@ -118,9 +130,9 @@ fn edits_and_deletions_are_followed() {
     book.take(policy(Event::Delete(static_pass("a"))));
     assert_eq!(names(&mut book), ["b"]);
     let warn = json!({ "mode": "warn", "images": [{ "glob": "x/**" }] });
-    let before = book.compile().0.set.fingerprint().clone();
+    let before = book.compile(&no_root).0.set.fingerprint().clone();
     book.take(policy(Event::Apply(object("b", warn))));
-    assert_ne!(*book.compile().0.set.fingerprint(), before);
+    assert_ne!(*book.compile(&no_root).0.set.fingerprint(), before);
 }
 
 #[test]
@@ -177,13 +189,13 @@ fn keys_that_nobody_names_are_forgotten() {
 #[test]
 fn the_configuration_is_followed() {
     let mut book = listed(Vec::new());
-    assert_eq!(book.compile().0.set.no_match(), NoMatch::Deny);
+    assert_eq!(book.compile(&no_root).0.set.no_match(), NoMatch::Deny);
     book.take(Change::Config(Box::new(Event::Apply(config(&[("no-match-policy", "warn")])))));
-    assert_eq!(book.compile().0.set.no_match(), NoMatch::Warn);
+    assert_eq!(book.compile(&no_root).0.set.no_match(), NoMatch::Warn);
     book.take(Change::Config(Box::new(Event::Apply(config(&[("no-match-policy", "?")])))));
-    assert_eq!(book.compile().0.set.no_match(), NoMatch::Deny);
+    assert_eq!(book.compile(&no_root).0.set.no_match(), NoMatch::Deny);
     book.take(Change::Config(Box::new(Event::Delete(config(&[])))));
-    assert_eq!(book.compile().0.set.no_match(), NoMatch::Deny);
+    assert_eq!(book.compile(&no_root).0.set.no_match(), NoMatch::Deny);
 }
 
 #[test]

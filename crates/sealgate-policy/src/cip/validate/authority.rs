@@ -1,6 +1,6 @@
 //! What makes an authority valid.
 
-use regex::Regex;
+use sealgate_core::identity::{InvalidPattern, Pattern};
 use sealgate_core::reference::Repository;
 
 use super::super::field_error::{FieldErrors, Level};
@@ -145,11 +145,12 @@ fn by_text_or_pattern(text: &str, pattern: &str, fields: [&str; 2]) -> FieldErro
         _ => FieldErrors::none(),
     };
     let [_, pattern_field] = fields;
-    if let Err(error) = Regex::new(pattern) {
-        let details = format!("regex is invalid: {}", go_regexp_error(pattern, &error));
-        errors.also(FieldErrors::invalid(pattern, pattern_field).details(details));
+    let compiled = Pattern::new(pattern);
+    if let Err(error) = &compiled {
+        let details = format!("regex is invalid: {}", go_regexp_error(pattern, error));
+        errors.also(FieldErrors::invalid(&shown(pattern), pattern_field).details(details));
     }
-    if is_unanchored(pattern) {
+    if !pattern.is_empty() && compiled.is_ok_and(|pattern| !pattern.is_anchored()) {
         let details =
             "the regular expression is not anchored: it also matches longer texts; write ^...$";
         let warning = FieldErrors::invalid(pattern, pattern_field).details(details);
@@ -158,13 +159,12 @@ fn by_text_or_pattern(text: &str, pattern: &str, fields: [&str; 2]) -> FieldErro
     errors
 }
 
-fn is_unanchored(pattern: &str) -> bool {
-    let anchored = pattern.starts_with('^') && pattern.ends_with('$');
-    !pattern.is_empty() && !anchored
+fn shown(pattern: &str) -> String {
+    pattern.chars().take(400).collect()
 }
 
 /// Go's words for what is wrong with a regular expression, where they are known.
-fn go_regexp_error(pattern: &str, error: &regex::Error) -> String {
+fn go_regexp_error(pattern: &str, error: &InvalidPattern) -> String {
     let ours = error.to_string();
     if ours.contains("repetition operator missing expression") {
         let operator = pattern.chars().find(|c| "*+?".contains(*c)).unwrap_or('*');
@@ -173,10 +173,11 @@ fn go_regexp_error(pattern: &str, error: &regex::Error) -> String {
         );
     }
     if ours.contains("unclosed group") {
-        return format!("error parsing regexp: missing closing ): `{pattern}`");
+        return format!("error parsing regexp: missing closing ): `{}`", shown(pattern));
     }
     let last = ours.lines().last().unwrap_or_default();
-    format!("error parsing regexp: {}", last.trim_start_matches("error: "))
+    let last = last.trim_start_matches("error parsing regexp: ").trim_start_matches("error: ");
+    format!("error parsing regexp: {last}")
 }
 
 fn attestation_errors(attestation: &Attestation) -> FieldErrors {

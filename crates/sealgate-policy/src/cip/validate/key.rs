@@ -6,6 +6,7 @@ use sealgate_core::key::{HashAlgorithm, PublicKey};
 use super::super::KeyRef;
 use super::super::field_error::FieldErrors;
 use super::Context;
+use crate::compile::certificate_authority;
 
 const KMS_SCHEMES: [&str; 4] = ["awskms://", "azurekms://", "hashivault://", "gcpkms://"];
 
@@ -27,7 +28,11 @@ pub(super) fn validate(key: &KeyRef, context: &Context) -> FieldErrors {
 
 /// The certificate of a certificate authority: the same reference, but no public key inside.
 pub(super) fn validate_certificate(certificate: &KeyRef, context: &Context) -> FieldErrors {
-    reference(certificate, context)
+    let mut errors = reference(certificate, context);
+    if !certificate.data.is_empty() && certificate_authority(&certificate.data).is_none() {
+        errors.also(FieldErrors::invalid(&shown(&certificate.data), "data"));
+    }
+    errors
 }
 
 /// The hash that a policy names, if it is one.

@@ -204,7 +204,7 @@ fn keyless_identities() {
         (with_authority(json!({"keyless": {}})), &format!("missing field(s): {at}.identities")),
         (
             with_authority(
-                json!({"keyless": {"url": "https://f", "ca-cert": {"data": "c"}, "identities": [{"issuer": "i", "subject": "s"}]}}),
+                json!({"keyless": {"url": "https://f", "ca-cert": {"secretRef": {"name": "c"}}, "identities": [{"issuer": "i", "subject": "s"}]}}),
             ),
             &format!("expected exactly one, got both: {at}.ca-cert, {at}.url"),
         ),
@@ -234,7 +234,20 @@ fn keyless_identities() {
                 "invalid value: (a: {who}.subjectRegExp\nregex is invalid: error parsing regexp: missing closing ): `(a`"
             ),
         ),
+        // Go does not know these, though the library that compiles expressions does.
+        (
+            with_identity(json!({"issuer": "i", "subjectRegExp": "a\\u{62}"})),
+            &format!(
+                "invalid value: a\\u{{62}}: {who}.subjectRegExp\nregex is invalid: error parsing regexp: invalid escape sequence: `\\u`"
+            ),
+        ),
     ]);
+    assert_eq!(
+        errors(with_authority(
+            json!({"keyless": {"ca-cert": {"data": KEY}, "identities": [{"issuer": "i", "subject": "s"}]}})
+        )),
+        format!("invalid value: {KEY}: {at}.ca-cert.data")
+    );
     assert_eq!(
         errors(with_authority(
             json!({"keyless": {"ca-cert": {}, "identities": [{"issuer": "i", "subject": "s"}]}})
@@ -393,6 +406,7 @@ fn warnings_are_not_errors() {
             "invalid value: spdx: spec.authorities[0].attestations.predicateType\ndeprecated value, please use RFC 3986 conformant values",
         ),
         (with_identity(json!({"issuer": "i", "subjectRegExp": ".*@acme.com"})), "not anchored"),
+        (with_identity(json!({"issuerRegExp": "^a|b$", "subject": "s"})), "not anchored"),
         (
             with_match(json!({"group": "apps", "version": "v1"})),
             "without resource the entry matches every resource",
@@ -412,6 +426,8 @@ fn warnings_are_not_errors() {
         assert!(warnings.contains(text), "{spec}: {warnings}");
     }
     assert_eq!(said(with_key(json!({"data": KEY})), Level::Warning), "");
+    let anchored = json!({"issuerRegExp": "^(a|b)$", "subject": "s"});
+    assert_eq!(said(with_identity(anchored), Level::Warning), "");
 }
 
 #[test]

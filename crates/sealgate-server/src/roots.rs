@@ -1,0 +1,106 @@
+//! The TUF repositories of TrustRoot objects, by Sigstore's client.
+//!
+//! What is read when, and what stays when reading fails, is the engine's; here is only how.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_core::trust::TrustRoot;
+use sealgate_engine::ports::{ReadRoot, RootRepositories, RootRepository};
+use sealgate_policy::trust_root::{Remote, Repository, Spec};
+use sealgate_sigstore::tuf::{Expiry, Memory, Mirror, Verified, check_anchor, of_archive, remote};
+
+/// How long a mirror may take for all of its answers.
+const DEADLINE: Duration = Duration::from_secs(45);
+/// The folder of targets that mirrors on the network have.
+const TARGETS: &str = "targets";
+
+/// Opens repositories. Nobody is asked before a `remote` is read.
+pub struct TufRoots;
+
+impl RootRepositories for TufRoots {
+    fn open(&self, spec: &Spec) -> Result<Box<dyn RootRepository>, Fault> {
+        match (&spec.remote, &spec.repository) {
+            (Some(remote), None) => Ok(Box::new(OnNetwork::open(remote)?)),
+            (None, Some(repository)) => Ok(Box::new(InObject::open(repository)?)),
+            _ => Err(config("exactly one of remote and repository is wanted")),
+        }
+    }
+}
+
+/// `spec.remote`.
+struct OnNetwork {
+    mirror: Mirror,
+    root: Vec<u8>,
+    target: String,
+    /// What it said last, so that it cannot go back.
+    known: Memory,
+}
+
+/// `spec.repository`.
+struct InObject {
+    repository: Repository,
+}
+
+impl OnNetwork {
+    fn open(remote: &Remote) -> Result<Self, Fault> {
+        let Remote { root, mirror, targets, trusted_root_target } = remote;
+        // A mirror may also be a folder; an object in a cluster must not read ours.
+        if !["https://", "http://"].iter().any(|scheme| mirror.starts_with(scheme)) {
+            return Err(config("remote.mirror is no address of a server"));
+        }
+        if targets != TARGETS {
+            return Err(config("remote.targets must be `targets`, or left out"));
+        }
+        check_anchor(&root.0).map_err(|error| error.into_fault("remote.root"))?;
+        let mirror = Mirror::parse(mirror)?;
+        let (root, target) = (root.0.clone(), trusted_root_target.clone());
+        Ok(Self { mirror, root, target, known: Memory::default() })
+    }
+}
+
+impl InObject {
+    fn open(repository: &Repository) -> Result<Self, Fault> {
+        check_anchor(&repository.root.0).map_err(|error| error.into_fault("repository.root"))?;
+        Ok(Self { repository: repository.clone() })
+    }
+}
+
+#[async_trait]
+impl RootRepository for OnNetwork {
+    async fn read(&mut self, now: Timestamp) -> Result<ReadRoot, Fault> {
+        let Self { mirror, root, target, known } = self;
+        let (verified, memory) = remote(mirror, root, target, known, now, DEADLINE)
+            .await
+            .map_err(|error| error.into_fault(&mirror.to_string()))?;
+        let root = parse(&verified, target)?;
+        *known = memory;
+        Ok(ReadRoot { root, expired: None })
+    }
+}
+
+#[async_trait]
+impl RootRepository for InObject {
+    /// An archive was fresh when it was taken, and nobody can be asked for a newer one: that it
+    /// has expired is told.
+    async fn read(&mut self, now: Timestamp) -> Result<ReadRoot, Fault> {
+        let Repository { root, mirror_fs, targets, trusted_root_target: target } = &self.repository;
+        let verified = of_archive(&mirror_fs.0, &root.0, targets, target, now, Expiry::Told)
+            .await
+            .map_err(|error| error.into_fault("mirrorFS"))?;
+        let expired = verified.expired(now).map(|role| role.expires);
+        Ok(ReadRoot { root: parse(&verified, target)?, expired })
+    }
+}
+
+fn parse(verified: &Verified, target: &str) -> Result<TrustRoot, Fault> {
+    let json = verified.target(target).map_err(|error| error.into_fault(target))?;
+    TrustRoot::parse(json)
+        .map_err(|error| Fault::new(FaultKind::Malformed, target, error.to_string()))
+}
+
+fn config(detail: &str) -> Fault {
+    Fault::new(FaultKind::Config, "TrustRoot", detail)
+}

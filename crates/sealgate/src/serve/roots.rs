@@ -1,0 +1,44 @@
+//! The gate's own trust root, and the means to those of TrustRoot objects.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_engine::ports::Clock as _;
+use sealgate_engine::roots::{OwnRoot, Roots};
+use sealgate_server::roots::TufRoots;
+use sealgate_sigstore::root::{Environment, Refresh, RootOptions, current_root};
+use tracing::{error, info, warn};
+
+use crate::clock::SystemClock;
+use crate::failure::CliError;
+
+/// The trust roots of a gate whose own root is in `file`, or else in the environment, in the cache
+/// of `sealgate initialize`, or in the program. Nobody is asked for a newer one: what the gate
+/// goes by changes when it is started anew.
+pub(super) async fn open(file: Option<&Path>) -> Result<Arc<Roots>, CliError> {
+    let options = RootOptions {
+        file: file.map(Path::to_owned),
+        environment: Environment::read(|name| std::env::var_os(name)),
+        refresh: Refresh::Never,
+    };
+    let now = SystemClock.now();
+    let own = own(&options, now).await;
+    if let (Some(_), Err(fault)) = (file, &own) {
+        return Err(CliError::new(format!("--trusted-root: {}", fault.detail)));
+    }
+    Ok(Roots::new(own, Arc::new(TufRoots), Arc::new(SystemClock)))
+}
+
+async fn own(options: &RootOptions, now: Timestamp) -> OwnRoot {
+    let chosen = current_root(options, now).await.map_err(|error| {
+        error!(%error, "the gate has no trust root of its own: what needs it is refused");
+        Fault::new(FaultKind::Config, "the gate's own trust root", error.to_string())
+    })?;
+    info!(root = chosen.origin.describe(now), "the gate's own trust root");
+    for warning in &chosen.warnings {
+        warn!("{warning}");
+    }
+    Ok((chosen.root, chosen.source))
+}
