@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use der::asn1::{Any, BitString, Null, ObjectIdentifier};
+use der::asn1::{Any, AnyRef, BitString, Null, ObjectIdentifier};
 use der::pem::LineEnding;
 use der::{Decode, Encode};
 use rustls_pki_types::CertificateDer;
@@ -79,12 +79,14 @@ impl Fulcio {
             public_key: SubjectPublicKeyInfoOwned::from_der(key.spki_der()).map_err(own)?,
             attributes: Default::default(),
         };
-        let signature = signer.sign(&info.to_der().map_err(own)?).await?;
-        let request = CertReq {
-            info,
-            algorithm: signature_algorithm(key),
-            signature: BitString::from_bytes(&signature).map_err(own)?,
+        let signed = info.to_der().map_err(own)?;
+        let signature = signer.sign(&signed).await?;
+        let Some(algorithm) = signature_algorithm(key, &signed, &signature) else {
+            let detail = "the signer's signature does not fit its public key";
+            return Err(Fault::new(FaultKind::Config, self.url.as_str(), detail));
         };
+        let request =
+            CertReq { info, algorithm, signature: BitString::from_bytes(&signature).map_err(own)? };
         let der = request.to_der().map_err(own)?;
         der::pem::encode_string("CERTIFICATE REQUEST", LineEnding::LF, &der)
             .map_err(|error| own(error.into()))
@@ -111,28 +113,33 @@ impl CertificateIssuer for Fulcio {
     }
 }
 
-/// The algorithm of a signature by `key` with its default hash.
-fn signature_algorithm(key: &PublicKey) -> AlgorithmIdentifierOwned {
+/// The algorithm of the signature over `signed`; none if it does not fit the key.
+fn signature_algorithm(
+    key: &PublicKey,
+    signed: &[u8],
+    signature: &[u8],
+) -> Option<AlgorithmIdentifierOwned> {
     const ECDSA_SHA256: &str = "1.2.840.10045.4.3.2";
     const ECDSA_SHA384: &str = "1.2.840.10045.4.3.3";
     const ECDSA_SHA512: &str = "1.2.840.10045.4.3.4";
     const RSA_SHA256: &str = "1.2.840.113549.1.1.11";
-    const RSA_SHA384: &str = "1.2.840.113549.1.1.12";
-    const RSA_SHA512: &str = "1.2.840.113549.1.1.13";
     const ED25519: &str = "1.3.101.112";
-    let (oid, parameters) = match (key.algorithm(), key.default_hash()) {
-        (KeyAlgorithm::Ed25519, _) => (ED25519, None),
-        (KeyAlgorithm::Rsa { .. }, HashAlgorithm::Sha512) => (RSA_SHA512, Some(Null)),
-        (KeyAlgorithm::Rsa { .. }, HashAlgorithm::Sha384) => (RSA_SHA384, Some(Null)),
-        (KeyAlgorithm::Rsa { .. }, _) => (RSA_SHA256, Some(Null)),
-        (_, HashAlgorithm::Sha512) => (ECDSA_SHA512, None),
-        (_, HashAlgorithm::Sha384) => (ECDSA_SHA384, None),
-        (_, _) => (ECDSA_SHA256, None),
+    let (oid, parameters) = match (key.algorithm(), key.hash_of(signed, signature)) {
+        (KeyAlgorithm::Ed25519, _) => {
+            key.verify(signed, signature, None).ok()?;
+            (ED25519, None)
+        }
+        (KeyAlgorithm::Rsa { .. }, Some(HashAlgorithm::Sha256)) => (RSA_SHA256, Some(Null)),
+        (KeyAlgorithm::Rsa { .. }, _) => return None,
+        (_, Some(HashAlgorithm::Sha256)) => (ECDSA_SHA256, None),
+        (_, Some(HashAlgorithm::Sha384)) => (ECDSA_SHA384, None),
+        (_, Some(HashAlgorithm::Sha512)) => (ECDSA_SHA512, None),
+        (_, Some(HashAlgorithm::Sha224) | None) => return None,
     };
-    AlgorithmIdentifierOwned {
+    Some(AlgorithmIdentifierOwned {
         oid: ObjectIdentifier::new_unwrap(oid),
-        parameters: parameters.map(|null| Any::from(der::asn1::AnyRef::from(null))),
-    }
+        parameters: parameters.map(|null| Any::from(AnyRef::from(null))),
+    })
 }
 
 /// The certificates of an answer, DER, leaf first.

@@ -1,5 +1,5 @@
 use axum::response::Response;
-use sealgate_testkit::key::{Algorithm, TestKey};
+use sealgate_testkit::key::{Algorithm, LyingSigner, TestKey};
 use sealgate_testkit::keyless::{Certified, Named, World, pem};
 use serde_json::{Value, json};
 
@@ -88,6 +88,8 @@ async fn a_key_is_certified_in_both_forms_of_the_answer() {
 async fn every_kind_of_key_proves_that_it_is_held() {
     for (algorithm, oid) in [
         (Algorithm::P256, "1.2.840.10045.4.3.2"),
+        (Algorithm::P384, "1.2.840.10045.4.3.3"),
+        (Algorithm::P521, "1.2.840.10045.4.3.4"),
         (Algorithm::Rsa2048, "1.2.840.113549.1.1.11"),
         (Algorithm::Ed25519, "1.3.101.112"),
     ] {
@@ -101,11 +103,22 @@ async fn every_kind_of_key_proves_that_it_is_held() {
 }
 
 #[tokio::test]
+async fn a_signer_that_lies_is_found_out_before_fulcio_is_asked() {
+    let service = Service::start(|_, _| answer(500, "")).await;
+    let signer = LyingSigner { shown: TestKey::p256(), used: TestKey::p256() };
+    let fault = ask(&service, &signer).await.unwrap_err();
+    assert_eq!(fault.detail, "the signer's signature does not fit its public key");
+    assert!(service.seen().is_empty());
+}
+
+#[tokio::test]
 async fn a_certificate_of_another_key_is_refused() {
     let world = World::default();
     let other = Holder::new(&world).certified.pem();
-    let service =
-        Service::start(move |_, _| issued("signedCertificateEmbeddedSct", &[other.clone()])).await;
+    let service = Service::start(move |_, _| {
+        issued("signedCertificateEmbeddedSct", std::slice::from_ref(&other))
+    })
+    .await;
     let fault = ask(&service, &Holder::new(&world)).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Malformed);
     assert!(fault.detail.ends_with("the certificate is for another key than ours"), "{fault}");

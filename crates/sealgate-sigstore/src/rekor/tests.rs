@@ -231,8 +231,8 @@ async fn v2_takes_messages_and_envelopes_alike() {
 async fn v2_names_every_kind_of_key() {
     for (algorithm, name) in [
         (Algorithm::P256, "PKIX_ECDSA_P256_SHA_256"),
-        (Algorithm::P384, "PKIX_ECDSA_P384_SHA_256"),
-        (Algorithm::P521, "PKIX_ECDSA_P521_SHA_256"),
+        (Algorithm::P384, "PKIX_ECDSA_P384_SHA_384"),
+        (Algorithm::P521, "PKIX_ECDSA_P521_SHA_512"),
         (Algorithm::Rsa2048, "PKIX_RSA_PKCS1V15_2048_SHA256"),
     ] {
         let service = Service::start(|_, _| answer(400, "")).await;
@@ -246,6 +246,42 @@ async fn v2_names_every_kind_of_key() {
         assert_eq!(verifier["keyDetails"], name);
         assert_eq!(verifier["publicKey"]["rawBytes"], b64(public.spki_der()));
     }
+}
+
+#[tokio::test]
+async fn v2_says_what_to_do_about_its_refusals() {
+    let refused = |status, key: TestKey, digest| async move {
+        let message = json!({ "code": 3, "message": "invalid hashedrekord request" });
+        let service = Service::start(always(status, message.to_string())).await;
+        let public = sealgate_engine::ports::Signer::public_key(&key).clone();
+        let submission = LogSubmission {
+            signature: key.signature(b"message"),
+            content: SubmittedContent::Message(digest),
+            verifier: SubmittedVerifier::Key(public),
+        };
+        let fault = v2(&service, &submission).await.unwrap_err();
+        assert_eq!(service.seen().len(), 1);
+        fault.detail
+    };
+    let sha256 = Digest::of(b"message");
+    let said = "answered 400 Bad Request: invalid hashedrekord request";
+    assert_eq!(refused(400, TestKey::p256(), sha256.clone()).await, said);
+    let p384 = refused(400, TestKey::generate(Algorithm::P384), sha256.clone()).await;
+    assert!(p384.starts_with(said) && p384.ends_with("sign with a P-256 key"), "{p384}");
+    let twice = refused(409, TestKey::p256(), sha256).await;
+    assert!(twice.ends_with("its proof is given only once: sign again"), "{twice}");
+}
+
+#[tokio::test]
+async fn v2_does_not_send_signatures_that_do_not_fit() {
+    let service = Service::start(|_, _| answer(500, "")).await;
+    let (key, other) = (TestKey::p256(), TestKey::p256());
+    let public = sealgate_engine::ports::Signer::public_key(&key).clone();
+    let verifier = SubmittedVerifier::Key(public);
+    let submission = envelope(|message| other.signature(message), verifier);
+    let fault = v2(&service, &submission).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Config);
+    assert!(service.seen().is_empty());
 }
 
 #[tokio::test]

@@ -4,22 +4,33 @@
 //! servers of today take no other kind.
 
 use async_trait::async_trait;
+use reqwest::StatusCode;
 use sealgate_core::bundle::LogEntry;
 use sealgate_core::digest::{Algorithm, Digest};
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_core::key::{KeyAlgorithm, PublicKey};
+use sealgate_core::key::{HashAlgorithm, KeyAlgorithm, PublicKey};
 use sealgate_engine::ports::{LogSubmission, SignatureLog, SubmittedContent, SubmittedVerifier};
 use serde_json::{Value, json};
 use url::Url;
 
 use super::{about, b64, key_of, refuse_ed25519, unusable};
-use crate::http::{self, Client, Request};
+use crate::http::{self, Answer, Client, Request};
 
 /// A Rekor of tiles: entries `hashedrekord` 0.0.2 for messages and envelopes alike.
 #[derive(Clone, Debug)]
 pub struct RekorV2 {
     url: Url,
     client: Client,
+}
+
+/// Kinds of signatures that Rekor has a name for, but by default does not take.
+const SELDOM_TAKEN: [&str; 2] = ["PKIX_ECDSA_P384_SHA_256", "PKIX_ECDSA_P521_SHA_256"];
+
+/// What is proposed to the log.
+struct Proposed {
+    /// The key's kind and the hash.
+    details: &'static str,
+    body: Value,
 }
 
 impl RekorV2 {
@@ -39,35 +50,62 @@ impl SignatureLog for RekorV2 {
     }
 
     async fn upload(&self, submission: &LogSubmission) -> Result<LogEntry, Fault> {
-        let body = request(self.url(), submission)?.to_string();
+        let proposed = Proposed::new(self.url(), submission)?;
         let url = http::below(&self.url, "api/v2/log/entries");
+        let body = proposed.body.to_string();
         let request = Request::post(url, "application/json", body).accept("application/json");
-        let answer = self.client.send(request).await?.success()?;
+        let answer = self.client.send(request).await?;
+        if !answer.status.is_success() {
+            return Err(proposed.refusal(&answer));
+        }
         let entry = LogEntry::from_json(&answer.body).map_err(|e| answer.malformed(e))?;
         about(&answer, entry, submission)
     }
 }
 
-fn request(log: &str, submission: &LogSubmission) -> Result<Value, Fault> {
-    let key = key_of(log, &submission.verifier)?;
-    refuse_ed25519(log, &key)?;
-    let digest = digest(log, submission, &key)?;
-    let details = key_details(key.algorithm(), digest.algorithm()).ok_or_else(|| {
-        let (key, hash) = (key.algorithm(), digest.algorithm().name());
-        let detail = format!("this kind of log has no name for a {key:?} key with {hash}");
-        Fault::new(FaultKind::Unsupported, log, detail)
-    })?;
-    let mut verifier = match &submission.verifier {
-        SubmittedVerifier::Key(key) => json!({ "publicKey": { "rawBytes": b64(key.spki_der()) } }),
-        SubmittedVerifier::Certificate(der) => {
-            json!({ "x509Certificate": { "rawBytes": b64(der) } })
+impl Proposed {
+    fn new(log: &str, submission: &LogSubmission) -> Result<Self, Fault> {
+        let key = key_of(log, &submission.verifier)?;
+        refuse_ed25519(log, &key)?;
+        let digest = digest(log, submission, &key)?;
+        let details = key_details(key.algorithm(), digest.algorithm()).ok_or_else(|| {
+            let (key, hash) = (key.algorithm(), digest.algorithm().name());
+            let detail = format!("this kind of log has no name for a {key:?} key with {hash}");
+            Fault::new(FaultKind::Unsupported, log, detail)
+        })?;
+        let mut verifier = match &submission.verifier {
+            SubmittedVerifier::Key(key) => {
+                json!({ "publicKey": { "rawBytes": b64(key.spki_der()) } })
+            }
+            SubmittedVerifier::Certificate(der) => {
+                json!({ "x509Certificate": { "rawBytes": b64(der) } })
+            }
+        };
+        verifier["keyDetails"] = details.into();
+        let digest = hex::decode(digest.hex()).map_err(|e| unusable(log, e.to_string()))?;
+        let signature = json!({ "content": b64(&submission.signature), "verifier": verifier });
+        let entry = json!({ "digest": b64(&digest), "signature": signature });
+        Ok(Self { details, body: json!({ "hashedRekordRequestV002": entry }) })
+    }
+
+    /// The fault that a refusal is, with what to do about it where the log does not say.
+    fn refusal(&self, answer: &Answer) -> Fault {
+        let mut fault = answer.fault();
+        match answer.status {
+            // The proof is given once, to whoever was first; the tiles do not name the log's key.
+            StatusCode::CONFLICT => {
+                fault.detail.push_str("; its proof is given only once: sign again");
+            }
+            StatusCode::BAD_REQUEST if SELDOM_TAKEN.contains(&self.details) => {
+                fault.detail.push_str(
+                    "; logs of this kind seldom take SHA-256 with a P-384 or P-521 key: sign \
+                     with a P-256 key",
+                );
+            }
+            _ => {}
         }
-    };
-    verifier["keyDetails"] = details.into();
-    let digest = hex::decode(digest.hex()).map_err(|e| unusable(log, e.to_string()))?;
-    let signature = json!({ "content": b64(&submission.signature), "verifier": verifier });
-    let entry = json!({ "digest": b64(&digest), "signature": signature });
-    Ok(json!({ "hashedRekordRequestV002": entry }))
+        fault
+    }
 }
 
 /// The digest that was signed.
@@ -78,8 +116,11 @@ fn digest(log: &str, submission: &LogSubmission, key: &PublicKey) -> Result<Dige
             if envelope.signatures.as_slice() != [submission.signature.as_slice()] {
                 return Err(unusable(log, "an envelope with other signatures".to_owned()));
             }
-            let hash = key.default_hash().digest().unwrap_or(Algorithm::Sha256);
-            Ok(Digest::with(hash, &envelope.pae()))
+            let pae = envelope.pae();
+            let hash = key.hash_of(&pae, &submission.signature).and_then(HashAlgorithm::digest);
+            let hash =
+                hash.ok_or_else(|| unusable(log, "the signature does not fit".to_owned()))?;
+            Ok(Digest::with(hash, &pae))
         }
     }
 }
