@@ -5,6 +5,7 @@ use std::io::Read;
 use async_trait::async_trait;
 use aws_lc_rs::digest::{self, digest};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
     self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RsaKeyPair,
 };
@@ -38,6 +39,23 @@ enum Secret {
     Ed25519(Box<Ed25519KeyPair>),
 }
 
+/// Kinds of keys that are made for one run (`--signing-algorithm`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// ECDSA on P-256.
+    P256,
+    /// ECDSA on P-384.
+    P384,
+    /// ECDSA on P-521.
+    P521,
+    /// RSA of 2048 bits.
+    Rsa2048,
+    /// RSA of 3072 bits.
+    Rsa3072,
+    /// RSA of 4096 bits.
+    Rsa4096,
+}
+
 /// A curve of NIST's, as cosign's keys use them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Curve {
@@ -49,9 +67,31 @@ pub(crate) enum Curve {
 impl KeyPair {
     /// Makes a new ECDSA P-256 key, the only kind that `generate-key-pair` makes.
     pub fn generate() -> Result<Self, KeyError> {
-        let pair = EcdsaKeyPair::generate(Curve::P256.algorithm())
+        Self::generate_ecdsa(Curve::P256)
+    }
+
+    /// Makes a new key of `kind`. RSA keys take up to seconds.
+    pub fn generate_kind(kind: Kind) -> Result<Self, KeyError> {
+        match kind {
+            Kind::P256 => Self::generate_ecdsa(Curve::P256),
+            Kind::P384 => Self::generate_ecdsa(Curve::P384),
+            Kind::P521 => Self::generate_ecdsa(Curve::P521),
+            Kind::Rsa2048 => Self::generate_rsa(KeySize::Rsa2048),
+            Kind::Rsa3072 => Self::generate_rsa(KeySize::Rsa3072),
+            Kind::Rsa4096 => Self::generate_rsa(KeySize::Rsa4096),
+        }
+    }
+
+    fn generate_ecdsa(curve: Curve) -> Result<Self, KeyError> {
+        let pair = EcdsaKeyPair::generate(curve.algorithm())
             .map_err(|_| KeyError::Crypto("key generation"))?;
-        Self::from_ecdsa(Curve::P256, pair)
+        Self::from_ecdsa(curve, pair)
+    }
+
+    fn generate_rsa(size: KeySize) -> Result<Self, KeyError> {
+        let pair = RsaKeyPair::generate(size).map_err(|_| KeyError::Crypto("key generation"))?;
+        let public = public_key(pair.public_key())?;
+        Ok(Self::new(Secret::Rsa(Box::new(pair)), public))
     }
 
     /// Reads the PEM text of a cosign key file. Slow on purpose, see [`encrypted::decrypt`].
@@ -150,8 +190,8 @@ impl KeyPair {
         }
     }
 
-    /// A signature over everything that `source` gives, and the digest of it. Only Ed25519 needs
-    /// all of it in memory.
+    /// A signature over everything that `source` gives, and the digest of it: by the hash that is
+    /// signed, SHA-256 where that has no digest. Only Ed25519 needs all of it in memory.
     ///
     /// # Errors
     /// [`KeyError::Read`] if the source cannot be read.
@@ -165,7 +205,7 @@ impl KeyPair {
             return Ok((signature, Digest::of(&message)));
         }
         let mut context = digest::Context::new(digest_algorithm(self.hash));
-        let mut named = Digest::hasher(Algorithm::Sha256);
+        let mut named = Digest::hasher(self.hash.digest().unwrap_or(Algorithm::Sha256));
         let mut buffer = vec![0; 1 << 16];
         loop {
             let length = source.read(&mut buffer).map_err(read_error)?;

@@ -1,21 +1,49 @@
-//! Flags of signing about certificates, logs and timestamps. This version signs with keys alone, so
-//! these flags are read (scripts are full of them) and each is judged: it asks for what is done
-//! anyway, it has no meaning for keys (said so), or it is refused. None is ignored in silence.
+//! Flags of signing about certificates, logs and timestamps, and what they come to: who signs
+//! ([`Signing`]). Each flag does what it says, has no meaning here (which is said), or is refused;
+//! none is ignored in silence.
+//!
+//! With `--key` and nothing else no service is asked. Without `--key` the signer is whoever an
+//! identity token names: `keyless` gets the token and the certificate, `services` says where,
+//! `privacy` asks before anything is published, `resume` keeps what a log did not take.
 
-use std::path::{Path, PathBuf};
+mod certificate;
+mod keyless;
+pub(crate) mod made;
+mod privacy;
+pub(crate) mod resume;
+mod services;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
+use jiff::Timestamp;
+use sealgate_core::trust::TrustRoot;
+use sealgate_core::verify::{RootSource, Wish};
+use sealgate_engine::ports::{Clock as _, Signer};
+use sealgate_engine::sign::Hand;
+use sealgate_engine::witness::{Signatory, Witnesses};
+use sealgate_keys::KeyPair;
+use sealgate_sigstore::http::{self, Client, ClientIdentity};
+use sealgate_sigstore::oidc::Secret;
+use sealgate_sigstore::root::{Environment, Refresh, RootOptions, current_root};
+use sealgate_sigstore::signing_config::{Ports, RekorVersion, Services};
 
 use super::files;
-use super::values::{BOOL, go_bool, refuse_given};
-use crate::failure::CliError;
+use super::keys;
+use super::values::{BOOL, go_bool};
+use crate::clock::SystemClock;
+use crate::failure::{CliError, Outcome};
 use crate::terminal;
 
-const KEYLESS_LATER: &str =
-    "signing with certificates (keyless) comes with a later version: give --key";
-const LOG_LATER: &str = "transparency logs come with a later version: give --tlog-upload=false, \
-                         or leave the flag away (nothing is logged)";
-const TIME_LATER: &str = "timestamp authorities come with a later version";
+/// The largest file of certificates or keys.
+const MAX_PEM: u64 = 1 << 20;
+/// How long a TUF mirror may be asked for news.
+const REFRESH: Duration = Duration::from_secs(10);
+/// By how much this clock may be behind an authority's: a certificate may then begin a little
+/// later than now.
+const SKEW: i64 = 300;
 
 /// What `sign` and `sign-blob` share of them, as typed.
 #[derive(Args, Clone, Debug, Default)]
@@ -24,11 +52,11 @@ pub(crate) struct SigningServices {
     #[arg(long, value_name = "FILE")]
     signing_config: Option<PathBuf>,
 
-    /// Take service addresses from a signing configuration (TUF)
+    /// Take service addresses from the signing configuration of TUF, or the one built in
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     use_signing_config: Option<bool>,
 
-    /// Trusted root to verify the signature with after signing
+    /// Trusted root that the signature must verify with before it is written
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
 
@@ -36,120 +64,255 @@ pub(crate) struct SigningServices {
     #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
     tlog_upload: Option<bool>,
 
-    #[arg(long, hide = true)]
+    /// Transparency log (Rekor v1) to upload to
+    #[arg(long, value_name = "URL", hide = true)]
     rekor_url: Option<String>,
 
-    #[arg(long, hide = true)]
+    /// Timestamp authority (RFC 3161) to ask
+    #[arg(long, value_name = "URL", hide = true)]
     timestamp_server_url: Option<String>,
 
-    #[arg(long, hide = true)]
-    timestamp_client_cacert: Option<String>,
+    /// Certificates (PEM) of CAs that the timestamp authority's server may have
+    #[arg(long, value_name = "FILE")]
+    timestamp_client_cacert: Option<PathBuf>,
 
-    #[arg(long, hide = true)]
-    timestamp_client_cert: Option<String>,
+    /// Client certificate (PEM) for the timestamp authority
+    #[arg(long, value_name = "FILE")]
+    timestamp_client_cert: Option<PathBuf>,
 
-    #[arg(long, hide = true)]
-    timestamp_client_key: Option<String>,
+    /// Key (PEM) of that client certificate
+    #[arg(long, value_name = "FILE")]
+    timestamp_client_key: Option<PathBuf>,
 
-    #[arg(long, hide = true)]
+    /// Name that the certificate of the timestamp authority's server must carry
+    #[arg(long, value_name = "NAME")]
     timestamp_server_name: Option<String>,
 
-    /// Certificate (PEM) to put into the signature
+    /// Certificate (PEM or DER) of the key, to put into the signature
     #[arg(long, alias = "cert", value_name = "FILE")]
-    certificate: Option<String>,
+    certificate: Option<PathBuf>,
 
-    /// Certificates above it (PEM)
+    /// Certificates above it (PEM), the root last
     #[arg(long, alias = "cert-chain", value_name = "FILE")]
-    certificate_chain: Option<String>,
+    certificate_chain: Option<PathBuf>,
 
+    /// Get a certificate for --key from the certificate authority
     #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
     issue_certificate: Option<bool>,
 
-    #[arg(long, hide = true)]
+    /// Certificate authority (Fulcio) to ask
+    #[arg(long, value_name = "URL", hide = true)]
     fulcio_url: Option<String>,
 
-    #[arg(long, hide = true)]
+    /// How to log in: normal (browser), device, token or client_credentials
+    #[arg(long, value_name = "FLOW")]
     fulcio_auth_flow: Option<String>,
 
-    #[arg(long, hide = true)]
-    identity_token: Option<String>,
+    /// Identity token, or the file that holds it (keyless)
+    #[arg(long, value_name = "TOKEN|FILE", value_parser = secret)]
+    identity_token: Option<Secret>,
 
+    /// Do not ask for proof that the certificate was logged
     #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
     insecure_skip_verify: Option<bool>,
 
-    #[arg(long, hide = true)]
+    /// OIDC issuer to log in at
+    #[arg(long, value_name = "URL", hide = true)]
     oidc_issuer: Option<String>,
 
-    #[arg(long, hide = true)]
+    /// OIDC client (sigstore unless given)
+    #[arg(long, value_name = "ID")]
     oidc_client_id: Option<String>,
 
-    #[arg(long, hide = true)]
-    oidc_client_secret_file: Option<String>,
+    /// File with the OIDC client's secret
+    #[arg(long, value_name = "FILE")]
+    oidc_client_secret_file: Option<PathBuf>,
 
-    #[arg(long, hide = true)]
+    /// Address of this machine that the OIDC issuer leads the browser back to
+    #[arg(long, value_name = "URL")]
     oidc_redirect_url: Option<String>,
 
-    #[arg(long, hide = true)]
+    /// Where this machine gets identity tokens by itself
+    #[arg(long, value_name = "PROVIDER")]
     oidc_provider: Option<String>,
 
-    #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
+    /// Do not look for an identity token of this machine
+    #[arg(long, value_name = BOOL, value_parser = go_bool)]
     oidc_disable_ambient_providers: Option<bool>,
+
+    /// Go on with the signatures in FILE, which a log or the registry did not take
+    #[arg(long, value_name = "FILE")]
+    pub(crate) resume: Option<PathBuf>,
+}
+
+/// What is about to be signed, for the question before it is published.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    /// `--key`.
+    pub(crate) key: Option<&'a str>,
+    /// Whether not to ask (`--yes`).
+    pub(crate) yes: bool,
+    /// What is signed, for people.
+    pub(crate) what: &'a [String],
+    /// The kind of an ephemeral key (`--signing-algorithm`).
+    pub(crate) algorithm: Option<&'a str>,
+    /// Whether certificates and proofs go into a legacy signature.
+    pub(crate) legacy: bool,
+}
+
+/// Who signs, and who bears witness.
+pub(crate) struct Signing {
+    pub(crate) signer: KeyPair,
+    pub(crate) signatory: Signatory,
+    pub(crate) witnesses: Witnesses,
+    services: Services,
+}
+
+/// A trust root for what is made, and what is judged with it.
+struct Judges {
+    root: Option<Arc<TrustRoot>>,
+    sct: Wish,
+    now: Timestamp,
+}
+
+impl Signing {
+    /// For the engine.
+    pub(crate) fn hand(&self) -> Hand<'_> {
+        let Self { signer, signatory, witnesses, .. } = self;
+        Hand { signer, signatory, witnesses }
+    }
 }
 
 impl SigningServices {
-    /// Judges the flags for signing with `key`; returns the key's reference.
-    pub(crate) fn for_key<'a>(&self, key: Option<&'a str>) -> Result<&'a str, CliError> {
-        let Some(key) = key else {
-            return Err(CliError::unsupported("keyless signing (no --key)", KEYLESS_LATER));
+    /// Opens the key or gets one certified, finds the services, and asks before anything is
+    /// published.
+    pub(crate) async fn open(&self, asked: Asked<'_>) -> Result<Signing, CliError> {
+        self.check(asked.key)?;
+        let now = SystemClock.now();
+        let services = self.services(asked.key, now).await?;
+        self.check_services(&services, &asked)?;
+        let judges = self.judges(&services, asked.key, now).await?;
+        let ports = self.ports(&services)?;
+        let (signer, signatory) = match asked.key {
+            Some(key) => self.with_key(key, &asked, &services, &ports, &judges).await?,
+            None => self.with_identity(&asked, &services, &ports, &judges).await?,
         };
-        self.check_log()?;
-        refuse_given(&self.timestamps(), TIME_LATER)?;
-        refuse_given(&self.certificates(), "certificates in signatures come with keyless signing")?;
-        if let Some(path) = &self.signing_config {
-            check_signing_config(path)?;
+        let witnesses = judges.witnesses(&signatory, ports);
+        Ok(Signing { signer, signatory, witnesses, services })
+    }
+
+    /// Goes on where [`Signing`] had stopped: no key, only those who bear witness.
+    pub(crate) async fn reopen(
+        &self,
+        signatory: &Signatory,
+        services: &Services,
+    ) -> Result<Witnesses, CliError> {
+        let now = SystemClock.now();
+        let judges = self.judges(services, None, now).await?;
+        Ok(judges.witnesses(signatory, self.ports(services)?))
+    }
+
+    /// Whether a certificate is asked for.
+    fn certifies(&self, key: Option<&str>) -> bool {
+        key.is_none() || self.issue_certificate == Some(true)
+    }
+
+    async fn with_key(
+        &self,
+        key: &str,
+        asked: &Asked<'_>,
+        services: &Services,
+        ports: &Ports,
+        judges: &Judges,
+    ) -> Result<(KeyPair, Signatory), CliError> {
+        let signer = keys::signer(key).await?;
+        if self.issue_certificate == Some(true) {
+            let token = self.token(services).await?;
+            privacy::ask(asked, services, self.asking(), Some(&token.claims)).await?;
+            let signatory = keyless::certify(&signer, &token.token, ports, judges).await?;
+            return Ok((signer, signatory));
         }
-        for (flag, given) in self.without_meaning() {
+        let public = signer.public_key().clone();
+        let signatory = match &self.certificate {
+            Some(path) => {
+                let chain = self.certificate_chain.as_deref();
+                certificate::signatory(public, path, chain, asked.legacy)?
+            }
+            None => Signatory::of_key(public),
+        };
+        privacy::ask(asked, services, self.asking(), None).await?;
+        Ok((signer, signatory))
+    }
+
+    async fn with_identity(
+        &self,
+        asked: &Asked<'_>,
+        services: &Services,
+        ports: &Ports,
+        judges: &Judges,
+    ) -> Result<(KeyPair, Signatory), CliError> {
+        let signer = keyless::ephemeral_key(asked.algorithm).await?;
+        let token = self.token(services).await?;
+        privacy::ask(asked, services, self.asking(), Some(&token.claims)).await?;
+        let signatory = keyless::certify(&signer, &token.token, ports, judges).await?;
+        Ok((signer, signatory))
+    }
+
+    /// A signing configuration that the user has named is consent for logs that are not public,
+    /// as in cosign.
+    fn asking(&self) -> privacy::Asking {
+        match self.signing_config {
+            Some(_) => privacy::Asking::PublicLogs,
+            None => privacy::Asking::AllLogs,
+        }
+    }
+
+    /// What does not go together, and what has no meaning here.
+    fn check(&self, key: Option<&str>) -> Outcome {
+        if key.is_none() {
+            for (flag, given) in [
+                ("--certificate", self.certificate.is_some()),
+                ("--certificate-chain", self.certificate_chain.is_some()),
+            ] {
+                if given {
+                    return Err(CliError::new(format!("{flag} needs --key"))
+                        .note("without --key the certificate authority gives the certificate"));
+                }
+            }
+        }
+        if self.issue_certificate == Some(true) && self.certificate.is_some() {
+            return Err(CliError::new(
+                "--issue-certificate and --certificate contradict each other",
+            ));
+        }
+        if self.certificate_chain.is_some() && self.certificate.is_none() {
+            return Err(CliError::new(
+                "no leaf certificate found or provided while specifying chain",
+            )
+            .note("give the certificate of the key with --certificate"));
+        }
+        if self.timestamp_client_cert.is_some() != self.timestamp_client_key.is_some() {
+            return Err(CliError::new(
+                "--timestamp-client-cert and --timestamp-client-key belong together",
+            ));
+        }
+        self.tell_meaningless(key);
+        Ok(())
+    }
+
+    fn tell_meaningless(&self, key: Option<&str>) {
+        if self.certifies(key) {
+            return;
+        }
+        for (flag, given) in self.of_identities() {
             if given {
                 terminal::warn(format!("{flag} has no meaning when signing with --key"));
             }
         }
-        Ok(key)
     }
 
-    fn check_log(&self) -> Result<(), CliError> {
-        if self.tlog_upload == Some(true) {
-            return Err(CliError::unsupported("--tlog-upload=true", LOG_LATER));
-        }
-        if self.rekor_url.is_some() && self.tlog_upload != Some(false) {
-            return Err(CliError::unsupported("--rekor-url", LOG_LATER));
-        }
-        if self.use_signing_config == Some(true) && self.tlog_upload != Some(false) {
-            return Err(CliError::unsupported("--use-signing-config=true", LOG_LATER));
-        }
-        Ok(())
-    }
-
-    fn timestamps(&self) -> [(&'static str, bool); 5] {
+    fn of_identities(&self) -> [(&'static str, bool); 10] {
         [
-            ("--timestamp-server-url", self.timestamp_server_url.is_some()),
-            ("--timestamp-client-cacert", self.timestamp_client_cacert.is_some()),
-            ("--timestamp-client-cert", self.timestamp_client_cert.is_some()),
-            ("--timestamp-client-key", self.timestamp_client_key.is_some()),
-            ("--timestamp-server-name", self.timestamp_server_name.is_some()),
-        ]
-    }
-
-    fn certificates(&self) -> [(&'static str, bool); 3] {
-        [
-            ("--certificate", self.certificate.is_some()),
-            ("--certificate-chain", self.certificate_chain.is_some()),
-            ("--issue-certificate", self.issue_certificate == Some(true)),
-        ]
-    }
-
-    fn without_meaning(&self) -> [(&'static str, bool); 11] {
-        [
-            ("--trusted-root", self.trusted_root.is_some()),
             ("--fulcio-url", self.fulcio_url.is_some()),
             ("--fulcio-auth-flow", self.fulcio_auth_flow.is_some()),
             ("--identity-token", self.identity_token.is_some()),
@@ -162,29 +325,125 @@ impl SigningServices {
             ("--oidc-disable-ambient-providers", self.oidc_disable_ambient_providers == Some(true)),
         ]
     }
+
+    fn of_timestamps(&self) -> [(&'static str, bool); 4] {
+        [
+            ("--timestamp-client-cacert", self.timestamp_client_cacert.is_some()),
+            ("--timestamp-client-cert", self.timestamp_client_cert.is_some()),
+            ("--timestamp-client-key", self.timestamp_client_key.is_some()),
+            ("--timestamp-server-name", self.timestamp_server_name.is_some()),
+        ]
+    }
+
+    /// Whether what would be made with these services can be used at all.
+    fn check_services(&self, services: &Services, asked: &Asked<'_>) -> Outcome {
+        let v2 = services.logs.iter().any(|log| log.version == RekorVersion::V2);
+        let stamped = !services.timestamps.is_empty();
+        for (flag, given) in self.of_timestamps() {
+            if given && !stamped {
+                terminal::warn(format!("{flag} has no meaning: no timestamp authority is asked"));
+            }
+        }
+        if v2 && asked.legacy {
+            return Err(CliError::new("the legacy format cannot hold an entry of a Rekor v2 log")
+                .note("write bundles (--format bundle), or use a log of version 1"));
+        }
+        if !self.certifies(asked.key) {
+            return Ok(());
+        }
+        if services.fulcio.is_none() {
+            return Err(CliError::new("no fulcio URLs provided in signing config")
+                .note("signing without --key needs a certificate authority, or give --key"));
+        }
+        if v2 && !stamped {
+            return Err(CliError::new(
+                "a timestamp authority must be provided to request a short-lived certificate \
+                 that will be logged to Rekor",
+            )
+            .note("a log of version 2 signs no time: name a timestamp authority, too"));
+        }
+        if services.logs.is_empty() && !stamped {
+            terminal::warn(
+                "neither a log nor a timestamp authority is asked: when the certificate has \
+                 expired, nobody can tell that it was good when the signature was made",
+            );
+        }
+        Ok(())
+    }
+
+    /// What our own verifier judges the signature with. None where there is nothing to judge but
+    /// the signature, or nobody to believe.
+    async fn judges(
+        &self,
+        services: &Services,
+        key: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Judges, CliError> {
+        let sct = match self.insecure_skip_verify {
+            Some(true) => Wish::Ignored,
+            _ => Wish::Unsaid,
+        };
+        let asked = [services.logs.is_empty(), services.timestamps.is_empty()];
+        let alone = !self.certifies(key) && self.certificate.is_none() && asked == [true, true];
+        if alone {
+            if self.trusted_root.is_some() {
+                let why = "the signature stands alone, the key is all there is to check";
+                terminal::warn(format!("--trusted-root has no meaning here: {why}"));
+            }
+            return Ok(Judges { root: None, sct, now });
+        }
+        let chosen = current_root(&self.root_options(), now).await;
+        let chosen = chosen.map_err(|error| CliError::new(error.to_string()))?;
+        if chosen.source == RootSource::Embedded && !services::any_public(services) {
+            terminal::say(
+                "No trust root for these services: only the signature itself is checked before \
+                 it is written (give --trusted-root FILE, or run `sealgate initialize`)",
+            );
+            return Ok(Judges { root: None, sct, now });
+        }
+        chosen.warnings.iter().for_each(|warning| terminal::warn(warning.to_string()));
+        Ok(Judges { root: Some(chosen.root), sct, now })
+    }
+
+    fn root_options(&self) -> RootOptions {
+        RootOptions {
+            file: self.trusted_root.clone(),
+            environment: Environment::read(|name| std::env::var_os(name)),
+            refresh: Refresh::WhenDue(REFRESH),
+        }
+    }
+
+    fn ports(&self, services: &Services) -> Result<Ports, CliError> {
+        let client = Client::new(&http::Options::default())?;
+        let mut options = http::Options::default();
+        if let Some(path) = &self.timestamp_client_cacert {
+            options.trust = http::Trust::Only(files::read(path, MAX_PEM)?);
+        }
+        if let (Some(certificate), Some(key)) =
+            (&self.timestamp_client_cert, &self.timestamp_client_key)
+        {
+            options.identity = Some(ClientIdentity {
+                certificates: files::read(certificate, MAX_PEM)?,
+                key: files::read(key, MAX_PEM)?.into(),
+            });
+        }
+        options.server_name.clone_from(&self.timestamp_server_name);
+        Ok(services.ports(&client, &Client::new(&options)?)?)
+    }
 }
 
-/// A signing configuration must not ask for a log or a timestamp, for we would not go there.
-fn check_signing_config(path: &Path) -> Result<(), CliError> {
-    let bytes = files::read(path, 1 << 20)?;
-    let name = path.display();
-    let config: serde_json::Value = serde_json::from_slice(&bytes)
-        .map_err(|error| CliError::new(format!("error reading signing config {name}: {error}")))?;
-    let asks = |field: &str| match config.get(field) {
-        None | Some(serde_json::Value::Null) => false,
-        Some(serde_json::Value::Array(services)) => !services.is_empty(),
-        Some(_) => true,
-    };
-    if asks("rekorTlogUrls") {
-        return Err(CliError::unsupported("a signing config with transparency logs", LOG_LATER));
+impl Judges {
+    fn witnesses(self, signatory: &Signatory, ports: Ports) -> Witnesses {
+        let now = self.now.as_second();
+        let begins = signatory.certificate().map(|certificate| certificate.not_before());
+        let now = begins.filter(|begin| (now..=now + SKEW).contains(begin)).unwrap_or(now);
+        let Ports { timestamps, logs, .. } = ports;
+        Witnesses { timestamps, logs, root: self.root, sct: self.sct, now }
     }
-    if asks("tsaUrls") {
-        return Err(CliError::unsupported(
-            "a signing config with timestamp authorities",
-            TIME_LATER,
-        ));
-    }
-    Ok(())
+}
+
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text))
 }
 
 #[cfg(test)]

@@ -1,18 +1,26 @@
-//! `sign`: signs images with a key, in either format or both. Needs no network but the registry.
+//! `sign`: signs images, in either format or both: with a key, which needs no network but the
+//! registry, or as whoever an identity token names.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use sealgate_core::bundle::LogMaterial;
+use sealgate_core::digest::Digest;
 use sealgate_core::reference::Reference;
+use sealgate_engine::failure::Failure;
 use sealgate_engine::legacy::MediaTypes;
-use sealgate_engine::sign::{Formats, SignRequest, Signed, Upload, sign_image};
-use sealgate_keys::KeyPair;
-use serde_json::json;
+use sealgate_engine::pin;
+use sealgate_engine::ports::Registry;
+use sealgate_engine::sign::{Formats, SignRequest, Signed, Upload, finish, sign_image_with};
+use sealgate_engine::unfinished::Drafts;
+use sealgate_engine::witness::{Signatory, pem};
+use serde_json::{Value, json};
 
 use crate::cli::files::{self, Mode};
-use crate::cli::keys::{self, TokenFlags};
+use crate::cli::keys::TokenFlags;
 use crate::cli::registry::{self, RegistryFlags};
-use crate::cli::signing::SigningServices;
+use crate::cli::signing::resume::{self, Place};
+use crate::cli::signing::{Asked, Signing, SigningServices, made};
 use crate::cli::values::{self, BOOL, go_bool, refuse_given};
 use crate::clock::BuildClock;
 use crate::failure::{CliError, Outcome};
@@ -20,10 +28,15 @@ use crate::output::{self, Format as Output};
 use crate::session::Session;
 use crate::terminal;
 
-/// Sign images with a key
+/// Sign images
+///
+/// With --key nothing but the registry is asked, unless flags or a signing configuration name a log
+/// or a timestamp authority. Without --key an identity token says who signs (keyless): of
+/// --identity-token, of the machine, or of a login.
 ///
 /// Writes a Sigstore bundle as a referrer of the image (what cosign 3 writes); --format legacy
-/// writes the .sig tag of cosign 1 and 2, --format both writes both.
+/// writes the .sig tag of cosign 1 and 2, --format both writes both. What is written was accepted by
+/// sealgate's own verifier before.
 #[derive(Args, Debug)]
 pub(crate) struct SignArgs {
     /// The private key: a file, env://VAR or k8s://NAMESPACE/SECRET
@@ -58,7 +71,7 @@ pub(crate) struct SignArgs {
     #[arg(long, value_name = "FILE")]
     output_payload: Option<PathBuf>,
 
-    /// Write the public key, PEM, to FILE (there is no certificate)
+    /// Write the certificate, or the public key where there is none, PEM, to FILE
     #[arg(long, alias = "output-cert", value_name = "FILE", hide = true)]
     output_certificate: Option<PathBuf>,
 
@@ -100,9 +113,12 @@ pub(crate) struct SignArgs {
     registry: RegistryFlags,
 
     /// The images
-    #[arg(value_name = "IMAGE", required = true)]
+    #[arg(value_name = "IMAGE", required_unless_present = "resume")]
     images: Vec<String>,
 }
+
+/// How to go on with what stayed unfinished.
+const RESUME: &str = "sealgate sign --resume";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -123,29 +139,12 @@ async fn sign_all(args: SignArgs, session: &mut Session) -> Outcome {
     session.errors = args.output.errors();
     args.check()?;
     let request = args.request()?;
-    let images: Vec<Reference> = args
-        .images
-        .iter()
-        .map(|image| image.parse().map_err(CliError::from))
-        .collect::<Result<_, _>>()?;
     let registry = args.registry.client()?;
-    let signer = keys::signer(args.services.for_key(args.key.as_deref())?).await?;
     let clock = BuildClock::from_env()?;
-    let mut done = Vec::new();
-    for image in &images {
-        if image.digest().is_none() {
-            warn_of_tag(&args, image);
-        }
-        let spinner = terminal::spinner("Signing artifact...");
-        let signed = sign_image(&registry, image, &signer, &clock, &request).await;
-        spinner.finish_and_clear();
-        let signed = signed?;
-        for one in &signed {
-            args.tell(one);
-            args.write_files(one, &signer, signed.len() > 1)?;
-        }
-        done.extend(signed);
-    }
+    let done = match &args.services.resume {
+        Some(path) => args.go_on(path, &registry, &clock, &request).await?,
+        None => args.sign(&registry, &clock, &request).await?,
+    };
     match args.output {
         Output::Text => Ok(()),
         Output::Json => output::document(
@@ -157,6 +156,100 @@ async fn sign_all(args: SignArgs, session: &mut Session) -> Outcome {
 }
 
 impl SignArgs {
+    async fn sign(
+        &self,
+        registry: &dyn Registry,
+        clock: &BuildClock,
+        request: &SignRequest,
+    ) -> Result<Vec<Signed>, CliError> {
+        let images = self.pinned(registry).await?;
+        let what: Vec<_> = images.iter().map(ToString::to_string).collect();
+        let asked = Asked {
+            key: self.key.as_deref(),
+            yes: self.yes == Some(true),
+            what: &what,
+            algorithm: None,
+            legacy: request.formats != Formats::Bundle,
+        };
+        let signing = self.services.open(asked).await?;
+        let mut done = Vec::new();
+        for image in &images {
+            let spinner = terminal::spinner("Signing artifact...");
+            let signed = sign_image_with(registry, image, signing.hand(), clock, request).await;
+            spinner.finish_and_clear();
+            let signed = signed.map_err(|failure| self.keep(failure, &signing, image))?;
+            self.tell_all(&signed, &signing.signatory)?;
+            done.extend(signed);
+        }
+        Ok(done)
+    }
+
+    /// The images with their digests: what is asked about is what is signed, wherever a tag moves
+    /// meanwhile.
+    async fn pinned(&self, registry: &dyn Registry) -> Result<Vec<Reference>, CliError> {
+        let images: Vec<Reference> = self
+            .images
+            .iter()
+            .map(|image| image.parse().map_err(CliError::from))
+            .collect::<Result<_, _>>()?;
+        let mut pinned = Vec::new();
+        for image in images {
+            if image.digest().is_none() {
+                warn_of_tag(self, &image);
+                pinned.push(pin::resolve(registry, &image).await?.reference);
+            } else {
+                pinned.push(image);
+            }
+        }
+        Ok(pinned)
+    }
+
+    fn keep(&self, failure: Failure, signing: &Signing, image: &Reference) -> CliError {
+        let nothing = Digest::of(b"");
+        let (bundle, digest) = (self.bundle.as_deref(), image.digest().unwrap_or(&nothing));
+        resume::keep(failure, signing, Place { bundle, digest, command: RESUME })
+    }
+
+    /// `--resume`: tells the logs that are missing, and stores.
+    async fn go_on(
+        &self,
+        path: &Path,
+        registry: &dyn Registry,
+        clock: &BuildClock,
+        request: &SignRequest,
+    ) -> Result<Vec<Signed>, CliError> {
+        if !self.images.is_empty() || self.key.is_some() {
+            return Err(CliError::new("--resume goes on with what is in its file")
+                .note("give neither images nor --key"));
+        }
+        let (work, services) = resume::read(path)?;
+        let signatory = work.signatory.clone();
+        let digest = match &work.drafts {
+            Drafts::Images(images) => images.first().map(|image| image.subject.digest.clone()),
+            Drafts::Blob(_) => None,
+        };
+        let witnesses = self.services.reopen(&signatory, &services).await?;
+        let finished = finish(registry, work, &witnesses, clock, request).await;
+        let signed = finished.map_err(|failure| match failure {
+            Failure::Unfinished(unfinished) => {
+                let digest = &digest.unwrap_or_else(|| Digest::of(b""));
+                let place = Place { bundle: self.bundle.as_deref(), digest, command: RESUME };
+                resume::keep_with(&unfinished, &services.logs, place)
+            }
+            other => other.into(),
+        })?;
+        self.tell_all(&signed, &signatory)?;
+        Ok(signed)
+    }
+
+    fn tell_all(&self, signed: &[Signed], signatory: &Signatory) -> Outcome {
+        for one in signed {
+            self.tell(one);
+            self.write_files(one, signatory, signed.len() > 1)?;
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Outcome {
         self.token.check()?;
         let kinds = [
@@ -224,6 +317,7 @@ impl SignArgs {
         let bundle = signed.bundle.as_ref().and_then(|bundle| bundle.stored.as_ref());
         let legacy = signed.legacy.as_ref().and_then(|legacy| legacy.stored.as_ref());
         let existed = signed.legacy.as_ref().is_some_and(|legacy| legacy.existed);
+        logs(signed).for_each(made::tell_log_entries);
         if let Some(place) = bundle.or(legacy) {
             terminal::say(format!("Pushing signature to: {}", place.repository()));
         }
@@ -236,7 +330,7 @@ impl SignArgs {
         }
     }
 
-    fn write_files(&self, signed: &Signed, signer: &KeyPair, many: bool) -> Outcome {
+    fn write_files(&self, signed: &Signed, signatory: &Signatory, many: bool) -> Outcome {
         let named = |path: &Path| match many {
             true => suffixed(path, &signed.digest.to_string().replace(':', "-")),
             false => path.to_owned(),
@@ -253,14 +347,19 @@ impl SignArgs {
             files::write(&named(path), payload, Mode::Private)?;
         }
         if let Some(path) = &self.output_certificate {
-            files::write(path, signer.public().to_pem().as_bytes(), Mode::Private)?;
+            let leaf = signatory.certificates().first();
+            let text = leaf.map_or_else(|| signatory.key().to_pem(), |leaf| pem(leaf));
+            files::write(path, text.as_bytes(), Mode::Private)?;
             terminal::say(format!("Certificate wrote in the file {}", path.display()));
         }
         if let Some(path) = &self.bundle {
             let path = named(path);
             let text = match (&signed.bundle, &signed.legacy) {
                 (Some(bundle), _) => bundle.json.clone(),
-                (None, _) => json!({ "base64Signature": signature }).to_string().into_bytes(),
+                (None, Some(legacy)) => {
+                    made::older_bundle(signature, &legacy.log, signatory).into_bytes()
+                }
+                (None, None) => return Ok(()),
             };
             files::write(&path, &text, Mode::Private)?;
             terminal::say(format!("Wrote bundle to file {}", path.display()));
@@ -282,6 +381,12 @@ fn warn_of_tag(args: &SignArgs, image: &Reference) {
          images by tag will be removed in a future release.\n",
         image.original()
     ));
+}
+
+/// Log entries and timestamps of both forms.
+fn logs(signed: &Signed) -> impl Iterator<Item = &LogMaterial> {
+    let bundle = signed.bundle.iter().map(|bundle| &bundle.log);
+    bundle.chain(signed.legacy.iter().map(|legacy| &legacy.log))
 }
 
 fn suffixed(path: &Path, suffix: &str) -> PathBuf {
@@ -309,11 +414,24 @@ fn entry(signed: &Signed) -> serde_json::Value {
         "digest": signed.digest,
         "bundle": signed.bundle.as_ref().map(|bundle| json!({
             "stored": bundle.stored.as_ref().map(ToString::to_string),
+            "logEntries": log_entries(&bundle.log),
+            "timestamps": bundle.log.timestamps.len(),
         })),
         "legacy": signed.legacy.as_ref().map(|legacy| json!({
             "stored": legacy.stored.as_ref().map(ToString::to_string),
             "manifest": legacy.manifest,
             "existed": legacy.existed,
+            "logEntries": log_entries(&legacy.log),
+            "timestamps": legacy.log.timestamps.len(),
         })),
     })
+}
+
+fn log_entries(log: &LogMaterial) -> Vec<Value> {
+    let entry = |entry: &sealgate_core::bundle::LogEntry| json!({ "logId": hex(&entry.log_id), "logIndex": entry.log_index });
+    log.entries.iter().map(entry).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,25 +1,37 @@
-//! `sign-blob`: signs a file with a key; the signature is a bundle, or text for `--signature`.
+//! `sign-blob`: signs a file, with a key or as whoever an identity token names; the signature is a
+//! bundle, or text for `--signature`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
-use sealgate_core::bundle::Bundle;
-use sealgate_core::digest::Digest;
-use sealgate_core::verify::{Artifact, BlobSignature, KeyAuthority, verify_blob};
-use sealgate_keys::KeyPair;
-use serde_json::json;
+use sealgate_core::digest::{Algorithm, Digest};
+use sealgate_core::verify::Artifact;
+use sealgate_engine::blob::{SignedBlob, finish_blob, witness_blob};
+use sealgate_engine::failure::Failure;
+use sealgate_engine::ports::Signer as _;
+use sealgate_engine::unfinished::Drafts;
+use sealgate_engine::witness::{Signatory, pem};
 
 use crate::cli::files::{self, Mode};
-use crate::cli::keys::{self, TokenFlags};
-use crate::cli::signing::SigningServices;
-use crate::cli::values::{BOOL, go_bool, refuse_given};
+use crate::cli::keys::TokenFlags;
+use crate::cli::signing::resume::{self, Place};
+use crate::cli::signing::{Asked, Signing, SigningServices, made};
+use crate::cli::values::{BOOL, go_bool};
 use crate::failure::{CliError, Outcome};
 use crate::session::Session;
 use crate::terminal;
 
-/// Sign files with a key
+/// The largest file that is held in memory: a key that signs whole content.
+const MAX_HELD: u64 = 1 << 30;
+/// How to go on with what stayed unfinished.
+const RESUME: &str = "sealgate sign-blob --bundle BUNDLE FILE --resume";
+
+/// Sign files
+///
+/// With --key no service is asked, unless flags or a signing configuration name one. Without --key an
+/// identity token says who signs (keyless).
 ///
 /// Give --bundle FILE for a Sigstore bundle. Without it, or with --new-bundle-format=false, the
 /// signature is printed in base64 (--output-signature FILE writes it to a file).
@@ -41,7 +53,7 @@ pub(crate) struct SignBlobArgs {
     #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
     b64: Option<bool>,
 
-    /// Without meaning: there is no certificate
+    /// Write the certificate, PEM in base64 as cosign does, to FILE
     #[arg(long, alias = "output-cert", value_name = "FILE", hide = true)]
     output_certificate: Option<PathBuf>,
 
@@ -49,12 +61,14 @@ pub(crate) struct SignBlobArgs {
     #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
     new_bundle_format: Option<bool>,
 
-    /// Algorithm of the ephemeral key of keyless signing
-    #[arg(long, value_name = "ALGORITHM", hide = true)]
+    /// Algorithm of the ephemeral key (keyless): ecdsa-sha2-256-nistp256 (unless given),
+    /// ecdsa-sha2-384-nistp384, ecdsa-sha2-512-nistp521, rsa-sign-pkcs1-{2048,3072,4096}-sha256
+    #[arg(long, value_name = "ALGORITHM")]
     signing_algorithm: Option<String>,
 
-    #[arg(long, hide = true)]
-    rfc3161_timestamp: Option<String>,
+    /// Write the timestamp to FILE, as cosign 1 and 2 do
+    #[arg(long, value_name = "FILE", hide = true)]
+    rfc3161_timestamp: Option<PathBuf>,
 
     /// Do not ask
     #[arg(short, long, value_name = BOOL, value_parser = go_bool)]
@@ -73,50 +87,57 @@ pub(crate) struct SignBlobArgs {
 
 pub(crate) async fn run(args: SignBlobArgs, session: &mut Session) -> Outcome {
     args.check()?;
-    let signer = keys::signer(args.services.for_key(args.key.as_deref())?).await?;
+    if let Some(path) = &args.services.resume {
+        return args.go_on(path, session).await;
+    }
+    let what: Vec<_> = args.blobs.iter().map(|blob| blob.display().to_string()).collect();
+    let asked = Asked {
+        key: args.key.as_deref(),
+        yes: args.yes == Some(true),
+        what: &what,
+        algorithm: args.signing_algorithm.as_deref(),
+        legacy: args.is_older(),
+    };
+    let signing = args.services.open(asked).await?;
     for blob in &args.blobs {
-        let source = files::open_or_stdin(blob)?;
-        let (signature, digest) = signer.sign_reader(source).map_err(|error| {
-            CliError::from(error).during(&format!("signing {}", blob.display()))
-        })?;
-        check(&signer, &signature, &digest)?;
-        if let Some(path) = &args.bundle {
-            let text = match args.new_bundle_format {
-                Some(false) => {
-                    json!({ "base64Signature": STANDARD.encode(&signature) }).to_string()
-                }
-                _ => Bundle::of_message(digest, signature.clone(), signer.public()).to_json(),
-            };
-            files::write(path, text.as_bytes(), Mode::Private)?;
-            terminal::say(format!("Wrote bundle to file {}", path.display()));
-        }
-        args.give(&signature, session)?;
+        let signed = sign(&signing, blob).await;
+        let signed = signed.map_err(|failure| args.keep(failure, &signing, blob))?;
+        args.give(&signed, &signing.signatory, session)?;
     }
     Ok(())
 }
 
-/// Nothing is given out unless our own verifier accepts it. (Ed25519 signs whole content, which is
-/// gone by now; its signatures are checked where they are made.)
-fn check(signer: &KeyPair, signature: &[u8], digest: &Digest) -> Outcome {
-    let authority = KeyAuthority { keys: vec![signer.public().clone()], hash: Some(signer.hash()) };
-    if authority.blob_digests().is_none() {
-        return Ok(());
+/// Why a blob has no signature.
+enum Unsigned {
+    Cli(CliError),
+    Engine(Failure, Digest),
+}
+
+/// Read once and not kept, unless the key signs whole content.
+async fn sign(signing: &Signing, blob: &Path) -> Result<SignedBlob, Unsigned> {
+    let Signing { signer, signatory, witnesses, .. } = signing;
+    let during =
+        |error: CliError| Unsigned::Cli(error.during(&format!("signing {}", blob.display())));
+    if signer.public_key().needs_message() {
+        let content = files::read_or_stdin(blob, MAX_HELD).map_err(Unsigned::Cli)?;
+        let signature = signer.sign_message(&content);
+        let signature = signature.map_err(|error| during(error.into()))?;
+        let digest = Digest::of(&content);
+        let artifact = Artifact::Content(&content);
+        let signed = witness_blob(signature, digest.clone(), artifact, signatory, witnesses).await;
+        return signed.map_err(|failure| Unsigned::Engine(failure, digest));
     }
-    let artifact = Artifact::Digests(std::slice::from_ref(digest));
-    verify_blob(
-        BlobSignature::Detached(&STANDARD.encode(signature).into_bytes()),
-        &authority,
-        artifact,
-    )
-    .map(drop)
-    .map_err(|reason| CliError::new(format!("the signature that was made is bad: {reason}")))
+    let source = files::open_or_stdin(blob).map_err(Unsigned::Cli)?;
+    let (signature, digest) = signer.sign_reader(source).map_err(|error| during(error.into()))?;
+    let digests = [digest.clone()];
+    let artifact = Artifact::Digests(&digests);
+    let signed = witness_blob(signature, digest.clone(), artifact, signatory, witnesses).await;
+    signed.map_err(|failure| Unsigned::Engine(failure, digest))
 }
 
 impl SignBlobArgs {
     fn check(&self) -> Outcome {
         self.token.check()?;
-        let timestamp = [("--rfc3161-timestamp", self.rfc3161_timestamp.is_some())];
-        refuse_given(&timestamp, "timestamp authorities come with a later version")?;
         let files = [
             ("--bundle", self.bundle.is_some()),
             ("--output-signature", self.output_signature.is_some()),
@@ -127,33 +148,115 @@ impl SignBlobArgs {
             return Err(CliError::new(format!("{flag} names one file, and several are signed"))
                 .note("sign them one by one"));
         }
-        for (flag, given) in [
-            ("--signing-algorithm", self.signing_algorithm.is_some()),
-            ("--output-certificate", self.output_certificate.is_some()),
-        ] {
-            if given {
-                terminal::warn(format!("{flag} has no meaning when signing with --key"));
-            }
+        if self.signing_algorithm.is_some() && self.key.is_some() {
+            terminal::warn("--signing-algorithm has no meaning when signing with --key");
         }
         Ok(())
     }
 
-    /// The bare signature, where it is asked for: to a file, or to standard output if there is no
-    /// new bundle to hold it.
-    fn give(&self, signature: &[u8], session: &mut Session) -> Outcome {
+    /// Whether the bundle of cosign 1 and 2 is wanted.
+    fn is_older(&self) -> bool {
+        self.new_bundle_format == Some(false)
+    }
+
+    fn keep(&self, failure: Unsigned, signing: &Signing, blob: &Path) -> CliError {
+        match failure {
+            Unsigned::Cli(error) => error,
+            Unsigned::Engine(failure @ Failure::Unfinished(_), digest) => {
+                let bundle = self.bundle.as_deref();
+                resume::keep(failure, signing, Place { bundle, digest: &digest, command: RESUME })
+            }
+            Unsigned::Engine(Failure::Rejected(reason), _) => {
+                CliError::new(format!("the signature that was made is bad: {reason}"))
+                    .note(reason.remedy())
+                    .during(&format!("signing {}", blob.display()))
+            }
+            Unsigned::Engine(other, _) => {
+                CliError::from(other).during(&format!("signing {}", blob.display()))
+            }
+        }
+    }
+
+    /// `--resume`: tells the logs that are missing.
+    async fn go_on(&self, path: &Path, session: &mut Session) -> Outcome {
+        let [blob] = self.blobs.as_slice() else {
+            return Err(CliError::new("--resume goes on with one file: give it"));
+        };
+        if self.key.is_some() {
+            return Err(CliError::new("--resume goes on with what is signed: leave --key away"));
+        }
+        let (work, services) = resume::read(path)?;
+        let Drafts::Blob(draft) = work.drafts else {
+            return Err(CliError::new(format!("{}: it is about images", path.display()))
+                .note("use `sealgate sign --resume`"));
+        };
+        let signatory = work.signatory;
+        let witnesses = self.services.reopen(&signatory, &services).await?;
+        let content = files::read_or_stdin(blob, MAX_HELD)?;
+        let artifact = Artifact::Content(&content);
+        let finished = finish_blob(*draft, artifact, &signatory, &witnesses).await;
+        let signed = finished.map_err(|failure| match failure {
+            Failure::Unfinished(unfinished) => {
+                let digest = &Digest::with(Algorithm::Sha256, &content);
+                let place = Place { bundle: self.bundle.as_deref(), digest, command: RESUME };
+                resume::keep_with(&unfinished, &services.logs, place)
+            }
+            other => other.into(),
+        })?;
+        self.give(&signed, &signatory, session)
+    }
+
+    /// The bundle, and the bare signature where it is asked for: to files, or to standard output
+    /// if there is no new bundle to hold it.
+    fn give(&self, signed: &SignedBlob, signatory: &Signatory, session: &mut Session) -> Outcome {
+        made::tell_log_entries(&signed.log);
+        if let Some(path) = &self.bundle {
+            let older = || made::older_bundle(&signed.signature, &signed.log, signatory);
+            let text = if self.is_older() { older() } else { signed.bundle.clone() };
+            files::write(path, text.as_bytes(), Mode::Private)?;
+            terminal::say(format!("Wrote bundle to file {}", path.display()));
+        }
+        self.give_parts(signed, signatory)?;
+        self.give_signature(&signed.signature, session)
+    }
+
+    fn give_parts(&self, signed: &SignedBlob, signatory: &Signatory) -> Outcome {
+        if let Some(path) = &self.output_certificate {
+            match signatory.certificates().first() {
+                Some(leaf) => {
+                    let text = STANDARD.encode(pem(leaf));
+                    files::write(path, text.as_bytes(), Mode::Private)?;
+                    terminal::say(format!("Wrote certificate to file {}", path.display()));
+                }
+                None => terminal::warn("--output-certificate: there is no certificate to write"),
+            }
+        }
+        if let Some(path) = &self.rfc3161_timestamp {
+            let (_, timestamp) = signed.log.to_annotations();
+            if timestamp.is_empty() {
+                return Err(CliError::new("--rfc3161-timestamp: no timestamp authority was asked")
+                    .note("name one with --timestamp-server-url, or in a signing config"));
+            }
+            files::write(path, timestamp.as_bytes(), Mode::Private)?;
+            terminal::say(format!("Timestamp wrote in the file {}", path.display()));
+        }
+        Ok(())
+    }
+
+    fn give_signature(&self, signature: &str, session: &mut Session) -> Outcome {
         let encoded = self.b64 != Some(false);
+        let raw = STANDARD.decode(signature).unwrap_or_default();
         if let Some(path) = &self.output_signature {
-            let text = STANDARD.encode(signature);
-            let content = if encoded { text.as_bytes() } else { signature };
+            let content = if encoded { signature.as_bytes() } else { raw.as_slice() };
             files::write(path, content, Mode::Private)?;
             terminal::say(format!("Wrote signature to file {}", path.display()));
             return Ok(());
         }
-        let in_bundle = self.bundle.is_some() && self.new_bundle_format != Some(false);
+        let in_bundle = self.bundle.is_some() && !self.is_older();
         match encoded {
             _ if in_bundle => Ok(()),
-            true => session.line(STANDARD.encode(signature)),
-            false => session.print(signature),
+            true => session.line(signature),
+            false => session.print(raw),
         }
     }
 }

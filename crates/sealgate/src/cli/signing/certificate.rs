@@ -1,0 +1,82 @@
+//! `--certificate` and `--certificate-chain`: certificates of a key that the user has.
+
+use std::path::Path;
+
+use sealgate_core::certificate::{Presented, SctDemand, Unverified, certify};
+use sealgate_core::key::PublicKey;
+use sealgate_core::trust::{CertificateAuthority, MAX_CHAIN, TrustRoot, Validity};
+use sealgate_engine::witness::Signatory;
+
+use super::MAX_PEM;
+use crate::cli::files;
+use crate::failure::CliError;
+use crate::terminal;
+
+/// The key with its certificates.
+pub(super) fn signatory(
+    key: PublicKey,
+    path: &Path,
+    chain: Option<&Path>,
+    legacy: bool,
+) -> Result<Signatory, CliError> {
+    let leaf = read_leaf(path)?;
+    let mut certificates = vec![leaf.der().to_vec()];
+    if let Some(path) = chain {
+        let chain = read_chain(path)?;
+        check_chain(&leaf, &chain)?;
+        certificates.extend(chain.into_iter().filter(|der| der.as_slice() != leaf.der()));
+        if !legacy {
+            terminal::say(
+                "The chain is not in the signature: a bundle of version 0.3 holds one \
+                 certificate, those above it come from the verifier's trust root",
+            );
+        }
+    }
+    Ok(Signatory::certified(key, certificates)?)
+}
+
+fn read_leaf(path: &Path) -> Result<Unverified, CliError> {
+    let bytes = files::read(path, MAX_PEM).map_err(|error| error.during("read certificate"))?;
+    let failed = |error: &dyn std::fmt::Display| {
+        CliError::new(format!("parse x509 certificate: {error}"))
+            .note(format!("in {}", path.display()))
+    };
+    match bytes.starts_with(b"-----") {
+        false => Unverified::read(&bytes).map_err(|error| failed(&error)),
+        true => {
+            let text = String::from_utf8(bytes).map_err(|error| failed(&error))?;
+            let found = Unverified::of_pem(&text, MAX_CHAIN).map_err(|error| failed(&error))?;
+            found.into_iter().next().ok_or_else(|| {
+                CliError::new(format!("supplied PEM file is not a certificate: {}", path.display()))
+            })
+        }
+    }
+}
+
+fn read_chain(path: &Path) -> Result<Vec<Vec<u8>>, CliError> {
+    let bytes = files::read(path, MAX_PEM)
+        .map_err(|error| error.during("reading certificate chain from path"))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| CliError::new("loading certificate chain: not PEM"))?;
+    let found = Unverified::of_pem(&text, MAX_CHAIN)
+        .map_err(|error| CliError::new(format!("loading certificate chain: {error}")))?;
+    match found.is_empty() {
+        true => Err(CliError::new("no certificates in certificate chain")),
+        false => Ok(found.iter().map(|certificate| certificate.der().to_vec()).collect()),
+    }
+}
+
+/// The leaf must lead to the last certificate of the chain, at the moment it begins.
+fn check_chain(leaf: &Unverified, chain: &[Vec<u8>]) -> Result<(), CliError> {
+    let unusable = |error: &dyn std::fmt::Display| {
+        CliError::new(format!("unable to validate certificate chain: {error}"))
+    };
+    let above = chain.iter().filter(|der| der.as_slice() != leaf.der()).cloned().collect();
+    let authority = CertificateAuthority::new("--certificate-chain", above, Validity::default());
+    let authority = authority.map_err(|error| unusable(&error))?;
+    let root = TrustRoot { certificate_authorities: vec![authority], ..TrustRoot::default() };
+    let presented = Presented { leaf: leaf.der(), untrusted: &[], detached_sct: None };
+    certify(presented, &root, &[leaf.not_before()], SctDemand::NotRequired)
+        .map(drop)
+        .map_err(|error| unusable(&error))
+}

@@ -1,0 +1,32 @@
+//! What was made, for people and in cosign's older form.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sealgate_core::bundle::LogMaterial;
+use sealgate_engine::witness::{Signatory, pem};
+use serde_json::{Value, json};
+
+use crate::terminal;
+
+/// cosign's line for each log entry.
+pub(crate) fn tell_log_entries(log: &LogMaterial) {
+    for entry in &log.entries {
+        terminal::say(format!("tlog entry created with index: {}", entry.log_index));
+    }
+}
+
+/// The bundle of cosign 1 and 2: `{"base64Signature","cert","rekorBundle"}`. A key without
+/// certificate or log leaves the signature alone.
+pub(crate) fn older_bundle(signature: &str, log: &LogMaterial, signatory: &Signatory) -> String {
+    let mut bundle = json!({ "base64Signature": signature });
+    let leaf = signatory.certificates().first();
+    if leaf.is_some() || !log.entries.is_empty() {
+        let text = leaf.map_or_else(|| signatory.key().to_pem(), |leaf| pem(leaf));
+        bundle["cert"] = Value::String(STANDARD.encode(text));
+    }
+    let (entry, _) = log.to_annotations();
+    if let Ok(entry) = serde_json::from_str::<Value>(&entry) {
+        bundle["rekorBundle"] = entry;
+    }
+    bundle.to_string()
+}

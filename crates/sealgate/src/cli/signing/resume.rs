@@ -1,0 +1,141 @@
+//! Signatures that a log or the registry did not take: kept in a file, and how to go on.
+//!
+//! The file is the engine's document of unfinished work with the versions of the logs beside it. It
+//! holds nothing secret.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use sealgate_core::digest::Digest;
+use sealgate_engine::failure::Failure;
+use sealgate_engine::unfinished::{Step, Unfinished, Work};
+use sealgate_sigstore::signing_config::{LogService, RekorVersion, Services};
+use serde_json::{Value, json};
+
+use super::Signing;
+use crate::cli::files::{self, Mode};
+use crate::failure::CliError;
+
+/// What a command says when its signatures stay unfinished.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    /// `--bundle`, where it was given.
+    pub(crate) bundle: Option<&'a Path>,
+    /// What is signed: names the file.
+    pub(crate) digest: &'a Digest,
+    /// The command that goes on, up to the file's name.
+    pub(crate) command: &'a str,
+}
+
+/// Keeps what was made, and says how to go on.
+pub(crate) fn keep(failure: Failure, signing: &Signing, place: Place<'_>) -> CliError {
+    let Failure::Unfinished(unfinished) = failure else { return failure.into() };
+    keep_with(&unfinished, &signing.services.logs, place)
+}
+
+/// The same for what was resumed and stopped again.
+pub(crate) fn keep_with(
+    unfinished: &Unfinished,
+    logs: &[LogService],
+    place: Place<'_>,
+) -> CliError {
+    let Unfinished { step, cause, work } = unfinished;
+    let what = match step {
+        Step::Log => "error signing bundle: uploading to the transparency log",
+        Step::Store => "storing the signature, which the transparency log has",
+    };
+    let error = CliError::from(cause.clone()).during(what);
+    let error = error.note("nothing was stored");
+    let path = place.file();
+    match write(&path, work, logs) {
+        Ok(()) => error
+            .note(format!("what was signed is kept in {}", path.display()))
+            .note(format!("to go on: {} {}", place.command, path.display()))
+            .note(until(work, logs)),
+        Err(unwritten) => error
+            .note(format!("it could not be kept either: {}", unwritten.message))
+            .note("sign again"),
+    }
+}
+
+impl Place<'_> {
+    fn file(&self) -> PathBuf {
+        if let Some(bundle) = self.bundle {
+            let mut name = bundle.as_os_str().to_owned();
+            name.push(".unfinished.json");
+            return name.into();
+        }
+        let short: String = self.digest.hex().chars().take(12).collect();
+        format!("sealgate-unfinished-{short}.json").into()
+    }
+}
+
+fn write(path: &Path, work: &Work, logs: &[LogService]) -> Result<(), CliError> {
+    let mut document: Value =
+        serde_json::from_str(&work.to_json()?).map_err(|error| CliError::new(error.to_string()))?;
+    let logs: Vec<_> = logs
+        .iter()
+        .map(|log| json!({ "url": log.url, "apiVersion": version(log.version) }))
+        .collect();
+    document["logs"] = json!(logs);
+    files::write(path, format!("{document:#}\n").as_bytes(), Mode::Private)
+}
+
+fn version(version: RekorVersion) -> u64 {
+    match version {
+        RekorVersion::V1 => 1,
+        RekorVersion::V2 => 2,
+    }
+}
+
+/// Until when it makes sense to go on: a log of version 1 signs the time of the entry, which must
+/// lie within the certificate; else a signed time must show that the certificate was good.
+fn until(work: &Work, logs: &[LogService]) -> String {
+    let Some(certificate) = work.signatory.certificate() else {
+        return "there is no hurry: a key does not expire".to_owned();
+    };
+    let end = Timestamp::from_second(certificate.not_after());
+    let end = end.map_or_else(|_| "its end".to_owned(), |end| end.to_string());
+    let missing = work.missing();
+    let v1 = |log: &LogService| log.version == RekorVersion::V1 && missing.contains(&log.url);
+    match (logs.iter().any(v1), work.is_timestamped()) {
+        (true, _) => format!(
+            "go on before {end}: a log of version 1 signs the time of its entry, which must lie \
+             within the certificate; later, sign again"
+        ),
+        (false, true) => "there is no hurry: a timestamp shows that the certificate was good when \
+                          the signature was made"
+            .to_owned(),
+        (false, false) => format!(
+            "nothing shows when the signature was made, so the certificate is good until {end} \
+             only; later, sign again"
+        ),
+    }
+}
+
+/// What such a file holds: the signatures, and the logs to tell.
+pub(crate) fn read(path: &Path) -> Result<(Work, Services), CliError> {
+    let bytes = files::read(path, Work::MAX as u64)?;
+    let work = Work::parse(&bytes)
+        .map_err(|failure| CliError::from(failure).note(format!("in {}", path.display())))?;
+    let document: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
+    let logs: Vec<_> = document["logs"].as_array().into_iter().flatten().filter_map(log).collect();
+    // All of them, also those that have taken it: their proofs are asked for.
+    match work.missing().iter().find(|url| logs.iter().all(|log| log.url != **url)) {
+        None => Ok((work, Services { logs, ..Services::default() })),
+        Some(url) => Err(CliError::new(format!(
+            "{}: it does not say how to speak with the log {url}",
+            path.display()
+        ))),
+    }
+}
+
+fn log(log: &Value) -> Option<LogService> {
+    let version = match log["apiVersion"].as_u64()? {
+        1 => RekorVersion::V1,
+        2 => RekorVersion::V2,
+        _ => return None,
+    };
+    Some(LogService { url: log["url"].as_str()?.to_owned(), version })
+}
