@@ -171,6 +171,10 @@ impl Client {
                     return Ok(reply);
                 }
                 Err(fault) if !last && other_scheme(&fault) => first = Some(Err(fault)),
+                // A certificate that is not believed was shown over TLS: that is what it speaks.
+                Err(fault) if fault.kind == FaultKind::Tls && !other_scheme(&fault) => {
+                    return Err(fault);
+                }
                 // The second scheme's failure says less: the first is the registry's usual one.
                 Err(fault) => return first.unwrap_or(Err(fault)),
             }

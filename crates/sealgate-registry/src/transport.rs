@@ -329,12 +329,12 @@ fn tls_error(error: &reqwest::Error) -> bool {
         if error.is::<rustls::Error>() {
             return true;
         }
-        // An I/O error does not give its inner error as its source, but as `get_ref`.
-        let inner = error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
-        if inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
-            return true;
-        }
-        next = error.source();
+        // An I/O error gives its inner error's source as its own; the inner one, which may be an
+        // I/O error again, comes out by `get_ref` only.
+        next = match error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
     }
     false
 }
