@@ -232,6 +232,36 @@ fn parse(json: &[u8], origin: &Origin) -> Result<Arc<TrustRoot>, RootError> {
     TrustRoot::parse(json).map(Arc::new).map_err(invalid)
 }
 
+impl RootError {
+    /// What a person can do about it.
+    pub fn remedy(&self) -> Option<String> {
+        let Self::Tuf { mirror, error } = self else { return None };
+        let again = format!("run `sealgate initialize --mirror {mirror} --root FILE` again");
+        Some(match error {
+            TufError::Rollback { .. } => format!(
+                "if the repository was made anew on purpose, remove its copy in the cache and {again}"
+            ),
+            TufError::Expired { .. } => "check this machine's clock, and ask the repository's \
+                                         owner to renew it"
+                .to_owned(),
+            TufError::Threshold { .. } | TufError::RootVersion { .. } => {
+                "the keys of the root that we begin with did not sign this: check the mirror's \
+                 address and the root (--root)"
+                    .to_owned()
+            }
+            TufError::NoTarget(_) => {
+                "the repository must hold it: repositories with single keys only are not supported"
+                    .to_owned()
+            }
+            TufError::NotCached { .. } | TufError::NoAnchor { .. } => again,
+            TufError::Mismatch(_) | TufError::Malformed(_) | TufError::Cache { .. } => {
+                format!("if it is the copy that is damaged, {again}")
+            }
+            _ => format!("check the address, the network and the proxy settings of {mirror}"),
+        })
+    }
+}
+
 impl Origin {
     /// For people: where the root came from, and how old it is.
     pub fn describe(&self, now: Timestamp) -> String {

@@ -88,6 +88,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Env(args) => command::env::run(args, session),
         Command::GenerateKeyPair(args) => command::generate_key_pair::run(args, session).await,
         Command::ImportKeyPair(args) => command::import_key_pair::run(args, session).await,
+        Command::Initialize(args) => command::initialize::run(args, session).await,
         Command::Install(args) => command::install::run(*args, session).await,
         Command::Load(args) => command::load::run(args, session).await,
         Command::Login(args) => command::login::run(args, session).await,

@@ -41,9 +41,14 @@ impl Mirror {
             Some(("file", _)) => Place::Folder(folder(text)?),
             Some(_) => return Err(unusable(text)),
             None if text.is_empty() => return Err(unusable(text)),
-            None => Place::Folder(PathBuf::from(text)),
+            None => Place::Folder(std::path::absolute(text).map_err(|_| unusable(text))?),
         };
-        Ok(Self { name: text.trim_end_matches('/').to_owned(), place })
+        let name = match &place {
+            // The name is kept, and read again in another working folder.
+            Place::Folder(path) if !text.contains("://") => path.display().to_string(),
+            _ => text.to_owned(),
+        };
+        Ok(Self { name: name.trim_end_matches('/').to_owned(), place })
     }
 
     /// Asks with this client instead of one of its own.

@@ -86,6 +86,7 @@ pub(crate) enum Command {
     Env(command::env::EnvArgs),
     GenerateKeyPair(command::generate_key_pair::GenerateKeyPairArgs),
     ImportKeyPair(command::import_key_pair::ImportKeyPairArgs),
+    Initialize(command::initialize::InitializeArgs),
     Install(Box<command::install::InstallArgs>),
     Load(command::load::LoadArgs),
     Login(command::login::LoginArgs),

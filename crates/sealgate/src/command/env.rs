@@ -37,7 +37,7 @@ const fn variable(name: &'static str, meaning: &'static str, expects: &'static s
 }
 
 /// Every variable that we read; each flag has one more, `COSIGN_<FLAG>`.
-pub(crate) const VARIABLES: [Variable; 14] = [
+pub(crate) const VARIABLES: [Variable; 21] = [
     variable(
         "COSIGN_DOCKER_MEDIA_TYPES",
         "makes new legacy signature images Docker's kind instead of OCI's",
@@ -60,7 +60,7 @@ pub(crate) const VARIABLES: [Variable; 14] = [
         "a repository, registry/path",
     ),
     variable("DOCKER_CONFIG", "is the folder of docker's config.json", "a folder"),
-    variable("HOME", "holds .docker/config.json and .kube/config", "a folder"),
+    variable("HOME", "holds .docker/config.json, .kube/config and .sigstore/root", "a folder"),
     variable("HTTPS_PROXY", "is the proxy for registries", "a URL"),
     variable("HTTP_PROXY", "is the proxy for registries without TLS", "a URL"),
     variable("KUBECONFIG", "says which cluster k8s:// keys and install mean", "a file"),
@@ -68,9 +68,44 @@ pub(crate) const VARIABLES: [Variable; 14] = [
     variable("REGISTRY_AUTH_FILE", "is a containers auth.json with credentials", "a file"),
     variable("RUST_LOG", "says which parts tell what they do", "a tracing filter"),
     variable(
+        "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE",
+        "is the key of the certificate log instead of the trust root's",
+        "a PEM file",
+    ),
+    variable(
+        "SIGSTORE_REKOR_PUBLIC_KEY",
+        "is the key of the transparency log instead of the trust root's",
+        "a PEM file",
+    ),
+    variable(
+        "SIGSTORE_ROOT_FILE",
+        "holds the certificates of Fulcio instead of the trust root's",
+        "a PEM file",
+    ),
+    variable(
+        "SIGSTORE_TSA_CERTIFICATE_FILE",
+        "is the chain of the timestamp authority instead of the trust root's",
+        "a PEM file",
+    ),
+    variable(
         "SOURCE_DATE_EPOCH",
         "is the time that is written into signatures instead of now",
         "seconds since 1970",
+    ),
+    variable(
+        "TUF_MIRROR",
+        "is the mirror of the trust root instead of the one of `initialize`",
+        "a URL or a folder",
+    ),
+    variable(
+        "TUF_ROOT",
+        "is the folder of the trust root's copies, instead of ~/.sigstore/root",
+        "a folder",
+    ),
+    variable(
+        "TUF_ROOT_JSON",
+        "is the root with which trust in a private mirror begins",
+        "a TUF root.json",
     ),
     variable("XDG_RUNTIME_DIR", "holds containers/auth.json", "a folder"),
 ];

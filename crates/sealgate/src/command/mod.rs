@@ -8,6 +8,7 @@ pub(crate) mod download;
 pub(crate) mod env;
 pub(crate) mod generate_key_pair;
 pub(crate) mod import_key_pair;
+pub(crate) mod initialize;
 pub(crate) mod install;
 pub(crate) mod layout;
 pub(crate) mod load;

@@ -9,14 +9,13 @@ use crate::failure::{CliError, Outcome, exit};
 use crate::terminal;
 
 /// Commands of cosign that this version does not have yet.
-const LATER: [&str; 14] = [
+const LATER: [&str; 13] = [
     "attest",
     "attest-blob",
     "bundle",
     "debug",
     "dockerfile",
     "generate",
-    "initialize",
     "manifest",
     "piv-tool",
     "pkcs11-tool",
