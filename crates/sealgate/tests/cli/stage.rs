@@ -10,6 +10,7 @@ use sealgate_core::reference::{Identifier, Repository};
 use sealgate_engine::ports::Registry;
 use sealgate_registry::serve::{Options, Referrers, Served};
 use sealgate_registry::{Client, Options as ClientOptions};
+use sealgate_testkit::keyless::Legacy;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
@@ -189,11 +190,57 @@ impl Stage {
         media_type: &str,
         manifest: &serde_json::Value,
     ) -> Digest {
-        let at = Identifier::Tag(tag.to_owned());
+        self.manifest_at(name, &Identifier::Tag(tag.to_owned()), media_type, manifest)
+    }
+
+    fn manifest_at(
+        &self,
+        name: &str,
+        at: &Identifier,
+        media_type: &str,
+        manifest: &serde_json::Value,
+    ) -> Digest {
         let bytes = manifest.to_string().into_bytes().into();
         let repository = self.repository(name);
-        let pushed = self.client.push_manifest(&repository, &at, media_type, bytes);
+        let pushed = self.client.push_manifest(&repository, at, media_type, bytes);
         self.runtime.block_on(pushed).unwrap()
+    }
+
+    /// Stores a bundle beside an image, as cosign 3 does it.
+    pub(crate) fn attach_bundle(&self, name: &str, image: &Digest, bundle: &str) {
+        let at = Identifier::Digest(image.clone());
+        let subject = self.runtime.block_on(self.client.resolve(&self.repository(name), &at));
+        let subject = subject.unwrap().unwrap();
+        let kind = "application/vnd.dev.sigstore.bundle.v0.3+json";
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::OCI_MANIFEST,
+            "artifactType": kind,
+            "config": self.blob(name, "application/vnd.oci.empty.v1+json", b"{}"),
+            "layers": [self.blob(name, kind, bundle.as_bytes())],
+            "subject": {
+                "mediaType": subject.media_type,
+                "size": subject.size,
+                "digest": image,
+            },
+        });
+        let at = Identifier::Digest(Digest::of(manifest.to_string().as_bytes()));
+        self.manifest_at(name, &at, media_type::OCI_MANIFEST, &manifest);
+    }
+
+    /// Stores a legacy signature of an image, the only one of it.
+    pub(crate) fn attach_legacy(&self, name: &str, image: &Digest, legacy: &Legacy) {
+        let kind = "application/vnd.dev.cosign.simplesigning.v1+json";
+        let mut layer = json!(self.blob(name, kind, &legacy.payload));
+        layer["annotations"] = json!(legacy.annotations);
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::OCI_MANIFEST,
+            "config": self.blob(name, media_type::OCI_CONFIG, b"{}"),
+            "layers": [layer],
+        });
+        let tag = format!("sha256-{}.sig", image.hex());
+        self.manifest(name, &tag, media_type::OCI_MANIFEST, &manifest);
     }
 
     fn repository(&self, name: &str) -> Repository {
