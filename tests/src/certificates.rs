@@ -42,7 +42,17 @@ impl Authority {
 
     /// Writes `NAME.crt` and `NAME.key` for a server on loopback.
     pub fn issue(&self, folder: &Path, name: &str) -> anyhow::Result<ServerFiles> {
-        let names = ["127.0.0.1", "localhost"].map(str::to_owned);
+        self.issue_for(folder, name, &["127.0.0.1", "localhost"])
+    }
+
+    /// The same for names and addresses of one's choice.
+    pub fn issue_for(
+        &self,
+        folder: &Path,
+        name: &str,
+        names: &[&str],
+    ) -> anyhow::Result<ServerFiles> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate()?;

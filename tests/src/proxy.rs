@@ -151,7 +151,7 @@ fn listen(
 }
 
 /// Everything up to and with the empty line, byte by byte so that the body stays in the socket.
-pub(crate) fn read_head(mut client: &TcpStream) -> io::Result<Vec<u8>> {
+pub fn read_head(mut client: &TcpStream) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {

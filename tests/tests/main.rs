@@ -5,6 +5,8 @@ mod gate;
 mod guide;
 mod interop;
 mod keyless;
+mod network;
 mod requests;
 mod smoke;
+mod sources;
 mod support;

@@ -1,0 +1,240 @@
+//! Between a client and its registry: TLS with a CA of the registry's own, client certificates,
+//! and a proxy. A registry that cannot be believed is never an image without signatures.
+
+use std::io::{self, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sealgate_tests::certificates::Authority;
+use sealgate_tests::process::{Launch, Server, free_port, listens};
+use sealgate_tests::programs::{Run, Sandbox};
+use sealgate_tests::proxy::read_head;
+use sealgate_tests::registries;
+
+use crate::support::sandbox_with_key;
+
+/// A name that only a proxy can find; the registry's certificate has it, too.
+const ELSEWHERE: &str = "registry.elsewhere.test";
+
+/// docker-registry behind TLS, and the authority that it trusts clients of.
+struct Guarded {
+    port: u16,
+    sandbox: Sandbox,
+    _server: Server,
+}
+
+/// Whom the registry lets in.
+enum Clients {
+    Anyone,
+    /// Those with a certificate of `clients.crt`'s authority, as `client.crt` is.
+    Certified,
+}
+
+impl Guarded {
+    /// In the sandbox: `ca.crt`, `other-ca.crt`, `client.crt` and `.key`, `stranger.crt` and `.key`.
+    fn start(name: &str, clients: Clients) -> Self {
+        let sandbox = sandbox_with_key();
+        let folder = sandbox.path("");
+        let authority = Authority::new("tests registry ca").unwrap();
+        let others = Authority::new("tests other ca").unwrap();
+        let own = Authority::new("tests clients ca").unwrap();
+        sandbox.write("ca.crt", &authority.pem);
+        sandbox.write("other-ca.crt", &others.pem);
+        sandbox.write("clients.crt", &own.pem);
+        own.issue(&folder, "client").unwrap();
+        others.issue(&folder, "stranger").unwrap();
+        let names = ["127.0.0.1", "localhost", ELSEWHERE];
+        authority.issue_for(&folder, "registry", &names).unwrap();
+        let port = free_port().unwrap();
+        sandbox.write("config.yml", configuration(&folder, port, &clients));
+        let mut launch = Launch::new(name, "docker-registry");
+        launch.command().arg("serve").arg(sandbox.path("config.yml"));
+        let server = launch.start(|| listens(port)).unwrap();
+        Self { port, sandbox, _server: server }
+    }
+
+    fn image(&self, name: &str) -> String {
+        format!("127.0.0.1:{}/tests/{name}:v1", self.port)
+    }
+
+    /// A signed image, brought there with `flags`.
+    fn signed(&self, name: &str, flags: &[&str]) -> String {
+        let image = self.image(name);
+        let plain = registries::docker().image(name);
+        self.run(&["copy"], flags, &[&plain.by_tag(), &image]).ok();
+        self.run(&["sign", "--key", "cosign.key", "-y"], flags, &[&image]).ok();
+        image
+    }
+
+    fn verify(&self, flags: &[&str], image: &str) -> Run {
+        self.run(&["verify", "--key", "cosign.pub"], flags, &[image])
+    }
+
+    fn run(&self, command: &[&str], flags: &[&str], images: &[&str]) -> Run {
+        self.sandbox.sealgate(&[command, flags, images].concat())
+    }
+}
+
+fn configuration(folder: &Path, port: u16, clients: &Clients) -> String {
+    let folder = folder.display();
+    let wanted = match clients {
+        Clients::Anyone => String::new(),
+        Clients::Certified => format!("    clientcas: [{folder}/clients.crt]\n"),
+    };
+    format!(
+        "version: 0.1\n\
+         log:\n  level: warn\n\
+         storage:\n  filesystem:\n    rootdirectory: {folder}/storage\n\
+         http:\n  addr: 127.0.0.1:{port}\n  tls:\n    \
+         certificate: {folder}/registry.crt\n    key: {folder}/registry.key\n{wanted}"
+    )
+}
+
+#[test]
+fn a_registry_with_its_own_ca_is_believed_by_that_ca_only() {
+    let registry = Guarded::start("registry-own-ca", Clients::Anyone);
+    let ours = ["--registry-cacert", "ca.crt"];
+    let image = registry.signed("own-ca", &ours);
+    registry.verify(&ours, &image).ok();
+    let refused = |flags: &[&str]| {
+        let run = registry.verify(flags, &image).exits(1);
+        run.says("(tls)").says("--registry-cacert").says_no("no signatures found");
+    };
+    refused(&[]);
+    refused(&["--registry-cacert", "other-ca.crt"]);
+    refused(&["--registry-cacert", "ca.crt", "--registry-server-name", "wrong.test"]);
+    registry.verify(&[&ours[..], &["--registry-server-name", ELSEWHERE]].concat(), &image).ok();
+    registry.verify(&["--allow-insecure-registry"], &image).ok();
+    registry.verify(&["--registry-cacert", "nowhere.crt"], &image).exits(1).says("nowhere.crt");
+
+    let cosign = ["verify", "--key", "cosign.pub", "--insecure-ignore-tlog"];
+    registry.sandbox.cosign(&[&cosign[..], &ours, &[&image]].concat()).ok();
+}
+
+#[test]
+fn a_client_certificate_opens_a_registry_that_wants_one() {
+    let registry = Guarded::start("registry-client-ca", Clients::Certified);
+    let with = |name: &'static str| {
+        let (certificate, key) = (format!("{name}.crt"), format!("{name}.key"));
+        ["--registry-cacert", "ca.crt", "--registry-client-cert"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([certificate, "--registry-client-key".to_owned(), key])
+            .collect::<Vec<_>>()
+    };
+    let client = with("client");
+    let client: Vec<&str> = client.iter().map(String::as_str).collect();
+    let image = registry.signed("client-ca", &client);
+    registry.verify(&client, &image).ok();
+    let stranger = with("stranger");
+    let stranger: Vec<&str> = stranger.iter().map(String::as_str).collect();
+    for flags in [&["--registry-cacert", "ca.crt"], stranger.as_slice()] {
+        registry.verify(flags, &image).exits(1).says_no("no signatures found");
+    }
+    let half = ["--registry-cacert", "ca.crt", "--registry-client-cert", "client.crt"];
+    registry.verify(&half, &image).exits(1).says("must be given together");
+
+    let cosign = ["verify", "--key", "cosign.pub", "--insecure-ignore-tlog"];
+    registry.sandbox.cosign(&[&cosign[..], &client, &[&image]].concat()).ok();
+}
+
+/// A proxy that knows the way to one registry. It keeps the heads of what it is asked.
+struct Proxy {
+    host: String,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    /// Every tunnel leads to `port` on loopback, whatever name was asked for.
+    fn start(port: u16) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let host = listener.local_addr()?.to_string();
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&heads);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let seen = Arc::clone(&seen);
+                // A client that goes away in the middle is its own business.
+                std::thread::spawn(move || drop(tunnel(client, port, &seen)));
+            }
+        });
+        Ok(Self { host, heads })
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.heads.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn tunnel(mut client: TcpStream, port: u16, seen: &Mutex<Vec<String>>) -> io::Result<()> {
+    let head = String::from_utf8_lossy(&read_head(&client)?).into_owned();
+    let is_tunnel = head.starts_with("CONNECT ");
+    seen.lock().unwrap_or_else(PoisonError::into_inner).push(head);
+    if !is_tunnel {
+        return client.write_all(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n");
+    }
+    let mut server = TcpStream::connect(("127.0.0.1", port))?;
+    client.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n")?;
+    let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
+    let up = std::thread::spawn(move || {
+        let copied = io::copy(&mut from, &mut to);
+        to.shutdown(Shutdown::Write).and(copied)
+    });
+    io::copy(&mut server, &mut client)?;
+    client.shutdown(Shutdown::Both)?;
+    up.join().map_or(Ok(()), |copied| copied.map(drop))
+}
+
+#[test]
+fn a_proxy_leads_to_a_registry_that_has_no_address_here() {
+    let registry = Guarded::start("registry-behind-proxy", Clients::Anyone);
+    let ours = ["--registry-cacert", "ca.crt"];
+    registry.signed("behind-proxy", &ours);
+    let proxy = Proxy::start(registry.port).unwrap();
+    let image = format!("{ELSEWHERE}/tests/behind-proxy:v1");
+    let verify_with = |variables: &[(&str, &str)], more: &[&str]| {
+        let arguments = [&["verify", "--key", "cosign.pub"], more].concat();
+        let sealgate = sealgate_tests::programs::sealgate();
+        let mut command = registry.sandbox.command(&sealgate, &arguments);
+        let output = command.envs(variables.iter().copied()).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let verify = |variables: &[(&str, &str)], image: &str| {
+        verify_with(variables, &["--registry-cacert", "ca.crt", image])
+    };
+    let through = format!("http://ada:s3cret@{}", proxy.host);
+    let (code, told) = verify(&[("HTTPS_PROXY", &through)], &image);
+    assert_eq!(code, Some(0), "{told}");
+    let heads = proxy.take();
+    assert!(!heads.is_empty());
+    for head in heads {
+        assert!(head.starts_with(&format!("CONNECT {ELSEWHERE}:443 ")), "{head}");
+        assert!(head.to_lowercase().contains("proxy-authorization: basic "), "{head}");
+        assert!(!head.to_lowercase().contains("/v2/"), "{head}");
+    }
+    // Without it, or where NO_PROXY names the registry, nobody knows the way.
+    for variables in
+        [&[][..], &[("HTTPS_PROXY", through.as_str()), ("NO_PROXY", ".elsewhere.test")]]
+    {
+        let (code, told) = verify(variables, &image);
+        assert_eq!(code, Some(1), "{told}");
+        assert!(told.contains("(unreachable)") && !told.contains("no signatures found"), "{told}");
+    }
+    // Loopback never goes through a proxy.
+    let (code, told) = verify(&[("HTTPS_PROXY", &through)], &registry.image("behind-proxy"));
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(proxy.take(), Vec::<String>::new());
+    // A certificate that is not believed is no reason to go on without TLS.
+    let both = [("HTTPS_PROXY", through.as_str()), ("HTTP_PROXY", through.as_str())];
+    let plain = ["--allow-http-registry", "--registry-cacert", "other-ca.crt", &image];
+    let (code, told) = verify_with(&both, &plain);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("(tls)"), "{told}");
+    assert!(proxy.take().iter().all(|head| head.starts_with("CONNECT ")));
+    // A proxy that is gone is the proxy's fault, and its password is not told.
+    let gone = format!("http://ada:s3cret@127.0.0.1:{}", free_port().unwrap());
+    let (code, told) = verify(&[("HTTPS_PROXY", &gone)], &image);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(!told.contains("s3cret") && !told.contains("no signatures found"), "{told}");
+}

@@ -1,0 +1,212 @@
+//! Where things come from: images from long lists, keys from a cluster, the gate's certificate from
+//! files that somebody else renews.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
+
+use sealgate_tests::certificates::{self, Authority};
+use sealgate_tests::cluster;
+use sealgate_tests::image::Image;
+use sealgate_tests::process::{Launch, Server, free_port, wait_until};
+use sealgate_tests::programs::{Sandbox, sealgate};
+use sealgate_tests::registries;
+use serde_json::{Value, json};
+
+use crate::support::sandbox_with_key;
+
+/// Images in the long list, and how often each stands there.
+const IMAGES: usize = 40;
+const TIMES: usize = 30;
+
+#[test]
+fn a_long_list_has_an_outcome_for_every_line() {
+    let sandbox = sandbox_with_key();
+    let registry = registries::docker();
+    let images: Vec<Image> =
+        (0..IMAGES).map(|n| registry.image(&format!("long-list-{n}"))).collect();
+    let names: Vec<String> = images.iter().map(Image::by_digest).collect();
+    let mut sign = vec!["sign", "--key", "cosign.key", "-y"];
+    sign.extend(names.iter().map(String::as_str));
+    sandbox.sealgate(&sign).ok();
+    let unsigned = registry.image("long-list-unsigned").by_tag();
+    let missing = format!("{}:nowhere", images[0].name());
+
+    let good = names.join("\n");
+    let list = format!("# all of them\n\n{}\n", vec![good; TIMES].join("\n  \n"));
+    sandbox.write("good.txt", &list);
+    let arguments = |file: &'static str| {
+        ["verify", "--key", "cosign.pub", "-o", "sealgate-json", "--images-file", file]
+    };
+    let report = sandbox.sealgate(&arguments("good.txt")).ok().json();
+    assert_eq!(report["images"].as_array().unwrap().len(), IMAGES * TIMES);
+    let asked = |index: usize| report["images"][index]["asked"].as_str().unwrap().to_owned();
+    assert_eq!((asked(0), asked(IMAGES + 1)), (names[0].clone(), names[1].clone()));
+
+    // Bad lines among them: each is told, none hides another, and the worst makes the exit code.
+    let bad = format!("{list}UPPER/case\n{unsigned}\nnot a reference\r\n{missing}\n");
+    let run = sandbox.run(&sealgate(), &arguments("-"), Some(bad.as_bytes())).exits(11);
+    let report = run.json();
+    let images = report["images"].as_array().unwrap();
+    assert_eq!(images.len(), IMAGES * TIMES + 4);
+    let outcomes = |code: &str| {
+        let has = |image: &&Value| image["outcome"] == code;
+        images.iter().filter(has).map(|image| image["asked"].as_str().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(outcomes("verified").len(), IMAGES * TIMES);
+    assert_eq!(outcomes("invalid-reference"), ["UPPER/case", "not a reference"]);
+    assert_eq!(outcomes("no-signatures"), [unsigned.as_str()]);
+    assert_eq!(outcomes("not-found"), [missing.as_str()]);
+    assert_eq!((&report["verified"], &report["exitCode"]), (&false.into(), &11.into()));
+    run.says("4 image(s) were not verified");
+
+    let none = sandbox.run(&sealgate(), &arguments("-"), Some(b"# nothing\n"));
+    none.fails_with("no images were named");
+    sandbox.sealgate(&arguments("nowhere.txt")).fails_with("nowhere.txt");
+}
+
+#[test]
+fn keys_in_a_cluster_sign_and_verify() {
+    let cluster = cluster::shared();
+    cluster.namespace("keys-in-cluster", &[]);
+    let kubeconfig = cluster.kubeconfig.display().to_string();
+    let sandbox = Sandbox::new().with("KUBECONFIG", kubeconfig);
+    let reference = "k8s://keys-in-cluster/signing";
+    let made = sandbox.sealgate(&["generate-key-pair", "-o", "json", reference]).ok().json();
+    assert_eq!(
+        (&made["privateKey"], &made["publicKey"]),
+        (&reference.into(), &"cosign.pub".into())
+    );
+    let show = ["get", "secret", "signing", "-n", "keys-in-cluster", "-o", "json"];
+    let secret = cluster.kubectl(&show).ok().json();
+    let mut names: Vec<&String> = secret["data"].as_object().unwrap().keys().collect();
+    names.sort();
+    assert_eq!(names, ["cosign.key", "cosign.password", "cosign.pub"]);
+
+    // The password lies beside the key: nobody is asked for it.
+    let sandbox = sandbox.with("COSIGN_PASSWORD", "not this one");
+    let image = registries::docker().image("keys-in-cluster").by_digest();
+    sandbox.sealgate(&["sign", "--key", reference, "-y", "--format", "both", &image]).ok();
+    for key in [reference, "cosign.pub"] {
+        sandbox.sealgate(&["verify", "--key", key, &image]).ok();
+        let tool = ["verify", "--insecure-ignore-tlog", "--key", key, &image];
+        sandbox.cosign(&tool).ok();
+    }
+    let shown = sandbox.sealgate(&["public-key", "--key", reference]).ok().stdout;
+    assert_eq!(shown, sandbox.read("cosign.pub"));
+
+    // What cosign has put there serves as well.
+    sandbox.cosign(&["generate-key-pair", "k8s://keys-in-cluster/cosigns"]).ok();
+    let theirs = "k8s://keys-in-cluster/cosigns";
+    let image = registries::docker().image("keys-in-cluster-cosign").by_digest();
+    sandbox.sealgate(&["sign", "--key", theirs, "-y", &image]).ok();
+    sandbox.sealgate(&["verify", "--key", theirs, &image]).ok();
+    sandbox.sealgate(&["verify", "--key", reference, &image]).exits(12);
+
+    let none = "k8s://keys-in-cluster/nowhere";
+    for command in [&["sign", "-y", "--key"], &["verify", "-d=false", "--key"]] {
+        let run = sandbox.sealgate(&[&command[..], &[none, &image]].concat()).exits(1);
+        run.says("keys-in-cluster/nowhere").says_no("no signatures found");
+    }
+}
+
+/// A gate whose certificate lies in files, as a kubelet puts a Secret's: a link to a folder, which
+/// is changed in one step.
+struct Filed {
+    sandbox: Sandbox,
+    port: u16,
+    authority: Authority,
+    _server: Server,
+}
+
+impl Filed {
+    fn start(name: &str) -> Self {
+        let sandbox = sandbox_with_key();
+        let authority = Authority::new("tests gate ca").unwrap();
+        let port = free_port().unwrap();
+        let policy = json!({
+            "apiVersion": "policy.sigstore.dev/v1beta1",
+            "kind": "ClusterImagePolicy",
+            "metadata": { "name": name },
+            "spec": {
+                "images": [{ "glob": "**" }],
+                "authorities": [{ "key": { "data": sandbox.read("cosign.pub") } }],
+            },
+        });
+        sandbox.write("policies/policy.yaml", policy.to_string());
+        mount(&sandbox, &authority, "first");
+        let mut launch = Launch::new(name, sealgate());
+        launch
+            .command()
+            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--policies"])
+            .arg(sandbox.path("policies"))
+            .arg("--tls-cert")
+            .arg(sandbox.path("tls/tls.crt"))
+            .arg("--tls-key")
+            .arg(sandbox.path("tls/tls.key"))
+            .env("HOME", "/nonexistent");
+        let ready = || {
+            let answer = certificates::request(port, "GET", "/readyz", &[]);
+            answer.is_ok_and(|answer| answer.status == 200)
+        };
+        let server = launch.start(ready).unwrap();
+        Self { sandbox, port, authority, _server: server }
+    }
+
+    fn answers(&self) -> bool {
+        let answer = certificates::request(self.port, "GET", "/healthz", &[]);
+        answer.is_ok_and(|answer| answer.status == 200)
+    }
+}
+
+/// Makes `tls/tls.crt` and `tls/tls.key` a new pair.
+fn mount(sandbox: &Sandbox, authority: &Authority, version: &str) {
+    let folder = sandbox.path(&format!("tls/{version}"));
+    fs::create_dir_all(&folder).unwrap();
+    authority.issue(&folder, "tls").unwrap();
+    point(sandbox, version);
+}
+
+/// Makes `tls/..data` a link to `version`, in one step.
+fn point(sandbox: &Sandbox, version: &str) {
+    let (fresh, data) = (sandbox.path("tls/..fresh"), sandbox.path("tls/..data"));
+    symlink(version, &fresh).unwrap();
+    fs::rename(&fresh, &data).unwrap();
+    for file in ["tls.crt", "tls.key"] {
+        // There from the second time on.
+        let _ = symlink(Path::new("..data").join(file), sandbox.path("tls").join(file));
+    }
+}
+
+#[test]
+fn a_certificate_that_is_renewed_on_disk_is_shown() {
+    let gate = Filed::start("gate-certificate-files");
+    let shown = || certificates::shown_by(gate.port).unwrap();
+    let first = shown();
+    mount(&gate.sandbox, &gate.authority, "second");
+    let renewed = || {
+        assert!(gate.answers(), "the gate answers all the while");
+        shown() != first
+    };
+    wait_until(Duration::from_secs(30), renewed).expect("the new certificate is shown");
+    let second = shown();
+
+    // A pair that does not belong together, and one that is none: what serves goes on serving.
+    let folder = gate.sandbox.path("tls/third");
+    fs::create_dir_all(&folder).unwrap();
+    gate.authority.issue(&folder, "tls").unwrap();
+    fs::copy(gate.sandbox.path("tls/first/tls.key"), folder.join("tls.key")).unwrap();
+    point(&gate.sandbox, "third");
+    std::thread::sleep(Duration::from_secs(12));
+    assert_eq!(shown(), second);
+    gate.sandbox.write("tls/fourth/tls.crt", "no certificate");
+    gate.sandbox.write("tls/fourth/tls.key", "no key");
+    point(&gate.sandbox, "fourth");
+    std::thread::sleep(Duration::from_secs(12));
+    assert_eq!(shown(), second);
+    assert!(gate.answers());
+
+    mount(&gate.sandbox, &gate.authority, "fifth");
+    wait_until(Duration::from_secs(30), || shown() != second).expect("a good pair is shown again");
+}
