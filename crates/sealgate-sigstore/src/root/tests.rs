@@ -106,6 +106,40 @@ fn the_embedded_roots_can_be_read() {
     }
 }
 
+/// The public-good repository as it was on the day that the embedded data were taken, in a folder.
+fn recorded(folder: &Path) {
+    use aws_lc_rs::digest::{SHA256, digest};
+    let target = |name, bytes| format!("targets/{}.{name}", hex::encode(digest(&SHA256, bytes)));
+    let files: [(String, &[u8]); 5] = [
+        ("timestamp.json".into(), include_bytes!("../../tests/data/public-good/timestamp.json")),
+        ("165.snapshot.json".into(), include_bytes!("../../tests/data/public-good/snapshot.json")),
+        ("14.targets.json".into(), include_bytes!("../../tests/data/public-good/targets.json")),
+        (target(TRUSTED_ROOT, ROOT), ROOT),
+        (target(SIGNING_CONFIG, CONFIG), CONFIG),
+    ];
+    std::fs::create_dir_all(folder.join("targets")).unwrap();
+    for (name, bytes) in files {
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_public_good_repository_vouches_for_what_is_embedded() {
+    let world = World::new();
+    recorded(Path::new(&world.mirror()));
+    let taken = embedded().1;
+    let at = async |time| {
+        let deadline = Duration::from_secs(10);
+        let wanted = Initialize { mirror: world.mirror(), root: None, deadline };
+        initialize(&world.environment(), wanted, time).await
+    };
+    let done = at(taken).await.unwrap();
+    assert_eq!(done.root, *embedded().0);
+    assert_eq!(done.verified.target(SIGNING_CONFIG), Ok(embedded_signing_config()));
+    let late = at(taken + SignedDuration::from_hours(240)).await.unwrap_err();
+    assert!(late.to_string().contains("timestamp metadata expired at 2026-08-28"), "{late}");
+}
+
 #[tokio::test]
 async fn without_any_choice_it_is_the_embedded_one_and_nobody_is_asked() {
     let world = World::new();
