@@ -21,14 +21,25 @@ use tokio::task::AbortHandle;
 
 use crate::ports::{Clock, ReadRoot, RootRepositories, RootRepository};
 
-/// How often a TUF repository is read again.
-const REFRESH: Duration = Duration::from_secs(6 * 3600);
-/// The first wait after a failure; it doubles each time.
-const RETRY: Duration = Duration::from_secs(5);
-/// The longest wait after a failure.
-const MAX_RETRY: Duration = Duration::from_secs(3600);
-/// How long one reading may take.
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// When repositories are read.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// How often a repository is read again.
+    refresh: Duration,
+    /// The first wait after a failure; it doubles each time.
+    retry: Duration,
+    /// The longest wait after a failure.
+    longest: Duration,
+    /// How long one reading may take.
+    timeout: Duration,
+}
+
+const USUAL: Pace = Pace {
+    refresh: Duration::from_secs(6 * 3600),
+    retry: Duration::from_secs(5),
+    longest: Duration::from_secs(3600),
+    timeout: Duration::from_secs(60),
+};
 
 /// A trust root and where it comes from, or why there is none.
 pub type OwnRoot = Result<(Arc<TrustRoot>, RootSource), Fault>;
@@ -41,6 +52,7 @@ pub struct Roots {
     own: OwnRoot,
     repositories: Arc<dyn RootRepositories>,
     clock: Arc<dyn Clock>,
+    pace: Pace,
     kept: Mutex<BTreeMap<String, Kept>>,
     version: watch::Sender<u64>,
 }
@@ -73,8 +85,17 @@ impl Roots {
         repositories: Arc<dyn RootRepositories>,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
+        Self::at_pace(own, repositories, clock, USUAL)
+    }
+
+    fn at_pace(
+        own: OwnRoot,
+        repositories: Arc<dyn RootRepositories>,
+        clock: Arc<dyn Clock>,
+        pace: Pace,
+    ) -> Arc<Self> {
         let (version, _) = watch::channel(0);
-        Arc::new(Self { own, repositories, clock, kept: Mutex::default(), version })
+        Arc::new(Self { own, repositories, clock, pace, kept: Mutex::default(), version })
     }
 
     /// Takes over the TrustRoot objects as they are now. Repositories are read in the background;
@@ -174,31 +195,36 @@ async fn read_again_and_again(
 ) {
     let mut failures = 0;
     loop {
-        let Some(now) = roots.upgrade().map(|roots| roots.clock.now()) else { return };
-        let answer = tokio::time::timeout(TIMEOUT, repository.read(now)).await;
-        let answer = answer.unwrap_or_else(|_| Err(late()));
+        let Some((now, pace)) = roots.upgrade().map(|roots| (roots.clock.now(), roots.pace)) else {
+            return;
+        };
+        let answer = tokio::time::timeout(pace.timeout, repository.read(now)).await;
+        let answer = answer.unwrap_or_else(|_| Err(pace.late()));
         failures = if answer.is_ok() { 0 } else { failures + 1 };
         let Some(here) = roots.upgrade() else { return };
         here.take(&name, &spec, answer);
         drop(here);
-        tokio::time::sleep(wait(failures)).await;
+        tokio::time::sleep(pace.wait(failures)).await;
     }
 }
 
-fn late() -> Fault {
-    let detail = format!("no answer within {} s", TIMEOUT.as_secs());
-    Fault::new(FaultKind::Timeout, "the TUF repository", detail)
-}
+impl Pace {
+    fn late(&self) -> Fault {
+        let detail = format!("no answer within {} s", self.timeout.as_secs());
+        Fault::new(FaultKind::Timeout, "the TUF repository", detail)
+    }
 
-/// Up to a quarter longer than it needs to be, so that replicas do not ask at the same time.
-fn wait(failures: u32) -> Duration {
-    let wait = match failures {
-        0 => REFRESH,
-        failures => RETRY.saturating_mul(1 << (failures - 1).min(16)).min(MAX_RETRY),
-    };
-    // The keys of a new hasher are random; nothing depends on how well.
-    let random = RandomState::new().hash_one(0) % 1024;
-    wait + wait.mul_f64(random as f64 / 4096.0)
+    /// The wait after so many failures in a row; up to a quarter longer than it needs to be, so
+    /// that replicas do not ask at the same time.
+    fn wait(&self, failures: u32) -> Duration {
+        let wait = match failures {
+            0 => self.refresh,
+            failures => self.retry.saturating_mul(1 << (failures - 1).min(16)).min(self.longest),
+        };
+        // The keys of a new hasher are random; nothing depends on how well.
+        let random = RandomState::new().hash_one(0) % 1024;
+        wait + wait.mul_f64(random as f64 / 4096.0)
+    }
 }
 
 impl Kept {
@@ -249,3 +275,6 @@ impl Drop for Reader {
 fn text(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
+
+#[cfg(test)]
+mod tests;

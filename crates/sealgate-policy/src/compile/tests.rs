@@ -2,6 +2,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::select::{NoMatch, PolicySet};
+mod keyless;
+
 use crate::testing::{KEY, OTHER_KEY, compiled, no_root, no_secret, pod, policy};
 
 fn lacks(need: &Need) -> Vec<&'static str> {

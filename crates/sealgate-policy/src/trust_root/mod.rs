@@ -266,3 +266,6 @@ impl std::fmt::Debug for Bytes {
         write!(f, "Bytes({})", self.0.len())
     }
 }
+
+#[cfg(test)]
+mod tests;
