@@ -97,6 +97,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Save(args) => command::save::run(args, session).await,
         Command::Sign(args) => command::sign::run(*args, session).await,
         Command::SignBlob(args) => command::sign_blob::run(*args, session).await,
+        Command::SignBundle(args) => command::sign_bundle::run(*args).await,
         Command::Tree(args) => command::tree::run(args, session).await,
         Command::Triangulate(args) => command::triangulate::run(args, session).await,
         Command::Uninstall(args) => command::uninstall::run(args).await,

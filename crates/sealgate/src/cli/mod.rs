@@ -96,6 +96,8 @@ pub(crate) enum Command {
     Serve(Box<crate::serve::ServeArgs>),
     Sign(Box<command::sign::SignArgs>),
     SignBlob(Box<command::sign_blob::SignBlobArgs>),
+    #[command(hide = true)]
+    SignBundle(Box<command::sign_bundle::SignBundleArgs>),
     Tree(command::tree::TreeArgs),
     Triangulate(command::triangulate::TriangulateArgs),
     Uninstall(command::uninstall::UninstallArgs),

@@ -27,7 +27,7 @@ use sealgate_engine::witness::{Signatory, Witnesses};
 use sealgate_keys::KeyPair;
 use sealgate_sigstore::http::{self, Client, ClientIdentity};
 use sealgate_sigstore::oidc::Secret;
-use sealgate_sigstore::root::{Environment, Refresh, RootOptions, current_root};
+use sealgate_sigstore::root::{Environment, Refresh, RootOptions, STAGING, current_root};
 use sealgate_sigstore::signing_config::{Ports, RekorVersion, Services};
 
 use super::files;
@@ -143,10 +143,14 @@ pub(crate) struct SigningServices {
     /// Go on with the signatures in FILE, which a log or the registry did not take
     #[arg(long, value_name = "FILE")]
     pub(crate) resume: Option<PathBuf>,
+
+    /// Sigstore's staging services instead of the public ones
+    #[arg(skip)]
+    pub(crate) staging: bool,
 }
 
 /// What is about to be signed, for the question before it is published.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Asked<'a> {
     /// `--key`.
     pub(crate) key: Option<&'a str>,
@@ -406,9 +410,13 @@ impl SigningServices {
     }
 
     fn root_options(&self) -> RootOptions {
+        let mut environment = Environment::read(|name| std::env::var_os(name));
+        if self.staging {
+            environment.mirror = Some(STAGING.to_owned());
+        }
         RootOptions {
             file: self.trusted_root.clone(),
-            environment: Environment::read(|name| std::env::var_os(name)),
+            environment,
             refresh: Refresh::WhenDue(REFRESH),
         }
     }

@@ -18,6 +18,7 @@ pub(crate) mod public_key;
 pub(crate) mod save;
 pub(crate) mod sign;
 pub(crate) mod sign_blob;
+pub(crate) mod sign_bundle;
 pub(crate) mod tree;
 pub(crate) mod triangulate;
 pub(crate) mod uninstall;

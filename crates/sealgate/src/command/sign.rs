@@ -131,7 +131,10 @@ enum Format {
 }
 
 pub(crate) async fn run(args: SignArgs, session: &mut Session) -> Outcome {
-    let step = format!("signing [{}]", args.images.join(" "));
+    let step = match &args.services.resume {
+        Some(path) => format!("finishing {}", path.display()),
+        None => format!("signing [{}]", args.images.join(" ")),
+    };
     sign_all(args, session).await.map_err(|error| error.during(&step))
 }
 
@@ -163,7 +166,8 @@ impl SignArgs {
         request: &SignRequest,
     ) -> Result<Vec<Signed>, CliError> {
         let images = self.pinned(registry).await?;
-        let what: Vec<_> = images.iter().map(ToString::to_string).collect();
+        let below = if request.recursive { ", and of every image below it" } else { "" };
+        let what: Vec<_> = images.iter().map(|image| format!("{image}{below}")).collect();
         let asked = Asked {
             key: self.key.as_deref(),
             yes: self.yes == Some(true),

@@ -70,7 +70,7 @@ fn statement(asked: &Asked<'_>, services: &Services, identity: Option<&Claims>) 
         let issuer = claims.connector.as_deref().unwrap_or(&claims.issuer);
         lines.push(format!("  the identity {} ({issuer})", claims.identity()));
     } else {
-        lines.push("  the public key, or its certificate".to_owned());
+        lines.push("  the public key, or the certificate that was given with it".to_owned());
     }
     lines.extend(asked.what.iter().map(|what| format!("  the digest and the signature of {what}")));
     Some(lines.join("\n"))

@@ -44,8 +44,8 @@ pub(crate) fn keep_with(
         Step::Log => "error signing bundle: uploading to the transparency log",
         Step::Store => "storing the signature, which the transparency log has",
     };
-    let error = CliError::from(cause.clone()).during(what);
-    let error = error.note("nothing was stored");
+    // The service's own words; remedies for registries do not fit here.
+    let error = CliError::new(format!("{what}: {cause}")).note("nothing was stored");
     let path = place.file();
     match write(&path, work, logs) {
         Ok(()) => error
@@ -97,7 +97,9 @@ fn until(work: &Work, logs: &[LogService]) -> String {
     let end = Timestamp::from_second(certificate.not_after());
     let end = end.map_or_else(|_| "its end".to_owned(), |end| end.to_string());
     let missing = work.missing();
-    let v1 = |log: &LogService| log.version == RekorVersion::V1 && missing.contains(&log.url);
+    let v1 = |log: &LogService| {
+        log.version == RekorVersion::V1 && missing.iter().any(|url| same(url, &log.url))
+    };
     match (logs.iter().any(v1), work.is_timestamped()) {
         (true, _) => format!(
             "go on before {end}: a log of version 1 signs the time of its entry, which must lie \
@@ -122,13 +124,18 @@ pub(crate) fn read(path: &Path) -> Result<(Work, Services), CliError> {
         .map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
     let logs: Vec<_> = document["logs"].as_array().into_iter().flatten().filter_map(log).collect();
     // All of them, also those that have taken it: their proofs are asked for.
-    match work.missing().iter().find(|url| logs.iter().all(|log| log.url != **url)) {
+    match work.missing().iter().find(|url| !logs.iter().any(|log| same(&log.url, url))) {
         None => Ok((work, Services { logs, ..Services::default() })),
         Some(url) => Err(CliError::new(format!(
             "{}: it does not say how to speak with the log {url}",
             path.display()
         ))),
     }
+}
+
+/// The same address: clients write a slash behind a bare host.
+fn same(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/') == other.trim_end_matches('/')
 }
 
 fn log(log: &Value) -> Option<LogService> {

@@ -1,0 +1,82 @@
+//! `sign-bundle`: the protocol of the sigstore-conformance suite. Never asks: who calls it by this
+//! name wants the signature published.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use sealgate_core::digest::Digest;
+use sealgate_core::dsse::{IN_TOTO, pae};
+use sealgate_core::statement::Statement;
+use sealgate_core::verify::Artifact;
+use sealgate_engine::blob::{SignedBlob, witness_blob, witness_statement};
+use sealgate_engine::ports::Signer as _;
+
+use crate::cli::files::{self, Mode};
+use crate::cli::signing::{Asked, Signing, SigningServices};
+use crate::failure::{CliError, Outcome};
+use crate::terminal;
+
+/// The largest file: it is held in memory.
+const MAX_FILE: u64 = 1 << 30;
+
+/// Sign a file without a key, as the sigstore-conformance suite calls it
+#[derive(Args, Debug)]
+pub(crate) struct SignBundleArgs {
+    /// Use Sigstore's staging services
+    #[arg(long)]
+    staging: bool,
+
+    /// The file is an in-toto statement: sign it in an envelope
+    #[arg(long)]
+    in_toto: bool,
+
+    /// Where to write the bundle
+    #[arg(long, value_name = "FILE")]
+    bundle: PathBuf,
+
+    #[command(flatten)]
+    services: SigningServices,
+
+    /// The file
+    #[arg(value_name = "FILE")]
+    artifact: PathBuf,
+}
+
+pub(crate) async fn run(mut args: SignBundleArgs) -> Outcome {
+    args.services.staging = args.staging;
+    let content = files::read(&args.artifact, MAX_FILE)?;
+    let what = [args.artifact.display().to_string()];
+    let asked = Asked { yes: true, what: &what, ..Asked::default() };
+    let signing = args.services.open(asked).await?;
+    let signed = match args.in_toto {
+        true => statement(&signing, content).await?,
+        false => blob(&signing, &content).await?,
+    };
+    files::write(&args.bundle, signed.bundle.as_bytes(), Mode::Private)?;
+    terminal::say(format!("Wrote bundle to file {}", args.bundle.display()));
+    Ok(())
+}
+
+async fn blob(signing: &Signing, content: &[u8]) -> Result<SignedBlob, CliError> {
+    let Signing { signer, signatory, witnesses, .. } = signing;
+    let signature = signer.sign(content).await?;
+    let (digest, artifact) = (Digest::of(content), Artifact::Content(content));
+    Ok(witness_blob(signature, digest, artifact, signatory, witnesses).await?)
+}
+
+/// What a statement is about need not be here: it is about its own first subject.
+async fn statement(signing: &Signing, content: Vec<u8>) -> Result<SignedBlob, CliError> {
+    let Signing { signer, signatory, witnesses, .. } = signing;
+    let parsed = Statement::parse(&content);
+    let parsed = parsed.map_err(|reason| CliError::new(format!("not a statement: {reason}")))?;
+    let subject = parsed.subjects.first();
+    let digests = subject.into_iter().flat_map(|subject| &subject.digests);
+    let digests: Vec<Digest> =
+        digests.filter_map(|(name, hex)| format!("{name}:{hex}").parse().ok()).collect();
+    if digests.is_empty() {
+        return Err(CliError::new("the statement's subject has no digest that we read"));
+    }
+    let signature = signer.sign(&pae(IN_TOTO, &content)).await?;
+    let artifact = Artifact::Digests(&digests);
+    Ok(witness_statement(signature, content, artifact, signatory, witnesses).await?)
+}
