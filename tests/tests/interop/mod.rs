@@ -6,3 +6,4 @@ mod keys;
 mod parallel;
 mod signatures;
 mod skopeo;
+mod trust_root;

@@ -111,11 +111,9 @@ impl TufError {
 
     /// Whether what was offered is known to be bad; else we could not find out.
     pub fn is_refusal(&self) -> bool {
-        match self {
-            Self::Fault(_) | Self::Incomplete(_) | Self::NotCached { .. } => false,
-            Self::NoAnchor { .. } | Self::Cache { .. } => false,
-            _ => true,
-        }
+        let unknown = matches!(self, Self::Fault(_) | Self::Incomplete(_))
+            || matches!(self, Self::NotCached { .. } | Self::NoAnchor { .. } | Self::Cache { .. });
+        !unknown
     }
 
     /// The same as a fault at `target`, for those who only need to know that there is no root.

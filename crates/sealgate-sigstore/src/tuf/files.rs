@@ -34,7 +34,7 @@ impl Overlay {
 
     /// What is new.
     pub(super) fn written(&self) -> BTreeMap<String, Vec<u8>> {
-        self.new().clone()
+        self.fresh().clone()
     }
 
     /// What is new, and what was known and is not replaced.
@@ -48,14 +48,14 @@ impl Overlay {
         self.load(name).ok().flatten().map_or(0, |bytes| bytes.len())
     }
 
-    fn new(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
+    fn fresh(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
         self.new.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl MetadataStore for Overlay {
     fn load(&self, name: &str) -> sigstore_tuf::Result<Option<Vec<u8>>> {
-        if let Some(bytes) = self.new().get(name).or_else(|| self.known.get(name)) {
+        if let Some(bytes) = self.fresh().get(name).or_else(|| self.known.get(name)) {
             return Ok(Some(bytes.clone()));
         }
         let Some(folder) = &self.folder else { return Ok(None) };
@@ -70,7 +70,7 @@ impl MetadataStore for Overlay {
     }
 
     fn store(&self, name: &str, bytes: &[u8]) -> sigstore_tuf::Result<()> {
-        self.new().insert(name.to_owned(), bytes.to_vec());
+        self.fresh().insert(name.to_owned(), bytes.to_vec());
         Ok(())
     }
 }
