@@ -4,10 +4,11 @@ use aws_lc_rs::digest::{SHA256, digest};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData as _, SigningKey};
 use sealgate_core::bundle::{InclusionProof, LogEntry};
 use sealgate_core::digest::Digest;
+use sealgate_core::dsse::{IN_TOTO, pae};
 use sealgate_core::trust::{LogKey, TransparencyLog, Validity};
 use serde_json::{Value, json};
 
-use super::{Certified, b64, public};
+use super::{Certified, Signed, b64, public};
 
 /// A log, and how the trust root knows it.
 pub(super) struct Log {
@@ -95,21 +96,42 @@ impl Log {
     }
 }
 
-/// What Rekor v1 is told of a signature; of an envelope, its encoding is the message.
-pub(super) fn hashed_rekord_001(by: &Certified, signature: &[u8], message: &[u8]) -> Value {
-    json!({ "apiVersion": "0.0.1", "kind": "hashedrekord", "spec": {
-        "data": { "hash": { "algorithm": "sha256", "value": Digest::of(message).hex() } },
-        "signature": {
-            "content": b64(signature),
-            "publicKey": { "content": b64(by.pem()) },
-        },
-    }})
+/// What Rekor v1 holds of a signature: `hashedrekord`, or `dsse` for an envelope.
+pub(super) fn body_of_rekor1(by: &Certified, signature: &[u8], signed: Signed<'_>) -> Value {
+    let hash = |bytes: &[u8]| json!({ "algorithm": "sha256", "value": Digest::of(bytes).hex() });
+    match signed {
+        Signed::Message(message) => {
+            json!({ "apiVersion": "0.0.1", "kind": "hashedrekord", "spec": {
+                "data": { "hash": hash(message) },
+                "signature": {
+                    "content": b64(signature),
+                    "publicKey": { "content": b64(by.pem()) },
+                },
+            }})
+        }
+        Signed::Statement(statement) => {
+            let envelope = json!({
+                "payload": b64(statement),
+                "payloadType": IN_TOTO,
+                "signatures": [{ "sig": b64(signature) }],
+            });
+            json!({ "apiVersion": "0.0.1", "kind": "dsse", "spec": {
+                "envelopeHash": hash(envelope.to_string().as_bytes()),
+                "payloadHash": hash(statement),
+                "signatures": [{ "signature": b64(signature), "verifier": b64(by.pem()) }],
+            }})
+        }
+    }
 }
 
-/// What Rekor v2 is told of a signature.
-pub(super) fn hashed_rekord_002(by: &Certified, signature: &[u8], message: &[u8]) -> Value {
+/// What Rekor v2 holds of a signature; of an envelope, its encoding is the message.
+pub(super) fn body_of_rekor2(by: &Certified, signature: &[u8], signed: Signed<'_>) -> Value {
+    let message = match signed {
+        Signed::Message(message) => message.to_vec(),
+        Signed::Statement(statement) => pae(IN_TOTO, statement),
+    };
     json!({ "apiVersion": "0.0.2", "kind": "hashedrekord", "spec": { "hashedRekordV002": {
-        "data": { "algorithm": "SHA2_256", "digest": b64(digest(&SHA256, message)) },
+        "data": { "algorithm": "SHA2_256", "digest": b64(digest(&SHA256, &message)) },
         "signature": {
             "content": b64(signature),
             "verifier": {

@@ -78,6 +78,14 @@ pub enum Proof {
     Nothing,
 }
 
+/// What a signature is over.
+#[derive(Clone, Copy)]
+enum Signed<'a> {
+    Message(&'a [u8]),
+    /// In an envelope.
+    Statement(&'a [u8]),
+}
+
 /// The signature of one image in the legacy form.
 pub struct Legacy {
     /// The layer.
@@ -171,7 +179,7 @@ impl World {
         Bundle {
             version: Version::V03,
             material: VerificationMaterial::Certificate(by.der.clone()),
-            log: self.prove(by, &signature, &signed, proof),
+            log: self.vouch(by, &signature, Signed::Statement(statement), proof),
             content: Content::Envelope(envelope),
         }
     }
@@ -215,12 +223,22 @@ impl World {
         message: &[u8],
         proof: Proof,
     ) -> LogMaterial {
+        self.vouch(by, signature, Signed::Message(message), proof)
+    }
+
+    fn vouch(
+        &self,
+        by: &Certified,
+        signature: &[u8],
+        signed: Signed<'_>,
+        proof: Proof,
+    ) -> LogMaterial {
         let entry = match proof {
             Proof::Rekor1 | Proof::Rekor1Stamped => {
-                Some(self.rekor1.entry(&log::hashed_rekord_001(by, signature, message), self.now))
+                Some(self.rekor1.entry(&log::body_of_rekor1(by, signature, signed), self.now))
             }
             Proof::Rekor2 => {
-                Some(self.rekor2.entry(&log::hashed_rekord_002(by, signature, message), self.now))
+                Some(self.rekor2.entry(&log::body_of_rekor2(by, signature, signed), self.now))
             }
             Proof::Stamped | Proof::Nothing => None,
         };

@@ -91,7 +91,7 @@ pub(crate) struct VerifyArgs {
 enum Format {
     /// cosign's JSON array of the signatures of each image
     Json,
-    /// The signed payloads
+    /// The signed payloads; of a bundle what cosign makes of it
     Text,
     /// Everything that was found out, sealgate.dev/verify/v1
     SealgateJson,
@@ -289,7 +289,7 @@ impl<'a> Tally<'a> {
                 session.print(format!("\n{}\n", verification::cosign_json(&name, signatures)))
             }
             Format::Text => signatures.iter().try_for_each(|signature| {
-                session.print(signature.payload())?;
+                session.print(verification::cosign_text(&name, signature))?;
                 session.print("\n")
             }),
         }

@@ -60,6 +60,15 @@ pub(crate) fn cosign_json(name: &str, signatures: &[Verified]) -> String {
     go_json(&signatures.iter().map(|signature| entry(name, signature)).collect())
 }
 
+/// What cosign prints of a signature as text: the payload, and of a bundle the JSON that a legacy
+/// signature would have for its payload.
+pub(crate) fn cosign_text(name: &str, signature: &Verified) -> Vec<u8> {
+    match signature.format() {
+        Format::Legacy => signature.payload().to_vec(),
+        Format::Bundle => go_json(&entry(name, signature)).into_bytes(),
+    }
+}
+
 /// Without annotations, cosign prints `null` for a legacy signature of a key and `{}` for a
 /// bundle. Of a bundle it prints no identity.
 fn entry(name: &str, signature: &Verified) -> Value {
