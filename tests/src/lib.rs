@@ -11,6 +11,7 @@ mod der;
 pub mod gate;
 pub mod http;
 pub mod image;
+pub mod mutate;
 pub mod oidc;
 pub mod process;
 pub mod programs;

@@ -72,6 +72,12 @@ const BUILT: &[Built] = &[
         tags: "",
     },
     Built {
+        program: "oracle",
+        source: Source::Ours("oracle"),
+        linker_flags: "-s -w",
+        tags: "",
+    },
+    Built {
         program: "refregistry",
         source: Source::Ours("refregistry"),
         linker_flags: "",

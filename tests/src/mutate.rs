@@ -1,0 +1,257 @@
+//! Changes documents at random, by a seed: what a forger, a careless writer or a broken disk may
+//! make of a bundle. Knows JSON, base64, numbers and signed notes, and takes parts from a second
+//! genuine document, so that a good share of what comes out is nearly right.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+/// A stream of numbers that its seed decides (SplitMix64).
+pub struct Dice(u64);
+
+impl Dice {
+    /// The same seed, the same numbers.
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Below `end`, which is not zero.
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % end as u64).expect("below a usize")
+    }
+
+    fn one_of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        &items[self.below(items.len())]
+    }
+}
+
+/// The text of `document` with one change, and where and what it was. `donor` is a document of
+/// the same kind whose parts may be taken.
+pub fn mutate(document: &Value, donor: &Value, dice: &mut Dice) -> (String, String) {
+    if dice.below(20) == 0 {
+        return mutate_text(&document.to_string(), dice);
+    }
+    let mut changed = document.clone();
+    let mut paths = Vec::new();
+    collect_paths(document, &mut String::new(), &mut paths);
+    let path = dice.one_of(&paths).clone();
+    let what = match dice.below(10) {
+        0 | 1 => remove(&mut changed, &path),
+        2 | 3 => transplant(&mut changed, donor, &path),
+        _ => change(changed.pointer_mut(&path).expect("one of its paths"), dice),
+    };
+    (changed.to_string(), format!("{path}: {what}"))
+}
+
+/// Of every value below the root.
+fn collect_paths(value: &Value, here: &mut String, paths: &mut Vec<String>) {
+    let parts: Vec<(String, &Value)> = match value {
+        Value::Object(map) => map.iter().map(|(name, part)| (name.clone(), part)).collect(),
+        Value::Array(list) => list.iter().enumerate().map(|(i, v)| (i.to_string(), v)).collect(),
+        _ => return,
+    };
+    for (name, part) in parts {
+        let length = here.len();
+        here.push('/');
+        here.push_str(&name);
+        paths.push(here.clone());
+        collect_paths(part, here, paths);
+        here.truncate(length);
+    }
+}
+
+fn remove(document: &mut Value, path: &str) -> String {
+    let (parent, name) = path.rsplit_once('/').expect("paths begin with a slash");
+    match document.pointer_mut(parent) {
+        Some(Value::Object(map)) => drop(map.remove(name)),
+        Some(Value::Array(list)) => drop(list.remove(name.parse().expect("an index"))),
+        _ => unreachable!("a path has a parent"),
+    }
+    "removed".to_owned()
+}
+
+fn transplant(document: &mut Value, donor: &Value, path: &str) -> String {
+    let theirs = donor.pointer(path).cloned().unwrap_or(Value::Null);
+    *document.pointer_mut(path).expect("one of its paths") = theirs;
+    "the other's".to_owned()
+}
+
+fn change(value: &mut Value, dice: &mut Dice) -> String {
+    if dice.below(8) == 0 {
+        let strangers =
+            [json!(null), json!(""), json!(0), json!(-1), json!({}), json!([]), json!(true)];
+        *value = dice.one_of(&strangers).clone();
+        return format!("is now {value}");
+    }
+    match value {
+        Value::String(text) => change_text(text, dice),
+        Value::Array(list) => change_list(list, dice),
+        Value::Object(map) => change_names(map, dice),
+        Value::Number(_) => {
+            *value = json!(dice.next() as i64);
+            "another number".to_owned()
+        }
+        Value::Bool(_) | Value::Null => {
+            *value = json!(false);
+            "false".to_owned()
+        }
+    }
+}
+
+fn change_list(list: &mut Vec<Value>, dice: &mut Dice) -> String {
+    match dice.below(3) {
+        0 => list.clear(),
+        1 => list.reverse(),
+        _ => list.extend(list.first().cloned()),
+    }
+    format!("a list of {}", list.len())
+}
+
+/// A field of another spelling, or one that nobody knows.
+fn change_names(map: &mut Map<String, Value>, dice: &mut Dice) -> String {
+    let names: Vec<String> = map.keys().cloned().collect();
+    let Some(name) = names.get(dice.below(names.len().max(1))) else {
+        map.insert("x".to_owned(), json!(1));
+        return "a field x".to_owned();
+    };
+    let part = map[name].clone();
+    let other = match dice.below(3) {
+        0 => snake_case(name),
+        1 => name.to_uppercase(),
+        _ => "unknownField".to_owned(),
+    };
+    if dice.below(2) == 0 {
+        map.remove(name);
+    }
+    map.insert(other.clone(), part);
+    format!("{name} as {other}")
+}
+
+fn snake_case(name: &str) -> String {
+    let mut snake = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() {
+            snake.push('_');
+        }
+        snake.extend(letter.to_lowercase());
+    }
+    snake
+}
+
+fn change_text(text: &mut String, dice: &mut Dice) -> String {
+    if let Ok(number) = text.parse::<i64>() {
+        let others = [number.wrapping_add(1), number.wrapping_sub(1), 0, -number, i64::MAX];
+        *text = dice.one_of(&others).to_string();
+        return "another number in text".to_owned();
+    }
+    match STANDARD.decode(&*text) {
+        Ok(bytes) if bytes.len() > 8 => {
+            let (bytes, what) = change_bytes(bytes, dice);
+            *text = STANDARD.encode(bytes);
+            what
+        }
+        _ => change_line(text, dice),
+    }
+}
+
+/// What was base64: JSON inside is changed as JSON, everything else by bytes.
+fn change_bytes(mut bytes: Vec<u8>, dice: &mut Dice) -> (Vec<u8>, String) {
+    if let Ok(mut inner @ Value::Object(_)) = serde_json::from_slice::<Value>(&bytes)
+        && dice.below(4) > 0
+    {
+        let mut paths = Vec::new();
+        collect_paths(&inner, &mut String::new(), &mut paths);
+        let path = dice.one_of(&paths).clone();
+        let what = change(inner.pointer_mut(&path).expect("one of its paths"), dice);
+        return (inner.to_string().into_bytes(), format!("inside, {path}: {what}"));
+    }
+    let at = dice.below(bytes.len());
+    let what = match dice.below(6) {
+        0 => {
+            bytes.truncate(at);
+            "cut"
+        }
+        1 => {
+            bytes.push(0);
+            "a zero more"
+        }
+        2 => {
+            bytes.insert(at, 0);
+            "a zero inside"
+        }
+        _ => {
+            bytes[at] ^= 1 << dice.below(8);
+            "a bit"
+        }
+    };
+    (bytes, format!("{what} at byte {at}"))
+}
+
+/// Any other text: signed notes, names, media types.
+fn change_line(text: &mut String, dice: &mut Dice) -> String {
+    let mut lines: Vec<String> = text.split('\n').map(str::to_owned).collect();
+    let at = dice.below(lines.len());
+    let what = match dice.below(5) {
+        0 => {
+            lines.remove(at);
+            "without a line"
+        }
+        1 => {
+            lines.insert(at, lines[at].clone());
+            "a line twice"
+        }
+        2 => {
+            lines[at].push(' ');
+            "a blank more"
+        }
+        3 => {
+            lines[at].insert(0, 'x');
+            "a letter more"
+        }
+        _ => {
+            lines[at].pop();
+            "a letter less"
+        }
+    };
+    *text = lines.join("\n");
+    format!("{what}, line {at}")
+}
+
+/// The text of the document, whatever it means.
+fn mutate_text(text: &str, dice: &mut Dice) -> (String, String) {
+    let inside = text.strip_prefix('{').expect("an object");
+    match dice.below(4) {
+        0 => (format!("{text} {{}}"), "text: something behind it".to_owned()),
+        1 => (format!("\u{feff}{text}"), "text: a byte order mark".to_owned()),
+        2 => {
+            let media = "application/vnd.dev.sigstore.bundle.v0.3+json";
+            (format!("{{\"mediaType\":\"{media}\",{inside}"), "text: a key twice".to_owned())
+        }
+        _ => (format!("{{\"x\":1e999,{inside}"), "text: an endless number".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_decides_everything() {
+        let document = json!({ "a": ["1", { "b": "aGVsbG8gd29ybGQhIQ==" }], "c": "x\ny" });
+        for seed in 0..500 {
+            let once = mutate(&document, &json!({}), &mut Dice::new(seed));
+            assert_eq!(once, mutate(&document, &json!({}), &mut Dice::new(seed)));
+        }
+        let all: std::collections::BTreeSet<_> =
+            (0..500).map(|seed| mutate(&document, &json!({}), &mut Dice::new(seed)).0).collect();
+        assert!(all.len() > 50, "{}", all.len());
+    }
+}
