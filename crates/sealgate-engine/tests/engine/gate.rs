@@ -6,6 +6,7 @@ use sealgate_core::reference::{Reference, Repository};
 use sealgate_engine::admit::{Admission, Answer, Gate, GatePorts, ImageUse, Standing};
 use sealgate_engine::cache::CacheSettings;
 use sealgate_engine::limits::Limits;
+use sealgate_engine::record::DecisionRecord;
 use sealgate_engine::sign::Formats as Written;
 use sealgate_policy::glob::{Glob, TagTrust};
 use sealgate_policy::object_match::{ObjectMatch, Operator, Requirement, Selector};
@@ -43,6 +44,10 @@ fn house_of(registry: MemoryRegistry, secrets: MemorySecrets, cache: &CacheSetti
 }
 
 impl House {
+    pub(crate) fn records(&self) -> Vec<DecisionRecord> {
+        self.recorder.records()
+    }
+
     pub(crate) async fn validate(&self, images: &[&str], policies: &PolicySet) -> Answer {
         self.gate.validate(&admission(images), policies, None).await
     }

@@ -3,6 +3,7 @@
 mod gate;
 mod gather;
 mod hostile;
+mod keyless;
 mod moving;
 mod signing;
 mod verifying;
