@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer as Signer,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519,
-    SignatureAlgorithm,
+    SignatureAlgorithm, date_time_ymd,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -216,7 +216,7 @@ impl Rekor {
         let port = free_port()?;
         let mut launch = Launch::new(name, built("rekor-server"));
         let command = launch.command();
-        command.args(["serve", "--hostname=localhost", "--checkpoint-interval=1s"]);
+        command.args(["serve", "--hostname=localhost", "--checkpoint-interval=200ms"]);
         command.args(["--batch-max-age=50ms", "--http-metrics-port=0"]);
         command.args([format!("--http-port={port}"), format!("--grpc-port={}", free_port()?)]);
         command.arg("--storage-dir").arg(&storage);
@@ -290,6 +290,8 @@ fn authority_params(
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.not_before = date_time_ymd(2024, 1, 1);
+    params.not_after = date_time_ymd(2044, 1, 1);
     Ok((params, KeyPair::generate_for(algorithm)?))
 }
 
