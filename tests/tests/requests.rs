@@ -27,6 +27,26 @@ fn verifying_a_bundle_takes_five_requests_at_most() {
     }
 }
 
+/// The sixth request on a registry without the referrers API is for the first image only.
+#[test]
+fn what_a_registry_can_do_is_asked_once() {
+    let sandbox = sandbox_with_key();
+    for registry in [registries::docker(), registries::no_referrers()] {
+        let proxy = CountingProxy::start(&registry.host).unwrap();
+        let image = |name: &str| {
+            let image = registry.image(name);
+            Tool::Cosign.sign(&sandbox, Format::Bundle, "cosign", &image.by_digest(), &[]).ok();
+            image.at(&proxy.host).by_tag()
+        };
+        let images = [image("asked-once-1"), image("asked-once-2"), image("asked-once-3")];
+        let mut verify = vec!["verify", "--key", "cosign.pub", "--max-workers", "1"];
+        verify.extend(images.iter().map(String::as_str));
+        sandbox.sealgate(&verify).ok();
+        let asked = proxy.take();
+        assert_eq!(asked.len(), 6 + 5 + 5, "{asked:#?}");
+    }
+}
+
 #[test]
 fn nothing_is_fetched_twice() {
     let sandbox = sandbox_with_key();

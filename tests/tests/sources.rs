@@ -1,5 +1,5 @@
-//! Where things come from: images from long lists, keys from a cluster, the gate's certificate from
-//! files that somebody else renews.
+//! Where things come from: images from long lists, keys from a cluster, passwords from a terminal,
+//! the gate's certificate from files that somebody else renews.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,7 +10,7 @@ use sealgate_tests::certificates::{self, Authority};
 use sealgate_tests::cluster;
 use sealgate_tests::image::Image;
 use sealgate_tests::process::{Launch, Server, free_port, wait_until};
-use sealgate_tests::programs::{Sandbox, sealgate};
+use sealgate_tests::programs::{PASSWORD, Sandbox, sealgate};
 use sealgate_tests::registries;
 use serde_json::{Value, json};
 
@@ -108,6 +108,33 @@ fn keys_in_a_cluster_sign_and_verify() {
     for command in [&["sign", "-y", "--key"], &["verify", "-d=false", "--key"]] {
         let run = sandbox.sealgate(&[&command[..], &[none, &image]].concat()).exits(1);
         run.says("keys-in-cluster/nowhere").says_no("no signatures found");
+    }
+}
+
+/// What is typed on a terminal: the answer is taken and not shown, and whatever ends the question,
+/// the terminal shows again what comes after it.
+#[test]
+fn a_password_is_typed_unseen_and_the_terminal_is_left_as_it_was() {
+    let sandbox = sandbox_with_key();
+    let program = sealgate();
+    let on_a_terminal = |flags: &str, typed: &str| {
+        let line = format!(
+            "env -u COSIGN_PASSWORD {} public-key --key cosign.key {flags}; echo code=$?; stty -a",
+            program.display()
+        );
+        // Typed only once the question has been asked, as a person does.
+        let typing = format!("(sleep 1; {typed}; sleep 3) | script -qefc '{line}' /dev/null");
+        sandbox.program("bash", &["-c", &typing]).ok().stdout
+    };
+    let answered = on_a_terminal("", &format!("echo '{PASSWORD}'"));
+    assert!(answered.contains("Enter password for private key: "), "{answered}");
+    assert!(answered.contains("BEGIN PUBLIC KEY") && answered.contains("code=0"), "{answered}");
+    assert!(!answered.contains(PASSWORD), "{answered}");
+    let late = on_a_terminal("-t 1500ms", "true");
+    assert!(late.contains("context deadline exceeded") && late.contains("code=1"), "{late}");
+    for shown in [answered, late] {
+        let words: Vec<&str> = shown.split([' ', ';', '\r', '\n']).collect();
+        assert!(words.contains(&"echo") && words.contains(&"-echonl"), "{shown}");
     }
 }
 

@@ -13,7 +13,27 @@ fn document(stage: &Stage, schema: &str, arguments: &[&str]) -> Value {
     assert_eq!(ended.out.lines().count(), 1, "{}", ended.out);
     let document = ended.json();
     assert_eq!(document["schema"], format!("sealgate.dev/{schema}/v1"));
+    is_described(schema, &document);
     document
+}
+
+/// The reference page knows the schema and names each of its fields.
+#[track_caller]
+fn is_described(schema: &str, document: &Value) {
+    let page = include_str!("../../../../docs/reference/output.md");
+    assert!(page.contains(&format!("`sealgate.dev/{schema}/v1`")), "{schema}");
+    let words: Vec<&str> = page.split(['`', '.', '[', ']', ',', ' ', '\n']).collect();
+    let mut below = vec![document];
+    while let Some(value) = below.pop() {
+        for (field, value) in value.as_object().into_iter().flatten() {
+            assert!(words.contains(&field.as_str()), "{schema}: {field} is not described");
+            // What is in a signature is cosign's.
+            if field != "signatures" {
+                below.push(value);
+            }
+        }
+        below.extend(value.as_array().into_iter().flatten());
+    }
 }
 
 /// A stage with a key and a signed image; its digest and its name.
@@ -66,7 +86,6 @@ fn ed25519() -> &'static str {
     "-----BEGIN PRIVATE KEY-----\n\
      MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
      -----END PRIVATE KEY-----\n"
-
 }
 
 #[test]
@@ -81,7 +100,10 @@ fn of_what_is_moved() {
     };
     assert_eq!(counts(&copied, "copied"), [1, 2, 3]);
     let saved = document(&stage, "save", &["save", "--dir", "f", "-o", "json", &image]);
-    assert_eq!((&saved["folder"], &saved["saved"]["digest"]), (&"f".into(), &digest.clone().into()));
+    assert_eq!(
+        (&saved["folder"], &saved["saved"]["digest"]),
+        (&"f".into(), &digest.clone().into())
+    );
     assert_eq!(counts(&saved, "saved"), [1, 2, 3]);
     let to = stage.name("loaded:v1");
     let loaded = document(&stage, "load", &["load", "--dir", "f", "-o", "json", &to]);
@@ -97,7 +119,10 @@ fn of_places() {
     };
     let tag = digest.replacen(':', "-", 1);
     let signature = at("signature");
-    assert_eq!((&signature["type"], &signature["digest"]), (&"signature".into(), &digest.clone().into()));
+    assert_eq!(
+        (&signature["type"], &signature["digest"]),
+        (&"signature".into(), &digest.clone().into())
+    );
     assert_eq!(signature["location"], stage.name(&format!("app:{tag}.sig")));
     assert_eq!(at("sbom")["location"], stage.name(&format!("app:{tag}.sbom")));
     assert_eq!(at("digest")["location"], stage.name(&format!("app@{digest}")));
@@ -164,6 +189,7 @@ fn of_the_environment_without_secrets() {
     let ended = stage.run_with(&["env", "-o", "json"], &variables).code(0);
     let document = ended.json();
     assert_eq!(document["schema"], "sealgate.dev/env/v1");
+    is_described("env", &document);
     let value = |name: &str| {
         let all = document["variables"].as_array().unwrap();
         all.iter().find(|variable| variable["name"] == name).unwrap()["value"].clone()

@@ -1,6 +1,7 @@
 //! generate-key-pair, import-key-pair, public-key: files, passwords, questions.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
 
 use snapbox::{assert_data_eq, str};
 
@@ -80,6 +81,31 @@ fn the_password_may_come_from_standard_input() {
     opened.code(0);
 }
 
+/// Nobody types, and standard input stays open: `--timeout` ends the wait.
+#[test]
+fn waiting_for_a_person_ends_in_time() {
+    let stage = Stage::with_key();
+    let commands: [&[&str]; 3] = [
+        &["public-key", "--key", "cosign.key", "-t", "300ms"],
+        &["generate-key-pair", "--output-key-prefix", "new", "-t", "300ms"],
+        &["generate-key-pair", "-t", "300ms"],
+    ];
+    for arguments in commands {
+        let started = std::time::Instant::now();
+        let mut command = stage.command(arguments);
+        command.env_remove("COSIGN_PASSWORD").stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let held = child.stdin.take();
+        let output = child.wait_with_output().unwrap();
+        drop(held);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.contains("context deadline exceeded"), "{told}");
+        assert!(started.elapsed() < std::time::Duration::from_secs(10), "{arguments:?}");
+    }
+    assert!(!stage.path("new.key").exists());
+}
+
 #[test]
 fn a_wrong_password_has_cosigns_words() {
     let stage = Stage::with_key();
@@ -110,7 +136,9 @@ fn imports_what_openssl_wrote() {
         let public = stage.run(&["public-key", "--key", &key]).code(0).out;
         assert_eq!(public, stage.read(&format!("{name}.pub")));
     }
-    let ended = stage.run(&["sign", "--key", &format!("{data}/sec1-p384.pem"), "x/y"]).code(1);
+    // By digest, so that nothing is asked of a registry before the key is opened.
+    let image = stage.name(&format!("app@sha256:{}", "0".repeat(64)));
+    let ended = stage.run(&["sign", "--key", &format!("{data}/sec1-p384.pem"), &image]).code(1);
     assert!(ended.err.contains("unsupported pem type: EC"), "{}", ended.err);
     assert!(ended.err.contains("sealgate import-key-pair"), "{}", ended.err);
 }
