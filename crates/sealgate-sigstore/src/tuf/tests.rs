@@ -332,6 +332,35 @@ async fn a_refused_refresh_writes_nothing() {
 }
 
 #[tokio::test]
+async fn no_name_leads_out_of_the_cache() {
+    let world = refreshed().await;
+    let folder = world.copy("");
+    for name in ["../escape", "/escape", "targets/../../escape", "a//b", "./a", "a\\b", "", "a\0"] {
+        let files = Files::from([(name.to_owned(), b"x".to_vec())]);
+        let error = cache::commit(&folder, &files).await.unwrap_err();
+        assert!(error.to_string().contains("a file name that leads astray"), "{name:?}: {error}");
+        assert!(files::read(&folder, name, 100).is_err(), "{name:?}");
+    }
+    assert!(!world.folder.path().join("cache/escape").exists());
+    let error = world.tuf().refresh(&["../../escape"], now(), DEADLINE).await;
+    assert_eq!(error.unwrap().targets.len(), 0);
+}
+
+#[tokio::test]
+async fn a_link_in_the_cache_is_replaced_and_not_written_through() {
+    let world = refreshed().await;
+    let outside = world.folder.path().join("outside");
+    std::fs::write(&outside, "mine").unwrap();
+    let link = world.copy("targets/trusted_root.json");
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&outside, &link).unwrap();
+    assert_eq!(world.cached().await.unwrap_err().code(), "tuf-mismatch");
+    world.refresh().await.unwrap();
+    assert_eq!(std::fs::read(&outside).unwrap(), b"mine");
+    assert_eq!(world.cached().await.unwrap().target(TRUSTED_ROOT), Ok(ROOT));
+}
+
+#[tokio::test]
 async fn refreshes_of_one_copy_follow_each_other() {
     let world = refreshed().await;
     let tuf = world.tuf();
@@ -415,6 +444,35 @@ async fn a_bad_archive_is_refused() {
         let read = archive::Archive::read(&bytes, "targets").unwrap_err();
         assert!(read.to_string().contains(message), "{read}");
         assert_eq!(read.code(), "tuf-archive");
+    }
+}
+
+#[tokio::test]
+async fn no_flipped_bit_gives_another_target_or_a_panic() {
+    let repository = TufRepository::new(now()).with(TRUSTED_ROOT, ROOT);
+    let (files, root) = (repository.files(), repository.root(1));
+    let read = async |archive: &[u8]| {
+        of_archive(archive, &root, "targets", TRUSTED_ROOT, now(), Expiry::Enforced).await
+    };
+    let (mut tried, mut good) = (0, 0);
+    for (name, bytes) in &files {
+        for at in (0..bytes.len()).step_by(bytes.len() / 24 + 1) {
+            let mut files = files.clone();
+            files.get_mut(name).unwrap()[at] ^= 1 << (at % 8);
+            let found = read(&written::archive(&files, "")).await;
+            good += usize::from(found.is_ok());
+            tried += 1;
+            assert!(found.is_err() || found.unwrap().target(TRUSTED_ROOT) == Ok(ROOT));
+        }
+    }
+    // The first root is ours already: its copy in the archive is not read.
+    assert!(tried > 80 && good < tried / 3, "{good} of {tried}");
+    let archive = written::archive(&files, "");
+    for at in (0..archive.len()).step_by(3) {
+        let mut archive = archive.clone();
+        archive[at] ^= 1 << (at % 8);
+        let found = read(&archive).await;
+        assert!(found.is_err() || found.unwrap().target(TRUSTED_ROOT) == Ok(ROOT));
     }
 }
 
