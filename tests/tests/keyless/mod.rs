@@ -5,4 +5,5 @@ mod differential;
 mod interop;
 mod refused;
 mod servers;
-mod support;
+mod signing;
+pub(crate) mod support;
