@@ -127,7 +127,7 @@ fn genuine(sandbox: &Sandbox) -> [[Value; 2]; 2] {
 
 /// Writes changed bundle `number`; says what was changed.
 fn write_case(sandbox: &Sandbox, bundles: &[[Value; 2]; 2], seed: u64, number: u64) -> String {
-    let [document, donor] = &bundles[usize::from(seed % 3 == 0)];
+    let [document, donor] = &bundles[usize::from(seed.is_multiple_of(3))];
     let (text, what) = mutate(document, donor, &mut Dice::new(seed));
     sandbox.write(&format!("case-{number}.json"), text);
     format!("seed {seed}: {what}")
