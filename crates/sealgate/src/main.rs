@@ -81,6 +81,7 @@ async fn within(limit: Duration, work: impl Future<Output = Outcome>) -> Outcome
 async fn dispatch(command: Command, session: &mut Session) -> Outcome {
     match command {
         Command::Attach(args) => command::attach::run(args, session).await,
+        Command::Bundle(args) => command::bundle::run(args, session).await,
         Command::Clean(args) => command::clean::run(args, session).await,
         Command::Completion(args) => command::completion::run(args, session),
         Command::Copy(args) => command::copy::run(args, session).await,
@@ -98,8 +99,10 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Sign(args) => command::sign::run(*args, session).await,
         Command::SignBlob(args) => command::sign_blob::run(*args, session).await,
         Command::SignBundle(args) => command::sign_bundle::run(*args).await,
+        Command::SigningConfig(args) => command::signing_config::run(args, session).await,
         Command::Tree(args) => command::tree::run(args, session).await,
         Command::Triangulate(args) => command::triangulate::run(args, session).await,
+        Command::TrustedRoot(args) => command::trusted_root::run(args, session).await,
         Command::Uninstall(args) => command::uninstall::run(args).await,
         Command::Verify(args) => command::verify::run(*args, session).await,
         Command::VerifyBlob(args) => command::verify_blob::run(*args, session).await,

@@ -19,6 +19,7 @@ pub struct Unverified {
     names: (Foreign, Foreign),
     serial: String,
     self_issued: bool,
+    authority: bool,
 }
 
 impl Unverified {
@@ -35,6 +36,7 @@ impl Unverified {
             names: certificate.distinguished_names(),
             serial: certificate.serial(),
             self_issued: certificate.is_self_issued(),
+            authority: certificate.certifies()?.is_some(),
             der: der.to_vec(),
         })
     }
@@ -83,6 +85,10 @@ impl Unverified {
     /// Whether it names itself as its issuer, as roots do.
     pub fn is_self_issued(&self) -> bool {
         self.self_issued
+    }
+    /// Whether it may sign certificates.
+    pub fn is_authority(&self) -> bool {
+        self.authority
     }
     /// The hash of the certificate.
     pub fn fingerprint(&self) -> Digest {

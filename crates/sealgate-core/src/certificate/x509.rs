@@ -17,6 +17,8 @@ use crate::reject::{Foreign, Reject};
 /// The largest certificate that is read, in bytes (the limit of `webpki` too).
 pub(crate) const MAX_CERTIFICATE: usize = 64 << 10;
 const MAX_EXTENSIONS: usize = 64;
+const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
 /// A certificate, well-formed but not believed.
 #[derive(Clone, Debug)]
@@ -78,6 +80,17 @@ impl X509 {
         let certificate = self.certificate.tbs_certificate();
         let text = |name: String| Foreign::new(name);
         (text(certificate.subject().to_string()), text(certificate.issuer().to_string()))
+    }
+
+    /// The first organization and the common name in its name; empty where there is none.
+    pub(crate) fn organization_and_common_name(&self) -> (String, String) {
+        let subject = self.certificate.tbs_certificate().subject();
+        let attribute = |oid: ObjectIdentifier| {
+            let found = subject.iter().find(|attribute| attribute.oid == oid)?;
+            let text = String::from_utf8(found.value.value().to_vec()).ok()?;
+            Some(Foreign::new(text).to_string())
+        };
+        (attribute(ORGANIZATION).unwrap_or_default(), attribute(COMMON_NAME).unwrap_or_default())
     }
 
     /// Its serial number, hexadecimal.

@@ -41,6 +41,15 @@ pub enum Stamped {
     UnknownAuthority,
 }
 
+/// What a timestamp says, for people; nothing in it believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The time, in seconds since 1970.
+    pub seconds: i64,
+    /// Whether it is over the signature that it was looked at for.
+    pub is_about: bool,
+}
+
 /// What all the timestamps of one signature prove. Made by [`verify_timestamps`] only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedTimes {
@@ -57,7 +66,8 @@ impl TrustedTime {
     pub fn authority(&self) -> &str {
         &self.authority
     }
-    /// What the authority has signed: the TimeStampResp, DER.
+    /// The TimeStampResp that says so, DER, as it was found: what surrounds the signed part in it
+    /// nobody has signed.
     pub fn response(&self) -> &[u8] {
         &self.response
     }
@@ -130,6 +140,18 @@ pub fn verify_timestamp(
         root: Digest::of(found.root()),
         response: response.to_vec(),
     }))
+}
+
+/// What `response` says about `signature`. Nothing is verified.
+///
+/// # Errors
+/// It is no timestamp response.
+pub fn said(response: &[u8], signature: &[u8]) -> Result<Said, Reject> {
+    if response.len() > MAX_TIMESTAMP {
+        return Err(Reject::TooLarge { what: Document::Timestamp, limit: MAX_TIMESTAMP });
+    }
+    let info = TstInfo::parse(Token::parse(response)?.content)?;
+    Ok(Said { seconds: info.seconds, is_about: info.imprint.matches(signature) })
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::{
     CertificateAuthority, InvalidTrustRoot, LogKey, MAX_AUTHORITIES, MAX_CHAIN, MAX_LOGS, Part,
     Skipped, TransparencyLog, TrustRoot, Validity,
 };
+use crate::certificate::X509;
 use crate::json::{self, InvalidJson, Object};
 use crate::key::{HashAlgorithm, KeyAlgorithm, PublicKey};
 use crate::reject::Foreign;
@@ -291,10 +292,20 @@ fn authority_value(authority: &CertificateAuthority) -> Value {
     let raw = |der: &Vec<u8>| json!({ "rawBytes": STANDARD.encode(der) });
     let chain: Vec<_> = authority.chain().iter().map(raw).collect();
     json!({
+        "subject": subject(authority.root()),
         "uri": authority.uri,
         "certChain": { "certificates": chain },
         "validFor": validity_value(authority.validity),
     })
+}
+
+/// The root's name, as far as the document has a place for it. For people: nobody compares it.
+fn subject(root: &[u8]) -> Value {
+    let name = X509::parse(root).map(|root| root.organization_and_common_name());
+    let (organization, common_name) = name.unwrap_or_default();
+    let fields = [("organization", organization), ("commonName", common_name)];
+    let there = fields.into_iter().filter(|(_, text)| !text.is_empty());
+    there.map(|(name, text)| (name.to_owned(), Value::String(text))).collect()
 }
 
 fn validity_value(window: Validity) -> Value {

@@ -8,7 +8,7 @@
 mod document;
 mod objects;
 mod pem;
-mod time;
+pub(crate) mod time;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use x509_cert::Certificate;
@@ -291,19 +291,8 @@ impl TransparencyLog {
         ids
     }
 
-    /// The hash whose first four bytes name an Ed25519 key in a signed note: name, line break,
-    /// algorithm, key. Other keys are named by the hash of the key alone.
     fn note_id(&self) -> Vec<u8> {
-        const ED25519_KEY: usize = 32;
-        let spki = self.key.key.spki_der();
-        let raw = spki.len().checked_sub(ED25519_KEY).and_then(|at| spki.get(at..));
-        match (self.key.key.algorithm(), raw) {
-            (KeyAlgorithm::Ed25519, Some(raw)) => {
-                let named = [self.origin.as_bytes(), b"\n\x01", raw].concat();
-                digest(&SHA256, &named).as_ref().to_vec()
-            }
-            _ => self.key.id(),
-        }
+        self.key.note_id(&self.origin)
     }
 }
 
@@ -317,7 +306,25 @@ impl LogKey {
         self.key.verify(message, signature, self.hash)
     }
 
-    fn id(&self) -> Vec<u8> {
+    /// The hash whose first four bytes name the key in the checkpoints of a log that calls itself
+    /// `origin`: of name, algorithm and key for Ed25519 and RSA; ECDSA keys are named by the hash
+    /// of the key alone.
+    pub fn note_id(&self, origin: &str) -> Vec<u8> {
+        const ED25519_KEY: usize = 32;
+        let spki = self.key.spki_der();
+        let raw = spki.len().checked_sub(ED25519_KEY).and_then(|at| spki.get(at..));
+        let named = match (self.key.algorithm(), raw) {
+            (KeyAlgorithm::Ed25519, Some(raw)) => [origin.as_bytes(), b"\n\x01", raw].concat(),
+            (KeyAlgorithm::Rsa { .. }, _) => {
+                [origin.as_bytes(), b"\n\xffPKIX-RSA-PKCS#1v1.5", spki].concat()
+            }
+            _ => return self.id(),
+        };
+        digest(&SHA256, &named).as_ref().to_vec()
+    }
+
+    /// How Rekor v1 and RFC 6962 name the key: its hash.
+    pub fn id(&self) -> Vec<u8> {
         digest(&SHA256, self.key.spki_der()).as_ref().to_vec()
     }
 }

@@ -9,6 +9,7 @@ use reqwest::StatusCode;
 use reqwest::header::LOCATION;
 use sealgate_core::bundle::{InclusionProof, LogEntry};
 use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_core::log::Body;
 use sealgate_engine::ports::{LogSubmission, SignatureLog, SubmittedContent};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -68,6 +69,22 @@ impl RekorV1 {
     /// The URL is none of a service.
     pub fn new(url: &str, client: Client) -> Result<Self, Fault> {
         Ok(Self { url: http::service_url(url)?, client })
+    }
+
+    /// The entry that stands at `index`, with the proofs that the log gives now.
+    ///
+    /// # Errors
+    /// There is none, or the log cannot be asked.
+    pub async fn entry_at(&self, index: i64) -> Result<LogEntry, Fault> {
+        let mut url = http::below(&self.url, "api/v1/log/entries");
+        url.query_pairs_mut().append_pair("logIndex", &index.to_string());
+        let answer = self.client.send(Request::get(url).accept("application/json")).await?;
+        let answer = answer.success()?;
+        let mut entry = entry(&answer)?;
+        let body = Body::parse(&entry.body).map_err(|reject| answer.malformed(reject))?;
+        entry.kind = body.kind().to_owned();
+        entry.version = body.version().to_owned();
+        Ok(entry)
     }
 
     fn request(&self, submission: &LogSubmission) -> Result<Request, Fault> {

@@ -8,7 +8,9 @@ pub(crate) mod identity;
 pub(crate) mod keys;
 pub(crate) mod normal;
 pub(crate) mod registry;
+pub(crate) mod root;
 pub(crate) mod signing;
+pub(crate) mod spec;
 pub(crate) mod trust;
 pub(crate) mod values;
 pub(crate) mod verifying;
@@ -78,6 +80,7 @@ pub(crate) struct GlobalFlags {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     Attach(command::attach::AttachArgs),
+    Bundle(command::bundle::BundleArgs),
     Clean(command::clean::CleanArgs),
     Completion(command::completion::CompletionArgs),
     Copy(command::copy::CopyArgs),
@@ -98,8 +101,10 @@ pub(crate) enum Command {
     SignBlob(Box<command::sign_blob::SignBlobArgs>),
     #[command(hide = true)]
     SignBundle(Box<command::sign_bundle::SignBundleArgs>),
+    SigningConfig(command::signing_config::SigningConfigArgs),
     Tree(command::tree::TreeArgs),
     Triangulate(command::triangulate::TriangulateArgs),
+    TrustedRoot(command::trusted_root::TrustedRootArgs),
     Uninstall(command::uninstall::UninstallArgs),
     Verify(Box<command::verify::VerifyArgs>),
     VerifyBlob(Box<command::verify_blob::VerifyBlobArgs>),

@@ -1,6 +1,7 @@
 //! One file for each verb: its flags as typed, what they mean, and the use case that is run.
 
 pub(crate) mod attach;
+pub(crate) mod bundle;
 pub(crate) mod clean;
 pub(crate) mod completion;
 pub(crate) mod copy;
@@ -19,8 +20,10 @@ pub(crate) mod save;
 pub(crate) mod sign;
 pub(crate) mod sign_blob;
 pub(crate) mod sign_bundle;
+pub(crate) mod signing_config;
 pub(crate) mod tree;
 pub(crate) mod triangulate;
+pub(crate) mod trusted_root;
 pub(crate) mod uninstall;
 pub(crate) mod usage;
 pub(crate) mod verify;
