@@ -235,3 +235,6 @@ pub async fn identity_token(
     let (token, flow) = login::login(request, surroundings).await.map_err(TokenError::Login)?;
     Obtained::new(token, Origin::Login(flow), now()).map_err(TokenError::Login)
 }
+
+#[cfg(test)]
+mod tests;

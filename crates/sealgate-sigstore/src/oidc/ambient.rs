@@ -131,7 +131,7 @@ async fn any(surroundings: &Surroundings) -> Result<Option<(Secret, Provider)>, 
     }
 }
 
-async fn is_there(provider: Provider, surroundings: &Surroundings) -> bool {
+pub(super) async fn is_there(provider: Provider, surroundings: &Surroundings) -> bool {
     match provider {
         Provider::Envvar => surroundings.variable(ID_TOKEN).is_some(),
         Provider::GithubActions => github::is_there(surroundings),

@@ -15,7 +15,7 @@ use url::Url;
 use crate::http;
 
 /// The variables that are read; no other is looked at.
-pub const VARIABLES: [&str; 19] = [
+pub const VARIABLES: [&str; 18] = [
     "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
     "ACTIONS_ID_TOKEN_REQUEST_URL",
     "BROWSER",
@@ -32,7 +32,6 @@ pub const VARIABLES: [&str; 19] = [
     "PATH",
     "SIGSTORE_ID_TOKEN",
     "SPIFFE_ENDPOINT_SOCKET",
-    "SSH_CONNECTION",
     "WAYLAND_DISPLAY",
     "WSL_DISTRO_NAME",
 ];

@@ -200,10 +200,9 @@ impl Parameters {
 
     /// Without this login's state nothing is believed, not even that the login has failed.
     fn judge(self, expected: &Expected<'_>) -> Visitor {
-        let same = |state: &Secret| {
-            verify_slices_are_equal(state.reveal().as_bytes(), expected.state.reveal().as_bytes())
-        };
-        if !self.state.as_ref().is_some_and(|state| same(state).is_ok()) {
+        let wanted = expected.state.reveal().as_bytes();
+        let found = self.state.as_ref().map_or(&b""[..], |state| state.reveal().as_bytes());
+        if verify_slices_are_equal(found, wanted).is_err() {
             return Visitor::Stranger(Reply::OtherLogin);
         }
         Visitor::Awaited(self.outcome(expected.issuer))

@@ -1,0 +1,418 @@
+//! Every provider against a server that is good, and against one that is not.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::response::Response;
+use sealgate_core::fault::FaultKind;
+use serde_json::json;
+
+use super::fixture::{Variables, World, pipeline_token};
+use crate::http::fixture::{Seen, Service, answer, with};
+use crate::oidc::{Ambient, Flow, Origin, Provider, TokenError, TokenRequest};
+
+const SECRET: &str = "s3cr3t-of-the-pipeline";
+
+/// The flow asks nobody, so that "no provider" is an error.
+fn request(ambient: Ambient) -> TokenRequest {
+    TokenRequest { ambient, flow: Some(Flow::Token), ..TokenRequest::default() }
+}
+
+fn github(url: &str) -> World {
+    World::new(Variables::from([
+        ("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{url}/ask?api-version=2.0")),
+        ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", SECRET.to_owned()),
+    ]))
+}
+
+fn buildkite(url: &str) -> World {
+    World::new(Variables::from([
+        ("BUILDKITE_AGENT_ACCESS_TOKEN", SECRET.to_owned()),
+        ("BUILDKITE_AGENT_ENDPOINT", format!("{url}/v3")),
+        ("BUILDKITE_JOB_ID", "job/1".to_owned()),
+    ]))
+}
+
+fn google(url: &str) -> World {
+    let host = url.strip_prefix("http://").unwrap().to_owned();
+    World::new(Variables::from([("GCE_METADATA_HOST", host)]))
+}
+
+fn impersonating(url: &str) -> World {
+    let host = url.strip_prefix("http://").unwrap().to_owned();
+    let mut world = World::new(Variables::from([
+        ("GCE_METADATA_HOST", host),
+        ("GOOGLE_SERVICE_ACCOUNT_NAME", "ci@p.example".to_owned()),
+    ]));
+    world.surroundings.places.google_credentials = url.to_owned();
+    world
+}
+
+fn header<'a>(seen: &'a Seen, name: &str) -> &'a str {
+    seen.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+}
+
+fn flavored(answer: Response) -> Response {
+    with(answer, "metadata-flavor", "Google")
+}
+
+async fn gives(world: &World, provider: Provider, subject: &str) {
+    for ambient in [Ambient::Any, Ambient::Only(provider)] {
+        let obtained = world.ask(&request(ambient)).await.unwrap();
+        assert_eq!(obtained.origin, Origin::Ambient(provider));
+        assert_eq!(obtained.claims.subject, subject);
+        assert_eq!(obtained.warnings, []);
+    }
+}
+
+async fn fails(world: &World, provider: Provider) -> TokenError {
+    let error = world.ask(&request(Ambient::Only(provider))).await.unwrap_err();
+    let shown = format!("{error}\n{error:?}\n{}", world.told());
+    assert!(shown.starts_with("reading ID token: fetching ambient OIDC credentials: "), "{shown}");
+    assert!(shown.contains(&format!("{provider}: ")), "{shown}");
+    assert!(!shown.contains(SECRET), "{shown}");
+    error
+}
+
+#[tokio::test]
+async fn github_gives_a_token_to_who_has_the_jobs_own() {
+    let service = Service::start(|number, _| match number {
+        0 => answer(503, ""),
+        _ => answer(200, json!({ "count": 1, "value": pipeline_token("repo") }).to_string()),
+    })
+    .await;
+    gives(&github(&service.url), Provider::GithubActions, "repo").await;
+    let seen = service.seen();
+    assert_eq!(seen[1].method, "GET");
+    assert_eq!(seen[1].path, "/ask?api-version=2.0&audience=sigstore");
+    assert_eq!(header(&seen[1], "authorization"), format!("Bearer {SECRET}"));
+}
+
+#[tokio::test]
+async fn buildkites_agent_gives_a_token_for_its_job() {
+    let service = Service::start(|_, _| {
+        answer(200, json!({ "token": pipeline_token("organization:a") }).to_string())
+    })
+    .await;
+    gives(&buildkite(&service.url), Provider::BuildkiteAgent, "organization:a").await;
+    let seen = &service.seen()[0];
+    assert_eq!(seen.method, "POST");
+    assert_eq!(seen.path, "/v3/jobs/job%2F1/oidc/tokens");
+    assert_eq!(header(seen, "authorization"), format!("Token {SECRET}"));
+    assert_eq!(seen.body, r#"{"audience":"sigstore"}"#);
+}
+
+#[tokio::test]
+async fn googles_metadata_server_gives_a_token_of_the_machine() {
+    let service = Service::start(|_, _| flavored(answer(200, pipeline_token("1234")))).await;
+    gives(&google(&service.url), Provider::GoogleWorkloadIdentity, "1234").await;
+    let seen = &service.seen()[0];
+    assert_eq!(
+        seen.path,
+        "/computeMetadata/v1/instance/service-accounts/default/identity?audience=sigstore&format=full"
+    );
+    assert_eq!(header(seen, "metadata-flavor"), "Google");
+}
+
+#[tokio::test]
+async fn no_other_server_is_googles() {
+    let service = Service::start(|_, _| answer(200, pipeline_token("1234"))).await;
+    let error = fails(&google(&service.url), Provider::GoogleWorkloadIdentity).await;
+    assert!(error.to_string().contains("not Google's metadata server"), "{error}");
+}
+
+#[tokio::test]
+async fn one_account_of_googles_acts_for_another() {
+    let service = Service::start(|_, seen| match seen.path.starts_with("/computeMetadata") {
+        true if seen.path.contains("/token?") => {
+            flavored(answer(200, json!({ "access_token": SECRET }).to_string()))
+        }
+        true => answer(404, ""),
+        false => answer(200, json!({ "token": pipeline_token("ci") }).to_string()),
+    })
+    .await;
+    let world = impersonating(&service.url);
+    gives(&world, Provider::GoogleImpersonate, "ci").await;
+    assert!(world.told().contains("no identity token from google-workload-identity: "));
+    let seen = service.seen().into_iter().find(|seen| seen.path.starts_with("/v1")).unwrap();
+    assert_eq!(seen.path, "/v1/projects/-/serviceAccounts/ci@p.example:generateIdToken");
+    assert_eq!(header(&seen, "authorization"), format!("Bearer {SECRET}"));
+    assert_eq!(seen.body, r#"{"audience":"sigstore","includeEmail":true}"#);
+}
+
+/// What a server may do instead of giving a token, and what that is.
+type Trouble = (&'static str, fn(&Seen) -> Response, FaultKind);
+
+/// A provider, and a world where it is at this address.
+type Place = (Provider, fn(&str) -> World);
+
+fn troubles() -> Vec<Trouble> {
+    vec![
+        ("refuses, and repeats what it was told", echo, FaultKind::Denied),
+        ("has nothing", |_| flavored(answer(404, "")), FaultKind::Missing),
+        ("fails", |_| flavored(answer(500, "")), FaultKind::ServerError),
+        ("is slow", |_| stalled(), FaultKind::Timeout),
+        ("says too much", |_| flavored(answer(200, "x".repeat(300 << 10))), FaultKind::TooLarge),
+        ("says nothing", |_| flavored(answer(200, "")), FaultKind::Malformed),
+        ("says other JSON", |_| flavored(answer(200, "{}")), FaultKind::Malformed),
+        (
+            "says other types",
+            |_| {
+                flavored(answer(
+                    200,
+                    json!({ "value": { SECRET: 1 }, "token": [SECRET] }).to_string(),
+                ))
+            },
+            FaultKind::Malformed,
+        ),
+        ("says half", |_| flavored(answer(200, r#"{"value":"s3cr3t-of"#)), FaultKind::Malformed),
+        (
+            "gives no token",
+            |_| flavored(answer(200, json!({ "value": SECRET, "token": SECRET }).to_string())),
+            FaultKind::Malformed,
+        ),
+        (
+            "sends elsewhere",
+            |_| with(answer(302, ""), "location", "http://127.0.0.1:1/"),
+            FaultKind::Malformed,
+        ),
+    ]
+}
+
+fn echo(seen: &Seen) -> Response {
+    let said = format!("no: {:?} {:?}", seen.headers, String::from_utf8_lossy(&seen.body));
+    let said = format!("{said} {}", header(seen, "authorization"));
+    flavored(answer(403, json!({ "message": said }).to_string()))
+}
+
+/// Headers at once, and never a body.
+fn stalled() -> Response {
+    flavored(Response::new(Body::from_stream(futures::stream::pending::<Result<String, String>>())))
+}
+
+#[tokio::test]
+async fn a_server_that_gives_no_token_is_a_fault_without_secrets() {
+    let places: [Place; 3] = [
+        (Provider::GithubActions, github),
+        (Provider::BuildkiteAgent, buildkite),
+        (Provider::GoogleWorkloadIdentity, google),
+    ];
+    for (provider, world) in places {
+        for (what, trouble, kind) in troubles() {
+            let service = Service::start(move |_, seen| trouble(seen)).await;
+            let start = Instant::now();
+            let error = fails(&world(&service.url), provider).await;
+            assert_eq!(error.fault().kind, kind, "{provider} {what}: {error}");
+            assert!(start.elapsed() < Duration::from_secs(6), "{provider} {what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_credentials_service_that_gives_no_token_is_a_fault_without_secrets() {
+    for (what, trouble, kind) in troubles() {
+        let service = Service::start(move |_, seen| {
+            if seen.path.starts_with("/computeMetadata") {
+                return flavored(answer(200, json!({ "access_token": SECRET }).to_string()));
+            }
+            trouble(seen)
+        })
+        .await;
+        let error = fails(&impersonating(&service.url), Provider::GoogleImpersonate).await;
+        assert_eq!(error.fault().kind, kind, "{what}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_pipelines_secret_does_not_go_unencrypted_over_a_network() {
+    let places: [Place; 2] =
+        [(Provider::GithubActions, github), (Provider::BuildkiteAgent, buildkite)];
+    for (provider, world) in places {
+        let error = fails(&world("http://ci.example"), provider).await;
+        assert!(error.to_string().contains("secrets go by https:// only"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_no_header_can_carry_is_no_secret_to_send() {
+    let mut variables = Variables::from([
+        ("ACTIONS_ID_TOKEN_REQUEST_URL", "https://127.0.0.1:1/".to_owned()),
+        ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", format!("{SECRET}\nX: y")),
+        ("BUILDKITE_AGENT_ACCESS_TOKEN", format!("{SECRET}\nX: y")),
+    ]);
+    variables.insert("BUILDKITE_JOB_ID", "j".to_owned());
+    let world = World::new(variables);
+    for provider in [Provider::GithubActions, Provider::BuildkiteAgent] {
+        assert_eq!(fails(&world, provider).await.fault().kind, FaultKind::Config);
+    }
+}
+
+#[tokio::test]
+async fn the_variable_comes_before_all_others() {
+    let service = Service::start(|_, _| answer(500, "")).await;
+    let token = format!("{}\n", pipeline_token("gitlab"));
+    let world = World::new(Variables::from([
+        ("SIGSTORE_ID_TOKEN", token),
+        ("BUILDKITE_AGENT_ACCESS_TOKEN", SECRET.to_owned()),
+        ("BUILDKITE_AGENT_ENDPOINT", service.url.clone()),
+    ]));
+    gives(&world, Provider::Envvar, "gitlab").await;
+    assert!(service.seen().is_empty());
+}
+
+#[tokio::test]
+async fn the_next_is_asked_and_all_are_told() {
+    let service = Service::start(|_, _| answer(403, "no")).await;
+    let world = github(&service.url);
+    std::fs::write(&world.surroundings.places.filesystem_token, pipeline_token("pod")).unwrap();
+    let obtained = world.ask(&request(Ambient::Any)).await.unwrap();
+    assert_eq!(obtained.origin, Origin::Ambient(Provider::Filesystem));
+    assert!(world.told().starts_with("no identity token from github-actions: http://127.0.0.1"));
+
+    std::fs::write(&world.surroundings.places.filesystem_token, SECRET).unwrap();
+    match world.ask(&request(Ambient::Any)).await.unwrap_err() {
+        TokenError::Ambient { last, before } => {
+            assert_eq!(before.len(), 1);
+            assert!(before[0].target.starts_with("github-actions: "));
+            assert!(last.target.starts_with("filesystem: "), "{last}");
+            assert_eq!(last.detail, "gave an identity token that is not a JSON web token");
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn nobody_asks_where_it_is_off_or_empty() {
+    let world = World::new(Variables::from([("SIGSTORE_ID_TOKEN", pipeline_token("s"))]));
+    let error = world.ask(&request(Ambient::Off)).await.unwrap_err();
+    assert!(matches!(error, TokenError::Login(_)), "{error}");
+    let world = World::new(Variables::from([
+        ("SIGSTORE_ID_TOKEN", String::new()),
+        ("GITHUB_ACTIONS", "true".to_owned()),
+        ("GITLAB_CI", "true".to_owned()),
+    ]));
+    let error = world.ask(&request(Ambient::Any)).await.unwrap_err();
+    assert!(error.to_string().contains("there is no identity token"), "{error}");
+    let told = world.told();
+    assert!(told.contains("id-token: write") && told.contains("aud: sigstore"), "{told}");
+}
+
+#[tokio::test]
+async fn one_that_is_named_and_not_there_says_what_it_needs() {
+    let world = World::new(Variables::new());
+    for (provider, what) in [
+        (Provider::Envvar, "SIGSTORE_ID_TOKEN: is not set"),
+        (Provider::GithubActions, "`permissions: id-token: write`"),
+        (Provider::BuildkiteAgent, "BUILDKITE_AGENT_ACCESS_TOKEN: is not set"),
+        (Provider::Circleci, "CIRCLE_OIDC_TOKEN_V2: is not set"),
+        (Provider::Filesystem, "cannot be read: No such file"),
+        (Provider::GoogleImpersonate, "GOOGLE_SERVICE_ACCOUNT_NAME: is not set"),
+        (Provider::Spiffe, "spire-agent api fetch jwt -audience sigstore"),
+    ] {
+        let error = fails(&world, provider).await.to_string();
+        assert!(error.contains(what), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_machine_is_googles_by_its_name() {
+    let world = World::new(Variables::new());
+    let there =
+        || crate::oidc::ambient::is_there(Provider::GoogleWorkloadIdentity, &world.surroundings);
+    assert!(!there().await);
+    for (name, expected) in
+        [("Google\n", true), ("Google Compute Engine\n", true), ("Googlebook", false), ("", false)]
+    {
+        std::fs::write(&world.surroundings.places.product_name, name).unwrap();
+        assert_eq!(there().await, expected, "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_person_may_work_at_a_machine_of_googles_without_account() {
+    let service = Service::start(|_, _| flavored(answer(404, "no account"))).await;
+    let error = google(&service.url).ask(&request(Ambient::Any)).await.unwrap_err();
+    assert!(matches!(error, TokenError::Login(_)), "{error}");
+    let service = Service::start(|_, _| flavored(answer(403, "no"))).await;
+    let error = google(&service.url).ask(&request(Ambient::Any)).await.unwrap_err();
+    assert!(matches!(error, TokenError::Ambient { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_projected_token_is_read() {
+    let world = World::new(Variables::new());
+    let path = &world.surroundings.places.filesystem_token;
+    std::fs::write(path, format!("{}\n", pipeline_token("system:serviceaccount:a:b"))).unwrap();
+    gives(&world, Provider::Filesystem, "system:serviceaccount:a:b").await;
+    std::fs::write(path, SECRET.repeat(5000)).unwrap();
+    assert_eq!(fails(&world, Provider::Filesystem).await.fault().kind, FaultKind::Malformed);
+}
+
+#[tokio::test]
+async fn spiffe_is_a_file_or_not_spoken() {
+    let mut world = World::new(Variables::new());
+    let _socket = std::os::unix::net::UnixListener::bind(&world.surroundings.places.spiffe_socket);
+    let error = fails(&world, Provider::Spiffe).await;
+    assert_eq!(error.fault().kind, FaultKind::Unsupported);
+    let error = world.ask(&request(Ambient::Any)).await.unwrap_err();
+    assert_eq!(error.fault().kind, FaultKind::Unsupported);
+
+    let file = world.folder.path().join("svid");
+    std::fs::write(&file, pipeline_token("spiffe://example/ci")).unwrap();
+    for address in [format!("unix://{}", file.display()), file.display().to_string()] {
+        let next = World::new(Variables::from([("SPIFFE_ENDPOINT_SOCKET", address)]));
+        gives(&next, Provider::Spiffe, "spiffe://example/ci").await;
+        world.surroundings = next.surroundings;
+    }
+}
+
+/// A `circleci` of this content, in the world's search path.
+fn circleci(script: &str, token: Option<String>) -> World {
+    let folder = World::new(Variables::new()).folder;
+    let program = folder.path().join("circleci");
+    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("relative:{}", folder.path().display());
+    let mut variables = Variables::from([("CIRCLECI", "true".to_owned()), ("PATH", path)]);
+    if let Some(token) = token {
+        variables.insert("CIRCLE_OIDC_TOKEN_V2", token);
+    }
+    let mut world = World::new(variables);
+    world.folder = folder;
+    world
+}
+
+#[tokio::test]
+async fn circlecis_program_prints_a_token_for_the_audience() {
+    let script = format!(
+        "test \"$*\" = 'run oidc get --claims {{\"aud\":\"sigstore\"}}' && echo {}",
+        pipeline_token("org/1")
+    );
+    gives(&circleci(&script, Some(pipeline_token("other"))), Provider::Circleci, "org/1").await;
+}
+
+#[tokio::test]
+async fn circlecis_variable_counts_where_there_is_no_program() {
+    let world = World::new(Variables::from([
+        ("CIRCLECI", "true".to_owned()),
+        ("PATH", Path::new("/nonexistent").display().to_string()),
+        ("CIRCLE_OIDC_TOKEN_V2", pipeline_token("org/2")),
+    ]));
+    gives(&world, Provider::Circleci, "org/2").await;
+}
+
+#[tokio::test]
+async fn a_program_that_prints_no_token_is_a_fault_without_secrets() {
+    for (script, kind) in [
+        (format!("echo {SECRET}; exit 3"), FaultKind::Config),
+        (format!("echo {SECRET}"), FaultKind::Malformed),
+        (format!("while echo {SECRET}; do :; done"), FaultKind::Config),
+        ("printf '\\377'".to_owned(), FaultKind::Config),
+        ("true".to_owned(), FaultKind::Malformed),
+    ] {
+        let error = fails(&circleci(&script, None), Provider::Circleci).await;
+        assert_eq!(error.fault().kind, kind, "{script}: {error}");
+    }
+}

@@ -1,0 +1,133 @@
+//! The door that the browser comes back to: who else may knock.
+
+use std::time::Duration;
+
+use sealgate_core::fault::FaultKind;
+use tokio::net::TcpStream;
+
+use super::fixture::{Variables, World};
+use super::issuer::{Issuer, Person, Twist, Visits};
+use crate::oidc::{Flow, TokenRequest};
+
+async fn request(issuer: &Issuer, redirect: Option<&str>) -> TokenRequest {
+    TokenRequest {
+        issuer: issuer.url(),
+        flow: Some(Flow::Normal),
+        redirect_url: redirect.map(str::to_owned),
+        ..TokenRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn strangers_are_turned_away_and_the_login_goes_on() {
+    let get = |query: &str| format!("GET /auth/callback?{query} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let strangers = [
+        (get("state=other&code=evil"), "400 Bad Request"),
+        (get("state=STATEx&code=evil"), "400 Bad Request"),
+        (get("state=&code=evil"), "400 Bad Request"),
+        (get("code=evil"), "400 Bad Request"),
+        (get("error=access_denied"), "400 Bad Request"),
+        (get("state=STATE&state=STATE&code=evil"), "400 Bad Request"),
+        (get("state=STATE&code=evil&code=evil"), "400 Bad Request"),
+        (get("state=STATE&code=evil").replace("GET", "POST"), "405 Method Not Allowed"),
+        (get("state=STATE&code=evil").replace("GET", "HEAD"), "405 Method Not Allowed"),
+        (get("state=STATE&code=evil").replace("/callback", "/callback/"), "404 Not Found"),
+        (get("state=STATE&code=evil").replace("HTTP/1.1", "HTTP/1.1 x"), "400 Bad Request"),
+        (get("state=STATE&code=evil").replace(" HTTP/1.1", ""), "400 Bad Request"),
+        ("GET /favicon.ico HTTP/1.1\r\n\r\n".to_owned(), "404 Not Found"),
+        ("\r\n\r\n".to_owned(), "400 Bad Request"),
+        (get(&format!("state=STATE&code=evil&x={}", "x".repeat(20 << 10))), ""),
+    ];
+    let (requests, expected): (Vec<String>, Vec<&str>) = strangers.into_iter().unzip();
+    let issuer = Issuer::start(Twist::Nothing).await;
+    let mut world = World::new(Variables::new());
+    let visits = Visits::of(Person::Late(requests.clone()));
+    world.surroundings.browser = visits.clone();
+    world.ask(&request(&issuer, None).await).await.unwrap();
+    assert_eq!(issuer.asked("/realm/token").len(), 1);
+    assert_ne!(issuer.asked("/realm/token")[0]["code"], "evil");
+    let answers = visits.answers.lock().unwrap().clone();
+    for ((request, expected), answer) in requests.iter().zip(&expected).zip(&answers) {
+        let status = answer.lines().next().unwrap_or_default();
+        let wanted = if expected.is_empty() { "" } else { &format!("HTTP/1.1 {expected}") };
+        assert_eq!(status, wanted, "{request}");
+        assert!(!answer.contains("evil"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_shows_nothing_and_runs_nothing() {
+    let issuer = Issuer::start(Twist::Nothing).await;
+    let mut world = World::new(Variables::new());
+    let visits = Visits::of(Person::Willing);
+    world.surroundings.browser = visits.clone();
+    world.ask(&request(&issuer, None).await).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let answers = visits.answers.lock().unwrap().clone();
+    let page = answers.first().unwrap();
+    assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+    for header in ["default-src 'none'", "no-store", "no-referrer", "Connection: close"] {
+        assert!(page.contains(header), "{page}");
+    }
+    assert!(!page.contains("c0de"), "{page}");
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_do_not_hold_the_login_up() {
+    let issuer = Issuer::start(Twist::Nothing).await;
+    let mut world = World::new(Variables::new());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let visits = Visits::of(Person::Absent);
+    world.surroundings.browser = visits.clone();
+    world.surroundings.login_deadline = Duration::from_secs(4);
+    let redirect = format!("http://127.0.0.1:{port}/here?x=1");
+    let request = request(&issuer, Some(&redirect)).await;
+    let silent_then_person = async {
+        let mut silent = Vec::new();
+        while visits.page.lock().unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        for _ in 0..20 {
+            silent.push(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+        }
+        let page = visits.page.lock().unwrap().clone().unwrap();
+        let browser = Visits::of(Person::Willing);
+        crate::oidc::Browser::open(&*browser, &page).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    let (obtained, ()) = tokio::join!(world.ask(&request), silent_then_person);
+    obtained.unwrap();
+    assert_eq!(issuer.asked("/realm/token")[0]["redirect_uri"], redirect);
+}
+
+#[tokio::test]
+async fn the_door_is_on_this_machine() {
+    let issuer = Issuer::start(Twist::Nothing).await;
+    let world = World::new(Variables::new());
+    for redirect in [
+        "http://0.0.0.0:0/cb",
+        "http://192.0.2.1:0/cb",
+        "http://example.com/cb",
+        "https://localhost:0/cb",
+        "http://localhost:0/cb#x",
+        "urn:ietf:wg:oauth:2.0:oob",
+        "cb",
+    ] {
+        let request = request(&issuer, Some(redirect)).await;
+        let error = world.ask(&request).await.unwrap_err();
+        assert_eq!(error.fault().kind, FaultKind::Config, "{redirect}");
+        assert!(error.to_string().contains("--oidc-redirect-url: "), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_a_fault() {
+    let issuer = Issuer::start(Twist::Nothing).await;
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let redirect = format!("http://localhost:{}/cb", held.local_addr().unwrap().port());
+    let world = World::new(Variables::new());
+    let error = world.ask(&request(&issuer, Some(&redirect)).await).await.unwrap_err();
+    assert!(error.to_string().contains("starting redirect listener"), "{error}");
+}
