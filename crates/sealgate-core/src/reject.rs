@@ -237,7 +237,7 @@ pub enum Reject {
     #[error("cert verification failed: {0}")]
     CertificateUsage(&'static str),
     /// A certificate of the chain was not valid at a trusted time.
-    #[error("cert verification failed: not valid at {at}, but from {from} to {to}")]
+    #[error("cert verification failed: not valid at {}, but from {} to {}", time(.at), time(.from), time(.to))]
     CertificateTime {
         /// The trusted time, in seconds since 1970, as the others.
         at: i64,
@@ -247,7 +247,7 @@ pub enum Reject {
         to: i64,
     },
     /// The authority did not count at a trusted time.
-    #[error("cert verification failed: the trust root does not trust this authority at {at}")]
+    #[error("cert verification failed: the trust root does not trust this authority at {}", time(.at))]
     AuthorityTime {
         /// The trusted time, in seconds since 1970, as the others.
         at: i64,
@@ -396,6 +396,11 @@ impl fmt::Display for Document {
             Self::Chain => "certificate chain",
         })
     }
+}
+
+/// Seconds since 1970 for people.
+fn time(seconds: &i64) -> String {
+    crate::trust::time::text(*seconds)
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ impl Pattern {
             .dfa_size_limit(MAX_COMPILED)
             .nest_limit(MAX_NESTING)
             .build()
-            .map_err(|error| InvalidPattern(error.to_string()))?;
+            .map_err(|error| InvalidPattern(last_line(&error.to_string())))?;
         let anchored = is_anchored(&translated);
         Ok(Self { source: source.to_owned(), regex, anchored })
     }
@@ -59,6 +59,11 @@ impl Pattern {
     pub fn is_anchored(&self) -> bool {
         self.anchored
     }
+}
+
+/// The sentence, without the picture above it that shows where.
+fn last_line(text: &str) -> String {
+    text.lines().last().unwrap_or(text).trim_start_matches("error: ").to_owned()
 }
 
 fn is_anchored(translated: &str) -> bool {

@@ -1,7 +1,7 @@
 //! Why a log entry beside a signature is wrong.
 
-use super::Foreign;
 use super::catalogue::{Reason, reasons};
+use super::{Foreign, time};
 
 /// What is wrong with a log entry that a known log is said to hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,7 +47,7 @@ pub enum LogReject {
     #[error("the checkpoint has another tree size than the inclusion proof")]
     CheckpointSize,
     /// The log's key did not count at that time.
-    #[error("the log's key is not valid at {0} (seconds since 1970)")]
+    #[error("the log's key is not valid at {}", time(.0))]
     Window(i64),
     /// The log's key has an end, and nothing shows that the entry was made before.
     #[error("the log's key is no longer valid, and no trusted time shows that the entry is older")]

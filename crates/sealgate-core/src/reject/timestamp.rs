@@ -1,7 +1,7 @@
 //! Why a signed timestamp (RFC 3161) beside a signature is wrong.
 
-use super::Foreign;
 use super::catalogue::{Reason, reasons};
+use super::{Foreign, time};
 
 /// What is wrong with a timestamp that a known authority is said to have signed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,10 +59,10 @@ pub enum TimestampReject {
     #[error("the timestamp's certificate chain: {0}")]
     Chain(Foreign),
     /// A certificate of the chain was not valid then.
-    #[error("a certificate of the timestamp's chain is not valid at {0} (seconds since 1970)")]
+    #[error("a certificate of the timestamp's chain is not valid at {}", time(.0))]
     Expired(i64),
     /// The authority does not count at that time.
-    #[error("the timestamp authority is not valid at {0} (seconds since 1970)")]
+    #[error("the timestamp authority is not valid at {}", time(.0))]
     Window(i64),
 }
 

@@ -82,7 +82,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// As RFC 3339, UTC. Times before year 1 or after 9999 are cut to that.
-pub(super) fn text(seconds: i64) -> String {
+pub(crate) fn text(seconds: i64) -> String {
     const FIRST: i64 = -62_135_596_800;
     const LAST: i64 = 253_402_300_799;
     let seconds = seconds.clamp(FIRST, LAST);

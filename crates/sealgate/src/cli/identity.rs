@@ -49,11 +49,13 @@ pub(crate) struct IdentityFlags {
 }
 
 impl IdentityFlags {
-    /// Whether an identity is asked for. An issuer alone is none.
-    pub(crate) fn names_somebody(&self) -> bool {
+    /// In how many manners an identity is asked for: as it is, as an expression. An issuer alone is
+    /// none.
+    pub(crate) fn manners(&self) -> usize {
         [&self.certificate_identity, &self.certificate_identity_regexp]
             .into_iter()
-            .any(|values| texts(values).next().is_some())
+            .filter(|values| texts(values).next().is_some())
+            .count()
     }
 
     /// Each flag that belongs to certificates, and whether it was given.

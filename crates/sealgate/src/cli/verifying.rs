@@ -73,10 +73,8 @@ impl VerifyingServices {
                  --certificate-oidc-issuer",
             ));
         }
-        let Some(key) = key.filter(|key| !key.is_empty()) else {
-            return Ok(Signer::Identities(self.identity.authority()?.into()));
-        };
-        if self.identity.names_somebody() {
+        let key = key.filter(|key| !key.is_empty());
+        if usize::from(key.is_some()) + self.identity.manners() > 1 {
             return Err(CliError::new(
                 "exactly one of: key reference (--key) or certificate identity \
                  (--certificate-identity or --certificate-identity-regexp), must be provided. To \
@@ -85,6 +83,9 @@ impl VerifyingServices {
                  'x509CertificateChain' is present, use certificate identity",
             ));
         }
+        let Some(key) = key else {
+            return Ok(Signer::Identities(self.identity.authority()?.into()));
+        };
         if self.parts.certificate.is_some() {
             return Err(CliError::new(
                 "exactly one of: key reference (--key), certificate (--cert) or hardware token \

@@ -30,6 +30,8 @@ fn a_key_or_an_identity_is_needed() {
         message.starts_with("--certificate-identity or --certificate-identity-regexp is required")
     );
     assert!(refused(&SOMEBODY, Some("k")).starts_with("exactly one of: key reference (--key) or"));
+    let both = [&SOMEBODY[..], &["--certificate-identity-regexp=me"]].concat();
+    assert!(refused(&both, None).starts_with("exactly one of: key reference (--key) or"));
     assert!(matches!(flags(&SOMEBODY).signer(None), Ok(Signer::Identities(_))));
     assert!(matches!(flags(&SOMEBODY).signer(Some("")), Ok(Signer::Identities(_))));
     assert!(matches!(flags(&[]).signer(Some("k")), Ok(Signer::Key("k"))));
