@@ -69,7 +69,7 @@ fn expressions_and_several_identities() {
         &["--certificate-identity-regexp", r"^[a-z]+@example\.com$"],
         &["--certificate-identity-regexp", r"@example\.com$"],
         &["--certificate-identity", "bob@example.com", "--certificate-identity", "ada@example.com"],
-        &["--certificate-identity", "bob@example.com", "--certificate-identity-regexp", "^ada@"],
+        &["--certificate-identity-regexp", "^bob@", "--certificate-identity-regexp", "^ada@"],
     ];
     for identities in accepted {
         verify(&[*identities, &exact].concat()).ok();
@@ -87,6 +87,9 @@ fn expressions_and_several_identities() {
     for identities in refused {
         verify(&[*identities, &exact].concat()).exits(1).says("[wrong-identity]");
     }
+    // As cosign: one way of naming the signer, not both.
+    let both = ["--certificate-identity=ada@example.com", "--certificate-identity-regexp=^ada@"];
+    verify(&[&both[..], &exact].concat()).exits(1).says("exactly one of: ");
     // Half an identity is none.
     verify(&["--certificate-identity=ada@example.com"])
         .exits(1)
