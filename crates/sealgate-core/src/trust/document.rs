@@ -264,13 +264,16 @@ pub(super) fn to_value(root: &TrustRoot) -> Value {
     let logs = |logs: &[TransparencyLog]| logs.iter().map(log_value).collect::<Vec<_>>();
     let authorities =
         |list: &[CertificateAuthority]| list.iter().map(authority_value).collect::<Vec<_>>();
-    json!({
-        "mediaType": V01,
-        "tlogs": logs(&root.transparency_logs),
-        "certificateAuthorities": authorities(&root.certificate_authorities),
-        "ctlogs": logs(&root.ct_logs),
-        "timestampAuthorities": authorities(&root.timestamp_authorities),
-    })
+    let lists = [
+        ("tlogs", logs(&root.transparency_logs)),
+        ("certificateAuthorities", authorities(&root.certificate_authorities)),
+        ("ctlogs", logs(&root.ct_logs)),
+        ("timestampAuthorities", authorities(&root.timestamp_authorities)),
+    ];
+    let mut document = serde_json::Map::from_iter([("mediaType".to_owned(), json!(V01))]);
+    let there = lists.into_iter().filter(|(_, list)| !list.is_empty());
+    document.extend(there.map(|(name, list)| (name.to_owned(), Value::Array(list))));
+    Value::Object(document)
 }
 
 fn log_value(log: &TransparencyLog) -> Value {

@@ -289,9 +289,36 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What comes first for people; the rest follows by its name.
+const ORDER: [&str; 20] = [
+    "mediaType",
+    "signer",
+    "content",
+    "logEntries",
+    "timestamps",
+    "kind",
+    "certificate",
+    "identity",
+    "oidcIssuer",
+    "claims",
+    "notBefore",
+    "notAfter",
+    "log",
+    "logIndex",
+    "integratedTime",
+    "time",
+    "authority",
+    "payloadType",
+    "digest",
+    "statement",
+];
+
 /// A document as lines: what is nested is indented, what says nothing is left away.
 fn lines(value: &Value, depth: usize, text: &mut String) {
     let Value::Object(fields) = value else { return };
+    let rank = |name: &str| ORDER.iter().position(|known| *known == name).unwrap_or(ORDER.len());
+    let mut fields: Vec<_> = fields.iter().collect();
+    fields.sort_by_key(|(name, _)| (rank(name), name.as_str()));
     for (name, value) in fields {
         line(&words(name), value, depth, text);
     }
@@ -299,14 +326,17 @@ fn lines(value: &Value, depth: usize, text: &mut String) {
 
 fn line(name: &str, value: &Value, depth: usize, text: &mut String) {
     let indent = "  ".repeat(depth);
+    let mut say = |value: &str| text.push_str(&format!("{indent}{name}: {value}\n"));
     match value {
         Value::Null => {}
-        Value::Array(items) if items.is_empty() => {
-            text.push_str(&format!("{indent}{name}: none\n"))
-        }
+        Value::String(value) if value.is_empty() => {}
+        Value::String(value) => say(value),
+        Value::Bool(value) => say(if *value { "yes" } else { "no" }),
+        Value::Number(value) => say(&value.to_string()),
+        Value::Array(items) if items.is_empty() => say("none"),
         Value::Array(items) => {
             for (at, item) in items.iter().enumerate() {
-                line(&format!("{name} {}", at + 1), item, depth, text);
+                line(&format!("{} {}", one(name), at + 1), item, depth, text);
             }
         }
         Value::Object(fields) if fields.is_empty() => {}
@@ -314,12 +344,14 @@ fn line(name: &str, value: &Value, depth: usize, text: &mut String) {
             text.push_str(&format!("{indent}{name}:\n"));
             lines(value, depth + 1, text);
         }
-        Value::String(value) => text.push_str(&format!("{indent}{name}: {value}\n")),
-        Value::Bool(value) => {
-            let value = if *value { "yes" } else { "no" };
-            text.push_str(&format!("{indent}{name}: {value}\n"));
-        }
-        Value::Number(value) => text.push_str(&format!("{indent}{name}: {value}\n")),
+    }
+}
+
+/// The name of one thing of several.
+fn one(name: &str) -> &str {
+    match name {
+        "log entries" => "log entry",
+        other => other.strip_suffix('s').unwrap_or(other),
     }
 }
 
@@ -353,7 +385,7 @@ mod tests {
         lines(&document, 0, &mut text);
         assert_eq!(
             text,
-            "log entries 1:\n  inclusion promise: no\n  log index: 3\ntimestamps: none\n"
+            "log entry 1:\n  log index: 3\n  inclusion promise: no\ntimestamps: none\n"
         );
     }
 }
