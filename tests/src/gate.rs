@@ -42,7 +42,17 @@ pub struct Gate {
     pub port: u16,
     name: String,
     source: Source,
+    setting: Setting,
     server: Server,
+}
+
+/// What a gate is started with beside its policies.
+#[derive(Clone, Debug, Default)]
+pub struct Setting {
+    /// More arguments of `sealgate serve`.
+    pub arguments: Vec<String>,
+    /// `http://HOST:PORT`: the proxy for whatever is not on loopback.
+    pub proxy: Option<String>,
 }
 
 /// Where a gate has its policies from.
@@ -62,17 +72,21 @@ pub struct Installation<'a> {
 impl Gate {
     /// With a folder of policies.
     pub fn with_folder(name: &str, policies: &Path) -> anyhow::Result<Self> {
-        let source = Source::Folder(policies.to_path_buf());
-        Self::start(name, free_port()?, source)
+        Self::with_folder_and(name, policies, Setting::default())
+    }
+
+    /// The same with a setting of its own.
+    pub fn with_folder_and(name: &str, policies: &Path, setting: Setting) -> anyhow::Result<Self> {
+        Self::start(name, free_port()?, Source::Folder(policies.to_path_buf()), setting)
     }
 
     /// With a cluster's policies, as `kubeconfig` says.
     pub fn with_cluster(name: &str, kubeconfig: &Path) -> anyhow::Result<Self> {
         let source = Source::Cluster(kubeconfig.to_path_buf());
-        Self::start(name, free_port()?, source)
+        Self::start(name, free_port()?, source, Setting::default())
     }
 
-    fn start(name: &str, port: u16, source: Source) -> anyhow::Result<Self> {
+    fn start(name: &str, port: u16, source: Source, setting: Setting) -> anyhow::Result<Self> {
         let mut launch = Launch::new(name, sealgate());
         let command = launch.command();
         command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
@@ -82,8 +96,15 @@ impl Gate {
         };
         // Neither the developer's cluster nor their registry passwords.
         command.env_remove("KUBECONFIG").env("HOME", "/nonexistent").env_remove("DOCKER_CONFIG");
+        command.args(&setting.arguments);
+        for variable in ["HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"] {
+            match &setting.proxy {
+                Some(proxy) => command.env(variable, proxy),
+                None => command.env_remove(variable),
+            };
+        }
         let server = launch.start(|| is_ready(port))?;
-        Ok(Self { port, name: name.to_owned(), source, server })
+        Ok(Self { port, name: name.to_owned(), source, setting, server })
     }
 
     /// Kills it as a crash would.
@@ -94,7 +115,7 @@ impl Gate {
     /// Starts it again on the same port.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.server.kill();
-        *self = Self::start(&self.name, self.port, self.source.clone())?;
+        *self = Self::start(&self.name, self.port, self.source.clone(), self.setting.clone())?;
         Ok(())
     }
 
@@ -138,19 +159,29 @@ impl Gate {
 impl<'a> Installation<'a> {
     /// Installs the gate and starts two replicas of it.
     pub fn start(name: &str, cluster: &'a Cluster) -> anyhow::Result<Self> {
+        Self::start_with(name, cluster, &Setting::default())
+    }
+
+    /// The same with a setting of its own.
+    pub fn start_with(name: &str, cluster: &'a Cluster, setting: &Setting) -> anyhow::Result<Self> {
         cluster.apply(&install_yaml()).ok();
-        Self::attach(name, cluster)
+        Self::attach_with(name, cluster, setting)
     }
 
     /// Starts two replicas where the gate is installed already.
     pub fn attach(name: &str, cluster: &'a Cluster) -> anyhow::Result<Self> {
+        Self::attach_with(name, cluster, &Setting::default())
+    }
+
+    fn attach_with(name: &str, cluster: &'a Cluster, setting: &Setting) -> anyhow::Result<Self> {
         let ports = [free_port()?, free_port()?];
         let balancer = Balancer::start(ports.to_vec())?;
         point_service_at(cluster, balancer.port);
         let kubeconfig = cluster.kubeconfig_of(NAMESPACE, ACCOUNT);
         let replica = |number: usize| {
             let name = format!("{name}-gate-{number}");
-            Gate::start(&name, ports[number], Source::Cluster(kubeconfig.clone()))
+            let source = Source::Cluster(kubeconfig.clone());
+            Gate::start(&name, ports[number], source, setting.clone())
         };
         let replicas = Mutex::new(vec![replica(0)?, replica(1)?]);
         let installation = Self { cluster, replicas };

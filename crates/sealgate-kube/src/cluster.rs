@@ -63,8 +63,19 @@ pub struct ClusterSecrets {
 /// # Errors
 /// [`FaultKind::Config`] where there is no usable configuration. The server itself is not asked.
 pub async fn connect(connect: &Connect) -> Result<Client, Fault> {
-    let config = configuration(connect).await?;
+    let mut config = configuration(connect).await?;
+    if config.proxy_url.as_ref().is_some_and(is_of_environment) {
+        // It is for the world outside; the API server is asked directly.
+        config.proxy_url = None;
+    }
     Client::try_from(config).map_err(|error| fault("kubeconfig", &error))
+}
+
+/// Whether a proxy is one that the environment names, and not the kubeconfig.
+fn is_of_environment(proxy: &http::Uri) -> bool {
+    let names = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"];
+    let values = names.into_iter().filter_map(|name| std::env::var(name).ok());
+    values.filter_map(|value| value.parse::<http::Uri>().ok()).any(|value| value == *proxy)
 }
 
 async fn configuration(connect: &Connect) -> Result<Config, Fault> {

@@ -14,6 +14,7 @@ use crate::support::{Format, Tool, sandbox_with_key};
 mod admission;
 mod disruption;
 mod folder;
+mod keyless;
 mod policies;
 mod workloads;
 
@@ -39,7 +40,12 @@ struct Scene {
 impl Scene {
     /// Everything but a policy.
     fn bare(name: &str) -> Self {
-        let scene = Self { gate: installed(), name: name.to_owned(), sandbox: sandbox_with_key() };
+        Self::bare_at(installed(), name)
+    }
+
+    /// The same behind another gate.
+    fn bare_at(gate: &'static Installation<'static>, name: &str) -> Self {
+        let scene = Self { gate, name: name.to_owned(), sandbox: sandbox_with_key() };
         scene.cluster().namespace(name, &[INCLUDE]);
         scene
     }

@@ -170,13 +170,10 @@ fn a_policy_that_cannot_be_is_refused_in_policy_controllers_words() {
 #[test]
 fn what_cannot_be_judged_yet_refuses() {
     let scene = Scene::bare("gate-later");
-    let keyless = json!({
-        "keyless": {
-            "url": "https://fulcio.example.com",
-            "identities": [{ "issuer": "https://issuer.example.com", "subject": "me" }],
-        },
-    });
-    scene.apply_strict(&scene.policy(&json!({ "authorities": [keyless] })));
+    let mut authority = scene.key_authority("cosign");
+    authority["attestations"] =
+        json!([{ "name": "built", "predicateType": "https://slsa.dev/provenance/v1" }]);
+    scene.apply_strict(&scene.policy(&json!({ "authorities": [authority] })));
     let image = scene.signed("app");
     scene.run("app", &image.by_tag()).fails_with("failed policy: gate-later");
     let path = "jsonpath={.status.conditions}";

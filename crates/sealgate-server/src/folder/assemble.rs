@@ -21,6 +21,9 @@ use super::secrets::{Name, SecretData};
 /// The ConfigMap with the gate's settings.
 const CONFIG_MAP: &str = "config-policy-controller";
 
+/// The kinds that are this gate's own.
+const OURS: [&str; 2] = ["ClusterImagePolicy", "TrustRoot"];
+
 /// What a folder says, taken together.
 pub(super) struct Assembled {
     pub(super) set: PolicySet,
@@ -59,6 +62,13 @@ pub(super) fn read(text: &str, system_namespace: &str) -> Result<Vec<Document>, 
                 if !errors.is_empty() {
                     return Err(format!("{}: {}", root.name, errors.messages().join("; ")));
                 }
+            }
+            // A slip in the version would let in what the policy was written against.
+            Document::Other { api_version, kind, name } if OURS.contains(&kind.as_str()) => {
+                return Err(format!(
+                    "{kind} {name:?}: unknown apiVersion {api_version:?} (want {})",
+                    "policy.sigstore.dev/v1beta1 or policy.sigstore.dev/v1alpha1"
+                ));
             }
             _ => {}
         }
@@ -182,4 +192,22 @@ fn content(
 ) -> Result<SecretContent, Fault> {
     let name = (wanted.namespace.clone(), wanted.name.clone());
     content_of_secret(&wanted.name, secrets.get(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_kinds_are_never_passed_over_for_their_version() {
+        let read = |text: &str| read(text, "cosign-system").map(|all| all.len());
+        for kind in OURS {
+            for version in ["", "apiVersion: v1\n", "apiVersion: policy.sigstor.dev/v1beta1\n"] {
+                let text = format!("{version}kind: {kind}\nmetadata: {{name: x}}\n");
+                let error = read(&text).unwrap_err();
+                assert!(error.contains("unknown apiVersion"), "{error}");
+            }
+        }
+        assert_eq!(read("apiVersion: v1\nkind: Pod\nmetadata: {name: x}\n"), Ok(1));
+    }
 }
