@@ -223,7 +223,9 @@ pub async fn identity_token(
     surroundings: &Surroundings,
 ) -> Result<Obtained, TokenError> {
     let now = || surroundings.clock.now();
-    if let Some(given) = &request.identity_token {
+    // `--identity-token ""` gives none: scripts write it so.
+    let given = request.identity_token.as_ref();
+    if let Some(given) = given.filter(|given| !given.reveal().trim().is_empty()) {
         let token = given::read(given).await.map_err(TokenError::Given)?;
         return Obtained::new(token, Origin::Given, now()).map_err(TokenError::Given);
     }

@@ -17,6 +17,15 @@ fn environment_page_is_current() {
     check("environment.md", &environment());
 }
 
+/// What is read for an identity token is in the list that `env` prints and the page shows.
+#[test]
+fn variables_of_identity_tokens_are_listed() {
+    for name in sealgate_sigstore::oidc::VARIABLES {
+        assert!(VARIABLES.iter().any(|variable| variable.name == name), "{name}");
+    }
+    assert!(VARIABLES.is_sorted_by_key(|variable| variable.name));
+}
+
 fn check(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(name);
     if std::env::var_os("UPDATE_DOCS").is_some() {

@@ -36,8 +36,52 @@ const fn variable(name: &'static str, meaning: &'static str, expects: &'static s
     Variable { name, meaning, expects, sensitive: false }
 }
 
+const fn secret(name: &'static str, meaning: &'static str, expects: &'static str) -> Variable {
+    Variable { name, meaning, expects, sensitive: true }
+}
+
 /// Every variable that we read; each flag has one more, `COSIGN_<FLAG>`.
-pub(crate) const VARIABLES: [Variable; 21] = [
+pub(crate) const VARIABLES: [Variable; 39] = [
+    secret(
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+        "is what a job of GitHub Actions gets its identity token with",
+        "text",
+    ),
+    variable(
+        "ACTIONS_ID_TOKEN_REQUEST_URL",
+        "is where a job of GitHub Actions gets its identity token",
+        "a URL",
+    ),
+    variable(
+        "BROWSER",
+        "says that there is a browser to log in with, without a screen too",
+        "a program",
+    ),
+    secret(
+        "BUILDKITE_AGENT_ACCESS_TOKEN",
+        "is what a job of Buildkite gets its identity token with",
+        "text",
+    ),
+    variable(
+        "BUILDKITE_AGENT_ENDPOINT",
+        "is Buildkite's agent API instead of the public one",
+        "a URL",
+    ),
+    variable(
+        "BUILDKITE_JOB_ID",
+        "is the job of Buildkite that the identity token is for",
+        "a job's id",
+    ),
+    variable(
+        "CIRCLECI",
+        "says that this is a job of CircleCI, which gives identity tokens",
+        "true",
+    ),
+    secret(
+        "CIRCLE_OIDC_TOKEN_V2",
+        "is CircleCI's identity token, where its program is missing",
+        "an identity token",
+    ),
     variable(
         "COSIGN_DOCKER_MEDIA_TYPES",
         "makes new legacy signature images Docker's kind instead of OCI's",
@@ -48,29 +92,51 @@ pub(crate) const VARIABLES: [Variable; 21] = [
         "is the largest signature or bundle that is read from a registry",
         "a size such as 1MiB (default)",
     ),
-    Variable {
-        name: "COSIGN_PASSWORD",
-        meaning: "is the password of private keys",
-        expects: "text",
-        sensitive: true,
-    },
+    secret("COSIGN_PASSWORD", "is the password of private keys", "text"),
     variable(
         "COSIGN_REPOSITORY",
         "is where signatures are stored and looked for instead of beside the image",
         "a repository, registry/path",
     ),
+    variable("DISPLAY", "says that there is a screen for a browser to log in with", "an X display"),
     variable("DOCKER_CONFIG", "is the folder of docker's config.json", "a folder"),
+    variable(
+        "GCE_METADATA_HOST",
+        "is Google's metadata server, and says that there is one",
+        "a host, HOST:PORT",
+    ),
+    variable(
+        "GITHUB_ACTIONS",
+        "says that this is a job of GitHub Actions, which could give a token",
+        "true",
+    ),
+    variable("GITLAB_CI", "says that this is a job of GitLab, which could give a token", "true"),
+    variable(
+        "GOOGLE_SERVICE_ACCOUNT_NAME",
+        "is the account of Google's that an identity token is for",
+        "an e-mail address",
+    ),
     variable("HOME", "holds .docker/config.json, .kube/config and .sigstore/root", "a folder"),
     variable("HTTPS_PROXY", "is the proxy for registries", "a URL"),
     variable("HTTP_PROXY", "is the proxy for registries without TLS", "a URL"),
     variable("KUBECONFIG", "says which cluster k8s:// keys and install mean", "a file"),
     variable("NO_PROXY", "names hosts that are reached without proxy", "names, comma separated"),
+    variable(
+        "PATH",
+        "is where programs are looked for (browsers, credential helpers, circleci)",
+        "folders",
+    ),
     variable("REGISTRY_AUTH_FILE", "is a containers auth.json with credentials", "a file"),
     variable("RUST_LOG", "says which parts tell what they do", "a tracing filter"),
     variable(
         "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE",
         "is the key of the certificate log instead of the trust root's",
         "a PEM file",
+    ),
+    secret(
+        "SIGSTORE_ID_TOKEN",
+        "is the identity token to sign with, where none is given",
+        "an identity token",
     ),
     variable(
         "SIGSTORE_REKOR_PUBLIC_KEY",
@@ -93,6 +159,11 @@ pub(crate) const VARIABLES: [Variable; 21] = [
         "seconds since 1970",
     ),
     variable(
+        "SPIFFE_ENDPOINT_SOCKET",
+        "is a file with SPIFFE's token; its socket is not spoken",
+        "a file",
+    ),
+    variable(
         "TUF_MIRROR",
         "is the mirror of the trust root instead of the one of `initialize`",
         "a URL or a folder",
@@ -107,6 +178,12 @@ pub(crate) const VARIABLES: [Variable; 21] = [
         "is the root with which trust in a private mirror begins",
         "a TUF root.json",
     ),
+    variable(
+        "WAYLAND_DISPLAY",
+        "says that there is a screen for a browser to log in with",
+        "a Wayland display",
+    ),
+    variable("WSL_DISTRO_NAME", "says that the browser to log in with is Windows's", "a name"),
     variable("XDG_RUNTIME_DIR", "holds containers/auth.json", "a folder"),
 ];
 

@@ -130,6 +130,13 @@ async fn a_value_is_a_token_or_a_file_with_one() {
 }
 
 #[tokio::test]
+async fn an_empty_value_gives_none() {
+    let world = World::new(Variables::from([("SIGSTORE_ID_TOKEN", pipeline_token("other"))]));
+    let obtained = world.ask(&given(" ")).await.unwrap();
+    assert_eq!(obtained.claims.identity(), "other");
+}
+
+#[tokio::test]
 async fn an_expired_token_is_told_and_not_refused() {
     let world = World::new(Variables::new());
     let token = token_for(json!({ "sub": "s", "exp": NOW - 60, "aud": "mine" }));
