@@ -162,6 +162,26 @@ pub(crate) struct Asked<'a> {
     pub(crate) algorithm: Option<&'a str>,
     /// Whether certificates and proofs go into a legacy signature.
     pub(crate) legacy: bool,
+    /// Whether the steps are told (not beside a document).
+    pub(crate) steps: Steps,
+}
+
+/// Whether the steps of signing are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Steps {
+    /// Each, in cosign's words.
+    #[default]
+    Told,
+    /// None: there is a document instead.
+    Silent,
+}
+
+impl Steps {
+    fn say(self, text: &str) {
+        if self == Self::Told {
+            terminal::say(text);
+        }
+    }
 }
 
 /// Who signs, and who bears witness.
@@ -233,7 +253,8 @@ impl SigningServices {
         if self.issue_certificate == Some(true) {
             let token = self.token(services).await?;
             privacy::ask(asked, services, self.asking(), Some(&token.claims)).await?;
-            let signatory = keyless::certify(&signer, &token.token, ports, judges).await?;
+            let signatory =
+                keyless::certify(&signer, &token.token, ports, judges, asked.steps).await?;
             return Ok((signer, signatory));
         }
         let public = signer.public_key().clone();
@@ -255,10 +276,10 @@ impl SigningServices {
         ports: &Ports,
         judges: &Judges,
     ) -> Result<(KeyPair, Signatory), CliError> {
-        let signer = keyless::ephemeral_key(asked.algorithm).await?;
+        let signer = keyless::ephemeral_key(asked.algorithm, asked.steps).await?;
         let token = self.token(services).await?;
         privacy::ask(asked, services, self.asking(), Some(&token.claims)).await?;
-        let signatory = keyless::certify(&signer, &token.token, ports, judges).await?;
+        let signatory = keyless::certify(&signer, &token.token, ports, judges, asked.steps).await?;
         Ok((signer, signatory))
     }
 
@@ -399,8 +420,8 @@ impl SigningServices {
         let chosen = current_root(&self.root_options(), now).await;
         let chosen = chosen.map_err(|error| CliError::new(error.to_string()))?;
         if chosen.source == RootSource::Embedded && !services::any_public(services) {
-            terminal::say(
-                "No trust root for these services: only the signature itself is checked before \
+            terminal::warn(
+                "no trust root for these services: only the signature itself is checked before \
                  it is written (give --trusted-root FILE, or run `sealgate initialize`)",
             );
             return Ok(Judges { root: None, sct, now });

@@ -20,7 +20,7 @@ use crate::cli::files::{self, Mode};
 use crate::cli::keys::TokenFlags;
 use crate::cli::registry::{self, RegistryFlags};
 use crate::cli::signing::resume::{self, Place};
-use crate::cli::signing::{Asked, Signing, SigningServices, made};
+use crate::cli::signing::{Asked, Signing, SigningServices, Steps, made};
 use crate::cli::values::{self, BOOL, go_bool, refuse_given};
 use crate::clock::BuildClock;
 use crate::failure::{CliError, Outcome};
@@ -174,6 +174,7 @@ impl SignArgs {
             what: &what,
             algorithm: None,
             legacy: request.formats != Formats::Bundle,
+            steps: if self.output == Output::Json { Steps::Silent } else { Steps::Told },
         };
         let signing = self.services.open(asked).await?;
         let mut done = Vec::new();

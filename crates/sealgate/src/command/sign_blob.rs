@@ -17,7 +17,7 @@ use sealgate_engine::witness::{Signatory, pem};
 use crate::cli::files::{self, Mode};
 use crate::cli::keys::TokenFlags;
 use crate::cli::signing::resume::{self, Place};
-use crate::cli::signing::{Asked, Signing, SigningServices, made};
+use crate::cli::signing::{Asked, Signing, SigningServices, Steps, made};
 use crate::cli::values::{BOOL, go_bool};
 use crate::failure::{CliError, Outcome};
 use crate::session::Session;
@@ -97,6 +97,7 @@ pub(crate) async fn run(args: SignBlobArgs, session: &mut Session) -> Outcome {
         what: &what,
         algorithm: args.signing_algorithm.as_deref(),
         legacy: args.is_older(),
+        steps: Steps::Told,
     };
     let signing = args.services.open(asked).await?;
     for blob in &args.blobs {

@@ -15,7 +15,7 @@ use sealgate_sigstore::oidc::{
 };
 use sealgate_sigstore::signing_config::{Ports, Services};
 
-use super::{Judges, SigningServices};
+use super::{Judges, SigningServices, Steps};
 use crate::clock::SystemClock;
 use crate::failure::CliError;
 use crate::terminal;
@@ -40,7 +40,10 @@ impl Console for Terminals {
 }
 
 /// A key for this run, kept nowhere.
-pub(super) async fn ephemeral_key(algorithm: Option<&str>) -> Result<KeyPair, CliError> {
+pub(super) async fn ephemeral_key(
+    algorithm: Option<&str>,
+    steps: Steps,
+) -> Result<KeyPair, CliError> {
     let name = algorithm.filter(|name| !name.is_empty());
     let found = ALGORITHMS.iter().find(|(known, ..)| name.is_none_or(|name| name == *known));
     let Some((_, kind, hash)) = found else {
@@ -51,7 +54,7 @@ pub(super) async fn ephemeral_key(algorithm: Option<&str>) -> Result<KeyPair, Cl
         ))
         .note(format!("there are: {}", known.join(", "))));
     };
-    terminal::say("Generating ephemeral keys...");
+    steps.say("Generating ephemeral keys...");
     let kind = *kind;
     // An RSA key takes a second of CPU: not on the thread that drives the network.
     let made = tokio::task::spawn_blocking(move || KeyPair::generate_kind(kind)).await;
@@ -114,21 +117,22 @@ pub(super) async fn certify(
     token: &IdentityToken,
     ports: &Ports,
     judges: &Judges,
+    steps: Steps,
 ) -> Result<Signatory, CliError> {
     let issuer = ports.issuer.as_deref();
     let issuer =
         issuer.ok_or_else(|| CliError::new("no fulcio URLs provided in signing config"))?;
-    terminal::say("Retrieving signed certificate...");
+    steps.say("Retrieving signed certificate...");
     let signatory = Signatory::issued(signer, issuer, token).await;
     let signatory = signatory
         .map_err(|failure| CliError::from(failure).during("getting signer: getting certificate"))?;
-    check(&signatory, judges)?;
+    check(&signatory, judges, steps)?;
     Ok(signatory)
 }
 
 /// The certificate is one that our verifier would believe at the moment it begins, before
 /// anything is signed with its key.
-fn check(signatory: &Signatory, judges: &Judges) -> Result<(), CliError> {
+fn check(signatory: &Signatory, judges: &Judges, steps: Steps) -> Result<(), CliError> {
     let Some(root) = &judges.root else { return Ok(()) };
     let certificate = signatory.certificate();
     let certificate = certificate.ok_or_else(|| CliError::new("the certificate cannot be read"))?;
@@ -144,7 +148,7 @@ fn check(signatory: &Signatory, judges: &Judges) -> Result<(), CliError> {
             .note(reason.remedy())
     })?;
     if certified.ct_logs() > 0 {
-        terminal::say("Successfully verified SCT...");
+        steps.say("Successfully verified SCT...");
     }
     Ok(())
 }

@@ -88,7 +88,7 @@ mod tests {
     }
 
     fn asked(what: &[String]) -> Asked<'_> {
-        Asked { key: Some("k"), yes: true, what, algorithm: None, legacy: false }
+        Asked { key: Some("k"), yes: true, what, ..Asked::default() }
     }
 
     #[test]

@@ -13,7 +13,7 @@ fn now() -> Timestamp {
 async fn services(flags: &SigningServices, key: Option<&str>) -> Result<Services, CliError> {
     flags.check(key)?;
     let services = flags.services(key, now()).await?;
-    let asked = Asked { key, yes: true, what: &[], algorithm: None, legacy: false };
+    let asked = Asked { key, yes: true, ..Asked::default() };
     flags.check_services(&services, &asked)?;
     Ok(services)
 }
@@ -157,7 +157,7 @@ async fn a_log_of_version_2_does_not_fit_into_the_legacy_format() {
     let flags = SigningServices::default();
     let logs = log("https://rekor.example", RekorVersion::V2);
     let services = Services { logs, ..Services::default() };
-    let asked = Asked { key: Some("k"), yes: true, what: &[], algorithm: None, legacy: true };
+    let asked = Asked { key: Some("k"), yes: true, legacy: true, ..Asked::default() };
     let error = flags.check_services(&services, &asked).unwrap_err();
     assert_eq!(error.message, "the legacy format cannot hold an entry of a Rekor v2 log");
 }

@@ -23,6 +23,7 @@ use serde_json::{Map, Value, json};
 use super::MAX_FILE;
 use crate::cli::files;
 use crate::cli::root::offline_root;
+use crate::command::public_key::key_fields;
 use crate::failure::{CliError, Outcome};
 use crate::output::{self, Format};
 use crate::session::Session;
@@ -82,7 +83,7 @@ fn older_document(older: &OlderBundle, root: &TrustRoot) -> Value {
     let chain = Unverified::of_pem(&older.certificate, 16).unwrap_or_default();
     let signer = match (chain.first(), PublicKey::from_pem(&older.certificate)) {
         (Some(leaf), _) => json!({ "kind": "certificate", "certificate": certificate(leaf) }),
-        (None, Ok(key)) => json!({ "kind": "key", "key": key_of(&key) }),
+        (None, Ok(key)) => json!({ "kind": "key", "key": key_fields(&key) }),
         (None, Err(_)) => json!({ "kind": "none" }),
     };
     let about = About { content: None, signature: &older.signature, leaf: None };
@@ -141,7 +142,7 @@ fn certificate(found: &Unverified) -> Value {
         "subject": found.subject().to_string(),
         "issuedBy": found.issuer().to_string(),
         "serialNumber": found.serial(),
-        "key": key_of(found.key()),
+        "key": key_fields(found.key()),
         "fingerprint": found.fingerprint(),
     })
 }
@@ -152,13 +153,9 @@ fn subject(subject: &Subject) -> Value {
         Subject::Uri(_) => "uri",
         Subject::Dns(_) => "dns",
         Subject::Ip(_) => "ip",
-        Subject::Other(_) => "other name",
+        Subject::Other(_) => "other",
     };
     json!({ kind: Foreign::new(subject.to_string()).to_string() })
-}
-
-fn key_of(key: &PublicKey) -> Value {
-    json!({ "algorithm": format!("{:?}", key.algorithm()), "fingerprint": key.fingerprint() })
 }
 
 fn content(content: &Content) -> Value {
