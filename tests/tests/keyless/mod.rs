@@ -2,6 +2,8 @@
 //! we verify, and the other way round; and what must be refused is, each with its own code.
 
 mod differential;
+mod documents;
+mod forms;
 mod interop;
 mod refused;
 mod servers;

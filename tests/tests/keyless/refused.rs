@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use rcgen::{KeyPair, PublicKeyData as _};
 use sealgate_tests::programs::Sandbox;
 use sealgate_tests::registries;
-use sealgate_tests::sigstore::{self, LogKey, Rekor, TimestampAuthority};
+use sealgate_tests::sigstore::{self, Rekor, TimestampAuthority};
 use serde_json::{Value, json};
 
-use super::support::{ADA, attach, bundle_of, sandbox, signed_file};
+use super::support::{ADA, attach, bundle_of, sandbox, second_log, signed_file};
 use crate::support::{TOOLS, Tool};
 
 /// Genuine bundles by the same signer: of the image that is to be verified, of another one, and of
@@ -33,9 +33,9 @@ fn genuine() -> &'static Genuine {
     static GENUINE: OnceLock<Genuine> = OnceLock::new();
     GENUINE.get_or_init(|| {
         let sandbox = sandbox();
-        let rekor = Rekor::start("rekor-unknown", LogKey::P256).expect("another log");
+        let rekor = second_log();
         let authority = TimestampAuthority::start("timestamps-unknown").expect("another authority");
-        trust_both(&sandbox, &rekor, &authority);
+        trust_both(&sandbox, rekor, &authority);
         let with = |part: &str, url: &str| {
             let mut services = sigstore::shared().signing_config_json();
             services[part][0]["url"] = json!(url);

@@ -1,11 +1,13 @@
 //! What signing and verifying without keys look like on each side; and bundles, to look into and
 //! to change.
 
+use std::sync::OnceLock;
+
 use sealgate_tests::image::{self, Image, MANIFEST};
 use sealgate_tests::oidc::WORKFLOW;
 use sealgate_tests::programs::{Run, Sandbox};
 use sealgate_tests::registries::Registry;
-use sealgate_tests::sigstore;
+use sealgate_tests::sigstore::{self, LogKey, Rekor};
 use serde_json::{Value, json};
 
 use crate::support::Tool;
@@ -93,6 +95,12 @@ impl Tool {
         arguments.extend(more);
         self.run(sandbox, &arguments)
     }
+}
+
+/// A second log, whose key is of another kind.
+pub(crate) fn second_log() -> &'static Rekor {
+    static LOG: OnceLock<Rekor> = OnceLock::new();
+    LOG.get_or_init(|| Rekor::start("rekor-second", LogKey::P256).expect("a second log"))
 }
 
 /// The only bundle that a registry holds for an image.
