@@ -2,6 +2,7 @@
 
 mod attached;
 mod blobs;
+mod identities;
 mod keys;
 mod parallel;
 mod signatures;

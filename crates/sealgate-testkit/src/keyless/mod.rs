@@ -35,6 +35,15 @@ pub const SUBJECT: &str = "https://ci.example/acme/app";
 /// Who has authenticated the signer.
 pub const ISSUER: &str = "https://issuer.example";
 
+/// The claims of GitHub workflows that cosign shows.
+pub const WORKFLOW_CLAIMS: [Claim; 5] = [
+    Claim::GithubWorkflowTrigger,
+    Claim::GithubWorkflowSha,
+    Claim::GithubWorkflowName,
+    Claim::GithubWorkflowRepository,
+    Claim::GithubWorkflowRef,
+];
+
 /// A Sigstore of one's own.
 pub struct World {
     /// When everything happens, in seconds since 1970.
