@@ -1,5 +1,5 @@
-//! docs/guides/key-pair.md, run: every ```bash block, in order, in one folder, against a real
-//! registry and a cluster of its own. A ```text block right after says what must be printed: each
+//! docs/guides/, run: every ```bash block of a guide, in order, in one folder, against a real
+//! registry, and a cluster or a gate of its own. A ```text block right after says what must be printed: each
 //! line, its parts around a `…`; and if it begins with `Error`, that the commands must fail.
 
 use std::path::Path;
@@ -8,14 +8,18 @@ use std::time::Duration;
 use sealgate_tests::cluster::Cluster;
 use sealgate_tests::gate::Installation;
 use sealgate_tests::image;
-use sealgate_tests::process::wait_until;
+use sealgate_tests::process::{Launch, Server, free_port, wait_until};
 use sealgate_tests::programs::{Run, Sandbox, sealgate};
 use sealgate_tests::registries;
 
-const GUIDE: &str = include_str!("../../docs/guides/key-pair.md");
+const KEY_PAIR: &str = include_str!("../../docs/guides/key-pair.md");
+const WITHOUT_CLUSTER: &str = include_str!("../../docs/guides/gate-without-cluster.md");
 
 /// The stand-in for the reader's registry.
 const REGISTRY: &str = "registry.example.com";
+
+/// Where the gate of the guide without a cluster listens.
+const GATE: &str = "127.0.0.1:8443";
 
 /// Commands, and what they print.
 #[derive(Debug, Default)]
@@ -31,10 +35,11 @@ fn the_guide_for_a_key_pair() {
         image::push(registry, &format!("team/{name}"), "v1.0.0", name).unwrap();
     }
     let cluster = Cluster::start("guide").unwrap();
-    let sandbox = reader(&cluster);
+    let sandbox = reader().with("KUBECONFIG", cluster.kubeconfig.display().to_string());
+    let guide = KEY_PAIR.replace(REGISTRY, registry);
     let mut gate = None;
-    for step in steps(&GUIDE.replace(REGISTRY, registry)) {
-        wait_until_it_is_so(&sandbox, &step);
+    for step in steps(&guide) {
+        wait_until_it_is_so(&sandbox, &guide, &step);
         if step.commands.contains("sealgate install") {
             gate = Some(Installation::attach("guide", &cluster).unwrap());
         }
@@ -42,25 +47,52 @@ fn the_guide_for_a_key_pair() {
     assert!(gate.is_some(), "the guide installs the gate");
 }
 
-/// A shell with `sealgate` and `kubectl`, and the cluster in it.
-fn reader(cluster: &Cluster) -> Sandbox {
-    let kubeconfig = cluster.kubeconfig.display().to_string();
+#[test]
+fn the_guide_for_a_gate_without_a_cluster() {
+    // Not the other guide's, whose images have the same names.
+    let registry = &registries::referrers().host;
+    image::push(registry, "team/app", "v1.0.0", "app").unwrap();
+    let address = format!("127.0.0.1:{}", free_port().unwrap());
+    let guide = WITHOUT_CLUSTER.replace(REGISTRY, registry).replace(GATE, &address);
+    let sandbox = reader();
+    let mut gate = None;
+    for step in steps(&guide) {
+        wait_until_it_is_so(&sandbox, &guide, &step);
+        if step.commands.contains("mkdir policies") {
+            gate = Some(opened(&sandbox, &guide));
+        }
+    }
+    assert!(gate.is_some(), "the guide opens the gate");
+}
+
+/// What the reader has in the other terminal.
+fn opened(sandbox: &Sandbox, guide: &str) -> Server {
+    let line = guide.lines().find(|line| line.starts_with("sealgate serve ")).expect("the gate");
+    let mut launch = Launch::new("guide-gate", sealgate());
+    launch.command().args(line.split(' ').skip(1)).current_dir(sandbox.path(""));
+    launch.command().env("HOME", sandbox.path(""));
+    launch.start(|| sandbox.path("gate-ca.pem").exists()).unwrap()
+}
+
+/// A shell with `sealgate` in it.
+fn reader() -> Sandbox {
     let path = std::env::var("PATH").unwrap_or_default();
     let sandbox = Sandbox::new();
     std::fs::create_dir(sandbox.path("bin")).unwrap();
     std::os::unix::fs::symlink(sealgate(), sandbox.path("bin/sealgate")).unwrap();
     let path = format!("{}:{path}", sandbox.path("bin").display());
-    sandbox.with("KUBECONFIG", kubeconfig).with("PATH", path)
+    sandbox.with("PATH", path)
 }
 
 /// A policy takes effect a moment after it was applied; a reader is slower than that.
-fn wait_until_it_is_so(sandbox: &Sandbox, step: &Step) {
+fn wait_until_it_is_so(sandbox: &Sandbox, guide: &str, step: &Step) {
     let mut last = None;
     let as_told = || {
-        let run = shell(sandbox, &step.commands);
+        let run = shell(sandbox, guide, &step.commands);
         let is_so = is_as_told(&run, step.expected.as_deref());
         last = Some(run);
-        is_so || !step.commands.starts_with("kubectl run")
+        let again = ["kubectl run", "curl"].iter().any(|word| step.commands.starts_with(word));
+        is_so || !again
     };
     let waited = wait_until(Duration::from_secs(20), as_told);
     let run = last.expect("it ran");
@@ -71,9 +103,9 @@ fn wait_until_it_is_so(sandbox: &Sandbox, step: &Step) {
     );
 }
 
-fn shell(sandbox: &Sandbox, commands: &str) -> Run {
+fn shell(sandbox: &Sandbox, guide: &str, commands: &str) -> Run {
     // The reader types every block into one shell: what it exports stays.
-    let exports: Vec<_> = GUIDE.lines().filter(|line| line.starts_with("export ")).collect();
+    let exports: Vec<_> = guide.lines().filter(|line| line.starts_with("export ")).collect();
     let script = format!("set -euo pipefail\n{}\n{commands}", exports.join("\n"));
     sandbox.run(Path::new("bash"), &["-c", &script], None)
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use sealgate_core::key::PublicKey;
 use sealgate_engine::ports::SecretSource;
-use sealgate_keys::{KeyPair, KeyReference};
+use sealgate_keys::{KeyError, KeyPair, KeyReference};
 
 use super::values::{BOOL, go_bool};
 use crate::failure::CliError;
@@ -45,8 +45,23 @@ pub(crate) async fn signer(reference: &str) -> Result<KeyPair, CliError> {
         tokio::task::spawn_blocking(move || KeyPair::from_encrypted_pem(&found.pem, &password));
     let pair = opened.await.map_err(|_| CliError::new("opening the key was interrupted"))?;
     pair.map_err(|error| {
-        CliError::from(error).during("reading key").note(format!("in {reference}"))
+        let remedy = remedy(&error);
+        let told = CliError::from(error).during("reading key").note(format!("in {reference}"));
+        remedy.into_iter().fold(told, CliError::note)
     })
+}
+
+/// What to do about a key that does not open.
+fn remedy(error: &KeyError) -> Option<&'static str> {
+    match error {
+        KeyError::PemType(kind) if kind == "PUBLIC KEY" => {
+            Some("it is a public key: sign with the private one")
+        }
+        KeyError::WrongPassword => {
+            Some("the password (COSIGN_PASSWORD, or what was typed) is not this key's")
+        }
+        _ => None,
+    }
 }
 
 /// Reads a public key.

@@ -33,7 +33,8 @@ pub(crate) struct InstallArgs {
     #[command(flatten)]
     cluster: ClusterFlags,
 
-    /// The container image of the gate
+    /// The container image of the gate, in a registry that the cluster can pull from; without it
+    /// sealgate:VERSION, which must lie on the nodes
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
 
@@ -97,7 +98,16 @@ impl ClusterFlags {
     }
 }
 
+/// The image that nodes must have where none is named. Nobody publishes it.
+const IMAGE: &str = concat!("sealgate:", env!("CARGO_PKG_VERSION"));
+
 pub(crate) async fn run(args: InstallArgs, session: &mut Session) -> Outcome {
+    if args.image.is_none() && args.gate_url.is_none() {
+        terminal::warn(format!(
+            "the gate's pods will ask for the image {IMAGE}, which no public registry has; name \
+             one that your cluster can pull with --image"
+        ));
+    }
     let documents = install::documents(&args.options()?);
     if args.dry_run == Some(true) {
         return session.print(match args.output {
@@ -139,9 +149,8 @@ impl InstallArgs {
     }
 
     fn deployment(&self) -> DeploymentOptions {
-        let version = concat!("sealgate:", env!("CARGO_PKG_VERSION"));
         DeploymentOptions {
-            image: self.image.clone().unwrap_or_else(|| version.to_owned()),
+            image: self.image.clone().unwrap_or_else(|| IMAGE.to_owned()),
             replicas: self.replicas,
             certificates: match &self.certificate_secret {
                 None => Certificates::Own,

@@ -26,7 +26,7 @@ mod image;
 mod review;
 mod stage;
 
-/// The flags of `demo`.
+/// Show sign, verify, admit and refuse on this machine, with a registry and a gate in this process
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DemoArgs {
     /// Leave the registry and the gate running until Ctrl-C, and keep the files

@@ -127,6 +127,11 @@ fn unknown_words_and_flags() {
     assert_eq!(stage.run(&["verify", "--nope"]).code(1).frame().0, "Error: unknown flag: --nope");
     let ended = stage.run(&["frobnicate"]).code(1);
     assert_eq!(ended.frame().0, "Error: unknown command \"frobnicate\" for \"sealgate\"");
+    let ended = stage.run(&["verfy", "x"]).code(1);
+    assert!(ended.err.contains("did you mean `sealgate verify`?"), "{}", ended.err);
+    let ended = stage.run(&["verify", "--key", "k"]).code(1);
+    assert_eq!(ended.err.matches("<IMAGE>").count(), 2, "{}", ended.err);
+    assert!(ended.err.contains("see `sealgate verify --help`"), "{}", ended.err);
     let ended = stage.run(&["attest", "--key", "k", "x/y"]).code(1);
     assert!(ended.frame().0.contains("\"attest\" is not supported"), "{}", ended.err);
 }
@@ -195,7 +200,12 @@ fn install_prints_what_kubectl_applies() {
     for part in ["kind: CustomResourceDefinition", "policy.sigstore.dev/include", "cosign-system"] {
         assert!(yaml.contains(part), "{part}");
     }
-    let list = stage.run(&["install", "--dry-run", "-o", "json"]).code(0).json();
+    let named = stage.run(&["install", "--dry-run", "--image", "reg.example/gate:1"]).code(0);
+    assert!(named.out.contains("image: reg.example/gate:1"), "{}", named.out);
+    assert_eq!(named.err, "");
+    let list = stage.run(&["install", "--dry-run", "-o", "json"]).code(0);
+    assert!(list.err.contains("name one that your cluster can pull with --image"), "{}", list.err);
+    let list = list.json();
     assert_eq!(list["kind"], "List");
     stage.run(&["install", "--dry-run", "--gate-url", "https://gate:8443"]).code(1);
     let plan = stage.run(&["uninstall", "--dry-run"]).code(0).err;

@@ -112,7 +112,11 @@ fn a_wrong_password_has_cosigns_words() {
     let arguments = ["public-key", "--key", "cosign.key"];
     let ended = stage.run_with(&arguments, &[("COSIGN_PASSWORD", "guess")]).code(1);
     assert!(ended.frame().0.contains("decrypt: encrypted: decryption failed"), "{}", ended.err);
+    assert!(ended.err.contains("COSIGN_PASSWORD"), "{}", ended.err);
     assert!(!ended.err.contains("guess"));
+    let ended = stage.run(&["public-key", "--key", "cosign.pub"]).code(1);
+    assert!(ended.frame().0.contains("unsupported pem type: PUBLIC KEY"), "{}", ended.err);
+    assert!(ended.err.contains("sign with the private one"), "{}", ended.err);
 }
 
 #[test]
