@@ -323,3 +323,49 @@ fn a_key_with_a_configured_trust_root_needs_its_log_entry() {
     assert_eq!(report["demands"]["transparencyLog"], "not-asked");
     assert_eq!(report["images"][0]["signatures"][0]["transparencyLog"], "not-asked");
 }
+
+#[test]
+fn everything_below_an_index_is_judged_and_a_list_has_an_outcome_each() {
+    let (stage, world) = (Stage::new(), World::default());
+    stage.write("root.json", &world.trust_root().to_json());
+    let (index, children) = stage.index("multi", "v1");
+    let sign = |named: &Named, image: &Digest| {
+        let bundle = world.image_bundle(&world.certified(named), image, Proof::Rekor2).to_json();
+        stage.attach_bundle("multi", image, &bundle);
+    };
+    let verify = |more: &[&str]| {
+        let image = stage.name("multi:v1");
+        stage
+            .run(&[&["verify", "-r", "-o", "sealgate-json"], &WANTED[..], more, &[&image]].concat())
+    };
+    sign(&Named::default(), &index);
+    sign(&Named::default(), &children[0]);
+    let stranger = Named { subject: "eve@example.com".to_owned(), ..Named::default() };
+    sign(&stranger, &children[1]);
+    let report = verify(&[]).code(12).json();
+    let below = &report["images"][0]["children"];
+    assert_eq!((&below[0]["verified"], &below[1]["verified"]), (&true.into(), &false.into()));
+    assert_eq!(below[1]["rejected"][0]["code"], "wrong-identity");
+    let report = verify(&["--certificate-identity=eve@example.com"]).code(0).json();
+    let subject = &report["images"][0]["children"][1]["signatures"][0]["certificate"]["subjects"];
+    assert_eq!(subject[0], "eve@example.com");
+    assert_eq!(report["verified"], true);
+}
+
+#[test]
+fn a_saved_image_verifies_without_its_registry() {
+    let scene = Scene::signed(Proof::Rekor2);
+    scene.stage.run(&["save", "--dir", "saved", &scene.image]).code(0);
+    let local = |more: &[&str]| {
+        let folder = ["--local-image", "saved"];
+        scene.stage.run(&[&["verify"], &WANTED[..], more, &folder].concat())
+    };
+    let ended = local(&[]).code(0);
+    assert!(
+        ended.err.contains("Certificate subject: https://ci.example/acme/app"),
+        "{}",
+        ended.err
+    );
+    local(&["--use-signed-timestamps", "--offline"]).code(0);
+    local(&["--certificate-github-workflow-name=CI"]).code(12);
+}
