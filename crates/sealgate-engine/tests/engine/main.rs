@@ -7,6 +7,7 @@ mod keyless;
 mod moving;
 mod signing;
 mod verifying;
+mod witnessing;
 
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::key::PublicKey;

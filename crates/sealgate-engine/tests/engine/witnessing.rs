@@ -1,0 +1,468 @@
+//! Signing with certificates, timestamps and logs, by a whole Sigstore in memory: in which order,
+//! what is refused before anybody is told, and what is finished later.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use sealgate_core::bundle::{Bundle, LogEntry, VerificationMaterial};
+use sealgate_core::digest::Digest;
+use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_core::identity::{IdentityAuthority, IdentityMatcher, Wanted};
+use sealgate_core::key::PublicKey;
+use sealgate_core::manifest::Manifest;
+use sealgate_core::reference::Identifier;
+use sealgate_core::simple_signing::SimpleSigning;
+use sealgate_core::verify::{
+    Artifact, Authority, BlobSignature, Check, Grounds, RootSource, Wishes, verify_blob_with,
+};
+use sealgate_engine::blob::witness_blob;
+use sealgate_engine::failure::Failure;
+use sealgate_engine::ports::{
+    CertificateIssuer, IdentityToken, LogSubmission, SignatureLog, Signer, SubmittedContent,
+    TimestampAuthority,
+};
+use sealgate_engine::sign::{Formats, Hand, SignRequest, Signed, finish, sign_image_with};
+use sealgate_engine::unfinished::{Drafts, Step, Unfinished, Work};
+use sealgate_engine::verify::{Outcome, VerifyRequest, verify_image};
+use sealgate_engine::witness::{Signatory, Witnesses};
+use sealgate_testkit::image;
+use sealgate_testkit::key::TestKey;
+use sealgate_testkit::keyless::{Certified, ISSUER, Named, Proof, SUBJECT, World};
+use sealgate_testkit::ports::FrozenClock;
+use sealgate_testkit::registry::{MemoryRegistry, Request};
+
+use crate::{app, fault};
+
+/// A Sigstore, somebody with a certificate, a registry with an image.
+struct Scene {
+    world: Arc<World>,
+    by: Arc<Certified>,
+    registry: MemoryRegistry,
+    digest: Digest,
+}
+
+/// The signer's key as a port.
+struct Holder {
+    by: Arc<Certified>,
+    public: PublicKey,
+}
+
+/// A log of the world: counts who asks, and fails as often as it is told.
+struct Log {
+    world: Arc<World>,
+    by: Arc<Certified>,
+    proof: Proof,
+    url: &'static str,
+    contents: Vec<Vec<u8>>,
+    asked: AtomicUsize,
+    failures: Mutex<usize>,
+}
+
+struct Tsa(Arc<World>, Arc<Certified>);
+
+struct Issuer(Vec<Vec<u8>>);
+
+#[async_trait]
+impl Signer for Holder {
+    fn public_key(&self) -> &PublicKey {
+        &self.public
+    }
+
+    async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Fault> {
+        Ok(self.by.sign(message))
+    }
+}
+
+#[async_trait]
+impl SignatureLog for Log {
+    fn url(&self) -> &str {
+        self.url
+    }
+
+    async fn upload(&self, submission: &LogSubmission) -> Result<LogEntry, Fault> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        {
+            let mut failures = self.failures.lock().unwrap();
+            if let Some(rest) = failures.checked_sub(1) {
+                *failures = rest;
+                return Err(fault(FaultKind::ServerError));
+            }
+        }
+        let signed = match &submission.content {
+            SubmittedContent::Envelope(envelope) => envelope.pae(),
+            SubmittedContent::Message(digest) => {
+                let content = self.contents.iter().find(|bytes| Digest::of(bytes) == *digest);
+                content.expect("content that the test has told").clone()
+            }
+        };
+        let log = self.world.prove(&self.by, &submission.signature, &signed, self.proof);
+        Ok(log.entries.into_iter().next().unwrap())
+    }
+}
+
+#[async_trait]
+impl TimestampAuthority for Tsa {
+    fn url(&self) -> &str {
+        "https://tsa.example"
+    }
+
+    async fn timestamp(&self, signature: &[u8]) -> Result<Vec<u8>, Fault> {
+        let log = self.0.prove(&self.1, signature, b"any", Proof::Stamped);
+        Ok(log.timestamps.into_iter().next().unwrap())
+    }
+}
+
+#[async_trait]
+impl CertificateIssuer for Issuer {
+    async fn certify(
+        &self,
+        _signer: &dyn Signer,
+        token: &IdentityToken,
+    ) -> Result<Vec<Vec<u8>>, Fault> {
+        assert_eq!(token.secret(), "token");
+        Ok(self.0.clone())
+    }
+}
+
+impl Scene {
+    fn new() -> Self {
+        let world = Arc::new(World::default());
+        let by = Arc::new(world.certified(&Named::default()));
+        let registry = MemoryRegistry::new();
+        let digest = image::image(&registry, &app(), "witnessed");
+        Self { world, by, registry, digest }
+    }
+
+    fn holder(&self) -> Holder {
+        Holder { by: self.by.clone(), public: self.by.public_key() }
+    }
+
+    fn signatory(&self) -> Signatory {
+        Signatory::certified(self.by.public_key(), vec![self.by.der.clone()]).unwrap()
+    }
+
+    fn log(&self, proof: Proof) -> Log {
+        let payload =
+            SimpleSigning::new("reg.example/acme/app", self.digest.clone(), &BTreeMap::new());
+        Log {
+            world: self.world.clone(),
+            by: self.by.clone(),
+            proof,
+            url: "https://log.example",
+            contents: vec![payload.to_json().into_bytes(), b"content".to_vec()],
+            asked: AtomicUsize::new(0),
+            failures: Mutex::new(0),
+        }
+    }
+
+    fn tsa(&self) -> Arc<dyn TimestampAuthority> {
+        Arc::new(Tsa(self.world.clone(), self.by.clone()))
+    }
+
+    /// One log, a timestamp where the log signs no time, and the world's root.
+    fn witnesses(&self, log: &Arc<Log>) -> Witnesses {
+        let stamped = log.proof != Proof::Rekor1;
+        Witnesses {
+            timestamps: stamped.then(|| self.tsa()).into_iter().collect(),
+            logs: vec![log.clone()],
+            root: Some(Arc::new(self.world.trust_root())),
+            now: self.world.now + 1,
+            ..Witnesses::none()
+        }
+    }
+
+    async fn sign(
+        &self,
+        witnesses: &Witnesses,
+        request: &SignRequest,
+    ) -> Result<Vec<Signed>, Failure> {
+        let (signer, signatory) = (self.holder(), self.signatory());
+        let by = Hand { signer: &signer, signatory: &signatory, witnesses };
+        let at = image::at(&app(), &self.digest);
+        sign_image_with(&self.registry, &at, by, &FrozenClock::default(), request).await
+    }
+
+    /// What a user of this world finds.
+    async fn verify(&self, authority: Authority, digest: &Digest) -> Outcome {
+        let root = Some(Arc::new(self.world.trust_root()));
+        let (source, wishes) = (RootSource::Configured, Wishes::default());
+        let request = VerifyRequest {
+            grounds: Grounds { root, source, wishes },
+            now: self.world.now + 86_400,
+            ..VerifyRequest::new(authority)
+        };
+        verify_image(&self.registry, &image::at(&app(), digest), &request).await.outcome
+    }
+
+    fn stored(&self) -> usize {
+        self.registry.count(Request::PushBlob) + self.registry.count(Request::PushManifest)
+    }
+}
+
+fn somebody() -> Authority {
+    let exactly = |text: &str| Some(Wanted::Exactly(text.to_owned()));
+    let matcher = IdentityMatcher {
+        issuer: exactly(ISSUER),
+        subject: exactly(SUBJECT),
+        claims: BTreeMap::new(),
+    };
+    IdentityAuthority { identities: vec![matcher] }.into()
+}
+
+fn legacy() -> SignRequest {
+    SignRequest { formats: Formats::Legacy, ..SignRequest::default() }
+}
+
+fn unfinished(outcome: Result<Vec<Signed>, Failure>) -> Unfinished {
+    match outcome {
+        Err(Failure::Unfinished(unfinished)) => *unfinished,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_a_certificate_signs_verifies_by_its_identity() {
+    for proof in [Proof::Rekor1, Proof::Rekor2] {
+        let scene = Scene::new();
+        let log = Arc::new(scene.log(proof));
+        let signed = scene.sign(&scene.witnesses(&log), &SignRequest::default()).await.unwrap();
+        assert_eq!(log.asked.load(Ordering::Relaxed), 1);
+        let bundle = signed[0].bundle.as_ref().unwrap();
+        assert_eq!(bundle.log.entries.len(), 1);
+        let read = Bundle::parse(&bundle.json).unwrap();
+        assert_eq!(read.material, VerificationMaterial::Certificate(scene.by.der.clone()));
+        let outcome = scene.verify(somebody(), &scene.digest).await;
+        let Outcome::Verified { signatures, .. } = outcome else { panic!("{outcome:?}") };
+        let stamped = signatures[0].checks().contains(&Check::Timestamp);
+        assert_eq!(stamped, proof == Proof::Rekor2);
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_key_is_refused() {
+    let scene = Scene::new();
+    let other = scene.world.certified(&Named::default());
+    let token = IdentityToken::new("token");
+    let ours = Issuer(vec![scene.by.der.clone()]);
+    let signatory = Signatory::issued(&scene.holder(), &ours, &token).await.unwrap();
+    assert_eq!(signatory, scene.signatory());
+    for wrong in [Issuer(vec![other.der.clone()]), Issuer(Vec::new()), Issuer(vec![vec![0]])] {
+        assert!(Signatory::issued(&scene.holder(), &wrong, &token).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_legacy_signature_carries_certificate_entry_and_timestamp() {
+    let scene = Scene::new();
+    let log = Arc::new(scene.log(Proof::Rekor1));
+    let witnesses = Witnesses { timestamps: vec![scene.tsa()], ..scene.witnesses(&log) };
+    scene.sign(&witnesses, &legacy()).await.unwrap();
+    let tag = format!("sha256-{}.sig", scene.digest.hex());
+    let raw = scene.registry.peek(&app(), &Identifier::Tag(tag)).unwrap();
+    let manifest: Manifest = serde_json::from_slice(&raw.bytes).unwrap();
+    let names: Vec<_> = manifest.layers[0].annotations.keys().cloned().collect();
+    assert_eq!(
+        names,
+        [
+            "dev.cosignproject.cosign/signature",
+            "dev.sigstore.cosign/bundle",
+            "dev.sigstore.cosign/certificate",
+            "dev.sigstore.cosign/chain",
+            "dev.sigstore.cosign/rfc3161timestamp",
+        ]
+    );
+    let outcome = scene.verify(somebody(), &scene.digest).await;
+    assert!(matches!(outcome, Outcome::Verified { .. }), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn an_entry_without_a_promise_does_not_fit_into_the_legacy_format() {
+    let scene = Scene::new();
+    let log = Arc::new(scene.log(Proof::Rekor2));
+    let failure = scene.sign(&scene.witnesses(&log), &legacy()).await.unwrap_err();
+    assert!(matches!(failure, Failure::Invalid(_)), "{failure}");
+    let two = vec![log.clone() as Arc<dyn SignatureLog>, log.clone()];
+    let witnesses = Witnesses { logs: two, ..scene.witnesses(&log) };
+    let failure = scene.sign(&witnesses, &legacy()).await.unwrap_err();
+    assert!(matches!(failure, Failure::Invalid(_)), "{failure}");
+    assert_eq!(scene.stored(), 0);
+}
+
+#[tokio::test]
+async fn nothing_is_told_to_a_log_that_our_verifier_would_refuse() {
+    let scene = Scene::new();
+    let log = Arc::new(scene.log(Proof::Rekor2));
+    let strangers = Arc::new(World::default());
+    let elsewhere = Arc::new(strangers.certified(&Named::default()));
+    // A certificate of another authority, a timestamp of another one, a certificate that has
+    // expired.
+    let foreign_root =
+        Witnesses { root: Some(Arc::new(strangers.trust_root())), ..scene.witnesses(&log) };
+    let foreign_stamp = Witnesses {
+        timestamps: vec![Arc::new(Tsa(strangers.clone(), elsewhere))],
+        ..scene.witnesses(&log)
+    };
+    let late = Witnesses {
+        timestamps: Vec::new(),
+        now: scene.world.now + 86_400,
+        ..scene.witnesses(&log)
+    };
+    for witnesses in [foreign_root, foreign_stamp, late] {
+        let failure = scene.sign(&witnesses, &SignRequest::default()).await.unwrap_err();
+        assert!(matches!(failure, Failure::Rejected(_)), "{failure}");
+    }
+    assert_eq!((log.asked.load(Ordering::Relaxed), scene.stored()), (0, 0));
+}
+
+#[tokio::test]
+async fn an_entry_of_a_log_that_nobody_knows_is_not_stored() {
+    let scene = Scene::new();
+    let strangers = Arc::new(World::default());
+    let log = Arc::new(Log { world: strangers, ..scene.log(Proof::Rekor2) });
+    let failure = scene.sign(&scene.witnesses(&log), &SignRequest::default()).await.unwrap_err();
+    assert_eq!(failure.code(), "not-logged");
+    assert_eq!(scene.stored(), 0);
+}
+
+#[tokio::test]
+async fn a_failed_upload_stores_nothing_and_is_finished_later() {
+    let mut scene = Scene::new();
+    let other = image::image(&scene.registry, &app(), "below");
+    let index =
+        image::index(&scene.registry, &app(), &[(&scene.digest, "amd64"), (&other, "arm64")]);
+    let children = [scene.digest.clone(), other];
+    scene.digest = index.clone();
+    let log = Arc::new(Log { failures: Mutex::new(1), ..scene.log(Proof::Rekor2) });
+    let witnesses = scene.witnesses(&log);
+    let request = SignRequest { recursive: true, ..SignRequest::default() };
+    let left = unfinished(scene.sign(&witnesses, &request).await);
+    assert_eq!((left.step, left.cause.code()), (Step::Log, "server-error"));
+    // All were tried, one is missing, nothing is stored.
+    assert_eq!((log.asked.load(Ordering::Relaxed), scene.stored()), (3, 0));
+    assert_eq!(left.work.missing(), ["https://log.example"]);
+    assert!(left.work.is_timestamped());
+    let kept = left.work.to_json().unwrap();
+    let work = Work::parse(kept.as_bytes()).unwrap();
+    assert_eq!(work, left.work);
+    let clock = FrozenClock::default();
+    let request = SignRequest::default();
+    let signed = finish(&scene.registry, work, &witnesses, &clock, &request).await.unwrap();
+    // Only the missing one was told.
+    assert_eq!((signed.len(), log.asked.load(Ordering::Relaxed)), (3, 4));
+    for digest in children.iter().chain([&index]) {
+        let outcome = scene.verify(somebody(), digest).await;
+        assert!(matches!(outcome, Outcome::Verified { .. }), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_registry_did_not_take_is_finished_without_another_entry() {
+    let scene = Scene::new();
+    let log = Arc::new(scene.log(Proof::Rekor1));
+    let witnesses = scene.witnesses(&log);
+    scene.registry.fail(Request::PushManifest, "", 1, fault(FaultKind::Denied));
+    let left = unfinished(scene.sign(&witnesses, &SignRequest::default()).await);
+    assert_eq!((left.step, left.cause.code()), (Step::Store, "denied"));
+    let (clock, request) = (FrozenClock::default(), SignRequest::default());
+    finish(&scene.registry, left.work, &witnesses, &clock, &request).await.unwrap();
+    assert_eq!(log.asked.load(Ordering::Relaxed), 1);
+    let outcome = scene.verify(somebody(), &scene.digest).await;
+    assert!(matches!(outcome, Outcome::Verified { .. }), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn kept_work_is_believed_in_nothing() {
+    let scene = Scene::new();
+    let log = Arc::new(Log { failures: Mutex::new(1), ..scene.log(Proof::Rekor2) });
+    let witnesses = scene.witnesses(&log);
+    let left = unfinished(scene.sign(&witnesses, &SignRequest::default()).await);
+    let kept = left.work.to_json().unwrap();
+    let other = image::image(&scene.registry, &app(), "another image");
+    let moved = kept.replace(scene.digest.hex(), other.hex());
+    let stranger = World::default().certified(&Named::default());
+    let key = kept.replace(
+        &serde_json::to_string(&scene.by.public_key().to_pem()).unwrap(),
+        &serde_json::to_string(&stranger.public_key().to_pem()).unwrap(),
+    );
+    assert_ne!(key, kept);
+    assert!(Work::parse(key.as_bytes()).is_err());
+    for nonsense in ["", "{}", "[]", &kept.replace("unfinished/v1", "unfinished/v9")] {
+        assert!(Work::parse(nonsense.as_bytes()).is_err(), "{nonsense}");
+    }
+    // The statement is about the first image still.
+    let Ok(work) = Work::parse(moved.as_bytes()) else { panic!() };
+    let clock = FrozenClock::default();
+    let request = SignRequest::default();
+    let failure = finish(&scene.registry, work, &witnesses, &clock, &request).await.unwrap_err();
+    assert_eq!(failure.code(), "other-subject");
+    assert_eq!((log.asked.load(Ordering::Relaxed), scene.stored()), (1, 0));
+}
+
+#[tokio::test]
+async fn without_a_trust_root_only_the_signature_is_checked() {
+    let scene = Scene::new();
+    let log = Arc::new(scene.log(Proof::Rekor2));
+    let witnesses = Witnesses { root: None, ..scene.witnesses(&log) };
+    scene.sign(&witnesses, &SignRequest::default()).await.unwrap();
+    let outcome = scene.verify(somebody(), &scene.digest).await;
+    assert!(matches!(outcome, Outcome::Verified { .. }), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn several_logs_and_authorities_all_bear_witness() {
+    let scene = Scene::new();
+    let one = Arc::new(Log { url: "https://one.example", ..scene.log(Proof::Rekor1) });
+    let two = Arc::new(Log { url: "https://two.example", ..scene.log(Proof::Rekor2) });
+    let logs: Vec<Arc<dyn SignatureLog>> = vec![one, two];
+    let timestamps = vec![scene.tsa(), scene.tsa()];
+    let root = Some(Arc::new(scene.world.trust_root()));
+    let witnesses = Witnesses { logs, timestamps, root, now: scene.world.now, ..Witnesses::none() };
+    let signed = scene.sign(&witnesses, &SignRequest::default()).await.unwrap();
+    let log = &signed[0].bundle.as_ref().unwrap().log;
+    assert_eq!((log.entries.len(), log.timestamps.len()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_blob_is_witnessed_and_a_failed_upload_is_kept() {
+    let scene = Scene::new();
+    let log = Arc::new(Log { failures: Mutex::new(1), ..scene.log(Proof::Rekor2) });
+    let (witnesses, signatory) = (scene.witnesses(&log), scene.signatory());
+    let artifact = Artifact::Content(b"content");
+    let witness = async || {
+        let (signature, digest) = (scene.by.sign(b"content"), Digest::of(b"content"));
+        witness_blob(signature, digest, artifact, &signatory, &witnesses).await
+    };
+    let Err(Failure::Unfinished(left)) = witness().await else { panic!() };
+    assert!(matches!(left.work.drafts, Drafts::Blob(_)));
+    let kept = left.work.to_json().unwrap();
+    assert_eq!(Work::parse(kept.as_bytes()).unwrap(), left.work);
+    let signed = witness().await.unwrap();
+    let root = Some(Arc::new(scene.world.trust_root()));
+    let (source, wishes) = (RootSource::Configured, Wishes::default());
+    let grounds = Grounds { root, source, wishes };
+    let authority = somebody();
+    let trust = grounds.trust(&authority, scene.world.now + 86_400);
+    let bundle = BlobSignature::Bundle(signed.bundle.as_bytes());
+    verify_blob_with(bundle, &authority, artifact, &trust).unwrap();
+}
+
+#[tokio::test]
+async fn a_key_signs_with_a_timestamp_as_well() {
+    let scene = Scene::new();
+    let key = TestKey::p256();
+    let signatory = Signatory::of_key(key.public_key().clone());
+    let root = Some(Arc::new(scene.world.trust_root()));
+    let timestamps = vec![scene.tsa()];
+    let witnesses = Witnesses { timestamps, root, now: scene.world.now, ..Witnesses::none() };
+    let by = Hand { signer: &key, signatory: &signatory, witnesses: &witnesses };
+    let at = image::at(&app(), &scene.digest);
+    let clock = FrozenClock::default();
+    let signed =
+        sign_image_with(&scene.registry, &at, by, &clock, &SignRequest::default()).await.unwrap();
+    assert_eq!(signed[0].bundle.as_ref().unwrap().log.timestamps.len(), 1);
+    // A configured root that names a log asks for a log's proof, which is not there.
+    let outcome = scene.verify(crate::authority(&[&key]).into(), &scene.digest).await;
+    assert_eq!(outcome.rejected()[0].reason.code(), "not-logged");
+}
