@@ -103,7 +103,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Tree(args) => command::tree::run(args, session).await,
         Command::Triangulate(args) => command::triangulate::run(args, session).await,
         Command::TrustedRoot(args) => command::trusted_root::run(args, session).await,
-        Command::Uninstall(args) => command::uninstall::run(args).await,
+        Command::Uninstall(args) => command::uninstall::run(args, session).await,
         Command::Verify(args) => command::verify::run(*args, session).await,
         Command::VerifyBlob(args) => command::verify_blob::run(*args, session).await,
         Command::VerifyBundle(args) => command::verify_bundle::run(*args).await,

@@ -108,13 +108,16 @@ impl Layout {
     /// # Errors
     /// `Missing` where there is none, `TooMany` where it is not clear which; as [`Self::index`].
     pub async fn image(&self) -> Result<Descriptor, Fault> {
-        for kind in [kind::IMAGE_INDEX, kind::IMAGE] {
-            if let Some(entry) = self.entry_of_kind(kind).await? {
-                return Ok(entry);
-            }
-        }
-        let mut entries = self.index().await?.manifests;
-        match (entries.pop(), entries.is_empty()) {
+        let entries = self.index().await?.manifests;
+        let marked = |kind: &str| {
+            let has =
+                |d: &&Descriptor| d.annotations.get(kind::ANNOTATION).is_some_and(|k| k == kind);
+            entries.iter().filter(has).cloned().collect::<Vec<_>>()
+        };
+        let kinds = [marked(kind::IMAGE_INDEX), marked(kind::IMAGE)];
+        let mut found = kinds.into_iter().find(|found| !found.is_empty()).unwrap_or(entries);
+        found.dedup_by(|one, other| one.digest == other.digest);
+        match (found.pop(), found.is_empty()) {
             (Some(only), true) => Ok(only),
             (None, _) => Err(self.disk.fault(FaultKind::Missing, "index.json names no image")),
             _ => Err(self.disk.fault(FaultKind::TooMany, "index.json names several images")),

@@ -178,3 +178,19 @@ async fn wrong_content_is_not_kept() {
     assert_eq!(std::fs::read_dir(folder.path().join("blobs/sha256")).unwrap().count(), 0);
     assert_eq!(std::fs::read_dir(folder.path().join("blobs")).unwrap().count(), 1);
 }
+
+#[tokio::test]
+async fn a_folder_with_two_saved_images_is_not_guessed_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout::create(folder.path()).unwrap();
+    let mark = |entry: Descriptor| {
+        let annotations = [(kind::ANNOTATION.to_owned(), kind::IMAGE.to_owned())].into();
+        Descriptor { annotations, ..entry }
+    };
+    let first = image(&layout, &tag("v1"), None).await;
+    layout.add_entry(mark(first.clone())).await.unwrap();
+    assert_eq!(layout.image().await.unwrap().digest, first.digest);
+    let other = image(&layout, &tag("v2"), Some(&first)).await;
+    layout.add_entry(mark(other)).await.unwrap();
+    assert_eq!(layout.image().await.unwrap_err().kind, FaultKind::TooMany);
+}

@@ -4,10 +4,13 @@
 use clap::Args;
 use sealgate_kube::apply;
 use sealgate_kube::install::{self, InstallOptions};
+use serde_json::json;
 
 use super::install::ClusterFlags;
 use crate::cli::values::{BOOL, go_bool};
 use crate::failure::{CliError, Outcome};
+use crate::output::{self, Format, OutputFlag};
+use crate::session::Session;
 use crate::terminal;
 
 /// Remove the gate from a cluster
@@ -28,19 +31,29 @@ pub(crate) struct UninstallArgs {
     dry_run: Option<bool>,
 
     #[command(flatten)]
+    output: OutputFlag,
+
+    #[command(flatten)]
     cluster: ClusterFlags,
 }
 
-pub(crate) async fn run(args: UninstallArgs) -> Outcome {
+pub(crate) async fn run(args: UninstallArgs, session: &mut Session) -> Outcome {
+    let format = args.output.begin(session);
     let with_policies = args.with_policies == Some(true);
     let options =
         InstallOptions { namespace: args.cluster.namespace.clone(), ..InstallOptions::default() };
     let deletions = install::deletions(&options, with_policies);
     if args.dry_run == Some(true) {
-        for deletion in &deletions {
-            terminal::say(format!("would delete {}", apply::describe(deletion)));
+        let planned: Vec<String> = deletions.iter().map(apply::describe).collect();
+        if format == Format::Text {
+            planned.iter().for_each(|what| terminal::say(format!("would delete {what}")));
+            return Ok(());
         }
-        return Ok(());
+        return output::document(
+            session,
+            "uninstall",
+            json!({ "planned": planned, "deleted": [] }),
+        );
     }
     if args.yes != Some(true) {
         terminal::warn(match with_policies {
@@ -50,18 +63,28 @@ pub(crate) async fn run(args: UninstallArgs) -> Outcome {
         terminal::confirm().await?;
     }
     let client = args.cluster.client().await?;
-    let mut failed = Vec::new();
+    let (mut deleted, mut failed) = (Vec::new(), Vec::new());
     for deletion in &deletions {
         let what = apply::describe(deletion);
         match apply::delete(&client, deletion).await {
-            Ok(true) => terminal::say(format!("deleted {what}")),
+            Ok(true) => {
+                if format == Format::Text {
+                    terminal::say(format!("deleted {what}"));
+                }
+                deleted.push(what);
+            }
             Ok(false) => {}
             // What comes later is deleted all the same: half a gate is worse than none.
             Err(fault) => failed.push(fault),
         }
     }
     match failed.first() {
-        None => Ok(()),
+        None if format == Format::Text => Ok(()),
+        None => {
+            let planned: Vec<String> = deletions.iter().map(apply::describe).collect();
+            let fields = json!({ "planned": planned, "deleted": deleted });
+            output::document(session, "uninstall", fields)
+        }
         Some(first) => {
             let error =
                 CliError::new(format!("{} object(s) were not deleted: {first}", failed.len()));

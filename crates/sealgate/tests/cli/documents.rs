@@ -112,6 +112,17 @@ fn of_what_is_moved() {
 }
 
 #[test]
+fn of_what_uninstalling_would_remove() {
+    let stage = Stage::new();
+    let plan = document(&stage, "uninstall", &["uninstall", "--dry-run", "-o", "json"]);
+    let planned = plan["planned"].as_array().unwrap();
+    assert!(
+        planned.iter().any(|what| what == "Deployment cosign-system/policy-controller-webhook")
+    );
+    assert_eq!(plan["deleted"], Value::Array(vec![]));
+}
+
+#[test]
 fn of_places() {
     let (stage, digest, image) = signed();
     let at = |what: &str| {
