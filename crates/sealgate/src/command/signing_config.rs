@@ -149,7 +149,7 @@ impl CreateArgs {
             None => return Ok(SigningConfig::default()),
         };
         let keeps = |no: Option<bool>, given: &[String]| {
-            no != Some(true) && !(replaces && !given.is_empty())
+            no != Some(true) && (given.is_empty() || !replaces)
         };
         let kept = |keep: bool, services: Vec<Service>| if keep { services } else { Vec::new() };
         let rekor = keeps(self.no_default_rekor, &self.rekor);
