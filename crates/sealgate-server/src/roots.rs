@@ -104,3 +104,6 @@ fn parse(verified: &Verified, target: &str) -> Result<TrustRoot, Fault> {
 fn config(detail: &str) -> Fault {
     Fault::new(FaultKind::Config, "TrustRoot", detail)
 }
+
+#[cfg(test)]
+mod tests;

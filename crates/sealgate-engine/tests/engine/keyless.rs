@@ -114,7 +114,6 @@ impl Scene {
         self.policy_in(&self.world, json!([authority]))
     }
 
-    #[track_caller]
     async fn says(&self, image: &str, policies: &PolicySet) -> String {
         let answer = self.house.validate(&[image], policies).await;
         assert_eq!(answer.allowed, answer.message.is_empty());

@@ -4,3 +4,4 @@
 mod admission;
 mod folder;
 mod house;
+mod keyless;
