@@ -173,7 +173,12 @@ impl<'a> Installation<'a> {
         Self::attach_with(name, cluster, &Setting::default())
     }
 
-    fn attach_with(name: &str, cluster: &'a Cluster, setting: &Setting) -> anyhow::Result<Self> {
+    /// The same with a setting of its own.
+    pub fn attach_with(
+        name: &str,
+        cluster: &'a Cluster,
+        setting: &Setting,
+    ) -> anyhow::Result<Self> {
         let ports = [free_port()?, free_port()?];
         let balancer = Balancer::start(ports.to_vec())?;
         point_service_at(cluster, balancer.port);

@@ -110,7 +110,8 @@ fn shell(sandbox: &Sandbox, guide: &str, commands: &str) -> Run {
     sandbox.run(Path::new("bash"), &["-c", &script], None)
 }
 
-fn is_as_told(run: &Run, expected: Option<&str>) -> bool {
+/// Whether the commands ended and printed as a guide tells.
+pub(crate) fn is_as_told(run: &Run, expected: Option<&str>) -> bool {
     let Some(expected) = expected else { return run.code == 0 };
     let printed = format!("{}\n{}", run.stderr, run.stdout);
     let fails = expected.starts_with("Error");

@@ -3,6 +3,7 @@
 mod cli;
 mod gate;
 mod guide;
+mod guide_keyless;
 mod interop;
 mod keyless;
 mod network;

@@ -1,0 +1,340 @@
+//! docs/guides/keyless.md, run as guide.rs runs the other guides, against real Fulcio, Rekor v2 and
+//! timestamp authority, a real registry and a cluster of its own.
+//!
+//! A ```yaml block begins with the name of a file and is written to it. Of the workflow the step
+//! that signs is run as a runner of GitHub runs it; the steps that are not are [`NOT_RUN`], and no
+//! other fence than these three may stand in the guide. A token takes the place of a login.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sealgate_testkit::tuf::{Files, TufRepository};
+use sealgate_tests::cluster::Cluster;
+use sealgate_tests::gate::{Installation, Setting};
+use sealgate_tests::process::wait_until;
+use sealgate_tests::programs::{Run, Sandbox, sealgate};
+use sealgate_tests::proxy::Canned;
+use sealgate_tests::service::{Answer, Service};
+use sealgate_tests::{image, oidc, registries, sigstore};
+use serde_json::{Value, json};
+
+use crate::guide::is_as_told;
+
+const GUIDE: &str = include_str!("../../docs/guides/keyless.md");
+const REJECT_CODES: &str = include_str!("../../docs/reference/reject-codes.md");
+const OTHER_CODES: [&str; 2] = [
+    include_str!("../../docs/reference/exit-codes.md"),
+    include_str!("../../docs/reference/cluster-image-policy.md"),
+];
+
+/// The steps of the workflow that need GitHub.
+const NOT_RUN: [&str; 3] = ["Build image", "Push image", "Install sealgate"];
+/// The one that does not.
+const RUN: &str = "Sign image";
+
+/// Who signs by hand.
+const PERSON: &str = "user@example.com";
+/// Who signs in the workflow, without `https://github.com/`.
+const WORKFLOW: &str = "example/app/.github/workflows/build-sign.yml@refs/heads/main";
+
+/// What stands between two fences.
+#[derive(Debug)]
+enum Block {
+    /// Commands, and what they print.
+    Commands { text: String, expected: Option<String> },
+    /// A file to write.
+    File { name: String, text: String },
+}
+
+/// Where the guide is run.
+struct Reader {
+    sandbox: Sandbox,
+    /// What the reader's shell has exported and unset so far.
+    shell: Vec<String>,
+}
+
+#[test]
+fn the_guide_for_keyless() {
+    let repository = sigstore_repository();
+    let guide = placed(&mirror(repository.files()));
+    let cluster = Cluster::start("guide-keyless").unwrap();
+    let mut reader = Reader::new("guide", Some(&cluster));
+    reader.sandbox.write("root.json", repository.root(1));
+    push_images("guide");
+    let mut gate = None;
+    for block in blocks(&guide) {
+        match block {
+            Block::File { name, text } if name.starts_with(".github/") => {
+                reader.runs_workflow(&text);
+            }
+            Block::File { name, text } => drop(reader.sandbox.write(&name, text)),
+            Block::Commands { text, expected } => {
+                reader.does(&text, expected.as_deref());
+                if text.contains("sealgate install") {
+                    gate = Some(Installation::attach_with("guide-keyless", &cluster, &own_root()));
+                }
+            }
+        }
+    }
+    gate.expect("the guide installs the gate").unwrap();
+}
+
+/// The stand-in for the public-good root that comes with the program.
+fn own_root() -> Setting {
+    let root = sigstore::shared().trusted_root().display().to_string();
+    Setting { arguments: vec!["--trusted-root".to_owned(), root], ..Setting::default() }
+}
+
+fn push_images(folder: &str) {
+    let host = &registries::docker().host;
+    let sha = oidc::COMMIT;
+    let images =
+        [("myapp", "v1.0.0"), ("unsigned", "latest"), ("private", "v1.0.0"), ("myapp", sha)];
+    for (name, tag) in images {
+        image::push(host, &format!("{folder}/{name}"), tag, &format!("{folder} {name} {tag}"))
+            .unwrap();
+    }
+    image::push_index(host, &format!("{folder}/multi"), "v1.0.0").unwrap();
+}
+
+/// The guide with the harness's services in the place of the reader's.
+fn placed(mirror: &str) -> String {
+    let sigstore = sigstore::shared();
+    let registry = format!("{}/guide", registries::docker().host);
+    let (people, workflows) = (sigstore.issuer.people(), sigstore.issuer.workflows());
+    [
+        ("origin=rekor.example.com", "origin=localhost"),
+        ("https://rekor.example.com", &sigstore.rekor.url),
+        ("https://fulcio.example.com", &sigstore.fulcio.url),
+        ("https://ctfe.example.com", &sigstore.certificate_log.url),
+        ("https://tsa.example.com/api/v1/timestamp", &sigstore.authority.url),
+        ("https://oauth2.example.com/auth", &people),
+        ("https://tuf.example.com", mirror),
+        ("https://accounts.google.com", &people),
+        ("https://token.actions.githubusercontent.com", &workflows),
+        ("myregistry.com", &registry),
+    ]
+    .into_iter()
+    .fold(GUIDE.to_owned(), |guide, (placeholder, value)| {
+        assert!(guide.contains(placeholder), "{placeholder} is not in the guide");
+        guide.replace(placeholder, value)
+    })
+}
+
+/// The harness's trusted root as a TUF repository.
+fn sigstore_repository() -> TufRepository {
+    let sigstore = sigstore::shared();
+    TufRepository::new(jiff::Timestamp::now())
+        .with("trusted_root.json", sigstore.trusted_root_json().to_string())
+        .with("signing_config.v0.2.json", sigstore.signing_config_json().to_string())
+}
+
+/// Serves a TUF repository; gives its address.
+fn mirror(files: Files) -> String {
+    let service = Service::bind().expect("a port");
+    let address = format!("http://{}", service.host);
+    service.answer_with(move |request| match files.get(request.path.trim_start_matches('/')) {
+        Some(file) => Answer { status: "200 OK", headers: Vec::new(), body: file.clone() },
+        None => Answer::not_found(),
+    });
+    address
+}
+
+impl Reader {
+    /// A shell with `sealgate`, `cosign` as another name of it, `kubectl`, and the cluster. The
+    /// harness's services are in the place of the public ones.
+    fn new(name: &str, cluster: Option<&Cluster>) -> Self {
+        let sigstore = sigstore::shared();
+        let sandbox = Sandbox::new();
+        std::fs::create_dir(sandbox.path("bin")).unwrap();
+        for link in ["sealgate", "cosign"] {
+            std::os::unix::fs::symlink(sealgate(), sandbox.path("bin").join(link)).unwrap();
+        }
+        for (file, text) in [
+            ("fulcio.pem", &sigstore.fulcio.chain),
+            ("ctfe.pub", &sigstore.certificate_log.public_key),
+            ("rekor.pub", &sigstore.rekor.public_key),
+            ("tsa.pem", &sigstore.authority.chain),
+        ] {
+            sandbox.write(file, text);
+        }
+        let path = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{}:{path}", sandbox.path("bin").display());
+        let kubeconfig = cluster.map(|cluster| cluster.kubeconfig.display().to_string());
+        let sandbox = sandbox
+            .with("PATH", path)
+            .with("READER", name)
+            .with("KUBECONFIG", kubeconfig.unwrap_or_default())
+            .with("COSIGN_TRUSTED_ROOT", sigstore.trusted_root().display().to_string())
+            .with("COSIGN_SIGNING_CONFIG", sigstore.signing_config().display().to_string());
+        Self { sandbox, shell: vec!["export SIGSTORE_ID_TOKEN=$(cat token)".to_owned()] }
+    }
+
+    /// A policy takes effect a moment after it was applied; a reader is slower than that.
+    #[track_caller]
+    fn does(&mut self, commands: &str, expected: Option<&str>) {
+        let lasts = commands
+            .lines()
+            .filter(|line| ["export ", "unset "].iter().any(|word| line.starts_with(word)));
+        let lasts: Vec<_> = lasts.map(str::to_owned).collect();
+        let mut run = self.types(commands);
+        let waited = wait_until(Duration::from_secs(30), || {
+            let is_so = is_as_told(&run, expected);
+            if !is_so && commands.starts_with("kubectl run ") {
+                // What an old policy has let in does not stand in the way of the next try.
+                self.types("kubectl delete pods --all -n shop --now");
+                run = self.types(commands);
+                return is_as_told(&run, expected);
+            }
+            is_so || !commands.starts_with("kubectl run ")
+        });
+        let is_so = waited.is_ok() && is_as_told(&run, expected);
+        assert!(is_so, "{commands}\nexpected: {expected:#?}\n{}", run.report());
+        self.shell.extend(lasts);
+    }
+
+    fn types(&self, commands: &str) -> Run {
+        // A token does not live long.
+        self.sandbox.write("token", sigstore::shared().token(PERSON));
+        let script = format!("set -euo pipefail\n{}\n{commands}", self.shell.join("\n"));
+        // Where the guide says that there is no network, there is none.
+        if commands.contains("--offline") {
+            return self.sandbox.program("unshare", &["--net", "bash", "-c", &script]);
+        }
+        self.sandbox.run(Path::new("bash"), &["-c", &script], None)
+    }
+
+    /// Runs the step that signs with a runner's environment, once for each issuer's token.
+    fn runs_workflow(&self, workflow: &str) {
+        let steps = named_steps(workflow);
+        let names: Vec<_> = steps.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, [&NOT_RUN[..], &[RUN]].concat(), "the test runs only {RUN}");
+        let sentence = format!("(The test runs the step “{RUN}” as a runner does");
+        assert!(GUIDE.contains(&sentence), "the guide says what is not run");
+        assert!(workflow.contains("id-token: write"));
+        let registry = format!("{}/guide", registries::docker().host);
+        let commands = steps[NOT_RUN.len()].1.replace("${{ secrets.REGISTRY }}", &registry);
+        let commands = commands.replace("${{ github.sha }}", oidc::COMMIT);
+        assert!(!commands.contains("${{"), "{commands}");
+        let token = json!({ "value": workflow_token() }).to_string();
+        let runner = Canned::start("200 OK", "Content-Type: application/json\r\n", &token).unwrap();
+        let script = format!(
+            "set -euo pipefail\nexport GITHUB_ACTIONS=true ACTIONS_ID_TOKEN_REQUEST_TOKEN=secret\n\
+             export ACTIONS_ID_TOKEN_REQUEST_URL='http://{}/token?api-version=2'\n{commands}",
+            runner.host
+        );
+        let run = self.sandbox.run(Path::new("bash"), &["-c", &script], None).ok();
+        assert_eq!(runner.take(), ["GET /token?api-version=2&audience=sigstore"]);
+        run.says("tlog entry created").says_no("\"value\"");
+    }
+}
+
+/// A token of the guide's workflow as GitHub writes them.
+fn workflow_token() -> String {
+    let issuer = &sigstore::shared().issuer;
+    let mut claims: Value = oidc::workflow(&issuer.workflows());
+    for (claim, value) in [
+        ("sub", "repo:example/app:ref:refs/heads/main"),
+        ("ref", "refs/heads/main"),
+        ("job_workflow_ref", WORKFLOW),
+        ("workflow_ref", WORKFLOW),
+        ("workflow", "Build and Sign"),
+    ] {
+        claims[claim] = json!(value);
+    }
+    issuer.sign(claims)
+}
+
+/// The steps of a workflow that have a name, with the commands that they run.
+fn named_steps(workflow: &str) -> Vec<(&str, String)> {
+    let parts = workflow.split("    - name: ").skip(1);
+    let step = |part: &str| {
+        let (_, commands) = part.split_once("run: |\n").expect("a step with a name runs commands");
+        commands.lines().map(|line| format!("{}\n", line.trim_start())).collect()
+    };
+    parts.map(|part| (part.lines().next().unwrap_or_default(), step(part))).collect()
+}
+
+/// All blocks of a guide; panics at a fence that nothing here runs.
+fn blocks(guide: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut parts = guide.split("\n```");
+    parts.next();
+    while let Some(opened) = parts.next() {
+        let (language, text) = opened.split_once('\n').expect("a fence ends its line");
+        let text = format!("{text}\n");
+        match language {
+            "bash" => blocks.push(Block::Commands { text, expected: None }),
+            "yaml" => {
+                let name = text.lines().next().and_then(|line| line.strip_prefix("# "));
+                let name = name.expect("a file begins with its name").to_owned();
+                blocks.push(Block::File { name, text });
+            }
+            "text" => match blocks.last_mut() {
+                Some(Block::Commands { expected, .. }) => *expected = Some(text),
+                other => panic!("nothing printed this: {text}\n{other:?}"),
+            },
+            other => panic!("```{other}: nothing here runs that\n{text}"),
+        }
+        parts.next().expect("a block is closed");
+    }
+    blocks
+}
+
+#[test]
+fn every_file_of_the_keyless_guide_is_used() {
+    let blocks = blocks(GUIDE);
+    for block in &blocks {
+        let Block::File { name, .. } = block else { continue };
+        let uses = |block: &Block| matches!(block, Block::Commands { text, .. } if text.contains(name.as_str()));
+        assert!(name.starts_with(".github/") || blocks.iter().any(uses), "{name}");
+    }
+}
+
+#[test]
+fn every_code_of_the_keyless_guide_is_one() {
+    let section = GUIDE.split("## 10. ").nth(1).expect("the section on refusals");
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let rows: Vec<_> = rows.filter_map(|row| row.split_once(" | ")).collect();
+    assert!(rows.len() > 12, "{rows:?}");
+    for (codes, _) in rows {
+        for code in codes.split(", ").map(|code| code.trim_matches('`')) {
+            // What is said while signing is no code, and is tested where it is said.
+            if code.contains(' ') {
+                continue;
+            }
+            let row = format!("| `{code}` |");
+            let known = REJECT_CODES.contains(&row) || OTHER_CODES.iter().any(|p| p.contains(&row));
+            assert!(known, "{code} is in no table of codes");
+        }
+    }
+}
+
+/// What people have written for cosign, word for word, runs by that name.
+#[test]
+fn the_fourth_article_by_the_name_cosign() {
+    let registry = format!("{}/article", registries::docker().host);
+    push_images("article");
+    let people = sigstore::shared().issuer.people();
+    let reader = Reader::new("article", None);
+    let says = |commands: &str| {
+        let commands = commands.replace("myregistry.com", &registry);
+        reader.types(&commands.replace("https://accounts.google.com", &people))
+    };
+    says("cosign version").ok();
+    says("cosign generate-key-pair\nchmod 600 cosign.key").ok();
+    let image = "myregistry.com/myapp:v1.0.0";
+    // The harness's log is asked for by its root, and named by its services.
+    says(&format!("cosign sign -y --key cosign.key {image}")).ok();
+    let signed = "  - The signatures were verified against the specified public key";
+    says(&format!("cosign verify --key cosign.pub {image}")).ok().says(signed);
+    says(&format!("COSIGN_KEY=$(cat cosign.key) cosign sign --key env://COSIGN_KEY {image}")).ok();
+    says(&format!("cosign sign {image}")).ok().says("tlog entry created with index: ");
+    let verify = "cosign verify \\\n  --certificate-identity=user@example.com \\\n  \
+                  --certificate-oidc-issuer=https://accounts.google.com \\\n  ";
+    says(&format!("{verify}{image}")).ok().says("Certificate subject: user@example.com");
+    says(&format!("{verify}myregistry.com/unsigned:latest")).exits(10).says("no signatures found");
+    // Not yet there, and told so.
+    let attest = "cosign attest --key cosign.key --predicate sbom.json ";
+    says(&format!("{attest}{image}")).fails_with("it comes with a later version");
+}
