@@ -24,6 +24,12 @@ pub(super) fn spec(spec: &Spec) -> FieldErrors {
                 FieldErrors::generic(format!("{what}: the authority will not hold"), [""]);
             warnings.also(warning.via_field_index("authorities", index));
         }
+        let keyless = authority.keyless.as_ref();
+        if keyless.is_some_and(|keyless| keyless.insecure_ignore_sct == Some(true)) {
+            let message = "certificates count that no certificate log has promised to publish";
+            let warning = FieldErrors::generic(message, ["keyless.insecureIgnoreSCT"]);
+            warnings.also(warning.via_field_index("authorities", index));
+        }
     }
     if spec.policy.is_some() {
         let message = "CUE and Rego are not supported yet: the policy will not hold";

@@ -104,12 +104,13 @@ pub(super) fn of_key(authority: &Authority, lookup: &RootLookup<'_>) -> Result<G
     let roots = Roots { lookup, base: RootRef::Default };
     let mut wishes = Wishes { log: Wish::Ignored, ..Wishes::default() };
     let asks = authority.ctlog.is_some() || authority.rfc3161timestamp.is_some();
-    let own = match roots.get(&RootRef::Default) {
-        Ok(own) => own,
-        Err(_) if !asks => return Ok(Grounds { wishes, ..Grounds::default() }),
-        // The parts that are asked for may come from elsewhere.
-        Err(_) => Found::nothing(),
-    };
+    let own = roots.get(&RootRef::Default);
+    if !asks {
+        let (root, source) = own.map(|own| (own.root, own.source)).ok().unzip();
+        return Ok(Grounds { root, source: source.unwrap_or_default(), wishes });
+    }
+    // The parts that are asked for may come from elsewhere.
+    let own = own.unwrap_or_else(|_| Found::nothing());
     let mut root = TrustRoot {
         certificate_authorities: Vec::new(),
         ct_logs: Vec::new(),

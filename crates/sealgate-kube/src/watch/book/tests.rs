@@ -204,3 +204,78 @@ fn an_object_of_a_list_may_lack_its_type() {
     object.types = None;
     assert_eq!(lack(&mut listed(vec![object])), None);
 }
+
+fn trust_root(name: &str, spec: Value) -> DynamicObject {
+    let object = json!({
+        "apiVersion": "policy.sigstore.dev/v1alpha1",
+        "kind": "TrustRoot",
+        "metadata": { "name": name, "generation": 4, "uid": "u", "resourceVersion": "9" },
+        "spec": spec,
+        "status": { "observedGeneration": 3 },
+    });
+    serde_json::from_value(object).expect("an object")
+}
+
+#[test]
+fn trust_roots_are_handed_on_checked_and_reported() {
+    use base64::Engine as _;
+    let log = json!({
+        "baseURL": "https://log",
+        "hashAlgorithm": "sha-256",
+        "publicKey": base64::engine::general_purpose::STANDARD.encode(PEM),
+    });
+    let good = trust_root("good", json!({ "sigstoreKeys": { "tLogs": [log] } }));
+    let mut book = listed(Vec::new());
+    book.take(root(Event::Apply(good)));
+    book.take(root(Event::Apply(trust_root("empty", json!({})))));
+    book.take(root(Event::Apply(trust_root("unknown", json!({ "remotes": {} })))));
+    let objects = book.trust_roots();
+    assert!(objects["good"].as_ref().is_ok_and(|spec| spec.sigstore_keys.is_some()));
+    let why = |name: &str| objects[name].clone().expect_err("not valid");
+    assert!(why("empty").contains("expected exactly one, got neither"), "{}", why("empty"));
+    assert!(why("unknown").contains("unknown field"), "{}", why("unknown"));
+    let condition = |name: &str| {
+        let (kind, reason, message) = ("Ready", "", name.to_owned());
+        vec![Condition { kind, holds: true, reason, message }]
+    };
+    let reports = book.root_reports(condition);
+    assert_eq!(reports.len(), 3);
+    assert_eq!((reports[1].about.name.as_str(), reports[1].about.generation), ("good", Some(4)));
+    assert_eq!(reports[1].conditions[0].message, "good");
+    book.take(root(Event::Delete(trust_root("good", json!({})))));
+    assert!(!book.trust_roots().contains_key("good"));
+}
+
+#[test]
+fn policies_follow_their_trust_roots() {
+    let identity = json!({ "issuer": "https://i", "subject": "s" });
+    let keyless = json!({ "trustRootRef": "t", "identities": [identity] });
+    let spec = json!({ "images": [{ "glob": "**" }], "authorities": [{ "keyless": keyless }] });
+    let mut book = listed(vec![object("a", spec)]);
+    let (policies, reports) = book.compile(&no_root);
+    let inlined = reports[0].conditions.iter().find(|c| c.kind == "TrustRootsInlined");
+    assert_eq!(inlined.map(|c| (c.holds, c.reason)), Some((false, "TrustRootUnavailable")));
+    let before = policies.set.fingerprint().clone();
+    let there =
+        |_: &RootRef| Ok((Default::default(), sealgate_core::verify::RootSource::Configured));
+    let (policies, _) = book.compile(&there);
+    assert_ne!(*policies.set.fingerprint(), before, "it lacks something else now");
+}
+
+#[test]
+fn a_cluster_without_the_resource_is_not_waited_for() {
+    let mut book = Book::new("cosign-system");
+    book.expect_no_trust_roots();
+    book.take(policy(Event::InitDone));
+    book.take(Change::Config(Box::new(Event::InitDone)));
+    assert!(book.is_complete());
+}
+
+#[test]
+fn a_secret_may_hold_the_certificates_of_an_authority() {
+    let ca = json!({ "secretRef": { "name": "ca" } });
+    let keyless = json!({ "ca-cert": ca, "identities": [{ "issuer": "i", "subject": "s" }] });
+    let spec = json!({ "images": [{ "glob": "**" }], "authorities": [{ "keyless": keyless }] });
+    let mut book = listed(vec![object("a", spec)]);
+    assert_eq!(book.secrets_to_read(), ["ca"]);
+}

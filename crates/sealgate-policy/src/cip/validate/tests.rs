@@ -415,6 +415,11 @@ fn warnings_are_not_errors() {
             with_authority(json!({"key": {"kms": "hashivault://k"}})),
             "keys in a KMS are not supported yet: the authority will not hold: spec.authorities[0]",
         ),
+        (
+            with_authority(json!({"keyless": {"insecureIgnoreSCT": true,
+                "identities": [{"issuer": "i", "subject": "s"}]}})),
+            "promised to publish: spec.authorities[0].keyless.insecureIgnoreSCT",
+        ),
         (with_policy(json!({"type": "cue", "data": "x"})), "the policy will not hold: spec.policy"),
         (with_match(json!({})), "an empty entry matches every object: spec.match[0]"),
         (json!({"images": [{"glob": "*"}], "mode": "warn"}), "exempts its images"),

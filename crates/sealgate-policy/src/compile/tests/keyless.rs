@@ -164,7 +164,7 @@ fn a_root_is_put_together_of_what_the_policy_names() {
             "ca=ours ct=ours log=none tsa=ours asks timestamp+sct",
         ),
         // Keys.
-        (json!({"key": {"data": KEY}}), "ca=none ct=none log=own tsa=own asks "),
+        (json!({"key": {"data": KEY}}), "ca=own ct=own log=own tsa=own asks "),
         (
             json!({"key": {"data": KEY}, "ctlog": {"url": REKOR}}),
             "ca=none ct=none log=own tsa=own asks log",
@@ -272,6 +272,18 @@ fn a_key_alone_needs_no_root_and_everything_else_does() {
     ] {
         let compiled = compiled(spec(authority.clone()));
         assert_eq!(lacks(&compiled.rule.need), ["TrustRootUnavailable"], "{authority}");
+    }
+}
+
+/// A thousand policies hold one root.
+#[test]
+fn what_is_taken_as_a_whole_is_shared() {
+    let own = Arc::new(WORLDS.own.clone());
+    let roots = |_: &RootRef| Ok((Arc::clone(&own), RootSource::Embedded));
+    for authority in [json!({"key": {"data": KEY}}), json!({"keyless": keyless(json!({}))})] {
+        let compiled = compiled_with(spec(authority), &roots);
+        let signed = compiled.rule.need.signed();
+        assert!(Arc::ptr_eq(signed[0].grounds.root.as_ref().unwrap(), &own));
     }
 }
 
