@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
 use anyhow::{Context as _, ensure};
+use aws_lc_rs::digest::{SHA256, digest};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer as Signer,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519,
@@ -248,6 +249,20 @@ impl TimestampAuthority {
             chain: chain.text(),
             _server: Kept::new(server, TempDir::new()?),
         })
+    }
+
+    /// A timestamp over some bytes.
+    pub fn stamp(&self, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
+        // A TimeStampReq: version 1, SHA-256 with its digest, the certificate too.
+        let mut query = hex::decode("30390201013031300d060960864801650304020105000420")?;
+        query.extend(digest(&SHA256, bytes).as_ref());
+        query.extend([1, 1, 0xff]);
+        let url = self.url.trim_start_matches("http://");
+        let (host, path) = url.split_once('/').context("an address has a path")?;
+        let kind = [("Content-Type", "application/timestamp-query")];
+        let answer = http::request("POST", host, &format!("/{path}"), &kind, &query)?;
+        ensure!(matches!(answer.status, 200 | 201), "no timestamp: {}", answer.text());
+        Ok(answer.body)
     }
 }
 

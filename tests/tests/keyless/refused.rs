@@ -11,7 +11,7 @@ use sealgate_tests::registries;
 use sealgate_tests::sigstore::{self, Rekor, TimestampAuthority};
 use serde_json::{Value, json};
 
-use super::support::{ADA, attach, bundle_of, sandbox, second_log, signed_file};
+use super::support::{ADA, attach, attach_to, bundle_of, sandbox, second_log, signed_file};
 use crate::support::{TOOLS, Tool};
 
 /// Genuine bundles by the same signer: of the image that is to be verified, of another one, and of
@@ -21,6 +21,8 @@ struct Genuine {
     other: Value,
     unknown_log: Value,
     unknown_authority: Value,
+    /// That authority.
+    authority: TimestampAuthority,
     text: String,
 }
 
@@ -52,6 +54,7 @@ fn genuine() -> &'static Genuine {
             one: sign("one", TEXT, usual),
             unknown_log: sign("unknown-log", TEXT, with("rekorTlogUrls", &rekor.url)),
             unknown_authority: sign("unknown-tsa", TEXT, with("tsaUrls", &authority.url)),
+            authority,
             text: TEXT.to_owned(),
         }
     })
@@ -79,6 +82,13 @@ fn signed_image(sandbox: &Sandbox, name: &str, text: &str) -> Value {
     Tool::Cosign.sign_as(sandbox, ADA, "sign", &[&image.by_digest()]).ok();
     bundle_of(&image)
 }
+
+/// What cosign 3.1.3 verifies nevertheless. Of a Rekor v2 entry it reads neither the kind nor the
+/// body in the bundle, but makes its own from what is signed, which then is in the log; we refuse a
+/// bundle that contradicts itself. And as such an entry has no time of its own, it does not look at the window
+/// of the log's key; we compare it with the timestamp.
+const COSIGN_ACCEPTS: &[&str] =
+    &["the body of another log entry", "another kind of entry", "a log that has ended"];
 
 type Change = fn(&mut Value, &Genuine);
 
@@ -137,7 +147,77 @@ const BUNDLES: &[(&str, &str, Change)] = &[
         take(b, &g.other, "/dsseEnvelope/signatures");
     }),
     ("another image's bundle", "other-subject", |b, g| *b = g.other.clone()),
+    ("another payload type", "envelope-type", |b, _| {
+        b["dsseEnvelope"]["payloadType"] = json!("application/json");
+    }),
+    ("two signatures in the envelope", "several-signatures", |b, _| {
+        let signatures = b["dsseEnvelope"]["signatures"].as_array_mut().unwrap();
+        signatures.push(signatures[0].clone());
+    }),
+    ("no signature in the envelope", "missing-signature", |b, _| {
+        b["dsseEnvelope"]["signatures"] = json!([]);
+    }),
+    ("a version that is none", "bundle-version", |b, _| {
+        b["mediaType"] = json!("application/vnd.dev.sigstore.bundle.v0.9+json");
+    }),
+    ("a public key's name for the certificate", "no-certificate", |b, _| {
+        let material = b["verificationMaterial"].as_object_mut().unwrap();
+        material.remove("certificate");
+        material.insert("publicKey".to_owned(), json!({ "hint": "ada" }));
+    }),
+    ("a public key's name beside the certificate", "several-verification-materials", |b, _| {
+        b["verificationMaterial"]["publicKey"] = json!({ "hint": "ada" });
+    }),
+    ("neither certificate nor key", "no-verification-material", |b, _| {
+        b["verificationMaterial"].as_object_mut().unwrap().remove("certificate");
+    }),
+    ("no certificate where one is", "log-other-signer", |b, _| {
+        b["verificationMaterial"]["certificate"]["rawBytes"] = json!("AAAA");
+    }),
+    ("the authority's certificate for the signer's", "log-other-signer", |b, _| {
+        let root = sigstore::shared().trusted_root_json();
+        let chain = &root["certificateAuthorities"][0]["certChain"];
+        b["verificationMaterial"]["certificate"] = chain["certificates"][0].clone();
+    }),
+    ("the body of another log entry", "log-proof-root", |b, g| {
+        take(b, &g.other, &format!("{ENTRY}/canonicalizedBody"));
+    }),
+    ("another index", "log-index", |b, _| b.pointer_mut(ENTRY).unwrap()["logIndex"] = json!("77")),
+    ("another kind of entry", "log-other-kind", |b, _| {
+        b.pointer_mut(ENTRY).unwrap()["kindVersion"]["kind"] = json!("dsse");
+    }),
+    ("another log's name", "not-logged", |b, _| {
+        b.pointer_mut(ENTRY).unwrap()["logId"]["keyId"] = json!(STANDARD.encode([7; 32]));
+    }),
+    ("many log entries", "too-many", |b, _| {
+        let entries = b["verificationMaterial"]["tlogEntries"].as_array_mut().unwrap();
+        *entries = vec![entries[0].clone(); 100];
+    }),
+    ("no signature under the checkpoint", "log-checkpoint-format", |b, _| {
+        edit_checkpoint(b, |lines| lines.truncate(4));
+    }),
+    ("something else for a timestamp", "timestamp-malformed", |b, _| {
+        let stamps = json!([{ "signedTimestamp": "AAAA" }]);
+        b["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"] = stamps;
+    }),
 ];
+
+/// What changes nothing that counts.
+const HARMLESS: &[(&str, Change)] = &[
+    ("the entry of an unknown log beside the good one", |b, g| {
+        let entry = g.unknown_log.pointer(ENTRY).unwrap().clone();
+        b["verificationMaterial"]["tlogEntries"].as_array_mut().unwrap().insert(0, entry);
+    }),
+    ("the timestamp of an unknown authority beside the good one", |b, g| {
+        let signature = b["dsseEnvelope"]["signatures"][0]["sig"].as_str().unwrap();
+        let stamp = g.authority.stamp(&STANDARD.decode(signature).unwrap()).unwrap();
+        let stamp = json!({ "signedTimestamp": STANDARD.encode(stamp) });
+        b.pointer_mut(STAMPS).unwrap().as_array_mut().unwrap().insert(0, stamp);
+    }),
+];
+
+const ENTRY: &str = "/verificationMaterial/tlogEntries/0";
+const STAMPS: &str = "/verificationMaterial/timestampVerificationData/rfc3161Timestamps";
 
 const PROOF: &str = "/verificationMaterial/tlogEntries/0/inclusionProof";
 
@@ -172,6 +252,79 @@ fn changed_bundles_of_images() {
         assert_ne!(run.code, 0, "{name}:\n{}", run.report());
         assert!(run.stderr.contains(&format!("[{code}]")), "{name}: {code}\n{}", run.report());
         let run = Tool::Cosign.verify_as(&sandbox, ADA, "verify", &[&image.by_digest()]);
+        let accepted = run.code == 0;
+        assert_eq!(accepted, COSIGN_ACCEPTS.contains(name), "{name}\n{}", run.report());
+    }
+}
+
+#[test]
+fn what_does_not_count_does_no_harm() {
+    let (sandbox, genuine) = (sandbox(), genuine());
+    for (number, (name, change)) in HARMLESS.iter().enumerate() {
+        let mut bundle = genuine.one.clone();
+        change(&mut bundle, genuine);
+        let repository = format!("{REPOSITORY}-harmless-{number}");
+        let image = attach(registries::referrers(), &repository, &genuine.text, &bundle);
+        let run = Tool::Sealgate.verify_as(&sandbox, ADA, "verify", &[&image.by_digest()]);
+        assert_eq!(run.code, 0, "{name}:\n{}", run.report());
+    }
+}
+
+/// One good signature is enough, whatever lies beside it; and what lies beside it is told.
+#[test]
+fn a_bad_bundle_beside_a_good_one() {
+    let (sandbox, genuine) = (sandbox(), genuine());
+    let repository = format!("{REPOSITORY}-beside");
+    let mut bad = genuine.one.clone();
+    bad["verificationMaterial"]["tlogEntries"] = json!([]);
+    let image = attach(registries::referrers(), &repository, &genuine.text, &bad);
+    attach_to(&image, &genuine.other);
+    let verify = || Tool::Sealgate.verify_as(&sandbox, ADA, "verify", &[&image.by_digest()]);
+    verify().exits(12).says("[not-logged]").says("[other-subject]");
+    attach_to(&image, &genuine.one);
+    verify().ok();
+}
+
+type FileChange = fn(&mut Value, &Value);
+
+/// The same for files: the changed bundle, and that of another file.
+const FILES: &[(&str, &str, FileChange)] = &[
+    ("the bundle of another file", "message-digest", |b, other| *b = other.clone()),
+    ("another digest", "message-digest", |b, other| {
+        take(b, other, "/messageSignature/messageDigest");
+    }),
+    ("another signature", "timestamp-imprint", |b, other| {
+        take(b, other, "/messageSignature/signature");
+    }),
+    ("signature and digest of another file", "message-digest", |b, other| {
+        take(b, other, "/messageSignature");
+    }),
+    ("the proofs of another file", "timestamp-imprint", |b, other| {
+        take(b, other, "/verificationMaterial");
+    }),
+    ("no content", "no-content", |b, _| {
+        b.as_object_mut().unwrap().remove("messageSignature");
+    }),
+    ("a digest that is none", "bad-field", |b, _| {
+        b["messageSignature"]["messageDigest"]["digest"] = json!("AAAA");
+    }),
+];
+
+#[test]
+fn changed_bundles_of_files() {
+    let sandbox = sandbox();
+    let other = signed_file(&sandbox, ADA, "other.txt", "another artifact\n");
+    let genuine = signed_file(&sandbox, ADA, "app.txt", "an artifact\n");
+    let check = ["--bundle=app.txt.json", "app.txt"];
+    for (name, code, change) in FILES {
+        let mut bundle = genuine.clone();
+        change(&mut bundle, &other);
+        assert_ne!(bundle, genuine, "{name}");
+        sandbox.write("app.txt.json", bundle.to_string());
+        let run = Tool::Sealgate.verify_as(&sandbox, ADA, "verify-blob", &check);
+        assert_eq!(run.code, 1, "{name}:\n{}", run.report());
+        assert!(run.stderr.contains(&format!("[{code}]")), "{name}: {code}\n{}", run.report());
+        let run = Tool::Cosign.verify_as(&sandbox, ADA, "verify-blob", &check);
         assert_ne!(run.code, 0, "cosign accepts: {name}\n{}", run.report());
     }
 }
@@ -202,10 +355,6 @@ const ROOTS: &[RootRow] = &[
         root["ctlogs"][0]["publicKey"]["rawBytes"] = json!(STANDARD.encode(other));
     }),
 ];
-
-/// An entry of Rekor v2 has no time of its own, and cosign 3.1.3 does not look at the log's window
-/// then; we compare the window with the timestamp.
-const COSIGN_ACCEPTS: &[&str] = &["a log that has ended"];
 
 /// Of a log it is the key that ends.
 fn end_log(log: &mut Value) {
