@@ -71,12 +71,7 @@ const BUILT: &[Built] = &[
         linker_flags: "-s -w",
         tags: "",
     },
-    Built {
-        program: "oracle",
-        source: Source::Ours("oracle"),
-        linker_flags: "-s -w",
-        tags: "",
-    },
+    Built { program: "oracle", source: Source::Ours("oracle"), linker_flags: "-s -w", tags: "" },
     Built {
         program: "refregistry",
         source: Source::Ours("refregistry"),
