@@ -28,7 +28,7 @@ use sealgate_keys::KeyPair;
 use sealgate_sigstore::http::{self, Client, ClientIdentity};
 use sealgate_sigstore::oidc::Secret;
 use sealgate_sigstore::root::{Environment, Refresh, RootOptions, STAGING, current_root};
-use sealgate_sigstore::signing_config::{Ports, RekorVersion, Services};
+use sealgate_sigstore::signing_config::{Ports, RekorVersion, Services, SignWith};
 
 use super::files;
 use super::keys;
@@ -208,10 +208,15 @@ impl Signing {
 }
 
 impl SigningServices {
+    /// Refuses what does not go together, before anybody is asked anything.
+    pub(crate) fn judge(&self, key: Option<&str>) -> Outcome {
+        self.check(key)?;
+        self.source(self.sign_with(key)).map(drop)
+    }
+
     /// Opens the key or gets one certified, finds the services, and asks before anything is
-    /// published.
+    /// published. The flags were judged before.
     pub(crate) async fn open(&self, asked: Asked<'_>) -> Result<Signing, CliError> {
-        self.check(asked.key)?;
         let now = SystemClock.now();
         let services = self.services(asked.key, now).await?;
         self.check_services(&services, &asked)?;
@@ -239,6 +244,10 @@ impl SigningServices {
     /// Whether a certificate is asked for.
     fn certifies(&self, key: Option<&str>) -> bool {
         key.is_none() || self.issue_certificate == Some(true)
+    }
+
+    fn sign_with(&self, key: Option<&str>) -> SignWith {
+        if self.certifies(key) { SignWith::Identity } else { SignWith::Key }
     }
 
     async fn with_key(

@@ -165,6 +165,7 @@ impl SignArgs {
         clock: &BuildClock,
         request: &SignRequest,
     ) -> Result<Vec<Signed>, CliError> {
+        self.services.judge(self.key.as_deref())?;
         let images = self.pinned(registry).await?;
         let below = if request.recursive { ", and of every image below it" } else { "" };
         let what: Vec<_> = images.iter().map(|image| format!("{image}{below}")).collect();

@@ -90,6 +90,7 @@ pub(crate) async fn run(args: SignBlobArgs, session: &mut Session) -> Outcome {
     if let Some(path) = &args.services.resume {
         return args.go_on(path, session).await;
     }
+    args.services.judge(args.key.as_deref())?;
     let what: Vec<_> = args.blobs.iter().map(|blob| blob.display().to_string()).collect();
     let asked = Asked {
         key: args.key.as_deref(),

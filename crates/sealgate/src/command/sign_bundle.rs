@@ -44,6 +44,7 @@ pub(crate) struct SignBundleArgs {
 
 pub(crate) async fn run(mut args: SignBundleArgs) -> Outcome {
     args.services.staging = args.staging;
+    args.services.judge(None)?;
     let content = files::read(&args.artifact, MAX_FILE)?;
     let what = [args.artifact.display().to_string()];
     let asked = Asked { yes: true, what: &what, ..Asked::default() };

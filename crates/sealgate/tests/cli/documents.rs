@@ -19,7 +19,7 @@ fn document(stage: &Stage, schema: &str, arguments: &[&str]) -> Value {
 
 /// The reference page knows the schema and names each of its fields.
 #[track_caller]
-fn is_described(schema: &str, document: &Value) {
+pub(crate) fn is_described(schema: &str, document: &Value) {
     let page = include_str!("../../../../docs/reference/output.md");
     assert!(page.contains(&format!("`sealgate.dev/{schema}/v1`")), "{schema}");
     let words: Vec<&str> = page.split(['`', '.', '[', ']', ',', ' ', '\n']).collect();

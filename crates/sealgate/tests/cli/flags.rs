@@ -1,26 +1,12 @@
 //! Flags as Go reads them, flags that cannot be honoured, names, help.
 
-use snapbox::{assert_data_eq, str};
-
 use crate::stage::Stage;
 
 #[test]
 fn what_cannot_be_honoured_is_refused_by_name() {
     let stage = Stage::with_key();
     let image = stage.name("app:v1");
-    for flag in [
-        "--tlog-upload=true",
-        "--rekor-url=https://rekor.example",
-        "--use-signing-config",
-        "--timestamp-server-url=https://tsa.example",
-        "--certificate=cert.pem",
-        "--cert=cert.pem",
-        "--issue-certificate",
-        "--sk",
-        "--attachment=sbom",
-        "--payload=p",
-        "--k8s-keychain",
-    ] {
+    for flag in ["--sk", "--attachment=sbom", "--payload=p", "--k8s-keychain"] {
         let ended = stage.run(&["sign", "--key", "cosign.key", flag, &image]).code(1);
         let first = ended.frame().0;
         assert!(first.contains("is not supported in this version of sealgate"), "{flag}: {first}");
@@ -31,7 +17,7 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         ("--ca-roots=roots.pem", "cannot be used with --key"),
         ("--certificate-identity=me", "exactly one of: key reference (--key) or certificate"),
         ("--trusted-root=root.json", "loading trusted root: root.json: "),
-        ("--at=tomorrow", "invalid value 'tomorrow' for '--at <TIME>'"),
+        ("--at=tomorrow", "\"tomorrow\" is no time"),
         ("--at=9000-01-01T00:00:00Z", "that time has not come yet"),
         ("--signature=s", "is not supported in this version of sealgate"),
         ("--experimental-oci11", "is not supported in this version of sealgate"),
@@ -104,18 +90,8 @@ fn flags_may_come_from_variables() {
 }
 
 #[test]
-fn keyless_is_refused_with_a_way_out() {
+fn an_identity_is_needed() {
     let stage = Stage::new();
-    let ended = stage.run(&["sign", "x/y"]).code(1);
-    assert_data_eq!(
-        ended.err,
-        str![[r#"
-Error: signing [x/y]: keyless signing (no --key) is not supported in this version of sealgate
-  signing with certificates (keyless) comes with a later version: give --key
-error during command execution: signing [x/y]: keyless signing (no --key) is not supported in this version of sealgate
-
-"#]]
-    );
     let ended = stage.run(&["verify", "x/y"]).code(1);
     let line = "--certificate-identity or --certificate-identity-regexp is required for verification in keyless mode";
     assert_eq!(ended.frame().0, format!("Error: {line}"));

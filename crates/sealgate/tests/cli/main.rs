@@ -11,4 +11,5 @@ mod keyless_blobs;
 mod keys;
 mod lists;
 mod places;
+mod signing;
 mod stage;

@@ -19,7 +19,7 @@ const PUBLIC_REKOR: &str = "https://rekor.sigstore.dev";
 
 /// Where addresses come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
+pub(super) enum Source {
     /// Nowhere: no service is asked.
     Nothing,
     /// `--signing-config`.
@@ -37,8 +37,26 @@ impl SigningServices {
         key: Option<&str>,
         now: Timestamp,
     ) -> Result<Services, CliError> {
-        let with = if self.certifies(key) { SignWith::Identity } else { SignWith::Key };
-        match self.source(with)? {
+        let with = self.sign_with(key);
+        let services = self.of_source(self.source(with)?, now, with).await?;
+        if self.tlog_upload == Some(false) && !services.logs.is_empty() {
+            return Err(CliError::new(
+                "--tlog-upload=false is not supported with --signing-config or \
+                 --use-signing-config. Provide a signing config with --signing-config without a \
+                 transparency log service",
+            )
+            .note("`sealgate signing-config create` writes one"));
+        }
+        Ok(services)
+    }
+
+    async fn of_source(
+        &self,
+        source: Source,
+        now: Timestamp,
+        with: SignWith,
+    ) -> Result<Services, CliError> {
+        match source {
             Source::Nothing => Ok(Services::default()),
             Source::Flags => self.named(with),
             Source::File => {
@@ -61,18 +79,10 @@ impl SigningServices {
     }
 
     /// cosign's rules for what does not go together, and for what decides.
-    fn source(&self, with: SignWith) -> Result<Source, CliError> {
+    pub(super) fn source(&self, with: SignWith) -> Result<Source, CliError> {
         let configured = self.signing_config.is_some() || self.use_signing_config == Some(true);
         if configured && self.names_urls() {
             return Err(CliError::new("cannot specify service URLs and use signing config"));
-        }
-        if configured && self.tlog_upload == Some(false) {
-            return Err(CliError::new(
-                "--tlog-upload=false is not supported with --signing-config or \
-                 --use-signing-config. Provide a signing config with --signing-config without a \
-                 transparency log service",
-            )
-            .note("`sealgate signing-config create` writes one"));
         }
         Ok(match (self.signing_config.is_some(), with) {
             (true, _) => Source::File,

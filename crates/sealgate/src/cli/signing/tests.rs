@@ -11,7 +11,7 @@ fn now() -> Timestamp {
 }
 
 async fn services(flags: &SigningServices, key: Option<&str>) -> Result<Services, CliError> {
-    flags.check(key)?;
+    flags.judge(key)?;
     let services = flags.services(key, now()).await?;
     let asked = Asked { key, yes: true, ..Asked::default() };
     flags.check_services(&services, &asked)?;
@@ -94,9 +94,6 @@ async fn what_does_not_go_together_is_refused_in_cosigns_words() {
         ..Default::default()
     };
     assert_eq!(refused(urls, Some("k")).await, conflict);
-    let no_log =
-        SigningServices { signing_config: file(), tlog_upload: Some(false), ..Default::default() };
-    assert!(refused(no_log, Some("k")).await.starts_with("--tlog-upload=false is not supported"));
     let chain = SigningServices { certificate_chain: file(), ..Default::default() };
     let no_leaf = "no leaf certificate found or provided while specifying chain";
     assert_eq!(refused(chain, Some("k")).await, no_leaf);
@@ -147,6 +144,12 @@ async fn a_signing_config_names_the_services() {
     document["tsaConfig"] = serde_json::json!({ "selector": "ANY" });
     let (_file, flags) = config(&document.to_string());
     assert_eq!(services(&flags, None).await.unwrap().timestamps, ["https://tsa.example"]);
+    let (_file, flags) = config(&document.to_string());
+    let no_log = SigningServices { tlog_upload: Some(false), ..flags };
+    assert!(refused(no_log, Some("k")).await.starts_with("--tlog-upload=false is not supported"));
+    let (_file, flags) = config(&empty);
+    let no_log = SigningServices { tlog_upload: Some(false), ..flags };
+    assert_eq!(services(&no_log, Some("k")).await.unwrap(), Services::default());
     let (_file, flags) = config("no json");
     let message = refused(flags, Some("k")).await;
     assert!(message.starts_with("error reading signing config from file"), "{message}");

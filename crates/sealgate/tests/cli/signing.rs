@@ -1,0 +1,242 @@
+//! Signing with services, as far as it goes without them: what is asked, refused and kept; and the
+//! documents of private set-ups. (Real services: the end-to-end tests.)
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use sealgate_core::bundle::{Bundle, VerificationMaterial, Version};
+use sealgate_testkit::keyless::{ISSUER, Named, Proof, SUBJECT, World};
+use snapbox::{assert_data_eq, str};
+
+use crate::documents::is_described;
+use crate::stage::Stage;
+
+/// A stage with a key and an image; the image's name, and the address of something that is no log
+/// and says so at once.
+fn scene() -> (Stage, String, String) {
+    let stage = Stage::with_key();
+    stage.image("app", "v1", "one");
+    let (image, log) = (stage.name("app:v1"), format!("http://{}", stage.served.registry()));
+    (stage, image, log)
+}
+
+const DECLINED: &str = "user declined the prompt";
+
+#[test]
+fn what_is_published_is_said_and_asked() {
+    let (stage, image, log) = scene();
+    let sign = ["sign", "--key", "cosign.key", "--rekor-url", &log, &image];
+    let ended = stage.run(&sign).code(1);
+    assert!(ended.err.contains(&format!("Published to {log}, for ever:")), "{}", ended.err);
+    assert!(ended.err.contains("  the digest and the signature of "), "{}", ended.err);
+    assert!(ended.frame().0.ends_with(DECLINED), "{}", ended.err);
+    assert!(stage.run_fed(&sign, "n\n").code(1).err.contains(DECLINED));
+    // Yes: now the log is told, which it is not.
+    let told = stage.run_fed(&sign, "y\n").code(1);
+    assert!(told.err.contains("uploading to the transparency log"), "{}", told.err);
+    let yes = [&sign[..], &["-y"]].concat();
+    assert!(!stage.run(&yes).code(1).err.contains("[y/N]"));
+}
+
+#[test]
+fn a_log_that_refuses_leaves_a_file_and_nothing_in_the_registry() {
+    let (stage, image, log) = scene();
+    let ended = stage.run(&["sign", "-y", "--key", "cosign.key", "--rekor-url", &log, &image]);
+    let err = ended.code(1).err;
+    assert!(err.contains("\n  nothing was stored\n"), "{err}");
+    let kept = err.split_once("is kept in ").unwrap().1.lines().next().unwrap();
+    assert!(err.contains(&format!("to go on: sealgate sign --resume {kept}\n")), "{err}");
+    assert!(err.contains("there is no hurry: a key does not expire"), "{err}");
+    let mode = std::fs::metadata(stage.path(kept)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    stage.run(&["verify", "--key", "cosign.pub", &image]).code(10);
+
+    let again = stage.run(&["sign", "--resume", kept]).code(1);
+    let first = again.frame().0;
+    assert!(first.starts_with(&format!("Error: finishing {kept}: error signing bundle: ")));
+    let both = stage.run(&["sign", "--resume", kept, &image]).code(1);
+    assert!(both.frame().0.ends_with("--resume goes on with what is in its file"));
+    stage.run(&["sign-blob", "--resume", kept, kept]).code(1);
+    let text = stage.read(kept);
+    stage.write("bad.json", &text.replace("apiVersion", "version"));
+    let ended = stage.run(&["sign", "--resume", "bad.json"]).code(1);
+    assert!(ended.frame().0.contains("it does not say how to speak with the log"), "{}", ended.err);
+}
+
+#[test]
+fn a_blob_that_is_not_logged_is_kept_beside_its_bundle() {
+    let (stage, _, log) = scene();
+    stage.write("blob", "content");
+    let sign = ["sign-blob", "-y", "--key", "cosign.key", "--rekor-url", &log];
+    let ended = stage.run(&[&sign[..], &["--bundle", "b.json", "blob"]].concat()).code(1);
+    assert!(ended.err.contains("is kept in b.json.unfinished.json\n"), "{}", ended.err);
+    assert!(!stage.path("b.json").exists());
+    let resume = ["sign-blob", "--resume", "b.json.unfinished.json"];
+    stage.write("other", "other content");
+    let other = stage.run(&[&resume[..], &["other"]].concat()).code(1);
+    assert!(other.frame().0.contains("[message-digest]"), "{}", other.err);
+    let images = stage.run(&["sign", "--resume", "b.json.unfinished.json"]).code(1);
+    assert!(images.frame().0.contains("was made for a file"), "{}", images.err);
+}
+
+#[test]
+fn what_does_not_go_together_is_refused_before_anybody_is_asked() {
+    let stage = Stage::new();
+    let conflicts: [(&[&str], &str); 5] = [
+        (
+            &["--signing-config=s.json", "--rekor-url=https://r.example"],
+            "cannot specify service URLs and use signing config",
+        ),
+        (&["--use-signing-config", "--timestamp-server-url=https://t.example"], "cannot specify"),
+        (&["--certificate=c.pem"], "--certificate needs --key"),
+        (&["--certificate-chain=c.pem", "--key=k"], "no leaf certificate found or provided"),
+        (&["--issue-certificate", "--certificate=c", "--key=k"], "contradict each other"),
+    ];
+    for (flags, why) in conflicts {
+        let ended = stage.run(&[&["sign"], flags, &["nowhere.invalid/x:y"]].concat()).code(1);
+        assert!(ended.frame().0.contains(why), "{flags:?}: {}", ended.err);
+    }
+}
+
+#[test]
+fn a_private_set_up_is_not_filled_in_with_public_services() {
+    let (stage, image, log) = scene();
+    let ended = stage.run(&["sign", "--fulcio-url", &log, &image]).code(1);
+    assert_data_eq!(
+        ended.err.split_once("\n\n").unwrap().1.replace(&stage.served.registry(), "REG"),
+        str![[r#"
+Error: signing [REG/app:v1]: --rekor-url is not given
+  other services of this signature are private, so no public one is used
+  give --rekor-url URL, or --tlog-upload=false for no log
+error during command execution: signing [REG/app:v1]: --rekor-url is not given
+
+"#]]
+    );
+}
+
+#[test]
+fn a_certificate_goes_into_the_signature_if_it_is_the_keys() {
+    let (stage, image, _) = scene();
+    let stranger = World::default().certified(&Named::default());
+    stage.write("cert.pem", &stranger.pem());
+    let sign = ["sign", "--key", "cosign.key", "--certificate", "cert.pem", &image];
+    let ended = stage.run(&sign).code(1);
+    let line = "public key in certificate does not match the provided public key";
+    assert!(ended.frame().0.ends_with(line), "{}", ended.err);
+    stage.write("cert.pem", "-----BEGIN NOTHING-----\n");
+    assert!(stage.run(&sign).code(1).frame().0.contains("parse x509 certificate"));
+}
+
+#[test]
+fn a_signing_configuration_is_created() {
+    let stage = Stage::new();
+    let empty = stage.run(&["signing-config", "create"]).code(0);
+    assert_data_eq!(
+        empty.out.clone(),
+        str![[r#"
+{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}
+
+"#]]
+    );
+    let log =
+        "--rekor=url=https://r.example,api-version=2,start-time=2024-01-01T00:00:00Z,operator=o";
+    let refused = stage.run(&["signing-config", "create", log]).code(1);
+    let line = "Error: --rekor-config must be provided when --rekor is specified";
+    assert_eq!(refused.frame().0, line);
+    let create = ["signing-config", "create", log, "--rekor-config=ANY", "--out=s.json"];
+    assert_eq!(stage.run(&create).code(0).out, "");
+    assert_data_eq!(
+        stage.read("s.json"),
+        str![[
+            r#"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogUrls":[{"url":"https://r.example","majorApiVersion":2,"validFor":{"start":"2024-01-01T00:00:00Z"},"operator":"o"}],"rekorTlogConfig":{"selector":"ANY"},"tsaConfig":{}}"#
+        ]]
+    );
+    let base = ["signing-config", "create", "--base-config=s.json", "--no-default-rekor"];
+    assert_eq!(stage.run(&base).code(0).out, empty.out);
+}
+
+#[test]
+fn a_trusted_root_is_created_and_believed() {
+    let (stage, image, _) = scene();
+    let log = "--rekor=url=https://r.example,public-key=cosign.pub,start-time=2024-01-01T00:00:00Z";
+    stage.run(&["trusted-root", "create", log, "--out", "root.json"]).code(0);
+    stage.run(&["sign", "--key", "cosign.key", &image]).code(0);
+    // It names a log, so that an entry there is asked for.
+    let verify = ["verify", "--key", "cosign.pub", "--trusted-root", "root.json", &image];
+    assert!(stage.run(&verify).code(12).err.contains("[not-logged]"));
+    for (spec, why) in [
+        ("--rekor=url=https://r.example", "missing or empty required key 'public-key'"),
+        ("--rekor=url=r,public-key=none,start-time=2024-01-01T00:00:00Z", "none: "),
+        ("--tsa=url=t,certificate-chain=cosign.pub", "cosign.pub: "),
+        ("--fulcio=url=t,certificate-chain=cosign.pub,start=1", "unknown key 'start'"),
+    ] {
+        let ended = stage.run(&["trusted-root", "create", spec]).code(1);
+        assert!(ended.frame().0.contains(why), "{spec}: {}", ended.err);
+    }
+}
+
+#[test]
+fn everything_in_a_bundle_is_shown() {
+    let (stage, world) = (Stage::new(), World::default());
+    let by = world.certified(&Named::default());
+    stage.write("root.json", &world.trust_root().to_json());
+    stage.write("b.json", &world.blob_bundle(&by, b"content", Proof::Rekor1Stamped).to_json());
+    let inspect = ["bundle", "inspect", "b.json", "--trusted-root", "root.json"];
+    let text = stage.run(&inspect).code(0).out;
+    for line in [
+        "    identity 1:\n      uri: https://ci.example/acme/app\n",
+        "    oidc issuer: https://issuer.example\n",
+        "log entry 1:\n  kind: hashedrekord 0.0.1\n  log: https://rekor.example\n  log index: 1000000\n  integrated time: 2023-11-14T22:13:20Z\n",
+        "  is about this signature: yes\n",
+        "timestamp 1:\n  time: 2023-11-14T22:13:20Z\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let shown = stage.run(&[&inspect[..], &["-o", "json"]].concat()).code(0).json();
+    is_described("bundle", &shown);
+    assert_eq!(shown["signer"]["certificate"]["oidcIssuer"], ISSUER);
+    assert_eq!(shown["signer"]["certificate"]["identity"][0]["uri"], SUBJECT);
+    stage.write("bad.json", "{}");
+    stage.run(&["bundle", "inspect", "bad.json"]).code(1);
+}
+
+#[test]
+fn an_older_bundle_is_upgraded() {
+    let (stage, world) = (Stage::new(), World::default());
+    let by = world.certified(&Named::default());
+    stage.write("root.json", &world.trust_root().to_json());
+    stage.write("blob", "content");
+    let bundle = world.blob_bundle(&by, b"content", Proof::Rekor1);
+    let material = VerificationMaterial::CertificateChain(vec![by.der.clone()]);
+    let older = Bundle { version: Version::V02, material, ..bundle };
+    stage.write("older.json", &older.to_json());
+    stage.run(&["bundle", "upgrade", "older.json", "--out", "new.json"]).code(0);
+    let upgraded = Bundle::parse(stage.read("new.json").as_bytes()).unwrap();
+    assert_eq!(upgraded.version, Version::V03);
+    assert_eq!(upgraded.material, VerificationMaterial::Certificate(by.der.clone()));
+    let identity = ["--certificate-identity", SUBJECT, "--certificate-oidc-issuer", ISSUER];
+    let verify = ["verify-blob", "--bundle", "new.json", "--trusted-root", "root.json", "blob"];
+    stage.run(&[&verify[..], &identity].concat()).code(0);
+    // Without its proof, and of a log that nobody knows: not without its address.
+    let mut unproven = Bundle { version: Version::V01, ..older };
+    unproven.log.entries[0].proof = None;
+    stage.write("older.json", &unproven.to_json());
+    let ended = stage.run(&["bundle", "upgrade", "older.json"]).code(1);
+    assert!(ended.err.contains("give its address with --rekor-url"), "{}", ended.err);
+}
+
+#[test]
+fn a_bundle_is_made_of_parts() {
+    let stage = Stage::with_key();
+    stage.write("blob", "content");
+    let older = ["--new-bundle-format=false", "--bundle", "older.json"];
+    let sign = ["sign-blob", "--key", "cosign.key", "--output-signature", "sig", "blob"];
+    stage.run(&[&sign[..], &older].concat()).code(0);
+    for parts in [["--bundle", "older.json"], ["--signature", "sig"]] {
+        let create = ["bundle", "create", "--artifact", "blob", "--key", "cosign.pub"];
+        stage.run(&[&create[..], &parts, &["--out", "new.json"]].concat()).code(0);
+        let verify = ["verify-blob", "--key", "cosign.pub", "--bundle", "new.json", "blob"];
+        stage.run(&verify).code(0);
+    }
+    let nobody = ["bundle", "create", "--artifact", "blob", "--signature", "sig"];
+    assert!(stage.run(&nobody).code(1).frame().0.contains("nothing says who signed"));
+}
