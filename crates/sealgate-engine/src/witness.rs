@@ -164,7 +164,8 @@ impl Witnesses {
             Wish::Unsaid if root.ct_logs.is_empty() => Wish::Ignored,
             other => other,
         };
-        let wishes = Wishes { log, timestamp: wished(!self.timestamps.is_empty()), sct };
+        let timestamp = wished(!self.timestamps.is_empty());
+        let wishes = Wishes { log, timestamp, sct, ..Wishes::default() };
         Grounds { root: Some(root.clone()), source: RootSource::Configured, wishes }
     }
 }

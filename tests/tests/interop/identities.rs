@@ -97,6 +97,9 @@ fn every_flag_of_verify_blob_means_what_it_means_to_cosign() {
         (&[WHO, ROOT, "--bundle=rekor1.json --certificate=c.pem blob"], SameWords),
         (&[WHO, ROOT, "--bundle=rekor1.json --signature=s blob"], SameWords),
         (&[WHO, ROOT, "--bundle=rekor1.json --sct=t.json blob"], SameWords),
+        (&[WHO, ROOT, "--bundle=chain.json --allow-certificate-chain blob"], Verified),
+        (&[WHO, ROOT, "--bundle=chain.json blob"], Refused),
+        (&[WHO, ROOT, "--bundle=root-in-chain.json --allow-certificate-chain blob"], Refused),
         (&[WHO, "--certificate=c.pem blob"], SameWords),
         (&[WHO, "--bundle=older.json blob"], Verified),
         (&[WHO, "--bundle=older.json other"], Refused),
@@ -174,6 +177,7 @@ fn blobs() -> Sandbox {
     ] {
         sandbox.write(name, world.blob_bundle(&by, b"content", proof).to_json());
     }
+    write_chains(&sandbox, &world, &by);
     write_parts(&sandbox, &world, &by);
     sandbox
 }
@@ -190,6 +194,22 @@ fn write_root(sandbox: &Sandbox, world: &World) {
     sandbox.write("tsa.pem", chain(root.timestamp_authorities[0].chain()));
     sandbox.write("rekor.pem", pem("PUBLIC KEY", root.transparency_logs[0].key.key.spki_der()));
     sandbox.write("ctlog.pem", pem("PUBLIC KEY", root.ct_logs[0].key.key.spki_der()));
+}
+
+/// Bundles of version 0.3 with a chain, which that version does not have.
+fn write_chains(sandbox: &Sandbox, world: &World, by: &Certified) {
+    let root = world.trust_root();
+    let above = root.certificate_authorities[0].chain();
+    let bundle = world.blob_bundle(by, b"content", Proof::Rekor1).to_json();
+    for (name, above) in [("chain.json", &above[..1]), ("root-in-chain.json", above)] {
+        let mut bundle: Value = serde_json::from_str(&bundle).unwrap();
+        let material = bundle["verificationMaterial"].as_object_mut().unwrap();
+        let leaf = material.remove("certificate").unwrap();
+        let above = above.iter().map(|der| json!({ "rawBytes": STANDARD.encode(der) }));
+        let chain: Vec<Value> = [leaf].into_iter().chain(above).collect();
+        material.insert("x509CertificateChain".to_owned(), json!({ "certificates": chain }));
+        sandbox.write(name, bundle.to_string());
+    }
 }
 
 fn write_parts(sandbox: &Sandbox, world: &World, by: &Certified) {

@@ -223,7 +223,7 @@ fn verify_bundle(
     artifact: Artifact<'_>,
     trust: &Trust<'_>,
 ) -> Result<VerifiedBlob, Reject> {
-    let certificates = Certificates::of_bundle(bundle, authority)?;
+    let certificates = Certificates::of_bundle(bundle, authority, trust.demands.chains())?;
     let certificates = certificates.as_ref();
     match &bundle.content {
         Content::Message(message) => {

@@ -54,6 +54,19 @@ pub struct Wishes {
     pub timestamp: Wish,
     /// A certificate log's promise.
     pub sct: Wish,
+    /// Chains of certificates in bundles.
+    pub chains: Chains,
+}
+
+/// Whether a bundle of version 0.3 may hold a chain of certificates. What lies in it is never
+/// trusted, it only may lead to a root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Chains {
+    /// No: that version has a single certificate.
+    #[default]
+    ByVersion,
+    /// Yes, as in older versions (`--allow-certificate-chain`).
+    Allowed,
 }
 
 /// What is asked for. Made by [`Demands::decide`] only.
@@ -62,6 +75,7 @@ pub struct Demands {
     log: Demand,
     timestamp: Demand,
     sct: Demand,
+    chains: Chains,
 }
 
 /// Whether a proof is asked for, and why.
@@ -124,6 +138,7 @@ impl Demands {
             log: Demand::of(wishes.log, log),
             timestamp: Demand::of(wishes.timestamp, Demand::NotAsked),
             sct,
+            chains: wishes.chains,
         }
     }
 
@@ -138,6 +153,10 @@ impl Demands {
     /// Whether a certificate log's promise is asked for.
     pub fn sct(&self) -> Demand {
         self.sct
+    }
+
+    pub(super) fn chains(&self) -> Chains {
+        self.chains
     }
 
     pub(super) fn sct_demand(&self) -> SctDemand {
@@ -167,7 +186,8 @@ impl Trust<'static> {
     /// No trust root: keys judge alone.
     pub fn none() -> Self {
         let demand = Demand::NotAsked;
-        let demands = Demands { log: demand, timestamp: demand, sct: demand };
+        let chains = Chains::ByVersion;
+        let demands = Demands { log: demand, timestamp: demand, sct: demand, chains };
         Self { root: None, demands, now: 0 }
     }
 }

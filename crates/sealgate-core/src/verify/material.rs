@@ -1,8 +1,8 @@
 //! What lies beside a signature, read and bounded, but not believed: certificates, and what a log
 //! entry must be about.
 
-use super::Authority;
 use super::vouch::Beside;
+use super::{Authority, Chains};
 use crate::bundle::{Bundle, VerificationMaterial, Version};
 use crate::certificate::{MAX_UNTRUSTED, Presented, X509};
 use crate::dsse::{Envelope, IN_TOTO};
@@ -57,6 +57,7 @@ impl Certificates {
     pub(super) fn of_bundle(
         bundle: &Bundle,
         authority: &Authority,
+        chains: Chains,
     ) -> Result<Option<Self>, Reject> {
         match (authority, &bundle.material) {
             (Authority::Keys(_), VerificationMaterial::PublicKey { .. }) => Ok(None),
@@ -68,14 +69,14 @@ impl Certificates {
                 Ok(Some(Self::new(leaf.clone(), Vec::new())))
             }
             (Authority::Identities(_), VerificationMaterial::CertificateChain(chain)) => {
-                Self::of_chain(bundle.version, chain).map(Some)
+                Self::of_chain(bundle.version, chain, chains).map(Some)
             }
         }
     }
 
-    fn of_chain(version: Version, chain: &[Vec<u8>]) -> Result<Self, Reject> {
+    fn of_chain(version: Version, chain: &[Vec<u8>], chains: Chains) -> Result<Self, Reject> {
         let (leaf, untrusted) = chain.split_first().ok_or(Reject::NoCertificate)?;
-        if version == Version::V03 {
+        if version == Version::V03 && chains == Chains::ByVersion {
             let why = "a bundle of version 0.3 holds a single certificate, not a chain";
             return Err(Reject::Certificate(Foreign::new(why)));
         }

@@ -22,7 +22,7 @@ use serde_json::Value;
 
 pub use blob::{Artifact, BlobSignature, Parts, VerifiedBlob, verify_blob, verify_blob_with};
 use claim::Claimed;
-pub use demands::{Demand, Demands, RootSource, Trust, Wish, Wishes};
+pub use demands::{Chains, Demand, Demands, RootSource, Trust, Wish, Wishes};
 pub use grounds::Grounds;
 use material::Certificates;
 use vouch::{Beside, Vouched, Vouchers, vouch};
@@ -336,7 +336,7 @@ fn verify_bundle(
     trust: &Trust<'_>,
 ) -> Result<Verified, Reject> {
     let bundle = Bundle::parse(&evidence.json)?;
-    let certificates = Certificates::of_bundle(&bundle, authority)?;
+    let certificates = Certificates::of_bundle(&bundle, authority, trust.demands.chains())?;
     let Content::Envelope(envelope) = &bundle.content else {
         return Err(Reject::NotAnEnvelope);
     };

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use jiff::Timestamp;
 use sealgate_core::trust::{AuthorityObject, SigstoreKeys, TrustRoot};
-use sealgate_core::verify::{Authority, Demands, Grounds, Trust, Wish, Wishes};
+use sealgate_core::verify::{Authority, Chains, Demands, Grounds, Trust, Wish, Wishes};
 use sealgate_engine::ports::Clock as _;
 use sealgate_sigstore::root::{
     Chosen, Environment, Origin, Refresh, RootOptions, STAGING, current_root,
@@ -60,8 +60,8 @@ pub(crate) struct TrustFlags {
     #[arg(long, hide = true)]
     rekor_url: Option<String>,
 
-    /// Chains in bundles are accepted where their version allows it, whatever this says
-    #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
+    /// Accept certificate chains in bundles of version 0.3, too
+    #[arg(long, value_name = BOOL, value_parser = go_bool)]
     allow_certificate_chain: Option<bool>,
 
     /// Bundles and legacy signatures are both looked for, whatever this says
@@ -256,7 +256,11 @@ impl TrustFlags {
             Some(true) => Wish::Ignored,
             _ => Wish::Unsaid,
         };
-        Wishes { log, timestamp, sct }
+        let chains = match self.allow_certificate_chain {
+            Some(true) => Chains::Allowed,
+            _ => Chains::ByVersion,
+        };
+        Wishes { log, timestamp, sct, chains }
     }
 
     fn tell(&self, what: &str) {

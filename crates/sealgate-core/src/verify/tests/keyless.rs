@@ -172,6 +172,31 @@ fn a_key_needs_its_log_entry_where_a_configured_trust_root_names_a_log() {
 }
 
 #[test]
+fn a_chain_in_a_new_bundle_counts_where_it_is_allowed() {
+    let world = World::new();
+    let mut bundle = world.bundle();
+    let VerificationMaterial::Certificate(leaf) = bundle.material.clone() else { panic!() };
+    let top = CertificateAuthority::new("x", vec![world.pki.root.der.clone()], around(YEAR));
+    let root = TrustRoot { certificate_authorities: vec![top.unwrap()], ..world.root() };
+    let with = |bundle: &Bundle, chains| {
+        let wishes = Wishes { chains, ..Wishes::default() };
+        code(wishing(&root, &evidence(bundle.to_json()), &wanted(), wishes))
+    };
+    let chain = |more: &[&Vec<u8>]| {
+        let all = [&[&leaf], more].concat().into_iter().cloned().collect();
+        VerificationMaterial::CertificateChain(all)
+    };
+    assert_eq!(with(&bundle, Chains::Allowed), "untrusted-certificate");
+    bundle.material = chain(&[&world.pki.intermediate.der]);
+    assert_eq!(with(&bundle, Chains::Allowed), "verified");
+    assert_eq!(with(&bundle, Chains::ByVersion), "bad-certificate");
+    bundle.material = chain(&[]);
+    assert_eq!(with(&bundle, Chains::Allowed), "untrusted-certificate");
+    bundle.material = chain(&[&world.pki.intermediate.der, &world.pki.root.der]);
+    assert_eq!(with(&bundle, Chains::Allowed), "bad-certificate");
+}
+
+#[test]
 fn what_was_decided_is_told() {
     let root = World::new().root();
     let decide = |wishes, authority: &Authority| {
@@ -183,7 +208,7 @@ fn what_was_decided_is_told() {
         "transparency log: required, because the trust root names a log; \
          signed timestamp: not asked for; certificate log: not asked for"
     );
-    let ignored = Wishes { log: Wish::Ignored, timestamp: Wish::Required, sct: Wish::Unsaid };
+    let ignored = Wishes { log: Wish::Ignored, timestamp: Wish::Required, ..Wishes::default() };
     assert_eq!(
         decide(ignored, &wanted()),
         "transparency log: not asked for, as requested; signed timestamp: required; \
