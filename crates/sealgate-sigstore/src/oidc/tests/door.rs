@@ -62,9 +62,7 @@ async fn a_page_shows_nothing_and_runs_nothing() {
     let visits = Visits::of(Person::Willing);
     world.surroundings.browser = visits.clone();
     world.ask(&request(&issuer, None).await).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let answers = visits.answers.lock().unwrap().clone();
-    let page = answers.first().unwrap();
+    let page = visits.first_answer().await;
     assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
     for header in ["default-src 'none'", "no-store", "no-referrer", "Connection: close"] {
         assert!(page.contains(header), "{page}");

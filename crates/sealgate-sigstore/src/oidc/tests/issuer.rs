@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -269,6 +270,20 @@ pub(super) struct Visits {
 impl Visits {
     pub(super) fn of(person: Person) -> Arc<Self> {
         Arc::new(Self { person, page: Mutex::default(), answers: Arc::default() })
+    }
+
+    /// What the first visit came to. The login may be over before its visitor has read that.
+    pub(super) async fn first_answer(&self) -> String {
+        let read = async {
+            loop {
+                let first = self.answers.lock().unwrap().first().cloned();
+                match first {
+                    Some(answer) => return answer,
+                    None => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), read).await.expect("a visit is answered")
     }
 }
 
