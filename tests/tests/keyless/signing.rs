@@ -4,7 +4,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sealgate_tests::image::{Image, push_index};
@@ -280,29 +280,64 @@ fn what_a_log_did_not_take_is_finished_later() {
     let run = Tool::Sealgate.sign_as(&sandbox, ADA, "sign", &[&image.by_digest()]);
     let run = run.fails_with("to go on: ");
     assert_eq!(bundles_of(&image).len(), 0);
-    let command = run.stderr.lines().find_map(|line| line.split_once("to go on: ")).unwrap().1;
     // Without a token: who has signed is certified already.
-    let mut words: Vec<&str> = command.split(' ').skip(1).collect();
-    words.push("--trusted-root=root.json");
-    sandbox.sealgate(&words).fails_with("503");
-    is_well.store(true, Ordering::Relaxed);
-    sandbox.sealgate(&words).ok();
+    let command = to_go_on(&run.stderr);
+    sandbox.sealgate(&command).fails_with("503");
+    is_well.store(1, Ordering::Relaxed);
+    sandbox.sealgate(&command).ok();
     for tool in TOOLS {
         tool.verify_as(&sandbox, ADA, "verify", &[&image.by_tag()]).ok();
     }
 }
 
-/// Stands before a service, and refuses everything until it is well.
-fn convalescent(upstream: &str) -> (String, Arc<AtomicBool>) {
+/// Either all of an index is signed or none of it, and what is made already is not made again.
+#[test]
+fn an_index_that_a_log_takes_in_part() {
+    let sandbox = sandbox();
+    for (number, registry) in registries::all().into_iter().enumerate() {
+        let repository = format!("tests/keyless-index-in-part-{number}");
+        let (index, children) = push_index(&registry.host, &repository, "v1").unwrap();
+        let (log, is_well) = convalescent(&sigstore::shared().rekor.url);
+        // Two of three entries, and then no more.
+        is_well.store(2, Ordering::Relaxed);
+        let mut services = sigstore::shared().signing_config_json();
+        services["rekorTlogUrls"][0]["url"] = json!(format!("http://{log}"));
+        sandbox.write("services.json", services.to_string());
+        let sign = ["-r", &index.by_digest()];
+        let run = Tool::Sealgate.sign_as(&sandbox, ADA, "sign", &sign);
+        let run = run.fails_with("to go on: ");
+        let all: Vec<&Image> = std::iter::once(&index).chain(&children).collect();
+        assert!(all.iter().all(|image| bundles_of(image).is_empty()), "nothing is stored");
+        is_well.store(1, Ordering::Relaxed);
+        sandbox.sealgate(&to_go_on(&run.stderr)).ok();
+        let certificates: Vec<_> = all.iter().map(|image| certificate(&bundle_of(image))).collect();
+        assert!(certificates.iter().all(|one| *one == certificates[0]), "one certificate for all");
+        for image in all {
+            Tool::Cosign.verify_as(&sandbox, ADA, "verify", &[&image.by_digest()]).ok();
+        }
+    }
+}
+
+/// The arguments of the command that a failure ends with.
+fn to_go_on(stderr: &str) -> Vec<&str> {
+    let command = stderr.lines().find_map(|line| line.split_once("to go on: "));
+    let mut words: Vec<&str> = command.expect("a command").1.split(' ').skip(1).collect();
+    words.push("--trusted-root=root.json");
+    words
+}
+
+/// Stands before a service, and answers only so many requests as are set.
+fn convalescent(upstream: &str) -> (String, Arc<AtomicUsize>) {
     let service = Service::bind().expect("a port");
     let address = service.host.clone();
     let upstream = host(upstream).to_owned();
-    let is_well = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&is_well);
+    let is_well = Arc::new(AtomicUsize::new(0));
+    let left = Arc::clone(&is_well);
     service.answer_with(move |request| {
-        let (status, body) = match asked.load(Ordering::Relaxed) {
-            true => ("201 Created", pass_on(&upstream, request)),
-            false => ("503 Service Unavailable", Vec::new()),
+        let less = |left: usize| left.checked_sub(1);
+        let (status, body) = match left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+            Ok(_) => ("201 Created", pass_on(&upstream, request)),
+            Err(_) => ("503 Service Unavailable", Vec::new()),
         };
         let headers = vec![("Content-Type", "application/json".to_owned())];
         Answer { status, headers, body }
