@@ -430,8 +430,9 @@ impl SigningServices {
         let chosen = chosen.map_err(|error| CliError::new(error.to_string()))?;
         if chosen.source == RootSource::Embedded && !services::any_public(services) {
             terminal::warn(
-                "no trust root for these services: only the signature itself is checked before \
-                 it is written (give --trusted-root FILE, or run `sealgate initialize`)",
+                "no trust root knows these services or this certificate: only the signature itself \
+                 is checked before it is written (give --trusted-root FILE, or run `sealgate \
+                 initialize`)",
             );
             return Ok(Judges { root: None, sct, now });
         }

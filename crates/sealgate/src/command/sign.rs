@@ -336,6 +336,13 @@ impl SignArgs {
         }
     }
 
+    /// For people only: beside a document there is nothing.
+    fn say(&self, text: String) {
+        if self.output == Output::Text {
+            terminal::say(text);
+        }
+    }
+
     fn write_files(&self, signed: &Signed, signatory: &Signatory, many: bool) -> Outcome {
         let named = |path: &Path| match many {
             true => suffixed(path, &signed.digest.to_string().replace(':', "-")),
@@ -356,7 +363,7 @@ impl SignArgs {
             let leaf = signatory.certificates().first();
             let text = leaf.map_or_else(|| signatory.key().to_pem(), |leaf| pem(leaf));
             files::write(path, text.as_bytes(), Mode::Private)?;
-            terminal::say(format!("Certificate wrote in the file {}", path.display()));
+            self.say(format!("Certificate wrote in the file {}", path.display()));
         }
         if let Some(path) = &self.bundle {
             let path = named(path);
@@ -368,7 +375,7 @@ impl SignArgs {
                 (None, None) => return Ok(()),
             };
             files::write(&path, &text, Mode::Private)?;
-            terminal::say(format!("Wrote bundle to file {}", path.display()));
+            self.say(format!("Wrote bundle to file {}", path.display()));
         }
         Ok(())
     }
