@@ -4,6 +4,7 @@
 //! resourceVersion that it has seen: of several replicas one writes, the others are refused and see
 //! its words a moment later. So no leader is needed. Who wrote also publishes the event.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +18,16 @@ use sealgate_engine::ports::Clock;
 use sealgate_policy::compile::Condition;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::book::{About, Report};
 use crate::cluster::within;
 
 /// The wait before statuses are written again after one could not be.
 const RETRY: Duration = Duration::from_secs(30);
+/// How soon the same words are written over those of somebody else. Replicas may see different
+/// things (one reaches a mirror, another does not) and must not talk each other down all day.
+const AGAIN: Duration = Duration::from_secs(300);
 /// The longest message in a condition, in characters.
 const MAX_MESSAGE: usize = 1_000;
 
@@ -36,6 +41,27 @@ struct Writer {
     resource: ApiResource,
     recorder: Recorder,
     clock: Arc<dyn Clock>,
+    said: Said,
+}
+
+/// What was written last for each object, and when.
+#[derive(Default)]
+struct Said(BTreeMap<String, Words>);
+
+struct Words {
+    when: Instant,
+    uid: String,
+    generation: Option<i64>,
+    conditions: Vec<Condition>,
+}
+
+/// What became of writing a status.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Written,
+    /// Somebody else was faster, or the object is gone.
+    NotNeeded,
+    Failed,
 }
 
 impl StatusWriter {
@@ -50,7 +76,8 @@ impl StatusWriter {
         let reporter = Reporter { controller: "sealgate".to_owned(), instance: Some(instance) };
         let recorder = Recorder::new(client.clone(), reporter);
         let api = Api::all_with(client, &resource);
-        tokio::spawn(Writer { api, resource, recorder, clock }.run(receiver));
+        let said = Said::default();
+        tokio::spawn(Writer { api, resource, recorder, clock, said }.run(receiver));
         Self { reports }
     }
 
@@ -65,7 +92,7 @@ impl StatusWriter {
 }
 
 impl Writer {
-    async fn run(self, mut reports: watch::Receiver<Vec<Report>>) {
+    async fn run(mut self, mut reports: watch::Receiver<Vec<Report>>) {
         loop {
             let newest = reports.borrow_and_update().clone();
             let written = self.write_all(&newest).await;
@@ -84,18 +111,25 @@ impl Writer {
 
     /// Whether all could be written, or need not be. What keeps one from being written keeps the
     /// others, too.
-    async fn write_all(&self, reports: &[Report]) -> bool {
+    async fn write_all(&mut self, reports: &[Report]) -> bool {
+        self.said.forget_all_but(reports);
+        let mut all = true;
         for report in reports {
-            if let Some(status) = due_status(report, self.clock.now())
-                && !self.write(report, status).await
-            {
-                return false;
+            let Some(status) = due_status(report, self.clock.now()) else { continue };
+            if self.said.lately(report, Instant::now()) {
+                all = false;
+                continue;
+            }
+            match self.write(report, status).await {
+                Outcome::Written => self.said.remember(report, Instant::now()),
+                Outcome::NotNeeded => {}
+                Outcome::Failed => return false,
             }
         }
-        true
+        all
     }
 
-    async fn write(&self, report: &Report, status: Value) -> bool {
+    async fn write(&self, report: &Report, status: Value) -> Outcome {
         let About { name, resource_version, .. } = &report.about;
         let patch = json!({
             "apiVersion": self.resource.api_version,
@@ -110,14 +144,14 @@ impl Writer {
         match within(&target, patched).await {
             Ok(_) => {
                 self.publish(report).await;
-                true
+                Outcome::Written
             }
-            // Somebody else was faster; the watch brings what they wrote.
-            Err(failure) if failure.is_conflict() => true,
+            // The watch brings what they wrote.
+            Err(failure) if failure.is_conflict() => Outcome::NotNeeded,
             Err(failure) => {
                 let fault = failure.fault(&target);
                 tracing::warn!(%fault, "the status could not be written");
-                is_hopeless(&fault)
+                if is_hopeless(&fault) { Outcome::NotNeeded } else { Outcome::Failed }
             }
         }
     }
@@ -137,6 +171,29 @@ impl Writer {
             let fault = failure.fault(&target);
             tracing::warn!(%fault, "the event could not be written");
         }
+    }
+}
+
+impl Said {
+    /// Whether these very words were written a moment ago, and somebody has written others since.
+    fn lately(&self, report: &Report, now: Instant) -> bool {
+        self.0.get(&report.about.name).is_some_and(|last| {
+            now.duration_since(last.when) < AGAIN
+                && last.uid == report.about.uid
+                && last.generation == report.about.generation
+                && last.conditions == report.conditions
+        })
+    }
+
+    fn remember(&mut self, report: &Report, now: Instant) {
+        let About { name, uid, generation, .. } = report.about.clone();
+        let words = Words { when: now, uid, generation, conditions: report.conditions.clone() };
+        self.0.insert(name, words);
+    }
+
+    fn forget_all_but(&mut self, reports: &[Report]) {
+        let there: BTreeSet<&str> = reports.iter().map(|r| r.about.name.as_str()).collect();
+        self.0.retain(|name, _| there.contains(name.as_str()));
     }
 }
 

@@ -93,3 +93,27 @@ fn a_message_is_one_bounded_line() {
     assert!(message.starts_with("a b") && message.chars().count() == MAX_MESSAGE);
     assert_eq!(due_status(&report(status, bad(&long)), at(1)), None, "and is known again");
 }
+
+/// One replica reaches a mirror and another does not: they must not overwrite each other for ever.
+#[test]
+fn the_same_words_are_not_repeated_at_once_over_those_of_others() {
+    let mut said = Said::default();
+    let ours = report(Value::Null, good());
+    let start = Instant::now();
+    assert!(!said.lately(&ours, start));
+    said.remember(&ours, start);
+    let theirs = due_status(&report(Value::Null, bad("no route")), at(0)).expect("due");
+    let overwritten = report(theirs, good());
+    assert!(due_status(&overwritten, at(1)).is_some());
+    assert!(said.lately(&overwritten, start + AGAIN / 2));
+    assert!(!said.lately(&overwritten, start + AGAIN));
+    assert!(!said.lately(&report(Value::Null, bad("other words")), start));
+    let mut edited = report(Value::Null, good());
+    edited.about.generation = Some(3);
+    assert!(!said.lately(&edited, start));
+    let mut another = report(Value::Null, good());
+    another.about.uid = "made anew".to_owned();
+    assert!(!said.lately(&another, start));
+    said.forget_all_but(&[]);
+    assert!(!said.lately(&ours, start));
+}
