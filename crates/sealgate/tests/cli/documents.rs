@@ -27,8 +27,8 @@ pub(crate) fn is_described(schema: &str, document: &Value) {
     while let Some(value) = below.pop() {
         for (field, value) in value.as_object().into_iter().flatten() {
             assert!(words.contains(&field.as_str()), "{schema}: {field} is not described");
-            // What is in a signature is cosign's.
-            if field != "signatures" {
+            // What is in a signature is cosign's, annotations have any names.
+            if field != "signatures" && field != "annotations" {
                 below.push(value);
             }
         }
@@ -86,6 +86,33 @@ fn ed25519() -> &'static str {
     "-----BEGIN PRIVATE KEY-----\n\
      MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
      -----END PRIVATE KEY-----\n"
+}
+
+#[test]
+fn of_what_is_signed_and_what_hangs_on_it() {
+    let stage = Stage::with_key();
+    let digest = stage.image("app", "v1", "one").to_string();
+    let image = stage.name(&format!("app@{digest}"));
+    let sign = ["sign", "--key", "cosign.key", "--format", "both", "-o", "json", &image];
+    let signed = document(&stage, "sign", &sign);
+    assert_eq!(signed["signed"][0]["digest"], digest);
+    let bundle = signed["signed"][0]["bundle"]["stored"].as_str().unwrap();
+    let own = ["sign", "--key", "cosign.key", "-o", "json", bundle];
+    let countersigned = document(&stage, "sign", &own);
+    let tree = document(&stage, "tree", &["tree", "-o", "json", &image]);
+    let hanging = |value: &Value| {
+        let attached = value["attached"].as_array().unwrap().clone();
+        attached.into_iter().map(|one| (one["location"].clone(), one)).collect::<Vec<_>>()
+    };
+    let [(_, legacy), (place, first)] = hanging(&tree["image"]).try_into().unwrap();
+    assert_eq!((hanging(&legacy).len(), place), (0, bundle.into()));
+    let [(place, second)] = hanging(&first).try_into().unwrap();
+    assert_eq!(place, countersigned["signed"][0]["bundle"]["stored"]);
+    assert_eq!(hanging(&second).len(), 0);
+    // For people, what hangs on something stands below it, further in.
+    let shown = stage.run(&["tree", &image]).code(0).out;
+    let line = shown.lines().find(|line| line.contains(place.as_str().unwrap())).unwrap();
+    assert!(line.starts_with("   └── 🔗 "), "{shown}");
 }
 
 #[test]
