@@ -9,7 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use jiff::Timestamp;
-use sealgate_core::trust::{AuthorityObject, SigstoreKeys, TrustRoot};
+use sealgate_core::trust::{
+    AuthorityObject, CertificateAuthority, SigstoreKeys, TrustRoot, Validity,
+};
 use sealgate_core::verify::{Authority, Chains, Demands, Grounds, Trust, Wish, Wishes};
 use sealgate_engine::ports::Clock as _;
 use sealgate_sigstore::root::{
@@ -221,16 +223,13 @@ impl TrustFlags {
         if let Some(path) = &self.certificate_chain {
             keys.certificate_authorities = vec![authority(path, pem(path)?)];
         }
-        if let Some(path) = &self.ca_roots {
-            let below = self.ca_intermediates.as_deref().map(pem).transpose()?.unwrap_or_default();
-            let roots = pem_blocks(&pem(path)?);
-            keys.certificate_authorities =
-                roots.iter().map(|block| authority(path, format!("{below}\n{block}"))).collect();
-        }
         if let Some(path) = &self.timestamp_certificate_chain {
             keys.timestamp_authorities = vec![authority(path, pem(path)?)];
         }
-        let named = TrustRoot::of_keys(&keys).map_err(|error| CliError::new(error.to_string()))?;
+        let mut named = read(&keys)?;
+        if let Some(path) = &self.ca_roots {
+            named.certificate_authorities = below_roots(path, self.ca_intermediates.as_deref())?;
+        }
         let either =
             |given: Vec<_>, else_of: Vec<_>| if given.is_empty() { else_of } else { given };
         Ok(TrustRoot {
@@ -285,8 +284,35 @@ impl TrustFlags {
 }
 
 fn authority(path: &Path, cert_chain: String) -> AuthorityObject {
-    let uri = format!("file:{}", path.display());
-    AuthorityObject { uri, cert_chain, ..AuthorityObject::default() }
+    AuthorityObject { uri: uri(path), cert_chain, ..AuthorityObject::default() }
+}
+
+fn uri(path: &Path) -> String {
+    format!("file:{}", path.display())
+}
+
+fn read(keys: &SigstoreKeys) -> Result<TrustRoot, CliError> {
+    TrustRoot::of_keys(keys).map_err(|error| CliError::new(error.to_string()))
+}
+
+/// An authority for each certificate in `roots`. Those in `below` may lead there and are trusted
+/// for nothing, be one of them a root by its own words.
+fn below_roots(roots: &Path, below: Option<&Path>) -> Result<Vec<CertificateAuthority>, CliError> {
+    let below = below.map(certificates).transpose()?.unwrap_or_default();
+    let authority = |root| {
+        let chain = below.iter().cloned().chain([root]).collect();
+        CertificateAuthority::new(uri(roots), chain, Validity::default())
+            .map_err(|error| CliError::new(error.to_string()))
+    };
+    certificates(roots)?.into_iter().map(authority).collect()
+}
+
+/// The certificates in a file, DER, in their order: each is read as a chain of its own.
+fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, CliError> {
+    let blocks = pem_blocks(&pem(path)?);
+    let certificate_authorities = blocks.into_iter().map(|block| authority(path, block)).collect();
+    let read = read(&SigstoreKeys { certificate_authorities, ..SigstoreKeys::default() })?;
+    Ok(read.certificate_authorities.iter().map(|alone| alone.root().to_vec()).collect())
 }
 
 /// PEM, or the base64 of PEM, as cosign reads and writes it.

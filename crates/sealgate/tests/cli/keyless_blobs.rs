@@ -199,6 +199,13 @@ fn authorities_may_be_named_by_files() {
     with(&["--ca-roots=top.pem"]).code(1);
     let ended = with(&["--certificate-chain=strangers.pem"]).code(1);
     assert!(ended.err.contains("[untrusted-certificate]"), "{}", ended.err);
+    // A root among the intermediates is trusted for nothing, not even beside one that names
+    // another as its issuer.
+    let end = strangers.find("-----END CERTIFICATE-----\n").unwrap();
+    scene.stage.write("strange.pem", &format!("{}-----END CERTIFICATE-----\n", &strangers[..end]));
+    let ended = with(&["--ca-roots=strange.pem", "--ca-intermediates=ca.pem"]).code(1);
+    assert!(ended.err.contains("[untrusted-certificate]"), "{}", ended.err);
+    with(&["--ca-roots=below.pem", "--ca-intermediates=strangers.pem"]).code(0);
     with(&["--ca-roots=top.pem", "--certificate-chain=ca.pem"]).code(1);
     with(&["--ca-roots=top.pem", "--trusted-root=root.json"]).code(1);
 }
