@@ -80,12 +80,6 @@ impl Gate {
         Self::start(name, free_port()?, Source::Folder(policies.to_path_buf()), setting)
     }
 
-    /// With a cluster's policies, as `kubeconfig` says.
-    pub fn with_cluster(name: &str, kubeconfig: &Path) -> anyhow::Result<Self> {
-        let source = Source::Cluster(kubeconfig.to_path_buf());
-        Self::start(name, free_port()?, source, Setting::default())
-    }
-
     fn start(name: &str, port: u16, source: Source, setting: Setting) -> anyhow::Result<Self> {
         let mut launch = Launch::new(name, sealgate());
         let command = launch.command();

@@ -118,16 +118,6 @@ impl PublicKey {
         Digest::of(&self.spki_der)
     }
 
-    /// The hash to sign with unless told otherwise: the one that cosign verifies with, SHA-256
-    /// for every key file but Ed25519, whose own is SHA-512. (With P-384 and P-521 cosign 2.6 and
-    /// later signs blobs with SHA-384 and SHA-512 and then cannot verify them, cosign#5091.)
-    pub fn default_hash(&self) -> HashAlgorithm {
-        match self.algorithm {
-            KeyAlgorithm::Ed25519 => HashAlgorithm::Sha512,
-            _ => HashAlgorithm::Sha256,
-        }
-    }
-
     /// Whether a signature over `hash` can be verified with this key. Ed25519 ignores it.
     pub fn supports(&self, hash: HashAlgorithm) -> bool {
         self.algorithm == KeyAlgorithm::Ed25519 || verification(self.algorithm, hash).is_some()

@@ -142,11 +142,6 @@ impl Glob {
         at(registry) || (self.open_host && spelled())
     }
 
-    /// Whether the pattern asks for a tag.
-    pub fn asks_for_tag(&self) -> bool {
-        self.tag.is_some()
-    }
-
     /// What the author may not have meant.
     pub fn doubts(&self) -> Vec<Doubt> {
         let mut doubts = Vec::new();

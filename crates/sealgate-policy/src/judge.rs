@@ -324,11 +324,6 @@ impl Verdict {
         }
     }
 
-    /// Whether the same question has the same answer a moment later. A fault never has.
-    pub fn is_definitive(&self) -> bool {
-        !matches!(self, Self::Fault { .. })
-    }
-
     /// Why it does not hold; empty for a pass.
     pub fn reasons(&self) -> &[AuthorityReason] {
         match self {

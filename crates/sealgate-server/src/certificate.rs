@@ -2,7 +2,6 @@
 //!
 //! Where it comes from (self-made, files, a cluster secret) is not known here.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -17,14 +16,6 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 /// Why a certificate cannot be served. Never holds key material.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidCertificate {
-    /// A file could not be read.
-    #[error("{path}: {source}")]
-    Read {
-        /// Which file.
-        path: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
     /// The chain is no PEM, or holds no certificate.
     #[error("no certificate in PEM form was found")]
     Chain,
@@ -73,11 +64,6 @@ impl ServerCertificate {
         let pair = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
             .map_err(InvalidCertificate::Pair)?;
         Ok(Self { pair: Arc::new(pair), not_after })
-    }
-
-    /// From two PEM files, as cert-manager and `kubernetes.io/tls` secrets hold them.
-    pub fn from_files(chain: &Path, key: &Path) -> Result<Self, InvalidCertificate> {
-        Self::from_pem(&read(chain)?, &read(key)?)
     }
 
     /// The end of the leaf's validity.
@@ -131,11 +117,6 @@ impl ResolvesServerCert for CertificateSlot {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.pair.load().as_ref().map(|certificate| Arc::clone(&certificate.pair))
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, InvalidCertificate> {
-    std::fs::read(path)
-        .map_err(|source| InvalidCertificate::Read { path: path.display().to_string(), source })
 }
 
 /// `Certificate.tbsCertificate.validity.notAfter` (RFC 5280, section 4.1).

@@ -70,7 +70,7 @@ fn an_authority_without_keys_is_never_asked() {
     let verdict = judge(&rule("r", Need::Signed(keyless), Mode::Enforce), &mut |_| verified());
     assert_eq!(verdict.reasons()[0].cause, Cause::NoKeys);
     assert_eq!(verdict.reasons()[0].text(""), "there are no public keys for authority good");
-    assert!(!verdict.is_definitive());
+    assert_eq!(verdict.code(), "fault");
 }
 
 #[test]

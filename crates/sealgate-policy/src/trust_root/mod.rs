@@ -10,7 +10,6 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use crate::cip::GROUP;
 use crate::cip::defaults::DefaultField;
 use crate::cip::field_error::Level;
 use crate::cip::read::{Unreadable, field, line, text};
@@ -197,12 +196,6 @@ impl TrustRootObject {
         let mut spec = self.spec.clone();
         spec.set_defaults();
         Ok(spec)
-    }
-
-    /// Whether `api_version` and `kind` are those of a trust root, in whatever version.
-    pub fn is_meant(api_version: &str, kind: &str) -> bool {
-        let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        group == GROUP && kind == KIND
     }
 
     /// The fields that the defaulting webhook sets, as JSON patch `add` operations.

@@ -93,16 +93,6 @@ impl Layout {
         self.run(|disk| disk.index()).await
     }
 
-    /// The entry that `cosign save` marked with `kind`, if there is one.
-    ///
-    /// # Errors
-    /// As [`Self::index`].
-    pub async fn entry_of_kind(&self, kind: &str) -> Result<Option<Descriptor>, Fault> {
-        let index = self.index().await?;
-        let has = |d: &Descriptor| d.annotations.get(kind::ANNOTATION).is_some_and(|k| k == kind);
-        Ok(index.manifests.into_iter().find(has))
-    }
-
     /// The image that the folder is about: the one that `save` marked, else the only entry.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ pub struct Mirror {
 
 #[derive(Clone, Debug)]
 enum Place {
-    Http { base: Url, client: Option<Client> },
+    Http(Url),
     Folder(PathBuf),
 }
 
@@ -35,9 +35,7 @@ impl Mirror {
     /// A [`FaultKind::Config`] that says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, Fault> {
         let place = match text.split_once("://") {
-            Some(("https" | "http", _)) => {
-                Place::Http { base: http::service_url(text)?, client: None }
-            }
+            Some(("https" | "http", _)) => Place::Http(http::service_url(text)?),
             Some(("file", _)) => Place::Folder(folder(text)?),
             Some(_) => return Err(unusable(text)),
             None if text.is_empty() => return Err(unusable(text)),
@@ -51,15 +49,6 @@ impl Mirror {
         Ok(Self { name: name.trim_end_matches('/').to_owned(), place })
     }
 
-    /// Asks with this client instead of one of its own.
-    #[must_use]
-    pub fn with_client(mut self, own: Client) -> Self {
-        if let Place::Http { client, .. } = &mut self.place {
-            *client = Some(own);
-        }
-        self
-    }
-
     /// The name of its folder in a cache, as sigstore-go makes it.
     pub(super) fn folder_name(&self) -> String {
         let name = self.name.strip_prefix("https://").unwrap_or(&self.name);
@@ -69,10 +58,7 @@ impl Mirror {
 
     pub(super) fn repository(&self) -> Result<Box<dyn Repository>, TufError> {
         match &self.place {
-            Place::Http { base, client } => {
-                let client = client.clone().map_or_else(default_client, Ok)?;
-                Ok(Box::new(Remote { base: base.clone(), client }))
-            }
+            Place::Http(base) => Ok(Box::new(Remote { base: base.clone(), client: client()? })),
             Place::Folder(path) if path.is_dir() => Ok(Box::new(Folder(path.clone()))),
             Place::Folder(_) => {
                 Err(Fault::new(FaultKind::Unreachable, &self.name, "there is no such folder")
@@ -103,7 +89,7 @@ fn folder(text: &str) -> Result<PathBuf, Fault> {
 }
 
 /// A client that gives up soon: there is a copy, and the next refresh comes.
-fn default_client() -> Result<Client, Fault> {
+fn client() -> Result<Client, Fault> {
     let retries = http::Retries { max: 1, ..http::Retries::default() };
     Client::new(&http::Options { retries, ..http::Options::default() })
 }
