@@ -96,12 +96,12 @@ pub async fn finish_blob(
     signatory: &Signatory,
     witnesses: &Witnesses,
 ) -> Result<SignedBlob, Failure> {
+    witnesses.check()?;
     approve(&draft, artifact, &Approval::new(signatory, witnesses, Wish::Ignored)?)?;
     if let Err(fault) = draft.log(signatory, witnesses).await {
         let drafts = Drafts::Blob(Box::new(draft));
         let work = Work { signatory: signatory.clone(), drafts };
-        let unfinished = Unfinished { step: Step::Log, cause: fault.into(), work };
-        return Err(Failure::Unfinished(Box::new(unfinished)));
+        return Err(Unfinished::failure(Step::Log, fault.into(), work));
     }
     approve(&draft, artifact, &Approval::new(signatory, witnesses, witnesses.log_wish())?)?;
     let digest = match &draft.bundle.content {

@@ -344,6 +344,7 @@ impl Signing<'_> {
     }
 
     async fn finish(&self, mut images: Vec<ImageDraft>) -> Result<Vec<Signed>, Failure> {
+        self.witnesses.check()?;
         if let Err(fault) = self.log(&mut images).await {
             return Err(self.unfinished(Step::Log, fault.into(), images));
         }
@@ -375,7 +376,7 @@ impl Signing<'_> {
 
     fn unfinished(&self, step: Step, cause: Failure, images: Vec<ImageDraft>) -> Failure {
         let work = Work { signatory: self.signatory.clone(), drafts: Drafts::Images(images) };
-        Failure::Unfinished(Box::new(Unfinished { step, cause, work }))
+        Unfinished::failure(step, cause, work)
     }
 
     async fn store(&self, image: &ImageDraft) -> Result<Signed, Failure> {

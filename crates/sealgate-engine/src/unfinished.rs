@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sealgate_core::bundle::{Bundle, MAX_BUNDLE};
 use sealgate_core::certificate::Unverified;
+use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::key::PublicKey;
 use sealgate_core::manifest::Descriptor;
 use sealgate_core::reference::Reference;
@@ -97,6 +98,16 @@ struct KeptLegacy {
     payload: String,
     #[serde(flatten)]
     kept: Kept,
+}
+
+impl Unfinished {
+    /// The failure that keeps the work, unless going on could never succeed.
+    pub(crate) fn failure(step: Step, cause: Failure, work: Work) -> Failure {
+        match cause {
+            Failure::Fault(Fault { kind: FaultKind::Unsupported | FaultKind::Config, .. }) => cause,
+            _ => Failure::Unfinished(Box::new(Self { step, cause, work })),
+        }
+    }
 }
 
 impl Work {

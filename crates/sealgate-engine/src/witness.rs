@@ -268,6 +268,18 @@ impl Draft {
 }
 
 impl Witnesses {
+    /// What would be published must have a chance to be accepted afterwards.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let knows_none = |root: &Arc<TrustRoot>| root.transparency_logs.is_empty();
+        if !self.logs.is_empty() && self.root.as_ref().is_some_and(knows_none) {
+            let text = "the trust root names no transparency log that could be believed, so the \
+                        log's proof could not be verified: give a trust root that does, or sign \
+                        without a log";
+            return Err(Failure::Invalid(text.to_owned()));
+        }
+        Ok(())
+    }
+
     /// Whether a log's proof is to be in what is written.
     pub(crate) fn log_wish(&self) -> Wish {
         if self.logs.is_empty() { Wish::Ignored } else { Wish::Required }

@@ -14,6 +14,7 @@ use sealgate_core::key::PublicKey;
 use sealgate_core::manifest::Manifest;
 use sealgate_core::reference::Identifier;
 use sealgate_core::simple_signing::SimpleSigning;
+use sealgate_core::trust::TrustRoot;
 use sealgate_core::verify::{
     Artifact, Authority, BlobSignature, Check, Grounds, RootSource, Wishes, verify_blob_with,
 };
@@ -58,6 +59,7 @@ struct Log {
     contents: Vec<Vec<u8>>,
     asked: AtomicUsize,
     failures: Mutex<usize>,
+    failure: FaultKind,
 }
 
 struct Tsa(Arc<World>, Arc<Certified>);
@@ -87,7 +89,7 @@ impl SignatureLog for Log {
             let mut failures = self.failures.lock().unwrap();
             if let Some(rest) = failures.checked_sub(1) {
                 *failures = rest;
-                return Err(fault(FaultKind::ServerError));
+                return Err(fault(self.failure));
             }
         }
         let signed = match &submission.content {
@@ -154,6 +156,7 @@ impl Scene {
             contents: vec![payload.to_json().into_bytes(), b"content".to_vec()],
             asked: AtomicUsize::new(0),
             failures: Mutex::new(0),
+            failure: FaultKind::ServerError,
         }
     }
 
@@ -323,6 +326,26 @@ async fn an_entry_of_a_log_that_nobody_knows_is_not_stored() {
     let log = Arc::new(Log { world: strangers, ..scene.log(Proof::Rekor2) });
     let failure = scene.sign(&scene.witnesses(&log), &SignRequest::default()).await.unwrap_err();
     assert_eq!(failure.code(), "not-logged");
+    assert_eq!(scene.stored(), 0);
+}
+
+#[tokio::test]
+async fn what_could_never_be_finished_is_not_begun_or_not_kept() {
+    let scene = Scene::new();
+    let log = Arc::new(scene.log(Proof::Rekor2));
+    let root = TrustRoot { transparency_logs: Vec::new(), ..scene.world.trust_root() };
+    let witnesses = Witnesses { root: Some(Arc::new(root)), ..scene.witnesses(&log) };
+    let failure = scene.sign(&witnesses, &SignRequest::default()).await.unwrap_err();
+    assert!(matches!(failure, Failure::Invalid(_)), "{failure}");
+    assert_eq!(log.asked.load(Ordering::Relaxed), 0);
+    let log = Arc::new(Log {
+        failures: Mutex::new(1),
+        failure: FaultKind::Unsupported,
+        ..scene.log(Proof::Rekor2)
+    });
+    let witnesses = scene.witnesses(&log);
+    let failure = scene.sign(&witnesses, &SignRequest::default()).await.unwrap_err();
+    assert!(matches!(failure, Failure::Fault(_)), "{failure}");
     assert_eq!(scene.stored(), 0);
 }
 
