@@ -120,6 +120,21 @@ async fn v1_takes_a_message() {
 }
 
 #[tokio::test]
+async fn v1_gives_what_stands_at_an_index() {
+    let world = World::default();
+    let by = world.certified(&Named::default());
+    let entry = entry_of(&world, &by, &message(&by), Proof::Rekor1);
+    let service = Service::start(always(200, written(&entry))).await;
+    let log = RekorV1::new(&service.url, client()).unwrap();
+    assert_eq!(log.entry_at(1_000_000).await.unwrap(), entry);
+    let seen = &service.seen()[0];
+    let asked = (seen.method.as_str(), seen.path.as_str());
+    assert_eq!(asked, ("GET", "/api/v1/log/entries?logIndex=1000000"));
+    let none = Service::start(always(404, "{}".to_owned())).await;
+    assert!(RekorV1::new(&none.url, client()).unwrap().entry_at(1).await.is_err());
+}
+
+#[tokio::test]
 async fn v1_takes_an_envelope() {
     let world = World::default();
     let key = TestKey::generate(Algorithm::Ed25519);
