@@ -4,7 +4,7 @@
 use sealgate_core::digest::{Algorithm, Digest, Hasher};
 use sealgate_core::identity::{IdentityMatcher, Wanted};
 use sealgate_core::key::HashAlgorithm;
-use sealgate_core::verify::{Authority, Grounds, RootSource, Wish};
+use sealgate_core::verify::{Authority, Chains, Grounds, RootSource, Wish, Wishes};
 
 use crate::glob::TagTrust;
 use crate::object_match::{ObjectMatch, Operator};
@@ -147,14 +147,18 @@ impl Form {
             RootSource::Configured => "configured",
             RootSource::Embedded => "embedded",
         });
-        let wishes = grounds.wishes;
-        for wish in [wishes.log, wishes.timestamp, wishes.sct] {
+        let Wishes { log, timestamp, sct, chains } = grounds.wishes;
+        for wish in [log, timestamp, sct] {
             self.text(match wish {
                 Wish::Unsaid => "unsaid",
                 Wish::Required => "required",
                 Wish::Ignored => "ignored",
             });
         }
+        self.text(match chains {
+            Chains::ByVersion => "chains by version",
+            Chains::Allowed => "chains allowed",
+        });
     }
 
     fn source(&mut self, source: &Source) {

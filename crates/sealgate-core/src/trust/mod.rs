@@ -184,7 +184,9 @@ impl TrustRoot {
     /// same answers.
     pub fn fingerprint(&self) -> Digest {
         let hashes: Vec<_> = self.logs().map(|log| format!("{:?}", log.key.hash)).collect();
-        Digest::of(format!("{}{hashes:?}", self.to_json()).as_bytes())
+        // A log that cannot be used is asked for all the same.
+        let skipped: Vec<_> = self.skipped.iter().map(|skipped| skipped.part).collect();
+        Digest::of(format!("{}{hashes:?}{skipped:?}", self.to_json()).as_bytes())
     }
 
     /// Whether it names a log of signatures, be it one that cannot be used.

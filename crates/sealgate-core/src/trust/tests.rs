@@ -131,6 +131,11 @@ fn what_is_written_is_read_and_has_the_same_fingerprint() {
         root["tlogs"][0]["publicKey"]["validFor"]["start"] = "2020-01-01T00:00:00Z".into()
     });
     assert_ne!(other.unwrap().fingerprint(), root.fingerprint());
+    // A log that cannot be used is asked for all the same: that is another answer.
+    let skipped = |part| Skipped { part, uri: Foreign::new("u"), reason: Foreign::new("r") };
+    let with = |part| TrustRoot { skipped: vec![skipped(part)], ..root.clone() }.fingerprint();
+    let prints = [with(Part::TransparencyLog), with(Part::CtLog), root.fingerprint()];
+    assert_eq!(std::collections::BTreeSet::from(prints).len(), 3);
 }
 
 #[test]
