@@ -127,6 +127,14 @@ pub struct Request {
     headers: HeaderMap,
     body: Bytes,
     limit: usize,
+    words: Words,
+}
+
+/// Whether a fault repeats what a service says about its refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Words {
+    Repeated,
+    Dropped,
 }
 
 /// What a service answered, read whole.
@@ -233,6 +241,7 @@ impl Request {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             limit: MAX_JSON,
+            words: Words::Repeated,
         }
     }
 
@@ -253,6 +262,14 @@ impl Request {
     #[must_use]
     pub fn limit(mut self, bytes: usize) -> Self {
         self.limit = bytes;
+        self
+    }
+
+    /// Drops the words of a refusal. For addresses that come from somebody who may read the fault
+    /// and may not be meant to read what stands there.
+    #[must_use]
+    pub fn without_words(mut self) -> Self {
+        self.words = Words::Dropped;
         self
     }
 
@@ -349,6 +366,8 @@ impl Client {
         let body = if status.is_success() {
             let whole = whole(&target, response, request.limit);
             tokio::time::timeout_at(deadline, whole).await.map_err(late)??
+        } else if request.words == Words::Dropped {
+            Bytes::new()
         } else {
             let deadline = deadline.min(Instant::now() + Duration::from_secs(5));
             beginning(response, deadline).await

@@ -139,6 +139,26 @@ async fn a_mirror_that_gives_something_else_gives_nothing() {
     assert!(fault.detail.contains("trusted root"), "{fault}");
 }
 
+/// Whoever writes a TrustRoot makes the gate ask an address, and reads in its status what came of it.
+#[tokio::test]
+async fn what_a_server_says_is_not_passed_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/inside", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for (number, mut client) in listener.incoming().flatten().enumerate() {
+            let mut lines = BufReader::new(client.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let status = ["500 Internal Server Error", "400 Bad Request"][number % 2];
+            let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\ninside knowledge");
+            let _ = client.write_all(head.as_bytes());
+        }
+    });
+    let mut opened = TufRoots.open(&remote_of(&repository(&root()), &address)).unwrap();
+    let fault = opened.read(now()).await.unwrap_err();
+    assert!(fault.detail.contains("answered 400"), "{fault}");
+    assert!(!format!("{fault:?}").contains("knowledge"), "{fault:?}");
+}
+
 #[tokio::test]
 async fn an_archive_is_read_without_a_network() {
     let root = root();

@@ -94,7 +94,8 @@ fn client() -> Result<Client, Fault> {
     Client::new(&http::Options { retries, ..http::Options::default() })
 }
 
-/// A repository behind HTTP.
+/// A repository behind HTTP. Of a refusal the status is told and nothing else: a TrustRoot object
+/// names any address that the gate reaches, and shows the fault in its status.
 struct Remote {
     base: Url,
     client: Client,
@@ -105,7 +106,7 @@ impl Remote {
         files::inside(Path::new(""), path)?;
         let url = http::below(&self.base, path);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let answer = self.client.send(Request::get(url).limit(limit)).await?;
+        let answer = self.client.send(Request::get(url).limit(limit).without_words()).await?;
         match answer.status {
             // Object stores say 403 where there is nothing: python-tuf and go-tuf do the same.
             StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => Ok(None),
