@@ -322,8 +322,8 @@ fn lines(value: &Value, depth: usize, text: &mut String) {
 }
 
 fn line(name: &str, value: &Value, depth: usize, text: &mut String) {
-    let indent = "  ".repeat(depth);
-    let mut say = |value: &str| text.push_str(&format!("{indent}{name}: {value}\n"));
+    let (indent, name) = ("  ".repeat(depth), &one_line(name));
+    let mut say = |value: &str| text.push_str(&format!("{indent}{name}: {}\n", one_line(value)));
     match value {
         Value::Null => {}
         Value::String(value) if value.is_empty() => {}
@@ -342,6 +342,11 @@ fn line(name: &str, value: &Value, depth: usize, text: &mut String) {
             lines(value, depth + 1, text);
         }
     }
+}
+
+/// Whoever wrote the bundle must not write lines of ours.
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
 }
 
 /// The name of one thing of several.
@@ -384,5 +389,16 @@ mod tests {
             text,
             "log entry 1:\n  log index: 3\n  inclusion promise: no\ntimestamps: none\n"
         );
+    }
+
+    #[test]
+    fn a_bundle_writes_no_lines_of_ours() {
+        let document = json!({
+            "predicate": { "a": "b\nlog: https://log.example", "c\ntime: d": ["e\r\nf", { "g": 1 }] },
+        });
+        let mut text = String::new();
+        lines(&document, 0, &mut text);
+        assert!(!text.contains("\nlog:") && !text.contains("\ntime:"), "{text}");
+        assert_eq!(text.lines().count(), 5, "{text}");
     }
 }
