@@ -389,6 +389,12 @@ impl SigningServices {
             return Err(CliError::new("no fulcio URLs provided in signing config")
                 .note("signing without --key needs a certificate authority, or give --key"));
         }
+        if let Some(url) = services.fulcio.as_deref().filter(|url| services::is_unguarded(url)) {
+            terminal::warn(format!(
+                "the identity token goes to {url} without encryption: whoever reads it on its way \
+                 can sign in that name"
+            ));
+        }
         if v2 && !stamped {
             return Err(CliError::new(
                 "a timestamp authority must be provided to request a short-lived certificate \

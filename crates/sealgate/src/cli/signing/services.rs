@@ -170,8 +170,33 @@ pub(super) fn is_public(url: &str) -> bool {
     [".sigstore.dev", ".sigstage.dev"].iter().any(|domain| host.ends_with(domain))
 }
 
+/// Whether what is sent there can be read on its way.
+pub(super) fn is_unguarded(url: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(url) else { return false };
+    let here = ["localhost", "127.0.0.1", "[::1]"];
+    url.scheme() == "http" && !url.host_str().is_some_and(|host| here.contains(&host))
+}
+
 /// Whether any of them is.
 pub(super) fn any_public(services: &Services) -> bool {
     let logs = services.logs.iter().map(|log| &log.url);
     services.fulcio.iter().chain(logs).chain(&services.timestamps).any(|url| is_public(url))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_gets_tokens_without_encryption() {
+        for (url, unguarded) in [
+            ("http://fulcio.example", true),
+            ("HTTP://localhost.example:80/x", true),
+            ("http://localhost:5555", false),
+            ("http://[::1]:5555", false),
+            ("https://fulcio.example", false),
+        ] {
+            assert_eq!(is_unguarded(url), unguarded, "{url}");
+        }
+    }
 }
