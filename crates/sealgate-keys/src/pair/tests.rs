@@ -70,3 +70,19 @@ fn foreign_bytes_never_panic() {
         assert!(KeyPair::from_pkcs8(&vec![0x30; length]).is_err());
     }
 }
+
+#[test]
+fn every_kind_of_key_for_one_run_signs_with_its_hash() {
+    use HashAlgorithm::{Sha256, Sha384, Sha512};
+    for (kind, hash, digest) in [
+        (Kind::P256, Sha256, Algorithm::Sha256),
+        (Kind::P384, Sha384, Algorithm::Sha384),
+        (Kind::P521, Sha512, Algorithm::Sha512),
+        (Kind::Rsa2048, Sha256, Algorithm::Sha256),
+    ] {
+        let pair = KeyPair::generate_kind(kind).unwrap().with_hash(hash);
+        let (signature, named) = pair.sign_reader(&b"content"[..]).unwrap();
+        assert_eq!(named, Digest::with(digest, b"content"), "{kind:?}");
+        pair.public().verify(b"content", &signature, Some(hash)).unwrap();
+    }
+}
