@@ -12,7 +12,10 @@ use futures::stream::{self, Stream, StreamExt};
 use sealgate_core::digest::Digest;
 use sealgate_core::evidence::{BundleBytes, Evidence, LegacySignature, Origin};
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_core::manifest::{Descriptor, Manifest, is_index, media_type};
+use sealgate_core::json::InvalidJson;
+use sealgate_core::manifest::{
+    Descriptor, InvalidManifest, Manifest, is_index, media_type, parse_manifest,
+};
 use sealgate_core::reference::{Identifier, Repository};
 use sealgate_core::reject::{Document, Foreign, Reject};
 use tokio::sync::Semaphore;
@@ -181,9 +184,7 @@ impl<'a> Gathering<'a> {
         if is_index(&raw.descriptor.media_type) {
             return Ok(Vec::new());
         }
-        let Ok(manifest) = serde_json::from_slice::<Manifest>(&raw.bytes) else {
-            return Ok(Vec::new());
-        };
+        let Ok(manifest) = read(&raw) else { return Ok(Vec::new()) };
         match manifest.layers.as_slice() {
             [layer] if is_bundle(layer) => {
                 Ok(vec![self.bundle(&raw.descriptor.digest, layer).await?])
@@ -208,14 +209,18 @@ impl<'a> Gathering<'a> {
     /// The signatures of a `.sig` manifest, one for each layer.
     async fn legacy_manifest(&self, raw: &RawManifest) -> Result<Vec<Evidence>, Fault> {
         let digest = &raw.descriptor.digest;
-        let manifest = match serde_json::from_slice::<Manifest>(&raw.bytes) {
-            Ok(manifest) if !is_index(&raw.descriptor.media_type) => manifest,
-            _ => {
+        let host = self.repository.registry();
+        let manifest = match read(raw) {
+            Ok(manifest) => manifest,
+            Err(InvalidManifest::Json(InvalidJson::TooManyEntries { limit, .. })) => {
+                let detail = format!("more than {limit} signature layers");
+                return Err(Fault::new(FaultKind::TooMany, host, detail));
+            }
+            Err(_) => {
                 let reason = malformed("the signature tag holds no image manifest");
                 return Ok(vec![unusable(self.origin(digest, None), reason)]);
             }
         };
-        let host = self.repository.registry();
         let layers = manifest.layers;
         Limits::check_count(layers.len(), self.limits.signatures, host, "signature layers")?;
         // Many signatures share one payload: fetch it once.
@@ -359,6 +364,11 @@ impl Gathered {
         });
         self
     }
+}
+
+/// Strictly: other readers must not find other layers in the same bytes.
+fn read(raw: &RawManifest) -> Result<Manifest, InvalidManifest> {
+    parse_manifest(&raw.bytes, Some(&raw.descriptor.media_type))
 }
 
 fn is_bundle(layer: &Descriptor) -> bool {

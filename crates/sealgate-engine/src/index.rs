@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_core::manifest::{Descriptor, Index, is_index};
+use sealgate_core::manifest::{Descriptor, is_index, parse_index};
 use sealgate_core::reference::{Identifier, Repository};
 
 use crate::failure::Failure;
 use crate::limits::Limits;
-use crate::ports::Registry;
+use crate::ports::{RawManifest, Registry};
 
 /// A child of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,17 +68,17 @@ pub async fn children(
     if !is_index(&raw.descriptor.media_type) {
         return Ok(Vec::new());
     }
-    parse(&raw.bytes, repository, limits)
+    parse(&raw, repository, limits)
 }
 
-/// The children that the bytes of an index name.
+/// The children that an index names.
 pub(crate) fn parse(
-    bytes: &[u8],
+    raw: &RawManifest,
     repository: &Repository,
     limits: &Limits,
 ) -> Result<Vec<Child>, Failure> {
     let host = repository.registry();
-    let index: Index = serde_json::from_slice(bytes)
+    let index = parse_index(&raw.bytes, Some(&raw.descriptor.media_type))
         .map_err(|error| Failure::malformed(host, format!("not an image index: {error}")))?;
     Limits::check_count(index.manifests.len(), limits.children, host, "children of an index")?;
     let mut seen = HashSet::new();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_core::manifest::{Descriptor, Manifest, is_index, media_type};
+use sealgate_core::manifest::{Descriptor, Manifest, is_index, media_type, parse_manifest};
 use sealgate_core::reference::{Identifier, Repository};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -149,7 +149,8 @@ fn parse(raw: &RawManifest, repository: &Repository) -> Result<Manifest, Failure
     if is_index(&raw.descriptor.media_type) {
         return Err(malformed("the signature tag holds an index, not an image".to_owned()));
     }
-    serde_json::from_slice(&raw.bytes).map_err(|error| malformed(error.to_string()))
+    parse_manifest(&raw.bytes, Some(&raw.descriptor.media_type))
+        .map_err(|error| malformed(error.to_string()))
 }
 
 /// The manifest with `missing` at its end, its configuration stored: media type and bytes.

@@ -101,6 +101,28 @@ async fn an_unsigned_referrer_of_any_media_type_is_never_evidence() {
     assert!(verify_image(&*house.registry, &image, &request).await.is_verified());
 }
 
+/// Go reads `Manifests` as `manifests`, and the last one counts: a runtime could start what our
+/// reading of the same bytes does not show.
+#[tokio::test]
+async fn an_index_that_others_read_otherwise_is_not_read() {
+    let (registry, key) = (MemoryRegistry::new(), TestKey::p256());
+    let child = |name: &str| {
+        let digest = image::image(&registry, &app(), name);
+        json!([{"mediaType": media_type::OCI_MANIFEST, "size": 1, "digest": digest}])
+    };
+    let index = |second: &str| {
+        let (shown, hidden) = (child("shown"), child("hidden"));
+        let text = format!(r#"{{"schemaVersion":2,"manifests":{shown},"{second}":{hidden}}}"#);
+        let digest = registry.put_manifest(&app(), media_type::OCI_INDEX, text.as_bytes());
+        image::at(&app(), &digest)
+    };
+    let request = VerifyRequest { recursive: true, ..VerifyRequest::new(authority(&[&key])) };
+    let outcome = async |at: Reference| verify_image(&registry, &at, &request).await.outcome;
+    let ambiguous = outcome(index("Manifests")).await;
+    assert_eq!(ambiguous.code(), "malformed", "{ambiguous:?}");
+    assert_eq!(outcome(index("others")).await.code(), "no-signatures");
+}
+
 /// A registry may answer each question about a tag with another digest: what is written into the
 /// object is what is verified, and what is verified is what is written.
 #[tokio::test]
