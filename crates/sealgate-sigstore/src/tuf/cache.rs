@@ -125,7 +125,7 @@ impl Cache {
 pub(super) async fn only_refresher(folder: &Path) -> Result<File, TufError> {
     make_folder(folder)?;
     let path = folder.join(".refresh.lock");
-    let file = File::create(&path).map_err(|error| TufError::cache(&path, error))?;
+    let file = lock_file(&path)?;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
@@ -147,8 +147,7 @@ pub(super) async fn reader(folder: &Path) -> Option<File> {
 
 /// Replaces the files of a copy.
 pub(super) async fn commit(folder: &Path, new: &BTreeMap<String, Vec<u8>>) -> Result<(), TufError> {
-    let path = folder.join(".lock");
-    let file = File::create(&path).map_err(|error| TufError::cache(&path, error))?;
+    let file = lock_file(&folder.join(".lock"))?;
     patiently(|| file.try_lock()).await;
     let kept = new.iter().filter(|(name, _)| !is_versioned(name));
     let mut kept: Vec<_> = kept.collect();
@@ -160,6 +159,20 @@ pub(super) async fn commit(folder: &Path, new: &BTreeMap<String, Vec<u8>>) -> Re
         replace(&path, bytes)?;
     }
     Ok(())
+}
+
+/// The file of a lock. Where a link lies in its place, nothing is made or emptied behind it; a
+/// pipe would keep us waiting.
+fn lock_file(path: &Path) -> Result<File, TufError> {
+    let failed = |error| TufError::cache(path, error);
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.is_file() => {
+            return Err(TufError::cache(path, "the lock is no plain file"));
+        }
+        _ => {}
+    }
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false).open(path).map_err(failed)
 }
 
 /// `12.snapshot.json`: the same file is kept without its version.

@@ -360,6 +360,23 @@ async fn a_link_in_the_cache_is_replaced_and_not_written_through() {
     assert_eq!(world.cached().await.unwrap().target(TRUSTED_ROOT), Ok(ROOT));
 }
 
+/// A cache in a folder where somebody else writes, too.
+#[tokio::test]
+async fn a_lock_that_is_a_link_empties_nothing() {
+    for name in [".lock", ".refresh.lock"] {
+        let world = refreshed().await;
+        let outside = world.folder.path().join("outside");
+        std::fs::write(&outside, "mine").unwrap();
+        let link = world.copy(name);
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(&outside, &link).unwrap();
+        assert_eq!(world.refresh().await.unwrap_err().code(), "tuf-cache");
+        assert_eq!(std::fs::read(&outside).unwrap(), b"mine");
+        std::fs::remove_file(&link).unwrap();
+        world.refresh().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn refreshes_of_one_copy_follow_each_other() {
     let world = refreshed().await;
