@@ -23,10 +23,11 @@ pub(super) async fn has_spiffe(surroundings: &Surroundings) -> bool {
     tokio::fs::metadata(spiffe_path(surroundings)).await.is_ok()
 }
 
-/// The file, where it is one. A socket speaks the workload API, which this version does not.
+/// The file, where the variable names one: at SPIFFE's usual place, below /tmp, anybody could lay
+/// down a token of their own. A socket speaks the workload API, which this version does not.
 pub(super) async fn spiffe(surroundings: &Surroundings) -> Result<Secret, Fault> {
     let path = spiffe_path(surroundings);
-    if path.is_file() {
+    if surroundings.variable(SOCKET).is_some() && path.is_file() {
         return read(&path).await;
     }
     let detail = "SPIFFE's workload API is not spoken by this version: fetch a token with \

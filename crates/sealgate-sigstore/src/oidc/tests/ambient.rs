@@ -359,6 +359,12 @@ async fn spiffe_is_a_file_or_not_spoken() {
     let error = world.ask(&request(Ambient::Any)).await.unwrap_err();
     assert_eq!(error.fault().kind, FaultKind::Unsupported);
 
+    // Below /tmp, where it usually is, anybody may lay down a token of their own.
+    let usual = &world.surroundings.places.spiffe_socket;
+    std::fs::remove_file(usual).unwrap();
+    std::fs::write(usual, pipeline_token("stranger")).unwrap();
+    assert_eq!(fails(&world, Provider::Spiffe).await.fault().kind, FaultKind::Unsupported);
+
     let file = world.folder.path().join("svid");
     std::fs::write(&file, pipeline_token("spiffe://example/ci")).unwrap();
     for address in [format!("unix://{}", file.display()), file.display().to_string()] {
