@@ -11,6 +11,7 @@ mod measure;
 mod verify;
 
 /// One line of the result: what was measured, ours, the peer's.
+#[derive(Clone)]
 pub(crate) struct Row {
     what: String,
     ours: String,
