@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use sealgate_core::bundle::MAX_BUNDLE;
 
 use super::verify_blob::{Evidence, judge};
 use crate::cli::files;
@@ -34,13 +35,10 @@ pub(crate) struct VerifyBundleArgs {
     artifact: PathBuf,
 }
 
-/// The largest bundle.
-const MAX_BUNDLE: u64 = 32 << 20;
-
 pub(crate) async fn run(mut args: VerifyBundleArgs) -> Outcome {
     args.services.trust.staging = args.staging;
     let basis = args.services.basis(args.key.as_deref(), "blob").await?;
-    let evidence = Evidence::Bundle(files::read(&args.bundle, MAX_BUNDLE)?);
+    let evidence = Evidence::Bundle(files::read(&args.bundle, MAX_BUNDLE as u64)?);
     judge(&evidence, &args.artifact, &basis)?;
     terminal::say("Verified OK");
     Ok(())
