@@ -162,11 +162,10 @@ fn chosen(json: &[u8], name: &str, now: Timestamp, with: SignWith) -> Result<Ser
 
 /// Whether it is one of Sigstore's public services.
 pub(super) fn is_public(url: &str) -> bool {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let host = host.split(':').next().unwrap_or_default().trim_end_matches('.');
-    let host = host.to_ascii_lowercase();
+    // The client's own reading decides: `https:rekor.sigstore.dev` leads there, too.
+    let with_scheme = |_| reqwest::Url::parse(&format!("https://{url}"));
+    let Ok(url) = reqwest::Url::parse(url).or_else(with_scheme) else { return false };
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.');
     [".sigstore.dev", ".sigstage.dev"].iter().any(|domain| host.ends_with(domain))
 }
 

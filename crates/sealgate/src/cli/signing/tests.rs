@@ -167,9 +167,14 @@ async fn a_log_of_version_2_does_not_fit_into_the_legacy_format() {
 
 #[test]
 fn public_services_are_known_by_their_host() {
-    for url in
-        ["https://rekor.sigstore.dev", "https://x.sigstage.dev:443/p", "http://A.SIGSTORE.dev"]
-    {
+    for url in [
+        "https://rekor.sigstore.dev",
+        "https://x.sigstage.dev:443/p",
+        "http://A.SIGSTORE.dev",
+        "https:rekor.sigstore.dev",
+        "https:\\\\rekor.sigstore.dev.",
+        "rekor.sigstore.dev",
+    ] {
         assert!(services::is_public(url), "{url}");
     }
     for url in ["https://sigstore.dev.acme.example", "https://acme.example/.sigstore.dev", "x", ""]
