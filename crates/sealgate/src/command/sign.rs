@@ -183,7 +183,9 @@ impl SignArgs {
             let spinner = terminal::spinner("Signing artifact...");
             let signed = sign_image_with(registry, image, signing.hand(), clock, request).await;
             spinner.finish_and_clear();
-            let signed = signed.map_err(|failure| self.keep(failure, &signing, image))?;
+            let signed = signed.map_err(|failure| {
+                tell_what_is_signed(self.keep(failure, &signing, image), &done)
+            })?;
             self.tell_all(&signed, &signing.signatory)?;
             done.extend(signed);
         }
@@ -249,9 +251,11 @@ impl SignArgs {
     }
 
     fn tell_all(&self, signed: &[Signed], signatory: &Signatory) -> Outcome {
+        // A file for each image: neither the images of a call nor those of an index share one.
+        let many = signed.len() > 1 || self.images.len() > 1;
         for one in signed {
             self.tell(one);
-            self.write_files(one, signatory, signed.len() > 1)?;
+            self.write_files(one, signatory, many)?;
         }
         Ok(())
     }
@@ -378,6 +382,18 @@ impl SignArgs {
             self.say(format!("Wrote bundle to file {}", path.display()));
         }
         Ok(())
+    }
+}
+
+/// Images of the same call that were signed before one failed stay signed.
+fn tell_what_is_signed(error: CliError, done: &[Signed]) -> CliError {
+    let name = |signed: &Signed| format!("{}@{}", signed.reference.repository(), signed.digest);
+    match done {
+        [] => error,
+        done => {
+            let names: Vec<_> = done.iter().map(name).collect();
+            error.note(format!("signed before that, and so it stays: {}", names.join(", ")))
+        }
     }
 }
 
