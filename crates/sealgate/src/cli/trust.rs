@@ -199,8 +199,7 @@ impl TrustFlags {
                 _ => Refresh::WhenDue(REFRESH),
             },
         };
-        let chosen = current_root(&options, now).await;
-        let chosen = chosen.map_err(|error| CliError::new(error.to_string()))?;
+        let chosen = current_root(&options, now).await?;
         for warning in &chosen.warnings {
             terminal::warn(warning.to_string());
         }

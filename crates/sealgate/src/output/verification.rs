@@ -89,7 +89,11 @@ pub(crate) fn failure(report: &Report, name: &str) -> CliError {
     let error = match &report.outcome {
         Outcome::NoSignatures { .. } => CliError::new("no signatures found")
             .code(exit::NO_SIGNATURES)
-            .note("neither a bundle nor a legacy signature was found"),
+            .note("neither a bundle nor a legacy signature was found")
+            .note(
+                "what to do: sign this digest (`sealgate sign`); if it was signed, `sealgate tree` \
+                 shows what lies beside it, and COSIGN_REPOSITORY says where else to look",
+            ),
         Outcome::NotFound => CliError::new(format!("image tag not found: {name}"))
             .code(exit::NOT_FOUND)
             .note("the registry has no such image"),

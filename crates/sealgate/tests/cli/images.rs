@@ -101,6 +101,7 @@ fn every_way_to_fail_has_its_code() {
         none.frame(),
         ("Error: no signatures found", "error during command execution: no signatures found")
     );
+    assert!(none.err.contains("what to do: sign this digest"), "{}", none.err);
     let gone = verify(&stage.name("app:gone")).code(11);
     assert!(gone.frame().0.starts_with("Error: image tag not found: "), "{}", gone.err);
 
