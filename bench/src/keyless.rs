@@ -48,7 +48,9 @@ fn commands() -> anyhow::Result<Vec<Row>> {
     let image = registries::referrers().image("bench-keyless").by_digest();
     sign(&sandbox, &["sign-blob", "--bundle=app.json", "app.txt"]);
     sign(&sandbox, &["sign", &image]);
-    let blob = one(&sandbox, "blob", &["verify-blob", "--bundle=app.json", "app.txt"])?;
+    let bundle = format!("--bundle={}", sandbox.path("app.json").display());
+    let file = sandbox.path("app.txt").display().to_string();
+    let blob = one(&sandbox, "blob", &["verify-blob", &bundle, &file])?;
     Ok([blob, one(&sandbox, "image", &["verify", &image])?].concat())
 }
 
