@@ -1,7 +1,6 @@
 //! The differences between Go's flags and clap's, in one place: single-dash long flags, booleans
 //! with an optional value, and `COSIGN_<FLAG>` variables behind every flag.
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 
 use clap::{Arg, Command};
@@ -54,8 +53,6 @@ pub(crate) fn arguments(
     command: &Command,
     arguments: impl Iterator<Item = OsString>,
 ) -> (Vec<OsString>, Vec<String>) {
-    let mut known = HashSet::new();
-    collect_long_flags(command, &mut known);
     let mut warnings = Vec::new();
     let mut literal = false;
     let rewritten = arguments
@@ -63,7 +60,7 @@ pub(crate) fn arguments(
         .map(|(position, argument)| {
             literal |= argument == "--";
             let text = argument.to_str().filter(|_| position > 0 && !literal);
-            match text.and_then(|text| modern(text, &known)) {
+            match text.and_then(|text| modern(text, command)) {
                 Some((modern, warning)) => {
                     warnings.push(warning);
                     modern.into()
@@ -76,7 +73,7 @@ pub(crate) fn arguments(
 }
 
 /// The modern form of an argument in an old one, with cosign's warning.
-fn modern(text: &str, known: &HashSet<String>) -> Option<(String, String)> {
+fn modern(text: &str, command: &Command) -> Option<(String, String)> {
     if let Some(short) = text.strip_prefix("--").filter(|rest| rest.chars().count() == 1) {
         let modern = format!("-{short}");
         let warning = format!(
@@ -89,7 +86,7 @@ fn modern(text: &str, known: &HashSet<String>) -> Option<(String, String)> {
     let name = rest.split('=').next().unwrap_or(rest);
     let (modern, kind) = match name {
         "version" => ("version".to_owned(), "subcommand"),
-        name if known.contains(name) => (format!("-{text}"), "flag"),
+        name if has_long_flag(command, name) => (format!("-{text}"), "flag"),
         _ => return None,
     };
     let warning = format!(
@@ -99,14 +96,15 @@ fn modern(text: &str, known: &HashSet<String>) -> Option<(String, String)> {
     Some((modern, warning))
 }
 
-fn collect_long_flags(command: &Command, known: &mut HashSet<String>) {
-    for arg in command.get_arguments() {
-        known.extend(arg.get_long_and_visible_aliases().into_iter().flatten().map(str::to_owned));
-        known.extend(arg.get_all_aliases().into_iter().flatten().map(str::to_owned));
-    }
-    for sub in command.get_subcommands() {
-        collect_long_flags(sub, known);
-    }
+/// Whether the command, or one below it, has a flag of this long name. Looked for only when an
+/// argument has the old form: every other start of the program pays nothing.
+fn has_long_flag(command: &Command, name: &str) -> bool {
+    let is_named = |arg: &Arg| {
+        arg.get_long() == Some(name)
+            || arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
+    };
+    command.get_arguments().any(is_named)
+        || command.get_subcommands().any(|sub| has_long_flag(sub, name))
 }
 
 #[cfg(test)]
