@@ -15,9 +15,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("sealgate-core", &[]),
     ("sealgate-policy", &["sealgate-core"]),
     ("sealgate-engine", &["sealgate-core", "sealgate-policy"]),
-    ("sealgate-registry", &["sealgate-core", "sealgate-engine"]),
+    ("sealgate-http", &["sealgate-core"]),
+    ("sealgate-registry", &["sealgate-core", "sealgate-engine", "sealgate-http"]),
     ("sealgate-keys", &["sealgate-core", "sealgate-engine"]),
-    ("sealgate-sigstore", &["sealgate-core", "sealgate-engine"]),
+    ("sealgate-sigstore", &["sealgate-core", "sealgate-engine", "sealgate-http"]),
     ("sealgate-kube", &["sealgate-core", "sealgate-policy", "sealgate-engine"]),
     (
         "sealgate-server",

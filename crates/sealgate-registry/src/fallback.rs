@@ -102,7 +102,7 @@ impl Client {
         deadline: Instant,
     ) -> Result<(), Fault> {
         let host = self.host(repository).await;
-        let mut faults = crate::retry::Pauses::new(&self.shared.options.retries, deadline);
+        let mut faults = self.shared.options.retries.pauses(deadline);
         let mut conflicts = Conflicts::new();
         let own = entry.digest.to_string();
         let mut seen = Seen::from([(own.clone(), entry)]);
@@ -256,7 +256,7 @@ impl Client {
         let at = Identifier::Tag(tag.to_owned());
         let deadline = Instant::now() + self.shared.options.timeouts.tag_update;
         let host = self.host(repository).await;
-        let mut faults = crate::retry::Pauses::new(&self.shared.options.retries, deadline);
+        let mut faults = self.shared.options.retries.pauses(deadline);
         let mut start = Instant::now();
         loop {
             match self.replace_once(repository, &at, expected, media_type, &bytes).await {

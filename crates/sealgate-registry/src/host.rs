@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::auth::Challenge;
 use crate::options::{Options, PlainHttp};
-use crate::retry::Budget;
+use sealgate_http::retry::Budget;
 
 /// How a registry is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,13 +20,12 @@ mod options;
 mod read;
 mod referrers;
 mod reply;
-mod retry;
 pub mod serve;
 mod session;
 mod shape;
-mod tls;
 mod transport;
 mod write;
 
 pub use client::Client;
-pub use options::{ClientIdentity, Limits, Options, PlainHttp, Proxies, Retries, Timeouts, Trust};
+pub use options::{Limits, Options, PlainHttp, Proxies, Retries, Timeouts};
+pub use sealgate_http::{ClientIdentity, Trust};

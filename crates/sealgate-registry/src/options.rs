@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use sealgate_http::retry::Pauses;
+use sealgate_http::{ClientIdentity, Trust};
+use tokio::time::Instant;
+
 use crate::credentials::{Credential, Keychain};
 
 /// Everything that is decided before the first request.
@@ -41,36 +45,6 @@ pub enum PlainHttp {
     Loopback,
     /// With any registry that does not speak TLS. HTTPS is tried first.
     Anywhere,
-}
-
-/// Whose server certificates are good.
-#[derive(Clone, Debug, Default)]
-pub enum Trust {
-    /// Those that the operating system trusts.
-    #[default]
-    System,
-    /// Those that chain to these certificates (PEM), and no others.
-    Only(Vec<u8>),
-    /// Those that chain to these certificates (PEM) or to one that the operating system trusts.
-    SystemAnd(Vec<u8>),
-    /// Any certificate at all: whoever sits on the network path can read the credentials.
-    /// Signatures are verified none the less.
-    DangerousAnyCertificate,
-}
-
-/// A client certificate and its key.
-#[derive(Clone)]
-pub struct ClientIdentity {
-    /// The certificate chain, PEM, leaf first.
-    pub certificates: Vec<u8>,
-    /// The private key, PEM (PKCS#8, PKCS#1 or SEC1).
-    pub key: zeroize::Zeroizing<Vec<u8>>,
-}
-
-impl std::fmt::Debug for ClientIdentity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ClientIdentity(…)")
-    }
 }
 
 /// Whether the proxies of the environment are used.
@@ -154,6 +128,13 @@ pub struct Retries {
     /// How many retries a registry that never succeeds may cost in a row; each success gives a
     /// tenth of one back.
     pub budget: u32,
+}
+
+impl Retries {
+    /// The pauses of one question that ends at `deadline`.
+    pub(crate) fn pauses(&self, deadline: Instant) -> Pauses {
+        Pauses::new(self.max, self.first_pause, self.longest_pause, deadline)
+    }
 }
 
 impl Default for Retries {

@@ -9,6 +9,8 @@ use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_http::fault;
+use sealgate_http::retry::retry_after;
 use serde::Deserialize;
 use url::Url;
 
@@ -131,7 +133,7 @@ impl Reply {
             _ => FaultKind::Malformed,
         };
         let mut fault = self.fault(kind, self.sentence());
-        fault.retry_after = crate::retry::retry_after(&self.headers);
+        fault.retry_after = retry_after(&self.headers);
         fault
     }
 
@@ -155,12 +157,10 @@ impl Reply {
 
 const REGISTRY_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
+/// Of a stranger's words in a message, in characters.
+pub(crate) const MAX_WORDS: usize = 200;
+
 /// Text of a stranger for a terminal and a log: short, on one line, no control characters.
 pub(crate) fn printable(text: &str) -> String {
-    let clean = |c: char| if c.is_control() { ' ' } else { c };
-    let mut short: String = text.chars().take(200).map(clean).collect();
-    if text.chars().nth(200).is_some() {
-        short.push('…');
-    }
-    short
+    fault::printable(text, MAX_WORDS)
 }

@@ -12,7 +12,6 @@ use crate::client::Client;
 use crate::credentials::Credential;
 use crate::host::{Host, Scheme};
 use crate::reply::Reply;
-use crate::retry::Pauses;
 use crate::transport::{Body, Request, Take, late};
 
 /// A question, before it is known how the registry is spoken to.
@@ -131,7 +130,7 @@ impl Client {
         ask: &mut Ask<'_>,
         authorization: Option<HeaderValue>,
     ) -> Result<Reply, Fault> {
-        let mut pauses = Pauses::new(&self.shared.options.retries, ask.deadline);
+        let mut pauses = self.shared.options.retries.pauses(ask.deadline);
         loop {
             let fault = match self.once(host, ask, authorization.as_ref()).await {
                 Ok(reply) if passes(reply.status) => reply.refusal(),
@@ -360,7 +359,7 @@ impl<'a> Turn<'a> {
         refused: Option<&HeaderValue>,
     ) -> Result<(), Fault> {
         let shared = &self.client.shared;
-        let mut pauses = Pauses::new(&shared.options.retries, self.deadline);
+        let mut pauses = shared.options.retries.pauses(self.deadline);
         let wanted = Wanted {
             target: &self.host.name,
             asked,

@@ -11,14 +11,15 @@ use bytes::{Bytes, BytesMut};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Response, StatusCode};
 use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_http::fault::{chain, is_tls};
+use sealgate_http::tls;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use url::Url;
 
 use crate::host::is_loopback;
 use crate::options::{Options, Proxies};
-use crate::reply::{Reply, printable};
-use crate::tls;
+use crate::reply::{MAX_WORDS, Reply, printable};
 
 const MAX_REDIRECTS: usize = 5;
 /// Of the body of an error; the rest is not read.
@@ -81,7 +82,12 @@ struct Opened {
 
 impl Wire {
     pub(crate) fn new(options: &Options) -> Result<Self, Fault> {
-        let tls = tls::config(options)?;
+        let tls = tls::config(tls::Settings {
+            trust: &options.trust,
+            identity: options.identity.as_ref(),
+            server_name: options.server_name.as_deref(),
+            peer: "registry",
+        })?;
         let builder = || {
             reqwest::Client::builder()
                 .tls_backend_preconfigured(tls.clone())
@@ -94,7 +100,7 @@ impl Wire {
                 .tcp_nodelay(true)
         };
         let bad = |e: reqwest::Error| {
-            Fault::new(FaultKind::Config, "registry client", chain(&e.without_url()))
+            Fault::new(FaultKind::Config, "registry client", chain(&e.without_url(), MAX_WORDS))
         };
         let outside = match options.proxies {
             Proxies::Environment => builder(),
@@ -311,7 +317,7 @@ pub(crate) fn late(target: &str) -> Fault {
 /// The fault behind a failed exchange.
 fn broken(target: &str, error: reqwest::Error) -> Fault {
     let error = error.without_url();
-    let kind = if tls_error(&error) {
+    let kind = if is_tls(&error) {
         FaultKind::Tls
     } else if error.is_timeout() {
         FaultKind::Timeout
@@ -320,38 +326,7 @@ fn broken(target: &str, error: reqwest::Error) -> Fault {
     } else {
         FaultKind::Unreachable
     };
-    fault(target, kind, chain(&error))
-}
-
-fn tls_error(error: &reqwest::Error) -> bool {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        if error.is::<rustls::Error>() {
-            return true;
-        }
-        // An I/O error gives its inner error's source as its own; the inner one, which may be an
-        // I/O error again, comes out by `get_ref` only.
-        next = match error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    false
-}
-
-/// An error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let more = cause.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        next = cause.source();
-    }
-    printable(&text)
+    fault(target, kind, chain(&error, MAX_WORDS))
 }
 
 /// A header value that logs do not show.

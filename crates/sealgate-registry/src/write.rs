@@ -20,7 +20,6 @@ use crate::client::Client;
 use crate::host::Capability;
 use crate::referrers::Answer;
 use crate::reply::Reply;
-use crate::retry::Pauses;
 use crate::session::{Ask, Place, Repeat};
 use crate::shape::{Shape, check_tag};
 use crate::transport::{Body, check_hop, content_type};
@@ -77,7 +76,7 @@ impl Client {
         let bytes = held(repository.registry(), descriptor, content).await?;
         let deadline = Instant::now() + self.shared.options.timeouts.request;
         let host = self.host(repository).await;
-        let mut pauses = Pauses::new(&self.shared.options.retries, deadline);
+        let mut pauses = self.shared.options.retries.pauses(deadline);
         loop {
             let body = Body::Bytes(bytes.clone());
             match self.upload(repository, descriptor, body, deadline).await {

@@ -4,9 +4,6 @@
 //! A service is believed to be the one at its address and nothing more: redirects stay at its
 //! origin, answers have a size, and a token goes where it was meant to go.
 
-mod retry;
-mod tls;
-
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +12,14 @@ use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_http::fault::{chain, is_tls};
+use sealgate_http::retry::{Budget, Pauses, retry_after};
+use sealgate_http::tls;
 use tokio::time::Instant;
 use url::{Host, Url};
 
-use retry::{Budget, Pauses, retry_after};
+pub use sealgate_http::ClientIdentity;
+pub(crate) use sealgate_http::fault::printable;
 
 /// The largest JSON answer of a service, in bytes.
 pub const MAX_JSON: usize = 4 << 20;
@@ -69,15 +70,6 @@ pub enum Trust {
     System,
     /// Those that chain to these certificates (PEM), and no others.
     Only(Vec<u8>),
-}
-
-/// A client certificate and its key.
-#[derive(Clone)]
-pub struct ClientIdentity {
-    /// The certificate chain, PEM, leaf first.
-    pub certificates: Vec<u8>,
-    /// The private key, PEM (PKCS#8, PKCS#1 or SEC1).
-    pub key: zeroize::Zeroizing<Vec<u8>>,
 }
 
 /// How long to wait.
@@ -176,6 +168,22 @@ impl Default for Timeouts {
     }
 }
 
+impl Trust {
+    /// The shared type knows more: no service is asked without a certificate that is good.
+    fn shared(&self) -> sealgate_http::Trust {
+        match self {
+            Self::System => sealgate_http::Trust::System,
+            Self::Only(pem) => sealgate_http::Trust::Only(pem.clone()),
+        }
+    }
+}
+
+impl Retries {
+    fn pauses(&self, deadline: Instant) -> Pauses {
+        Pauses::new(self.max, self.first_pause, self.longest_pause, deadline)
+    }
+}
+
 impl Default for Retries {
     fn default() -> Self {
         Self {
@@ -184,12 +192,6 @@ impl Default for Retries {
             longest_pause: Duration::from_secs(20),
             budget: 50,
         }
-    }
-}
-
-impl std::fmt::Debug for ClientIdentity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ClientIdentity(…)")
     }
 }
 
@@ -302,7 +304,12 @@ impl Client {
     /// # Errors
     /// The options cannot be used: PEM that is none, a key that does not fit its certificate.
     pub fn new(options: &Options) -> Result<Self, Fault> {
-        let tls = tls::config(options)?;
+        let tls = tls::config(tls::Settings {
+            trust: &options.trust.shared(),
+            identity: options.identity.as_ref(),
+            server_name: options.server_name.as_deref(),
+            peer: "service",
+        })?;
         let builder = || {
             reqwest::Client::builder()
                 .tls_backend_preconfigured(tls.clone())
@@ -314,7 +321,7 @@ impl Client {
                 .tcp_nodelay(true)
         };
         let bad = |e: reqwest::Error| {
-            Fault::new(FaultKind::Config, "HTTP client", chain(&e.without_url()))
+            Fault::new(FaultKind::Config, "HTTP client", chain(&e.without_url(), MAX_WORDS))
         };
         let outside = match options.proxies {
             Proxies::Environment => builder(),
@@ -336,7 +343,7 @@ impl Client {
     /// No answer, no end of 429 or 5xx, or more bytes than the request's limit.
     pub async fn send(&self, request: Request) -> Result<Answer, Fault> {
         let deadline = Instant::now() + self.0.timeouts.question;
-        let mut pauses = Pauses::new(&self.0.retries, deadline);
+        let mut pauses = self.0.retries.pauses(deadline);
         loop {
             match self.attempt(&request, deadline).await {
                 Ok(answer) => {
@@ -503,7 +510,7 @@ fn is_loopback(host: Host<&str>) -> bool {
 /// The fault behind a failed exchange.
 fn broken(target: &str, error: reqwest::Error) -> Fault {
     let error = error.without_url();
-    let kind = if tls_error(&error) {
+    let kind = if is_tls(&error) {
         FaultKind::Tls
     } else if error.is_redirect() {
         FaultKind::Malformed
@@ -514,47 +521,7 @@ fn broken(target: &str, error: reqwest::Error) -> Fault {
     } else {
         FaultKind::Unreachable
     };
-    Fault::new(kind, target, chain(&error))
-}
-
-fn tls_error(error: &reqwest::Error) -> bool {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        if error.is::<rustls::Error>() {
-            return true;
-        }
-        // An I/O error does not give its inner error as its source, but as `get_ref`.
-        next = match error.downcast_ref::<std::io::Error>() {
-            Some(io) => io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
-            None => error.source(),
-        };
-    }
-    false
-}
-
-/// An error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let more = cause.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        next = cause.source();
-    }
-    printable(&text, MAX_WORDS)
-}
-
-/// Text of a stranger for a terminal and a log: short, on one line, no control characters.
-pub(crate) fn printable(text: &str, limit: usize) -> String {
-    let clean = |c: char| if c.is_control() { ' ' } else { c };
-    let mut short: String = text.chars().take(limit).map(clean).collect();
-    if text.chars().nth(limit).is_some() {
-        short.push('…');
-    }
-    short
+    Fault::new(kind, target, chain(&error, MAX_WORDS))
 }
 
 #[cfg(test)]

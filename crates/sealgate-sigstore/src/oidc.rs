@@ -11,7 +11,6 @@ mod claims;
 mod exchange;
 mod given;
 mod login;
-mod secret;
 mod surroundings;
 
 use std::fmt;
@@ -23,7 +22,7 @@ use sealgate_engine::ports::IdentityToken;
 
 pub use ambient::Provider;
 pub use claims::{Checked, Claims, Email, Warning, claims};
-pub use secret::Secret;
+pub use sealgate_http::Secret;
 pub use surroundings::{
     Browser, Console, Pace, Places, Surroundings, SystemBrowser, Terminal, VARIABLES,
 };

@@ -13,10 +13,10 @@ use sealgate_core::fault::{Fault, FaultKind};
 use url::Url;
 
 use super::claims::claims;
-use super::secret::Secret;
 use super::surroundings::Surroundings;
 use super::{AUDIENCE, Ambient, TokenError, UnknownName};
 use crate::http::{Request, printable};
+use sealgate_http::Secret;
 
 const ID_TOKEN: &str = "SIGSTORE_ID_TOKEN";
 

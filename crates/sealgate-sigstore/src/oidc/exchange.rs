@@ -7,9 +7,9 @@ use sealgate_core::fault::{Fault, FaultKind};
 use serde::de::DeserializeOwned;
 use url::{Host, Url, form_urlencoded};
 
-use super::secret::Secret;
 use super::surroundings::Surroundings;
 use crate::http::{Answer, Client, Options, Proxies, Request, Retries, Timeouts, service_url};
+use sealgate_http::Secret;
 
 /// The largest answer of an issuer: a discovery document, a few tokens.
 pub(super) const MAX_ANSWER: usize = 256 << 10;

@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
 
 use super::claims::claims;
-use super::secret::Secret;
+use sealgate_http::Secret;
 
 /// A token and the white space around it.
 const MAX_FILE: u64 = 64 << 10;

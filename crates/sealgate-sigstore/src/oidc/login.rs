@@ -14,11 +14,11 @@ use sealgate_core::fault::{Fault, FaultKind};
 
 use super::exchange::{Manner, client};
 use super::given::read_file;
-use super::secret::Secret;
 use super::surroundings::{Surroundings, Terminal};
 use super::{Flow, TokenRequest};
 use crate::http::Client;
 use issuer::Issuer;
+use sealgate_http::Secret;
 
 /// What is asked for: who somebody is, and the address.
 const SCOPE: &str = "openid email";

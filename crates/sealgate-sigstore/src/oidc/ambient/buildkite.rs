@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::{AUDIENCE, checked, segments};
 use crate::http::Request;
 use crate::oidc::exchange::{Manner, ask_json, client, guarded_url};
-use crate::oidc::secret::Secret;
 use crate::oidc::surroundings::Surroundings;
+use sealgate_http::Secret;
 
 const TOKEN: &str = "BUILDKITE_AGENT_ACCESS_TOKEN";
 const ENDPOINT: &str = "https://agent.buildkite.com/v3";

@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use super::{AUDIENCE, checked};
 use crate::oidc::claims::MAX_TOKEN;
-use crate::oidc::secret::Secret;
 use crate::oidc::surroundings::Surroundings;
+use sealgate_http::Secret;
 
 const TOKEN: &str = "CIRCLE_OIDC_TOKEN_V2";
 const PROGRAM: &str = "circleci";

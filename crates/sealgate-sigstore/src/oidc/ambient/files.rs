@@ -6,8 +6,8 @@ use sealgate_core::fault::{Fault, FaultKind};
 
 use super::checked;
 use crate::oidc::given::read_file;
-use crate::oidc::secret::Secret;
 use crate::oidc::surroundings::Surroundings;
+use sealgate_http::Secret;
 
 const SOCKET: &str = "SPIFFE_ENDPOINT_SOCKET";
 

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use super::{AUDIENCE, bearer, checked};
 use crate::http::Request;
 use crate::oidc::exchange::{Manner, ask_json, client, guarded_url};
-use crate::oidc::secret::Secret;
 use crate::oidc::surroundings::Surroundings;
+use sealgate_http::Secret;
 
 const URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 const TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";

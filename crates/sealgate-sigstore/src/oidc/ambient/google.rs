@@ -10,8 +10,8 @@ use super::{AUDIENCE, bearer, checked, segments};
 use crate::http::{Answer, Request, service_url};
 use crate::oidc::exchange::{Manner, ask, ask_json, client, guarded_url, json};
 use crate::oidc::given::read_file;
-use crate::oidc::secret::Secret;
 use crate::oidc::surroundings::Surroundings;
+use sealgate_http::Secret;
 
 const METADATA: &str = "metadata.google.internal";
 const ACCOUNT: &str = "GOOGLE_SERVICE_ACCOUNT_NAME";

@@ -9,7 +9,7 @@ use super::issuer::Redeemed;
 use super::pkce::Pkce;
 use super::{Login, SCOPE, device, unguessable};
 use crate::oidc::Flow;
-use crate::oidc::secret::Secret;
+use sealgate_http::Secret;
 
 /// What ties a code and a token to this login.
 struct Ties {

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::issuer::{Issuer, Support};
 use crate::http::printable;
-use crate::oidc::secret::Secret;
+use sealgate_http::Secret;
 
 const USUAL: &str = "http://localhost:0/auth/callback";
 /// Connections at a time: browsers open some that they do not use.

@@ -4,7 +4,7 @@ use sealgate_core::fault::{Fault, FaultKind};
 
 use super::issuer::Redeemed;
 use super::{Login, SCOPE};
-use crate::oidc::secret::Secret;
+use sealgate_http::Secret;
 
 pub(super) async fn token(login: &Login<'_>) -> Result<Secret, Fault> {
     if login.secret.is_none() {

@@ -11,7 +11,7 @@ use super::pkce::Pkce;
 use super::{Login, SCOPE};
 use crate::http::{printable, service_url};
 use crate::oidc::exchange::{ask_json, form};
-use crate::oidc::secret::Secret;
+use sealgate_http::Secret;
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 /// Where the issuer does not say.

@@ -18,8 +18,8 @@ use crate::oidc::claims::claims;
 use crate::oidc::exchange::{
     Manner, ask, ask_json, client, form, guarded_url, is_loopback, json, scrub,
 };
-use crate::oidc::secret::Secret;
 use crate::oidc::surroundings::Surroundings;
+use sealgate_http::Secret;
 
 const WELL_KNOWN: &str = ".well-known/openid-configuration";
 /// They support PKCE and do not say so.

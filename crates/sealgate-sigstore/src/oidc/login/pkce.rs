@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sealgate_core::fault::Fault;
 
 use super::unguessable;
-use crate::oidc::secret::Secret;
+use sealgate_http::Secret;
 
 /// The secret, and what is shown of it beforehand.
 pub(super) struct Pkce {

@@ -11,24 +11,69 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use sealgate_core::fault::{Fault, FaultKind};
 
-use crate::options::{ClientIdentity, Options, Trust};
+/// Whose server certificates are good.
+#[derive(Clone, Debug, Default)]
+pub enum Trust {
+    /// Those that the operating system trusts.
+    #[default]
+    System,
+    /// Those that chain to these certificates (PEM), and no others.
+    Only(Vec<u8>),
+    /// Those that chain to these certificates (PEM) or to one that the operating system trusts.
+    SystemAnd(Vec<u8>),
+    /// Any certificate at all: whoever sits on the network path can read the credentials.
+    /// Signatures are verified none the less.
+    DangerousAnyCertificate,
+}
 
-/// The client side of TLS as `options` want it; HTTP/2 by ALPN.
-pub(crate) fn config(options: &Options) -> Result<ClientConfig, Fault> {
+/// A client certificate and its key.
+#[derive(Clone)]
+pub struct ClientIdentity {
+    /// The certificate chain, PEM, leaf first.
+    pub certificates: Vec<u8>,
+    /// The private key, PEM (PKCS#8, PKCS#1 or SEC1).
+    pub key: zeroize::Zeroizing<Vec<u8>>,
+}
+
+impl std::fmt::Debug for ClientIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientIdentity(…)")
+    }
+}
+
+/// What decides over a client's TLS.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    /// Whose server certificates are good.
+    pub trust: &'a Trust,
+    /// A client certificate.
+    pub identity: Option<&'a ClientIdentity>,
+    /// The name that a server certificate must carry instead of the host's.
+    pub server_name: Option<&'a str>,
+    /// Whom it is for, in the words of a message: `registry`.
+    pub peer: &'static str,
+}
+
+/// The client side of TLS as `settings` want it; HTTP/2 by ALPN.
+///
+/// # Errors
+/// A [`FaultKind::Config`]: PEM that is none, a key that does not fit its certificate, a name that
+/// is none.
+pub fn config(settings: Settings<'_>) -> Result<ClientConfig, Fault> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = Arc::new(Verifier {
-        trust: checked(&options.trust)?,
-        name: options.server_name.clone().map(server_name).transpose()?,
+        trust: settings.roots()?,
+        name: settings.server_name.map(|name| settings.name(name)).transpose()?,
         provider: provider.clone(),
         webpki: OnceLock::new(),
     });
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|e| bad(format!("TLS settings: {e}")))?
+        .map_err(|e| settings.bad(format!("TLS settings: {e}")))?
         .dangerous()
         .with_custom_certificate_verifier(verifier);
-    let mut config = match &options.identity {
-        Some(identity) => with_identity(builder, identity)?,
+    let mut config = match settings.identity {
+        Some(identity) => settings.with_identity(builder, identity)?,
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -37,30 +82,49 @@ pub(crate) fn config(options: &Options) -> Result<ClientConfig, Fault> {
 
 type Builder = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
 
-fn with_identity(builder: Builder, identity: &ClientIdentity) -> Result<ClientConfig, Fault> {
-    let chain = certificates(&identity.certificates)?;
-    let key = PrivateKeyDer::from_pem_slice(&identity.key)
-        .map_err(|_| bad("the registry client key is no PEM private key"))?;
-    builder
-        .with_client_auth_cert(chain, key)
-        .map_err(|e| bad(format!("registry client certificate: {e}")))
-}
-
-fn server_name(name: String) -> Result<ServerName<'static>, Fault> {
-    let text = format!("registry server name {name:?} is neither a host name nor an address");
-    ServerName::try_from(name).map_err(|_| bad(text))
-}
-
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
-    let list: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match list {
-        Ok(list) if !list.is_empty() => Ok(list),
-        _ => Err(bad("no certificate in the PEM text given for the registry")),
+impl Settings<'_> {
+    fn with_identity(
+        &self,
+        builder: Builder,
+        identity: &ClientIdentity,
+    ) -> Result<ClientConfig, Fault> {
+        let peer = self.peer;
+        let chain = self.certificates(&identity.certificates)?;
+        let key = PrivateKeyDer::from_pem_slice(&identity.key)
+            .map_err(|_| self.bad(format!("the {peer} client key is no PEM private key")))?;
+        builder
+            .with_client_auth_cert(chain, key)
+            .map_err(|e| self.bad(format!("{peer} client certificate: {e}")))
     }
-}
 
-fn bad(detail: impl Into<String>) -> Fault {
-    Fault::new(FaultKind::Config, "registry TLS", detail)
+    fn name(&self, name: &str) -> Result<ServerName<'static>, Fault> {
+        let peer = self.peer;
+        let text = format!("{peer} server name {name:?} is neither a host name nor an address");
+        ServerName::try_from(name.to_owned()).map_err(|_| self.bad(text))
+    }
+
+    fn roots(&self) -> Result<Roots, Fault> {
+        Ok(match self.trust {
+            Trust::System => Roots::System,
+            Trust::Only(pem) => Roots::Only(self.certificates(pem)?),
+            Trust::SystemAnd(pem) => Roots::SystemAnd(self.certificates(pem)?),
+            Trust::DangerousAnyCertificate => Roots::DangerousAnyCertificate,
+        })
+    }
+
+    fn certificates(&self, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
+        let list: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        match list {
+            Ok(list) if !list.is_empty() => Ok(list),
+            _ => {
+                Err(self.bad(format!("no certificate in the PEM text given for the {}", self.peer)))
+            }
+        }
+    }
+
+    fn bad(&self, detail: String) -> Fault {
+        Fault::new(FaultKind::Config, format!("{} TLS", self.peer), detail)
+    }
 }
 
 /// [`Trust`], its PEM parsed.
@@ -70,15 +134,6 @@ enum Roots {
     Only(Vec<CertificateDer<'static>>),
     SystemAnd(Vec<CertificateDer<'static>>),
     DangerousAnyCertificate,
-}
-
-fn checked(trust: &Trust) -> Result<Roots, Fault> {
-    Ok(match trust {
-        Trust::System => Roots::System,
-        Trust::Only(pem) => Roots::Only(certificates(pem)?),
-        Trust::SystemAnd(pem) => Roots::SystemAnd(certificates(pem)?),
-        Trust::DangerousAnyCertificate => Roots::DangerousAnyCertificate,
-    })
 }
 
 #[derive(Debug)]

@@ -1,5 +1,5 @@
-//! When to ask again: jittered back-off, `Retry-After`, and a budget, so that services in
-//! trouble are not buried under our retries.
+//! When to ask again: jittered back-off, `Retry-After`, and a budget, so that a server in trouble
+//! is not buried under our retries.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,27 +9,19 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use sealgate_core::fault::{Fault, FaultKind};
 use tokio::time::Instant;
 
-use super::Retries;
-
 /// One retry costs this much of the budget; one success gives one back.
 const COST: u32 = 10;
 
-/// How many retries the services may still cost.
+/// How many retries a server may still cost.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub struct Budget {
     left: AtomicU32,
     full: u32,
 }
 
-/// The pauses of one question.
-pub(super) struct Pauses {
-    backoff: ExponentialBackoff,
-    longest: Duration,
-    deadline: Instant,
-}
-
 impl Budget {
-    pub(super) fn new(retries: u32) -> Self {
+    /// For so many retries in a row.
+    pub fn new(retries: u32) -> Self {
         let full = retries.saturating_mul(COST);
         Self { left: AtomicU32::new(full), full }
     }
@@ -41,47 +33,55 @@ impl Budget {
     }
 
     /// A request succeeded.
-    pub(super) fn give(&self) {
+    pub fn give(&self) {
         let more = |left: u32| (left < self.full).then_some(left + 1);
         let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 }
 
+/// The pauses of one question.
+pub struct Pauses {
+    backoff: ExponentialBackoff,
+    longest: Duration,
+    deadline: Instant,
+}
+
 impl Pauses {
-    pub(super) fn new(retries: &Retries, deadline: Instant) -> Self {
+    /// At most `times` pauses: the first one of `first`, each twice as long as the one before,
+    /// with jitter, none longer than `longest` or beyond `deadline`.
+    pub fn new(times: usize, first: Duration, longest: Duration, deadline: Instant) -> Self {
         let backoff = ExponentialBuilder::new()
             .with_jitter()
-            .with_min_delay(retries.first_pause)
-            .with_max_delay(retries.longest_pause)
-            .with_max_times(retries.max)
+            .with_min_delay(first)
+            .with_max_delay(longest)
+            .with_max_times(times)
             .build();
-        Self { backoff, longest: retries.longest_pause, deadline }
+        Self { backoff, longest, deadline }
     }
 
     /// Sleeps before the next attempt; gives `fault` back where there is to be none: it will not
     /// pass, the times or the budget are spent, or the pause would outlive the deadline.
-    pub(super) async fn before_next(
-        &mut self,
-        mut fault: Fault,
-        budget: &Budget,
-    ) -> Result<(), Fault> {
+    pub async fn before_next(&mut self, fault: Fault, budget: &Budget) -> Result<(), Fault> {
         if !worth_repeating(fault.kind) {
             return Err(fault);
         }
         let Some(own) = self.backoff.next() else { return Err(fault) };
-        let pause = own.max(fault.retry_after.unwrap_or_default());
-        let too_long = fault.retry_after.is_some_and(|asked| asked > self.longest);
-        if too_long || Instant::now() + pause >= self.deadline {
+        let asked = fault.retry_after.unwrap_or_default();
+        if asked > self.longest || Instant::now() + own.max(asked) >= self.deadline {
             return Err(fault);
         }
         if !budget.take() {
-            fault.detail.push_str(" (not asked again: too many recent failures)");
-            return Err(fault);
+            return Err(spent(fault));
         }
         tracing::debug!(target = %fault.target, detail = %fault.detail, "asking again");
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(own.max(asked)).await;
         Ok(())
     }
+}
+
+fn spent(mut fault: Fault) -> Fault {
+    fault.detail.push_str(" (not asked again: too many recent failures)");
+    fault
 }
 
 fn worth_repeating(kind: FaultKind) -> bool {
@@ -93,16 +93,16 @@ fn worth_repeating(kind: FaultKind) -> bool {
 
 /// `Retry-After` in seconds or as a date; a day at most. A date is compared with the answer's own
 /// `Date`: no clock of ours is needed, and none can be wrong.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    const DAY: Duration = Duration::from_secs(86_400);
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
     let asked = text(RETRY_AFTER)?;
+    let day = Duration::from_secs(86_400);
     if let Ok(seconds) = asked.parse::<u64>() {
-        return Some(Duration::from_secs(seconds).min(DAY));
+        return Some(Duration::from_secs(seconds).min(day));
     }
     let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp());
     let wait = date(asked)?.duration_since(date(text(DATE)?)?);
-    Some(Duration::try_from(wait).unwrap_or_default().min(DAY))
+    Some(Duration::try_from(wait).unwrap_or_default().min(day))
 }
 
 #[cfg(test)]
@@ -123,7 +123,10 @@ mod tests {
         assert_eq!(retry_after(&header("Thu, 01 Jan 1970 00:00:00 GMT")), Some(Duration::ZERO));
         let minute = retry_after(&header("Sat, 21 Nov 2026 01:01:00 GMT"));
         assert_eq!(minute, Some(Duration::from_secs(60)));
+        let day = Some(Duration::from_secs(86_400));
+        assert_eq!(retry_after(&header("Fri, 01 Jan 2100 00:00:00 GMT")), day);
         assert_eq!(retry_after(&header("soon")), None);
+        assert_eq!(retry_after(&header("-1")), None);
         assert_eq!(retry_after(&HeaderMap::new()), None);
     }
 
@@ -136,5 +139,7 @@ mod tests {
         assert!(!budget.take());
         budget.give();
         assert!(budget.take());
+        (0..1000).for_each(|_| budget.give());
+        assert!(budget.take() && budget.take() && !budget.take());
     }
 }

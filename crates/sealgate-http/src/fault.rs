@@ -1,0 +1,43 @@
+//! What a broken exchange is called, and a stranger's words in messages.
+
+/// Whether TLS was in the way: a certificate that is not believed, a handshake that failed.
+pub fn is_tls(error: &reqwest::Error) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if error.is::<rustls::Error>() {
+            return true;
+        }
+        // An I/O error gives its inner error's source as its own; the inner one, which may be an
+        // I/O error again, comes out by `get_ref` only.
+        next = match error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
+}
+
+/// An error and what caused it, in one line of at most `limit` characters.
+pub fn chain(error: &dyn std::error::Error, limit: usize) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        next = cause.source();
+    }
+    printable(&text, limit)
+}
+
+/// Text of a stranger for a terminal and a log: short, on one line, no control characters.
+pub fn printable(text: &str, limit: usize) -> String {
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let mut short: String = text.chars().take(limit).map(clean).collect();
+    if text.chars().nth(limit).is_some() {
+        short.push('…');
+    }
+    short
+}
