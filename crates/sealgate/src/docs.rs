@@ -47,8 +47,7 @@ fn commands() -> String {
          they are refused with a sentence that says why; none is ignored in silence. Called by \
          the name `cosign` (a link is enough), the program behaves the same.\n",
     );
-    let mut root = cli::command("sealgate");
-    root.build();
+    let root = cli::command("sealgate");
     for command in root.get_subcommands() {
         write_command(&mut text, command, "sealgate");
     }

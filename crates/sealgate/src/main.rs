@@ -17,6 +17,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use cli::verb::Verb;
 use cli::{Cli, Command};
 use failure::{CliError, Outcome};
 use session::{Errors, Session};
@@ -49,13 +50,13 @@ fn run(cli: Cli, program: &'static str) -> Outcome {
     let command = match cli.command {
         // The gate and the demo run until they are stopped, on a runtime of their own; the gate
         // writes its log in its own way unless --verbose wants this one.
-        Command::Serve(args) => {
+        Command::Serve(Verb(args)) => {
             if verbose {
                 start_logging(verbose);
             }
             return serve::run(*args);
         }
-        Command::Demo(args) => return demo::run(args),
+        Command::Demo(Verb(args)) => return demo::run(args),
         other => other,
     };
     start_logging(verbose);
@@ -80,34 +81,36 @@ async fn within(limit: Duration, work: impl Future<Output = Outcome>) -> Outcome
 
 async fn dispatch(command: Command, session: &mut Session) -> Outcome {
     match command {
-        Command::Attach(args) => command::attach::run(args, session).await,
-        Command::Bundle(args) => command::bundle::run(args, session).await,
-        Command::Clean(args) => command::clean::run(args, session).await,
-        Command::Completion(args) => command::completion::run(args, session),
-        Command::Copy(args) => command::copy::run(args, session).await,
-        Command::Download(args) => command::download::run(args, session).await,
-        Command::Env(args) => command::env::run(args, session),
-        Command::GenerateKeyPair(args) => command::generate_key_pair::run(args, session).await,
-        Command::ImportKeyPair(args) => command::import_key_pair::run(args, session).await,
-        Command::Initialize(args) => command::initialize::run(args, session).await,
-        Command::Install(args) => command::install::run(*args, session).await,
-        Command::Load(args) => command::load::run(args, session).await,
-        Command::Login(args) => command::login::run(args, session).await,
-        Command::Man(args) => command::man::run(args, session),
-        Command::PublicKey(args) => command::public_key::run(args, session).await,
-        Command::Save(args) => command::save::run(args, session).await,
-        Command::Sign(args) => command::sign::run(*args, session).await,
-        Command::SignBlob(args) => command::sign_blob::run(*args, session).await,
-        Command::SignBundle(args) => command::sign_bundle::run(*args).await,
-        Command::SigningConfig(args) => command::signing_config::run(args, session).await,
-        Command::Tree(args) => command::tree::run(args, session).await,
-        Command::Triangulate(args) => command::triangulate::run(args, session).await,
-        Command::TrustedRoot(args) => command::trusted_root::run(args, session).await,
-        Command::Uninstall(args) => command::uninstall::run(args, session).await,
-        Command::Verify(args) => command::verify::run(*args, session).await,
-        Command::VerifyBlob(args) => command::verify_blob::run(*args, session).await,
-        Command::VerifyBundle(args) => command::verify_bundle::run(*args).await,
-        Command::Version(args) => command::version::run(args, session),
+        Command::Attach(Verb(args)) => command::attach::run(args, session).await,
+        Command::Bundle(Verb(args)) => command::bundle::run(args, session).await,
+        Command::Clean(Verb(args)) => command::clean::run(args, session).await,
+        Command::Completion(Verb(args)) => command::completion::run(args, session),
+        Command::Copy(Verb(args)) => command::copy::run(args, session).await,
+        Command::Download(Verb(args)) => command::download::run(args, session).await,
+        Command::Env(Verb(args)) => command::env::run(args, session),
+        Command::GenerateKeyPair(Verb(args)) => {
+            command::generate_key_pair::run(args, session).await
+        }
+        Command::ImportKeyPair(Verb(args)) => command::import_key_pair::run(args, session).await,
+        Command::Initialize(Verb(args)) => command::initialize::run(args, session).await,
+        Command::Install(Verb(args)) => command::install::run(*args, session).await,
+        Command::Load(Verb(args)) => command::load::run(args, session).await,
+        Command::Login(Verb(args)) => command::login::run(args, session).await,
+        Command::Man(Verb(args)) => command::man::run(args, session),
+        Command::PublicKey(Verb(args)) => command::public_key::run(args, session).await,
+        Command::Save(Verb(args)) => command::save::run(args, session).await,
+        Command::Sign(Verb(args)) => command::sign::run(*args, session).await,
+        Command::SignBlob(Verb(args)) => command::sign_blob::run(*args, session).await,
+        Command::SignBundle(Verb(args)) => command::sign_bundle::run(*args).await,
+        Command::SigningConfig(Verb(args)) => command::signing_config::run(args, session).await,
+        Command::Tree(Verb(args)) => command::tree::run(args, session).await,
+        Command::Triangulate(Verb(args)) => command::triangulate::run(args, session).await,
+        Command::TrustedRoot(Verb(args)) => command::trusted_root::run(args, session).await,
+        Command::Uninstall(Verb(args)) => command::uninstall::run(args, session).await,
+        Command::Verify(Verb(args)) => command::verify::run(*args, session).await,
+        Command::VerifyBlob(Verb(args)) => command::verify_blob::run(*args, session).await,
+        Command::VerifyBundle(Verb(args)) => command::verify_bundle::run(*args).await,
+        Command::Version(Verb(args)) => command::version::run(args, session),
         Command::Serve(_) | Command::Demo(_) => {
             Err(CliError::new("this command has a runtime of its own"))
         }

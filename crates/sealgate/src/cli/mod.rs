@@ -13,6 +13,7 @@ pub(crate) mod signing;
 pub(crate) mod spec;
 pub(crate) mod trust;
 pub(crate) mod values;
+pub(crate) mod verb;
 pub(crate) mod verifying;
 
 use std::ffi::OsString;
@@ -24,6 +25,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::command;
 use crate::terminal;
 use values::{BOOL, go_bool, go_duration};
+use verb::Verb;
 
 /// Everything that can be typed.
 #[derive(Parser, Debug)]
@@ -78,58 +80,75 @@ pub(crate) struct GlobalFlags {
 
 /// The verbs. One file each under `command/`.
 #[derive(Subcommand, Debug)]
+#[command(defer = true)]
 pub(crate) enum Command {
-    Attach(command::attach::AttachArgs),
-    Bundle(command::bundle::BundleArgs),
-    Clean(command::clean::CleanArgs),
-    Completion(command::completion::CompletionArgs),
-    Copy(command::copy::CopyArgs),
-    Demo(crate::demo::DemoArgs),
-    Download(command::download::DownloadArgs),
-    Env(command::env::EnvArgs),
-    GenerateKeyPair(command::generate_key_pair::GenerateKeyPairArgs),
-    ImportKeyPair(command::import_key_pair::ImportKeyPairArgs),
-    Initialize(command::initialize::InitializeArgs),
-    Install(Box<command::install::InstallArgs>),
-    Load(command::load::LoadArgs),
-    Login(command::login::LoginArgs),
-    Man(command::man::ManArgs),
-    PublicKey(command::public_key::PublicKeyArgs),
-    Save(command::save::SaveArgs),
-    Serve(Box<crate::serve::ServeArgs>),
-    Sign(Box<command::sign::SignArgs>),
-    SignBlob(Box<command::sign_blob::SignBlobArgs>),
+    Attach(Verb<command::attach::AttachArgs>),
+    Bundle(Verb<command::bundle::BundleArgs>),
+    Clean(Verb<command::clean::CleanArgs>),
+    Completion(Verb<command::completion::CompletionArgs>),
+    Copy(Verb<command::copy::CopyArgs>),
+    Demo(Verb<crate::demo::DemoArgs>),
+    Download(Verb<command::download::DownloadArgs>),
+    Env(Verb<command::env::EnvArgs>),
+    GenerateKeyPair(Verb<command::generate_key_pair::GenerateKeyPairArgs>),
+    ImportKeyPair(Verb<command::import_key_pair::ImportKeyPairArgs>),
+    Initialize(Verb<command::initialize::InitializeArgs>),
+    Install(Verb<Box<command::install::InstallArgs>>),
+    Load(Verb<command::load::LoadArgs>),
+    Login(Verb<command::login::LoginArgs>),
+    Man(Verb<command::man::ManArgs>),
+    PublicKey(Verb<command::public_key::PublicKeyArgs>),
+    Save(Verb<command::save::SaveArgs>),
+    Serve(Verb<Box<crate::serve::ServeArgs>>),
+    Sign(Verb<Box<command::sign::SignArgs>>),
+    SignBlob(Verb<Box<command::sign_blob::SignBlobArgs>>),
     #[command(hide = true)]
-    SignBundle(Box<command::sign_bundle::SignBundleArgs>),
-    SigningConfig(command::signing_config::SigningConfigArgs),
-    Tree(command::tree::TreeArgs),
-    Triangulate(command::triangulate::TriangulateArgs),
-    TrustedRoot(command::trusted_root::TrustedRootArgs),
-    Uninstall(command::uninstall::UninstallArgs),
-    Verify(Box<command::verify::VerifyArgs>),
-    VerifyBlob(Box<command::verify_blob::VerifyBlobArgs>),
+    SignBundle(Verb<Box<command::sign_bundle::SignBundleArgs>>),
+    SigningConfig(Verb<command::signing_config::SigningConfigArgs>),
+    Tree(Verb<command::tree::TreeArgs>),
+    Triangulate(Verb<command::triangulate::TriangulateArgs>),
+    TrustedRoot(Verb<command::trusted_root::TrustedRootArgs>),
+    Uninstall(Verb<command::uninstall::UninstallArgs>),
+    Verify(Verb<Box<command::verify::VerifyArgs>>),
+    VerifyBlob(Verb<Box<command::verify_blob::VerifyBlobArgs>>),
     #[command(hide = true)]
-    VerifyBundle(Box<command::verify_bundle::VerifyBundleArgs>),
-    Version(command::version::VersionArgs),
+    VerifyBundle(Verb<Box<command::verify_bundle::VerifyBundleArgs>>),
+    Version(Verb<command::version::VersionArgs>),
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }
 
-/// The whole command line as clap sees it, for parsing, completion and manuals.
+/// The whole command line as clap sees it, for completion, manuals and help.
 pub(crate) fn command(name: &str) -> clap::Command {
+    let mut command = outline(name);
+    command.build();
+    command
+}
+
+/// The command line with the names of the verbs: clap puts a verb's flags together when it is
+/// called.
+fn outline(name: &str) -> clap::Command {
     let command = normal::adapt(Cli::command());
     if name == "sealgate" { command } else { command.name("cosign").bin_name("cosign") }
 }
 
 /// Reads the process's arguments. Warnings about old spellings go to standard error.
 pub(crate) fn parse(name: &str, arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
-    let command = command(name);
-    let (arguments, warnings) = normal::arguments(&command, arguments.into_iter());
+    let (arguments, warnings) = normal::arguments(|| command(name), arguments.into_iter());
     for warning in warnings {
         terminal::warn(warning);
     }
-    let matches = command.try_get_matches_from(arguments)?;
-    Cli::from_arg_matches(&matches)
+    let matches = match outline(name).try_get_matches_from(&arguments) {
+        // Help names all verbs and says what they do.
+        Err(error) if is_help(&error) => command(name).try_get_matches_from(&arguments),
+        other => other,
+    };
+    Cli::from_arg_matches(&matches?)
+}
+
+fn is_help(error: &clap::Error) -> bool {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand};
+    matches!(error.kind(), DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand)
 }
 
 #[cfg(test)]

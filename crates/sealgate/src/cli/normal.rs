@@ -1,6 +1,7 @@
 //! The differences between Go's flags and clap's, in one place: single-dash long flags, booleans
 //! with an optional value, and `COSIGN_<FLAG>` variables behind every flag.
 
+use std::cell::LazyCell;
 use std::ffi::OsString;
 
 use clap::{Arg, Command};
@@ -48,19 +49,21 @@ pub(crate) fn variable(flag: &str) -> String {
     format!("COSIGN_{}", flag.to_ascii_uppercase().replace('-', "_"))
 }
 
-/// The arguments with `-key x` as `--key x`, and a warning for each.
+/// The arguments with `-key x` as `--key x`, and a warning for each. The `whole` command line is
+/// asked for only where an argument has the old form.
 pub(crate) fn arguments(
-    command: &Command,
+    whole: impl FnOnce() -> Command,
     arguments: impl Iterator<Item = OsString>,
 ) -> (Vec<OsString>, Vec<String>) {
     let mut warnings = Vec::new();
     let mut literal = false;
+    let whole = LazyCell::new(whole);
     let rewritten = arguments
         .enumerate()
         .map(|(position, argument)| {
             literal |= argument == "--";
             let text = argument.to_str().filter(|_| position > 0 && !literal);
-            match text.and_then(|text| modern(text, command)) {
+            match text.and_then(|text| modern(text, &whole)) {
                 Some((modern, warning)) => {
                     warnings.push(warning);
                     modern.into()
@@ -73,7 +76,10 @@ pub(crate) fn arguments(
 }
 
 /// The modern form of an argument in an old one, with cosign's warning.
-fn modern(text: &str, command: &Command) -> Option<(String, String)> {
+fn modern(
+    text: &str,
+    whole: &LazyCell<Command, impl FnOnce() -> Command>,
+) -> Option<(String, String)> {
     if let Some(short) = text.strip_prefix("--").filter(|rest| rest.chars().count() == 1) {
         let modern = format!("-{short}");
         let warning = format!(
@@ -86,7 +92,7 @@ fn modern(text: &str, command: &Command) -> Option<(String, String)> {
     let name = rest.split('=').next().unwrap_or(rest);
     let (modern, kind) = match name {
         "version" => ("version".to_owned(), "subcommand"),
-        name if has_long_flag(command, name) => (format!("-{text}"), "flag"),
+        name if has_long_flag(whole, name) => (format!("-{text}"), "flag"),
         _ => return None,
     };
     let warning = format!(
@@ -96,8 +102,7 @@ fn modern(text: &str, command: &Command) -> Option<(String, String)> {
     Some((modern, warning))
 }
 
-/// Whether the command, or one below it, has a flag of this long name. Looked for only when an
-/// argument has the old form: every other start of the program pays nothing.
+/// Whether the command, or one below it, has a flag of this long name.
 fn has_long_flag(command: &Command, name: &str) -> bool {
     let is_named = |arg: &Arg| {
         arg.get_long() == Some(name)
@@ -120,7 +125,7 @@ mod tests {
     }
 
     fn rewrite(given: &[&str]) -> (Vec<OsString>, Vec<String>) {
-        arguments(&command(), given.iter().map(OsString::from))
+        arguments(command, given.iter().map(OsString::from))
     }
 
     #[test]

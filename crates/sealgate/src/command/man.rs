@@ -20,8 +20,7 @@ pub(crate) struct ManArgs {
 }
 
 pub(crate) fn run(args: ManArgs, session: &mut Session) -> Outcome {
-    let mut command = cli::command(session.program);
-    command.build();
+    let command = cli::command(session.program);
     match args.dir {
         None => session.print(page(command)?),
         Some(dir) => {
