@@ -24,11 +24,12 @@ impl Dice {
     }
 
     /// Below `end`, which is not zero.
-    fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).expect("below a usize")
     }
 
-    fn one_of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+    /// One of `items`, of which there must be one.
+    pub fn one_of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len())]
     }
 }

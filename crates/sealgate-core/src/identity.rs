@@ -1,6 +1,7 @@
 //! Whom a certificate names ([`Identity`]) and whom somebody wants it to name
 //! ([`IdentityMatcher`]): exact texts or regular expressions, as cosign compares them.
 
+mod go_syntax;
 mod pattern;
 
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-// Judges Sigstore bundles by sigstore-go, many in one process: an oracle for differential tests.
+// An oracle for differential tests: it judges Sigstore bundles by sigstore-go, many in one process,
+// and, with -expressions, looks for regular expressions as Go reads them.
 //
 // Reads one question a line, {"bundle","artifact","issuer","subject"} (the first two are paths),
 // and writes one line for each: "good", or "bad: why".
@@ -24,7 +25,12 @@ type question struct {
 
 func main() {
 	path := flag.String("trusted-root", "", "trusted root to believe")
+	expressions := flag.Bool("expressions", false, "look for expressions in texts instead")
 	flag.Parse()
+	if *expressions {
+		searchAll()
+		return
+	}
 	trusted, err := root.NewTrustedRootFromPath(*path)
 	if err != nil {
 		log.Fatal(err)

@@ -3,6 +3,7 @@
 
 mod differential;
 mod documents;
+mod expressions;
 mod forms;
 mod interop;
 mod refused;
