@@ -1,5 +1,6 @@
 //! Signatures as text, for other tools: cosign's JSON lines for legacy ones, bundles as they are.
 
+use sealgate_core::certificate::pem;
 use sealgate_core::evidence::{Evidence, LegacySignature};
 use sealgate_core::fault::Fault;
 use sealgate_core::reference::{Reference, Repository};
@@ -57,7 +58,7 @@ fn one_line(json: &[u8]) -> Option<String> {
 fn legacy_line(signature: &LegacySignature) -> String {
     let note = |key| signature.annotations.get(key).filter(|text: &&String| !text.is_empty());
     let document = |key| note(key).and_then(|text| serde_json::from_str::<Value>(text).ok());
-    let certificates = |key| note(key).map(|pem| certificates(pem)).unwrap_or_default();
+    let certificates = |key| note(key).map(|text| certificates(text)).unwrap_or_default();
     let chain = certificates(annotation::CHAIN);
     json!({
         "Base64Signature": note(annotation::SIGNATURE),
@@ -70,9 +71,9 @@ fn legacy_line(signature: &LegacySignature) -> String {
     .to_string()
 }
 
-/// Go prints a certificate as an object with its DER in `Raw`.
-fn certificates(pem: &str) -> Vec<Value> {
-    let blocks = pem.split("-----BEGIN CERTIFICATE-----").skip(1);
-    let bodies = blocks.filter_map(|rest| rest.split("-----END CERTIFICATE-----").next());
-    bodies.map(|body| json!({"Raw": body.split_whitespace().collect::<String>()})).collect()
+/// Go prints a certificate as an object with its DER in `Raw`. All that are there are shown: how
+/// many may be believed is not asked here. What is no PEM is nothing.
+fn certificates(text: &str) -> Vec<Value> {
+    let certificates = pem::read(text, usize::MAX).unwrap_or_default();
+    certificates.iter().map(|der| json!({ "Raw": annotation::base64(der) })).collect()
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use sealgate_core::bundle::{Content, LogMaterial, MessageSignature};
+use sealgate_core::certificate::pem;
 use sealgate_core::digest::Digest;
 use sealgate_core::evidence::{BundleBytes, Evidence, LegacySignature, Origin};
 use sealgate_core::fault::Fault;
@@ -452,8 +453,8 @@ impl Signing<'_> {
         let mut notes = BTreeMap::from([(annotation::SIGNATURE.to_owned(), signature)]);
         let certificates = self.signatory.certificates();
         if let Some((leaf, chain)) = certificates.split_first() {
-            notes.insert(annotation::CERTIFICATE.to_owned(), witness::pem(leaf));
-            let chain = chain.iter().map(|der| witness::pem(der)).collect();
+            notes.insert(annotation::CERTIFICATE.to_owned(), pem::write(leaf));
+            let chain = chain.iter().map(|der| pem::write(der)).collect();
             notes.insert(annotation::CHAIN.to_owned(), chain);
         }
         let proofs = [(annotation::BUNDLE, entry), (annotation::TIMESTAMP, timestamp)];

@@ -12,7 +12,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sealgate_core::bundle::{Bundle, MAX_BUNDLE};
-use sealgate_core::certificate::Unverified;
+use sealgate_core::certificate::{Unverified, pem};
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::key::PublicKey;
 use sealgate_core::manifest::Descriptor;
@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::sign::{ImageDraft, LegacyDraft};
-use crate::witness::{self, Draft, Signatory};
+use crate::witness::{Draft, Signatory};
 
 const SCHEMA: &str = "sealgate.dev/unfinished/v1";
 const MAX_CERTIFICATES: usize = 16;
@@ -125,7 +125,7 @@ impl Work {
             }
             Drafts::Blob(draft) => (Vec::new(), Some(Kept::of(draft)?)),
         };
-        let certificates = self.signatory.certificates().iter().map(|der| witness::pem(der));
+        let certificates = self.signatory.certificates().iter().map(|der| pem::write(der));
         let file = File {
             schema: SCHEMA.to_owned(),
             key: self.signatory.key().to_pem(),

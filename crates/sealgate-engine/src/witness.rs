@@ -314,11 +314,3 @@ fn submission(content: &Content, signatory: &Signatory) -> Result<LogSubmission,
     let signature = signature(content)?.to_vec();
     Ok(LogSubmission { signature, content: told, verifier: signatory.verifier() })
 }
-
-/// PEM of a certificate.
-pub fn pem(certificate: &[u8]) -> String {
-    let text = crate::annotation::base64(certificate);
-    let lines = text.as_bytes().chunks(64).map(String::from_utf8_lossy);
-    let lines: Vec<_> = lines.collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
-}

@@ -6,6 +6,7 @@
 
 mod chain;
 mod names;
+pub mod pem;
 mod sct;
 mod unverified;
 mod x509;

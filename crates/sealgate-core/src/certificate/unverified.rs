@@ -7,7 +7,6 @@ use crate::digest::Digest;
 use crate::identity::Identity;
 use crate::key::PublicKey;
 use crate::reject::{Foreign, Reject};
-use crate::trust::certificates_of_pem;
 
 /// A certificate that was read and not verified.
 #[derive(Clone, Debug)]
@@ -46,7 +45,7 @@ impl Unverified {
     /// # Errors
     /// It is none, or one of its certificates cannot be read.
     pub fn of_pem(pem: &str, limit: usize) -> Result<Vec<Self>, Reject> {
-        let chain = certificates_of_pem(pem, limit).map_err(bad)?;
+        let chain = super::pem::read(pem, limit).map_err(bad)?;
         chain.iter().map(|der| Self::read(der)).collect()
     }
 

@@ -9,11 +9,11 @@ use der::{Decode, Encode, Reader, SliceReader};
 use spki::{AlgorithmIdentifier, SubjectPublicKeyInfoRef};
 
 use super::{InvalidKey, KeyAlgorithm, PublicKey};
+use crate::certificate::pem;
 use crate::reject::Foreign;
 
 /// No PEM text of a key that we accept comes near this.
 const MAX_PEM: usize = 16 << 10;
-const PEM_COLUMNS: usize = 64;
 
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
@@ -36,15 +36,7 @@ pub(super) fn from_pkcs1_der(der: &[u8]) -> Result<PublicKey, InvalidKey> {
 }
 
 pub(super) fn to_pem(der: &[u8]) -> String {
-    let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
-    for (column, c) in STANDARD.encode(der).chars().enumerate() {
-        if column > 0 && column % PEM_COLUMNS == 0 {
-            pem.push('\n');
-        }
-        pem.push(c);
-    }
-    pem.push_str("\n-----END PUBLIC KEY-----\n");
-    pem
+    pem::block("PUBLIC KEY", der)
 }
 
 pub(super) fn from_spki_der(der: &[u8]) -> Result<PublicKey, InvalidKey> {

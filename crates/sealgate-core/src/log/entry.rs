@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use super::checkpoint::Dialect;
 use super::{Logged, LoggedContent, Signer};
+use crate::certificate::pem;
 use crate::digest::{Algorithm, Digest};
 use crate::dsse::Envelope;
 use crate::json::{self, InvalidJson, Object};
 use crate::key::PublicKey;
 use crate::reject::{Document, Foreign, LogReject, Reject};
-use crate::trust::certificates_of_pem;
 
 /// The largest body that is read, in bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -390,8 +390,8 @@ fn hash_output(value: &Value, field: &'static str) -> Result<Digest, Unreadable>
 /// One PEM block, a public key or a certificate. Lines may have any length, as Go reads them.
 fn pem_signer(text: &[u8]) -> Result<SignerInBody, LogReject> {
     let text = std::str::from_utf8(text).map_err(|_| LogReject::Signer("not text"))?;
-    if text.trim_start().starts_with("-----BEGIN CERTIFICATE-----") {
-        let mut blocks = certificates_of_pem(text, 1).map_err(LogReject::Signer)?;
+    if text.trim_start().starts_with(pem::BEGIN) {
+        let mut blocks = pem::read(text, 1).map_err(LogReject::Signer)?;
         let der = blocks.pop().ok_or(LogReject::Signer("not one block of PEM"))?;
         return Ok(SignerInBody::Certificate(der));
     }

@@ -7,7 +7,6 @@
 
 mod document;
 mod objects;
-mod pem;
 pub(crate) mod time;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -16,7 +15,6 @@ use x509_cert::der::Decode;
 
 pub use document::MAX_TRUST_ROOT;
 pub use objects::{AuthorityObject, LogObject, SigstoreKeys};
-pub(crate) use pem::certificates as certificates_of_pem;
 
 use crate::digest::Digest;
 use crate::json::InvalidJson;

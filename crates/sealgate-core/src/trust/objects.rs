@@ -5,9 +5,10 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
 use super::{
-    CertificateAuthority, InvalidTrustRoot, LogKey, MAX_AUTHORITIES, MAX_LOGS, Part, Skipped,
-    TransparencyLog, TrustRoot, Validity, pem,
+    CertificateAuthority, InvalidTrustRoot, LogKey, MAX_AUTHORITIES, MAX_CHAIN, MAX_LOGS, Part,
+    Skipped, TransparencyLog, TrustRoot, Validity,
 };
+use crate::certificate::pem;
 use crate::json::InvalidJson;
 use crate::key::PublicKey;
 use crate::reject::Foreign;
@@ -74,8 +75,11 @@ fn authorities(
 }
 
 fn authority(object: &AuthorityObject) -> Result<CertificateAuthority, InvalidTrustRoot> {
-    let mut chain = pem::chain(&object.cert_chain)
-        .map_err(|detail| InvalidTrustRoot::Pem { what: "certChain", detail })?;
+    let bad = |detail| InvalidTrustRoot::Pem { what: "certChain", detail };
+    let mut chain = pem::read(&object.cert_chain, MAX_CHAIN).map_err(bad)?;
+    if chain.is_empty() {
+        return Err(bad("no certificate in it"));
+    }
     // A stable sort: some tools write the root first.
     chain.sort_by_key(|der| names_itself(der));
     CertificateAuthority::new(&object.uri, chain, object.validity)

@@ -271,7 +271,7 @@ proptest! {
     fn any_text_is_read_without_panic(bytes: Vec<u8>, line: String, at: prop::sample::Index, byte: u8) {
         let _ = TrustRoot::parse(&bytes);
         let _ = (seconds(&line, Edge::End), host_name(&line).len());
-        let _ = super::pem::certificates(&line, 8);
+        let _ = crate::certificate::pem::read(&line, 8);
         let mut changed = PUBLIC_GOOD.to_vec();
         let at = at.index(changed.len());
         changed[at] = byte;

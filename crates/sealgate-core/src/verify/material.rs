@@ -4,11 +4,11 @@
 use super::vouch::Beside;
 use super::{Authority, Chains};
 use crate::bundle::{Bundle, VerificationMaterial, Version};
-use crate::certificate::{MAX_UNTRUSTED, Presented, X509};
+use crate::certificate::{MAX_UNTRUSTED, Presented, X509, pem};
 use crate::dsse::{Envelope, IN_TOTO};
 use crate::log::{Form, LoggedContent};
 use crate::reject::{Document, Foreign, Reject};
-use crate::trust::{MAX_CHAIN, certificates_of_pem};
+use crate::trust::MAX_CHAIN;
 
 /// A signer's certificate, and others that may lead to a root.
 pub(super) struct Certificates {
@@ -90,8 +90,8 @@ impl Certificates {
     }
 }
 
-fn of_pem(pem: &str, limit: usize) -> Result<Vec<Vec<u8>>, Reject> {
-    certificates_of_pem(pem, limit).map_err(|why| Reject::Certificate(Foreign::new(why)))
+fn of_pem(text: &str, limit: usize) -> Result<Vec<Vec<u8>>, Reject> {
+    pem::read(text, limit).map_err(|why| Reject::Certificate(Foreign::new(why)))
 }
 
 /// What lies in a bundle beside its envelope.

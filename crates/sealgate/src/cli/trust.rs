@@ -9,8 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use jiff::Timestamp;
+use sealgate_core::certificate;
 use sealgate_core::trust::{
-    AuthorityObject, CertificateAuthority, SigstoreKeys, TrustRoot, Validity,
+    AuthorityObject, CertificateAuthority, MAX_AUTHORITIES, SigstoreKeys, TrustRoot, Validity,
 };
 use sealgate_core::verify::{Authority, Chains, Demands, Grounds, Trust, Wish, Wishes};
 use sealgate_engine::ports::Clock as _;
@@ -306,12 +307,10 @@ fn below_roots(roots: &Path, below: Option<&Path>) -> Result<Vec<CertificateAuth
     certificates(roots)?.into_iter().map(authority).collect()
 }
 
-/// The certificates in a file, DER, in their order: each is read as a chain of its own.
-fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, CliError> {
-    let blocks = pem_blocks(&pem(path)?);
-    let certificate_authorities = blocks.into_iter().map(|block| authority(path, block)).collect();
-    let read = read(&SigstoreKeys { certificate_authorities, ..SigstoreKeys::default() })?;
-    Ok(read.certificate_authorities.iter().map(|alone| alone.root().to_vec()).collect())
+/// The certificates in a file, DER, in their order.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, CliError> {
+    certificate::pem::read(&pem(path)?, MAX_AUTHORITIES)
+        .map_err(|why| CliError::new(format!("{}: {why}", path.display())))
 }
 
 /// PEM, or the base64 of PEM, as cosign reads and writes it.
@@ -320,19 +319,15 @@ pub(crate) fn pem(path: impl AsRef<Path>) -> Result<String, CliError> {
     let bytes = files::read(path, MAX_PEM)?;
     let none = || CliError::new(format!("{}: no certs found in pem file", path.display()));
     let text = String::from_utf8(bytes).map_err(|_| none())?;
-    if text.contains(BEGIN) {
+    if text.contains(certificate::pem::BEGIN) {
         return Ok(text);
     }
     let compact: String = text.split_ascii_whitespace().collect();
     let decoded = STANDARD.decode(compact).map_err(|_| none())?;
-    String::from_utf8(decoded).ok().filter(|text| text.contains(BEGIN)).ok_or_else(none)
-}
-
-const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-
-/// Each certificate of a PEM text.
-pub(crate) fn pem_blocks(text: &str) -> Vec<String> {
-    text.split(BEGIN).skip(1).map(|block| format!("{BEGIN}{block}")).collect()
+    String::from_utf8(decoded)
+        .ok()
+        .filter(|text| text.contains(certificate::pem::BEGIN))
+        .ok_or_else(none)
 }
 
 fn moment(text: &str) -> Result<Timestamp, String> {
@@ -379,15 +374,6 @@ mod tests {
             assert!(flags.check().is_err(), "{flags:?}");
         }
         assert!(TrustFlags { ca_roots: file(), ..Default::default() }.check().is_ok());
-    }
-
-    #[test]
-    fn certificates_are_told_apart() {
-        let one = format!("{BEGIN}\nAAAA\n-----END CERTIFICATE-----\n");
-        let blocks = pem_blocks(&format!("a comment\n{one}another\n{one}"));
-        assert_eq!(blocks.len(), 2);
-        assert!(blocks.iter().all(|block| block.starts_with(BEGIN)));
-        assert!(pem_blocks("nothing").is_empty());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use sealgate_core::bundle::LogMaterial;
+use sealgate_core::certificate::pem;
 use sealgate_core::digest::Digest;
 use sealgate_core::reference::Reference;
 use sealgate_engine::failure::Failure;
@@ -13,7 +14,7 @@ use sealgate_engine::pin;
 use sealgate_engine::ports::Registry;
 use sealgate_engine::sign::{Formats, SignRequest, Signed, Upload, finish, sign_image_with};
 use sealgate_engine::unfinished::Drafts;
-use sealgate_engine::witness::{Signatory, pem};
+use sealgate_engine::witness::Signatory;
 use serde_json::{Value, json};
 
 use crate::cli::files::{self, Mode};
@@ -365,7 +366,7 @@ impl SignArgs {
         }
         if let Some(path) = &self.output_certificate {
             let leaf = signatory.certificates().first();
-            let text = leaf.map_or_else(|| signatory.key().to_pem(), |leaf| pem(leaf));
+            let text = leaf.map_or_else(|| signatory.key().to_pem(), |leaf| pem::write(leaf));
             files::write(path, text.as_bytes(), Mode::Private)?;
             self.say(format!("Certificate wrote in the file {}", path.display()));
         }

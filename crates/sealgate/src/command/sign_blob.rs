@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use sealgate_core::certificate::pem;
 use sealgate_core::digest::{Algorithm, Digest};
 use sealgate_core::verify::Artifact;
 use sealgate_engine::blob::{SignedBlob, finish_blob, witness_blob};
 use sealgate_engine::failure::Failure;
 use sealgate_engine::ports::Signer as _;
 use sealgate_engine::unfinished::Drafts;
-use sealgate_engine::witness::{Signatory, pem};
+use sealgate_engine::witness::Signatory;
 
 use crate::cli::files::{self, Mode};
 use crate::cli::keys::TokenFlags;
@@ -226,7 +227,7 @@ impl SignBlobArgs {
         if let Some(path) = &self.output_certificate {
             match signatory.certificates().first() {
                 Some(leaf) => {
-                    let text = STANDARD.encode(pem(leaf));
+                    let text = STANDARD.encode(pem::write(leaf));
                     files::write(path, text.as_bytes(), Mode::Private)?;
                     terminal::say(format!("Wrote certificate to file {}", path.display()));
                 }

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use sealgate_core::bundle::{LogMaterial, OlderBundle};
+use sealgate_core::certificate::pem;
 use sealgate_core::digest::{Algorithm, Digest};
 use sealgate_core::reject::Reject;
 use sealgate_core::verify::{
@@ -222,10 +223,10 @@ impl VerifyBlobArgs {
                 _ => Ok(in_bundle),
             };
         };
-        let given = trust::pem_blocks(&trust::pem(path)?).into_iter().next().unwrap_or_default();
-        let compact = |pem: &str| pem.split_ascii_whitespace().collect::<String>();
-        match in_bundle.is_empty() || compact(&in_bundle) == compact(&given) {
-            true => Ok(given),
+        let given = trust::certificates(path)?.into_iter().next().unwrap_or_default();
+        let same = || pem::read(&in_bundle, 1).is_ok_and(|there| there == [given.as_slice()]);
+        match in_bundle.is_empty() || same() {
+            true => Ok(pem::write(&given)),
             false => Err(CliError::new(
                 "the cert passed in does not match the cert in the provided bundle",
             )),

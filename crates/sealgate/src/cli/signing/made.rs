@@ -3,7 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sealgate_core::bundle::LogMaterial;
-use sealgate_engine::witness::{Signatory, pem};
+use sealgate_core::certificate::pem;
+use sealgate_engine::witness::Signatory;
 use serde_json::{Value, json};
 
 use crate::terminal;
@@ -21,7 +22,7 @@ pub(crate) fn older_bundle(signature: &str, log: &LogMaterial, signatory: &Signa
     let mut bundle = json!({ "base64Signature": signature });
     let leaf = signatory.certificates().first();
     if leaf.is_some() || !log.entries.is_empty() {
-        let text = leaf.map_or_else(|| signatory.key().to_pem(), |leaf| pem(leaf));
+        let text = leaf.map_or_else(|| signatory.key().to_pem(), |leaf| pem::write(leaf));
         bundle["cert"] = Value::String(STANDARD.encode(text));
     }
     let (entry, _) = log.to_annotations();
