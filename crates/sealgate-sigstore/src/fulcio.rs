@@ -10,8 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use der::asn1::{Any, AnyRef, BitString, Null, ObjectIdentifier};
 use der::pem::LineEnding;
 use der::{Decode, Encode};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use sealgate_core::certificate::pem;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::key::{HashAlgorithm, KeyAlgorithm, PublicKey};
 use sealgate_engine::ports::{CertificateIssuer, IdentityToken, Signer};
@@ -155,18 +154,15 @@ fn chain(answer: &Answer) -> Result<Vec<Vec<u8>>, Fault> {
         let detail = format!("a chain of {} certificates", certificates.len());
         return Err(answer.malformed(detail));
     }
-    certificates.iter().map(|pem| certificate(answer, pem)).collect()
+    certificates.iter().map(|text| certificate(answer, text)).collect()
 }
 
-fn certificate(answer: &Answer, pem: &str) -> Result<Vec<u8>, Fault> {
-    if pem.len() > MAX_CERTIFICATE {
+fn certificate(answer: &Answer, text: &str) -> Result<Vec<u8>, Fault> {
+    if text.len() > MAX_CERTIFICATE {
         return Err(answer.malformed("a certificate of more than 64 KiB"));
     }
-    let mut found = CertificateDer::pem_slice_iter(pem.as_bytes());
-    match (found.next(), found.next()) {
-        (Some(Ok(certificate)), None) => Ok(certificate.to_vec()),
-        _ => Err(answer.malformed("a certificate that is not exactly one in PEM")),
-    }
+    let found = pem::read(text, 1).ok().and_then(|mut found| found.pop());
+    found.ok_or_else(|| answer.malformed("a certificate that is not exactly one in PEM"))
 }
 
 /// Whether the leaf is for our key. If it were not, our signature would be nobody's.

@@ -266,9 +266,9 @@ impl Origin {
     /// For people: where the root came from, and how old it is.
     pub fn describe(&self, now: Timestamp) -> String {
         match self {
-            Self::Embedded { taken } => format!("{self} ({} days old)", days(*taken, now)),
+            Self::Embedded { taken } => format!("{self} ({} old)", age(*taken, now)),
             Self::Tuf { refreshed: Some(time), .. } => {
-                format!("{self}, asked {} days ago", days(*time, now))
+                format!("{self}, asked {} ago", age(*time, now))
             }
             other => other.to_string(),
         }
@@ -278,6 +278,14 @@ impl Origin {
 /// Whole days from `since` to `now`; none where the clock went back.
 fn days(since: Timestamp, now: Timestamp) -> i64 {
     (now.duration_since(since).as_hours() / 24).max(0)
+}
+
+fn age(since: Timestamp, now: Timestamp) -> String {
+    match days(since, now) {
+        0 => "less than a day".to_owned(),
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    }
 }
 
 impl fmt::Display for Origin {

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
 use super::fixture::{Service, answer, client, options, with};
+use super::request::MAX_TOKEN;
 use super::*;
 
 fn get(url: &str) -> Request {

@@ -352,7 +352,7 @@ async fn broken_answers_are_faults() {
         let fault = v2(&service, &submission).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Malformed, "{body}");
     }
-    let large = vec![b' '; crate::http::MAX_JSON + 1];
+    let large = vec![b' '; crate::http::request::MAX_JSON + 1];
     let service = Service::start(move |_, _| answer(201, large.clone())).await;
     assert_eq!(v1(&service, &submission).await.unwrap_err().kind, FaultKind::TooLarge);
     assert_eq!(v2(&service, &submission).await.unwrap_err().kind, FaultKind::TooLarge);

@@ -6,11 +6,11 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
+use sealgate_core::certificate::pem;
 use sealgate_core::key::PublicKey;
 use sealgate_core::trust::{
-    CertificateAuthority, LogKey, MAX_TRUST_ROOT, TransparencyLog, TrustRoot, Validity,
+    CertificateAuthority, LogKey, MAX_AUTHORITIES, MAX_TRUST_ROOT, TransparencyLog, TrustRoot,
+    Validity,
 };
 use sealgate_core::verify::RootSource;
 use x509_cert::Certificate;
@@ -154,11 +154,10 @@ fn names_itself(der: &Vec<u8>) -> bool {
 }
 
 fn certificates(variable: &'static str, path: &Path) -> Result<Vec<Vec<u8>>, RootError> {
-    let pem = text(variable, path)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    match certificates {
-        Ok(list) if !list.is_empty() => Ok(list.iter().map(|der| der.to_vec()).collect()),
-        _ => Err(bad(variable, path, "no PEM of certificates")),
+    match pem::read(&text(variable, path)?, MAX_AUTHORITIES) {
+        Ok(none) if none.is_empty() => Err(bad(variable, path, "no PEM of certificates")),
+        Ok(certificates) => Ok(certificates),
+        Err(why) => Err(bad(variable, path, format!("no PEM of certificates: {why}"))),
     }
 }
 

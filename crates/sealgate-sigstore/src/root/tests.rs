@@ -150,6 +150,14 @@ async fn without_any_choice_it_is_the_embedded_one_and_nobody_is_asked() {
         chosen.origin.describe(now()),
         "the public-good root that came with sealgate, taken 2026-08-21 (91 days old)"
     );
+    let mirror = "https://tuf.example".to_owned();
+    let asked = Origin::Tuf { mirror, refreshed: Some(now()), expires: later(24) };
+    for (hours, age) in
+        [(0, "less than a day"), (23, "less than a day"), (24, "1 day"), (48, "2 days")]
+    {
+        let said = format!("the TUF mirror https://tuf.example, asked {age} ago");
+        assert_eq!(asked.describe(later(hours)), said);
+    }
     assert!(!world.cache().exists());
     let old = world.root_at(later(366 * 24)).await.unwrap();
     assert_eq!(
