@@ -1,161 +1,35 @@
 //! The use case behind `sign`: resolve, make the payload, sign it, let it be witnessed, verify what
 //! was made, and only then write it, in either format or both.
 
+mod made;
+mod request;
+mod store;
+
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use sealgate_core::bundle::{Content, LogMaterial, MessageSignature};
+use sealgate_core::bundle::{Content, MessageSignature};
 use sealgate_core::certificate::pem;
 use sealgate_core::digest::Digest;
 use sealgate_core::evidence::{BundleBytes, Evidence, LegacySignature, Origin};
 use sealgate_core::fault::Fault;
-use sealgate_core::key::PublicKey;
-use sealgate_core::manifest::{Descriptor, media_type};
-use sealgate_core::reference::{Identifier, Reference, Repository};
-use sealgate_core::reject::Reject;
+use sealgate_core::manifest::Descriptor;
+use sealgate_core::reference::{Identifier, Reference};
 use sealgate_core::simple_signing::SimpleSigning;
-use sealgate_core::verify::{Claims, IMAGE_SIGNATURE_PREDICATE, Question, Wish, verify_image_with};
+use sealgate_core::verify::{Claims, Question, Wish, verify_image_with};
 use sealgate_core::{dsse, statement};
 
 use crate::annotation;
 use crate::failure::Failure;
 use crate::index;
-use crate::legacy::{self, Layer, MediaTypes, Style};
-use crate::limits::Limits;
 use crate::pin;
 use crate::ports::{Clock, Registry, Signer};
-use crate::referrer;
-use crate::triangulate::{self, Attachment};
 use crate::unfinished::{Drafts, Step, Unfinished, Work};
 use crate::witness::{self, Approval, Draft, Signatory, Witnesses};
-use crate::write;
 
-/// Which form signatures are written in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Formats {
-    /// A Sigstore bundle as a referrer, what cosign 3 writes.
-    #[default]
-    Bundle,
-    /// A layer of the `.sig` image (`--new-bundle-format=false`).
-    Legacy,
-    /// Both.
-    Both,
-}
-
-impl Formats {
-    fn bundle(self) -> bool {
-        self != Self::Legacy
-    }
-
-    fn legacy(self) -> bool {
-        self != Self::Bundle
-    }
-}
-
-/// Whether signatures are stored (`--upload`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Upload {
-    /// Beside the image.
-    #[default]
-    Registry,
-    /// Not at all: the caller gets the bytes.
-    Nowhere,
-}
-
-/// How to sign.
-#[derive(Clone, Debug, Default)]
-pub struct SignRequest {
-    /// Annotations that the signature carries (`-a`).
-    pub annotations: BTreeMap<String, String>,
-    /// Which form to write.
-    pub formats: Formats,
-    /// Whether to store it.
-    pub upload: Upload,
-    /// Whether to sign everything below an index, too (`--recursive`).
-    pub recursive: bool,
-    /// Media types of a new `.sig` image (`COSIGN_DOCKER_MEDIA_TYPES`).
-    pub media_types: MediaTypes,
-    /// Whether the `.sig` image says when it was made (`--record-creation-timestamp`).
-    pub record_creation_timestamp: bool,
-    /// What a legacy payload names instead of the repository (`--sign-container-identity`).
-    pub container_identity: Option<String>,
-    /// Where to store, if not beside the image (`COSIGN_REPOSITORY`).
-    pub signature_repository: Option<Repository>,
-    /// What legacy tags begin with.
-    pub tag_prefix: String,
-    /// Bounds.
-    pub limits: Limits,
-}
-
-/// One image that was signed.
-#[derive(Clone, Debug)]
-pub struct Signed {
-    /// The image, with the digest that was signed.
-    pub reference: Reference,
-    /// The digest that was signed.
-    pub digest: Digest,
-    /// The bundle, if one was made.
-    pub bundle: Option<SignedBundle>,
-    /// The legacy signature, if one was made.
-    pub legacy: Option<SignedLegacy>,
-}
-
-/// A bundle that was made.
-#[derive(Clone, Debug)]
-pub struct SignedBundle {
-    /// The in-toto statement.
-    pub payload: Vec<u8>,
-    /// The signature over the envelope's encoding of it, base64.
-    pub signature: String,
-    /// The bundle, JSON.
-    pub json: Vec<u8>,
-    /// Its log entries and timestamps.
-    pub log: LogMaterial,
-    /// The manifest it was stored with: `repository@digest`; none without upload.
-    pub stored: Option<Reference>,
-}
-
-/// A legacy signature that was made.
-#[derive(Clone, Debug)]
-pub struct SignedLegacy {
-    /// The SimpleSigning payload.
-    pub payload: Vec<u8>,
-    /// The signature over it, base64.
-    pub signature: String,
-    /// Its log entries and timestamps.
-    pub log: LogMaterial,
-    /// The tag it was stored under; none without upload.
-    pub stored: Option<Reference>,
-    /// The manifest that the tag named when our signature stood in it.
-    pub manifest: Option<Digest>,
-    /// Whether an equal signature by the same key stood there before.
-    pub existed: bool,
-}
-
-/// An image's signature on its way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImageDraft {
-    /// The image, with the digest that was signed.
-    pub reference: Reference,
-    /// Its manifest.
-    pub subject: Descriptor,
-    /// The bundle, if one is wanted.
-    pub bundle: Option<Draft>,
-    /// The legacy signature, if one is wanted.
-    pub legacy: Option<LegacyDraft>,
-}
-
-/// A legacy signature on its way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LegacyDraft {
-    /// The SimpleSigning payload.
-    pub payload: Vec<u8>,
-    /// Signature, certificate and witnesses, as a bundle over the payload.
-    pub draft: Draft,
-}
+pub use made::{ImageDraft, LegacyDraft, Signed, SignedBundle, SignedLegacy};
+pub use request::{Formats, SignRequest, Upload};
 
 /// Where, how, and by whom.
 struct Signing<'a> {
@@ -380,65 +254,6 @@ impl Signing<'_> {
         Unfinished::failure(step, cause, work)
     }
 
-    async fn store(&self, image: &ImageDraft) -> Result<Signed, Failure> {
-        let ImageDraft { reference, subject, bundle, legacy } = image;
-        let mut bundle = bundle.as_ref().map(SignedBundle::of).transpose()?;
-        let mut legacy = legacy.as_ref().map(SignedLegacy::of).transpose()?;
-        if self.request.upload == Upload::Registry {
-            let place = self.request.signature_repository.as_ref();
-            let place = place.unwrap_or(reference.repository());
-            if let Some(bundle) = &mut bundle {
-                self.store_bundle(place, bundle, subject).await?;
-            }
-            if let (Some(legacy), Some(draft)) = (&mut legacy, &image.legacy) {
-                self.store_legacy(place, legacy, &draft.draft, &subject.digest).await?;
-            }
-        }
-        let (reference, digest) = (reference.clone(), subject.digest.clone());
-        Ok(Signed { reference, digest, bundle, legacy })
-    }
-
-    async fn store_bundle(
-        &self,
-        place: &Repository,
-        bundle: &mut SignedBundle,
-        image: &Descriptor,
-    ) -> Result<(), Failure> {
-        let predicate = IMAGE_SIGNATURE_PREDICATE;
-        let manifest = referrer::manifest(&bundle.json, predicate, image, self.now);
-        let json = Bytes::from(bundle.json.clone());
-        let digest = referrer::push(self.registry, place, json, &manifest).await?;
-        bundle.stored = Some(place.at(Identifier::Digest(digest)));
-        Ok(())
-    }
-
-    async fn store_legacy(
-        &self,
-        place: &Repository,
-        legacy: &mut SignedLegacy,
-        draft: &Draft,
-        digest: &Digest,
-    ) -> Result<(), Failure> {
-        let mut descriptor = write::describe(media_type::SIMPLE_SIGNING, &legacy.payload);
-        descriptor.annotations = self.annotations(draft)?;
-        let content = Some(Bytes::from(legacy.payload.clone()));
-        let layers = [Layer { descriptor, content }];
-        let tag = triangulate::tag(&self.request.tag_prefix, digest, Attachment::Signatures);
-        let style = Style {
-            media_types: self.request.media_types,
-            created: self.request.record_creation_timestamp.then_some(self.now),
-        };
-        let key = self.signatory.key();
-        let covered = |there: &Descriptor, ours: &Layer| {
-            there == &ours.descriptor || signs_the_same(key, there, ours, &legacy.payload)
-        };
-        let now = legacy::append(self.registry, place, &tag, &layers, &style, covered).await?;
-        legacy.existed = now.added == 0;
-        legacy.manifest = Some(now.manifest);
-        legacy.stored = Some(place.at(Identifier::Tag(tag)));
-        Ok(())
-    }
-
     /// What lies beside a legacy payload. Only a log that promises inclusion (Rekor v1) can be
     /// written down there.
     fn annotations(&self, draft: &Draft) -> Result<BTreeMap<String, String>, Failure> {
@@ -462,62 +277,6 @@ impl Signing<'_> {
         notes.extend(there.map(|(name, text)| (name.to_owned(), text)));
         Ok(notes)
     }
-}
-
-impl ImageDraft {
-    /// Both forms, as far as they are wanted.
-    pub(crate) fn made(&self) -> impl Iterator<Item = &Draft> {
-        self.bundle.iter().chain(self.legacy.as_ref().map(|legacy| &legacy.draft))
-    }
-
-    fn drafts(&mut self) -> Vec<&mut Draft> {
-        let legacy = self.legacy.as_mut().map(|legacy| &mut legacy.draft);
-        self.bundle.as_mut().into_iter().chain(legacy).collect()
-    }
-}
-
-impl SignedBundle {
-    fn of(draft: &Draft) -> Result<Self, Failure> {
-        let Content::Envelope(envelope) = &draft.bundle.content else {
-            return Err(Reject::NotAnEnvelope.into());
-        };
-        Ok(Self {
-            payload: envelope.payload.clone(),
-            signature: annotation::base64(witness::signature(&draft.bundle.content)?),
-            json: draft.bundle.to_json().into_bytes(),
-            log: draft.bundle.log.clone(),
-            stored: None,
-        })
-    }
-}
-
-impl SignedLegacy {
-    fn of(legacy: &LegacyDraft) -> Result<Self, Failure> {
-        let bundle = &legacy.draft.bundle;
-        Ok(Self {
-            payload: legacy.payload.clone(),
-            signature: annotation::base64(witness::signature(&bundle.content)?),
-            log: bundle.log.clone(),
-            stored: None,
-            manifest: None,
-            existed: false,
-        })
-    }
-}
-
-/// Whether a layer that stands there is the same payload, signed by the same key, with nothing
-/// else beside it: another one of it would say nothing new.
-fn signs_the_same(key: &PublicKey, there: &Descriptor, ours: &Layer, payload: &[u8]) -> bool {
-    let signature = match there.annotations.get(annotation::SIGNATURE) {
-        Some(text) if there.annotations.len() == 1 && ours.descriptor.annotations.len() == 1 => {
-            text
-        }
-        _ => return false,
-    };
-    let decoded = base64::engine::general_purpose::STANDARD.decode(signature);
-    there.digest == ours.descriptor.digest
-        && there.media_type == ours.descriptor.media_type
-        && decoded.is_ok_and(|signature| key.verify(payload, &signature, None).is_ok())
 }
 
 fn origin(reference: &Reference) -> Origin {
