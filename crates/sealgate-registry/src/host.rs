@@ -38,7 +38,7 @@ pub(crate) struct Host {
     referrers: Mutex<HashMap<String, (Capability, Instant)>>,
 }
 
-/// Path prefixes whose capability is remembered per registry; then all are forgotten.
+/// Paths whose capability is remembered per registry; then all are forgotten.
 const MAX_PREFIXES: usize = 4096;
 
 impl Host {
@@ -83,19 +83,33 @@ impl Host {
     }
 
     /// What is known about the referrers API at `path`. Hosts that route by path put different
-    /// registries behind one name, so the first segment of the path is part of the key.
+    /// registries behind one name, so what holds for neighbours is kept by the first segment.
     pub(crate) fn capability(&self, path: &str) -> Option<Capability> {
         let map = self.referrers.lock().ok()?;
-        let (capability, until) = map.get(first_segment(path))?;
-        (Instant::now() < *until).then_some(*capability)
+        let known = |key: &str| {
+            let (capability, until) = map.get(key)?;
+            (Instant::now() < *until).then_some(*capability)
+        };
+        known(&neighbours(path)).or_else(|| known(path))
     }
 
+    /// `path` and its neighbours have, or do not have, the API.
     pub(crate) fn remember_capability(&self, path: &str, what: Capability, keep: Duration) {
+        self.remember(neighbours(path), what, keep);
+    }
+
+    /// So it is at `path`, and nothing was seen that would say so of another repository: whoever
+    /// makes up names must not take the API away from those that are there.
+    pub(crate) fn remember_here(&self, path: &str, what: Capability, keep: Duration) {
+        self.remember(path.to_owned(), what, keep);
+    }
+
+    fn remember(&self, key: String, what: Capability, keep: Duration) {
         if let Ok(mut map) = self.referrers.lock() {
             if map.len() >= MAX_PREFIXES {
                 map.clear();
             }
-            map.insert(first_segment(path).to_owned(), (what, Instant::now() + keep));
+            map.insert(key, (what, Instant::now() + keep));
         }
     }
 }
@@ -109,8 +123,9 @@ impl Scheme {
     }
 }
 
-fn first_segment(path: &str) -> &str {
-    path.split('/').next().unwrap_or(path)
+/// The first segment of a path, with a slash, so that it is no repository's name.
+fn neighbours(path: &str) -> String {
+    format!("{}/", path.split('/').next().unwrap_or(path))
 }
 
 fn schemes(name: &str, plain_http: PlainHttp) -> &'static [Scheme] {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use reqwest::header::{ACCEPT, HeaderValue};
 use reqwest::{Method, StatusCode};
-use sealgate_core::digest::Digest;
+use sealgate_core::digest::{Algorithm, Digest};
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::manifest::{Descriptor, Index, media_type};
 use sealgate_core::reference::{Identifier, Repository};
@@ -57,8 +57,14 @@ impl Client {
         let list = self.fallback_list(repository, subject).await?;
         // Remembered only now that a registry has answered: a captive portal's page must not
         // hide the API for minutes. And one odd answer does not unmake what was shown before.
-        if matches!(answer, Answer::NoApi) && known.is_none() {
-            host.remember_capability(path, Capability::FallbackTag, keep);
+        // A digest that the registry does not know, or a name that it does not take, says nothing
+        // about others: only what a writer has left under the fallback tag does.
+        let plain = subject.algorithm() == Algorithm::Sha256;
+        if matches!(answer, Answer::NoApi) && known.is_none() && plain {
+            match list.is_empty() {
+                true => host.remember_here(path, Capability::FallbackTag, keep),
+                false => host.remember_capability(path, Capability::FallbackTag, keep),
+            }
         }
         Ok(list)
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use sealgate_core::digest::Algorithm;
 use sealgate_core::fault::FaultKind;
 use sealgate_core::manifest::Index;
 use sealgate_engine::ports::Registry;
@@ -59,6 +60,26 @@ async fn an_unknown_repository_does_not_hide_the_api() {
     push_bundle(&super::client(), &repository, &image, "bundle").await;
     let other = super::repository(&served, "a/nothing");
     assert_eq!(client.referrers(&other, &image.digest).await.unwrap(), []);
+    assert_eq!(client.referrers(&repository, &image.digest).await.unwrap().len(), 1);
+}
+
+/// Whoever writes a pod writes its image: a digest that the registry does not speak, and names
+/// that it does not take, must not hide the bundles of those beside them.
+#[tokio::test]
+async fn what_is_made_up_does_not_hide_the_api_from_others() {
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&super::client(), &repository, "v1").await;
+    push_bundle(&super::client(), &repository, &image, "bundle").await;
+    served.trouble(Rule::always("/referrers/sha512:", Trouble::Status(400)));
+    served.trouble(Rule::always("/v2/a/-b/referrers/", Trouble::WebPage(404)));
+    served.trouble(Rule::always("/v2/a/referrers/", Trouble::WebPage(404)));
+    let long = Digest::with(Algorithm::Sha512, b"made up");
+    let names = ["a/-b", "a"].map(|name| super::repository(&served, name));
+    assert_eq!(client.referrers(&repository, &long).await.unwrap(), []);
+    for made_up in &names {
+        assert_eq!(client.referrers(made_up, &image.digest).await.unwrap(), []);
+    }
     assert_eq!(client.referrers(&repository, &image.digest).await.unwrap().len(), 1);
 }
 
