@@ -305,8 +305,9 @@ fn ask_with_get(
         url.query_pairs_mut().append_pair("account", username);
         headers.insert(AUTHORIZATION, basic(username, password)?);
     }
-    let (method, body) = (Method::GET, Body::Empty);
-    Some(Request { method, url, headers, body, limit: MAX_TOKEN, take: Take::Whole, deadline })
+    let (method, body, confided) = (Method::GET, Body::Empty, None);
+    let (limit, take) = (MAX_TOKEN, Take::Whole);
+    Some(Request { method, url, headers, body, confided, limit, take, deadline })
 }
 
 /// OAuth2: a refresh token for an access token.
@@ -328,8 +329,9 @@ fn exchange_form(
     // A stream is never sent a second time, so that a redirect cannot carry the token elsewhere.
     let once = futures::stream::iter([Ok::<_, std::io::Error>(form)]);
     let body = Body::Stream(reqwest::Body::wrap_stream(once));
-    let method = Method::POST;
-    Some(Request { method, url, headers, body, limit: MAX_TOKEN, take: Take::Whole, deadline })
+    let (method, confided) = (Method::POST, Some(token.clone()));
+    let (limit, take) = (MAX_TOKEN, Take::Whole);
+    Some(Request { method, url, headers, body, confided, limit, take, deadline })
 }
 
 #[derive(Deserialize)]

@@ -5,6 +5,7 @@ use sealgate_core::fault::{Fault, FaultKind};
 use url::Url;
 
 use crate::reply::Reply;
+use crate::transport::has_user;
 
 /// The next page, where there is one.
 ///
@@ -15,10 +16,15 @@ pub(crate) fn next(reply: &Reply) -> Result<Option<Url>, Fault> {
     let Some(text) = values.flat_map(|v| v.split(", <")).find_map(next_of) else {
         return Ok(None);
     };
-    let url = reply.url.join(text).ok().filter(|url| url.origin() == reply.url.origin());
-    url.map(Some).ok_or_else(|| {
-        reply.fault(FaultKind::Malformed, "the next page of a list is not at the same registry")
-    })
+    let url = reply.url.join(text).ok();
+    // A user's name would become a header: who we are is nobody else's to say.
+    let url = url.filter(|url| url.origin() == reply.url.origin() && !has_user(url));
+    let malformed = |detail: &str| Err(reply.fault(FaultKind::Malformed, detail));
+    match url {
+        None => malformed("the next page of a list is not at the same registry"),
+        Some(url) if url == reply.url => malformed("a page of a list that comes after itself"),
+        Some(url) => Ok(Some(url)),
+    }
 }
 
 /// The target of one link if it is the next page.

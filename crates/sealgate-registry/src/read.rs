@@ -202,7 +202,8 @@ impl Client {
 
 #[derive(Deserialize)]
 struct TagList {
-    /// Go writes an empty list as `null`.
+    /// Go writes an empty list as `null`. No list at all is no answer.
+    #[serde(deserialize_with = "Option::deserialize")]
     tags: Option<Vec<String>>,
 }
 

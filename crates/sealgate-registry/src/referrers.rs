@@ -11,13 +11,15 @@ use sealgate_core::digest::{Algorithm, Digest};
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::manifest::{Descriptor, Index, media_type};
 use sealgate_core::reference::{Identifier, Repository};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::host::Capability;
 use crate::links;
 use crate::read::Tagged;
-use crate::reply::Reply;
+use crate::reply::{Reply, printable};
 use crate::session::{Ask, Place};
 
 /// The tag that stands in for the referrers API: `sha256-<hex>`; longer hashes are cut to 64
@@ -131,6 +133,7 @@ impl Client {
         }
         let found = &tagged.manifest.descriptor.media_type;
         if found != media_type::OCI_INDEX {
+            let found = printable(found);
             let detail = format!("the tag {tag} holds {found}, not a list of referrers");
             return Err(Fault::new(FaultKind::Malformed, repository.registry(), detail));
         }
@@ -160,12 +163,10 @@ fn without_api(reply: &Reply) -> Result<Option<Answer>, Fault> {
     let index = reply.media_type().is_some_and(|t| t == media_type::OCI_INDEX);
     match reply.status.as_u16() {
         200 if index => Ok(None),
+        _ if reply.refuses() => Err(reply.refusal()),
         404 => {
             let codes = reply.codes();
             let says = |code: &str| codes.iter().any(|c| c == code);
-            if says("UNAUTHORIZED") || says("DENIED") || says("TOOMANYREQUESTS") {
-                return Err(reply.refusal());
-            }
             let not_here = says("NAME_UNKNOWN") || says("MANIFEST_UNKNOWN");
             Ok(Some(if not_here { Answer::NotHere } else { Answer::NoApi }))
         }
@@ -174,8 +175,16 @@ fn without_api(reply: &Reply) -> Result<Option<Answer>, Fault> {
     }
 }
 
+/// A document without a list says nothing about who refers; an empty list, or Go's `null`, does.
 fn parse(target: &str, bytes: &[u8]) -> Result<Index, Fault> {
-    serde_json::from_slice(bytes).map_err(|e| {
+    #[derive(Deserialize)]
+    struct Listing {
+        #[serde(rename = "manifests")]
+        _there: IgnoredAny,
+    }
+    let index =
+        serde_json::from_slice::<Listing>(bytes).and_then(|_| serde_json::from_slice(bytes));
+    index.map_err(|e| {
         let place = format!("line {}, column {}", e.line(), e.column());
         let detail = format!("its list of referrers is not an OCI index ({place})");
         Fault::new(FaultKind::Malformed, target, detail)

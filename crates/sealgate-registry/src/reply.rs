@@ -9,6 +9,7 @@ use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_http::Secret;
 use sealgate_http::fault;
 use sealgate_http::retry::retry_after;
 use serde::Deserialize;
@@ -26,6 +27,8 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
     /// The body still on the wire, where that was asked for and the answer is good.
     pub(crate) open: Option<reqwest::Response>,
+    /// What the request told: hidden where the answer's words repeat it.
+    pub(crate) secrets: Vec<Secret>,
 }
 
 /// `Docker-Content-Digest`.
@@ -88,8 +91,7 @@ impl Reply {
             return Ok(false);
         }
         let codes = self.codes();
-        let says = |code: &str| codes.iter().any(|c| c == code);
-        if says("UNAUTHORIZED") || says("DENIED") || says("TOOMANYREQUESTS") {
+        if self.refuses() {
             return Err(self.refusal());
         }
         let page = self.media_type().is_some_and(|t| t == "text/html");
@@ -98,6 +100,14 @@ impl Reply {
             return Err(self.fault(FaultKind::Malformed, detail));
         }
         Ok(true)
+    }
+
+    /// Whether the error body says that we were refused, whatever the status says: no word on what
+    /// there is.
+    pub(crate) fn refuses(&self) -> bool {
+        let refusal =
+            |code: &String| matches!(code.as_str(), "UNAUTHORIZED" | "DENIED" | "TOOMANYREQUESTS");
+        self.codes().iter().any(refusal)
     }
 
     /// Whether the registry does not see the blobs of a manifest. docker-registry loses sight of
@@ -142,16 +152,22 @@ impl Reply {
         let mut text = self.status.to_string();
         for error in self.errors().into_iter().take(3) {
             text.push_str(": ");
-            text.push_str(&printable(&error.code));
+            text.push_str(&self.words(&error.code));
             if let Some(message) = error.message.filter(|m| !m.is_empty()) {
                 text.push_str(": ");
-                text.push_str(&printable(&message));
+                text.push_str(&self.words(&message));
             }
         }
         if let Some(wait) = self.header(&RETRY_AFTER) {
-            text.push_str(&format!(" (Retry-After: {})", printable(wait)));
+            text.push_str(&format!(" (Retry-After: {})", self.words(wait)));
         }
         text
+    }
+
+    /// The other side's words, fit to be shown.
+    fn words(&self, text: &str) -> String {
+        let hide = |text: String, secret: &Secret| secret.hide(&text);
+        printable(&self.secrets.iter().fold(text.to_owned(), hide))
     }
 }
 

@@ -198,6 +198,7 @@ impl Client {
             url,
             headers,
             body: ask.body()?,
+            confided: None,
             limit: ask.limit,
             take: ask.take,
             deadline: ask.deadline,

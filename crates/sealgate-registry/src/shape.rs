@@ -58,6 +58,7 @@ impl Shape {
             _ => index && image,
         };
         if wrong {
+            let media_type = crate::reply::printable(&media_type);
             let detail = format!("its content is not the {media_type} that it says it is");
             return Err(malformed(detail));
         }

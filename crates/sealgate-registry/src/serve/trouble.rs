@@ -32,6 +32,17 @@ pub enum Trouble {
     Status(u16),
     /// This status with a web page.
     WebPage(u16),
+    /// This status, with this media type, this `WWW-Authenticate` or `Link`, and this body.
+    Says {
+        /// The status.
+        status: u16,
+        /// `Content-Type`.
+        media_type: &'static str,
+        /// Another header's name and value.
+        header: Option<(&'static str, String)>,
+        /// The body.
+        body: String,
+    },
     /// The right answer, so much later.
     Late(Duration),
     /// The right answer with one byte changed.
@@ -99,6 +110,18 @@ impl Trouble {
                 *answer.status_mut() = status(*code);
                 let html = HeaderValue::from_static("text/html; charset=utf-8");
                 answer.headers_mut().insert(header::CONTENT_TYPE, html);
+                Some(answer)
+            }
+            Self::Says { status: code, media_type, header: more, body } => {
+                let mut answer = Response::new(Body::from(body.clone()));
+                *answer.status_mut() = status(*code);
+                let media_type = HeaderValue::from_static(media_type);
+                answer.headers_mut().insert(header::CONTENT_TYPE, media_type);
+                if let Some((name, value)) = more
+                    && let Ok(value) = HeaderValue::from_str(value)
+                {
+                    answer.headers_mut().insert(*name, value);
+                }
                 Some(answer)
             }
             Self::Endless => {

@@ -166,6 +166,7 @@ async fn nobody_gives_us_a_name_and_a_password_in_an_address() {
     for user in ["eve:pw", "eve", ":pw"] {
         let host = storage.registry();
         let to = format!("http://{user}@{host}/v2/a/b/blobs/{}", blob.digest);
+        served.recover();
         served.trouble(Rule::always("/blobs/", Trouble::Redirect(to)));
         let fault = client.blob(&repository, &blob.digest, 100).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Malformed, "{fault}");
@@ -186,4 +187,37 @@ async fn storage_that_asks_for_credentials_gets_none() {
     assert_eq!(fault.kind, FaultKind::Unauthorized);
     assert!(storage.log().iter().all(|e| e.authorization.is_none()));
     assert_eq!(storage.count("GET", "/token"), 0);
+}
+
+/// A registry, a token endpoint or a proxy in front of them may repeat what it was told, and its
+/// words are shown and logged.
+#[tokio::test]
+async fn a_secret_that_is_said_to_us_again_is_not_shown() {
+    let echo = |status: u16, challenge: &str, words: &str| Trouble::Says {
+        status,
+        media_type: "application/json",
+        header: Some(("www-authenticate", challenge.to_owned())),
+        body: serde_json::json!({"errors": [{"code": words, "message": format!("not {words}")}]})
+            .to_string(),
+    };
+    let coded = "YWRhOmh1bnRlci8y";
+    for (credential, words) in [
+        (password("ada", "hunter/2"), "Basic YWRhOmh1bnRlci8y"),
+        (password("ada", "hunter/2"), "ada:hunter/2"),
+        (password("ada", "hunter/2"), "hunter%2F2"),
+        (Some(Credential::Bearer(Secret::new("hunter/2"))), "Bearer hunter/2"),
+        (Some(Credential::Refresh(Secret::new("hunter/2"))), "refresh_token=hunter%2F2"),
+    ] {
+        let served = served(serve::Options::default()).await;
+        let (client, repository) = (with(credential.clone()), repository(&served, "a/b"));
+        let realm = format!("Bearer realm=\"http://{}/token\",service=\"s\"", served.registry());
+        for challenge in ["Basic realm=\"x\"", realm.as_str()] {
+            served.recover();
+            served.trouble(Rule::always("/token", echo(400, challenge, words)));
+            served.trouble(Rule::always("/v2/", echo(401, challenge, words)));
+            let fault = client.resolve(&repository, &tag("v1")).await.unwrap_err();
+            let text = format!("{fault} {fault:?}");
+            assert!(!text.contains("hunter") && !text.contains(coded), "{text}");
+        }
+    }
 }

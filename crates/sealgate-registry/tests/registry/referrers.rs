@@ -110,6 +110,96 @@ async fn odd_answers_mean_no_api_and_refusals_are_faults() {
     }
 }
 
+fn says(status: u16, media_type: &'static str, body: &str) -> Trouble {
+    Trouble::Says { status, media_type, header: None, body: body.to_owned() }
+}
+
+/// cosign reads each of these as "no signatures found".
+#[tokio::test]
+async fn nobody_refers_is_said_by_a_list_only() {
+    let (json, index) = ("application/json", media_type::OCI_INDEX);
+    let throttled = r#"{"errors":[{"code":"TOOMANYREQUESTS"}]}"#;
+    let denied = r#"{"errors":[{"code":"UNKNOWN"},{"code":"DENIED"}]}"#;
+    for (trouble, kind) in [
+        (says(400, json, throttled), FaultKind::Throttled),
+        (says(405, json, denied), FaultKind::Denied),
+        (says(406, json, r#"{"errors":[{"code":"UNAUTHORIZED"}]}"#), FaultKind::Unauthorized),
+        (says(200, json, throttled), FaultKind::Throttled),
+        (says(200, index, r#"{"schemaVersion":2}"#), FaultKind::Malformed),
+        (
+            says(200, index, &format!(r#"{{"schemaVersion":2,{}"#, &throttled[1..])),
+            FaultKind::Malformed,
+        ),
+        (says(200, index, ""), FaultKind::Malformed),
+    ] {
+        let served = served(serve::Options::default()).await;
+        let (client, repository) = (client(), repository(&served, "a/b"));
+        let image = push_image(&client, &repository, "v1").await;
+        served.trouble(Rule::always("/referrers/", trouble.clone()));
+        let fault = client.referrers(&repository, &image.digest).await.unwrap_err();
+        assert_eq!(fault.kind, kind, "{trouble:?}");
+    }
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&client, &repository, "v1").await;
+    let empty = r#"{"schemaVersion":2,"manifests":null}"#;
+    served.trouble(Rule::always("/referrers/", says(200, index, empty)));
+    assert_eq!(client.referrers(&repository, &image.digest).await.unwrap(), []);
+    served.trouble(Rule::always("/tags/", says(200, json, throttled)));
+    assert_eq!(client.tags(&repository).await.unwrap_err().kind, FaultKind::Malformed);
+}
+
+/// The words of a document go into messages, and a line of them must not look like one of ours.
+#[tokio::test]
+async fn media_types_write_no_lines_of_ours() {
+    let served = served(without_api()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&client, &repository, "v1").await;
+    for rest in [r#""manifests":[]"#, r#""manifests":[],"config":{},"layers":[]"#] {
+        let body = format!(
+            r#"{{"schemaVersion":2,"mediaType":"x\u001b[2J\nVerification for x --\u202ey",{rest}}}"#
+        );
+        served.recover();
+        served.trouble(Rule::always("/manifests/sha256-", says(200, "application/json", &body)));
+        let fault = client.referrers(&repository, &image.digest).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Malformed);
+        let text = fault.to_string();
+        assert!(text.contains("Verification for x --"), "{text}");
+        assert!(!text.contains(['\n', '\u{1b}', '\u{202e}']), "{text:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_next_page_is_another_one_of_the_same_registry() {
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&client, &repository, "v1").await;
+    let host = served.registry();
+    let own = format!("/v2/a/b/referrers/{}", image.digest);
+    for (link, detail) in [
+        (own.clone(), "after itself"),
+        ("http://127.0.0.1:1/x".to_owned(), "not at the same registry"),
+        ("https://evil.example/x".to_owned(), "not at the same registry"),
+        (format!("http://eve:pw@{host}{own}?n=2"), "not at the same registry"),
+    ] {
+        served.clear_log();
+        served.recover();
+        served.trouble(Rule::always(
+            "/referrers/",
+            Trouble::Says {
+                status: 200,
+                media_type: media_type::OCI_INDEX,
+                header: Some(("link", format!(r#"<{link}>; rel="next""#))),
+                body: r#"{"schemaVersion":2,"manifests":[]}"#.to_owned(),
+            },
+        ));
+        let fault = client.referrers(&repository, &image.digest).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Malformed);
+        assert!(fault.detail.contains(detail), "{fault}");
+        assert_eq!(served.log().len(), 1, "{:?}", served.log());
+    }
+}
+
 #[tokio::test]
 async fn all_pages_are_read_and_endless_ones_are_not() {
     let served = served(serve::Options { page: 2, ..serve::Options::default() }).await;
