@@ -72,7 +72,7 @@ const MAX_FOUND: usize = 20_000;
 
 /// Where attachments are looked for, and how.
 #[derive(Clone, Copy)]
-pub struct Search<'a> {
+pub(crate) struct Search<'a> {
     /// Whom to ask.
     pub registry: &'a dyn Registry,
     /// The image's own repository.
@@ -88,7 +88,7 @@ pub struct Search<'a> {
 impl Search<'_> {
     /// What is attached to `subject`: legacy tags, then referrers, first beside the image, then
     /// elsewhere; each manifest once. Fails if a source cannot be asked.
-    pub async fn find(&self, subject: &Digest) -> Result<Vec<Attached>, Fault> {
+    pub(crate) async fn find(&self, subject: &Digest) -> Result<Vec<Attached>, Fault> {
         let beside = self.find_in(self.repository, subject);
         let Some(elsewhere) = self.elsewhere.filter(|place| *place != self.repository) else {
             return beside.await;
@@ -102,7 +102,7 @@ impl Search<'_> {
 
     /// What is attached to `subjects`, to that, and so on, level by level; each manifest once. What
     /// `wanted` does not want is left out, with everything attached to it.
-    pub async fn deep(
+    pub(crate) async fn deep(
         &self,
         subjects: &[Digest],
         wanted: impl Fn(&Attached) -> bool + Send,

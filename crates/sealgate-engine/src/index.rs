@@ -56,7 +56,7 @@ pub async fn descendants(
 }
 
 /// The children of `digest`, each once; none if it is no index.
-pub async fn children(
+pub(crate) async fn children(
     registry: &dyn Registry,
     repository: &Repository,
     digest: &Digest,

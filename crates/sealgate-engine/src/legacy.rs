@@ -55,7 +55,7 @@ impl MediaTypes {
 
 /// A layer to append.
 #[derive(Clone, Debug)]
-pub struct Layer {
+pub(crate) struct Layer {
     /// Media type, size, digest and annotations.
     pub descriptor: Descriptor,
     /// The bytes; none if the repository has them already.
@@ -64,7 +64,7 @@ pub struct Layer {
 
 /// How to write.
 #[derive(Clone, Debug, Default)]
-pub struct Style {
+pub(crate) struct Style {
     /// Media types of a manifest that is new.
     pub media_types: MediaTypes,
     /// When the layers were made (`--record-creation-timestamp`); else Go's zero time.
@@ -100,7 +100,7 @@ struct RootFs {
 
 /// Appends to the image under `tag` what `covered` does not find there. Reads back, merges and
 /// tries again until all of it stands there.
-pub async fn append(
+pub(crate) async fn append(
     registry: &dyn Registry,
     repository: &Repository,
     tag: &str,

@@ -7,7 +7,7 @@
 #![warn(missing_docs)]
 
 pub mod admit;
-pub mod annotation;
+mod annotation;
 pub mod attach;
 pub mod attached;
 pub mod blob;

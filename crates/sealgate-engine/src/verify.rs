@@ -296,7 +296,7 @@ impl<'a> Verifier<'a> {
 }
 
 /// Judges every candidate and says what that makes of the digest.
-pub fn judge_all(
+pub(crate) fn judge_all(
     gathered: &Gathered,
     authority: &Authority,
     question: &Question,

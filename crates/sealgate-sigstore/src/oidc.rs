@@ -31,7 +31,7 @@ pub use surroundings::{
 pub const PUBLIC_ISSUER: &str = "https://oauth2.sigstore.dev/auth";
 
 /// The audience that Sigstore's certificate authorities want, and the public-good client's name.
-pub const AUDIENCE: &str = "sigstore";
+pub(crate) const AUDIENCE: &str = "sigstore";
 
 /// Where a token may come from.
 #[derive(Clone, Debug)]

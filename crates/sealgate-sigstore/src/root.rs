@@ -20,7 +20,8 @@ use sealgate_core::verify::RootSource;
 
 use crate::tuf::{SIGNING_CONFIG, TRUSTED_ROOT, TufError};
 
-pub use embedded::{embedded, embedded_signing_config};
+pub use embedded::embedded;
+use embedded::embedded_signing_config;
 pub use environment::{Environment, Keys};
 pub use initialize::{Initialize, Initialized, initialize};
 

@@ -19,7 +19,7 @@ mod document;
 /// The largest signing configuration that is read, in bytes.
 pub const MAX_SIGNING_CONFIG: usize = 1 << 20;
 /// The most services of one kind.
-pub const MAX_SERVICES: usize = 64;
+pub(crate) const MAX_SERVICES: usize = 64;
 
 /// Which services to sign with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

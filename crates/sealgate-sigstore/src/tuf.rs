@@ -21,7 +21,6 @@ use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::trust::MAX_TRUST_ROOT;
 use sigstore_tuf::{Updater, UpdaterConfig};
 
-pub use archive::{MAX_ARCHIVE, MAX_UNPACKED};
 pub use cache::{Cache, Times};
 pub use error::TufError;
 pub use mirror::Mirror;
@@ -29,16 +28,16 @@ pub use mirror::Mirror;
 use files::{Cached, Overlay};
 
 /// The target that holds the trusted root of Sigstore.
-pub const TRUSTED_ROOT: &str = "trusted_root.json";
+pub(crate) const TRUSTED_ROOT: &str = "trusted_root.json";
 /// The target that says where the services are.
-pub const SIGNING_CONFIG: &str = "signing_config.v0.2.json";
+pub(crate) const SIGNING_CONFIG: &str = "signing_config.v0.2.json";
 
 /// The largest target that is read, in bytes.
-pub const MAX_TARGET: u64 = MAX_TRUST_ROOT as u64;
+pub(crate) const MAX_TARGET: u64 = MAX_TRUST_ROOT as u64;
 /// The largest TUF root that is read, in bytes.
 pub const MAX_ROOT: u64 = 512_000;
 /// The most root versions that are walked through in one refresh.
-pub const MAX_ROTATIONS: u32 = 256;
+pub(crate) const MAX_ROTATIONS: u32 = 256;
 
 /// How often a copy is read that seems to be damaged.
 const READS: usize = 3;

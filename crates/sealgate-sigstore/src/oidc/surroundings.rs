@@ -130,7 +130,7 @@ impl Surroundings {
     }
 
     /// As [`Self::of_process`], with these variables instead of the process's.
-    pub fn with_variables(
+    pub(crate) fn with_variables(
         variables: BTreeMap<String, String>,
         clock: Arc<dyn Clock>,
         console: Arc<dyn Console>,

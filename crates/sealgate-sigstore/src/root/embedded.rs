@@ -23,7 +23,7 @@ pub fn embedded() -> (Arc<TrustRoot>, Timestamp) {
 }
 
 /// The public-good signing configuration that came with the program, taken at the same time.
-pub fn embedded_signing_config() -> &'static [u8] {
+pub(crate) fn embedded_signing_config() -> &'static [u8] {
     include_bytes!("../../data/signing_config.v0.2.json")
 }
 

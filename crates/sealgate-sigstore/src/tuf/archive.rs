@@ -13,9 +13,9 @@ use super::error::TufError;
 use super::files;
 
 /// The largest archive that is read, in bytes.
-pub const MAX_ARCHIVE: usize = 8 << 20;
+pub(crate) const MAX_ARCHIVE: usize = 8 << 20;
 /// The most bytes that an archive may unpack to, headers included.
-pub const MAX_UNPACKED: u64 = 32 << 20;
+pub(crate) const MAX_UNPACKED: u64 = 32 << 20;
 const MAX_ENTRIES: usize = 1024;
 /// The folder that policy-controller takes off the names.
 const PREFIX: &str = "repository/";

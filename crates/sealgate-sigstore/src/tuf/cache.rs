@@ -80,7 +80,7 @@ impl Cache {
     ///
     /// # Errors
     /// The cache cannot be written.
-    pub fn choose(&self, mirror: &Mirror) -> Result<(), TufError> {
+    pub(crate) fn choose(&self, mirror: &Mirror) -> Result<(), TufError> {
         let remote = Remote { mirror: mirror.to_string() };
         self.write(REMOTE, &serde_json::to_vec(&remote).unwrap_or_default())
     }

@@ -110,7 +110,7 @@ impl TufError {
     }
 
     /// Whether what was offered is known to be bad; else we could not find out.
-    pub fn is_refusal(&self) -> bool {
+    pub(crate) fn is_refusal(&self) -> bool {
         let unknown = matches!(self, Self::Fault(_) | Self::Incomplete(_))
             || matches!(self, Self::NotCached { .. } | Self::NoAnchor { .. } | Self::Cache { .. });
         !unknown

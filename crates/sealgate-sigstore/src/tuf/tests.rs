@@ -451,7 +451,7 @@ async fn a_bad_archive_is_refused() {
         (with("a\\b", vec![1]), "a name that leads astray"),
         (with("zeros", vec![0; 33 << 20]), "it unpacks to more than 33554432 bytes"),
         (written::archive(&many, ""), "more than 1024 entries"),
-        (vec![0; MAX_ARCHIVE + 1], "larger than 8388608 bytes"),
+        (vec![0; archive::MAX_ARCHIVE + 1], "larger than 8388608 bytes"),
         (b"no archive".to_vec(), "malformed TUF repository archive"),
         (good[..good.len() / 2].to_vec(), "malformed TUF repository archive"),
         (written::archive(&Files::new(), ""), "it has no timestamp.json"),
