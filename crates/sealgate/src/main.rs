@@ -25,9 +25,9 @@ use session::{Errors, Session};
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let program = program_name(arguments.first());
-    let cli = match cli::parse(program, arguments) {
+    let cli = match cli::parse(program, arguments.clone()) {
         Ok(cli) => cli,
-        Err(error) => return command::usage::explain(&error, program),
+        Err(error) => return command::usage::explain(&error, program, &arguments),
     };
     match run(cli, program) {
         Ok(()) => ExitCode::SUCCESS,
@@ -114,7 +114,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Serve(_) | Command::Demo(_) => {
             Err(CliError::new("this command has a runtime of its own"))
         }
-        Command::Other(words) => command::usage::unknown(&words, session.program),
+        Command::Other(words) => command::usage::unknown(&words, session),
     }
 }
 

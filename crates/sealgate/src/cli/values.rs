@@ -13,13 +13,14 @@ pub(crate) fn go_bool(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        _ => Err("want true or false".to_owned()),
+        _ => Err(format!("strconv.ParseBool: parsing {text:?}: invalid syntax")),
     }
 }
 
 /// A Go duration, `1h2m3.5s`, of at most a year.
 pub(crate) fn go_duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("time: invalid duration {text:?}, want something like 3m0s");
+    let bare = || format!("time: missing unit in duration {text:?}, want something like {text}s");
     if text == "0" {
         return Ok(Duration::ZERO);
     }
@@ -29,7 +30,7 @@ pub(crate) fn go_duration(text: &str) -> Result<Duration, String> {
         return Err(bad());
     }
     while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bare)?;
         let (number, after) = rest.split_at(end);
         let number: f64 = number.parse().map_err(|_| bad())?;
         let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
