@@ -267,7 +267,7 @@ fn upload_false_uploads_nothing() {
     let sandbox = sandbox_with_key();
     for format in FORMATS {
         let image = registries::docker().image(&format!("upload-false-{format:?}").to_lowercase());
-        let flags = ["--upload=false"];
+        let flags = ["--upload=false", "--bundle=kept.json"];
         Tool::Sealgate.sign(&sandbox, format, "cosign", &image.by_digest(), &flags).ok();
         assert_eq!(FORMATS.map(|format| stored(&image, format)), [0, 0]);
     }

@@ -8,6 +8,8 @@ use sealgate_core::reference::InvalidReference;
 use sealgate_engine::failure::Failure;
 use sealgate_keys::KeyError;
 
+use crate::cli::files;
+
 /// Exit codes, as cosign's (`docs/reference/exit-codes.md`).
 pub(crate) mod exit {
     /// Anything that has no code of its own; a registry that could not be asked is among it.
@@ -62,6 +64,13 @@ impl CliError {
         self
     }
 
+    /// A text that was to be a reference; of a long one the beginning.
+    pub(crate) fn no_reference(text: &str, why: &InvalidReference) -> Self {
+        let shown: String = text.chars().take(300).collect();
+        Self::new(format!("parsing reference: could not parse reference: {shown}"))
+            .note(why.to_string())
+    }
+
     /// The `Error:` block.
     pub(crate) fn block(&self) -> String {
         let mut text = format!("Error: {}\n", self.message);
@@ -93,6 +102,10 @@ impl From<Failure> for CliError {
         match failure {
             Failure::Fault(fault) => fault.into(),
             Failure::NotFound(_) => Self::new(failure.to_string()).code(exit::NOT_FOUND),
+            Failure::Occupied { at, found } => {
+                Self::new(format!("image \"{at}\" already exists. Use `-f` to overwrite"))
+                    .note(format!("it holds {found}"))
+            }
             Failure::Rejected(reason) => {
                 Self::new(format!("{reason} [{}]", reason.code())).note(reason.remedy())
             }
@@ -115,7 +128,7 @@ impl From<InvalidReference> for CliError {
 
 impl From<std::io::Error> for CliError {
     fn from(error: std::io::Error) -> Self {
-        Self::new(error.to_string())
+        Self::new(files::reason(&error))
     }
 }
 

@@ -40,7 +40,7 @@ impl Session {
         match self.out.write_all(text.as_ref()).and_then(|()| self.out.flush()) {
             // Whoever read us (`head`) has enough.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            other => Ok(other?),
+            other => other.map_err(|error| CliError::from(error).during("writing the output")),
         }
     }
 

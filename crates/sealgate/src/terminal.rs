@@ -3,6 +3,8 @@
 mod quiet;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileTypeExt as _;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sealgate_keys::Password;
@@ -78,6 +80,7 @@ pub(crate) async fn key_password(ask: Ask) -> Result<Password, CliError> {
         return Ok(Password::new(std::os::unix::ffi::OsStringExt::into_vec(text)));
     }
     if !std::io::stdin().is_terminal() {
+        someone_may_answer()?;
         return waiting(|| {
             let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(4096));
             std::io::stdin().take(MAX_PASSWORD).read_to_end(&mut bytes)?;
@@ -93,6 +96,17 @@ pub(crate) async fn key_password(ask: Ask) -> Result<Password, CliError> {
         }
     }
     Ok(first)
+}
+
+/// `/dev/null` holds no password, not even an empty one: a key would be protected by nothing.
+fn someone_may_answer() -> Result<(), CliError> {
+    let stdin = std::fs::File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    if !stdin.metadata()?.file_type().is_char_device() {
+        return Ok(());
+    }
+    Err(CliError::new("inappropriate ioctl for device")
+        .note("there is nobody to ask for the key's password: standard input is no terminal")
+        .note("what to do: set COSIGN_PASSWORD (empty for a key without one), or pipe it in"))
 }
 
 /// What blocks until a person has typed: on a thread of its own, so that `--timeout` can end it.

@@ -13,6 +13,11 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, CliError> {
     bounded(file, limit, &path.display().to_string())
 }
 
+/// Why a file that could not be read cannot even be opened, if that is why.
+pub(crate) fn unopened(path: &Path) -> Option<CliError> {
+    std::fs::File::open(path).err().map(|error| named(path, &error))
+}
+
 /// All of standard input, at most `limit` bytes.
 pub(crate) fn read_stdin(limit: u64) -> Result<Vec<u8>, CliError> {
     bounded(std::io::stdin().lock(), limit, "standard input")
@@ -34,7 +39,8 @@ pub(crate) fn open_or_stdin(path: &Path) -> Result<Box<dyn std::io::Read>, CliEr
 
 fn bounded(source: impl std::io::Read, limit: u64, name: &str) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
-    source.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    let read = source.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|error| CliError::new(format!("read {name}: {}", reason(&error))))?;
     if bytes.len() as u64 > limit {
         return Err(CliError::new(format!("{name}: larger than {limit} bytes")));
     }
@@ -72,8 +78,32 @@ fn replace(path: &Path, content: &[u8], mode: Mode) -> std::io::Result<()> {
     Ok(())
 }
 
+/// In Go's words, which scripts look for.
 fn named(path: &Path, error: &std::io::Error) -> CliError {
-    CliError::new(format!("{}: {error}", path.display()))
+    CliError::new(format!("open {}: {}", path.display(), reason(error)))
+}
+
+/// What the system says, without its number and without the names of files that are ours:
+/// `no such file or directory`.
+pub(crate) fn reason(error: &std::io::Error) -> String {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    while let Some(next) = deeper(cause) {
+        cause = next;
+    }
+    let text = cause.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+/// An I/O error hides what it wraps: its own source is its cause's.
+fn deeper<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a (dyn std::error::Error + 'static)> {
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
 }
 
 #[cfg(test)]
@@ -94,6 +124,21 @@ mod tests {
         write(&path, b"x", Mode::Public).unwrap();
         assert_eq!(mode(&path), 0o644);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn failures_are_told_in_gos_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let none = folder.path().join("none");
+        let told = format!("open {}: no such file or directory", none.display());
+        assert_eq!(read(&none, 1).unwrap_err().message, told);
+        assert_eq!(unopened(&none).unwrap().message, told);
+        let within = none.join("new.key");
+        let told = write(&within, b"x", Mode::Private).unwrap_err().message;
+        assert_eq!(told, format!("open {}: no such file or directory", within.display()));
+        let told = read(folder.path(), 1).unwrap_err().message;
+        assert_eq!(told, format!("read {}: is a directory", folder.path().display()));
+        assert_eq!(unopened(folder.path()), None);
     }
 
     #[test]

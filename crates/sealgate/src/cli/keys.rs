@@ -1,10 +1,12 @@
 //! `--key` and what it means: a signer that is open, or a public key.
 
 use clap::Args;
+use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::key::PublicKey;
 use sealgate_engine::ports::SecretSource;
 use sealgate_keys::{KeyError, KeyPair, KeyReference};
 
+use super::files;
 use super::values::{BOOL, go_bool};
 use crate::failure::CliError;
 use crate::terminal::{self, Ask};
@@ -23,11 +25,13 @@ pub(crate) struct TokenFlags {
 
 impl TokenFlags {
     pub(crate) fn check(&self) -> Result<(), CliError> {
-        if self.sk == Some(true) || self.slot.is_some() {
-            let why = "use a key file, env://VAR or k8s://NAMESPACE/SECRET";
-            return Err(CliError::unsupported("--sk (hardware security keys)", why));
-        }
-        Ok(())
+        let flag = match (self.sk, &self.slot) {
+            (Some(true), _) => "--sk",
+            (_, Some(_)) => "--slot",
+            _ => return Ok(()),
+        };
+        let why = "use a key file, env://VAR or k8s://NAMESPACE/SECRET";
+        Err(CliError::unsupported(&format!("{flag} (hardware security keys)"), why))
     }
 }
 
@@ -35,7 +39,8 @@ impl TokenFlags {
 pub(crate) async fn signer(reference: &str) -> Result<KeyPair, CliError> {
     let reference = KeyReference::parse(reference)?;
     let cluster = cluster(&reference).await?;
-    let found = reference.private(cluster.as_deref()).await?;
+    let found = reference.private(cluster.as_deref()).await;
+    let found = found.map_err(|fault| unread(&reference, fault).during("reading key"))?;
     let password = match found.password {
         Some(password) => password,
         None => terminal::key_password(Ask::Once).await?,
@@ -75,10 +80,25 @@ pub(crate) async fn verifier(reference: &str) -> Result<PublicKey, CliError> {
         }
         other => {
             let cluster = cluster(other).await?;
-            other.public(cluster.as_deref()).await.map_err(CliError::from)
+            other.public(cluster.as_deref()).await.map_err(|fault| unread(other, fault))
         }
     };
     found.map_err(|error| error.during("loading public key"))
+}
+
+/// Why there is no key: in cosign's words first where it is our own file or variable.
+fn unread(reference: &KeyReference, fault: Fault) -> CliError {
+    let unopened = match reference {
+        KeyReference::File(path) => files::unopened(path),
+        _ => None,
+    };
+    match (unopened, fault.kind) {
+        (Some(unopened), _) => unopened,
+        (None, FaultKind::Config) => {
+            CliError::new(fault.detail).note(format!("in {}", fault.target))
+        }
+        (None, _) => fault.into(),
+    }
 }
 
 /// The cluster, where the reference needs one.

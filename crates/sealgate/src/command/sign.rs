@@ -199,7 +199,7 @@ impl SignArgs {
         let images: Vec<Reference> = self
             .images
             .iter()
-            .map(|image| image.parse().map_err(CliError::from))
+            .map(|image| image.parse().map_err(|why| CliError::no_reference(image, &why)))
             .collect::<Result<_, _>>()?;
         let mut pinned = Vec::new();
         for image in images {
@@ -268,6 +268,13 @@ impl SignArgs {
             ("--payload", self.payload.is_some()),
         ];
         refuse_given(&kinds, "what is signed is always made from the image")?;
+        if self.writes_nothing() && self.formats()? != Formats::Legacy {
+            return Err(CliError::new(
+                "must enable upload to the OCI registry or specify a local --bundle path with \
+                 --new-bundle-format",
+            )
+            .note("with --upload=false the signature would be nowhere: give --bundle FILE"));
+        }
         match self.registry_referrers_mode.as_deref() {
             None | Some("legacy") => Ok(()),
             Some("oci-1-1") if self.formats()? == Formats::Legacy => Err(CliError::unsupported(
@@ -276,9 +283,15 @@ impl SignArgs {
             )),
             Some("oci-1-1") => Ok(()),
             Some(other) => Err(CliError::new(format!(
-                "invalid argument {other:?} for \"--registry-referrers-mode\" flag: want legacy or oci-1-1"
+                "invalid argument {other:?} for \"--registry-referrers-mode\" flag: must be one of \
+                 \"legacy\", \"oci-1-1\""
             ))),
         }
+    }
+
+    /// Whether neither the registry nor a file gets the signature.
+    fn writes_nothing(&self) -> bool {
+        self.upload == Some(false) && self.bundle.is_none() && self.output_signature.is_none()
     }
 
     fn formats(&self) -> Result<Formats, CliError> {
@@ -335,6 +348,10 @@ impl SignArgs {
         terminal::say(format!("Signed {}@{}", signed.reference.repository(), signed.digest));
         for place in bundle.into_iter().chain(legacy) {
             terminal::say(format!("  stored as {place}"));
+        }
+        if self.writes_nothing() {
+            // cosign says nothing here, and ends well.
+            terminal::warn("nothing was stored or written: give --output-signature FILE");
         }
         if existed {
             terminal::say("  an equal legacy signature by this key stood there before");

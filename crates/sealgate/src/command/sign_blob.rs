@@ -121,8 +121,9 @@ async fn sign(signing: &Signing, blob: &Path) -> Result<SignedBlob, Unsigned> {
     let Signing { signer, signatory, witnesses, .. } = signing;
     let during =
         |error: CliError| Unsigned::Cli(error.during(&format!("signing {}", blob.display())));
+    let unread = |error: CliError| during(error.during("getting payload"));
     if signer.public_key().needs_message() {
-        let content = files::read_or_stdin(blob, MAX_HELD).map_err(Unsigned::Cli)?;
+        let content = files::read_or_stdin(blob, MAX_HELD).map_err(unread)?;
         let signature = signer.sign_message(&content);
         let signature = signature.map_err(|error| during(error.into()))?;
         let digest = Digest::of(&content);
@@ -130,7 +131,7 @@ async fn sign(signing: &Signing, blob: &Path) -> Result<SignedBlob, Unsigned> {
         let signed = witness_blob(signature, digest.clone(), artifact, signatory, witnesses).await;
         return signed.map_err(|failure| Unsigned::Engine(failure, digest));
     }
-    let source = files::open_or_stdin(blob).map_err(Unsigned::Cli)?;
+    let source = files::open_or_stdin(blob).map_err(unread)?;
     let (signature, digest) = signer.sign_reader(source).map_err(|error| during(error.into()))?;
     let digests = [digest.clone()];
     let artifact = Artifact::Digests(&digests);

@@ -304,7 +304,7 @@ impl<'a> Tally<'a> {
         if self.format == Format::SealgateJson {
             self.item(report::unreadable(line, &error.to_string()), session)?;
         }
-        self.failed(error.into());
+        self.failed(CliError::no_reference(line, &error));
         Ok(())
     }
 

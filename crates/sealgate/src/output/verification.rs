@@ -133,8 +133,12 @@ fn with_candidates(mut error: CliError, report: &Report, name: &str) -> CliError
         error = error.note(format!("image: {name}"));
     }
     let rejected = report.outcome.rejected();
+    let repository = report.reference.repository().to_string();
+    let is_folder = name != report.reference.to_string();
     for candidate in rejected.iter().take(SHOWN) {
         let origin = place(&candidate.origin);
+        // What a folder is called inside is nobody's business.
+        let origin = if is_folder { origin.replacen(&repository, name, 1) } else { origin };
         error = error.note(format!("{origin}: {} [{}]", candidate.reason, candidate.reason.code()));
     }
     if rejected.len() > SHOWN {

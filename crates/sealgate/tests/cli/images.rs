@@ -160,6 +160,20 @@ fn nothing_is_stored_without_upload() {
 }
 
 #[test]
+fn a_signature_is_not_made_for_nothing() {
+    let stage = Stage::with_key();
+    let digest = stage.image("app", "v1", "one");
+    let image = stage.name(&format!("app@{digest}"));
+    let words = ["sign", "--key", "cosign.key", "--upload=false", &image];
+    let ended = stage.run(&words).code(1);
+    let told = "must enable upload to the OCI registry or specify a local --bundle path";
+    assert!(ended.frame().0.contains(told), "{}", ended.err);
+    // cosign ends well here; what it does not say is said.
+    let ended = stage.run(&[&words[..], &["--format", "legacy"]].concat()).code(0);
+    assert!(ended.err.contains("nothing was stored or written"), "{}", ended.err);
+}
+
+#[test]
 fn each_image_of_a_call_has_a_bundle_file_of_its_own() {
     let stage = Stage::with_key();
     let digests = ["one", "two"].map(|tag| stage.image("app", tag, tag));

@@ -75,10 +75,53 @@ fn nor_by_a_key_that_goes_to_a_cluster() {
 fn the_password_may_come_from_standard_input() {
     let stage = Stage::new();
     let mut made = stage.command(&["generate-key-pair"]);
-    made.env_remove("COSIGN_PASSWORD");
-    assert!(made.output().unwrap().status.success(), "an empty password is a password");
+    made.env_remove("COSIGN_PASSWORD").stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut child = made.spawn().unwrap();
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success(), "an empty password is a password");
     let opened = stage.run_with(&["public-key", "--key", "cosign.key"], &[("COSIGN_PASSWORD", "")]);
     opened.code(0);
+}
+
+/// As cosign: no key is protected by nothing because a CI job forgot the password.
+#[test]
+fn nobody_to_ask_for_a_password_is_told() {
+    let stage = Stage::with_key();
+    for arguments in [
+        &["generate-key-pair", "--output-key-prefix", "new"][..],
+        &["public-key", "--key", "cosign.key"],
+    ] {
+        let output = stage.command(arguments).env_remove("COSIGN_PASSWORD").output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
+        assert!(told.contains("Error: inappropriate ioctl for device\n"), "{told}");
+        assert!(told.contains("set COSIGN_PASSWORD"), "{told}");
+    }
+    assert!(!stage.path("new.key").exists());
+}
+
+/// A command line, and cosign's words about a key that is not there.
+#[test]
+fn a_key_that_is_not_there_has_cosigns_words() {
+    let stage = Stage::with_key();
+    for (words, told) in [
+        ("public-key --key none.key", "reading key: open none.key: no such file or directory"),
+        ("public-key --key env://NONE", "reading key: loading URL: env var $NONE not found"),
+        (
+            "verify --key none.pub x/y",
+            "loading public key: open none.pub: no such file or directory",
+        ),
+        ("import-key-pair --key none.pem", "open none.pem: no such file or directory"),
+        ("generate-key-pair --output-key-prefix no/x", "open no/x.key: no such file or directory"),
+        (
+            "sign-blob --key cosign.key --bundle b none",
+            "signing none: getting payload: open none: no such file or directory",
+        ),
+    ] {
+        let words: Vec<_> = words.split(' ').collect();
+        let ended = stage.run(&words).code(1);
+        assert_eq!(ended.frame().0, format!("Error: {told}"), "{words:?}");
+    }
 }
 
 /// Nobody types, and standard input stays open: `--timeout` ends the wait.
