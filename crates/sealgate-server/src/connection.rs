@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,11 +18,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::{Builder, Connection};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tracing::debug;
 
 use crate::http::Routes;
 use crate::limits::Limits;
+use crate::pulse::{Patience, Pulse};
 use crate::tls::Phase;
 
 /// What was agreed on in the handshake. Not guessed from the first bytes: guessing has no time limit.
@@ -31,16 +30,6 @@ use crate::tls::Phase;
 pub(crate) enum Protocol {
     Http1,
     Http2,
-}
-
-/// What a connection did last, in milliseconds since it began.
-struct Pulse {
-    born: Instant,
-    running: AtomicUsize,
-    /// When the last request ended (or the connection began).
-    rested: AtomicU64,
-    /// When the first byte of a request came whose headers are not complete; 0: none.
-    reading: AtomicU64,
 }
 
 /// The stream, which tells the pulse of bytes that come.
@@ -55,9 +44,6 @@ struct Answering {
     pulse: Arc<Pulse>,
 }
 
-/// A request that runs.
-struct Running<'a>(&'a Pulse);
-
 impl Protocol {
     pub(crate) fn of_alpn(agreed: Option<&[u8]>) -> Self {
         if agreed == Some(b"h2") { Self::Http2 } else { Self::Http1 }
@@ -68,13 +54,13 @@ impl Protocol {
 pub(crate) async fn serve<S>(
     stream: S,
     protocol: Protocol,
+    pulse: Arc<Pulse>,
     routes: Arc<Routes>,
     limits: Arc<Limits>,
     phase: watch::Receiver<Phase>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let pulse = Arc::new(Pulse::new());
     let io = Watched { stream: TokioIo::new(stream), pulse: Arc::clone(&pulse) };
     let service = Answering { routes, pulse: Arc::clone(&pulse) };
     let http = builder(protocol, &limits);
@@ -146,82 +132,13 @@ impl Service<Request<Incoming>> for Answering {
         let (routes, pulse) = (Arc::clone(&self.routes), Arc::clone(&self.pulse));
         Box::pin(async move {
             let _running = pulse.start();
-            Ok(routes.answer(request).await)
+            Ok(routes.answer(request, &pulse).await)
         })
     }
 }
 
-/// How much patience a connection has left.
-enum Patience {
-    Left,
-    /// No request for too long.
-    Idle,
-    /// A request began and its headers do not end.
-    Slow,
-}
-
 fn tick_of(limits: &Limits) -> Duration {
     (limits.headers.min(limits.idle) / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))
-}
-
-impl Pulse {
-    fn new() -> Self {
-        Self {
-            born: Instant::now(),
-            running: AtomicUsize::new(0),
-            rested: AtomicU64::new(0),
-            reading: AtomicU64::new(0),
-        }
-    }
-
-    /// Milliseconds since the connection began; never 0, which means "none" in [`Pulse::reading`].
-    fn now(&self) -> u64 {
-        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
-    }
-
-    fn start(&self) -> Running<'_> {
-        self.running.fetch_add(1, Ordering::Relaxed);
-        self.reading.store(0, Ordering::Relaxed);
-        Running(self)
-    }
-
-    fn bytes_came(&self) {
-        if self.running.load(Ordering::Relaxed) == 0 && self.reading.load(Ordering::Relaxed) == 0 {
-            self.reading.store(self.now(), Ordering::Relaxed);
-        }
-    }
-
-    fn rested_for(&self) -> Duration {
-        self.since(self.rested.load(Ordering::Relaxed))
-    }
-
-    fn since(&self, moment: u64) -> Duration {
-        Duration::from_millis(self.now().saturating_sub(moment))
-    }
-
-    fn judge(&self, protocol: Protocol, limits: &Limits) -> Patience {
-        if self.running.load(Ordering::Relaxed) > 0 {
-            return Patience::Left;
-        }
-        let reading = self.reading.load(Ordering::Relaxed);
-        // On HTTP/2 bytes need not be a request (pings keep a connection healthy), and a half
-        // header block is small and bounded: there the idle limit is enough.
-        let slow = protocol == Protocol::Http1 && self.since(reading) > limits.headers;
-        if reading > 0 && slow {
-            Patience::Slow
-        } else if self.rested_for() > limits.idle {
-            Patience::Idle
-        } else {
-            Patience::Left
-        }
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.rested.store(self.0.now(), Ordering::Relaxed);
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl<S: AsyncRead + Unpin> Read for Watched<S> {

@@ -19,6 +19,7 @@ use tracing::error;
 use crate::body;
 use crate::deadline::Deadline;
 use crate::limits::Limits;
+use crate::pulse::Pulse;
 use crate::tls::Phase;
 
 /// One of the webhooks.
@@ -150,10 +151,16 @@ impl Routes {
     }
 
     /// Answers one request, whatever happens.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        pulse: &Pulse,
+    ) -> Response<Full<Bytes>> {
         let path = request.uri().path();
         match (path, Hook::at(path)) {
-            (_, Some(hook)) if self.offer != Offer::Metrics => self.review(hook, request).await,
+            (_, Some(hook)) if self.offer != Offer::Metrics => {
+                self.review(hook, request, pulse).await
+            }
             ("/healthz" | "/livez", _) => read_only(&request, || text(StatusCode::OK, "ok\n")),
             ("/readyz", _) => read_only(&request, || self.readiness()),
             ("/metrics", _) if self.offer != Offer::Webhooks => {
@@ -173,7 +180,12 @@ impl Routes {
         }
     }
 
-    async fn review(&self, hook: Hook, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn review(
+        &self,
+        hook: Hook,
+        request: Request<Incoming>,
+        pulse: &Pulse,
+    ) -> Response<Full<Bytes>> {
         let deadline = Deadline::new(Instant::now(), request.uri().query(), &self.limits);
         if request.method() != Method::POST {
             return not_allowed("POST");
@@ -182,7 +194,10 @@ impl Routes {
             return text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json\n");
         }
         match body::read(request.into_body(), &self.limits, &self.together).await {
-            Ok(held) => reply(self.judge(hook, &held.bytes, deadline).await),
+            Ok(held) => {
+                let _judged = pulse.came_whole();
+                reply(self.judge(hook, &held.bytes, deadline).await)
+            }
             Err(error) => {
                 let mut response = text(error.status(), format!("{error}\n"));
                 if error == body::BodyError::Busy {

@@ -19,4 +19,6 @@ pub mod tls;
 
 mod body;
 mod connection;
+mod crowd;
 mod deadline;
+mod pulse;

@@ -8,7 +8,8 @@ pub const BODY_BYTES: usize = 7 << 20;
 /// Bounds of the listener. The defaults suit a gate with 64 MiB of memory.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections at once; further ones wait in the system's queue.
+    /// Connections at once. A further one takes the place of one that asks nothing; it waits in
+    /// the system's queue while all of them have a request that is being answered.
     pub connections: usize,
     /// Requests at once on one HTTP/2 connection.
     pub streams: u32,

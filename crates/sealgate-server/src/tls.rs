@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustls::crypto::aws_lc_rs;
 use rustls::version::{TLS12, TLS13};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -18,8 +18,10 @@ use tracing::{debug, warn};
 
 use crate::certificate::CertificateSlot;
 use crate::connection::{self, Protocol};
+use crate::crowd::{Crowd, Guest};
 use crate::http::Routes;
 use crate::limits::Limits;
+use crate::pulse::Pulse;
 
 /// How far the gate is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,17 +67,19 @@ impl Listener {
     /// Serves until the phase is [`Phase::Stopping`] and every connection has ended, or the grace
     /// period is over.
     pub(crate) async fn run(self) {
-        let places = Arc::new(Semaphore::new(self.limits.connections));
+        let crowd = Crowd::new(self.limits.connections);
         let mut connections = JoinSet::new();
         let mut phase = self.phase.clone();
+        let mut waiting = None;
         loop {
             tokio::select! {
                 biased;
                 _ = phase.wait_for(|phase| *phase == Phase::Stopping) => break,
                 Some(_) = connections.join_next() => {}
-                accepted = accept(&self.socket, &places) => {
-                    if let Some((stream, peer, place)) = accepted {
-                        self.start(&mut connections, stream, peer, place);
+                accepted = accept(&self.socket), if waiting.is_none() => waiting = accepted,
+                Some(place) = crowd.room(), if waiting.is_some() => {
+                    if let Some((stream, peer)) = waiting.take() {
+                        self.start(&mut connections, stream, peer, crowd.enter(place));
                     }
                 }
             }
@@ -96,36 +100,50 @@ impl Listener {
         connections: &mut JoinSet<()>,
         stream: TcpStream,
         peer: SocketAddr,
-        place: OwnedSemaphorePermit,
+        guest: Guest,
     ) {
         let (tls, routes) = (self.tls.clone(), Arc::clone(&self.routes));
         let (limits, phase) = (Arc::clone(&self.limits), self.phase.clone());
         connections.spawn(async move {
-            let _place = place;
             let _ = stream.set_nodelay(true);
-            match tls {
-                None => connection::serve(stream, Protocol::Http1, routes, limits, phase).await,
-                Some(tls) => match timeout(limits.handshake, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => {
-                        let protocol = Protocol::of_alpn(stream.get_ref().1.alpn_protocol());
-                        connection::serve(stream, protocol, routes, limits, phase).await;
-                    }
-                    Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
-                    Err(_) => debug!(%peer, "TLS handshake took too long"),
-                },
+            let pulse = Arc::clone(&guest.pulse);
+            tokio::select! {
+                () = converse(stream, peer, tls, pulse, routes, limits, phase) => {}
+                () = guest.wanted_elsewhere() => {
+                    debug!(%peer, "connection given up: its place is needed");
+                }
             }
         });
     }
 }
 
-/// The next connection and its place; `None` after a failure that may pass.
-async fn accept(
-    socket: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+/// One connection from its handshake to its end.
+async fn converse(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    pulse: Arc<Pulse>,
+    routes: Arc<Routes>,
+    limits: Arc<Limits>,
+    phase: watch::Receiver<Phase>,
+) {
+    let Some(tls) = tls else {
+        return connection::serve(stream, Protocol::Http1, pulse, routes, limits, phase).await;
+    };
+    match timeout(limits.handshake, tls.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let protocol = Protocol::of_alpn(stream.get_ref().1.alpn_protocol());
+            connection::serve(stream, protocol, pulse, routes, limits, phase).await;
+        }
+        Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
+        Err(_) => debug!(%peer, "TLS handshake took too long"),
+    }
+}
+
+/// The next connection; `None` after a failure that may pass.
+async fn accept(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match socket.accept().await {
-        Ok((stream, peer)) => Some((stream, peer, place)),
+        Ok(accepted) => Some(accepted),
         Err(error) => {
             // For instance no file descriptor left: waiting beats spinning.
             warn!(%error, "a connection could not be accepted");

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use sealgate_server::limits::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::house::house;
 
@@ -87,12 +88,45 @@ async fn a_pause_between_requests_is_no_slowness() {
     }
 }
 
+/// Whoever can reach the gate can be silent on as many connections as it has places.
 #[tokio::test]
-async fn connections_are_bounded_and_places_come_back() {
+async fn the_silent_and_the_slow_make_room_for_those_who_ask() {
+    let head = "POST /validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                Content-Length: 1000\r\n\r\nhalf";
+    let whole = head.replace("1000", "4");
+    let house = house(Limits { connections: 4, ..Limits::default() });
+    let mut kept = house.connect(b"http/1.1").await;
+    let ask = async |kept: &mut TlsStream<TcpStream>| {
+        let mut answer = [0; 12];
+        kept.write_all(whole.as_bytes()).await.unwrap();
+        kept.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        let mut rest = [0; 512];
+        assert!(kept.read(&mut rest).await.unwrap() > 0);
+    };
+    ask(&mut kept).await;
+    let mut crowd = Vec::new();
+    let start = Instant::now();
+    for _ in 0..4 {
+        let raw = TcpStream::connect(house.running.address()).await.unwrap();
+        let silent = house.connect(b"h2").await;
+        let mut slow = house.connect(b"http/1.1").await;
+        slow.write_all(head.as_bytes()).await.unwrap();
+        crowd.push((raw, silent, slow));
+        assert_eq!(house.get("/healthz").await.0, 200);
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    // Who asked before is not sent away for those who never did.
+    ask(&mut kept).await;
+}
+
+#[tokio::test]
+async fn nobody_is_sent_away_while_being_answered() {
     let house = house(Limits { connections: 2, ..Limits::default() });
-    let (first, second) = (house.connect(b"http/1.1").await, house.connect(b"http/1.1").await);
-    let third = tokio::time::timeout(Duration::from_millis(300), house.connect(b"http/1.1"));
-    assert!(third.await.is_err(), "a third connection must wait");
-    drop((first, second));
-    assert_eq!(house.get("/healthz").await.0, 200);
+    let (first, second, third) =
+        tokio::join!(house.post("/validate", "nap"), house.post("/validate", "nap"), async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            house.post("/validate", "later").await
+        });
+    assert_eq!([first.0, second.0, third.0], [200; 3]);
 }
