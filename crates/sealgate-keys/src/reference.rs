@@ -91,7 +91,7 @@ impl KeyReference {
             }
             Self::Url(url) => {
                 let detail = "a private key is not fetched from a URL";
-                return Err(Fault::new(FaultKind::Unsupported, url, detail));
+                return Err(Fault::new(FaultKind::Unsupported, without_secrets(url), detail));
             }
         };
         Ok(EncryptedKey { pem, password: None })
@@ -108,7 +108,7 @@ impl KeyReference {
             }
             Self::Url(url) => {
                 let detail = "a URL is fetched by the caller";
-                return Err(Fault::new(FaultKind::Config, url, detail));
+                return Err(Fault::new(FaultKind::Config, without_secrets(url), detail));
             }
         };
         PublicKey::from_pem(&pem).map_err(|error| {
@@ -129,9 +129,20 @@ impl std::fmt::Display for KeyReference {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Environment(name) => write!(f, "env://{name}"),
             Self::Kubernetes { namespace, secret } => write!(f, "k8s://{namespace}/{secret}"),
-            Self::Url(url) => f.write_str(url),
+            Self::Url(url) => f.write_str(&without_secrets(url)),
         }
     }
+}
+
+/// An address for messages: without a user's name and password, and without the query, which may
+/// be what opens a signed link.
+pub fn without_secrets(url: &str) -> String {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let shown = url.get(..end).unwrap_or_default();
+    let Some((scheme, rest)) = shown.split_once("://") else { return shown.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
 }
 
 impl std::fmt::Debug for EncryptedKey {

@@ -123,3 +123,21 @@ fn reads_kubernetes_secrets() {
     assert_eq!(now(other.public(Some(&secrets))).unwrap_err().kind, FaultKind::Missing);
     assert_eq!(now(reference.public(None)).unwrap_err().kind, FaultKind::Config);
 }
+
+#[test]
+fn a_url_is_shown_without_what_opens_it() {
+    for (url, shown) in [
+        (
+            "https://ada:hunter2@keys.example:8443/k.pub?sig=abc#x",
+            "https://keys.example:8443/k.pub",
+        ),
+        ("https://ada@b:hunter2@keys.example", "https://keys.example"),
+        ("http://keys.example?sig=a/b@c", "http://keys.example"),
+        ("https://keys.example/a@b.pub", "https://keys.example/a@b.pub"),
+    ] {
+        let reference = KeyReference::parse(url).unwrap();
+        assert_eq!(reference.to_string(), shown);
+        assert_eq!(now(reference.private(None)).unwrap_err().target, shown);
+        assert_eq!(now(reference.public(None)).unwrap_err().target, shown);
+    }
+}

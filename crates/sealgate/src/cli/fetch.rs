@@ -3,38 +3,78 @@
 use std::time::Duration;
 
 use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_keys::reference::without_secrets;
 
 use crate::failure::CliError;
 
 /// The text behind `url`, at most `limit` bytes.
 pub(crate) async fn text(url: &str, limit: u64) -> Result<String, CliError> {
     let bytes = bytes(url, limit).await?;
-    String::from_utf8(bytes).map_err(|_| CliError::new(format!("{url}: it is not text")))
+    String::from_utf8(bytes)
+        .map_err(|_| CliError::new(format!("{}: it is not text", without_secrets(url))))
 }
 
 /// The bytes behind `url`, at most `limit`.
 pub(crate) async fn bytes(url: &str, limit: u64) -> Result<Vec<u8>, CliError> {
-    let failed = |error: reqwest::Error| {
-        let kind = if error.is_timeout() { FaultKind::Timeout } else { FaultKind::Unreachable };
-        CliError::from(Fault::new(kind, url, error.without_url().to_string()))
+    let shown = without_secrets(url);
+    let fault = |kind, detail: String| CliError::from(Fault::new(kind, &shown, detail));
+    let failed = |error: reqwest::Error| match &error {
+        _ if error.is_redirect() => fault(FaultKind::Malformed, REDIRECT.to_owned()),
+        _ if error.is_timeout() => fault(FaultKind::Timeout, error.without_url().to_string()),
+        _ => fault(FaultKind::Unreachable, error.without_url().to_string()),
     };
     let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::custom(follow))
         .connect_timeout(Duration::from_secs(10))
         .timeout(Duration::from_secs(30))
         .build()
         .map_err(failed)?;
     let mut answer = client.get(url).send().await.map_err(failed)?;
     if !answer.status().is_success() {
-        let detail = format!("it answers {}", answer.status());
-        return Err(Fault::new(FaultKind::ServerError, url, detail).into());
+        return Err(fault(FaultKind::ServerError, format!("it answers {}", answer.status())));
     }
     let mut bytes = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(failed)? {
         if (bytes.len() + chunk.len()) as u64 > limit {
-            let detail = format!("larger than {limit} bytes");
-            return Err(Fault::new(FaultKind::TooLarge, url, detail).into());
+            return Err(fault(FaultKind::TooLarge, format!("larger than {limit} bytes")));
         }
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
+}
+
+const MAX_REDIRECTS: usize = 5;
+const REDIRECT: &str = "sent elsewhere too often, or over plain HTTP from HTTPS; refused";
+
+fn follow(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Action {
+    match goes_too_far(attempt.previous(), attempt.url()) {
+        true => attempt.error(REDIRECT),
+        false => attempt.follow(),
+    }
+}
+
+/// What is fetched decides whom we trust: what HTTPS has protected is not taken from plain HTTP.
+fn goes_too_far(previous: &[reqwest::Url], next: &reqwest::Url) -> bool {
+    let was_safe = previous.iter().any(|url| url.scheme() == "https");
+    previous.len() > MAX_REDIRECTS || was_safe && next.scheme() != "https"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_do_not_leave_https() {
+        let far = |previous: &[&str], next: &str| {
+            let url = |text: &str| reqwest::Url::parse(text).unwrap();
+            let previous: Vec<_> = previous.iter().map(|text| url(text)).collect();
+            goes_too_far(&previous, &url(next))
+        };
+        assert!(!far(&["https://a.example/k"], "https://b.example/k"));
+        assert!(!far(&["http://a.example/k"], "http://b.example/k"));
+        assert!(!far(&["http://a.example/k"], "https://b.example/k"));
+        assert!(far(&["https://a.example/k"], "http://a.example/k"));
+        assert!(far(&["http://a.example/k", "https://a.example/k"], "http://a.example/k"));
+        assert!(far(&["https://a.example/k"; 6], "https://a.example/k"));
+    }
 }
