@@ -120,7 +120,7 @@ impl Examination<'_> {
             annotations: Default::default(),
             claims: Claims::Checked,
         };
-        let mut enough = false;
+        let (mut enough, mut faults) = (false, Vec::new());
         let work = async {
             let (registry, secrets_fault) = open(place.pull_secrets.clone()).await;
             let Place { repository, tag_prefix, .. } = place;
@@ -133,13 +133,14 @@ impl Examination<'_> {
                 enough = self.all_hold(&searches);
                 enough
             };
-            let faults = gathering.bundles_first(look).await;
-            faults.into_iter().chain(secrets_fault).collect::<Vec<_>>()
+            gathering.bundles_first(&mut faults, look).await;
+            secrets_fault
         };
-        let faults = match tokio::time::timeout_at(self.deadline, work).await {
-            Ok(faults) => faults,
-            Err(_) => vec![too_slow(place.repository.registry())],
-        };
+        // What went wrong before the time was over says more than that it was over.
+        match tokio::time::timeout_at(self.deadline, work).await {
+            Ok(secrets_fault) => faults.extend(secrets_fault),
+            Err(_) => faults.push(too_slow(place.repository.registry())),
+        }
         let mut searches = state.lock().unwrap_or_else(PoisonError::into_inner);
         for search in searches.iter_mut().filter(|search| search.place == number) {
             search.faults.extend(faults.iter().cloned());

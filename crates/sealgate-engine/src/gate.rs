@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 use moka::future::Cache;
 use sealgate_core::fault::{Fault, FaultKind};
@@ -185,10 +184,11 @@ impl<'a> Visit<'a> {
                 }
             }
         }
-        let unknown = unknown.into_iter().collect::<Vec<_>>();
-        for batch in unknown.chunks(CONCURRENT_IMAGES) {
-            let found = batch.iter().map(|(subject, rules)| self.find_out(subject, rules));
-            known.extend(join_all(found).await);
+        // Collected first, as in `pins`. One slow registry holds one place, not all that come after.
+        let work = unknown.iter().map(|(subject, rules)| self.find_out(subject, rules));
+        let mut found = stream::iter(work.collect::<Vec<_>>()).buffer_unordered(CONCURRENT_IMAGES);
+        while let Some((subject, verdicts)) = found.next().await {
+            known.insert(subject, verdicts);
         }
         known
     }

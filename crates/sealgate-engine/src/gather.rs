@@ -25,6 +25,9 @@ use crate::limits::Limits;
 use crate::ports::{RawManifest, Registry};
 use crate::triangulate::{self, Attachment};
 
+/// The longest tag of a registry (distribution-spec).
+const LONGEST_TAG: usize = 128;
+
 /// What was found, and which source did not tell.
 #[derive(Clone, Debug, Default)]
 pub struct Gathered {
@@ -79,19 +82,18 @@ impl<'a> Gathering<'a> {
 
     /// The referrers first, each given to `enough` as it arrives and kept by nobody else; the
     /// legacy tag only if they were not enough. Stops at the first `true`. What could not be
-    /// asked or read.
+    /// asked or read goes into `faults` at once: whoever gives up waiting keeps what was said.
     pub async fn bundles_first(
         &self,
+        faults: &mut Vec<Fault>,
         mut enough: impl FnMut(Evidence) -> bool + Send,
-    ) -> Vec<Fault> {
-        let mut faults = Vec::new();
+    ) {
         let work = async {
-            if !self.drain(&mut faults, self.referrers(), &mut enough).await {
-                self.drain(&mut faults, self.legacy_tag(), &mut enough).await;
+            if !self.drain(faults, self.referrers(), &mut enough).await {
+                self.drain(faults, self.legacy_tag(), &mut enough).await;
             }
         };
         self.span_in(work).await;
-        faults
     }
 
     async fn both(&self) -> (Gathered, Gathered) {
@@ -144,6 +146,11 @@ impl<'a> Gathering<'a> {
 
     fn legacy_tag(&self) -> impl Stream<Item = Result<Vec<Evidence>, Fault>> + Send {
         stream::once(async move {
+            // Nobody can have written a tag that is too long: sha512 has bundles only.
+            let plain = triangulate::tag("", self.subject, Attachment::Signatures);
+            if plain.len() > LONGEST_TAG {
+                return Ok(Vec::new());
+            }
             let tag = triangulate::tag(self.tag_prefix, self.subject, Attachment::Signatures);
             match self.manifest(&Identifier::Tag(tag)).await? {
                 Some(raw) => self.legacy_manifest(&raw).await,

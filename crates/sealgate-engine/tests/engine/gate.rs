@@ -295,6 +295,47 @@ async fn the_deadline_names_the_registry_that_was_slow() {
     assert!(answer.allowed, "{}", answer.message);
 }
 
+/// At three in the morning "no answer" is the wrong thing to read of a registry that answered.
+#[tokio::test]
+async fn what_a_registry_said_before_the_deadline_is_the_reason() {
+    let (house, key) = (house(), TestKey::p256());
+    let image = signed_image(&house, "slow to fail", &key, Written::Legacy).await;
+    let broken = fault(FaultKind::ServerError);
+    house.registry.fail(Request::Referrers, "", usize::MAX, broken);
+    house.registry.delay(Request::Manifest, "", usize::MAX, Duration::from_secs(60));
+    let timeout = Some(Duration::from_millis(400));
+    let answer = house.gate.validate(&admission(&[&image]), &signed_policy(&key), timeout).await;
+    assert!(!answer.allowed);
+    let code = format!("[{}]", FaultKind::ServerError.code());
+    assert!(answer.message.contains(&code), "{}", answer.message);
+    // With nothing said, it is the time.
+    house.registry.heal();
+    house.registry.delay(Request::Referrers, "", usize::MAX, Duration::from_secs(60));
+    let answer = house.gate.validate(&admission(&[&image]), &signed_policy(&key), timeout).await;
+    assert!(answer.message.contains("[timeout]"), "{}", answer.message);
+}
+
+/// One image at a slow registry must not take the time of those that come after it.
+#[tokio::test]
+async fn a_slow_registry_is_the_reason_of_its_own_images_only() {
+    let (house, key) = (house(), TestKey::p256());
+    let mut images = Vec::new();
+    for number in 0..30 {
+        images.push(signed_image(&house, &format!("quick {number}"), &key, Written::Bundle).await);
+    }
+    let digest = image::image(&house.registry, &app(), "elsewhere");
+    let slow = image::at(&image::repository("reg.example/acme/slow"), &digest).to_string();
+    house.registry.delay(Request::Referrers, "acme/slow", usize::MAX, Duration::from_secs(60));
+    images.push(slow);
+    let images = images.iter().map(String::as_str).collect::<Vec<_>>();
+    let timeout = Some(Duration::from_secs(2));
+    let policies = signed_policy(&key);
+    let answer = house.gate.validate(&admission(&images), &policies, timeout).await;
+    assert!(!answer.allowed);
+    assert_eq!(answer.message.matches("failed policy").count(), 1, "{}", answer.message);
+    assert!(answer.message.contains("containers[30]"), "{}", answer.message);
+}
+
 #[tokio::test]
 async fn several_rules_and_authorities_share_one_search() {
     let (house, key, other) = (house(), TestKey::p256(), TestKey::p256());

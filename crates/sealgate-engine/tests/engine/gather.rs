@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use sealgate_core::digest::Digest;
+use sealgate_core::digest::{Algorithm, Digest};
 use sealgate_core::evidence::Evidence;
 use sealgate_core::fault::FaultKind;
 use sealgate_core::manifest::{Descriptor, media_type};
@@ -169,7 +169,8 @@ async fn the_first_that_is_enough_ends_the_search() {
         shown.push(piece);
         true
     };
-    assert!(gathering.bundles_first(take).await.is_empty());
+    let mut faults = Vec::new();
+    gathering.bundles_first(&mut faults, take).await;
     assert!(matches!(shown[..], [Evidence::Bundle(_)]));
     assert_eq!(registry.take_count(), 3);
     let gathering = Gathering::new(&registry, &app, &digest, "", &limits);
@@ -178,8 +179,19 @@ async fn the_first_that_is_enough_ends_the_search() {
         shown.push(piece);
         false
     };
-    assert!(gathering.bundles_first(take).await.is_empty());
+    gathering.bundles_first(&mut faults, take).await;
     assert!(matches!(shown[..], [Evidence::Bundle(_), Evidence::Legacy(_)]));
+    assert_eq!(faults, []);
+}
+
+/// `sha512-<128 digits>.sig` is longer than a tag may be: asking for it could only fail.
+#[tokio::test]
+async fn a_long_digest_has_no_legacy_tag_to_ask_for() {
+    let registry = MemoryRegistry::new();
+    let digest = Digest::with(Algorithm::Sha512, b"image");
+    let found = all(&registry, &digest, &Limits::default()).await;
+    assert_eq!((found.evidence.len(), found.faults.len()), (0, 0));
+    assert_eq!((registry.count(Request::Manifest), registry.count(Request::Referrers)), (0, 1));
 }
 
 #[tokio::test]
