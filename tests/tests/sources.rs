@@ -144,7 +144,7 @@ struct Filed {
     sandbox: Sandbox,
     port: u16,
     authority: Authority,
-    _server: Server,
+    server: Server,
 }
 
 impl Filed {
@@ -178,7 +178,15 @@ impl Filed {
             answer.is_ok_and(|answer| answer.status == 200)
         };
         let server = launch.start(ready).unwrap();
-        Self { sandbox, port, authority, _server: server }
+        Self { sandbox, port, authority, server }
+    }
+
+    /// Waits until the gate has looked at a pair that it cannot use, and said so.
+    fn refuses(&self, change: impl FnOnce()) {
+        let refusals = || self.server.log().matches("the old one stays").count();
+        let before = refusals();
+        change();
+        wait_until(Duration::from_secs(30), || refusals() > before).expect("the pair is refused");
     }
 
     fn answers(&self) -> bool {
@@ -224,13 +232,11 @@ fn a_certificate_that_is_renewed_on_disk_is_shown() {
     fs::create_dir_all(&folder).unwrap();
     gate.authority.issue(&folder, "tls").unwrap();
     fs::copy(gate.sandbox.path("tls/first/tls.key"), folder.join("tls.key")).unwrap();
-    point(&gate.sandbox, "third");
-    std::thread::sleep(Duration::from_secs(12));
+    gate.refuses(|| point(&gate.sandbox, "third"));
     assert_eq!(shown(), second);
     gate.sandbox.write("tls/fourth/tls.crt", "no certificate");
     gate.sandbox.write("tls/fourth/tls.key", "no key");
-    point(&gate.sandbox, "fourth");
-    std::thread::sleep(Duration::from_secs(12));
+    gate.refuses(|| point(&gate.sandbox, "fourth"));
     assert_eq!(shown(), second);
     assert!(gate.answers());
 

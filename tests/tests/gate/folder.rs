@@ -69,7 +69,8 @@ fn the_folder_is_read_again_when_it_changes() {
     wait_until(Duration::from_secs(10), allowed).expect("the new policy is read");
     // A file that cannot be read must not open the gate.
     sandbox.write("policies/policy.yaml", "spec: [");
-    std::thread::sleep(Duration::from_secs(3));
+    let told = || gate.log().contains("a policy cannot be used");
+    wait_until(Duration::from_secs(10), told).expect("the file is told of");
     let unsigned = registry.image("folder-changes-unsigned");
     let answer = gate.review("/validate", &pod(&unsigned.by_digest())).unwrap();
     assert_eq!(answer["allowed"], false, "{answer}");
