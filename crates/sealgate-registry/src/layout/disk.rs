@@ -68,6 +68,10 @@ impl Disk {
         if !marker.image_layout_version.starts_with("1.") {
             return Err(self.fault(FaultKind::Unsupported, "a layout of another version"));
         }
+        self.check_places()
+    }
+
+    fn check_places(&self) -> Result<(), Fault> {
         for folder in ["blobs", "blobs/sha256", "blobs/sha384", "blobs/sha512"] {
             self.check_own(folder, "folder", fs::Metadata::is_dir)?;
         }
@@ -92,8 +96,9 @@ impl Disk {
         }
     }
 
-    /// Makes what is missing of an empty layout.
+    /// Makes what is missing of an empty layout, in folders of its own only.
     pub(super) fn create(&self) -> Result<(), Fault> {
+        self.check_places()?;
         fs::create_dir_all(self.root.join("blobs/sha256")).map_err(|e| self.io(&e))?;
         if self.read("oci-layout", 64 << 10)?.is_none() {
             self.write("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
@@ -152,6 +157,18 @@ impl Disk {
             index.manifests.push(entry);
             Ok((true, ()))
         })
+    }
+
+    /// Whether the manifest of an entry lies here as the entry says.
+    pub(super) fn check_entry(&self, entry: &Descriptor) -> Result<(), Fault> {
+        match self.blob(&entry.digest, self.limits.manifest_bytes)? {
+            Some(bytes) if bytes.len() as u64 == entry.size => Ok(()),
+            Some(_) => Err(self.fault(FaultKind::Malformed, "index.json gives a wrong size")),
+            None => {
+                let detail = format!("index.json names {}, which is not there", entry.digest);
+                Err(self.fault(FaultKind::Malformed, detail))
+            }
+        }
     }
 
     /// The entry of `index.json` for a tag.

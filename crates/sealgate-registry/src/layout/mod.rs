@@ -93,11 +93,20 @@ impl Layout {
         self.run(|disk| disk.index()).await
     }
 
-    /// The image that the folder is about: the one that `save` marked, else the only entry.
+    /// The image that the folder is about: the one that `save` marked, else the only entry. Its
+    /// manifest lies there and has the entry's digest; its layers are not looked at.
     ///
     /// # Errors
-    /// `Missing` where there is none, `TooMany` where it is not clear which; as [`Self::index`].
+    /// `Missing` where there is none, `TooMany` where it is not clear which, `Malformed` or
+    /// `DigestMismatch` where its manifest is not what the entry says; as [`Self::index`].
     pub async fn image(&self) -> Result<Descriptor, Fault> {
+        let entry = self.named_image().await?;
+        let found = entry.clone();
+        self.run(move |disk| disk.check_entry(&found)).await?;
+        Ok(entry)
+    }
+
+    async fn named_image(&self) -> Result<Descriptor, Fault> {
         let entries = self.index().await?.manifests;
         let marked = |kind: &str| {
             let has =

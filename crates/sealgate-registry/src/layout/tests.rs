@@ -194,3 +194,39 @@ async fn a_folder_with_two_saved_images_is_not_guessed_at() {
     layout.add_entry(mark(other)).await.unwrap();
     assert_eq!(layout.image().await.unwrap_err().kind, FaultKind::TooMany);
 }
+
+/// Whoever verifies the folder goes on to use it: what is verified must be what lies there.
+#[tokio::test]
+async fn the_image_is_what_index_json_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout::create(folder.path()).unwrap();
+    let found = image(&layout, &tag("v1"), None).await;
+    let path = folder.path().join("blobs/sha256").join(found.digest.hex());
+    let good = std::fs::read(&path).unwrap();
+    std::fs::write(&path, [&good[..], b" "].concat()).unwrap();
+    assert_eq!(layout.image().await.unwrap_err().kind, FaultKind::DigestMismatch);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(layout.image().await.unwrap_err().kind, FaultKind::Malformed);
+    std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+    assert_eq!(layout.image().await.unwrap_err().kind, FaultKind::Malformed);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, &good).unwrap();
+    assert_eq!(layout.image().await.unwrap().digest, found.digest);
+    let index = folder.path().join("index.json");
+    let text = std::fs::read_to_string(&index).unwrap();
+    let text = text.replace(&format!("\"size\":{}", found.size), "\"size\":1");
+    std::fs::write(&index, text).unwrap();
+    assert_eq!(layout.image().await.unwrap_err().kind, FaultKind::Malformed);
+}
+
+#[tokio::test]
+async fn nothing_is_made_where_a_link_leads() {
+    for link in ["blobs", "blobs/sha256"] {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let link = folder.path().join(link);
+        std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(other.path(), link).unwrap();
+        assert_eq!(Layout::create(folder.path()).unwrap_err().kind, FaultKind::Malformed);
+        assert_eq!(std::fs::read_dir(other.path()).unwrap().count(), 0);
+    }
+}
