@@ -1,7 +1,26 @@
 //! What a broken exchange is called, and a stranger's words in messages.
 
+use sealgate_core::fault::{Fault, FaultKind};
+
+/// The fault behind a failed exchange with `target`, told in at most `limit` characters.
+pub fn broken(target: &str, error: reqwest::Error, limit: usize) -> Fault {
+    let error = error.without_url();
+    let kind = if is_tls(&error) {
+        FaultKind::Tls
+    } else if error.is_redirect() {
+        FaultKind::Malformed
+    } else if error.is_timeout() {
+        FaultKind::Timeout
+    } else if error.is_builder() {
+        FaultKind::Config
+    } else {
+        FaultKind::Unreachable
+    };
+    Fault::new(kind, target, chain(&error, limit))
+}
+
 /// Whether TLS was in the way: a certificate that is not believed, a handshake that failed.
-pub fn is_tls(error: &reqwest::Error) -> bool {
+fn is_tls(error: &reqwest::Error) -> bool {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
         if error.is::<rustls::Error>() {

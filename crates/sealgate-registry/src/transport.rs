@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Response, StatusCode};
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_http::fault::{chain, is_tls};
+use sealgate_http::fault::{self, chain};
 use sealgate_http::tls;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -337,19 +337,8 @@ pub(crate) fn late(target: &str) -> Fault {
     fault(target, FaultKind::Timeout, "no complete answer before the deadline")
 }
 
-/// The fault behind a failed exchange.
 fn broken(target: &str, error: reqwest::Error) -> Fault {
-    let error = error.without_url();
-    let kind = if is_tls(&error) {
-        FaultKind::Tls
-    } else if error.is_timeout() {
-        FaultKind::Timeout
-    } else if error.is_builder() {
-        FaultKind::Config
-    } else {
-        FaultKind::Unreachable
-    };
-    fault(target, kind, chain(&error, MAX_WORDS))
+    fault::broken(target, error, MAX_WORDS)
 }
 
 /// A header value that logs do not show.

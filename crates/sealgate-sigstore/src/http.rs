@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Response, StatusCode};
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_http::fault::{chain, is_tls};
+use sealgate_http::fault::{self, chain};
 use sealgate_http::retry::Budget;
 use sealgate_http::tls;
 use tokio::time::Instant;
@@ -190,21 +190,8 @@ fn is_loopback(host: Host<&str>) -> bool {
     }
 }
 
-/// The fault behind a failed exchange.
 fn broken(target: &str, error: reqwest::Error) -> Fault {
-    let error = error.without_url();
-    let kind = if is_tls(&error) {
-        FaultKind::Tls
-    } else if error.is_redirect() {
-        FaultKind::Malformed
-    } else if error.is_timeout() {
-        FaultKind::Timeout
-    } else if error.is_builder() {
-        FaultKind::Config
-    } else {
-        FaultKind::Unreachable
-    };
-    Fault::new(kind, target, chain(&error, MAX_WORDS))
+    fault::broken(target, error, MAX_WORDS)
 }
 
 #[cfg(test)]
