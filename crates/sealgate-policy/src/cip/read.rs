@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{ClusterImagePolicy, GROUP, KIND, Spec, Version};
+use super::{ClusterImagePolicy, GROUP, KIND, Version};
 use crate::trust_root::{self, TrustRootObject};
 
 /// The largest YAML text that is read.
@@ -85,25 +86,28 @@ pub enum Unreadable {
     Field(String),
 }
 
+/// What every object of an API server has around its spec.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Object {
+struct Object<S> {
     #[serde(rename = "apiVersion")]
     _api_version: String,
     #[serde(rename = "kind")]
     _kind: String,
     metadata: Metadata,
-    spec: Spec,
+    spec: S,
     #[serde(rename = "status", default)]
     _status: Value,
 }
 
+/// What we need of an object's metadata.
 #[derive(Deserialize)]
-struct Metadata {
+pub(crate) struct Metadata {
+    /// Never empty.
     #[serde(default)]
-    name: String,
+    pub(crate) name: String,
     #[serde(default)]
-    generation: Option<i64>,
+    pub(crate) generation: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -122,13 +126,19 @@ impl ClusterImagePolicy {
         let version = Version::of(api_version)
             .filter(|_| kind == KIND)
             .ok_or_else(|| Unreadable::Version(line(&format!("{api_version} {kind}"))))?;
-        let Object { metadata, spec, .. } =
-            Object::deserialize(object).map_err(|e| Unreadable::Field(field(&e.to_string())))?;
-        if metadata.name.is_empty() {
-            return Err(Unreadable::Field("missing field(s): metadata.name".to_owned()));
-        }
-        Ok(Self { version, name: metadata.name, generation: metadata.generation, spec })
+        let (Metadata { name, generation }, spec) = parts(object)?;
+        Ok(Self { version, name, generation, spec })
     }
+}
+
+/// An object's metadata and its spec; where there may be none, `S` is an `Option`.
+pub(crate) fn parts<S: DeserializeOwned>(object: &Value) -> Result<(Metadata, S), Unreadable> {
+    let Object { metadata, spec, .. } =
+        Object::deserialize(object).map_err(|e| Unreadable::Field(field(&e.to_string())))?;
+    if metadata.name.is_empty() {
+        return Err(Unreadable::Field("missing field(s): metadata.name".to_owned()));
+    }
+    Ok((metadata, spec))
 }
 
 /// The documents of a YAML text, lists unfolded. An error means that the text as a whole cannot
@@ -232,7 +242,7 @@ pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 }
 
 /// serde's text in the words of Go's decoder, which the peer's webhook shows.
-pub(crate) fn field(error: &str) -> String {
+fn field(error: &str) -> String {
     let unknown = error.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
     match unknown {
         Some((name, rest)) => line(&format!("json: unknown field {name:?}{rest}")),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::cip::defaults::DefaultField;
 use crate::cip::field_error::Level;
-use crate::cip::read::{Unreadable, field, line, text};
+use crate::cip::read::{Metadata, Unreadable, line, parts, text};
 
 mod keys;
 pub mod validate;
@@ -146,28 +146,6 @@ pub struct ValidFor {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Bytes(pub Vec<u8>);
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Object {
-    #[serde(rename = "apiVersion")]
-    _api_version: String,
-    #[serde(rename = "kind")]
-    _kind: String,
-    metadata: Metadata,
-    #[serde(default)]
-    spec: Spec,
-    #[serde(rename = "status", default)]
-    _status: Value,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    generation: Option<i64>,
-}
-
 impl TrustRootObject {
     /// A trust root from an object as the API server gives it.
     pub fn from_json(object: &Value) -> Result<Self, Unreadable> {
@@ -176,12 +154,8 @@ impl TrustRootObject {
             let found = line(&format!("{api_version} {kind}"));
             return Err(Unreadable::Version(found));
         }
-        let Object { metadata, spec, .. } =
-            Object::deserialize(object).map_err(|e| Unreadable::Field(field(&e.to_string())))?;
-        if metadata.name.is_empty() {
-            return Err(Unreadable::Field("missing field(s): metadata.name".to_owned()));
-        }
-        Ok(Self { name: metadata.name, generation: metadata.generation, spec })
+        let (Metadata { name, generation }, spec) = parts::<Option<Spec>>(object)?;
+        Ok(Self { name, generation, spec: spec.unwrap_or_default() })
     }
 
     /// The spec with its defaults, ready to be used.
