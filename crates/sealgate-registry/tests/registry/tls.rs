@@ -40,6 +40,16 @@ impl Authority {
 /// A door with TLS in front of a registry.
 async fn door(served: &Served, authority: &Authority, name: &str, ask: bool) -> SocketAddr {
     let (certificate, key) = authority.issue(name);
+    door_with(served, authority, certificate.der().clone(), &key, ask).await
+}
+
+async fn door_with(
+    served: &Served,
+    authority: &Authority,
+    certificate: rustls_pki_types::CertificateDer<'static>,
+    key: &KeyPair,
+    ask: bool,
+) -> SocketAddr {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -52,7 +62,7 @@ async fn door(served: &Served, authority: &Authority, name: &str, ask: bool) -> 
         false => builder.with_no_client_auth(),
     };
     let key = rustls_pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
-    let config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    let config = builder.with_single_cert(vec![certificate], key).unwrap();
     let (acceptor, inside) = (TlsAcceptor::from(Arc::new(config)), served.addr());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -160,4 +170,32 @@ fn unusable_certificates_are_a_fault_of_the_configuration() {
     let mut options = options();
     options.identity = Some(broken());
     assert_eq!(Client::new(options).unwrap_err().kind, FaultKind::Config);
+}
+
+/// As `openssl req -x509` makes it, and many guides for registries say: its own authority.
+#[tokio::test]
+async fn a_self_signed_certificate_is_good_where_it_was_given() {
+    let served = with_image().await;
+    let nobody = Authority::new();
+    for (name, end, expected) in [
+        ("127.0.0.1", 2100, Ok(true)),
+        ("other.internal", 2100, Err(FaultKind::Tls)),
+        ("127.0.0.1", 2021, Err(FaultKind::Tls)),
+    ] {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(end, 1, 1);
+        let own = params.self_signed(&key).unwrap();
+        let addr = door_with(&served, &nobody, own.der().clone(), &key, false).await;
+        let pem = own.pem().into_bytes();
+        for trust in [Trust::Only(pem.clone()), Trust::SystemAnd(pem)] {
+            let found = ask(addr, |o| o.trust = trust.clone()).await;
+            assert_eq!(found, expected, "{name} until {end}");
+        }
+        for trust in [Trust::System, Trust::Only(nobody.pem())] {
+            assert_eq!(ask(addr, |o| o.trust = trust).await, Err(FaultKind::Tls));
+        }
+    }
 }
