@@ -37,8 +37,9 @@ pub struct Review {
 pub enum Ask {
     /// May these images run? There is at least one, new or standing.
     Judge(Box<Admission>),
-    /// There is nothing to judge: allow.
-    Nothing(Nothing),
+    /// There is nothing to judge: allow. Who asked for what is told for the log; it names no
+    /// image.
+    Nothing(Nothing, Box<Admission>),
 }
 
 /// Why a request starts no image that has not been judged before.
@@ -52,6 +53,18 @@ pub enum Nothing {
     BeingDeleted,
     /// An UPDATE that leaves every image and every label as it was.
     Unchanged,
+}
+
+impl Nothing {
+    /// The stable code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::StartsNothing => "starts-nothing",
+            Self::Subresource => "subresource",
+            Self::BeingDeleted => "being-deleted",
+            Self::Unchanged => "unchanged",
+        }
+    }
 }
 
 /// A review that cannot be judged. It is refused, never admitted.
@@ -238,10 +251,10 @@ fn uid_of(request: &RawValue) -> Result<String, MalformedReason> {
 fn ask(request: &Request<'_>) -> Result<Ask, MalformedReason> {
     let operation = Operation::parse(&request.operation)?;
     if matches!(operation, Operation::Delete | Operation::Connect) {
-        return Ok(Ask::Nothing(Nothing::StartsNothing));
+        return Ok(nothing(Nothing::StartsNothing, request, Metadata::default()));
     }
     if !matches!(request.sub_resource.as_str(), "" | "ephemeralcontainers") {
-        return Ok(Ask::Nothing(Nothing::Subresource));
+        return Ok(nothing(Nothing::Subresource, request, Metadata::default()));
     }
     let object = request.object.ok_or(MalformedReason::Missing("request.object"))?;
     let head = read_head(object, request)?;
@@ -277,32 +290,47 @@ fn read_old(request: &Request<'_>) -> Result<Old, MalformedReason> {
     })
 }
 
-fn question(request: &Request<'_>, head: Head, workload: Workload, old: Option<Old>) -> Ask {
+fn question(request: &Request<'_>, head: Head, mut workload: Workload, old: Option<Old>) -> Ask {
+    let images = std::mem::take(&mut workload.images);
     let (images, standing) = match old {
         Some(old) if old.metadata.deletion_timestamp.is_some() => {
-            return Ask::Nothing(Nothing::BeingDeleted);
+            return nothing(Nothing::BeingDeleted, request, head.metadata);
         }
         Some(old) => {
-            let (new, standing) = images::changed(workload.images, &old.workload.images);
+            let (new, standing) = images::changed(images, &old.workload.images);
             let labels = old.metadata.labels;
             let relabelled = !standing.is_empty() && labels != head.metadata.labels;
             (new, relabelled.then_some(Standing { labels, images: standing }))
         }
-        None => (workload.images, None),
+        None => (images, None),
     };
     if images.is_empty() && standing.is_none() {
-        return Ask::Nothing(Nothing::Unchanged);
+        return nothing(Nothing::Unchanged, request, head.metadata);
     }
-    Ask::Judge(Box::new(Admission {
+    let workload = Workload { images, ..workload };
+    Ask::Judge(Box::new(admission(request, head.metadata, workload, standing)))
+}
+
+fn nothing(why: Nothing, request: &Request<'_>, metadata: Metadata) -> Ask {
+    Ask::Nothing(why, Box::new(admission(request, metadata, Workload::default(), None)))
+}
+
+fn admission(
+    request: &Request<'_>,
+    metadata: Metadata,
+    workload: Workload,
+    standing: Option<Standing>,
+) -> Admission {
+    Admission {
         uid: request.uid.clone(),
-        scope: scope(request, head.metadata),
+        scope: scope(request, metadata),
         user: request.user_info.username.clone(),
         dry_run: request.dry_run,
         service_account: workload.service_account,
         pull_secrets: workload.pull_secrets,
-        images,
+        images: workload.images,
         standing,
-    }))
+    }
 }
 
 fn read_head(object: &RawValue, request: &Request<'_>) -> Result<Head, MalformedReason> {

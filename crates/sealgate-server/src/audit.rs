@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sealgate_engine::admit::Admission;
 use sealgate_engine::ports::AuditSink;
 use sealgate_engine::record::{DecisionRecord, ImageRecord};
 use sealgate_policy::scope::Scope;
@@ -39,30 +40,116 @@ impl AuditSink for DecisionLog {
         for image in &record.images {
             self.metrics.image(outcome(image));
         }
-        write(&record, reason);
+        Line::of_record(&record, reason).write();
     }
 }
 
-fn write(record: &DecisionRecord, reason: &str) {
-    info!(
-        target: "decision",
-        uid = record.uid,
-        user = record.user,
-        operation = record.operation,
-        api_version = record.api_version,
-        kind = record.kind,
-        namespace = record.namespace,
-        name = record.name,
-        dry_run = record.dry_run,
-        allowed = record.allowed,
-        reason,
-        denial = record.message,
-        warnings = record.warnings.len(),
-        images = images(record),
-        policies = record.policies,
-        micros = record.micros,
-        "decision"
-    );
+/// The line of a decision.
+struct Line<'a> {
+    uid: &'a str,
+    user: &'a str,
+    operation: &'a str,
+    api_version: &'a str,
+    kind: &'a str,
+    namespace: &'a str,
+    name: &'a str,
+    dry_run: bool,
+    allowed: bool,
+    reason: &'a str,
+    denial: &'a str,
+    warnings: usize,
+    images: String,
+    policies: &'a str,
+    micros: u64,
+}
+
+/// A decision that was taken without judging an image: what was asked, as far as it is known.
+pub(crate) struct Unjudged<'a> {
+    pub(crate) uid: &'a str,
+    pub(crate) about: Option<&'a Admission>,
+    pub(crate) allowed: bool,
+    /// A stable code.
+    pub(crate) reason: &'a str,
+    /// Empty when allowed.
+    pub(crate) denial: &'a str,
+}
+
+impl Unjudged<'_> {
+    /// Writes the line; the counters are the caller's.
+    pub(crate) fn write(&self) {
+        let nothing = Scope::default();
+        let scope = self.about.map_or(&nothing, |about| &about.scope);
+        Line {
+            uid: self.uid,
+            user: self.about.map_or("", |about| &about.user),
+            operation: &scope.operation,
+            api_version: &api_version(scope),
+            kind: &scope.kind,
+            namespace: &scope.namespace,
+            name: &scope.name,
+            dry_run: self.about.is_some_and(|about| about.dry_run),
+            allowed: self.allowed,
+            reason: self.reason,
+            denial: self.denial,
+            warnings: 0,
+            images: "[]".to_owned(),
+            policies: "",
+            micros: 0,
+        }
+        .write();
+    }
+}
+
+impl<'a> Line<'a> {
+    fn of_record(record: &'a DecisionRecord, reason: &'a str) -> Self {
+        Self {
+            uid: &record.uid,
+            user: &record.user,
+            operation: &record.operation,
+            api_version: &record.api_version,
+            kind: &record.kind,
+            namespace: &record.namespace,
+            name: &record.name,
+            dry_run: record.dry_run,
+            allowed: record.allowed,
+            reason,
+            denial: &record.message,
+            warnings: record.warnings.len(),
+            images: images(record),
+            policies: &record.policies,
+            micros: record.micros,
+        }
+    }
+
+    /// The one place where decisions are written: whatever was decided, the fields are the same.
+    fn write(&self) {
+        info!(
+            target: "decision",
+            uid = self.uid,
+            user = self.user,
+            operation = self.operation,
+            api_version = self.api_version,
+            kind = self.kind,
+            namespace = self.namespace,
+            name = self.name,
+            dry_run = self.dry_run,
+            allowed = self.allowed,
+            reason = self.reason,
+            denial = self.denial,
+            warnings = self.warnings,
+            images = self.images,
+            policies = self.policies,
+            micros = self.micros,
+            "decision"
+        );
+    }
+}
+
+fn api_version(scope: &Scope) -> String {
+    match scope.group.as_str() {
+        "" => scope.version.clone(),
+        group => format!("{group}/{}", scope.version),
+    }
 }
 
 fn images(record: &DecisionRecord) -> String {

@@ -17,8 +17,9 @@ use sealgate_policy::scope::Scope;
 use sealgate_policy::select::PolicySet;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::warn;
 
+use crate::audit::Unjudged;
 use crate::certificate::CertificateSlot;
 use crate::http::{Door, Hook, Refusal, Reply};
 use crate::metrics::{Admitted, Metrics};
@@ -59,15 +60,22 @@ impl Door for GateDoor {
         if why == Refusal::Panicked {
             self.metrics.panics.inc();
         }
-        let (uid, scope) = match parse(body) {
-            Ok(review) => match review.ask {
-                Ask::Judge(admission) => (Some(review.uid), Some(admission.scope)),
-                Ask::Nothing(_) => (Some(review.uid), None),
-            },
+        let (uid, about) = match parse(body) {
+            Ok(review) => {
+                let (Ask::Judge(about) | Ask::Nothing(_, about)) = review.ask;
+                (Some(review.uid), Some(about))
+            }
             Err(malformed) => (malformed.uid, None),
         };
-        warn!(hook = hook.name(), uid, allowed = false, reason = why.code(), "{why}");
-        self.count(hook, scope.as_ref(), false, why.code());
+        let reason = why.code();
+        let (about, denied) = (about.as_deref(), why.to_string());
+        let uid_text = uid.as_deref().unwrap_or_default();
+        if hook.is_about_workloads() {
+            Unjudged { uid: uid_text, about, allowed: false, reason, denial: &denied }.write();
+        } else {
+            warn!(hook = hook.name(), uid, allowed = false, reason, "{why}");
+        }
+        self.count(hook, about.map(|about| &about.scope), false, reason);
         match uid {
             Some(uid) => denial(&uid, &why.to_string()),
             None => {
@@ -108,8 +116,12 @@ impl GateDoor {
         };
         let admission = match review.ask {
             Ask::Judge(admission) => admission,
-            Ask::Nothing(_) => {
+            Ask::Nothing(why, about) => {
                 self.count(hook, None, true, "nothing");
+                // The mutating webhook decides nothing; the validating one is asked next.
+                if hook == Hook::Validate {
+                    unjudged(&about, true, why.code(), "");
+                }
                 return ok(answer::allowed(&review.uid));
             }
         };
@@ -141,21 +153,7 @@ impl GateDoor {
 
     fn not_ready(&self, hook: Hook, admission: &Admission) -> Reply {
         let why = self.policies.borrow().readiness().err().unwrap_or_default();
-        let Scope { kind, namespace, name, operation, .. } = &admission.scope;
-        info!(
-            target: "decision",
-            uid = admission.uid,
-            user = admission.user,
-            operation,
-            kind,
-            namespace,
-            name,
-            dry_run = admission.dry_run,
-            allowed = false,
-            reason = "not-ready",
-            denial = why,
-            "decision"
-        );
+        unjudged(admission, false, "not-ready", &why);
         self.count(hook, Some(&admission.scope), false, "not-ready");
         denial(&admission.uid, &format!("the gate is not ready: {why}"))
     }
@@ -173,15 +171,13 @@ impl GateDoor {
     fn malformed(&self, hook: Hook, malformed: &Malformed) -> Reply {
         let uid = malformed.uid.as_deref().unwrap_or_default();
         // A text field, not the message: what a stranger wrote is escaped there.
-        let what = malformed.to_string();
-        warn!(
-            hook = hook.name(),
-            uid,
-            allowed = false,
-            reason = "malformed",
-            what,
-            "review refused"
-        );
+        let (what, reason) = (malformed.to_string(), "malformed");
+        if hook.is_about_workloads() {
+            let about = None;
+            Unjudged { uid, about, allowed: false, reason, denial: &what }.write();
+        } else {
+            warn!(hook = hook.name(), uid, allowed = false, reason, what, "review refused");
+        }
         self.count(hook, None, false, "malformed");
         let refusal = answer::malformed(malformed);
         let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
@@ -198,6 +194,10 @@ impl GateDoor {
     fn count(&self, hook: Hook, scope: Option<&Scope>, allowed: bool, reason: &'static str) {
         self.metrics.admitted(&Admitted { hook, scope, allowed, reason });
     }
+}
+
+fn unjudged(about: &Admission, allowed: bool, reason: &str, denial: &str) {
+    Unjudged { uid: &about.uid, about: Some(about), allowed, reason, denial }.write();
 }
 
 fn ok(body: Vec<u8>) -> Reply {

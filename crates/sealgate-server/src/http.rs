@@ -106,6 +106,11 @@ impl Hook {
         })
     }
 
+    /// Whether its reviews are of workloads: its answers are decisions about images.
+    pub fn is_about_workloads(self) -> bool {
+        matches!(self, Self::Validate | Self::Mutate)
+    }
+
     /// The name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {

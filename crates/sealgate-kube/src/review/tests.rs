@@ -41,7 +41,11 @@ fn parsed(request: Value) -> Result<Ask, Malformed> {
 
 fn nothing(request: Value) -> Option<Nothing> {
     match parsed(request).expect("is a review") {
-        Ask::Nothing(nothing) => Some(nothing),
+        Ask::Nothing(nothing, admission) => {
+            assert_eq!((admission.user.as_str(), admission.images.len()), ("jo", 0));
+            assert_eq!(admission.scope.namespace, "shop");
+            Some(nothing)
+        }
         Ask::Judge(_) => None,
     }
 }
@@ -49,7 +53,7 @@ fn nothing(request: Value) -> Option<Nothing> {
 fn judged(request: Value) -> Admission {
     match parsed(request).expect("is a review") {
         Ask::Judge(admission) => *admission,
-        Ask::Nothing(nothing) => panic!("{nothing:?}"),
+        Ask::Nothing(nothing, _) => panic!("{nothing:?}"),
     }
 }
 
@@ -284,7 +288,7 @@ proptest! {
         if let Ok(review) = parse(review_of(request).to_string().as_bytes()) {
             match review.ask {
                 Ask::Judge(admission) => prop_assert!(!admission.images.is_empty()),
-                Ask::Nothing(nothing) => prop_assert!(false, "{nothing:?}"),
+                Ask::Nothing(nothing, _) => prop_assert!(false, "{nothing:?}"),
             }
         }
     }

@@ -5,3 +5,4 @@ mod admission;
 mod folder;
 mod house;
 mod keyless;
+mod log;
