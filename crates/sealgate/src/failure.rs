@@ -67,8 +67,12 @@ impl CliError {
     /// A text that was to be a reference; of a long one the beginning.
     pub(crate) fn no_reference(text: &str, why: &InvalidReference) -> Self {
         let shown: String = text.chars().take(300).collect();
-        Self::new(format!("parsing reference: could not parse reference: {shown}"))
-            .note(why.to_string())
+        let error = Self::new(format!("parsing reference: could not parse reference: {shown}"));
+        match why {
+            InvalidReference::Malformed(_) => error,
+            InvalidReference::Digest(_) => error.note("invalid digest after @"),
+            other => error.note(other.to_string()),
+        }
     }
 
     /// The `Error:` block.

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
+use crate::cli::files;
 use crate::failure::CliError;
 
 /// The output for machines: standard output, or the file of `--output-file`.
@@ -29,7 +30,8 @@ impl Session {
         let out: Box<dyn Write + Send> = match output_file {
             None => Box::new(std::io::stdout()),
             Some(path) => Box::new(std::fs::File::create(path).map_err(|error| {
-                CliError::new(format!("error creating output file {}: {error}", path.display()))
+                let step = format!("error creating output file {}", path.display());
+                files::named(path, &error).during(&step)
             })?),
         };
         Ok(Self { out, program, errors: Errors::Text })

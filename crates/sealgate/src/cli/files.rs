@@ -13,9 +13,13 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, CliError> {
     bounded(file, limit, &path.display().to_string())
 }
 
-/// Why a file that could not be read cannot even be opened, if that is why.
-pub(crate) fn unopened(path: &Path) -> Option<CliError> {
-    std::fs::File::open(path).err().map(|error| named(path, &error))
+/// What the system has against reading a file, if that is why it could not be read.
+pub(crate) fn unreadable(path: &Path) -> Option<CliError> {
+    let mut file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) => return Some(named(path, &error)),
+    };
+    file.read(&mut [0]).err().map(|error| unread(&path.display().to_string(), &error))
 }
 
 /// All of standard input, at most `limit` bytes.
@@ -40,7 +44,7 @@ pub(crate) fn open_or_stdin(path: &Path) -> Result<Box<dyn std::io::Read>, CliEr
 fn bounded(source: impl std::io::Read, limit: u64, name: &str) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
     let read = source.take(limit.saturating_add(1)).read_to_end(&mut bytes);
-    read.map_err(|error| CliError::new(format!("read {name}: {}", reason(&error))))?;
+    read.map_err(|error| unread(name, &error))?;
     if bytes.len() as u64 > limit {
         return Err(CliError::new(format!("{name}: larger than {limit} bytes")));
     }
@@ -79,8 +83,12 @@ fn replace(path: &Path, content: &[u8], mode: Mode) -> std::io::Result<()> {
 }
 
 /// In Go's words, which scripts look for.
-fn named(path: &Path, error: &std::io::Error) -> CliError {
+pub(crate) fn named(path: &Path, error: &std::io::Error) -> CliError {
     CliError::new(format!("open {}: {}", path.display(), reason(error)))
+}
+
+fn unread(name: &str, error: &std::io::Error) -> CliError {
+    CliError::new(format!("read {name}: {}", reason(error)))
 }
 
 /// What the system says, without its number and without the names of files that are ours:
@@ -132,13 +140,16 @@ mod tests {
         let none = folder.path().join("none");
         let told = format!("open {}: no such file or directory", none.display());
         assert_eq!(read(&none, 1).unwrap_err().message, told);
-        assert_eq!(unopened(&none).unwrap().message, told);
+        assert_eq!(unreadable(&none).unwrap().message, told);
         let within = none.join("new.key");
         let told = write(&within, b"x", Mode::Private).unwrap_err().message;
         assert_eq!(told, format!("open {}: no such file or directory", within.display()));
         let told = read(folder.path(), 1).unwrap_err().message;
         assert_eq!(told, format!("read {}: is a directory", folder.path().display()));
-        assert_eq!(unopened(folder.path()), None);
+        assert_eq!(unreadable(folder.path()).unwrap().message, told);
+        let file = folder.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        assert_eq!(unreadable(&file), None);
     }
 
     #[test]

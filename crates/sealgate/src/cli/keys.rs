@@ -88,12 +88,12 @@ pub(crate) async fn verifier(reference: &str) -> Result<PublicKey, CliError> {
 
 /// Why there is no key: in cosign's words first where it is our own file or variable.
 fn unread(reference: &KeyReference, fault: Fault) -> CliError {
-    let unopened = match reference {
-        KeyReference::File(path) => files::unopened(path),
+    let unreadable = match reference {
+        KeyReference::File(path) => files::unreadable(path),
         _ => None,
     };
-    match (unopened, fault.kind) {
-        (Some(unopened), _) => unopened,
+    match (unreadable, fault.kind) {
+        (Some(unreadable), _) => unreadable,
         (None, FaultKind::Config) => {
             CliError::new(fault.detail).note(format!("in {}", fault.target))
         }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use sealgate_core::digest::Digest;
+use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::manifest::{Descriptor, is_index};
 use sealgate_core::reference::{Identifier, Reference, Repository};
 use sealgate_engine::ports::Registry as _;
@@ -22,7 +23,7 @@ pub(crate) struct Folder {
 }
 
 /// A folder that is there.
-pub(crate) async fn open(path: &Path) -> Result<Folder, CliError> {
+pub(crate) async fn open(path: &Path) -> Result<Folder, Fault> {
     let layout = Layout::open(path)?;
     let digest = layout.image().await?.digest;
     Ok(Folder { layout, image: inside()?.at(Identifier::Digest(digest)) })
@@ -75,6 +76,7 @@ fn marked(entry: Descriptor, what: &str) -> Descriptor {
     Descriptor { annotations, ..entry }
 }
 
-fn inside() -> Result<Repository, CliError> {
-    Ok(Repository::parse(INSIDE)?)
+fn inside() -> Result<Repository, Fault> {
+    let named = Repository::parse(INSIDE);
+    named.map_err(|error| Fault::new(FaultKind::Config, INSIDE, error.to_string()))
 }

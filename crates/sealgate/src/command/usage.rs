@@ -130,7 +130,8 @@ fn wrong(error: &clap::Error, called: &Called) -> CliError {
     // What the first line has said need not be said twice.
     let says_more = |line: &&str| {
         let about_usage = line.starts_with("Usage:") || line.contains("--help");
-        !about_usage && !message.ends_with(*line) && !line.contains("a similar argument exists")
+        let guess = line.contains("a similar argument exists") || line.contains("as a value, use");
+        !about_usage && !guess && !message.ends_with(*line)
     };
     let shown = details.filter(says_more).fold(CliError::new(&message), CliError::note);
     let shown = match reason(error) {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use futures::{StreamExt as _, pin_mut, stream};
+use sealgate_core::fault::Fault;
 use sealgate_core::reference::Reference;
 use sealgate_core::verify::Claims;
 use sealgate_engine::ports::Registry;
@@ -20,7 +21,7 @@ use crate::cli::values::{self, BOOL, go_bool, refuse_given};
 use crate::cli::verifying::VerifyingServices;
 use crate::failure::{CliError, Outcome, exit};
 use crate::output::{basis, report, schema, verification};
-use crate::session::Session;
+use crate::session::{Errors, Session};
 use crate::terminal;
 
 /// Verify the signatures of images
@@ -98,23 +99,54 @@ enum Format {
 }
 
 pub(crate) async fn run(args: VerifyArgs, session: &mut Session) -> Outcome {
+    session.errors = args.output.errors();
     let basis = args.basis().await?;
     let request = args.request(&basis)?;
     let lines = args.lines()?;
+    let registry = match args.local_image {
+        Some(true) => None,
+        _ => Some(args.registry.client()?),
+    };
     let mut tally = Tally::new(args.output, lines.len(), &basis);
     tally.begin(session)?;
-    if args.local_image == Some(true) {
-        for folder in &lines {
-            let found = super::layout::open(Path::new(folder)).await?;
-            tally.folder = Some(folder.clone());
-            judge(&found.layout, vec![found.image], &request, &mut tally, session).await?;
+    // From here on a failure is an item of the document.
+    session.errors = Errors::Text;
+    match registry {
+        Some(registry) => {
+            let images = readable(&lines, &mut tally, session)?;
+            judge(&registry, images, &request, &mut tally, session).await?;
         }
-    } else {
-        let registry = args.registry.client()?;
-        let images = readable(&lines, &mut tally, session)?;
-        judge(&registry, images, &request, &mut tally, session).await?;
+        None => judge_folders(&lines, &request, &mut tally, session).await?,
     }
     tally.end(session)
+}
+
+impl Format {
+    /// What this format means for failures before the first image.
+    fn errors(self) -> Errors {
+        match self {
+            Self::SealgateJson => Errors::Document,
+            Self::Json | Self::Text => Errors::Text,
+        }
+    }
+}
+
+async fn judge_folders(
+    folders: &[String],
+    request: &VerifyRequest,
+    tally: &mut Tally<'_>,
+    session: &mut Session,
+) -> Outcome {
+    for folder in folders {
+        match super::layout::open(Path::new(folder)).await {
+            Ok(found) => {
+                tally.folder = Some(folder.clone());
+                judge(&found.layout, vec![found.image], request, tally, session).await?;
+            }
+            Err(fault) => tally.unopened(folder, fault, session)?,
+        }
+    }
+    Ok(())
 }
 
 impl VerifyArgs {
@@ -305,6 +337,17 @@ impl<'a> Tally<'a> {
             self.item(report::unreadable(line, &error.to_string()), session)?;
         }
         self.failed(CliError::no_reference(line, &error));
+        Ok(())
+    }
+
+    fn unopened(&mut self, folder: &str, fault: Fault, session: &mut Session) -> Outcome {
+        if self.format == Format::SealgateJson {
+            self.item(report::unopened(folder, &fault), session)?;
+        }
+        let told = CliError::from(fault).note("whether the image is signed could not be found out");
+        self.failed(
+            told.note("what to do: give --local-image a folder that `sealgate save` wrote"),
+        );
         Ok(())
     }
 

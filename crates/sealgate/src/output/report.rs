@@ -44,6 +44,17 @@ pub(crate) fn unreadable(text: &str, why: &str) -> Value {
     })
 }
 
+/// A folder that holds no image that could be judged.
+pub(crate) fn unopened(folder: &str, why: &Fault) -> Value {
+    json!({
+        "reference": null,
+        "asked": folder,
+        "verified": false,
+        "outcome": why.kind.code(),
+        "faults": [fault(why)],
+    })
+}
+
 fn signature(signature: &Verified) -> Value {
     let checks = signature.checks().iter().map(|check| basis::check(*check));
     let mut found = json!({

@@ -104,3 +104,48 @@ fn a_folder_holds_one_image_and_says_so() {
     let loaded = stage.run(&["load", "--dir", "folder", "-o", "json", &stage.name("back:v1")]);
     assert_eq!(loaded.code(0).json()["loaded"]["digest"], first.to_string());
 }
+
+/// Each folder has an outcome of its own, and the document is whole.
+#[test]
+fn a_folder_that_is_none_does_not_hide_the_others() {
+    let stage = Stage::with_key();
+    stage.image("app", "v1", "one");
+    let image = stage.name("app:v1");
+    stage.run(&["sign", "--key", "cosign.key", &image]).code(0);
+    stage.run(&["save", "--dir", "folder", &image]).code(0);
+    let verify = ["verify", "--key", "cosign.pub", "-o", "sealgate-json"];
+    let ended = stage.run(&[&verify[..], &["--local-image", "none", "folder"]].concat()).code(1);
+    let (document, err) = (ended.json(), &ended.err);
+    assert_eq!(document["images"][0]["outcome"], "missing");
+    assert_eq!(document["images"][1]["outcome"], "verified");
+    assert_eq!((&document["verified"], &document["exitCode"]), (&false.into(), &1.into()));
+    assert!(err.contains("a folder that `sealgate save` wrote"), "{err}");
+
+    // Of the folder, not of what it is called inside.
+    stage.run(&["generate-key-pair", "--output-key-prefix", "other"]).code(0);
+    let ended = stage.run(&["verify", "--key", "other.pub", "--local-image", "folder"]).code(12);
+    assert!(ended.err.contains("\n  folder@sha256:"), "{}", ended.err);
+}
+
+#[test]
+fn what_fails_before_the_first_image_is_a_document_too() {
+    let stage = Stage::with_key();
+    let verify = ["verify", "-o", "sealgate-json", &stage.name("app:v1")].map(str::to_owned);
+    for flags in [&["--key=none.pub"][..], &["--key=cosign.pub", "--registry-cacert=none.pem"]] {
+        let verify: Vec<&str> = verify.iter().map(String::as_str).collect();
+        let ended = stage.run(&[&verify[..], flags].concat()).code(1);
+        assert_eq!(ended.json()["schema"], "sealgate.dev/error/v1", "{flags:?}");
+    }
+}
+
+#[test]
+fn a_copy_over_another_image_is_refused_in_cosigns_words() {
+    let stage = Stage::new();
+    let found = stage.image("app", "v1", "one");
+    stage.image("other", "v1", "two");
+    let (app, other) = (stage.name("app:v1"), stage.name("other:v1"));
+    let ended = stage.run(&["copy", &other, &app]).code(1);
+    let told = format!("Error: image \"{app}\" already exists. Use `-f` to overwrite");
+    assert_eq!(ended.frame().0, told);
+    assert!(ended.err.contains(found.hex()), "{}", ended.err);
+}
