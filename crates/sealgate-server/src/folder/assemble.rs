@@ -24,6 +24,9 @@ const CONFIG_MAP: &str = "config-policy-controller";
 /// The kinds that are this gate's own.
 const OURS: [&str; 2] = ["ClusterImagePolicy", "TrustRoot"];
 
+/// What their `apiVersion` begins with.
+const GROUP: &str = "policy.sigstore.dev/";
+
 /// What a folder says, taken together.
 pub(super) struct Assembled {
     pub(super) set: PolicySet,
@@ -68,6 +71,13 @@ pub(super) fn read(text: &str, system_namespace: &str) -> Result<Vec<Document>, 
                 return Err(format!(
                     "{kind} {name:?}: unknown apiVersion {api_version:?} (want {})",
                     "policy.sigstore.dev/v1beta1 or policy.sigstore.dev/v1alpha1"
+                ));
+            }
+            // So would one in the kind.
+            Document::Other { api_version, kind, name } if api_version.starts_with(GROUP) => {
+                let wanted = OURS.join(" or ");
+                return Err(format!(
+                    "{api_version} {name:?}: unknown kind {kind:?} (want {wanted})"
                 ));
             }
             _ => {}
@@ -199,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_kinds_are_never_passed_over_for_their_version() {
+    fn our_kinds_are_never_passed_over_for_a_slip() {
         let read = |text: &str| read(text, "cosign-system").map(|all| all.len());
         for kind in OURS {
             for version in ["", "apiVersion: v1\n", "apiVersion: policy.sigstor.dev/v1beta1\n"] {
@@ -209,5 +219,10 @@ mod tests {
             }
         }
         assert_eq!(read("apiVersion: v1\nkind: Pod\nmetadata: {name: x}\n"), Ok(1));
+        for kind in ["", "ClusterImagePolicyy", "clusterimagepolicy"] {
+            let text = format!("apiVersion: policy.sigstore.dev/v1beta1\nkind: {kind:?}\n");
+            let error = read(&text).unwrap_err();
+            assert!(error.contains("unknown kind"), "{error}");
+        }
     }
 }
