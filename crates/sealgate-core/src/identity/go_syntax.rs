@@ -21,7 +21,7 @@ pub(super) fn translated(source: &str) -> Result<String, InvalidPattern> {
     let mut walk = Walk {
         rest: source.chars(),
         written: String::with_capacity(source.len()),
-        repeated: false,
+        last: Last::Nothing,
     };
     while let Some(c) = walk.rest.next() {
         walk.piece(c)?;
@@ -33,8 +33,16 @@ pub(super) fn translated(source: &str) -> Result<String, InvalidPattern> {
 struct Walk<'a> {
     rest: Chars<'a>,
     written: String,
-    /// Whether what was written last is a repetition.
-    repeated: bool,
+    last: Last,
+}
+
+/// What was written last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    /// Nothing that could be repeated.
+    Nothing,
+    Piece,
+    Repetition,
 }
 
 impl Walk<'_> {
@@ -51,20 +59,25 @@ impl Walk<'_> {
             '(' if self.peek() == Some('?') => self.flags()?,
             c => self.written.push(c),
         }
-        self.repeated = false;
+        self.last = if matches!(c, '(' | '|') { Last::Nothing } else { Last::Piece };
         Ok(())
     }
 
     /// `*`, `{2}` and the like, lazy or not.
     fn repetition(&mut self, operator: &str) -> Result<(), InvalidPattern> {
-        if self.repeated {
-            return Err(refused(format!("invalid nested repetition operator: `{operator}`")));
+        let wrong = match self.last {
+            Last::Piece => None,
+            Last::Nothing => Some("missing argument to repetition operator"),
+            Last::Repetition => Some("invalid nested repetition operator"),
+        };
+        if let Some(wrong) = wrong {
+            return Err(refused(format!("{wrong}: `{operator}`")));
         }
         self.written.push_str(operator);
         if self.next_if('?') {
             self.written.push('?');
         }
-        self.repeated = true;
+        self.last = Last::Repetition;
         Ok(())
     }
 
@@ -95,7 +108,9 @@ impl Walk<'_> {
         let rest = self.rest.as_str();
         let (inside, after) = rest.split_once(r"\E").unwrap_or((rest, ""));
         self.written.extend(inside.chars().map(plain));
-        self.repeated &= inside.is_empty();
+        if !inside.is_empty() {
+            self.last = Last::Piece;
+        }
         self.rest = after.chars();
         Ok(())
     }
