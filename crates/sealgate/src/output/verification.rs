@@ -87,6 +87,12 @@ fn entry(name: &str, signature: &Verified) -> Value {
 /// The failure of an image that was not verified: cosign's line, then what was found.
 pub(crate) fn failure(report: &Report, name: &str) -> CliError {
     let error = match &report.outcome {
+        // An attestation, say: the candidates and what to do follow.
+        Outcome::NoSignatures { .. } if !report.outcome.rejected().is_empty() => {
+            CliError::new("no signatures found")
+                .code(exit::NO_SIGNATURES)
+                .note("what was found is no signature of the image")
+        }
         Outcome::NoSignatures { .. } => CliError::new("no signatures found")
             .code(exit::NO_SIGNATURES)
             .note("neither a bundle nor a legacy signature was found")
