@@ -185,7 +185,8 @@ impl Search<'_> {
     }
 }
 
-/// What a manifest says of itself.
+/// What a manifest says of itself. It is read by serde alone, as `copy` reads images: whoever lists
+/// or moves attachments believes nothing of them. What cannot be read is shown by its media type.
 fn describe(repository: &Repository, subject: &Digest, raw: RawManifest) -> Attached {
     let (repository, subject) = (repository.clone(), subject.clone());
     let manifest = match is_index(&raw.descriptor.media_type) {
