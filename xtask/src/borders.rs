@@ -1,4 +1,4 @@
-//! Who may know whom: `core <- policy <- engine <- {registry, keys, kube} <- {server, sealgate}`.
+//! Who may know whom: `core <- policy <- engine <- {registry, keys, sigstore, kube} <- {server, sealgate}`.
 //!
 //! Adapters never know each other, and the pure crates know nothing that does I/O, keeps time or
 //! rolls dice. What `cargo metadata` says is compared with the tables below.
