@@ -343,7 +343,10 @@ fn read_error(error: std::io::Error) -> KeyError {
 }
 
 fn rejected(error: aws_lc_rs::error::KeyRejected) -> KeyError {
-    KeyError::Parse(format!("PKCS#8: {error}"))
+    match error.to_string().as_str() {
+        "TooSmall" => KeyError::Unsupported("RSA keys need at least 2048 bits".to_owned()),
+        why => KeyError::Parse(format!("PKCS#8: {why}")),
+    }
 }
 
 #[cfg(test)]

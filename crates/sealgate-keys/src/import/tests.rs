@@ -66,7 +66,7 @@ fn refuses_others_and_says_why() {
         (data!("pkcs8-encrypted.pem"), "openssl pkey"),
         (data!("cosign-p256.key"), "cosign key already"),
         (data!("cosign-p256.pub"), "PUBLIC KEY"),
-        (data!("pkcs8-rsa1024.pem"), ""),
+        (data!("pkcs8-rsa1024.pem"), "at least 2048 bits"),
         ("no key", "invalid pem block"),
     ] {
         let error = read(text).unwrap_err().to_string();
