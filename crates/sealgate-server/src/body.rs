@@ -1,14 +1,42 @@
 //! A request's body, whole, within its bounds: bytes, time, and the bytes of all bodies together.
+//!
+//! Whoever can reach the gate can send almost all of a large body, ten times, and then nothing.
+//! So where there is no memory left, the body that has been coming for the longest time is given
+//! up: one of the API server's is here within milliseconds.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::Limits;
+
+/// How long a body that is given up may take to give its memory back before another one is.
+const LETTING_GO: Duration = Duration::from_millis(20);
+
+/// The memory for all bodies, and those that are coming, by their order.
+pub(crate) struct Together {
+    bytes: Arc<Semaphore>,
+    coming: Mutex<Coming>,
+}
+
+#[derive(Default)]
+struct Coming {
+    begun: u64,
+    bodies: BTreeMap<u64, Arc<Notify>>,
+}
+
+/// A body that is coming.
+struct Arrival<'a> {
+    together: &'a Together,
+    number: u64,
+    given_up: Arc<Notify>,
+}
 
 /// A body, and its share of the memory for bodies, which it gives back when dropped.
 pub(crate) struct Held {
@@ -45,20 +73,23 @@ impl BodyError {
 pub(crate) async fn read(
     body: Incoming,
     limits: &Limits,
-    together: &Arc<Semaphore>,
+    together: &Together,
 ) -> Result<Held, BodyError> {
     if body.size_hint().lower() > limits.body_bytes as u64 {
         return Err(BodyError::TooLarge);
     }
-    tokio::time::timeout(limits.body, collect(body, limits.body_bytes, together))
-        .await
-        .unwrap_or(Err(BodyError::TooSlow))
+    let arrival = together.begin();
+    let whole = collect(body, limits.body_bytes, &arrival);
+    tokio::select! {
+        read = tokio::time::timeout(limits.body, whole) => read.unwrap_or(Err(BodyError::TooSlow)),
+        () = arrival.given_up.notified() => Err(BodyError::Busy),
+    }
 }
 
 async fn collect(
     mut body: Incoming,
     limit: usize,
-    together: &Arc<Semaphore>,
+    arrival: &Arrival<'_>,
 ) -> Result<Held, BodyError> {
     let mut held = Held { bytes: Bytes::new(), share: None };
     let mut more = BytesMut::new();
@@ -67,7 +98,7 @@ async fn collect(
         if held.bytes.len() + more.len() + data.len() > limit {
             return Err(BodyError::TooLarge);
         }
-        held.takeshare(data.len(), together)?;
+        held.take(arrival.share(data.len()).await?);
         // One frame is the rule: it is kept as it came, not copied.
         if held.bytes.is_empty() && more.is_empty() {
             held.bytes = data;
@@ -84,15 +115,70 @@ async fn collect(
     Ok(held)
 }
 
-impl Held {
-    fn takeshare(&mut self, length: usize, together: &Arc<Semaphore>) -> Result<(), BodyError> {
+impl Together {
+    /// Memory for so many bytes.
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self { bytes: Arc::new(Semaphore::new(bytes)), coming: Mutex::default() }
+    }
+
+    fn begin(&self) -> Arrival<'_> {
+        let given_up = Arc::new(Notify::new());
+        let mut coming = self.coming();
+        coming.begun += 1;
+        let number = coming.begun;
+        coming.bodies.insert(number, Arc::clone(&given_up));
+        drop(coming);
+        Arrival { together: self, number, given_up }
+    }
+
+    /// Gives up the body that came first of those before `number`; `false` if there is none.
+    fn give_up_before(&self, number: u64) -> bool {
+        let mut coming = self.coming();
+        match coming.bodies.first_entry() {
+            Some(first) if *first.key() < number => {
+                first.remove().notify_one();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn coming(&self) -> MutexGuard<'_, Coming> {
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Arrival<'_> {
+    /// Memory for `length` bytes, taken from older arrivals where there is none.
+    async fn share(&self, length: usize) -> Result<OwnedSemaphorePermit, BodyError> {
         let length = u32::try_from(length).map_err(|_| BodyError::TooLarge)?;
-        let share =
-            Arc::clone(together).try_acquire_many_owned(length).map_err(|_| BodyError::Busy)?;
+        let bytes = || Arc::clone(&self.together.bytes);
+        loop {
+            if let Ok(share) = bytes().try_acquire_many_owned(length) {
+                return Ok(share);
+            }
+            if !self.together.give_up_before(self.number) {
+                return Err(BodyError::Busy);
+            }
+            let later = bytes().acquire_many_owned(length);
+            if let Ok(share) = tokio::time::timeout(LETTING_GO, later).await {
+                return share.map_err(|_| BodyError::Busy);
+            }
+        }
+    }
+}
+
+impl Drop for Arrival<'_> {
+    fn drop(&mut self) {
+        self.together.coming().bodies.remove(&self.number);
+    }
+}
+
+impl Held {
+    fn take(&mut self, share: OwnedSemaphorePermit) {
         match &mut self.share {
             Some(held) => held.merge(share),
             none => *none = Some(share),
         }
-        Ok(())
     }
 }

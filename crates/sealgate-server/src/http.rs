@@ -12,11 +12,11 @@ use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
-use crate::body;
+use crate::body::{self, Together};
 use crate::deadline::Deadline;
 use crate::limits::Limits;
 use crate::pulse::Pulse;
@@ -85,7 +85,7 @@ pub(crate) struct Routes {
     door: Arc<dyn Door>,
     offer: Offer,
     limits: Arc<Limits>,
-    together: Arc<Semaphore>,
+    together: Arc<Together>,
     phase: watch::Receiver<Phase>,
 }
 
@@ -149,7 +149,7 @@ impl Routes {
         door: Arc<dyn Door>,
         offer: Offer,
         limits: Arc<Limits>,
-        together: Arc<Semaphore>,
+        together: Arc<Together>,
         phase: watch::Receiver<Phase>,
     ) -> Self {
         Self { door, offer, limits, together, phase }

@@ -21,7 +21,8 @@ pub struct Limits {
     pub body: Duration,
     /// Bytes of one body.
     pub body_bytes: usize,
-    /// Bytes of all bodies that are being read or judged at once.
+    /// Bytes of all bodies that are being read or judged at once. Beyond it, the body that has
+    /// been coming for the longest time is given up.
     pub body_bytes_together: usize,
     /// How long a connection may stay without a request.
     pub idle: Duration,

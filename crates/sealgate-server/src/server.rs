@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::info;
 
+use crate::body::Together;
 use crate::certificate::CertificateSlot;
 use crate::http::{Door, Offer, Routes};
 use crate::limits::Limits;
@@ -56,7 +57,7 @@ pub struct Running {
 pub fn start(door: Arc<dyn Door>, options: &ServerOptions) -> Result<Running, StartError> {
     let (phase, seen) = watch::channel(Phase::Serving);
     let limits = Arc::new(options.limits.clone());
-    let together = Arc::new(Semaphore::new(limits.body_bytes_together));
+    let together = Arc::new(Together::new(limits.body_bytes_together));
     let offer = if options.metrics_listen.is_some() { Offer::Webhooks } else { Offer::All };
     let listener = |socket, offer, tls| Listener {
         socket,

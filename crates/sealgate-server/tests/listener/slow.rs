@@ -65,6 +65,29 @@ async fn a_body_that_does_not_end_is_answered_and_given_up() {
     assert!(until_closed(&mut stream).await.starts_with("HTTP/1.1 408"));
 }
 
+/// Almost all of some large bodies takes the memory of all bodies, and then nothing comes.
+#[tokio::test]
+async fn bodies_that_stall_make_room_for_those_that_come() {
+    let house = house(Limits { body_bytes_together: 1000, ..Limits::default() });
+    let head = "POST /validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                Content-Length: 500\r\n\r\n";
+    let mut stalled = Vec::new();
+    for length in [499, 499, 2] {
+        let mut stream = house.connect(b"http/1.1").await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all("x".repeat(length).as_bytes()).await.unwrap();
+        stalled.push(stream);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(house.post("/validate", "x".repeat(100)).await.0, 200);
+    assert!(until_closed(&mut stalled[0]).await.starts_with("HTTP/1.1 503"));
+    // The second one was in nobody's way.
+    stalled[1].write_all(b"x").await.unwrap();
+    let mut answer = [0; 12];
+    stalled[1].read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+}
+
 #[tokio::test]
 async fn silence_ends_a_connection_of_either_protocol() {
     let house = house(short());
