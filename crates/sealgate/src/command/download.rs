@@ -56,7 +56,9 @@ pub(crate) async fn run(args: DownloadArgs, session: &mut Session) -> Outcome {
             .note(format!("neither a bundle nor a legacy signature lies beside {}", args.image)));
     }
     match args.output {
-        Format::Text => found.lines.iter().try_for_each(|line| session.line(line)),
+        Format::Text => {
+            found.lines.iter().try_for_each(|line| session.line(output::unsteered(line)))
+        }
         Format::Json => {
             let fields = fields(&args.image, &found)?;
             output::document(session, "download-signature", fields)

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use sealgate_core::reference::Reference;
+use sealgate_core::reject::Foreign;
 use sealgate_engine::attached::Kind;
 use sealgate_engine::tree::{Branch, Tree, tree};
 use serde_json::{Value, json};
@@ -76,7 +77,7 @@ fn write_branch(text: &mut String, branch: &Branch, depth: usize) {
     let place = &branch.location;
     let margin = "   ".repeat(depth);
     text.push_str(&margin);
-    let kind = branch.predicate_type.as_deref().unwrap_or(&branch.artifact_type);
+    let kind = Foreign::new(branch.predicate_type.as_deref().unwrap_or(&branch.artifact_type));
     let _ = match (branch.kind, place.tag()) {
         (Kind::Signature, Some(_)) => writeln!(text, "└── 🔐 Signatures for an image tag: {place}"),
         (Kind::Attestation, Some(_)) => {

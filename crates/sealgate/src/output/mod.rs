@@ -71,7 +71,7 @@ pub(crate) fn document(session: &mut Session, what: &str, fields: Value) -> Outc
 }
 
 fn with_schema(what: &str, fields: &Value) -> String {
-    let text = fields.to_string();
+    let text = unsteered(&fields.to_string());
     match text.strip_prefix('{') {
         Some("}") | None => format!("{{\"schema\":\"{}\"}}", schema(what)),
         Some(rest) => format!("{{\"schema\":\"{}\",{rest}", schema(what)),
@@ -90,10 +90,27 @@ pub(crate) fn error_document(session: &mut Session, error: &CliError) -> Outcome
     document(session, "error", json!({ "error": fields }))
 }
 
+/// The same JSON with escapes for characters that JSON allows in texts and that a terminal obeys or
+/// a reader does not see: DEL, C1 controls, and those that turn the direction of text.
+pub(crate) fn unsteered(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\u{7f}'..='\u{9f}'
+            | '\u{61c}'
+            | '\u{200e}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}' => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            other => text.push(other),
+        }
+    }
+    text
+}
+
 /// JSON as Go writes it: what could end a script element is escaped. Safe on whole documents, for
 /// these characters stand in texts only.
 pub(crate) fn go_json(value: &Value) -> String {
-    let plain = value.to_string();
+    let plain = unsteered(&value.to_string());
     let mut text = String::with_capacity(plain.len());
     for c in plain.chars() {
         match c {
@@ -116,6 +133,17 @@ mod tests {
     fn the_schema_comes_first() {
         assert_eq!(with_schema("x", &json!({"a": 1})), r#"{"schema":"sealgate.dev/x/v1","a":1}"#);
         assert_eq!(with_schema("x", &json!({})), r#"{"schema":"sealgate.dev/x/v1"}"#);
+    }
+
+    #[test]
+    fn texts_of_strangers_do_not_steer_the_terminal() {
+        let value = json!({ "k\u{9b}2J": "a\u{1b}[2J\n\u{7f}\u{202e}gpj\u{2069}é 世" });
+        for text in [unsteered(&value.to_string()), go_json(&value), with_schema("x", &value)] {
+            assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text}");
+            assert!(text.contains("\\u009b2J") && text.contains("é 世"), "{text}");
+            let again: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(again["k\u{9b}2J"], value["k\u{9b}2J"]);
+        }
     }
 
     #[test]
