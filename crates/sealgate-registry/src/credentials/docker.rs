@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -87,12 +88,16 @@ impl DockerConfig {
     pub fn read(path: &Path, search: Option<OsString>) -> Result<Option<Self>, Fault> {
         let name = path.display().to_string();
         let bad = |detail: String| Fault::new(FaultKind::Config, name.clone(), detail);
-        match std::fs::metadata(path) {
+        let file = match std::fs::File::open(path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Ok(data) if data.len() > MAX_CONFIG => return Err(bad("larger than 4 MiB".into())),
-            _ => {}
+            opened => opened.map_err(|e| bad(e.to_string()))?,
+        };
+        let mut text = Zeroizing::new(Vec::new());
+        // Not by the length that it says: a device says none.
+        file.take(MAX_CONFIG + 1).read_to_end(&mut text).map_err(|e| bad(e.to_string()))?;
+        if text.len() as u64 > MAX_CONFIG {
+            return Err(bad("larger than 4 MiB".into()));
         }
-        let text = Zeroizing::new(std::fs::read(path).map_err(|e| bad(e.to_string()))?);
         Self::parse(&name, &text, search).map(Some)
     }
 
@@ -134,8 +139,9 @@ impl DockerConfig {
         let host = normal_host(registry);
         let mut found = Vec::new();
         let mut failed = None;
+        // A host with an empty helper has none, not even the store: docker reads the file for it.
         let helper = self.helpers.get(&host).or(self.store.as_ref());
-        if let Some(helper) = helper {
+        if let Some(helper) = helper.filter(|name| !name.is_empty()) {
             match self.ask(helper, &host).await {
                 Ok(credential) => found.extend(credential),
                 Err(fault) => failed = Some(fault),

@@ -109,7 +109,7 @@ impl Keychain {
     ///
     /// # Errors
     /// `Config` where a file is there and cannot be read or is no JSON object.
-    pub fn from_environment(environment: &Environment) -> Result<Self, Fault> {
+    pub(crate) fn from_environment(environment: &Environment) -> Result<Self, Fault> {
         let runtime = environment.xdg_runtime_dir.as_ref().map(|d| d.join("containers/auth.json"));
         let places = [config_path(environment), environment.registry_auth_file.clone(), runtime];
         let mut sources = Vec::new();
@@ -130,12 +130,12 @@ impl Keychain {
     }
 
     /// One docker configuration.
-    pub fn from_docker_config(config: DockerConfig) -> Self {
+    pub(crate) fn from_docker_config(config: DockerConfig) -> Self {
         Self { sources: vec![Source::Docker(Arc::new(config))] }
     }
 
     /// This keychain with `secrets` in front of it.
-    pub fn with_pull_secrets(&self, secrets: &[PullSecret]) -> Self {
+    pub(crate) fn with_pull_secrets(&self, secrets: &[PullSecret]) -> Self {
         if secrets.is_empty() {
             return self.clone();
         }

@@ -174,6 +174,29 @@ read s; printf '{"ServerURL":"%s","Username":"ada","Secret":"for-%s"}' "$s" "$s"
     }
 }
 
+/// As docker has it: an empty helper means this file, whatever the store.
+#[tokio::test]
+async fn a_host_with_an_empty_helper_has_none() {
+    let keychain = config(
+        serde_json::json!({
+            "auths": { "file.io": entry("file") },
+            "credsStore": "absent",
+            "credHelpers": { "file.io": "", "nobody.io": "" },
+        }),
+        None,
+    );
+    assert_eq!(find(&keychain, "file.io", "a").await, ["file:p"]);
+    assert_eq!(keychain.lookup("nobody.io", "a").await.unwrap(), []);
+    assert_eq!(keychain.lookup("other.io", "a").await.unwrap_err().kind, FaultKind::Config);
+}
+
+#[test]
+fn a_configuration_without_end_is_not_read_to_its_end() {
+    let path = Path::new("/dev/zero");
+    let fault = DockerConfig::read(path, None).unwrap_err();
+    assert_eq!((fault.kind, fault.detail.as_str()), (FaultKind::Config, "larger than 4 MiB"));
+}
+
 #[tokio::test]
 async fn files_are_found_by_the_environment() {
     let home = tempfile::tempdir().unwrap();
