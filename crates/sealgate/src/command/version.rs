@@ -19,7 +19,9 @@ pub(crate) struct VersionArgs {
 }
 
 pub(crate) fn run(args: VersionArgs, session: &mut Session) -> Outcome {
-    let version = concat!("v", env!("CARGO_PKG_VERSION"));
+    let ours = concat!("v", env!("CARGO_PKG_VERSION"));
+    // Scripts choose cosign's flags by its version; the name of the program says whose it is.
+    let version = if session.program == "cosign" { COSIGN } else { ours };
     let platform = format!("{}/{}", std::env::consts::OS, architecture());
     let commit = option_env!("SEALGATE_COMMIT").unwrap_or("unknown");
     let date = option_env!("SEALGATE_BUILD_DATE").unwrap_or("unknown");
@@ -34,6 +36,7 @@ pub(crate) fn run(args: VersionArgs, session: &mut Session) -> Outcome {
             "compiler": "rustc",
             "platform": platform,
             "name": "sealgate",
+            "sealgateVersion": ours,
             "cosignVersion": COSIGN,
         });
         let text = serde_json::to_string_pretty(&document)
@@ -47,6 +50,7 @@ pub(crate) fn run(args: VersionArgs, session: &mut Session) -> Outcome {
          BuildDate:     {date}\n\
          Compiler:      rustc\n\
          Platform:      {platform}\n\
+         Sealgate:      {ours}\n\
          Follows:       cosign {COSIGN}\n"
     ))
 }

@@ -190,6 +190,11 @@ fn called_cosign_it_is_cosign() {
     assert!(help.contains("Usage: cosign "), "{help}");
     let unknown = String::from_utf8(run(&["frobnicate"]).stderr).unwrap();
     assert!(unknown.contains("for \"cosign\""), "{unknown}");
+    let version: serde_json::Value =
+        serde_json::from_slice(&run(&["version", "--json"]).stdout).unwrap();
+    assert_eq!(version["gitVersion"], version["cosignVersion"], "scripts choose flags by it");
+    assert_eq!(version["name"], "sealgate");
+    assert_eq!(version["sealgateVersion"], concat!("v", env!("CARGO_PKG_VERSION")));
     let script = String::from_utf8(run(&["completion", "bash"]).stdout).unwrap();
     assert!(script.contains("_cosign"), "{}", &script[..200]);
 }
