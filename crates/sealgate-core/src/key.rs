@@ -94,7 +94,7 @@ impl PublicKey {
     }
 
     /// Reads the DER of an RSAPublicKey (RFC 8017), by the rules of [`PublicKey::from_spki_der`].
-    pub fn from_pkcs1_der(der: &[u8]) -> Result<Self, InvalidKey> {
+    pub(crate) fn from_pkcs1_der(der: &[u8]) -> Result<Self, InvalidKey> {
         encoding::from_pkcs1_der(der)
     }
 
@@ -119,7 +119,7 @@ impl PublicKey {
     }
 
     /// Whether a signature over `hash` can be verified with this key. Ed25519 ignores it.
-    pub fn supports(&self, hash: HashAlgorithm) -> bool {
+    pub(crate) fn supports(&self, hash: HashAlgorithm) -> bool {
         self.algorithm == KeyAlgorithm::Ed25519 || verification(self.algorithm, hash).is_some()
     }
 
@@ -145,7 +145,7 @@ impl PublicKey {
     /// Checks `signature` over a message of which only digests are at hand. Those of the hashes to
     /// try are used; it is a mismatch if none of them is there. Ed25519 signs whole messages:
     /// always a mismatch, see [`PublicKey::needs_message`].
-    pub fn verify_digests(
+    pub(crate) fn verify_digests(
         &self,
         digests: &[Digest],
         signature: &[u8],

@@ -54,7 +54,7 @@ struct Cipher {
 /// Decrypts the PEM text of a cosign key to its PKCS#8 DER.
 ///
 /// Costs a quarter of a second of CPU and 64 MiB (scrypt): call it off the async threads.
-pub fn decrypt(text: &str, password: &Password) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+pub(crate) fn decrypt(text: &str, password: &Password) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     // OpenSSL writes the curve before a key that is not encrypted; the label behind it tells more.
     let block = pem::read(text, &["EC PARAMETERS"])?;
     check_label(&block.label)?;
@@ -78,7 +78,7 @@ pub fn decrypt(text: &str, password: &Password) -> Result<Zeroizing<Vec<u8>>, Ke
 /// Encrypts PKCS#8 DER to the PEM text of a cosign key.
 ///
 /// As slow as [`decrypt`].
-pub fn encrypt(pkcs8: &[u8], password: &Password) -> Result<Zeroizing<String>, KeyError> {
+pub(crate) fn encrypt(pkcs8: &[u8], password: &Password) -> Result<Zeroizing<String>, KeyError> {
     let mut salt = [0; SALT_BYTES];
     let mut nonce = [0; NONCE_BYTES];
     fill_random(&mut salt)?;

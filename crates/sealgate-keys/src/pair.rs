@@ -100,7 +100,7 @@ impl KeyPair {
     }
 
     /// Reads a PKCS#8 `PrivateKeyInfo` in DER (RFC 5208, RFC 5958).
-    pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
+    pub(crate) fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
         let info = PrivateKeyInfoRef::try_from(der)
             .map_err(|error| KeyError::Parse(format!("PKCS#8: {error}")))?;
         match info.algorithm.oid {

@@ -25,7 +25,7 @@ pub fn all() -> Vec<Value> {
 }
 
 /// `clusterimagepolicies.policy.sigstore.dev`.
-pub fn cluster_image_policies() -> Value {
+pub(crate) fn cluster_image_policies() -> Value {
     let versions: Vec<Value> = POLICY_VERSIONS
         .iter()
         .enumerate()

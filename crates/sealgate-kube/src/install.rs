@@ -137,11 +137,6 @@ impl Default for InstallOptions {
 }
 
 impl InstallOptions {
-    /// The DNS names of the Service, which the serving certificate must have.
-    pub fn service_names(&self) -> Vec<String> {
-        service_names(&self.namespace)
-    }
-
     /// Whether the gate keeps a certificate Secret and the caBundles, and needs the rights to.
     fn own_certificates(&self) -> bool {
         match &self.gate {
@@ -152,7 +147,7 @@ impl InstallOptions {
 }
 
 /// The DNS names of the gate's Service in `namespace`; the first is the one API servers use.
-pub fn service_names(namespace: &str) -> Vec<String> {
+pub(crate) fn service_names(namespace: &str) -> Vec<String> {
     ["svc", "svc.cluster.local"]
         .iter()
         .map(|suffix| format!("{SERVICE}.{namespace}.{suffix}"))

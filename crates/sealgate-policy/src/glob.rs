@@ -143,7 +143,7 @@ impl Glob {
     }
 
     /// What the author may not have meant.
-    pub fn doubts(&self) -> Vec<Doubt> {
+    pub(crate) fn doubts(&self) -> Vec<Doubt> {
         let mut doubts = Vec::new();
         if self.tag.is_some() {
             doubts.push(Doubt::Tag);

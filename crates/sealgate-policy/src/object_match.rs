@@ -73,7 +73,7 @@ impl Selector {
     }
 
     /// The requirements.
-    pub fn requirements(&self) -> &[Requirement] {
+    pub(crate) fn requirements(&self) -> &[Requirement] {
         &self.requirements
     }
 

@@ -223,7 +223,7 @@ impl Lack {
     }
 
     /// The kind of fault that a verdict reports.
-    pub fn fault_kind(self) -> FaultKind {
+    pub(crate) fn fault_kind(self) -> FaultKind {
         match self {
             Self::Key | Self::TrustRoot => FaultKind::Missing,
             Self::Invalid => FaultKind::Config,
@@ -239,7 +239,7 @@ impl Lack {
 
 impl When {
     /// Whether the rule is about `image` in an object of `scope`.
-    pub fn applies(&self, image: &Reference, scope: &Scope) -> bool {
+    pub(crate) fn applies(&self, image: &Reference, scope: &Scope) -> bool {
         let object = self.matches.is_empty() || self.matches.iter().any(|m| m.matches(scope));
         object && self.images.iter().any(|glob| glob.matches(image, self.tags))
     }
@@ -248,7 +248,7 @@ impl When {
 impl Need {
     /// Whether this can hold for content that nobody signed. What can must be selected by what
     /// is true of the content, never by words that whoever writes the object may choose.
-    pub fn can_hold_unsigned(&self) -> bool {
+    pub(crate) fn can_hold_unsigned(&self) -> bool {
         match self {
             Self::All(needs) => !needs.is_empty() && needs.iter().all(Self::can_hold_unsigned),
             Self::Any(needs) => needs.iter().any(Self::can_hold_unsigned),

@@ -70,7 +70,7 @@ impl Client {
 
     /// The same client with `secrets` before its own credentials. Connections are shared,
     /// credentials and tokens are not.
-    pub fn with_pull_secrets(&self, secrets: &[PullSecret]) -> Self {
+    pub(crate) fn with_pull_secrets(&self, secrets: &[PullSecret]) -> Self {
         if secrets.is_empty() {
             return self.clone();
         }

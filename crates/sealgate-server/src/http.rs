@@ -107,7 +107,7 @@ impl Hook {
     }
 
     /// Whether its reviews are of workloads: its answers are decisions about images.
-    pub fn is_about_workloads(self) -> bool {
+    pub(crate) fn is_about_workloads(self) -> bool {
         matches!(self, Self::Validate | Self::Mutate)
     }
 

@@ -265,7 +265,7 @@ impl Metrics {
     }
 
     /// Counts one question to a registry, and its fault if it had one.
-    pub fn registry_call(
+    pub(crate) fn registry_call(
         &self,
         registry: &str,
         call: &'static str,

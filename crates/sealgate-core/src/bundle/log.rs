@@ -129,7 +129,7 @@ impl LogEntry {
     }
 
     /// The entry as cosign's older forms hold it; none without a promise of inclusion.
-    pub fn to_annotation(&self) -> Option<String> {
+    pub(crate) fn to_annotation(&self) -> Option<String> {
         let promise = self.promise.as_ref()?;
         let payload = serde_json::json!({
             "body": b64(&self.body),

@@ -17,7 +17,6 @@ pub struct Unverified {
     window: (i64, i64),
     names: (Foreign, Foreign),
     serial: String,
-    self_issued: bool,
     authority: bool,
 }
 
@@ -34,7 +33,6 @@ impl Unverified {
             window: certificate.window(),
             names: certificate.distinguished_names(),
             serial: certificate.serial(),
-            self_issued: certificate.is_self_issued(),
             authority: certificate.certifies()?.is_some(),
             der: der.to_vec(),
         })
@@ -80,10 +78,6 @@ impl Unverified {
     /// Its number, hexadecimal.
     pub fn serial(&self) -> &str {
         &self.serial
-    }
-    /// Whether it names itself as its issuer, as roots do.
-    pub fn is_self_issued(&self) -> bool {
-        self.self_issued
     }
     /// Whether it may sign certificates.
     pub fn is_authority(&self) -> bool {

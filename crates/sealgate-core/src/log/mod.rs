@@ -145,7 +145,7 @@ impl LogProofs {
         self.proofs.iter().map(|proof| &proof.log).collect::<BTreeSet<_>>().len()
     }
     /// The times that logs have signed.
-    pub fn integrated_times(&self) -> impl Iterator<Item = i64> {
+    pub(crate) fn integrated_times(&self) -> impl Iterator<Item = i64> {
         self.proofs.iter().filter_map(LogProof::integrated_time)
     }
 }
@@ -154,7 +154,7 @@ impl LogProofs {
 ///
 /// # Errors
 /// An entry of a known log is wrong in any way, even if another one would do.
-pub fn verify_entries(
+pub(crate) fn verify_entries(
     entries: &[LogEntry],
     form: Form,
     logs: &[TransparencyLog],

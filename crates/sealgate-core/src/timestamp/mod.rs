@@ -97,7 +97,7 @@ impl TrustedTimes {
 ///
 /// # Errors
 /// A timestamp is wrong in any way, even if another one would do.
-pub fn verify_timestamps(
+pub(crate) fn verify_timestamps(
     responses: &[Vec<u8>],
     authorities: &[CertificateAuthority],
     signature: &[u8],

@@ -283,7 +283,7 @@ impl TransparencyLog {
 
     /// The four bytes by which the signature lines of signed notes may name its key: only a
     /// hint for which signatures to try.
-    pub fn checkpoint_key_ids(&self) -> Vec<[u8; 4]> {
+    pub(crate) fn checkpoint_key_ids(&self) -> Vec<[u8; 4]> {
         let ids = [self.log_id.clone(), self.key.id(), self.note_id()];
         let mut ids: Vec<_> = ids.iter().filter_map(|id| id.first_chunk::<4>().copied()).collect();
         ids.sort_unstable();

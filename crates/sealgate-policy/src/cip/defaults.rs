@@ -18,7 +18,7 @@ pub struct DefaultField {
 
 impl Spec {
     /// Fills in what is left out.
-    pub fn set_defaults(&mut self) {
+    pub(crate) fn set_defaults(&mut self) {
         if self.mode.is_empty() {
             "enforce".clone_into(&mut self.mode);
         }

@@ -34,7 +34,7 @@ impl FieldErrors {
     }
 
     /// `<message>: <path>…`.
-    pub fn generic<const N: usize>(message: impl Into<String>, paths: [&str; N]) -> Self {
+    pub(crate) fn generic<const N: usize>(message: impl Into<String>, paths: [&str; N]) -> Self {
         Self(vec![FieldError {
             level: Level::Error,
             message: message.into(),
@@ -49,7 +49,7 @@ impl FieldErrors {
     }
 
     /// `must not set the field(s): …`.
-    pub fn disallowed<const N: usize>(paths: [&str; N]) -> Self {
+    pub(crate) fn disallowed<const N: usize>(paths: [&str; N]) -> Self {
         Self::generic("must not set the field(s)", paths)
     }
 
@@ -59,12 +59,12 @@ impl FieldErrors {
     }
 
     /// `expected exactly one, got neither: …`.
-    pub fn missing_one_of<const N: usize>(paths: [&str; N]) -> Self {
+    pub(crate) fn missing_one_of<const N: usize>(paths: [&str; N]) -> Self {
         Self::generic("expected exactly one, got neither", paths)
     }
 
     /// `expected exactly one, got both: …`.
-    pub fn multiple_one_of<const N: usize>(paths: [&str; N]) -> Self {
+    pub(crate) fn multiple_one_of<const N: usize>(paths: [&str; N]) -> Self {
         Self::generic("expected exactly one, got both", paths)
     }
 
@@ -87,12 +87,12 @@ impl FieldErrors {
     }
 
     /// The same below `field`.
-    pub fn via_field(self, field: &str) -> Self {
+    pub(crate) fn via_field(self, field: &str) -> Self {
         self.via(field)
     }
 
     /// The same below `field[index]`.
-    pub fn via_field_index(self, field: &str, index: usize) -> Self {
+    pub(crate) fn via_field_index(self, field: &str, index: usize) -> Self {
         self.via(&format!("{field}[{index}]"))
     }
 

@@ -306,7 +306,7 @@ impl Version {
 impl Spec {
     /// Whether the policy lets images in without naming anybody who vouches: mode warn and no
     /// authorities.
-    pub fn is_exemption(&self) -> bool {
+    pub(crate) fn is_exemption(&self) -> bool {
         self.mode == "warn" && self.authorities.is_empty()
     }
 }

@@ -200,7 +200,7 @@ impl TrustRootObject {
 
 impl Spec {
     /// Fills in what is left out.
-    pub fn set_defaults(&mut self) {
+    pub(crate) fn set_defaults(&mut self) {
         let fill = |value: &mut String, default: &str| {
             if value.is_empty() {
                 default.clone_into(value);

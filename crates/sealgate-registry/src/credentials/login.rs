@@ -36,7 +36,7 @@ pub fn login(path: &Path, registry: &str, username: &str, password: &Secret) -> 
 ///
 /// # Errors
 /// As [`login`].
-pub(crate) fn logout(path: &Path, registry: &str) -> Result<bool, Fault> {
+pub fn logout(path: &Path, registry: &str) -> Result<bool, Fault> {
     let mut found = false;
     change(path, |auths| found = auths.remove(&key(registry)).is_some())?;
     Ok(found)

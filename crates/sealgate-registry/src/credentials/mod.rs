@@ -130,7 +130,7 @@ impl Keychain {
     }
 
     /// One docker configuration.
-    pub(crate) fn from_docker_config(config: DockerConfig) -> Self {
+    pub fn from_docker_config(config: DockerConfig) -> Self {
         Self { sources: vec![Source::Docker(Arc::new(config))] }
     }
 

@@ -129,7 +129,7 @@ impl Served {
     ///
     /// # Errors
     /// Where the address is not loopback or cannot be bound.
-    pub async fn start_at(addr: SocketAddr, options: Options) -> std::io::Result<Self> {
+    pub(crate) async fn start_at(addr: SocketAddr, options: Options) -> std::io::Result<Self> {
         if !addr.ip().is_loopback() {
             let text = "the in-memory registry listens on loopback only";
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, text));
