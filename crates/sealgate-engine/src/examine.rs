@@ -120,7 +120,7 @@ impl Examination<'_> {
             annotations: Default::default(),
             claims: Claims::Checked,
         };
-        let (mut enough, mut faults) = (false, Vec::new());
+        let (mut enough, mut faults, mut without_secrets) = (false, Vec::new(), None);
         let work = async {
             let (registry, secrets_fault) = open(place.pull_secrets.clone()).await;
             let Place { repository, tag_prefix, .. } = place;
@@ -133,13 +133,14 @@ impl Examination<'_> {
                 enough = self.all_hold(&searches);
                 enough
             };
+            without_secrets = secrets_fault;
             gathering.bundles_first(&mut faults, look).await;
-            secrets_fault
         };
         // What went wrong before the time was over says more than that it was over.
-        match tokio::time::timeout_at(self.deadline, work).await {
-            Ok(secrets_fault) => faults.extend(secrets_fault),
-            Err(_) => faults.push(too_slow(place.repository.registry())),
+        let in_time = tokio::time::timeout_at(self.deadline, work).await.is_ok();
+        faults.extend(without_secrets);
+        if !in_time {
+            faults.push(too_slow(place.repository.registry()));
         }
         let mut searches = state.lock().unwrap_or_else(PoisonError::into_inner);
         for search in searches.iter_mut().filter(|search| search.place == number) {

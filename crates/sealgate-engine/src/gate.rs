@@ -253,7 +253,12 @@ impl<'a> Visit<'a> {
         let Admission { scope, service_account, pull_secrets, .. } = self.admission;
         let names = [pull_secrets.as_slice(), &more].concat();
         let GatePorts { secrets, registries, .. } = &self.gate.ports;
-        match secrets.pull_secrets(&scope.namespace, service_account, &names).await {
+        let asked = secrets.pull_secrets(&scope.namespace, service_account, &names);
+        // Half of the time: what is public can then still be read.
+        let now = Instant::now();
+        let patience = now + self.deadline.saturating_duration_since(now) / 2;
+        let asked = tokio::time::timeout_at(patience, asked).await;
+        match asked.unwrap_or_else(|_| Err(no_secrets(&scope.namespace))) {
             Ok(secrets) => (registries.open(&secrets), None),
             // Public signatures can be read without; if none is found, this is why.
             Err(fault) => (registries.open(&[]), Some(fault)),
@@ -315,13 +320,13 @@ impl<'a> Visit<'a> {
 
     /// The tag with the digest that it points to now. A fault is remembered for the denial.
     async fn pin(&self, tag: &Reference) -> Result<Reference, Fault> {
-        let work = async {
-            let (registry, secrets_fault) = self.open(Vec::new()).await;
-            let pinned = pin::resolve(&*registry, tag).await;
-            pinned.map_err(|failure| secrets_fault.unwrap_or_else(|| not_pinned(tag, failure)))
+        let (registry, secrets_fault) = self.open(Vec::new()).await;
+        let found = tokio::time::timeout_at(self.deadline, pin::resolve(&*registry, tag)).await;
+        let found = match found {
+            Ok(pinned) => pinned.map_err(|failure| not_pinned(tag, failure)),
+            Err(_) => Err(too_slow(tag.repository().registry())),
         };
-        let found = tokio::time::timeout_at(self.deadline, work).await;
-        let found = found.unwrap_or_else(|_| Err(too_slow(tag.repository().registry())));
+        let found = found.map_err(|fault| secrets_fault.unwrap_or(fault));
         let key = self.unpinned_key(tag);
         match found {
             Ok(pinned) => {
@@ -406,6 +411,12 @@ fn ruled(rules: &[&Rule], found: Option<&Verdicts>) -> Vec<Ruled> {
 fn timed_out(verdict: &Verdict) -> bool {
     let late = |cause: &Cause| matches!(cause, Cause::Fault(f) if f.kind == FaultKind::Timeout);
     verdict.reasons().iter().any(|reason| late(&reason.cause))
+}
+
+/// Names who was slow: not the registry, which was not asked yet.
+fn no_secrets(namespace: &str) -> Fault {
+    let target = format!("pull secrets in {namespace}");
+    Fault::new(FaultKind::Timeout, target, "the API server gave no answer in time")
 }
 
 fn not_pinned(tag: &Reference, failure: Failure) -> Fault {

@@ -1,11 +1,14 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealgate_core::fault::FaultKind;
+use async_trait::async_trait;
+use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::{Reference, Repository};
 use sealgate_engine::admit::{Admission, Answer, Gate, GatePorts, ImageUse, Standing};
 use sealgate_engine::cache::CacheSettings;
 use sealgate_engine::limits::Limits;
+use sealgate_engine::ports::{PullSecret, SecretSource};
 use sealgate_engine::record::DecisionRecord;
 use sealgate_engine::sign::Formats as Written;
 use sealgate_policy::glob::{Glob, TagTrust};
@@ -30,7 +33,11 @@ pub(crate) fn house() -> House {
     house_of(MemoryRegistry::new(), MemorySecrets::default(), &CacheSettings::default())
 }
 
-fn house_of(registry: MemoryRegistry, secrets: MemorySecrets, cache: &CacheSettings) -> House {
+fn house_of(
+    registry: MemoryRegistry,
+    secrets: impl SecretSource + 'static,
+    cache: &CacheSettings,
+) -> House {
     let registry = Arc::new(registry);
     let recorder = Arc::new(Recorder::default());
     let ports = GatePorts {
@@ -530,6 +537,43 @@ async fn secrets_that_cannot_be_read_are_the_reason_only_if_nothing_is_found() {
     let unsigned = at(&app(), &image::image(&house.registry, &app(), "private"));
     let answer = house.validate(&[&unsigned], &signed_policy(&key)).await;
     assert!(answer.message.contains("denied"), "{}", answer.message);
+}
+
+/// An API server that does not answer when it is asked for secrets.
+struct Stuck;
+
+#[async_trait]
+impl SecretSource for Stuck {
+    async fn secret(&self, _: &str, _: &str) -> Result<Option<BTreeMap<String, Vec<u8>>>, Fault> {
+        std::future::pending().await
+    }
+
+    async fn pull_secrets(&self, _: &str, _: &str, _: &[String]) -> Result<Vec<PullSecret>, Fault> {
+        std::future::pending().await
+    }
+}
+
+/// What is public is let in without secrets, and the registry is not blamed for the API server.
+#[tokio::test]
+async fn secrets_that_do_not_come_take_half_of_the_time_and_are_the_reason() {
+    let (house, key) =
+        (house_of(MemoryRegistry::new(), Stuck, &CacheSettings::default()), TestKey::p256());
+    let policies = signed_policy(&key);
+    let timeout = Some(Duration::from_millis(800));
+    let validate =
+        async |image: &str| house.gate.validate(&admission(&[image]), &policies, timeout).await;
+    let public = signed_image(&house, "public", &key, Written::Bundle).await;
+    let answer = validate(&public).await;
+    assert!(answer.allowed, "{}", answer.message);
+    let unsigned = at(&app(), &image::image(&house.registry, &app(), "private"));
+    for image in [unsigned.as_str(), "reg.example/acme/app:none"] {
+        let answer = validate(image).await;
+        let reason = "[timeout] pull secrets in shop";
+        assert!(!answer.allowed && answer.message.contains(reason), "{}", answer.message);
+    }
+    house.registry.delay(Request::Referrers, "", usize::MAX, Duration::from_secs(60));
+    let answer = validate(&unsigned).await;
+    assert!(answer.message.contains("[timeout] pull secrets in shop"), "{}", answer.message);
 }
 
 #[tokio::test]
