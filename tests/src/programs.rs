@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use anyhow::Context as _;
 use serde_json::Value;
@@ -179,14 +180,35 @@ impl Run {
     }
 }
 
-/// The binary under test: `SEALGATE_BIN`, else the one of the same build as this test.
+/// The binary under test: `SEALGATE_BIN`, else the one of the same build as this test. That one must
+/// not be older than its sources: a test would judge a program that nobody has any more.
 pub fn sealgate() -> PathBuf {
-    let path = match std::env::var_os("SEALGATE_BIN") {
-        Some(path) => PathBuf::from(path),
-        None => profile_folder().expect("the build's folder").join("sealgate"),
+    static OWN: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
+        let path = profile_folder().map_err(|error| error.to_string())?.join("sealgate");
+        match changed_since_built(&path) {
+            None => Ok(path),
+            Some(why) => Err(format!("{}: {why}: run `cargo build` first", path.display())),
+        }
+    });
+    let Some(given) = std::env::var_os("SEALGATE_BIN").map(PathBuf::from) else {
+        return OWN.clone().unwrap_or_else(|why| panic!("{why}"));
     };
-    assert!(path.is_file(), "{}: run `cargo build --workspace` first", path.display());
-    path
+    assert!(given.is_file(), "SEALGATE_BIN: {} is not there", given.display());
+    given
+}
+
+/// Why a program is not what its sources would make of it now: cargo lists them beside it.
+fn changed_since_built(program: &Path) -> Option<String> {
+    let changed = |path: &Path| fs::metadata(path).and_then(|it| it.modified()).ok();
+    let Some(built) = changed(program) else { return Some("it is not there".to_owned()) };
+    let Ok(list) = fs::read_to_string(program.with_extension("d")) else {
+        return Some("cargo's list of its sources is not there".to_owned());
+    };
+    // As make reads it: `program: source source`, with a backslash before a blank in a name.
+    let list = list.replace("\\ ", "\0");
+    let mut sources = list.lines().next()?.split(' ').skip(1).map(|name| name.replace('\0', " "));
+    let newer = |name: &String| changed(Path::new(name)).is_none_or(|time| time > built);
+    sources.find(newer).map(|name| format!("it is older than {name}"))
 }
 
 /// A program that `cargo xtask install` built.
