@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 
 use serde_json::{Value, json};
 use tracing::field::{Field, Visit};
@@ -13,9 +14,27 @@ use crate::house::{house, policy, review};
 
 type Line = BTreeMap<&'static str, String>;
 
-/// Keeps the lines of the target `decision`.
+/// Keeps the lines of the target `decision`, with the thread that wrote them: each test has one of
+/// its own, and its gate runs on it.
 #[derive(Clone, Default)]
-struct Listener(Arc<Mutex<Vec<Line>>>);
+struct Listener(Arc<Mutex<Vec<(ThreadId, Line)>>>);
+
+impl Listener {
+    /// Listens to the whole process. Only so are lines never lost: what one thread alone listens
+    /// to, another may switch off for all.
+    fn everywhere() -> Self {
+        let listener = Self::default();
+        tracing::subscriber::set_global_default(listener.clone()).unwrap();
+        tracing::callsite::rebuild_interest_cache();
+        listener
+    }
+
+    fn lines(&self) -> Vec<Line> {
+        let lines = self.0.lock().unwrap();
+        let here = lines.iter().filter(|(thread, _)| *thread == std::thread::current().id());
+        here.map(|(_, line)| line.clone()).collect()
+    }
+}
 
 struct Reader<'a>(&'a mut Line);
 
@@ -45,7 +64,7 @@ impl Subscriber for Listener {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line::new();
         event.record(&mut Reader(&mut line));
-        self.0.lock().unwrap().push(line);
+        self.0.lock().unwrap().push((std::thread::current().id(), line));
     }
 
     fn enter(&self, _: &Id) {}
@@ -63,9 +82,7 @@ fn unchanged(image: &str) -> Value {
 
 #[tokio::test]
 async fn every_decision_is_one_line_of_the_same_fields() {
-    let listener = Listener::default();
-    // The gate runs on the test's own thread.
-    let _listening = tracing::subscriber::set_default(listener.clone());
+    let listener = Listener::everywhere();
     let house = house(|key| vec![("signed.yaml", policy("signed", "**", key))]);
     // Before the folder is read.
     let early = house.pod("/validate", "registry.test/good:v1").await;
@@ -82,7 +99,7 @@ async fn every_decision_is_one_line_of_the_same_fields() {
         house.post("/mutate", json!({}).to_string()).await;
         house.post("/validate", review.to_string()).await;
     }
-    let lines = listener.0.lock().unwrap().clone();
+    let lines = listener.lines();
     let told = |name: &str| lines.iter().map(|line| line[name].as_str()).collect::<Vec<_>>();
     let mut reasons = told("reason");
     reasons.retain(|reason| *reason != "malformed");
