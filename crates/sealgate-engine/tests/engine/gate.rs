@@ -310,7 +310,7 @@ async fn what_a_registry_said_before_the_deadline_is_the_reason() {
     let broken = fault(FaultKind::ServerError);
     house.registry.fail(Request::Referrers, "", usize::MAX, broken);
     house.registry.delay(Request::Manifest, "", usize::MAX, Duration::from_secs(60));
-    let timeout = Some(Duration::from_millis(400));
+    let timeout = Some(Duration::from_secs(1));
     let answer = house.gate.validate(&admission(&[&image]), &signed_policy(&key), timeout).await;
     assert!(!answer.allowed);
     let code = format!("[{}]", FaultKind::ServerError.code());
@@ -559,7 +559,7 @@ async fn secrets_that_do_not_come_take_half_of_the_time_and_are_the_reason() {
     let (house, key) =
         (house_of(MemoryRegistry::new(), Stuck, &CacheSettings::default()), TestKey::p256());
     let policies = signed_policy(&key);
-    let timeout = Some(Duration::from_millis(800));
+    let timeout = Some(Duration::from_secs(2));
     let validate =
         async |image: &str| house.gate.validate(&admission(&[image]), &policies, timeout).await;
     let public = signed_image(&house, "public", &key, Written::Bundle).await;
