@@ -5,7 +5,7 @@
 //! never becomes "no signatures". Entries of a referrers list are never filtered by what the
 //! list says of them: writers put wrong artifact types there.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::stream::{self, Stream, StreamExt};
@@ -36,6 +36,12 @@ pub struct Gathered {
     /// One fault for each thing that could not be asked or read.
     pub faults: Vec<Fault>,
 }
+
+/// What makes two descriptors of one payload the same question: digest, media type and size.
+type Described = (Digest, String, u64);
+
+/// The bytes of a layer, or why they cannot be evidence; or that nobody knows.
+type Payload = Result<Result<Vec<u8>, Reject>, Fault>;
 
 /// One digest whose signatures are looked for in one repository.
 pub struct Gathering<'a> {
@@ -101,10 +107,7 @@ impl<'a> Gathering<'a> {
     }
 
     /// Everything that a source has.
-    async fn keep(
-        &self,
-        source: impl Stream<Item = Result<Vec<Evidence>, Fault>> + Send,
-    ) -> Gathered {
+    async fn keep(&self, source: impl Stream<Item = Gathered> + Send) -> Gathered {
         let Gathered { mut evidence, mut faults } = Gathered::default();
         let keep = |piece| {
             evidence.push(piece);
@@ -123,49 +126,50 @@ impl<'a> Gathering<'a> {
     async fn drain(
         &self,
         faults: &mut Vec<Fault>,
-        source: impl Stream<Item = Result<Vec<Evidence>, Fault>> + Send,
+        source: impl Stream<Item = Gathered> + Send,
         mut enough: impl FnMut(Evidence) -> bool + Send,
     ) -> bool {
         let mut source = std::pin::pin!(source);
-        while let Some(item) = source.next().await {
-            match item {
-                Ok(pieces) => {
-                    for piece in pieces {
-                        if enough(piece) {
-                            return true;
-                        }
-                        // Judging takes time of the processor: let others have theirs.
-                        tokio::task::coop::consume_budget().await;
-                    }
+        while let Some(found) = source.next().await {
+            faults.extend(found.faults);
+            for piece in found.evidence {
+                if enough(piece) {
+                    return true;
                 }
-                Err(fault) => faults.push(fault),
+                // Judging takes time of the processor: let others have theirs.
+                tokio::task::coop::consume_budget().await;
             }
         }
         false
     }
 
-    fn legacy_tag(&self) -> impl Stream<Item = Result<Vec<Evidence>, Fault>> + Send {
-        stream::once(async move {
-            // Nobody can have written a tag that is too long: sha512 has bundles only.
-            let plain = triangulate::tag("", self.subject, Attachment::Signatures);
-            if plain.len() > LONGEST_TAG {
-                return Ok(Vec::new());
-            }
-            let tag = triangulate::tag(self.tag_prefix, self.subject, Attachment::Signatures);
-            match self.manifest(&Identifier::Tag(tag)).await? {
-                Some(raw) => self.legacy_manifest(&raw).await,
-                None => Ok(Vec::new()),
-            }
-        })
+    fn legacy_tag(&self) -> impl Stream<Item = Gathered> + Send {
+        stream::once(async move { self.tagged().await.unwrap_or_else(Gathered::from) })
     }
 
-    fn referrers(&self) -> impl Stream<Item = Result<Vec<Evidence>, Fault>> + Send {
+    async fn tagged(&self) -> Result<Gathered, Fault> {
+        // Nobody can have written a tag that is too long: sha512 has bundles only.
+        let plain = triangulate::tag("", self.subject, Attachment::Signatures);
+        if plain.len() > LONGEST_TAG {
+            return Ok(Gathered::default());
+        }
+        let tag = triangulate::tag(self.tag_prefix, self.subject, Attachment::Signatures);
+        match self.manifest(&Identifier::Tag(tag)).await? {
+            Some(raw) => self.legacy_manifest(&raw).await,
+            None => Ok(Gathered::default()),
+        }
+    }
+
+    fn referrers(&self) -> impl Stream<Item = Gathered> + Send {
         stream::once(self.list_referrers())
             .flat_map(|listed| match listed {
                 Ok(entries) => stream::iter(entries).map(Ok).left_stream(),
                 Err(fault) => stream::iter([Err(fault)]).right_stream(),
             })
-            .map(move |entry| async move { self.referrer(entry?).await })
+            .map(move |entry| async move {
+                let found = async { self.referrer(entry?).await };
+                found.await.unwrap_or_else(Gathered::from)
+            })
             .buffered(self.limits.concurrent.max(1))
     }
 
@@ -177,31 +181,41 @@ impl<'a> Gathering<'a> {
         Ok(listed.into_iter().filter(|entry| seen.insert(entry.digest.clone())).collect())
     }
 
-    async fn referrer(&self, entry: Descriptor) -> Result<Vec<Evidence>, Fault> {
+    async fn referrer(&self, entry: Descriptor) -> Result<Gathered, Fault> {
         let origin = self.origin(&entry.digest, None);
-        let raw = match self.manifest(&Identifier::Digest(entry.digest)).await {
+        let may_be_bundle = may_be_bundle(&entry);
+        let raw = match self.manifest(&Identifier::Digest(entry.digest.clone())).await {
             Ok(Some(raw)) => raw,
-            // The list may name what was deleted.
-            Ok(None) => return Ok(Vec::new()),
+            // A signature that is listed and is not there may still be on its way from another
+            // place of the registry: that is not "unsigned". Of other things a list may name what
+            // was deleted.
+            Ok(None) if may_be_bundle => return Err(self.missing("referrer", &entry.digest)),
+            Ok(None) => return Ok(Gathered::default()),
             Err(fault) if fault.kind == FaultKind::TooLarge => {
-                return Ok(vec![unusable(origin, malformed(&fault.detail))]);
+                return Ok(unusable(origin, malformed(&fault.detail)).into());
             }
             Err(fault) => return Err(fault),
         };
         if is_index(&raw.descriptor.media_type) {
-            return Ok(Vec::new());
+            return Ok(Gathered::default());
         }
-        let Ok(manifest) = read(&raw) else { return Ok(Vec::new()) };
+        let manifest = match read(&raw) {
+            Ok(manifest) => manifest,
+            Err(error) if may_be_bundle => {
+                return Ok(unusable(origin, malformed(&error.to_string())).into());
+            }
+            Err(_) => return Ok(Gathered::default()),
+        };
         match manifest.layers.as_slice() {
             [layer] if is_bundle(layer) => {
-                Ok(vec![self.bundle(&raw.descriptor.digest, layer).await?])
+                Ok(self.bundle(&raw.descriptor.digest, layer).await?.into())
             }
             layers if layers.iter().any(is_bundle) => {
                 let reason = malformed("a bundle manifest has exactly one layer");
-                Ok(vec![unusable(origin, reason)])
+                Ok(unusable(origin, reason).into())
             }
             layers if layers.iter().any(is_simple_signing) => self.legacy_manifest(&raw).await,
-            _ => Ok(Vec::new()),
+            _ => Ok(Gathered::default()),
         }
     }
 
@@ -213,8 +227,8 @@ impl<'a> Gathering<'a> {
         })
     }
 
-    /// The signatures of a `.sig` manifest, one for each layer.
-    async fn legacy_manifest(&self, raw: &RawManifest) -> Result<Vec<Evidence>, Fault> {
+    /// The signatures of a `.sig` manifest, one for each layer, and what could not be had of them.
+    async fn legacy_manifest(&self, raw: &RawManifest) -> Result<Gathered, Fault> {
         let digest = &raw.descriptor.digest;
         let host = self.repository.registry();
         let manifest = match read(raw) {
@@ -225,35 +239,43 @@ impl<'a> Gathering<'a> {
             }
             Err(_) => {
                 let reason = malformed("the signature tag holds no image manifest");
-                return Ok(vec![unusable(self.origin(digest, None), reason)]);
+                return Ok(unusable(self.origin(digest, None), reason).into());
             }
         };
         let layers = manifest.layers;
         Limits::check_count(layers.len(), self.limits.signatures, host, "signature layers")?;
-        // Many signatures share one payload: fetch it once.
+        let payloads = self.payloads(&layers).await;
+        let mut found = Gathered::default();
+        for layer in layers {
+            let origin = self.origin(digest, Some(&layer.digest));
+            let payload = payloads.get(&described(&layer)).cloned();
+            match self.legacy_layer(origin, layer, payload) {
+                Ok(piece) => found.evidence.push(piece),
+                // What cannot be had hides none of the others.
+                Err(fault) if found.faults.contains(&fault) => {}
+                Err(fault) => found.faults.push(fault),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Many signatures share one payload: it is fetched once. What one descriptor says wrong of it
+    /// is not the others' fault.
+    async fn payloads(&self, layers: &[Descriptor]) -> HashMap<Described, Payload> {
         let mut seen = HashSet::new();
-        let distinct = layers.iter().filter(|layer| seen.insert(&layer.digest)).cloned();
-        let distinct = distinct.collect::<Vec<_>>();
-        let payloads = stream::iter(distinct)
-            .map(async |layer: Descriptor| (layer.digest.clone(), self.payload(&layer).await))
+        let distinct = layers.iter().filter(|layer| seen.insert(described(layer))).cloned();
+        stream::iter(distinct.collect::<Vec<_>>())
+            .map(async |layer: Descriptor| (described(&layer), self.payload(&layer).await))
             .buffered(self.limits.concurrent.max(1))
-            .collect::<std::collections::HashMap<_, _>>()
-            .await;
-        layers
-            .into_iter()
-            .map(|layer| {
-                let origin = self.origin(digest, Some(&layer.digest));
-                let payload = payloads.get(&layer.digest).cloned();
-                self.legacy_layer(origin, layer, payload)
-            })
             .collect()
+            .await
     }
 
     fn legacy_layer(
         &self,
         origin: Origin,
         layer: Descriptor,
-        payload: Option<Result<Result<Vec<u8>, Reject>, Fault>>,
+        payload: Option<Payload>,
     ) -> Result<Evidence, Fault> {
         let payload = payload.unwrap_or(Ok(Err(malformed("the layer was not read"))))?;
         if let Ok(payload) = &payload {
@@ -268,15 +290,14 @@ impl<'a> Gathering<'a> {
         })
     }
 
-    async fn payload(&self, layer: &Descriptor) -> Result<Result<Vec<u8>, Reject>, Fault> {
+    async fn payload(&self, layer: &Descriptor) -> Payload {
         if is_simple_signing(layer) {
             return self.layer(layer).await;
         }
         Ok(Err(Reject::MediaType(Foreign::new(&layer.media_type))))
     }
 
-    /// The bytes of a layer, or why they cannot be evidence.
-    async fn layer(&self, layer: &Descriptor) -> Result<Result<Vec<u8>, Reject>, Fault> {
+    async fn layer(&self, layer: &Descriptor) -> Payload {
         if layer.size > self.limits.blob {
             return Ok(Err(too_large(document(layer), self.limits.blob)));
         }
@@ -285,7 +306,7 @@ impl<'a> Gathering<'a> {
         Ok(match self.permitted(fetch).await {
             Ok(Some(bytes)) if bytes.len() as u64 == layer.size => Ok(Vec::from(bytes)),
             Ok(Some(_)) => Err(malformed("the layer is shorter than its descriptor says")),
-            Ok(None) => Err(malformed("the registry does not have the layer")),
+            Ok(None) => return Err(self.missing("layer", &layer.digest)),
             Err(fault) if fault.kind == FaultKind::TooLarge => {
                 Err(too_large(document(layer), layer.size))
             }
@@ -303,6 +324,11 @@ impl<'a> Gathering<'a> {
     ) -> Result<T, Fault> {
         let _permit = self.permits.acquire().await.map_err(|_| self.cancelled())?;
         request.await
+    }
+
+    fn missing(&self, what: &str, digest: &Digest) -> Fault {
+        let detail = format!("the {what} {digest} is listed and cannot be found there");
+        Fault::new(FaultKind::Missing, self.repository.registry(), detail)
     }
 
     fn cancelled(&self) -> Fault {
@@ -373,6 +399,18 @@ impl Gathered {
     }
 }
 
+impl From<Evidence> for Gathered {
+    fn from(piece: Evidence) -> Self {
+        Self { evidence: vec![piece], faults: Vec::new() }
+    }
+}
+
+impl From<Fault> for Gathered {
+    fn from(fault: Fault) -> Self {
+        Self { evidence: Vec::new(), faults: vec![fault] }
+    }
+}
+
 /// Strictly: other readers must not find other layers in the same bytes.
 fn read(raw: &RawManifest) -> Result<Manifest, InvalidManifest> {
     parse_manifest(&raw.bytes, Some(&raw.descriptor.media_type))
@@ -380,6 +418,18 @@ fn read(raw: &RawManifest) -> Result<Manifest, InvalidManifest> {
 
 fn is_bundle(layer: &Descriptor) -> bool {
     layer.media_type.starts_with(media_type::BUNDLE_PREFIX)
+}
+
+fn described(layer: &Descriptor) -> Described {
+    (layer.digest.clone(), layer.media_type.clone(), layer.size)
+}
+
+/// As far as a list of referrers tells: some writers put the type of the empty config there.
+fn may_be_bundle(entry: &Descriptor) -> bool {
+    match entry.artifact_type.as_deref() {
+        None | Some("" | media_type::OCI_EMPTY) => true,
+        Some(said) => said.starts_with(media_type::BUNDLE_PREFIX),
+    }
 }
 
 fn is_simple_signing(layer: &Descriptor) -> bool {

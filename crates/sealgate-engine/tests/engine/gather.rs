@@ -19,11 +19,15 @@ async fn all(registry: &MemoryRegistry, subject: &Digest, limits: &Limits) -> Ga
 }
 
 fn entry(digest: &Digest) -> Descriptor {
+    entry_of(digest, media_type::OCI_EMPTY)
+}
+
+fn entry_of(digest: &Digest, artifact_type: &str) -> Descriptor {
     Descriptor {
         media_type: media_type::OCI_MANIFEST.to_owned(),
         size: 1,
         digest: digest.clone(),
-        artifact_type: Some("application/vnd.oci.empty.v1+json".to_owned()),
+        artifact_type: Some(artifact_type.to_owned()),
         annotations: BTreeMap::new(),
         platform: None,
     }
@@ -64,16 +68,77 @@ async fn the_union_of_both_formats_with_one_fetch_of_each() {
 }
 
 #[tokio::test]
-async fn a_list_that_names_one_twice_and_what_is_gone_is_read_once() {
+async fn what_a_list_names_twice_is_read_once() {
     let registry = MemoryRegistry::new();
     let digest = image::image(&registry, &app(), "twice");
     let key = TestKey::p256();
     let signed = image::sign(&registry, &image::at(&app(), &digest), &key, Formats::Bundle).await;
     let stored = signed.bundle.unwrap().stored.unwrap();
     registry.list_referrer(&app(), &digest, entry(stored.digest().unwrap()));
-    registry.list_referrer(&app(), &digest, entry(&Digest::of(b"gone")));
     let found = all(&registry, &digest, &Limits::default()).await;
     assert_eq!((found.evidence.len(), found.faults.len()), (1, 0));
+}
+
+/// A registry that keeps copies in several places may list what is not yet everywhere.
+#[tokio::test]
+async fn what_is_listed_and_not_there_is_not_no_signature() {
+    let types =
+        [(media_type::BUNDLE_V03, 1), (media_type::OCI_EMPTY, 1), ("", 1), ("text/spdx", 0)];
+    for (artifact_type, faults) in types {
+        let registry = MemoryRegistry::new();
+        let digest = image::image(&registry, &app(), "listed");
+        registry.list_referrer(&app(), &digest, entry_of(&Digest::of(b"gone"), artifact_type));
+        let found = all(&registry, &digest, &Limits::default()).await;
+        assert!(found.evidence.is_empty());
+        assert_eq!(found.faults.len(), faults, "{artifact_type:?}");
+        assert!(found.faults.iter().all(|fault| fault.kind == FaultKind::Missing));
+    }
+    for layer in [media_type::BUNDLE_V03, media_type::SIMPLE_SIGNING] {
+        let registry = MemoryRegistry::new();
+        let digest = image::image(&registry, &app(), "listed");
+        let manifest = referrer(&registry, &digest, &[(layer, 4, Digest::of(b"gone"))]);
+        registry.list_referrer(&app(), &digest, entry(&manifest));
+        let found = all(&registry, &digest, &Limits::default()).await;
+        assert!(found.evidence.is_empty());
+        let kinds: Vec<_> = found.faults.iter().map(|fault| fault.kind).collect();
+        assert_eq!(kinds, [FaultKind::Missing], "{layer}");
+    }
+}
+
+/// What is listed as a bundle, or as nothing in particular, and cannot be read is told.
+#[tokio::test]
+async fn a_referrer_that_cannot_be_read_is_unusable() {
+    for (artifact_type, told) in [(media_type::BUNDLE_V03, 1), ("", 1), ("text/spdx", 0)] {
+        let registry = MemoryRegistry::new();
+        let digest = image::image(&registry, &app(), "unreadable");
+        let bytes = br#"{"schemaVersion":2,"layers":[],"layers":[]}"#;
+        let manifest = registry.put_manifest(&app(), media_type::OCI_MANIFEST, bytes);
+        registry.list_referrer(&app(), &digest, entry_of(&manifest, artifact_type));
+        let found = all(&registry, &digest, &Limits::default()).await;
+        assert_eq!((found.evidence.len(), found.faults.len()), (told, 0), "{artifact_type:?}");
+        let unusable = |piece: &Evidence| matches!(piece, Evidence::Unusable { .. });
+        assert!(found.evidence.iter().all(unusable));
+    }
+}
+
+/// Who may write the tag may lie about one signature, and hides no other by it.
+#[tokio::test]
+async fn a_wrong_description_of_a_payload_is_its_own_only() {
+    let registry = MemoryRegistry::new();
+    let digest = image::image(&registry, &app(), "described");
+    let payload = registry.put_blob(&app(), b"good");
+    let layers = [
+        (media_type::SIMPLE_SIGNING, 7, Digest::of(b"missing")),
+        (media_type::SIMPLE_SIGNING, 3, payload.clone()),
+        ("text/plain", 4, payload.clone()),
+        (media_type::SIMPLE_SIGNING, 4, payload),
+    ];
+    let manifest = referrer(&registry, &digest, &layers);
+    registry.list_referrer(&app(), &digest, entry(&manifest));
+    let found = all(&registry, &digest, &Limits::default()).await;
+    let usable = |piece: &&Evidence| matches!(piece, Evidence::Legacy(_));
+    assert_eq!((found.evidence.len(), found.evidence.iter().filter(usable).count()), (3, 1));
+    assert_eq!(found.faults.len(), 1);
 }
 
 #[tokio::test]
@@ -138,10 +203,9 @@ async fn what_is_no_signature_is_passed_over_or_said_to_be_unusable() {
     referrer(&registry, &digest, &[(bundle, 2, blob.clone()), (bundle, 2, blob.clone())]);
     referrer(&registry, &digest, &[(bundle, 3, blob.clone())]);
     referrer(&registry, &digest, &[(bundle, 1, blob)]);
-    referrer(&registry, &digest, &[(bundle, 7, Digest::of(b"missing"))]);
     let found = all(&registry, &digest, &Limits::default()).await;
     assert!(found.faults.is_empty(), "{:?}", found.faults);
-    assert_eq!(found.evidence.len(), 4);
+    assert_eq!(found.evidence.len(), 3);
     assert!(found.evidence.iter().all(|piece| matches!(piece, Evidence::Unusable { .. })));
 }
 
