@@ -32,16 +32,6 @@ pub fn login(path: &Path, registry: &str, username: &str, password: &Secret) -> 
     })
 }
 
-/// Removes the entry of `registry`; `false` where there was none.
-///
-/// # Errors
-/// As [`login`].
-pub fn logout(path: &Path, registry: &str) -> Result<bool, Fault> {
-    let mut found = false;
-    change(path, |auths| found = auths.remove(&key(registry)).is_some())?;
-    Ok(found)
-}
-
 /// The key that docker stores a registry under.
 fn key(registry: &str) -> String {
     match normal_host(registry).as_str() {

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 pub use docker::DockerConfig;
 pub use kubernetes::PullSecrets;
-pub use login::{config_path, login, logout};
+pub use login::{config_path, login};
 pub use sealgate_http::Secret;
 
 /// One way to say who we are.

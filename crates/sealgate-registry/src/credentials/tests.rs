@@ -244,8 +244,6 @@ async fn login_keeps_what_it_does_not_know() {
         Keychain::from_docker_config(DockerConfig::parse("config", &text, None).unwrap());
     assert_eq!(find(&keychain, "reg.io", "x").await, ["ada:p:w"]);
     assert_eq!(find(&keychain, "index.docker.io", "x").await, ["bob:x"]);
-    assert!(logout(&path, "reg.io").unwrap());
-    assert!(!logout(&path, "reg.io").unwrap());
     std::fs::write(&path, "not json").unwrap();
     assert!(login(&path, "reg.io", "ada", &Secret::new("x")).is_err());
     assert_eq!(std::fs::read(&path).unwrap(), b"not json");
