@@ -85,17 +85,13 @@ impl DecisionRecord {
         took: std::time::Duration,
     ) -> Self {
         let scope = &admission.scope;
-        let api_version = match scope.group.as_str() {
-            "" => scope.version.clone(),
-            group => format!("{group}/{}", scope.version),
-        };
         Self {
             schema: SCHEMA.to_owned(),
             time,
             uid: admission.uid.clone(),
             user: admission.user.clone(),
             operation: scope.operation.clone(),
-            api_version,
+            api_version: scope.api_version(),
             kind: scope.kind.clone(),
             namespace: scope.namespace.clone(),
             name: scope.name.clone(),

@@ -22,3 +22,13 @@ pub struct Scope {
     /// `CREATE`, `UPDATE`, or empty outside admission.
     pub operation: String,
 }
+
+impl Scope {
+    /// Group and version as an object's `apiVersion` has them: `v1`, `apps/v1`.
+    pub fn api_version(&self) -> String {
+        match self.group.as_str() {
+            "" => self.version.clone(),
+            group => format!("{group}/{}", self.version),
+        }
+    }
+}

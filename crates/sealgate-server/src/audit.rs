@@ -83,7 +83,7 @@ impl Unjudged<'_> {
             uid: self.uid,
             user: self.about.map_or("", |about| &about.user),
             operation: &scope.operation,
-            api_version: &api_version(scope),
+            api_version: &scope.api_version(),
             kind: &scope.kind,
             namespace: &scope.namespace,
             name: &scope.name,
@@ -142,13 +142,6 @@ impl<'a> Line<'a> {
             micros = self.micros,
             "decision"
         );
-    }
-}
-
-fn api_version(scope: &Scope) -> String {
-    match scope.group.as_str() {
-        "" => scope.version.clone(),
-        group => format!("{group}/{}", scope.version),
     }
 }
 
