@@ -13,6 +13,7 @@ pub mod http;
 pub mod image;
 pub mod mutate;
 pub mod oidc;
+pub mod oracle;
 pub mod process;
 pub mod programs;
 pub mod proxy;

@@ -3,11 +3,9 @@
 //!
 //! `SEALGATE_MUTATIONS=5000` looks at more than a test run does; `SEALGATE_SEED=1000000` at others.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-
 use sealgate_tests::mutate::{Dice, mutate};
-use sealgate_tests::programs::{Sandbox, built};
+use sealgate_tests::oracle;
+use sealgate_tests::programs::Sandbox;
 use sealgate_tests::sigstore;
 use serde_json::{Value, json};
 
@@ -135,33 +133,15 @@ fn write_case(sandbox: &Sandbox, bundles: &[[Value; 2]; 2], seed: u64, number: u
 
 fn ask_sigstore_go(sandbox: &Sandbox, count: u64) -> Vec<String> {
     let sigstore = sigstore::shared();
-    let mut oracle = Command::new(built("oracle"));
-    oracle.arg("-trusted-root").arg(sigstore.trusted_root());
-    let mut oracle = oracle
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the oracle of tests/servers");
-    let questions: String = (0..count)
-        .map(|number| {
-            let question = json!({
-                "Bundle": sandbox.path(&format!("case-{number}.json")),
-                "Artifact": sandbox.path("app.txt"),
-                "Issuer": sigstore.issuer.people(),
-                "Subject": ADA,
-            });
-            format!("{question}\n")
+    let question = |number| {
+        json!({
+            "Bundle": sandbox.path(&format!("case-{number}.json")),
+            "Artifact": sandbox.path("app.txt"),
+            "Issuer": sigstore.issuer.people(),
+            "Subject": ADA,
         })
-        .collect();
-    let mut input = oracle.stdin.take().expect("a pipe");
-    let writer = std::thread::spawn(move || input.write_all(questions.as_bytes()));
-    let output = oracle.wait_with_output().expect("the oracle's answers");
-    writer.join().expect("the writer").expect("all questions written");
-    assert!(output.status.success(), "{}", output.status);
-    let answers = String::from_utf8(output.stdout).expect("text");
-    let answers: Vec<String> = answers.lines().map(str::to_owned).collect();
-    assert_eq!(answers.len() as u64, count);
-    answers
+    };
+    oracle::judge_bundles(&sigstore.trusted_root(), (0..count).map(question))
 }
 
 /// As the oracle: `good`, or `bad` and why. Four at a time.

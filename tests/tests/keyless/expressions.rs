@@ -3,12 +3,9 @@
 //!
 //! `SEALGATE_EXPRESSIONS=1000000` looks at more than a test run does.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-
 use sealgate_core::identity::Pattern;
 use sealgate_tests::mutate::Dice;
-use sealgate_tests::programs::built;
+use sealgate_tests::oracle;
 use serde_json::json;
 
 /// So many in a test run.
@@ -226,22 +223,6 @@ fn ask_sealgate(expression: &str) -> String {
 }
 
 fn ask_go(expressions: &[String]) -> Vec<String> {
-    let mut oracle = Command::new(built("oracle"))
-        .arg("-expressions")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the oracle of tests/servers");
-    let question =
-        |expression| format!("{}\n", json!({ "Expression": expression, "Texts": TEXTS }));
-    let questions: String = expressions.iter().map(question).collect();
-    let mut input = oracle.stdin.take().expect("a pipe");
-    let writer = std::thread::spawn(move || input.write_all(questions.as_bytes()));
-    let output = oracle.wait_with_output().expect("the oracle's answers");
-    writer.join().expect("the writer").expect("all questions written");
-    assert!(output.status.success(), "{}", output.status);
-    let answers = String::from_utf8(output.stdout).expect("text");
-    let answers: Vec<String> = answers.lines().map(str::to_owned).collect();
-    assert_eq!(answers.len(), expressions.len());
-    answers
+    let question = |expression| json!({ "Expression": expression, "Texts": TEXTS });
+    oracle::find_expressions(expressions.iter().map(question))
 }
