@@ -14,6 +14,7 @@ mod x509;
 pub(crate) use chain::{MAX_UNTRUSTED, Purpose, verify as verify_chain};
 pub use unverified::Unverified;
 pub(crate) use x509::X509;
+pub use x509::names_itself;
 
 use crate::digest::Digest;
 use crate::identity::Identity;

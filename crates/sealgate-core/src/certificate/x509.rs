@@ -20,6 +20,14 @@ const MAX_EXTENSIONS: usize = 64;
 const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
+/// Whether a certificate, DER, gives itself as its issuer, as roots do. Only the names are compared.
+pub fn names_itself(der: &[u8]) -> bool {
+    Certificate::from_der(der).is_ok_and(|certificate| {
+        let certificate = certificate.tbs_certificate();
+        certificate.issuer() == certificate.subject()
+    })
+}
+
 /// A certificate, well-formed but not believed.
 #[derive(Clone, Debug)]
 pub(crate) struct X509 {

@@ -1,14 +1,12 @@
 //! The `sigstoreKeys` of a policy-controller TrustRoot object: PEM chains and PEM keys.
 
 use serde::{Deserialize, Serialize};
-use x509_cert::Certificate;
-use x509_cert::der::Decode;
 
 use super::{
     CertificateAuthority, InvalidTrustRoot, LogKey, MAX_AUTHORITIES, MAX_CHAIN, MAX_LOGS, Part,
     Skipped, TransparencyLog, TrustRoot, Validity,
 };
-use crate::certificate::pem;
+use crate::certificate::{names_itself, pem};
 use crate::json::InvalidJson;
 use crate::key::PublicKey;
 use crate::reject::Foreign;
@@ -83,13 +81,6 @@ fn authority(object: &AuthorityObject) -> Result<CertificateAuthority, InvalidTr
     // A stable sort: some tools write the root first.
     chain.sort_by_key(|der| names_itself(der));
     CertificateAuthority::new(&object.uri, chain, object.validity)
-}
-
-fn names_itself(der: &[u8]) -> bool {
-    Certificate::from_der(der).is_ok_and(|certificate| {
-        let certificate = certificate.tbs_certificate();
-        certificate.issuer() == certificate.subject()
-    })
 }
 
 fn logs(

@@ -6,15 +6,13 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sealgate_core::certificate::pem;
+use sealgate_core::certificate::{names_itself, pem};
 use sealgate_core::key::PublicKey;
 use sealgate_core::trust::{
     CertificateAuthority, LogKey, MAX_AUTHORITIES, MAX_TRUST_ROOT, TransparencyLog, TrustRoot,
     Validity,
 };
 use sealgate_core::verify::RootSource;
-use x509_cert::Certificate;
-use x509_cert::der::Decode as _;
 
 use super::{Chosen, Origin, RootError};
 use crate::tuf::MAX_ROOT;
@@ -126,7 +124,8 @@ pub(super) fn tuf_root(path: &Path) -> Result<Vec<u8>, RootError> {
 /// of them.
 fn authorities(path: &Path) -> Result<Vec<CertificateAuthority>, RootError> {
     let certificates = certificates(CA, path)?;
-    let (roots, between): (Vec<_>, Vec<_>) = certificates.into_iter().partition(names_itself);
+    let (roots, between): (Vec<_>, Vec<_>) =
+        certificates.into_iter().partition(|der| names_itself(der));
     if roots.is_empty() {
         return Err(bad(CA, path, "no root among its certificates"));
     }
@@ -140,17 +139,9 @@ fn chain(
     path: &Path,
     mut certificates: Vec<Vec<u8>>,
 ) -> Result<CertificateAuthority, RootError> {
-    certificates.sort_by_key(names_itself);
+    certificates.sort_by_key(|der| names_itself(der));
     CertificateAuthority::new("", certificates, Validity::default())
         .map_err(|error| bad(variable, path, error))
-}
-
-#[allow(clippy::ptr_arg, reason = "a predicate over a list's items")]
-fn names_itself(der: &Vec<u8>) -> bool {
-    Certificate::from_der(der).is_ok_and(|certificate| {
-        let certificate = certificate.tbs_certificate();
-        certificate.issuer() == certificate.subject()
-    })
 }
 
 fn certificates(variable: &'static str, path: &Path) -> Result<Vec<Vec<u8>>, RootError> {
