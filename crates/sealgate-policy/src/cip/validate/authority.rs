@@ -166,12 +166,6 @@ fn shown(pattern: &str) -> String {
 /// Go's words for what is wrong with a regular expression, where they are known.
 fn go_regexp_error(pattern: &str, error: &InvalidPattern) -> String {
     let ours = error.to_string();
-    if ours.contains("repetition operator missing expression") {
-        let operator = pattern.chars().find(|c| "*+?".contains(*c)).unwrap_or('*');
-        return format!(
-            "error parsing regexp: missing argument to repetition operator: `{operator}`"
-        );
-    }
     if ours.contains("unclosed group") {
         return format!("error parsing regexp: missing closing ): `{}`", shown(pattern));
     }
