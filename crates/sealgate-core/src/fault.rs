@@ -98,6 +98,17 @@ impl Fault {
     }
 }
 
+/// What caused an error. An I/O error gives its inner error's cause as its own; the inner one, which
+/// may be an I/O error again, comes out by `get_ref` only.
+pub fn cause<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a (dyn std::error::Error + 'static)> {
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} ({})", self.target, self.detail, self.kind.code())

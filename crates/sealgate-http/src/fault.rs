@@ -1,6 +1,6 @@
 //! What a broken exchange is called, and a stranger's words in messages.
 
-use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_core::fault::{Fault, FaultKind, cause};
 
 /// The fault behind a failed exchange with `target`, told in at most `limit` characters.
 pub fn broken(target: &str, error: reqwest::Error, limit: usize) -> Fault {
@@ -26,12 +26,7 @@ fn is_tls(error: &reqwest::Error) -> bool {
         if error.is::<rustls::Error>() {
             return true;
         }
-        // An I/O error gives its inner error's source as its own; the inner one, which may be an
-        // I/O error again, comes out by `get_ref` only.
-        next = match error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
+        next = cause(error);
     }
     false
 }

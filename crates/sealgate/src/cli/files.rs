@@ -4,6 +4,8 @@
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
+use sealgate_core::fault::cause;
+
 use crate::failure::CliError;
 
 /// The content of `path`, at most `limit` bytes.
@@ -94,24 +96,14 @@ fn unread(name: &str, error: &std::io::Error) -> CliError {
 /// What the system says, without its number and without the names of files that are ours:
 /// `no such file or directory`.
 pub(crate) fn reason(error: &std::io::Error) -> String {
-    let mut cause: &(dyn std::error::Error + 'static) = error;
-    while let Some(next) = deeper(cause) {
-        cause = next;
+    let mut deepest: &(dyn std::error::Error + 'static) = error;
+    while let Some(next) = cause(deepest) {
+        deepest = next;
     }
-    let text = cause.to_string();
+    let text = deepest.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
-}
-
-/// An I/O error hides what it wraps: its own source is its cause's.
-fn deeper<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> Option<&'a (dyn std::error::Error + 'static)> {
-    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
-        Some(wrapped) => Some(wrapped),
-        None => error.source(),
-    }
 }
 
 #[cfg(test)]
