@@ -27,5 +27,5 @@ mod transport;
 mod write;
 
 pub use client::Client;
-pub use options::{Limits, Options, PlainHttp, Proxies, Retries, Timeouts};
-pub use sealgate_http::{ClientIdentity, Trust};
+pub use options::{Limits, Options, PlainHttp, Retries, Timeouts};
+pub use sealgate_http::{ClientIdentity, Proxies, Trust};

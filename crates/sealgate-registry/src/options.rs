@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sealgate_http::retry::Pauses;
-use sealgate_http::{ClientIdentity, Trust};
+use sealgate_http::{ClientIdentity, Proxies, Trust};
 use tokio::time::Instant;
 
 use crate::credentials::{Credential, Keychain};
@@ -45,16 +45,6 @@ pub enum PlainHttp {
     Loopback,
     /// With any registry that does not speak TLS. HTTPS is tried first.
     Anywhere,
-}
-
-/// Whether the proxies of the environment are used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Proxies {
-    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
-    #[default]
-    Environment,
-    /// Never.
-    Off,
 }
 
 /// How long to wait.

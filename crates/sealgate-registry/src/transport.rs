@@ -11,9 +11,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{ClientBuilder, Method, Response, StatusCode};
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_http::fault::{self, chain};
+use sealgate_http::clients::{self, Clients};
+use sealgate_http::fault;
 use sealgate_http::tls;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -22,7 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::credentials::Secret;
 use crate::host::is_loopback;
-use crate::options::{Options, Proxies};
+use crate::options::Options;
 use crate::reply::{MAX_WORDS, Reply, printable};
 
 const MAX_REDIRECTS: usize = 5;
@@ -32,8 +33,7 @@ const MAX_ERROR_BODY: u64 = 64 << 10;
 /// The connections. Shared by everybody, whatever their credentials.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    outside: reqwest::Client,
-    loopback: reqwest::Client,
+    clients: Clients,
     idle: Duration,
     /// What is left of the bytes that all answers may take together.
     together: Arc<Semaphore>,
@@ -88,33 +88,23 @@ struct Opened {
 
 impl Wire {
     pub(crate) fn new(options: &Options) -> Result<Self, Fault> {
-        let tls = tls::config(tls::Settings {
-            trust: &options.trust,
-            identity: options.identity.as_ref(),
-            server_name: options.server_name.as_deref(),
-            peer: "registry",
-        })?;
-        let builder = || {
-            reqwest::Client::builder()
-                .tls_backend_preconfigured(tls.clone())
-                .redirect(reqwest::redirect::Policy::none())
-                .retry(reqwest::retry::never())
-                .referer(false)
-                .user_agent(options.user_agent.clone())
-                .connect_timeout(options.timeouts.connect)
-                .http2_adaptive_window(true)
-                .tcp_nodelay(true)
-        };
-        let bad = |e: reqwest::Error| {
-            Fault::new(FaultKind::Config, "registry client", chain(&e.without_url(), MAX_WORDS))
-        };
-        let outside = match options.proxies {
-            Proxies::Environment => builder(),
-            Proxies::Off => builder().no_proxy(),
+        let settings = clients::Settings {
+            name: "registry client",
+            tls: tls::Settings {
+                trust: &options.trust,
+                identity: options.identity.as_ref(),
+                server_name: options.server_name.as_deref(),
+                peer: "registry",
+            },
+            proxies: options.proxies,
+        // Redirects are followed by `open`, which decides what goes along.
+        let none = reqwest::redirect::Policy::none;
+        let more = |builder: ClientBuilder| builder.redirect(none()).http2_adaptive_window(true);
+            user_agent: &options.user_agent,
+            connect: options.timeouts.connect,
         };
         Ok(Self {
-            outside: outside.build().map_err(bad)?,
-            loopback: builder().no_proxy().build().map_err(bad)?,
+            clients: Clients::new(settings, more)?,
             idle: options.timeouts.idle,
             together: Arc::new(Semaphore::new(options.limits.bytes_together)),
         })
@@ -174,7 +164,7 @@ impl Wire {
         deadline: Instant,
     ) -> Result<Response, Fault> {
         let loopback = url.host_str().is_some_and(is_loopback);
-        let client = if loopback { &self.loopback } else { &self.outside };
+        let client = self.clients.client(loopback);
         let mut builder = client.request(method.clone(), url.clone()).headers(headers);
         if let Some(body) = body {
             builder = builder.body(body);

@@ -16,17 +16,18 @@ use bytes::{Bytes, BytesMut};
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Response, StatusCode};
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_http::fault::{self, chain};
+use sealgate_http::clients::{self, Clients};
+use sealgate_http::fault;
 use sealgate_http::retry::Budget;
 use sealgate_http::tls;
 use tokio::time::Instant;
 use url::{Host, Url};
 
 pub(crate) use answer::Answer;
-pub use options::{Options, Proxies, Retries, Timeouts, Trust};
+pub use options::{Options, Retries, Timeouts, Trust};
 pub(crate) use request::{Request, below, service_url};
-pub use sealgate_http::ClientIdentity;
 pub(crate) use sealgate_http::fault::printable;
+pub use sealgate_http::{ClientIdentity, Proxies};
 
 use request::{Words, name_of};
 
@@ -42,8 +43,7 @@ pub struct Client(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    outside: reqwest::Client,
-    loopback: reqwest::Client,
+    clients: Clients,
     timeouts: Timeouts,
     retries: Retries,
     budget: Budget,
@@ -55,32 +55,22 @@ impl Client {
     /// # Errors
     /// The options cannot be used: PEM that is none, a key that does not fit its certificate.
     pub fn new(options: &Options) -> Result<Self, Fault> {
-        let tls = tls::config(tls::Settings {
-            trust: &options.trust.shared(),
-            identity: options.identity.as_ref(),
-            server_name: options.server_name.as_deref(),
-            peer: "service",
-        })?;
-        let builder = || {
-            reqwest::Client::builder()
-                .tls_backend_preconfigured(tls.clone())
-                .redirect(reqwest::redirect::Policy::custom(follow))
-                .retry(reqwest::retry::never())
-                .referer(false)
-                .user_agent(options.user_agent.clone())
-                .connect_timeout(options.timeouts.connect)
-                .tcp_nodelay(true)
+        let settings = clients::Settings {
+            name: "HTTP client",
+            tls: tls::Settings {
+                trust: &options.trust.shared(),
+                identity: options.identity.as_ref(),
+                server_name: options.server_name.as_deref(),
+                peer: "service",
+            },
+            proxies: options.proxies,
+            user_agent: &options.user_agent,
+            connect: options.timeouts.connect,
         };
-        let bad = |e: reqwest::Error| {
-            Fault::new(FaultKind::Config, "HTTP client", chain(&e.without_url(), MAX_WORDS))
-        };
-        let outside = match options.proxies {
-            Proxies::Environment => builder(),
-            Proxies::Off => builder().no_proxy(),
-        };
+        let redirect = || reqwest::redirect::Policy::custom(follow);
+        let clients = Clients::new(settings, |builder| builder.redirect(redirect()))?;
         Ok(Self(Arc::new(Inner {
-            outside: outside.build().map_err(bad)?,
-            loopback: builder().no_proxy().build().map_err(bad)?,
+            clients,
             timeouts: options.timeouts,
             retries: options.retries,
             budget: Budget::new(options.retries.budget),
@@ -112,7 +102,7 @@ impl Client {
         let deadline = deadline.min(Instant::now() + self.0.timeouts.attempt);
         let late = |_| Fault::new(FaultKind::Timeout, &target, "no complete answer in time");
         let loopback = request.url.host().is_some_and(is_loopback);
-        let client = if loopback { &self.0.loopback } else { &self.0.outside };
+        let client = self.0.clients.client(loopback);
         let sent = client
             .request(request.method.clone(), request.url.clone())
             .headers(request.headers.clone())

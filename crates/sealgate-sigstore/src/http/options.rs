@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use sealgate_http::ClientIdentity;
 use sealgate_http::retry::Pauses;
+use sealgate_http::{ClientIdentity, Proxies};
 use tokio::time::Instant;
 
 /// Everything that is decided before the first request.
@@ -25,16 +25,6 @@ pub struct Options {
     pub user_agent: String,
     /// Whether proxies are used.
     pub proxies: Proxies,
-}
-
-/// Whether proxies are used. Loopback addresses are never asked through one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Proxies {
-    /// Those of `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`.
-    #[default]
-    Environment,
-    /// None.
-    Off,
 }
 
 /// Whose server certificates are good.
