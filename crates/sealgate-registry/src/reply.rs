@@ -4,9 +4,15 @@
 //! specification's error body, with an empty body, or in plain text. A 404 that is a web page
 //! comes from something else (a captive portal, a load balancer, a wrong host name) and is a fault.
 
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_http::Secret;
@@ -14,6 +20,9 @@ use sealgate_http::fault;
 use sealgate_http::retry::retry_after;
 use serde::Deserialize;
 use url::Url;
+use zeroize::Zeroizing;
+
+use crate::transport::Request;
 
 /// Status, headers, and the bounded body of an answer.
 #[derive(Debug)]
@@ -28,7 +37,13 @@ pub(crate) struct Reply {
     /// The body still on the wire, where that was asked for and the answer is good.
     pub(crate) open: Option<reqwest::Response>,
     /// What the request told: hidden where the answer's words repeat it.
-    pub(crate) secrets: Vec<Secret>,
+    pub(crate) told: Told,
+}
+
+/// The secrets of a request, which are taken apart only where an answer's words are shown.
+pub(crate) struct Told {
+    authorization: Option<HeaderValue>,
+    confided: Option<Secret>,
 }
 
 /// `Docker-Content-Digest`.
@@ -47,6 +62,34 @@ struct ErrorItem {
     code: String,
     #[serde(default)]
     message: Option<String>,
+}
+
+impl Told {
+    pub(crate) fn of(request: &Request) -> Self {
+        let authorization = request.headers.get(AUTHORIZATION).cloned();
+        Self { authorization, confided: request.confided.clone() }
+    }
+
+    fn secrets(&self) -> Vec<Secret> {
+        let mut secrets: Vec<Secret> = self.confided.iter().cloned().collect();
+        let header = self.authorization.as_ref().and_then(|value| value.to_str().ok());
+        let Some((scheme, value)) = header.and_then(|text| text.split_once(' ')) else {
+            return secrets;
+        };
+        secrets.push(Secret::new(value));
+        if scheme == "Basic" {
+            let plain = Zeroizing::new(STANDARD.decode(value).unwrap_or_default());
+            let text = std::str::from_utf8(&plain).unwrap_or_default();
+            secrets.extend(text.split_once(':').map(|(_, password)| Secret::new(password)));
+        }
+        secrets
+    }
+}
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Told(…)")
+    }
 }
 
 impl Reply {
@@ -167,7 +210,7 @@ impl Reply {
     /// The other side's words, fit to be shown.
     fn words(&self, text: &str) -> String {
         let hide = |text: String, secret: &Secret| secret.hide(&text);
-        printable(&self.secrets.iter().fold(text.to_owned(), hide))
+        printable(&self.told.secrets().iter().fold(text.to_owned(), hide))
     }
 }
 

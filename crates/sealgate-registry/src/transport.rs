@@ -7,8 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{ClientBuilder, Method, Response, StatusCode};
@@ -19,12 +17,11 @@ use sealgate_http::tls;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use url::Url;
-use zeroize::Zeroizing;
 
 use crate::credentials::Secret;
 use crate::host::is_loopback;
 use crate::options::Options;
-use crate::reply::{MAX_WORDS, Reply, printable};
+use crate::reply::{MAX_WORDS, Reply, Told, printable};
 
 const MAX_REDIRECTS: usize = 5;
 /// Of the body of an error; the rest is not read.
@@ -97,12 +94,12 @@ impl Wire {
                 peer: "registry",
             },
             proxies: options.proxies,
-        // Redirects are followed by `open`, which decides what goes along.
-        let none = reqwest::redirect::Policy::none;
-        let more = |builder: ClientBuilder| builder.redirect(none()).http2_adaptive_window(true);
             user_agent: &options.user_agent,
             connect: options.timeouts.connect,
         };
+        // Redirects are followed by `open`, which decides what goes along.
+        let none = reqwest::redirect::Policy::none;
+        let more = |builder: ClientBuilder| builder.redirect(none()).http2_adaptive_window(true);
         Ok(Self {
             clients: Clients::new(settings, more)?,
             idle: options.timeouts.idle,
@@ -113,7 +110,7 @@ impl Wire {
     /// Asks, follows redirects, reads the whole answer. `target` names the registry in faults.
     pub(crate) async fn exchange(&self, target: &str, request: Request) -> Result<Reply, Fault> {
         let (limit, take, deadline) = (request.limit, request.take, request.deadline);
-        let secrets = secrets(&request);
+        let told = Told::of(&request);
         let Opened { response, url } = self.open(target, request).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         let (mut body, mut open) = (Bytes::new(), None);
@@ -122,7 +119,7 @@ impl Wire {
             Take::Whole => body = self.read(target, response, limit, deadline).await?,
             Take::Open => open = Some(response),
         }
-        Ok(Reply { target: target.to_owned(), status, headers, url, body, open, secrets })
+        Ok(Reply { target: target.to_owned(), status, headers, url, body, open, told })
     }
 
     /// Asks and follows redirects; the body is still on the wire.
@@ -268,22 +265,6 @@ impl Body {
             Self::Stream(stream) => (Some(stream), None),
         }
     }
-}
-
-/// What a request says that its answer must not say to anybody else.
-fn secrets(request: &Request) -> Vec<Secret> {
-    let mut secrets: Vec<Secret> = request.confided.iter().cloned().collect();
-    let header = request.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let Some((scheme, value)) = header.and_then(|text| text.split_once(' ')) else {
-        return secrets;
-    };
-    secrets.push(Secret::new(value));
-    if scheme == "Basic" {
-        let plain = Zeroizing::new(STANDARD.decode(value).unwrap_or_default());
-        let text = std::str::from_utf8(&plain).unwrap_or_default();
-        secrets.extend(text.split_once(':').map(|(_, password)| Secret::new(password)));
-    }
-    secrets
 }
 
 /// Where `response` sends us, if it does and we go there.
