@@ -15,9 +15,9 @@ use crate::process::{Launch, Server, free_port, wait_until};
 use crate::programs::{Run, Sandbox, built};
 
 const ADMIN_TOKEN: &str = "tests-admin-token";
-const CONTROLLERS: &str = "deployment-controller,replicaset-controller,job-controller,\
-    cronjob-controller,namespace-controller,serviceaccount-controller,\
-    garbage-collector-controller";
+const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefulset-controller,\
+    daemonset-controller,job-controller,cronjob-controller,namespace-controller,\
+    serviceaccount-controller,garbage-collector-controller";
 
 /// The control plane.
 pub struct Cluster {

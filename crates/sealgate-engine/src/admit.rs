@@ -1,4 +1,4 @@
-//! What the door hands in, and what the house answers. The way between is in `gate`.
+//! The request for an admission and its answer. `gate` makes the one of the other.
 
 use std::collections::BTreeMap;
 
@@ -21,10 +21,32 @@ pub struct Admission {
     pub service_account: String,
     /// `imagePullSecrets` of the pod (template).
     pub pull_secrets: Vec<String>,
+    /// The relation between the object and the pods that run its images.
+    pub holder: Holder,
     /// The images to judge; those that an UPDATE leaves unchanged are not in here.
     pub images: Vec<ImageUse>,
     /// Those that it leaves unchanged while it changes the object's labels.
     pub standing: Option<Standing>,
+    /// Those that it leaves unchanged while it makes new pods (a restart, more replicas). The
+    /// object is let in whatever they are; a warning tells what its pods will meet.
+    pub restarted: Vec<ImageUse>,
+}
+
+/// The relation between an object and the pods that run its images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Holder {
+    /// The object is a Pod and runs them. Its tags are replaced by digests, and an image without
+    /// a digest is not let in by a rule that asks for signatures.
+    #[default]
+    Pod,
+    /// The object holds a pod template. Its tags are replaced by digests, so that all of its pods
+    /// run what was judged; each pod is judged again.
+    Template,
+    /// The object holds a pod template and has a controlling owner, such as the ReplicaSet of a
+    /// Deployment. Its tags stay as they are: its controller compares the object with a template
+    /// of its own, and would answer each difference with another object. What the tags point to
+    /// now is judged; each pod is pinned and judged again.
+    ControlledTemplate,
 }
 
 /// Images that stay as they were in an object that gets other labels. Whoever let them in asked

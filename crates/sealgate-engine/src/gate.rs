@@ -1,6 +1,6 @@
 //! The gate: an admission in, an answer out.
 //!
-//! `validate` walks the whole corridor: select, gather, verify, judge, decide, record. `mutate`
+//! `validate` selects rules, gathers evidence, verifies, judges, decides and records. `mutate`
 //! only pins. Both end before the API server would stop waiting.
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,16 +11,16 @@ use futures::stream::{self, StreamExt};
 use moka::future::Cache;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::Reference;
-use sealgate_policy::decide::{Decision, JudgedImage, Outcome, Ruled, decide};
+use sealgate_policy::decide::{Decision, Effect, JudgedImage, Outcome, Ruled, decide};
 use sealgate_policy::judge::{Cause, Finding, Verdict, judge};
-use sealgate_policy::rule::Rule;
+use sealgate_policy::rule::{Mode, Rule};
 use sealgate_policy::scope::Scope;
 use sealgate_policy::select::{NoMatch, PolicySet};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::admit::{Admission, Answer, ImageUse, Standing};
+use crate::admit::{Admission, Answer, Holder, ImageUse, Standing};
 use crate::cache::{CacheSettings, CacheStats, Landed, Reader, Subject, VerdictCache, Verdicts};
 use crate::examine::{Examination, Opened, too_slow};
 use crate::failure::Failure;
@@ -39,6 +39,11 @@ const RESERVE: Duration = Duration::from_secs(1);
 const FLIGHTS: usize = 3;
 /// How long the reason why a tag could not be pinned is remembered, from mutation to validation.
 const REMEMBER_UNPINNED: Duration = Duration::from_secs(60);
+/// How long an answer may wait for what is only a warning.
+const PATIENCE_FOR_WARNINGS: Duration = Duration::from_secs(3);
+/// Texts in pod templates that stand for an image which another component writes before a pod is
+/// created: `auto` for Istio's gateway injection. So does a blank, for OpenShift's image triggers.
+const PLACEHOLDERS: [&str; 1] = ["auto"];
 
 /// Where the gate reads, and whom it tells.
 #[derive(Clone)]
@@ -62,12 +67,25 @@ pub struct Gate {
     unpinned: Cache<(String, String), Fault>,
 }
 
-/// An image of an admission, as far as it can be seen without asking anybody.
+/// An image of an admission with the rules that are about it, before any signature is looked for.
 enum Seen<'a> {
     Unreadable(String),
-    Tag(Reference),
+    /// A placeholder that no enforcing rule is about.
+    Placeholder,
+    /// No digest, and why, where that was asked already.
+    Tag {
+        reference: Reference,
+        rules: Vec<&'a Rule>,
+        cause: Option<Fault>,
+    },
     Pinned(Pinned<'a>),
 }
+
+/// An image, the consequence of what is found, and what is seen of it.
+type Sight<'a, 'p> = (&'a ImageUse, Effect, Seen<'p>);
+
+/// What the tags among some images point to, by the image's text.
+type Resolved<'a> = HashMap<&'a str, Result<Reference, Fault>>;
 
 /// An image with a digest, and the rules that it must satisfy.
 struct Pinned<'a> {
@@ -111,7 +129,9 @@ impl Gate {
         let began = Instant::now();
         let visit = Visit::new(self, admission, timeout);
         let span = tracing::debug_span!("validate", uid = %admission.uid);
-        let judged = visit.judge_all(policies).instrument(span).await;
+        let work = async { tokio::join!(visit.judge_all(policies), visit.foresee(policies)) };
+        let (mut judged, foreseen) = work.instrument(span).await;
+        judged.extend(foreseen);
         let decision = decide(&judged, policies.no_match());
         let print = policies.fingerprint().to_string();
         let now = self.ports.clock.now();
@@ -121,7 +141,8 @@ impl Gate {
     }
 
     /// Replaces each tag by `registry/repository:tag@sha256:…`, whatever the policies say, as
-    /// policy-controller does. What cannot be pinned is left, and the validating webhook says why.
+    /// policy-controller does, but in no object that a controller compares with its own template.
+    /// What cannot be pinned is left, and the validating webhook says why.
     pub async fn mutate(
         &self,
         admission: &Admission,
@@ -143,29 +164,122 @@ impl<'a> Visit<'a> {
     }
 
     async fn judge_all(&self, policies: &PolicySet) -> Vec<JudgedImage> {
-        let (uses, seen): (Vec<_>, Vec<_>) = self.see_all(policies).into_iter().unzip();
-        let verdicts = self.verdicts(&seen).await;
+        let Admission { images, standing, scope, holder, .. } = self.admission;
+        let resolved = match holder {
+            Holder::ControlledTemplate => self.resolve(images).await,
+            Holder::Pod | Holder::Template => Resolved::new(),
+        };
+        let mut seen: Vec<Sight<'_, '_>> =
+            images.iter().map(|image| self.see(image, scope, &resolved, policies)).collect();
+        if let Some(standing) = standing {
+            seen.extend(self.see_standing(standing, policies).await);
+        }
+        self.judge(seen).await
+    }
+
+    /// The images whose object makes new pods of them: what those pods will meet. An answer does
+    /// not wait long for a warning.
+    async fn foresee(&self, policies: &PolicySet) -> Vec<JudgedImage> {
+        let Admission { restarted, scope, .. } = self.admission;
+        if restarted.is_empty() {
+            return Vec::new();
+        }
+        let work = async {
+            let resolved = self.resolve(restarted).await;
+            let see = |image| {
+                let (image, _, seen) = self.see(image, scope, &resolved, policies);
+                (image, Effect::Warns, seen)
+            };
+            self.judge(restarted.iter().map(see).collect()).await
+        };
+        tokio::time::timeout(PATIENCE_FOR_WARNINGS, work).await.unwrap_or_default()
+    }
+
+    async fn judge(&self, seen: Vec<Sight<'_, '_>>) -> Vec<JudgedImage> {
+        let verdicts = self.verdicts(seen.iter().map(|(_, _, seen)| seen)).await;
         let mut judged = Vec::with_capacity(seen.len());
-        for (image, seen) in uses.into_iter().zip(seen) {
-            judged.push(self.judged(image, seen, &verdicts).await);
+        for (image, effect, seen) in seen {
+            judged.push(self.judged(image, effect, seen, &verdicts).await);
         }
         judged
     }
 
-    /// The images that are new, and the standing ones that rules are newly about.
-    fn see_all<'p>(&self, policies: &'p PolicySet) -> Vec<(&'a ImageUse, Seen<'p>)> {
-        let Admission { images, standing, scope, .. } = self.admission;
-        let new = images.iter().map(|image| (image, see(image, scope, policies)));
-        let Some(Standing { labels, images }) = standing else { return new.collect() };
-        let before = Scope { labels: labels.clone(), ..scope.clone() };
-        let standing = images.iter().filter_map(|image| {
-            see_standing(image, [&before, scope], policies).map(|seen| (image, seen))
-        });
-        new.chain(standing).collect()
+    /// A new image. `resolved` has the tags that are judged by what they point to.
+    fn see<'p>(
+        &self,
+        image: &'a ImageUse,
+        scope: &Scope,
+        resolved: &Resolved<'_>,
+        policies: &'p PolicySet,
+    ) -> Sight<'a, 'p> {
+        let reference = match image.image.parse::<Reference>() {
+            Ok(reference) if self.is_placeholder(image) => {
+                return (image, Effect::Refuses, see_placeholder(reference, scope, policies));
+            }
+            Ok(reference) => reference,
+            Err(_) if self.is_placeholder(image) => {
+                return (image, Effect::Refuses, Seen::Placeholder);
+            }
+            Err(error) => {
+                // No rule is about it, and no pod can run it.
+                let effect = match self.admission.holder {
+                    Holder::Pod => Effect::Refuses,
+                    Holder::Template | Holder::ControlledTemplate => Effect::Warns,
+                };
+                return (image, effect, Seen::Unreadable(error.to_string()));
+            }
+        };
+        let tag = resolved.get(image.image.as_str());
+        (image, Effect::Refuses, under(reference, tag, scope, policies))
+    }
+
+    /// The images that have not changed, if their object's new labels bring them under rules that
+    /// were not about them before, or take away the last one where an image without a rule is
+    /// refused: else a rule for `env: dev` would let in every other label. One that cannot be
+    /// read has been let in by nobody: no rule names it. In a template, what a tag points to now
+    /// is judged.
+    async fn see_standing<'p>(
+        &self,
+        standing: &'a Standing,
+        policies: &'p PolicySet,
+    ) -> Vec<Sight<'a, 'p>> {
+        let now = &self.admission.scope;
+        let before = Scope { labels: standing.labels.clone(), ..now.clone() };
+        let mut concerned = Vec::new();
+        for image in &standing.images {
+            let Ok(reference) = image.image.parse::<Reference>() else { continue };
+            if !newly_ruled(&reference, [&before, now], policies).is_empty()
+                || is_deserted(&reference, [&before, now], policies)
+            {
+                concerned.push((image, reference));
+            }
+        }
+        let resolved = match self.admission.holder {
+            Holder::Pod => Resolved::new(),
+            Holder::Template | Holder::ControlledTemplate => {
+                self.resolve(concerned.iter().map(|(image, _)| *image)).await
+            }
+        };
+        let see = |(image, reference): (&'a ImageUse, Reference)| {
+            let tag = resolved.get(image.image.as_str());
+            let reference = match tag {
+                Some(Ok(pinned)) => pinned.clone(),
+                _ => reference,
+            };
+            let rules = newly_ruled(&reference, [&before, now], policies);
+            let deserted = is_deserted(&reference, [&before, now], policies);
+            let cause = tag.and_then(|tag| tag.as_ref().err().cloned());
+            let seen = with_rules(reference, rules, cause);
+            (deserted || !seen.rules().is_empty()).then_some((image, Effect::Refuses, seen))
+        };
+        concerned.into_iter().filter_map(see).collect()
     }
 
     /// The verdicts on each distinct content: known ones first, the others found out together.
-    async fn verdicts(&self, seen: &[Seen<'_>]) -> HashMap<Subject, Verdicts> {
+    async fn verdicts<'s, 'p: 's>(
+        &self,
+        seen: impl Iterator<Item = &'s Seen<'p>>,
+    ) -> HashMap<Subject, Verdicts> {
         let mut known = HashMap::new();
         let mut unknown: HashMap<&Subject, Vec<&Rule>> = HashMap::new();
         for image in seen {
@@ -268,20 +382,40 @@ impl<'a> Visit<'a> {
     async fn judged(
         &self,
         image: &ImageUse,
+        effect: Effect,
         seen: Seen<'_>,
         verdicts: &HashMap<Subject, Verdicts>,
     ) -> JudgedImage {
         let (subject, outcome) = match seen {
             Seen::Unreadable(error) => (String::new(), Outcome::Unreadable { error }),
-            Seen::Tag(tag) => {
-                (String::new(), Outcome::NotPinned { cause: self.why_not_pinned(&tag).await })
+            Seen::Placeholder => (String::new(), Outcome::Placeholder),
+            Seen::Tag { reference, rules, cause } => {
+                (String::new(), self.not_pinned(&reference, &rules, cause).await)
             }
             Seen::Pinned(Pinned { rules, text, subject }) => {
                 let found = subject.and_then(|subject| verdicts.get(&subject));
                 (text, Outcome::Ruled(ruled(&rules, found)))
             }
         };
-        JudgedImage { path: image.path.clone(), image: image.image.clone(), subject, outcome }
+        let (path, image) = (image.path.clone(), image.image.clone());
+        JudgedImage { path, image, subject, effect, outcome }
+    }
+
+    /// An image without a digest: rules that ask for signatures fault, the others hold or not.
+    async fn not_pinned(&self, tag: &Reference, rules: &[&Rule], cause: Option<Fault>) -> Outcome {
+        let cause = match cause {
+            // Nobody needs to know.
+            None if asking(rules).is_empty() => None,
+            None => self.why_not_pinned(tag).await,
+            Some(cause) => Some(cause),
+        };
+        let fault = cause.clone().unwrap_or_else(|| {
+            let detail = "the tag was not replaced by a digest before the object was validated";
+            Fault::new(FaultKind::Missing, tag.original(), detail)
+        });
+        let judged =
+            |rule: &&Rule| Ruled::new(rule, judge(rule, &mut |_| Finding::Fault(fault.clone())));
+        Outcome::NotPinned { cause, rules: rules.iter().map(judged).collect() }
     }
 
     /// What was said when the tag should have been pinned; asked again if nobody remembers.
@@ -299,23 +433,39 @@ impl<'a> Visit<'a> {
     /// JSON pointers and what to write there, for each tag that can be pinned.
     async fn pins(&self) -> Vec<(String, String)> {
         let images = &self.admission.images;
+        let resolved = match self.admission.holder {
+            Holder::ControlledTemplate => return Vec::new(),
+            Holder::Pod | Holder::Template => self.resolve(images).await,
+        };
+        let pin = |image: &ImageUse| match resolved.get(image.image.as_str()) {
+            Some(Ok(reference)) => Some((image.pointer.clone(), reference.to_string())),
+            _ => None,
+        };
+        images.iter().filter_map(pin).collect()
+    }
+
+    /// Asks for the digest of each tag among `images`, each text once. A template's placeholder is
+    /// no tag.
+    async fn resolve<'i>(&self, images: impl IntoIterator<Item = &'i ImageUse>) -> Resolved<'i> {
         let mut tags: HashMap<&str, Reference> = HashMap::new();
         for image in images {
             if let Ok(tag) = image.image.parse::<Reference>()
                 && tag.digest().is_none()
+                && !self.is_placeholder(image)
             {
                 tags.insert(&image.image, tag);
             }
         }
         // Collected first: a closure inside the stream would not be general enough for `Send`.
         let work = tags.into_iter().map(|(text, tag)| async move { (text, self.pin(&tag).await) });
-        let pinned = stream::iter(work.collect::<Vec<_>>()).buffer_unordered(CONCURRENT_IMAGES);
-        let pinned = pinned.collect::<HashMap<_, _>>().await;
-        let pin = |image: &ImageUse| match pinned.get(image.image.as_str()) {
-            Some(Ok(reference)) => Some((image.pointer.clone(), reference.to_string())),
-            _ => None,
-        };
-        images.iter().filter_map(pin).collect()
+        let resolved = stream::iter(work.collect::<Vec<_>>()).buffer_unordered(CONCURRENT_IMAGES);
+        resolved.collect().await
+    }
+
+    fn is_placeholder(&self, image: &ImageUse) -> bool {
+        let text = image.image.as_str();
+        let is_open = PLACEHOLDERS.contains(&text) || text.trim().is_empty();
+        is_open && self.admission.holder != Holder::Pod
     }
 
     /// The tag with the digest that it points to now. A fault is remembered for the denial.
@@ -347,34 +497,62 @@ fn allowance(timeout: Option<Duration>) -> Duration {
     timeout.saturating_sub(RESERVE).max(timeout / 2)
 }
 
-fn see<'a>(image: &ImageUse, scope: &Scope, policies: &'a PolicySet) -> Seen<'a> {
-    let reference = match image.image.parse::<Reference>() {
-        Ok(reference) => reference,
-        Err(error) => return Seen::Unreadable(error.to_string()),
+/// A placeholder, which is never looked up: nothing is there, or somebody else's.
+fn see_placeholder<'p>(reference: Reference, scope: &Scope, policies: &'p PolicySet) -> Seen<'p> {
+    let rules = policies.select_unresolved(&reference, scope);
+    if !rules.iter().any(|rule| rule.mode == Mode::Enforce) {
+        return Seen::Placeholder;
+    }
+    let detail = "a placeholder, which another component replaces before a pod is created";
+    let cause = Some(Fault::new(FaultKind::Missing, reference.original(), detail));
+    Seen::Tag { reference, rules, cause }
+}
+
+/// An image with the rules that are about it. `tag` is what its tag points to, where it is judged
+/// by that.
+fn under<'p>(
+    reference: Reference,
+    tag: Option<&Result<Reference, Fault>>,
+    scope: &Scope,
+    policies: &'p PolicySet,
+) -> Seen<'p> {
+    let (reference, cause) = match tag {
+        Some(Ok(pinned)) => (pinned.clone(), None),
+        Some(Err(fault)) => (reference, Some(fault.clone())),
+        None => (reference, None),
     };
-    let rules = policies.select(&reference, scope);
-    under(reference, rules)
+    let rules = rules_about(&reference, scope, policies);
+    with_rules(reference, rules, cause)
 }
 
-/// An image that has not changed, if its object's new labels bring it under rules that were not
-/// about it before, or take away the last one where an image without a rule is refused: else a
-/// rule for `env: dev` would open the door to every other label. One that cannot be read has been
-/// let in by nobody: no rule names it.
-fn see_standing<'a>(
-    image: &ImageUse,
+fn rules_about<'p>(reference: &Reference, scope: &Scope, policies: &'p PolicySet) -> Vec<&'p Rule> {
+    match reference.digest() {
+        Some(_) => policies.select(reference, scope),
+        None => policies.select_unresolved(reference, scope),
+    }
+}
+
+/// The rules that are about an image now and were not before.
+fn newly_ruled<'p>(
+    reference: &Reference,
     [before, now]: [&Scope; 2],
-    policies: &'a PolicySet,
-) -> Option<Seen<'a>> {
-    let reference = image.image.parse::<Reference>().ok()?;
-    let known = policies.select(&reference, before);
-    let mut rules = policies.select(&reference, now);
-    let deserted = rules.is_empty() && !known.is_empty() && policies.no_match() == NoMatch::Deny;
+    policies: &'p PolicySet,
+) -> Vec<&'p Rule> {
+    let known = rules_about(reference, before, policies);
+    let mut rules = rules_about(reference, now, policies);
     rules.retain(|rule| !known.iter().any(|known| std::ptr::eq(*known, *rule)));
-    (deserted || !rules.is_empty()).then(|| under(reference, rules))
+    rules
 }
 
-fn under(reference: Reference, rules: Vec<&Rule>) -> Seen<'_> {
-    let Some(digest) = reference.digest() else { return Seen::Tag(reference) };
+/// Whether the last rule is no longer about an image, and such an image is refused.
+fn is_deserted(reference: &Reference, [before, now]: [&Scope; 2], policies: &PolicySet) -> bool {
+    policies.no_match() == NoMatch::Deny
+        && rules_about(reference, now, policies).is_empty()
+        && !rules_about(reference, before, policies).is_empty()
+}
+
+fn with_rules(reference: Reference, rules: Vec<&Rule>, cause: Option<Fault>) -> Seen<'_> {
+    let Some(digest) = reference.digest() else { return Seen::Tag { reference, rules, cause } };
     let text = format!("{}@{digest}", reference.repository());
     let prints = asking(&rules).into_iter().map(|rule| rule.fingerprint.clone());
     let prints = prints.collect::<Arc<[_]>>();
@@ -384,6 +562,15 @@ fn under(reference: Reference, rules: Vec<&Rule>) -> Seen<'_> {
         rules: prints,
     });
     Seen::Pinned(Pinned { rules, text, subject })
+}
+
+impl<'a> Seen<'a> {
+    fn rules(&self) -> &[&'a Rule] {
+        match self {
+            Self::Unreadable(_) | Self::Placeholder => &[],
+            Self::Tag { rules, .. } | Self::Pinned(Pinned { rules, .. }) => rules,
+        }
+    }
 }
 
 /// The rules that ask for signatures; the others are judged without asking anybody.

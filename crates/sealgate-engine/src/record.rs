@@ -62,7 +62,7 @@ pub struct ImageRecord {
     pub rule: String,
     /// `enforce` or `warn`; empty where no rule applied.
     pub mode: String,
-    /// `pass`, `fail`, `fault`, `no-match`, `not-pinned` or `unreadable`.
+    /// `pass`, `fail`, `fault`, `no-match`, `not-pinned`, `placeholder` or `unreadable`.
     pub outcome: String,
     /// Whether this alone refuses the object.
     pub denies: bool,

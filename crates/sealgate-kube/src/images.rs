@@ -162,6 +162,50 @@ pub fn changed(new: Vec<ImageUse>, old: &[ImageUse]) -> (Vec<ImageUse>, Vec<Imag
     })
 }
 
+/// Whether an UPDATE from `old` to `new` makes pods that were not there: another pod template (a
+/// restart, another variable), or more replicas. What cannot be read makes none: this decides
+/// about warnings only.
+pub(crate) fn makes_new_pods(group: &str, kind: &str, old: &RawValue, new: &RawValue) -> bool {
+    let Ok(
+        kind @ (Kind::Deployment
+        | Kind::StatefulSet
+        | Kind::DaemonSet
+        | Kind::ReplicaSet
+        | Kind::ReplicationController),
+    ) = Kind::of(group, kind)
+    else {
+        return false;
+    };
+    let (Ok(before), Ok(after)) = (template_and_replicas(old), template_and_replicas(new)) else {
+        return false;
+    };
+    let restarts = match kind {
+        // Their template only counts for the pods that are still to come.
+        Kind::ReplicaSet | Kind::ReplicationController => false,
+        _ => before.0 != after.0,
+    };
+    restarts || after.1 > before.1
+}
+
+/// The text of the pod template, as the API server writes it, and the number of replicas, which
+/// is one where none is given.
+fn template_and_replicas(object: &RawValue) -> Result<(Option<&str>, i64), serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Object<'a> {
+        #[serde(borrow)]
+        spec: Spec<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Spec<'a> {
+        #[serde(borrow, default)]
+        template: Option<&'a RawValue>,
+        #[serde(default)]
+        replicas: Option<i64>,
+    }
+    let Object { spec } = serde_json::from_str::<Object<'_>>(object.get())?;
+    Ok((spec.template.map(RawValue::get), spec.replicas.unwrap_or(1)))
+}
+
 fn field_and_text(image: &ImageUse) -> (&str, &str) {
     (&image.pointer, &image.image)
 }

@@ -1,4 +1,4 @@
-//! The door: an AdmissionReview (`admission.k8s.io/v1`) as bytes to the question it asks.
+//! AdmissionReview (`admission.k8s.io/v1`): from the bytes of a request to the question it asks.
 //!
 //! Border: pure. Bytes in, [`Review`] out; what cannot be read is [`Malformed`], which
 //! [`crate::answer::malformed`] turns into a refusal. Nothing here admits anything that names an
@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use sealgate_engine::admit::{Admission, Standing};
+use sealgate_engine::admit::{Admission, Holder, ImageUse, Standing};
 use sealgate_policy::scope::Scope;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -189,6 +189,14 @@ struct Metadata {
     labels: BTreeMap<String, String>,
     #[serde(default)]
     deletion_timestamp: Option<String>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    owner_references: Vec<OwnerReference>,
+}
+
+#[derive(Deserialize)]
+struct OwnerReference {
+    #[serde(default, deserialize_with = "null_is_default")]
+    controller: bool,
 }
 
 /// The operations of an admission request.
@@ -270,6 +278,16 @@ fn ask(request: &Request<'_>) -> Result<Ask, MalformedReason> {
 struct Old {
     metadata: Metadata,
     workload: Workload,
+    /// Whether the update makes new pods of images that it leaves as they are.
+    restarts: bool,
+}
+
+/// The images of an object, as an UPDATE changes them.
+#[derive(Default)]
+struct Change {
+    new: Vec<ImageUse>,
+    standing: Option<Standing>,
+    restarted: Vec<ImageUse>,
 }
 
 /// Whether the stored object is already being deleted. Only its word counts: a deletionTimestamp in
@@ -287,49 +305,81 @@ fn read_old(request: &Request<'_>) -> Result<Old, MalformedReason> {
         metadata: head.metadata,
         // An old object that cannot be walked has no images to compare with: all are judged.
         workload: walked.unwrap_or_default(),
+        restarts: request.object.is_some_and(|new| {
+            images::makes_new_pods(&request.kind.group, &request.kind.kind, object, new)
+        }),
     })
 }
 
 fn question(request: &Request<'_>, head: Head, mut workload: Workload, old: Option<Old>) -> Ask {
     let images = std::mem::take(&mut workload.images);
-    let (images, standing) = match old {
+    let change = match old {
         Some(old) if old.metadata.deletion_timestamp.is_some() => {
             return nothing(Nothing::BeingDeleted, request, head.metadata);
         }
-        Some(old) => {
-            let (new, standing) = images::changed(images, &old.workload.images);
-            let labels = old.metadata.labels;
-            let relabelled = !standing.is_empty() && labels != head.metadata.labels;
-            (new, relabelled.then_some(Standing { labels, images: standing }))
-        }
-        None => (images, None),
+        Some(old) => Change::between(old, images, &head.metadata),
+        None => Change { new: images, ..Change::default() },
     };
-    if images.is_empty() && standing.is_none() {
+    if change.is_empty() {
         return nothing(Nothing::Unchanged, request, head.metadata);
     }
-    let workload = Workload { images, ..workload };
-    Ask::Judge(Box::new(admission(request, head.metadata, workload, standing)))
+    Ask::Judge(Box::new(admission(request, head.metadata, workload, change)))
+}
+
+impl Change {
+    fn between(old: Old, images: Vec<ImageUse>, metadata: &Metadata) -> Self {
+        let (new, unchanged) = images::changed(images, &old.workload.images);
+        // Whoever changes an object with a controlling owner is a controller: it reads no warning.
+        let restarts = old.restarts && !metadata.has_controller();
+        let restarted = if restarts { unchanged.clone() } else { Vec::new() };
+        let labels = old.metadata.labels;
+        let relabelled = !unchanged.is_empty() && labels != metadata.labels;
+        let standing = relabelled.then_some(Standing { labels, images: unchanged });
+        Self { new, standing, restarted }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.new.is_empty() && self.standing.is_none() && self.restarted.is_empty()
+    }
+}
+
+impl Metadata {
+    fn has_controller(&self) -> bool {
+        self.owner_references.iter().any(|owner| owner.controller)
+    }
 }
 
 fn nothing(why: Nothing, request: &Request<'_>, metadata: Metadata) -> Ask {
-    Ask::Nothing(why, Box::new(admission(request, metadata, Workload::default(), None)))
+    let admission = admission(request, metadata, Workload::default(), Change::default());
+    Ask::Nothing(why, Box::new(admission))
 }
 
 fn admission(
     request: &Request<'_>,
     metadata: Metadata,
     workload: Workload,
-    standing: Option<Standing>,
+    change: Change,
 ) -> Admission {
     Admission {
         uid: request.uid.clone(),
+        holder: holder(&request.kind.kind, &metadata),
         scope: scope(request, metadata),
         user: request.user_info.username.clone(),
         dry_run: request.dry_run,
         service_account: workload.service_account,
         pull_secrets: workload.pull_secrets,
-        images: workload.images,
-        standing,
+        images: change.new,
+        standing: change.standing,
+        restarted: change.restarted,
+    }
+}
+
+/// A Pod is one whoever claims to own it: its tags are pinned, and its images judged.
+fn holder(kind: &str, metadata: &Metadata) -> Holder {
+    match kind {
+        "Pod" => Holder::Pod,
+        _ if metadata.has_controller() => Holder::ControlledTemplate,
+        _ => Holder::Template,
     }
 }
 

@@ -3,7 +3,8 @@
 //! Enforce and warn never mix: what an enforcing rule says goes into the message, what a warning
 //! rule says goes into the warnings, and no order of rules changes either. An image is let in
 //! only when it was judged, by at least one rule or by the no-match policy, and no enforcing rule
-//! has anything but a pass.
+//! has anything but a pass. An image without a digest is refused by the enforcing rules that are
+//! about it and by nothing else: a rule in warn mode warns of it, as of everything.
 
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::Fault;
@@ -35,8 +36,21 @@ pub struct JudgedImage {
     pub image: String,
     /// `repository@digest`, as judged; empty when it never got that far.
     pub subject: String,
+    /// The consequence for the object when the image does not pass.
+    pub effect: Effect,
     /// How far it got.
     pub outcome: Outcome,
+}
+
+/// The consequence for an object when one of its images does not pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effect {
+    /// The object is refused.
+    #[default]
+    Refuses,
+    /// The object is let in, and a warning says that the pods that it makes will be refused. For
+    /// objects that run nothing themselves: each of their pods is judged when it is created.
+    Warns,
 }
 
 /// How far an image got.
@@ -51,7 +65,13 @@ pub enum Outcome {
     NotPinned {
         /// Why it could not be pinned, where that was tried.
         cause: Option<Fault>,
+        /// The rules that are about the image whatever its digest is
+        /// ([`crate::select::PolicySet::select_unresolved`]), judged without one.
+        rules: Vec<Ruled>,
     },
+    /// A pod template's placeholder, which another component replaces before a pod is created. No
+    /// enforcing rule is about it.
+    Placeholder,
     /// The rules that apply, each with its verdict. Empty: no rule is about the image.
     Ruled(Vec<Ruled>),
 }
@@ -96,7 +116,7 @@ pub struct Fact {
     pub rule: String,
     /// The rule's mode; none where no rule applied.
     pub mode: Option<Mode>,
-    /// `pass`, `fail`, `fault`, `no-match`, `not-pinned` or `unreadable`.
+    /// `pass`, `fail`, `fault`, `no-match`, `not-pinned`, `placeholder` or `unreadable`.
     pub outcome: &'static str,
     /// Whether this alone refuses the object.
     pub denies: bool,
@@ -127,7 +147,13 @@ pub fn decide(images: &[JudgedImage], no_match: NoMatch) -> Decision {
     for image in images {
         match &image.outcome {
             Outcome::Unreadable { error } => decided.unreadable(image, error),
-            Outcome::NotPinned { cause } => decided.not_pinned(image, cause.as_ref()),
+            Outcome::Placeholder => decided.placeholder(image),
+            Outcome::NotPinned { rules, .. } if rules.is_empty() => {
+                decided.no_match(image, no_match);
+            }
+            Outcome::NotPinned { cause, rules } => {
+                decided.not_pinned(image, cause.as_ref(), rules);
+            }
             Outcome::Ruled(rules) if rules.is_empty() => decided.no_match(image, no_match),
             Outcome::Ruled(rules) => decided.ruled(image, rules),
         }
@@ -145,38 +171,60 @@ struct Decided {
 impl Decided {
     fn unreadable(&mut self, image: &JudgedImage, error: &str) {
         self.facts.push(Fact::of(image, "unreadable", true));
-        self.denials.push(page::Entry::unreadable(image, error));
+        self.refuse(image, page::Entry::unreadable(image, error));
     }
 
-    fn not_pinned(&mut self, image: &JudgedImage, cause: Option<&Fault>) {
-        let codes = cause.iter().map(|fault| fault.kind.code().to_owned()).collect();
-        self.facts.push(Fact { codes, ..Fact::of(image, "not-pinned", true) });
-        self.denials.push(page::Entry::not_pinned(image, cause));
+    fn placeholder(&mut self, image: &JudgedImage) {
+        self.facts.push(Fact::of(image, "placeholder", false));
+        self.warnings.push(page::placeholder(image));
     }
 
     fn no_match(&mut self, image: &JudgedImage, no_match: NoMatch) {
         self.facts.push(Fact::of(image, "no-match", no_match == NoMatch::Deny));
         match no_match {
-            NoMatch::Deny => self.denials.push(page::Entry::no_match(image)),
+            NoMatch::Deny => self.refuse(image, page::Entry::no_match(image)),
             NoMatch::Warn => self.warnings.push(page::Entry::no_match(image).warning()),
             NoMatch::Allow => {}
         }
     }
 
-    fn ruled(&mut self, image: &JudgedImage, rules: &[Ruled]) {
-        let mut rules: Vec<&Ruled> = rules.iter().collect();
-        rules.sort_by(|a, b| (&a.rule, &a.fingerprint).cmp(&(&b.rule, &b.fingerprint)));
-        for ruled in rules {
-            self.facts.push(Fact::ruled(image, ruled));
+    fn not_pinned(&mut self, image: &JudgedImage, cause: Option<&Fault>, rules: &[Ruled]) {
+        let mut enforcing = Vec::new();
+        for ruled in in_order(rules) {
+            self.facts.push(Fact::not_pinned(image, ruled));
             match (&ruled.verdict, ruled.mode) {
-                (Verdict::Pass { authorities }, _) => {
-                    if authorities.iter().any(|passed| passed.by == PassedBy::Exemption) {
-                        self.warnings.push(page::exemption(image, &ruled.rule));
-                    }
-                }
-                (_, Mode::Enforce) => self.denials.push(page::Entry::failed(image, ruled)),
+                (Verdict::Pass { authorities }, _) => self.passed(image, ruled, authorities),
+                (_, Mode::Enforce) => enforcing.push(ruled.rule.as_str()),
                 (_, Mode::Warn) => self.warnings.push(page::Entry::failed(image, ruled).warning()),
             }
+        }
+        if !enforcing.is_empty() {
+            self.refuse(image, page::Entry::not_pinned(image, cause, &enforcing));
+        }
+    }
+
+    fn ruled(&mut self, image: &JudgedImage, rules: &[Ruled]) {
+        for ruled in in_order(rules) {
+            self.facts.push(Fact::ruled(image, ruled));
+            match (&ruled.verdict, ruled.mode) {
+                (Verdict::Pass { authorities }, _) => self.passed(image, ruled, authorities),
+                (_, Mode::Enforce) => self.refuse(image, page::Entry::failed(image, ruled)),
+                (_, Mode::Warn) => self.warnings.push(page::Entry::failed(image, ruled).warning()),
+            }
+        }
+    }
+
+    /// An exemption lets in, and says so.
+    fn passed(&mut self, image: &JudgedImage, ruled: &Ruled, authorities: &[Passed]) {
+        if authorities.iter().any(|passed| passed.by == PassedBy::Exemption) {
+            self.warnings.push(page::exemption(image, &ruled.rule));
+        }
+    }
+
+    fn refuse(&mut self, image: &JudgedImage, entry: page::Entry) {
+        match image.effect {
+            Effect::Refuses => self.denials.push(entry),
+            Effect::Warns => self.warnings.push(entry.pods_will_be_refused()),
         }
     }
 
@@ -187,8 +235,15 @@ impl Decided {
     }
 }
 
+/// By name, then by fingerprint: two rules may have one name.
+fn in_order(rules: &[Ruled]) -> Vec<&Ruled> {
+    let mut rules: Vec<&Ruled> = rules.iter().collect();
+    rules.sort_by(|a, b| (&a.rule, &a.fingerprint).cmp(&(&b.rule, &b.fingerprint)));
+    rules
+}
+
 impl Fact {
-    fn of(image: &JudgedImage, outcome: &'static str, denies: bool) -> Self {
+    fn of(image: &JudgedImage, outcome: &'static str, refuses: bool) -> Self {
         Self {
             path: image.path.clone(),
             image: image.image.clone(),
@@ -196,10 +251,19 @@ impl Fact {
             rule: String::new(),
             mode: None,
             outcome,
-            denies,
+            denies: refuses && image.effect == Effect::Refuses,
             authorities: Vec::new(),
             signers: Vec::new(),
             codes: Vec::new(),
+        }
+    }
+
+    /// A rule's word on an image without a digest.
+    fn not_pinned(image: &JudgedImage, ruled: &Ruled) -> Self {
+        let fact = Self::ruled(image, ruled);
+        match ruled.verdict {
+            Verdict::Pass { .. } => fact,
+            Verdict::Fail { .. } | Verdict::Fault { .. } => Self { outcome: "not-pinned", ..fact },
         }
     }
 

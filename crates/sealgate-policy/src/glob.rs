@@ -131,6 +131,19 @@ impl Glob {
             })
     }
 
+    /// Whether the pattern may match `image`, whose tag points to a digest that is not known. What
+    /// a pattern asks of digest or tag is believed to be met only where `tags` says that the rule
+    /// holds for signed content alone.
+    pub(crate) fn may_match(&self, image: &Reference, tags: TagTrust) -> bool {
+        let signed_only = tags == TagTrust::AsWritten;
+        self.name.as_ref().is_none_or(|name| self.names(name, image.repository()))
+            && (self.digest.is_none() || signed_only)
+            && self
+                .tag
+                .as_ref()
+                .is_none_or(|tag| signed_only && image.tag().is_some_and(|have| tag.is_match(have)))
+    }
+
     fn names(&self, name: &Regex, image: &Repository) -> bool {
         let at = |registry: &str| name.is_match(&format!("{registry}/{}", image.path()));
         let registry = image.canonical_registry();

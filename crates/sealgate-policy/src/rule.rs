@@ -240,8 +240,18 @@ impl Lack {
 impl When {
     /// Whether the rule is about `image` in an object of `scope`.
     pub(crate) fn applies(&self, image: &Reference, scope: &Scope) -> bool {
-        let object = self.matches.is_empty() || self.matches.iter().any(|m| m.matches(scope));
-        object && self.images.iter().any(|glob| glob.matches(image, self.tags))
+        self.applies_to_object(scope)
+            && self.images.iter().any(|glob| glob.matches(image, self.tags))
+    }
+
+    /// Whether the rule may be about `image`, which has a tag and some digest that is not known.
+    pub(crate) fn may_apply(&self, image: &Reference, scope: &Scope) -> bool {
+        self.applies_to_object(scope)
+            && self.images.iter().any(|glob| glob.may_match(image, self.tags))
+    }
+
+    fn applies_to_object(&self, scope: &Scope) -> bool {
+        self.matches.is_empty() || self.matches.iter().any(|m| m.matches(scope))
     }
 }
 

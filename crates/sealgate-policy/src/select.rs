@@ -69,12 +69,20 @@ impl PolicySet {
     pub fn select(&self, image: &Reference, scope: &Scope) -> Vec<&Rule> {
         self.rules.iter().filter(|rule| rule.when.applies(image, scope)).collect()
     }
+
+    /// The rules for an image whose tag could not be resolved: what [`PolicySet::select`] may say
+    /// once there is a digest. A rule that only holds for signed content is about the image
+    /// whatever digest it asks for; one that lets unsigned content in is not about it where it
+    /// asks for a digest, or for a tag, which does not count beside a digest.
+    pub fn select_unresolved(&self, image: &Reference, scope: &Scope) -> Vec<&Rule> {
+        self.rules.iter().filter(|rule| rule.when.may_apply(image, scope)).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::glob::Glob;
+    use crate::glob::{Glob, TagTrust};
     use crate::rule::{Mode, Need, Origin, When};
     use crate::testing::{pod, rule, signed};
 
@@ -105,6 +113,28 @@ mod tests {
     fn two_rules_of_one_name_both_stand() {
         let set = PolicySet::new(vec![about("a", "ghcr.io/**"), about("a", "**")], NoMatch::Deny);
         assert_eq!(names(&set, "ghcr.io/a/b"), ["a", "a"]);
+    }
+
+    /// Restrictions on what a tag may resolve to hold before it is known; permissions do not.
+    #[test]
+    fn an_unresolved_tag_has_every_restriction_and_no_permission_of_a_digest_or_tag() {
+        let digest = format!("ghcr.io/acme/app@sha256:{}", "a".repeat(64));
+        let globs = ["ghcr.io/acme/*", &digest, "ghcr.io/acme/app:v1", "ghcr.io/acme/app:v2"];
+        let selected = |tags: TagTrust| {
+            let rules = globs.iter().map(|glob| {
+                let Rule { name, origin, when, need, mode, .. } = about(glob, glob);
+                Rule::new(name, origin, When { tags, ..when }, need, mode)
+            });
+            let set = PolicySet::new(rules.collect(), NoMatch::Deny);
+            let image = "ghcr.io/acme/app:v1".parse().unwrap();
+            let rules = set.select_unresolved(&image, &pod("x"));
+            rules.into_iter().map(|rule| rule.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            selected(TagTrust::AsWritten),
+            ["ghcr.io/acme/*", "ghcr.io/acme/app:v1", digest.as_str()]
+        );
+        assert_eq!(selected(TagTrust::OnlyWithoutDigest), ["ghcr.io/acme/*"]);
     }
 
     #[test]

@@ -160,7 +160,8 @@ fn reason(record: &DecisionRecord) -> &'static str {
 
 /// The engine's word for an outcome, as a label: from a fixed list.
 fn outcome(image: &ImageRecord) -> &'static str {
-    const KNOWN: [&str; 6] = ["pass", "fail", "fault", "no-match", "not-pinned", "unreadable"];
+    const KNOWN: [&str; 7] =
+        ["pass", "fail", "fault", "no-match", "not-pinned", "placeholder", "unreadable"];
     KNOWN.into_iter().find(|known| *known == image.outcome).unwrap_or("other")
 }
 

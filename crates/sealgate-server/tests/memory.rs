@@ -127,7 +127,9 @@ async fn ask(gate: &Gate, images: &[String]) -> Answer {
         service_account: String::new(),
         pull_secrets: Vec::new(),
         images: images.collect(),
+        holder: Default::default(),
         standing: None,
+        restarted: Vec::new(),
     };
     gate.validate(&admission, &policies(), Some(Duration::from_secs(20))).await
 }

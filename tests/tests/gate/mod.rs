@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::support::{Format, Tool, sandbox_with_key};
 
 mod admission;
+mod controllers;
 mod disruption;
 mod folder;
 mod keyless;
@@ -47,6 +48,13 @@ impl Scene {
     fn bare_at(gate: &'static Installation<'static>, name: &str) -> Self {
         let scene = Self { gate, name: name.to_owned(), sandbox: sandbox_with_key() };
         scene.cluster().namespace(name, &[INCLUDE]);
+        scene
+    }
+
+    /// The same in a namespace that is not enrolled.
+    fn outside(name: &str) -> Self {
+        let scene = Self { gate: installed(), name: name.to_owned(), sandbox: sandbox_with_key() };
+        scene.cluster().namespace(name, &[]);
         scene
     }
 

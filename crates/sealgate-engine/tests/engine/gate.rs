@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::{Reference, Repository};
-use sealgate_engine::admit::{Admission, Answer, Gate, GatePorts, ImageUse, Standing};
+use sealgate_engine::admit::{Admission, Answer, Gate, GatePorts, Holder, ImageUse, Standing};
 use sealgate_engine::cache::CacheSettings;
 use sealgate_engine::limits::Limits;
 use sealgate_engine::ports::{PullSecret, SecretSource};
@@ -74,7 +74,9 @@ pub(crate) fn admission(images: &[&str]) -> Admission {
         service_account: "default".to_owned(),
         pull_secrets: Vec::new(),
         images: images.collect(),
+        holder: Default::default(),
         standing: None,
+        restarted: Vec::new(),
     }
 }
 
@@ -524,6 +526,136 @@ async fn a_tag_that_could_not_be_pinned_is_refused_with_the_reason() {
     assert!(answer.message.contains("image tag not found"), "{}", answer.message);
     let answer = house.validate(&["in@valid"], &policies).await;
     assert!(answer.message.contains("could not parse reference: in@valid"), "{}", answer.message);
+}
+
+fn in_template(images: &[&str], holder: Holder) -> Admission {
+    Admission { holder, ..admission(images) }
+}
+
+/// A ReplicaSet whose template differs from its Deployment's is answered with another ReplicaSet,
+/// for ever: kubernetes#57167.
+#[tokio::test]
+async fn what_a_controller_compares_is_not_pinned_and_judged_by_what_its_tag_points_to() {
+    let (house, key) = (house(), TestKey::p256());
+    let policies = signed_policy(&key);
+    let text = "reg.example/acme/app:v1";
+    let tag: Reference = image::reference(text);
+    image::tagged(&house.registry, &tag, "v1");
+    let owned = in_template(&[text], Holder::ControlledTemplate);
+    let validate = async || house.gate.validate(&owned, &policies, None).await;
+    assert!(house.gate.mutate(&owned, &policies, None).await.pins.is_empty());
+    assert_eq!(house.registry.take_count(), 0, "nobody is asked for a pin that is not made");
+    let answer = validate().await;
+    assert!(!answer.allowed);
+    assert!(answer.message.contains("no signatures found"), "{}", answer.message);
+    // Another image, since a refusal is remembered.
+    image::tagged(&house.registry, &tag, "v2");
+    image::sign(&house.registry, &tag, &key, Written::Bundle).await;
+    assert!(validate().await.allowed);
+    image::tagged(&house.registry, &tag, "evil");
+    assert!(!validate().await.allowed, "the tag moved on");
+    let missing = in_template(&["reg.example/acme/app:none"], Holder::ControlledTemplate);
+    let answer = house.gate.validate(&missing, &policies, None).await;
+    assert!(!answer.allowed);
+    assert!(answer.message.contains("must be an image digest"), "{}", answer.message);
+    assert!(answer.message.contains("image tag not found"), "{}", answer.message);
+    // A Pod must be pinned, whoever owns it; so must a template that nobody compares.
+    for holder in [Holder::Pod, Holder::Template] {
+        let unpinned = in_template(&[text], holder);
+        assert_eq!(house.gate.mutate(&unpinned, &policies, None).await.pins.len(), 1);
+        let answer = house.gate.validate(&unpinned, &policies, None).await;
+        assert!(answer.message.contains("must be an image digest"), "{}", answer.message);
+    }
+}
+
+#[tokio::test]
+async fn without_an_enforcing_rule_a_registry_that_is_down_denies_nothing_and_is_not_asked() {
+    let (house, key) = (house(), TestKey::p256());
+    house.registry.fail(Request::Resolve, "", usize::MAX, fault(FaultKind::Unreachable));
+    let text = "reg.example/acme/app:v1";
+    let signed = || Need::Signed(signed_by("ours", &[&key]));
+    let set = |mode, need| PolicySet::new(vec![rule("p", mode, need)], NoMatch::Deny);
+    let warn = house.validate(&[text], &set(Mode::Warn, signed())).await;
+    assert!(warn.allowed, "{}", warn.message);
+    assert!(warn.warnings[0].starts_with("failed policy: p: "), "{:?}", warn.warnings);
+    house.registry.take_count();
+    let pass = set(Mode::Enforce, Need::Always { authority: "a".to_owned() });
+    let open = PolicySet::new(Vec::new(), NoMatch::Allow);
+    for policies in [&pass, &open] {
+        let answer = house.validate(&[text], policies).await;
+        assert!(answer.allowed && answer.warnings.is_empty(), "{}", answer.message);
+    }
+    assert_eq!(house.registry.take_count(), 0);
+    assert!(!house.validate(&[text], &set(Mode::Enforce, signed())).await.allowed);
+    assert!(!house.validate(&[text], &PolicySet::new(Vec::new(), NoMatch::Deny)).await.allowed);
+}
+
+/// Istio's gateways say `auto`, OpenShift's image triggers a blank; another component writes the
+/// image into the pod.
+#[tokio::test]
+async fn a_placeholder_in_a_template_is_a_warning_where_no_enforcing_rule_is_about_it() {
+    let (house, key) = (house(), TestKey::p256());
+    let elsewhere = signed_policy(&key);
+    let table = [
+        ("auto", "placeholder image not verified: spec.containers[0].image: auto"),
+        (" ", "placeholder image not verified: spec.containers[0].image: "),
+        ("", "placeholder image not verified: spec.containers[0].image: "),
+        ("$(IMAGE)", "pods will be refused: "),
+    ];
+    for (text, said) in table {
+        for holder in [Holder::Template, Holder::ControlledTemplate] {
+            let object = in_template(&[text], holder);
+            assert!(house.gate.mutate(&object, &elsewhere, None).await.pins.is_empty());
+            let answer = house.gate.validate(&object, &elsewhere, None).await;
+            assert!(answer.allowed, "{text:?}: {}", answer.message);
+            assert!(answer.warnings[0].starts_with(said), "{text:?}: {:?}", answer.warnings);
+        }
+        assert_eq!(house.registry.take_count(), 0, "{text:?}: nobody is asked");
+        assert!(!house.validate(&[text], &elsewhere).await.allowed, "{text:?} in a pod");
+        house.registry.take_count();
+    }
+    let everywhere = |mode| {
+        let Rule { name, origin, when, need, .. } =
+            rule("all", mode, Need::Signed(signed_by("ours", &[&key])));
+        let when = When { images: vec![Glob::any()], ..when };
+        PolicySet::new(vec![Rule::new(name, origin, when, need, mode)], NoMatch::Deny)
+    };
+    let object = in_template(&["auto"], Holder::Template);
+    let refused = house.gate.validate(&object, &everywhere(Mode::Enforce), None).await;
+    assert!(!refused.allowed);
+    assert!(refused.message.contains("policy all needs the digest"), "{}", refused.message);
+    assert!(refused.message.contains("a placeholder"), "{}", refused.message);
+    assert!(house.gate.validate(&object, &everywhere(Mode::Warn), None).await.allowed);
+    assert_eq!(house.registry.take_count(), 0);
+}
+
+#[tokio::test]
+async fn a_restart_is_let_in_and_told_what_its_pods_will_meet() {
+    let (house, key) = (house(), TestKey::p256());
+    let policies = signed_policy(&key);
+    let signed = signed_image(&house, "signed", &key, Written::Bundle).await;
+    let tag = "reg.example/acme/app:v1";
+    image::tagged(&house.registry, &image::reference(tag), "unsigned");
+    let restart = async |image: &str, policies: &PolicySet| {
+        let mut admission = in_template(&[image], Holder::Template);
+        admission.restarted = std::mem::take(&mut admission.images);
+        house.gate.validate(&admission, policies, None).await
+    };
+    let quiet = restart(&signed, &policies).await;
+    assert!(quiet.allowed && quiet.warnings.is_empty(), "{:?}", quiet.warnings);
+    let warned = restart(tag, &policies).await;
+    assert!(warned.allowed, "{}", warned.message);
+    let line = "pods will be refused: failed policy: signed: spec.containers[0].image: ";
+    assert!(warned.warnings[0].starts_with(line), "{:?}", warned.warnings);
+    assert!(house.records().iter().all(|record| record.allowed));
+    let unruled = restart(tag, &PolicySet::new(Vec::new(), NoMatch::Deny)).await;
+    assert!(unruled.warnings[0].starts_with("pods will be refused: no matching policies"));
+    // A registry that is slow keeps nobody waiting for a warning.
+    house.registry.delay(Request::Resolve, "", usize::MAX, Duration::from_secs(60));
+    let started = std::time::Instant::now();
+    let slow = restart("reg.example/acme/app:v2", &policies).await;
+    assert!(slow.allowed && slow.warnings.is_empty(), "{:?}", slow.warnings);
+    assert!(started.elapsed() < Duration::from_secs(6));
 }
 
 #[tokio::test]

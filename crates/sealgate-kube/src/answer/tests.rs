@@ -18,7 +18,9 @@ fn admission() -> Admission {
         service_account: "default".to_owned(),
         pull_secrets: Vec::new(),
         images: vec![image(0), image(1)],
+        holder: Default::default(),
         standing: None,
+        restarted: Vec::new(),
     }
 }
 

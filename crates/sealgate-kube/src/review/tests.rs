@@ -293,3 +293,89 @@ proptest! {
         }
     }
 }
+
+fn deployment(image: &str, spec: Value) -> Value {
+    let template = json!({ "spec": { "containers": [{ "name": "c", "image": image }] } });
+    let mut object = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": { "name": "web", "namespace": "shop" },
+        "spec": { "replicas": 1, "template": template },
+    });
+    for (field, value) in spec.as_object().into_iter().flatten() {
+        object["spec"][field] = value.clone();
+    }
+    object
+}
+
+fn of_kind(kind: &str, mut request: Value) -> Value {
+    request["kind"] = json!({ "group": "apps", "version": "v1", "kind": kind });
+    let resource = format!("{}s", kind.to_lowercase());
+    request["resource"] = json!({ "group": "apps", "version": "v1", "resource": resource });
+    for object in ["object", "oldObject"] {
+        if request[object].is_object() {
+            request[object]["kind"] = json!(kind);
+        }
+    }
+    request
+}
+
+/// Portieris 0.14.3 let a pod in that claimed an owner. Here a claim changes nothing for a Pod,
+/// and for a template only that its tags are resolved and not replaced.
+#[test]
+fn a_controlling_owner_is_believed_of_templates_only() {
+    let owned = |kind: &str, owners: Value| {
+        let mut object = if kind == "Pod" { pod("a") } else { deployment("a", json!({})) };
+        object["metadata"]["ownerReferences"] = owners;
+        let request = request("CREATE", object, Value::Null);
+        let request = if kind == "Pod" { request } else { of_kind(kind, request) };
+        let admission = judged(request);
+        assert_eq!(admission.images.len(), 1, "{kind}");
+        admission.holder
+    };
+    let controller = json!([{ "kind": "Rollout", "name": "r", "uid": "1", "controller": true }]);
+    let other = json!([{ "kind": "Rollout", "name": "r", "uid": "1", "controller": false }]);
+    let unsaid = json!([{ "kind": "Rollout", "name": "r", "uid": "1" }]);
+    for kind in ["ReplicaSet", "Deployment", "StatefulSet"] {
+        assert_eq!(owned(kind, controller.clone()), Holder::ControlledTemplate, "{kind}");
+        for owners in [&other, &unsaid, &json!([]), &Value::Null] {
+            assert_eq!(owned(kind, owners.clone()), Holder::Template, "{kind} {owners}");
+        }
+    }
+    for owners in [controller, other, Value::Null] {
+        assert_eq!(owned("Pod", owners), Holder::Pod);
+    }
+}
+
+#[test]
+fn an_update_that_makes_new_pods_is_asked_about() {
+    let other_template = json!({ "template": { "metadata": { "annotations": { "restartedAt": "now" } },
+            "spec": { "containers": [{ "name": "c", "image": "a" }] } } });
+    let update =
+        |kind: &str, new: Value| of_kind(kind, request("UPDATE", new, deployment("a", json!({}))));
+    for (kind, new) in [
+        ("Deployment", deployment("a", other_template.clone())),
+        ("Deployment", deployment("a", json!({ "replicas": 3 }))),
+        ("StatefulSet", deployment("a", other_template.clone())),
+        ("DaemonSet", deployment("a", other_template.clone())),
+        ("ReplicaSet", deployment("a", json!({ "replicas": 2 }))),
+    ] {
+        let admission = judged(update(kind, new));
+        assert!(admission.images.is_empty() && admission.standing.is_none(), "{kind}");
+        assert_eq!(admission.restarted.len(), 1, "{kind}");
+    }
+    for (kind, new) in [
+        ("Deployment", deployment("a", json!({ "replicas": 0 }))),
+        ("Deployment", deployment("a", json!({ "paused": true }))),
+        ("ReplicaSet", deployment("a", other_template)),
+    ] {
+        assert_eq!(nothing(update(kind, new)), Some(Nothing::Unchanged), "{kind}");
+    }
+    // Its controller made this change, and reads no warning.
+    let mut owned = deployment("a", json!({ "replicas": 2 }));
+    owned["metadata"]["ownerReferences"] = json!([{ "controller": true }]);
+    assert_eq!(nothing(update("ReplicaSet", owned)), Some(Nothing::Unchanged));
+    // An image that is new is judged as ever, beside it.
+    let admission = judged(update("Deployment", deployment("b", json!({ "replicas": 3 }))));
+    assert_eq!((admission.images.len(), admission.restarted.len()), (1, 0));
+}

@@ -34,16 +34,26 @@ impl Entry {
         }
     }
 
-    pub(super) fn not_pinned(image: &JudgedImage, cause: Option<&Fault>) -> Self {
+    /// `policies` are the enforcing ones that are about the image.
+    pub(super) fn not_pinned(
+        image: &JudgedImage,
+        cause: Option<&Fault>,
+        policies: &[&str],
+    ) -> Self {
         let text = clean(&image.image);
-        let page = match cause {
-            Some(fault) => {
-                vec![format!("  the tag could not be resolved: {}", told(fault)), next(wait(fault))]
-            }
-            None => vec![next(&format!(
+        let mut page: Vec<String> = policies
+            .iter()
+            .map(|policy| format!("  policy {} needs the digest of the image", clean(policy)))
+            .collect();
+        match cause {
+            Some(fault) => page.extend([
+                format!("  the tag could not be resolved: {}", told(fault)),
+                next(wait(fault)),
+            ]),
+            None => page.push(next(&format!(
                 "write {text}@sha256:<digest>, or let the mutating webhook resolve the tag"
-            ))],
-        };
+            ))),
+        }
         Self {
             message: format!("invalid value: {text} must be an image digest"),
             path: clean(&image.path),
@@ -66,13 +76,18 @@ impl Entry {
     pub(super) fn failed(image: &JudgedImage, ruled: &Ruled) -> Self {
         let reasons = ruled.verdict.reasons();
         let texts: Vec<String> =
-            reasons.iter().map(|reason| clean(&reason.text(&image.subject))).collect();
+            reasons.iter().map(|reason| clean(&reason.text(subject(image)))).collect();
         Self {
             message: format!("failed policy: {}", clean(&ruled.rule)),
             path: clean(&image.path),
             details: format!("{} {}", clean(&image.image), texts.join(" ")),
             page: page(reasons),
         }
+    }
+
+    /// The same for an object that runs nothing itself.
+    pub(super) fn pods_will_be_refused(&self) -> String {
+        format!("pods will be refused: {}", self.warning())
     }
 
     /// The same as a warning: one line, without the page.
@@ -82,6 +97,17 @@ impl Entry {
             details => format!("{}: {}: {details}", self.message, self.path),
         }
     }
+}
+
+/// The image as judged, or as written where no digest was found.
+fn subject(image: &JudgedImage) -> &str {
+    if image.subject.is_empty() { &image.image } else { &image.subject }
+}
+
+/// The warning about a placeholder.
+pub(super) fn placeholder(image: &JudgedImage) -> String {
+    let (path, image) = (clean(&image.path), clean(&image.image));
+    format!("placeholder image not verified: {path}: {image}: its pods are verified when created")
 }
 
 /// The warning that an exemption owes.

@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+use sealgate_core::fault::FaultKind;
+
 use super::*;
 use crate::judge::{Finding, judge};
 use crate::rule::{Lack, Need};
@@ -12,6 +14,7 @@ fn image(index: usize, outcome: Outcome) -> JudgedImage {
         path: format!("spec.containers[{index}].image"),
         image: "ghcr.io/acme/app:v1@sha256:aa".to_owned(),
         subject: SUBJECT.to_owned(),
+        effect: Effect::Refuses,
         outcome,
     }
 }
@@ -54,8 +57,9 @@ fn a_denial_begins_as_the_peers_and_goes_on_with_what_to_do() {
 fn the_other_denials_read_as_the_peers() {
     let no_match = decision(vec![Outcome::Ruled(vec![])]);
     assert!(no_match.message.starts_with("validation failed: no matching policies: spec.containers[0].image\nghcr.io/acme/app:v1@sha256:aa\n"));
-    let tag = decision(vec![Outcome::NotPinned { cause: None }]);
-    assert!(tag.message.starts_with("validation failed: invalid value: ghcr.io/acme/app:v1@sha256:aa must be an image digest: spec.containers[0].image\n"));
+    let rules = vec![ruled("signed", Mode::Enforce, timeout())];
+    let tag = decision(vec![Outcome::NotPinned { cause: None, rules }]);
+    assert!(tag.message.starts_with("validation failed: invalid value: ghcr.io/acme/app:v1@sha256:aa must be an image digest: spec.containers[0].image\n  policy signed needs the digest of the image\n"));
     let bad = decision(vec![Outcome::Unreadable {
         error: "could not parse reference: in@valid".to_owned(),
     }]);
@@ -122,6 +126,70 @@ fn no_match_follows_the_configuration() {
     let allowed = decide(&images, NoMatch::Allow);
     assert!(allowed.allowed && allowed.warnings.is_empty());
     assert_eq!(allowed.facts[0].outcome, "no-match");
+}
+
+/// Kyverno's users met the opposite: a registry that is down denies pods that nothing enforces.
+#[test]
+fn without_a_digest_only_an_enforcing_rule_about_the_image_refuses() {
+    let cause = || Some(Fault::new(FaultKind::Unreachable, "ghcr.io", "connection refused"));
+    let unresolved = |rules| vec![image(0, Outcome::NotPinned { cause: cause(), rules })];
+    let with = |need: Need, mode| {
+        let rule = rule("p", need, mode);
+        let fault = Finding::Fault(cause().unwrap());
+        vec![Ruled::new(&rule, judge(&rule, &mut |_| fault.clone()))]
+    };
+    let passes = Need::Always { authority: "a".to_owned() };
+    let either = Need::Any(vec![signed("b"), passes.clone()]);
+    let table = [
+        (with(signed("a"), Mode::Enforce), NoMatch::Allow, false, "not-pinned", 0),
+        (with(signed("a"), Mode::Warn), NoMatch::Deny, true, "not-pinned", 1),
+        (with(passes.clone(), Mode::Enforce), NoMatch::Deny, true, "pass", 0),
+        (with(either, Mode::Enforce), NoMatch::Deny, true, "pass", 0),
+        (
+            with(Need::All(vec![signed("a"), passes]), Mode::Enforce),
+            NoMatch::Allow,
+            false,
+            "not-pinned",
+            0,
+        ),
+        (with(Need::Exempt, Mode::Warn), NoMatch::Deny, true, "pass", 1),
+        (Vec::new(), NoMatch::Deny, false, "no-match", 0),
+        (Vec::new(), NoMatch::Warn, true, "no-match", 1),
+        (Vec::new(), NoMatch::Allow, true, "no-match", 0),
+    ];
+    for (number, (rules, no_match, allowed, outcome, warnings)) in table.into_iter().enumerate() {
+        let decision = decide(&unresolved(rules), no_match);
+        assert_eq!(decision.allowed, allowed, "{number}: {}", decision.message);
+        assert_eq!(decision.facts[0].outcome, outcome, "{number}");
+        assert_eq!(decision.facts[0].denies, !allowed, "{number}");
+        assert_eq!(decision.warnings.len(), warnings, "{number}: {:?}", decision.warnings);
+    }
+    let warned = decide(&unresolved(with(signed("a"), Mode::Warn)), NoMatch::Deny);
+    assert!(warned.warnings[0].contains("connection refused"), "{:?}", warned.warnings);
+}
+
+#[test]
+fn an_object_that_runs_nothing_itself_is_warned_of_what_its_pods_will_meet() {
+    let with = |effect, outcome| JudgedImage { effect, ..image(0, outcome) };
+    let refused = || Outcome::Ruled(vec![ruled("p", Mode::Enforce, rejected(&[]))]);
+    let foretold = decide(&[with(Effect::Warns, refused())], NoMatch::Deny);
+    assert!(foretold.allowed && !foretold.facts[0].denies);
+    assert!(
+        foretold.warnings[0]
+            .starts_with("pods will be refused: failed policy: p: spec.containers[0].image: "),
+        "{:?}",
+        foretold.warnings
+    );
+    // An image that is new in the same object is still refused.
+    let both = [with(Effect::Warns, refused()), with(Effect::Refuses, refused())];
+    assert!(!decide(&both, NoMatch::Deny).allowed);
+    let no_match = decide(&[with(Effect::Warns, Outcome::Ruled(Vec::new()))], NoMatch::Deny);
+    assert!(no_match.allowed);
+    assert!(no_match.warnings[0].starts_with("pods will be refused: no matching policies: "));
+    let open = decide(&[with(Effect::Refuses, Outcome::Placeholder)], NoMatch::Deny);
+    assert!(open.allowed);
+    assert_eq!(open.facts[0].outcome, "placeholder");
+    assert!(open.warnings[0].starts_with("placeholder image not verified: "));
 }
 
 #[test]
@@ -266,7 +334,9 @@ proptest! {
     fn one_bad_image_refuses_the_object(
         good in 0..4usize,
         bad in prop_oneof![
-            Just(Outcome::NotPinned { cause: None }),
+            Just(Outcome::NotPinned { cause: None, rules: Vec::new() }),
+            Just(Outcome::NotPinned {
+                cause: None, rules: vec![ruled("r", Mode::Enforce, timeout())] }),
             Just(Outcome::Unreadable { error: "x".to_owned() }),
             Just(Outcome::Ruled(Vec::new())),
             finding().prop_filter("not verified", |f| !matches!(f, Finding::Verified(l) if !l.is_empty()))

@@ -1,0 +1,484 @@
+//! Controllers behind the gate: each compares what it made with its own template, and answers a
+//! difference with another object (kubernetes#57167). What they make is admitted as it is.
+
+use std::time::{Duration, Instant};
+
+use sealgate_tests::cluster::Cluster;
+use sealgate_tests::gate::INCLUDE;
+use sealgate_tests::image::Image;
+use sealgate_tests::process::wait_until;
+use serde_json::{Value, json};
+
+use super::{DENIED, Scene, pod_spec};
+
+/// Long enough for an endless loop to make dozens of objects.
+const SETTLED: Duration = Duration::from_secs(4);
+
+/// How the namespace's images are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// The policy only warns, and nothing is signed.
+    Warn,
+    /// The policy is enforced, and everything is signed.
+    Enforce,
+}
+
+/// Whether the Deployment is older than the namespace's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Enrolled {
+    Before,
+    After,
+}
+
+/// A change after which the Deployment's controller makes a ReplicaSet.
+#[derive(Clone, Copy, Debug)]
+enum Trigger {
+    Restart,
+    SetEnv,
+    TemplateLabel,
+    OneOfTwoImages,
+    ApplyWithAnotherVariable,
+    ReplicaSetDeleted,
+}
+
+const TRIGGERS: [Trigger; 6] = [
+    Trigger::Restart,
+    Trigger::SetEnv,
+    Trigger::TemplateLabel,
+    Trigger::OneOfTwoImages,
+    Trigger::ApplyWithAnotherVariable,
+    Trigger::ReplicaSetDeleted,
+];
+
+impl Trigger {
+    fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}
+
+/// A namespace with two images by tag, and a policy about them.
+struct Town {
+    scene: Scene,
+    mode: Mode,
+    images: [Image; 2],
+    unsigned: Image,
+}
+
+impl Town {
+    /// The namespace is not enrolled yet.
+    fn build(name: &str, mode: Mode) -> Self {
+        let scene = Scene::outside(name);
+        let images = match mode {
+            Mode::Warn => [scene.image("one"), scene.image("two")],
+            Mode::Enforce => [scene.signed("one"), scene.signed("two")],
+        };
+        let unsigned = scene.image("unsigned");
+        let authorities = [scene.key_authority("cosign")];
+        let word = format!("{mode:?}").to_lowercase();
+        let policy = scene.policy(&json!({ "mode": word, "authorities": authorities }));
+        scene.cluster().apply(&policy.to_string()).ok();
+        Self { scene, mode, images, unsigned }
+    }
+
+    fn cluster(&self) -> &'static Cluster {
+        self.scene.cluster()
+    }
+
+    /// Labels the namespace, and waits until its pods are judged by the policy.
+    fn enrol(&self) {
+        let name = &self.scene.name;
+        self.cluster().kubectl(&["label", "namespace", name, INCLUDE]).ok();
+        let judged = format!("failed policy: {name}");
+        wait_until(Duration::from_secs(30), || {
+            (0..4).all(|_| {
+                self.scene.dry_run("probe", &self.unsigned.by_digest()).stderr.contains(&judged)
+            })
+        })
+        .expect("the namespace is behind the gate");
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> String {
+        let all = [arguments, &["-n", &self.scene.name]].concat();
+        self.cluster().kubectl(&all).ok().stdout
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.kubectl(&[arguments, &["-o", "json"]].concat())).unwrap()
+    }
+
+    /// The objects of a kind with this `app` label.
+    fn list(&self, kind: &str, app: &str) -> Vec<Value> {
+        let found = self.json(&["get", kind, "-l", &format!("app={app}")]);
+        found["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Waits until there are `count` of them, and then whether more come.
+    fn settles(&self, kind: &str, app: &str, count: usize) {
+        let number = || self.list(kind, app).len();
+        let what = format!("{count} {kind} of {app} ({:?})", self.mode);
+        wait_until(Duration::from_secs(30), || number() >= count).expect(&what);
+        let start = Instant::now();
+        while start.elapsed() < SETTLED {
+            assert_eq!(number(), count, "{what}");
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    fn template(&self, app: &str, image: &str) -> Value {
+        let mut spec = pod_spec(image);
+        // No kubelet makes the node of the DaemonSets ready.
+        spec["tolerations"] = json!([{ "operator": "Exists" }]);
+        spec["containers"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({ "name": "second", "image": self.images[1].by_tag() }));
+        json!({ "metadata": { "labels": { "app": app } }, "spec": spec })
+    }
+
+    /// A controller's object with both images by tag.
+    fn object(&self, api: &str, kind: &str, app: &str, spec: &Value) -> Value {
+        let mut object = json!({
+            "apiVersion": api,
+            "kind": kind,
+            "metadata": { "name": app, "namespace": self.scene.name, "labels": { "app": app } },
+            "spec": {
+                "selector": { "matchLabels": { "app": app } },
+                "template": self.template(app, &self.images[0].by_tag()),
+            },
+        });
+        for (field, value) in spec.as_object().into_iter().flatten() {
+            object["spec"][field] = value.clone();
+        }
+        object
+    }
+
+    fn deployment(&self, app: &str) -> Value {
+        self.object("apps/v1", "Deployment", app, &json!({ "replicas": 1 }))
+    }
+
+    fn pull(&self, trigger: Trigger, app: &str) {
+        let deployment = format!("deployment/{app}");
+        match trigger {
+            Trigger::Restart => drop(self.kubectl(&["rollout", "restart", &deployment])),
+            Trigger::SetEnv => drop(self.kubectl(&["set", "env", &deployment, "A=1"])),
+            Trigger::TemplateLabel => {
+                let patch = json!({ "spec": { "template": { "metadata": {
+                    "labels": { "app": app, "team": "red" } } } } });
+                self.kubectl(&["patch", "deployment", app, "-p", &patch.to_string()]);
+            }
+            Trigger::OneOfTwoImages => {
+                let image = format!("app={}", self.images[1].by_tag());
+                self.kubectl(&["set", "image", &deployment, &image]);
+            }
+            Trigger::ApplyWithAnotherVariable => {
+                let mut object = self.deployment(app);
+                object["spec"]["template"]["spec"]["containers"][0]["env"] =
+                    json!([{ "name": "A", "value": "1" }]);
+                self.cluster().apply(&object.to_string()).ok();
+            }
+            Trigger::ReplicaSetDeleted => {
+                let name = self.list("replicasets", app)[0]["metadata"]["name"].clone();
+                self.kubectl(&["delete", "replicaset", name.as_str().unwrap()]);
+            }
+        }
+    }
+
+    /// One ReplicaSet for each template there was, each equal to the Deployment's.
+    fn assert_one_replica_set_a_template(&self, app: &str, templates: usize) {
+        self.settles("replicasets", app, templates);
+        let deployment = self.json(&["get", "deployment", app]);
+        assert_eq!(deployment["status"]["collisionCount"], Value::Null, "{app}");
+        let wanted = images_of(&deployment["spec"]["template"]);
+        let sets = self.list("replicasets", app);
+        let current: Vec<_> =
+            sets.iter().filter(|set| images_of(&set["spec"]["template"]) == wanted).collect();
+        assert!(!current.is_empty(), "{app}: {wanted:?}");
+    }
+
+    fn assert_a_pod_is_pinned(&self, app: &str) {
+        let is_pinned = |pod: &Value| {
+            let images = images_of(&json!({ "spec": pod["spec"] }));
+            images.iter().all(|image| image.contains("@sha256:"))
+        };
+        wait_until(Duration::from_secs(30), || self.list("pods", app).iter().any(is_pinned))
+            .unwrap_or_else(|_| panic!("{app} has no pinned pod"));
+    }
+
+    /// Every pod runs by digest.
+    fn assert_pods_are_pinned(&self, app: &str) {
+        wait_until(Duration::from_secs(30), || !self.list("pods", app).is_empty())
+            .unwrap_or_else(|_| panic!("{app} has no pod"));
+        for pod in self.list("pods", app) {
+            for image in images_of(&json!({ "spec": pod["spec"] })) {
+                assert!(image.contains("@sha256:"), "{app}: {image}");
+            }
+        }
+    }
+}
+
+fn images_of(template: &Value) -> Vec<String> {
+    let containers = template["spec"]["containers"].as_array().cloned().unwrap_or_default();
+    containers.iter().map(|it| it["image"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+fn every_trigger_makes_one_replica_set(name: &str, mode: Mode, enrolled: Enrolled) {
+    let town = Town::build(name, mode);
+    if enrolled == Enrolled::After {
+        town.enrol();
+    }
+    for trigger in TRIGGERS {
+        town.cluster().apply(&town.deployment(&trigger.name()).to_string()).ok();
+    }
+    for trigger in TRIGGERS {
+        let app = trigger.name();
+        wait_until(Duration::from_secs(30), || town.list("replicasets", &app).len() == 1)
+            .expect(&app);
+    }
+    if enrolled == Enrolled::Before {
+        town.enrol();
+    }
+    for trigger in TRIGGERS {
+        town.pull(trigger, &trigger.name());
+    }
+    for trigger in TRIGGERS {
+        let templates = if matches!(trigger, Trigger::ReplicaSetDeleted) { 1 } else { 2 };
+        town.assert_one_replica_set_a_template(&trigger.name(), templates);
+        match enrolled {
+            Enrolled::After => town.assert_pods_are_pinned(&trigger.name()),
+            // Those of before the label stay as they are.
+            Enrolled::Before => town.assert_a_pod_is_pinned(&trigger.name()),
+        }
+    }
+}
+
+#[test]
+fn a_deployment_of_before_the_label_in_warn_mode() {
+    every_trigger_makes_one_replica_set("loop-warn-before", Mode::Warn, Enrolled::Before);
+}
+
+#[test]
+fn a_deployment_of_before_the_label_in_enforce_mode() {
+    every_trigger_makes_one_replica_set("loop-enforce-before", Mode::Enforce, Enrolled::Before);
+}
+
+#[test]
+fn a_deployment_of_after_the_label_in_warn_mode() {
+    every_trigger_makes_one_replica_set("loop-warn-after", Mode::Warn, Enrolled::After);
+}
+
+#[test]
+fn a_deployment_of_after_the_label_in_enforce_mode() {
+    every_trigger_makes_one_replica_set("loop-enforce-after", Mode::Enforce, Enrolled::After);
+}
+
+/// An unsigned image of before the label: the ReplicaSet of a restart is refused, and that once,
+/// not for ever under other names; whoever restarts is told.
+#[test]
+fn an_unsigned_deployment_of_before_the_label_is_refused_and_said_to_be() {
+    let scene = Scene::outside("loop-unsigned");
+    let town = Town {
+        mode: Mode::Enforce,
+        unsigned: scene.image("unsigned"),
+        images: [scene.image("one"), scene.image("two")],
+        scene,
+    };
+    let authorities = [town.scene.key_authority("cosign")];
+    let policy = town.scene.policy(&json!({ "authorities": authorities }));
+    town.cluster().apply(&policy.to_string()).ok();
+    town.cluster().apply(&town.deployment("app").to_string()).ok();
+    town.settles("replicasets", "app", 1);
+    town.enrol();
+    let name = &town.scene.name;
+    let run = town.cluster().kubectl(&["rollout", "restart", "deployment/app", "-n", name]);
+    let warning = format!(
+        "Warning: pods will be refused: failed policy: {name}: \
+                           spec.template.spec.containers[0].image"
+    );
+    run.ok().says(&warning);
+    town.settles("replicasets", "app", 1);
+    let deployment = town.json(&["get", "deployment", "app"]);
+    assert_eq!(deployment["status"]["collisionCount"], Value::Null);
+    let conditions = deployment["status"]["conditions"].to_string();
+    assert!(conditions.contains(&format!("failed policy: {name}")), "{conditions}");
+}
+
+/// Argo Rollouts' shape: a custom resource whose controller makes ReplicaSets, and another one
+/// whenever none has its template.
+#[test]
+fn an_owner_of_another_kind_finds_its_template_again() {
+    let town = Town::build("loop-rollout", Mode::Enforce);
+    town.enrol();
+    town.cluster().apply(&rollout_definition().to_string()).ok();
+    let rollout = json!({
+        "apiVersion": "tests.sealgate.dev/v1",
+        "kind": "Rollout",
+        "metadata": { "name": "app", "namespace": town.scene.name },
+        "spec": { "template": town.template("app", &town.images[0].by_tag()) },
+    });
+    wait_until(Duration::from_secs(30), || town.cluster().apply(&rollout.to_string()).code == 0)
+        .expect("a Rollout");
+    let rollout = town.json(&["get", "rollouts.tests.sealgate.dev", "app"]);
+    for round in 0..5 {
+        reconcile(&town, &rollout, round);
+    }
+    let sets = town.list("replicasets", "app");
+    assert_eq!(sets.len(), 1, "the controller found its own");
+    assert_eq!(images_of(&sets[0]["spec"]["template"])[0], town.images[0].by_tag());
+    town.assert_pods_are_pinned("app");
+    // A claim to be owned opens nothing: what the tag points to is judged, and each pod again.
+    let claims = |kind: &str, image: &str| {
+        let mut set = town.object("apps/v1", "ReplicaSet", "claims", &json!({ "replicas": 1 }));
+        if kind == "Pod" {
+            set = town.scene.pod("claims", image);
+        } else {
+            set["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+        }
+        set["metadata"]["ownerReferences"] = json!([owner("claimed", "made-up")]);
+        town.cluster().kubectl_with(&["create", "-f", "-"], &set.to_string())
+    };
+    for kind in ["Pod", "ReplicaSet"] {
+        claims(kind, &town.unsigned.by_tag()).fails_with(DENIED);
+    }
+}
+
+fn owner(name: &str, uid: &str) -> Value {
+    json!({
+        "apiVersion": "tests.sealgate.dev/v1",
+        "kind": "Rollout",
+        "name": name,
+        "uid": uid,
+        "controller": true,
+        "blockOwnerDeletion": true,
+    })
+}
+
+/// One round of a controller that compares templates.
+fn reconcile(town: &Town, rollout: &Value, round: usize) {
+    let wanted = images_of(&rollout["spec"]["template"]);
+    let sets = town.list("replicasets", "app");
+    if sets.iter().any(|set| images_of(&set["spec"]["template"]) == wanted) {
+        return;
+    }
+    let mut set = town.object("apps/v1", "ReplicaSet", "app", &json!({ "replicas": 1 }));
+    set["metadata"]["name"] = json!(format!("app-{round}"));
+    let uid = rollout["metadata"]["uid"].as_str().unwrap();
+    set["metadata"]["ownerReferences"] = json!([owner("app", uid)]);
+    town.cluster().kubectl_with(&["create", "-f", "-"], &set.to_string()).ok();
+}
+
+fn rollout_definition() -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": { "name": "rollouts.tests.sealgate.dev" },
+        "spec": {
+            "group": "tests.sealgate.dev",
+            "names": { "kind": "Rollout", "plural": "rollouts", "singular": "rollout" },
+            "scope": "Namespaced",
+            "versions": [{
+                "name": "v1",
+                "served": true,
+                "storage": true,
+                "schema": { "openAPIV3Schema": {
+                    "type": "object", "x-kubernetes-preserve-unknown-fields": true } },
+            }],
+        },
+    })
+}
+
+/// Controllers that keep their templates as revisions.
+#[test]
+fn stateful_sets_and_daemon_sets_of_before_and_after_the_label() {
+    let town = Town::build("loop-revisions", Mode::Enforce);
+    let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "loop-node" } });
+    town.cluster().apply(&node.to_string()).ok();
+    let make = |when: &str| {
+        let stateful = json!({ "replicas": 1, "serviceName": "none" });
+        for (kind, spec) in [("StatefulSet", &stateful), ("DaemonSet", &json!({}))] {
+            let app = format!("{}-{when}", kind.to_lowercase());
+            town.cluster().apply(&town.object("apps/v1", kind, &app, spec).to_string()).ok();
+            wait_until(Duration::from_secs(30), || !town.list("pods", &app).is_empty())
+                .expect(&app);
+        }
+    };
+    make("before");
+    town.enrol();
+    make("after");
+    for app in ["statefulset-before", "statefulset-after", "daemonset-before", "daemonset-after"] {
+        let kind = app.split('-').next().unwrap();
+        town.kubectl(&["rollout", "restart", &format!("{kind}/{app}")]);
+        town.settles("controllerrevisions", app, 2);
+        let object = town.json(&["get", kind, app]);
+        let collisions = &object["status"]["collisionCount"];
+        assert!(collisions.is_null() || *collisions == 0, "{app}: {collisions}");
+    }
+    for app in ["statefulset-after", "daemonset-after"] {
+        town.assert_pods_are_pinned(app);
+    }
+    town.cluster().kubectl(&["delete", "node", "loop-node"]).ok();
+}
+
+/// A CronJob of before the label makes one Job a minute, each as the CronJob has it; a Job of
+/// before the label is left alone.
+#[test]
+fn jobs_and_cron_jobs_of_before_and_after_the_label() {
+    let town = Town::build("loop-jobs", Mode::Enforce);
+    let spec = |app: &str| {
+        let mut template = town.template(app, &town.images[0].by_tag());
+        template["spec"]["restartPolicy"] = json!("Never");
+        json!({ "template": template })
+    };
+    let job = |app: &str| {
+        json!({
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": { "name": app, "namespace": town.scene.name, "labels": { "app": app } },
+            "spec": spec(app),
+        })
+    };
+    let cron_job = |app: &str| {
+        json!({
+            "apiVersion": "batch/v1",
+            "kind": "CronJob",
+            "metadata": { "name": app, "namespace": town.scene.name },
+            "spec": {
+                "schedule": "* * * * *",
+                "jobTemplate": { "metadata": { "labels": { "app": app } }, "spec": spec(app) },
+            },
+        })
+    };
+    for object in [job("job-before"), cron_job("cron-before")] {
+        town.cluster().apply(&object.to_string()).ok();
+    }
+    town.enrol();
+    for object in [job("job-after"), cron_job("cron-after")] {
+        town.cluster().apply(&object.to_string()).ok();
+    }
+    for app in ["cron-before", "cron-after"] {
+        wait_until(Duration::from_secs(90), || !town.list("jobs", app).is_empty()).expect(app);
+    }
+    std::thread::sleep(SETTLED);
+    for app in ["cron-before", "cron-after"] {
+        let minutes: Vec<Value> = town.list("jobs", app);
+        let mut scheduled: Vec<String> = minutes
+            .iter()
+            .map(|job| {
+                job["metadata"]["annotations"]["batch.kubernetes.io/cronjob-scheduled-timestamp"]
+                    .to_string()
+            })
+            .collect();
+        scheduled.dedup();
+        assert_eq!(scheduled.len(), minutes.len(), "{app}: one Job a minute");
+        let cron = town.json(&["get", "cronjob", app]);
+        let template = &cron["spec"]["jobTemplate"]["spec"]["template"];
+        for job in &minutes {
+            assert_eq!(images_of(&job["spec"]["template"]), images_of(template), "{app}");
+        }
+        town.assert_pods_are_pinned(app);
+        town.kubectl(&["delete", "cronjob", app]);
+    }
+    for app in ["job-before", "job-after"] {
+        assert_eq!(town.list("pods", app).len(), 1, "{app}");
+    }
+    town.assert_pods_are_pinned("job-after");
+}
