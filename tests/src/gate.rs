@@ -232,10 +232,14 @@ fn point_service_at(cluster: &Cluster, port: u16) {
         "spec": { "type": "ExternalName", "externalName": "localhost" },
     });
     cluster.apply(&service.to_string()).ok();
-    let patch =
-        json!([{ "op": "add", "path": "/webhooks/0/clientConfig/service/port", "value": port }]);
     for (kind, name) in CONFIGURATIONS {
-        let patch = patch.to_string();
+        let found = cluster.kubectl(&["get", kind, name, "-o", "json"]).ok().json();
+        let count = found["webhooks"].as_array().map_or(0, Vec::len);
+        let patch = (0..count).map(|number| {
+            let path = format!("/webhooks/{number}/clientConfig/service/port");
+            json!({ "op": "add", "path": path, "value": port })
+        });
+        let patch = Value::from_iter(patch).to_string();
         cluster.kubectl(&["patch", kind, name, "--type=json", "-p", &patch]).ok();
     }
 }

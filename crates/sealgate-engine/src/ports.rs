@@ -15,6 +15,7 @@ use sealgate_core::key::PublicKey;
 use sealgate_core::manifest::Descriptor;
 use sealgate_core::reference::{Identifier, Repository};
 use sealgate_core::trust::TrustRoot;
+use sealgate_policy::scope::Scope;
 use sealgate_policy::trust_root;
 
 use crate::record::DecisionRecord;
@@ -274,6 +275,13 @@ pub trait SecretSource: Send + Sync {
         service_account: &str,
         names: &[String],
     ) -> Result<Vec<PullSecret>, Fault>;
+}
+
+/// Workloads of a cluster, for requests that name one and do not hold it.
+#[async_trait]
+pub trait WorkloadSource: Send + Sync {
+    /// The JSON of the object that `scope` names; `None` where there is none.
+    async fn workload(&self, scope: &Scope) -> Result<Option<Bytes>, Fault>;
 }
 
 /// The time, by this port only.

@@ -1,7 +1,7 @@
 //! One API server: how to reach it, what its refusals mean, secrets and service accounts of it.
 //!
-//! Border: adapter of [`SecretSource`]. Secret data is handed out and never logged; a secret that
-//! is not there is `None`, one that may not be read is a [`Fault`].
+//! Border: adapter of [`SecretSource`] and [`WorkloadSource`]. Secret data is handed out and never
+//! logged; a secret that is not there is `None`, one that may not be read is a [`Fault`].
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::api::{ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_engine::ports::{Clock, PullSecret, SecretSource};
+use sealgate_engine::ports::{Clock, PullSecret, SecretSource, WorkloadSource};
+use sealgate_policy::scope::Scope;
 
 use crate::install::PullSecretRights;
 
@@ -233,6 +235,37 @@ impl SecretSource for ClusterSecrets {
         }
         Ok(secrets)
     }
+}
+
+/// The workloads of a cluster that have a `scale` subresource.
+pub struct ClusterWorkloads(pub Client);
+
+#[async_trait]
+impl WorkloadSource for ClusterWorkloads {
+    async fn workload(&self, scope: &Scope) -> Result<Option<Bytes>, Fault> {
+        let Some(path) = workload_path(scope) else { return Ok(None) };
+        let target = format!("{} {}/{}", scope.resource, scope.namespace, scope.name);
+        let invalid =
+            |error: http::Error| Fault::new(FaultKind::Config, &target, error.to_string());
+        let request = http::Request::get(path).body(Vec::new()).map_err(invalid)?;
+        match within(&target, self.0.request_text(request)).await {
+            Ok(text) => Ok(Some(text.into())),
+            Err(Failure::Api(kube::Error::Api(status))) if status.is_not_found() => Ok(None),
+            Err(failure) => Err(failure.fault(&target)),
+        }
+    }
+}
+
+/// The path of a workload that can be scaled; none of another kind, or of a name that nothing has.
+fn workload_path(scope: &Scope) -> Option<String> {
+    let Scope { group, resource, namespace, name, .. } = scope;
+    let api = match (group.as_str(), resource.as_str()) {
+        ("apps", "deployments" | "replicasets" | "statefulsets") => "/apis/apps/v1",
+        ("", "replicationcontrollers") => "/api/v1",
+        _ => return None,
+    };
+    let named = is_name(namespace) && is_name(name);
+    named.then(|| format!("{api}/namespaces/{namespace}/{resource}/{name}"))
 }
 
 /// The registry credentials in a secret of type `kubernetes.io/dockerconfigjson` or `…/dockercfg`.

@@ -37,6 +37,9 @@ pub struct Review {
 pub enum Ask {
     /// May these images run? There is at least one, new or standing.
     Judge(Box<Admission>),
+    /// More replicas, by the `scale` subresource: allow. The review does not hold the workload;
+    /// whoever reads it can tell what its pods will meet ([`scaled_up`]).
+    ScaledUp(Box<Admission>),
     /// There is nothing to judge: allow. Who asked for what is told for the log; it names no
     /// image.
     Nothing(Nothing, Box<Admission>),
@@ -261,8 +264,14 @@ fn ask(request: &Request<'_>) -> Result<Ask, MalformedReason> {
     if matches!(operation, Operation::Delete | Operation::Connect) {
         return Ok(nothing(Nothing::StartsNothing, request, Metadata::default()));
     }
-    if !matches!(request.sub_resource.as_str(), "" | "ephemeralcontainers") {
-        return Ok(nothing(Nothing::Subresource, request, Metadata::default()));
+    match request.sub_resource.as_str() {
+        "" | "ephemeralcontainers" => {}
+        "scale" if asks_for_more(request) => {
+            let admission =
+                admission(request, Metadata::default(), Workload::default(), Change::default());
+            return Ok(Ask::ScaledUp(Box::new(admission)));
+        }
+        _ => return Ok(nothing(Nothing::Subresource, request, Metadata::default())),
     }
     let object = request.object.ok_or(MalformedReason::Missing("request.object"))?;
     let head = read_head(object, request)?;
@@ -272,6 +281,49 @@ fn ask(request: &Request<'_>) -> Result<Ask, MalformedReason> {
         _ => None,
     };
     Ok(question(request, head, workload, old))
+}
+
+/// Whether a `Scale` has more replicas than it had. What cannot be read asks for nothing: this
+/// decides about warnings only.
+fn asks_for_more(request: &Request<'_>) -> bool {
+    #[derive(Default, Deserialize)]
+    struct Scale {
+        #[serde(default, deserialize_with = "null_is_default")]
+        spec: ScaleSpec,
+    }
+    #[derive(Default, Deserialize)]
+    struct ScaleSpec {
+        #[serde(default, deserialize_with = "null_is_default")]
+        replicas: i64,
+    }
+    let replicas = |object: Option<&RawValue>| {
+        serde_json::from_str::<Scale>(object?.get()).ok().map(|scale| scale.spec.replicas)
+    };
+    match (replicas(request.old_object), replicas(request.object)) {
+        (Some(before), Some(now)) => now > before,
+        _ => false,
+    }
+}
+
+/// The question that a `scale` asks about the workload that it scales: the JSON of the object, as
+/// the API server has it. `None` where nobody who could read a warning asks (a controller scales
+/// what it made), or where the object holds no pod template.
+pub fn scaled_up(scale: &Admission, object: &[u8]) -> Option<Admission> {
+    let object: &RawValue = serde_json::from_slice(object).ok()?;
+    let Head { kind, metadata } = serde_json::from_str(object.get()).ok()?;
+    let kind = kind?;
+    if metadata.has_controller() {
+        return None;
+    }
+    let workload = images::walk(&scale.scope.group, &kind, object).ok()?;
+    let mut admission = scale.clone();
+    admission.scope.kind = kind;
+    admission.scope.labels = metadata.labels;
+    admission.holder = Holder::Template;
+    admission.service_account = workload.service_account;
+    admission.pull_secrets = workload.pull_secrets;
+    admission.restarted = workload.images;
+    Some(admission)
 }
 
 /// The object before an UPDATE.

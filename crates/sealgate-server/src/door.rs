@@ -10,14 +10,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
 use sealgate_engine::admit::{Admission, Gate};
-use sealgate_kube::review::{Ask, MAX_BODY, Malformed, parse};
+use sealgate_engine::ports::WorkloadSource;
+use sealgate_kube::review::{Ask, MAX_BODY, Malformed, Nothing, parse, scaled_up};
 use sealgate_kube::{answer, policies};
 use sealgate_policy::cip::validate::Context;
 use sealgate_policy::scope::Scope;
 use sealgate_policy::select::PolicySet;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::audit::Unjudged;
 use crate::certificate::CertificateSlot;
@@ -25,12 +26,17 @@ use crate::http::{Door, Hook, Refusal, Reply};
 use crate::metrics::{Admitted, Metrics};
 use crate::policies::PolicyState;
 
+/// How long an answer waits for the workload that a `scale` names.
+const WORKLOAD_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The door of the gate.
 pub struct GateDoor {
     /// Judges.
     pub gate: Arc<Gate>,
     /// The policies in force.
     pub policies: watch::Receiver<PolicyState>,
+    /// Workloads that a `scale` names; none without a cluster.
+    pub workloads: Option<Arc<dyn WorkloadSource>>,
     /// The namespace whose secrets a policy may name.
     pub system_namespace: String,
     /// What is shown to the API server; without one the gate is not ready.
@@ -62,7 +68,8 @@ impl Door for GateDoor {
         }
         let (uid, about) = match parse(body) {
             Ok(review) => {
-                let (Ask::Judge(about) | Ask::Nothing(_, about)) = review.ask;
+                let (Ask::Judge(about) | Ask::ScaledUp(about) | Ask::Nothing(_, about)) =
+                    review.ask;
                 (Some(review.uid), Some(about))
             }
             Err(malformed) => (malformed.uid, None),
@@ -116,19 +123,41 @@ impl GateDoor {
         };
         let admission = match review.ask {
             Ask::Judge(admission) => admission,
-            Ask::Nothing(why, about) => {
-                self.count(hook, None, true, "nothing");
-                // The mutating webhook decides nothing; the validating one is asked next.
-                if hook == Hook::Validate {
-                    unjudged(&about, true, why.code(), "");
-                }
-                return ok(answer::allowed(&review.uid));
-            }
+            Ask::ScaledUp(about) => match self.scaled(hook, &about).await {
+                Some(admission) => Box::new(admission),
+                None => return self.nothing(hook, Nothing::Subresource, &about),
+            },
+            Ask::Nothing(why, about) => return self.nothing(hook, why, &about),
         };
         let policies = self.policies.borrow().set.clone();
         match policies {
             Some(policies) => ok(self.judge(hook, &admission, &policies, end).await),
             None => self.not_ready(hook, &admission),
+        }
+    }
+
+    fn nothing(&self, hook: Hook, why: Nothing, about: &Admission) -> Reply {
+        self.count(hook, None, true, "nothing");
+        // The mutating webhook decides nothing; the validating one is asked next.
+        if hook == Hook::Validate {
+            unjudged(about, true, why.code(), "");
+        }
+        ok(answer::allowed(&about.uid))
+    }
+
+    /// What a `scale` asks about the workload that it scales. `None` where that cannot be read, or
+    /// policies are not loaded: the answer is a warning at most, and never worth a refusal.
+    async fn scaled(&self, hook: Hook, about: &Admission) -> Option<Admission> {
+        let source = self.workloads.as_ref().filter(|_| hook == Hook::Validate)?;
+        self.policies.borrow().set.as_ref()?;
+        let read = tokio::time::timeout(WORKLOAD_PATIENCE, source.workload(&about.scope)).await;
+        match read {
+            Ok(Ok(object)) => scaled_up(about, &object?),
+            Ok(Err(fault)) => {
+                debug!(%fault, "the scaled workload is not known");
+                None
+            }
+            Err(_) => None,
         }
     }
 

@@ -13,6 +13,7 @@ use sealgate_engine::admit::{Gate as Judge, GatePorts};
 use sealgate_engine::cache::CacheSettings;
 use sealgate_engine::limits::Limits as EvidenceLimits;
 use sealgate_engine::ports::SecretSource;
+use sealgate_kube::cluster::ClusterWorkloads;
 use sealgate_kube::install::{DEFAULT_NAMESPACE, WORKLOAD_WEBHOOK};
 use sealgate_policy::select::NoMatch;
 use sealgate_server::audit::DecisionLog;
@@ -172,10 +173,12 @@ pub(crate) async fn open(args: ServeArgs) -> Result<Gate, CliError> {
         audit: Arc::new(DecisionLog::new(Arc::clone(&metrics))),
     };
     let gate = Judge::new(ports, EvidenceLimits::default(), &cache(&args));
+    let workloads = sources.client.clone().map(|client| Arc::new(ClusterWorkloads(client)) as _);
     certificate::open(&args, sources.client, options.listen, &slot, &metrics).await?;
     let door = GateDoor {
         gate: Arc::new(gate),
         policies: sources.policies.clone(),
+        workloads,
         system_namespace: args.namespace,
         certificate: slot,
         metrics,

@@ -296,6 +296,11 @@ fn an_unsigned_deployment_of_before_the_label_is_refused_and_said_to_be() {
     );
     run.ok().says(&warning);
     town.settles("replicasets", "app", 1);
+    let scale = |replicas: &str| {
+        town.cluster().kubectl(&["scale", "deployment/app", replicas, "-n", name]).ok()
+    };
+    scale("--replicas=3").says(&warning);
+    scale("--replicas=1").says_no("Warning");
     let deployment = town.json(&["get", "deployment", "app"]);
     assert_eq!(deployment["status"]["collisionCount"], Value::Null);
     let conditions = deployment["status"]["conditions"].to_string();

@@ -96,3 +96,32 @@ async fn names_that_nothing_has_are_not_asked_for() {
         assert!(secrets.pull_secrets("shop", name, &[]).await.is_err(), "{name}");
     }
 }
+
+#[test]
+fn only_what_can_be_scaled_is_read() {
+    let scope = |group: &str, resource: &str, name: &str| Scope {
+        group: group.to_owned(),
+        resource: resource.to_owned(),
+        namespace: "shop".to_owned(),
+        name: name.to_owned(),
+        ..Scope::default()
+    };
+    let path = |group, resource, name| workload_path(&scope(group, resource, name));
+    assert_eq!(
+        path("apps", "deployments", "web").as_deref(),
+        Some("/apis/apps/v1/namespaces/shop/deployments/web")
+    );
+    assert_eq!(
+        path("", "replicationcontrollers", "web").as_deref(),
+        Some("/api/v1/namespaces/shop/replicationcontrollers/web")
+    );
+    for (group, resource, name) in [
+        ("", "secrets", "web"),
+        ("apps", "secrets", "web"),
+        ("apps", "deployments", "../../other/deployments/web"),
+        ("apps", "deployments", "web?x=1"),
+        ("apps", "deployments", ""),
+    ] {
+        assert_eq!(path(group, resource, name), None, "{group}/{resource}/{name}");
+    }
+}

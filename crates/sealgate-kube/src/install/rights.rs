@@ -63,6 +63,9 @@ fn cluster_rules(options: &InstallOptions) -> Vec<Value> {
     let mut rules = vec![
         rule(crd::GROUP, &["clusterimagepolicies", "trustroots"], &["get", "list", "watch"]),
         rule(crd::GROUP, &["clusterimagepolicies/status", "trustroots/status"], &["patch"]),
+        // What a `scale` names and does not hold.
+        rule("apps", &["deployments", "replicasets", "statefulsets"], &["get"]),
+        rule("", &["replicationcontrollers"], &["get"]),
     ];
     if options.own_certificates() {
         let verbs = ["get", "list", "watch", "patch"];

@@ -134,6 +134,28 @@ fn workload_webhooks_are_as_the_peers() {
     }
 }
 
+/// A gate that is down must keep nobody from scaling, least of all down.
+#[test]
+fn scaling_is_warned_of_and_never_refused_by_a_gate_that_is_down() {
+    let documents = documents(&InstallOptions::default());
+    let validating = find(&documents, "ValidatingWebhookConfiguration", "policy.sigstore.dev");
+    let webhook = &validating["webhooks"][1];
+    assert_eq!(
+        (&webhook["name"], &webhook["failurePolicy"]),
+        (&json!("scale.policy.sigstore.dev"), &json!("Ignore"),)
+    );
+    assert_eq!(webhook["timeoutSeconds"], 5);
+    assert_eq!(webhook["namespaceSelector"], validating["webhooks"][0]["namespaceSelector"]);
+    for rule in webhook["rules"].as_array().expect("list") {
+        assert_eq!(rule["operations"], json!(["UPDATE"]));
+        for resource in rule["resources"].as_array().expect("list") {
+            assert!(resource.as_str().expect("text").ends_with("/scale"));
+        }
+    }
+    let mutating = find(&documents, "MutatingWebhookConfiguration", "policy.sigstore.dev");
+    assert_eq!(mutating["webhooks"].as_array().map(Vec::len), Some(1));
+}
+
 /// Policies must stay editable everywhere: their webhooks look at no namespace.
 #[test]
 fn policy_webhooks_have_their_own_paths() {

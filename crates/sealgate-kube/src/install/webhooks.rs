@@ -17,6 +17,11 @@ pub const DEFAULT_PATH_POLICY_VALIDATION: &str = "/validate-policies";
 /// Where policies get their defaults.
 pub const DEFAULT_PATH_POLICY_DEFAULTS: &str = "/default-policies";
 
+/// The webhook that warns of what a scaled workload's pods will meet.
+pub const SCALE_WEBHOOK: &str = "scale.policy.sigstore.dev";
+/// Its longest timeout, in seconds.
+const SCALE_TIMEOUT: u8 = 5;
+
 const API: &str = "admissionregistration.k8s.io/v1";
 const VALIDATING: &str = "ValidatingWebhookConfiguration";
 const MUTATING: &str = "MutatingWebhookConfiguration";
@@ -44,11 +49,31 @@ pub(super) fn deletions() -> Vec<Deletion> {
 }
 
 fn workloads(options: &InstallOptions, kind: &str, path: &str) -> Value {
-    let mut webhook = webhook(options, WORKLOAD_WEBHOOK, path, workload_rules());
-    webhook["namespaceSelector"] = json!({
-        "matchExpressions": [{ "key": INCLUDE_LABEL, "operator": "In", "values": ["true"] }],
-    });
-    configuration(options, kind, WORKLOAD_WEBHOOK, webhook)
+    let mut webhooks = vec![webhook(options, WORKLOAD_WEBHOOK, path, workload_rules())];
+    if kind == VALIDATING {
+        webhooks.push(scales(options));
+    }
+    for webhook in &mut webhooks {
+        webhook["namespaceSelector"] = json!({
+            "matchExpressions": [{ "key": INCLUDE_LABEL, "operator": "In", "values": ["true"] }],
+        });
+    }
+    configuration(options, kind, WORKLOAD_WEBHOOK, webhooks)
+}
+
+/// More replicas, by the `scale` subresource: only ever a warning. A gate that is down keeps nobody
+/// from scaling, least of all down.
+fn scales(options: &InstallOptions) -> Value {
+    let apps = ["deployments/scale", "replicasets/scale", "statefulsets/scale"];
+    let rules = [("", &["replicationcontrollers/scale"][..]), ("apps", &apps)];
+    let rules = rules.map(|(group, resources)| rule(group, &["v1"], resources, "Namespaced"));
+    let mut webhook = webhook(options, SCALE_WEBHOOK, DEFAULT_PATH_VALIDATE, rules.to_vec());
+    for rule in webhook["rules"].as_array_mut().into_iter().flatten() {
+        rule["operations"] = json!(["UPDATE"]);
+    }
+    webhook["failurePolicy"] = json!("Ignore");
+    webhook["timeoutSeconds"] = json!(options.timeout_seconds.clamp(1, SCALE_TIMEOUT));
+    webhook
 }
 
 fn policies(options: &InstallOptions, kind: &str, name: &str, path: &str) -> Value {
@@ -56,7 +81,7 @@ fn policies(options: &InstallOptions, kind: &str, name: &str, path: &str) -> Val
         rule(crd::GROUP, &crd::POLICY_VERSIONS, &["clusterimagepolicies"], "Cluster"),
         rule(crd::GROUP, &[crd::ROOT_VERSION], &["trustroots"], "Cluster"),
     ];
-    configuration(options, kind, name, webhook(options, name, path, rules))
+    configuration(options, kind, name, vec![webhook(options, name, path, rules)])
 }
 
 fn workload_rules() -> Vec<Value> {
@@ -92,15 +117,22 @@ fn webhook(options: &InstallOptions, name: &str, path: &str, rules: Vec<Value>) 
     })
 }
 
-fn configuration(options: &InstallOptions, kind: &str, name: &str, mut webhook: Value) -> Value {
+fn configuration(
+    options: &InstallOptions,
+    kind: &str,
+    name: &str,
+    mut webhooks: Vec<Value>,
+) -> Value {
     if kind == MUTATING {
-        webhook["reinvocationPolicy"] = json!("IfNeeded");
+        for webhook in &mut webhooks {
+            webhook["reinvocationPolicy"] = json!("IfNeeded");
+        }
     }
     let mut metadata = metadata(name, None);
     if let Some(certificate) = inject_ca_from(options) {
         metadata["annotations"] = json!({ "cert-manager.io/inject-ca-from": certificate });
     }
-    json!({ "apiVersion": API, "kind": kind, "metadata": metadata, "webhooks": [webhook] })
+    json!({ "apiVersion": API, "kind": kind, "metadata": metadata, "webhooks": webhooks })
 }
 
 fn client_config(options: &InstallOptions, path: &str) -> Value {

@@ -46,14 +46,14 @@ fn nothing(request: Value) -> Option<Nothing> {
             assert_eq!(admission.scope.namespace, "shop");
             Some(nothing)
         }
-        Ask::Judge(_) => None,
+        Ask::Judge(_) | Ask::ScaledUp(_) => None,
     }
 }
 
 fn judged(request: Value) -> Admission {
     match parsed(request).expect("is a review") {
         Ask::Judge(admission) => *admission,
-        Ask::Nothing(nothing, _) => panic!("{nothing:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -288,7 +288,7 @@ proptest! {
         if let Ok(review) = parse(review_of(request).to_string().as_bytes()) {
             match review.ask {
                 Ask::Judge(admission) => prop_assert!(!admission.images.is_empty()),
-                Ask::Nothing(nothing, _) => prop_assert!(false, "{nothing:?}"),
+                other => prop_assert!(false, "{other:?}"),
             }
         }
     }
@@ -378,4 +378,37 @@ fn an_update_that_makes_new_pods_is_asked_about() {
     // An image that is new is judged as ever, beside it.
     let admission = judged(update("Deployment", deployment("b", json!({ "replicas": 3 }))));
     assert_eq!((admission.images.len(), admission.restarted.len()), (1, 0));
+}
+
+#[test]
+fn a_scale_up_asks_about_the_workload_that_it_names() {
+    let scale = |from: i64, to: i64| {
+        let object = |replicas: i64| {
+            json!({ "apiVersion": "autoscaling/v1", "kind": "Scale",
+                "metadata": { "name": "web", "namespace": "shop" },
+                "spec": { "replicas": replicas } })
+        };
+        let mut request = request("UPDATE", object(to), object(from));
+        request["kind"] = json!({ "group": "autoscaling", "version": "v1", "kind": "Scale" });
+        request["resource"] =
+            json!({ "group": "apps", "version": "v1", "resource": "deployments" });
+        request["subResource"] = json!("scale");
+        request
+    };
+    assert_eq!(nothing(scale(3, 1)), Some(Nothing::Subresource));
+    assert_eq!(nothing(scale(3, 3)), Some(Nothing::Subresource));
+    let Ok(Ask::ScaledUp(about)) = parsed(scale(1, 3)) else { panic!("more replicas") };
+    assert!(about.images.is_empty() && about.restarted.is_empty());
+    let mut workload = deployment("nginx", json!({}));
+    workload["metadata"]["labels"] = json!({ "env": "prod" });
+    let admission = scaled_up(&about, workload.to_string().as_bytes()).expect("holds a template");
+    assert!(admission.images.is_empty() && admission.standing.is_none());
+    assert_eq!(admission.restarted[0].image, "nginx");
+    assert_eq!(admission.scope.kind, "Deployment");
+    assert_eq!(admission.scope.labels["env"], "prod");
+    assert_eq!((admission.holder, admission.uid.as_str()), (Holder::Template, "u-1"));
+    workload["metadata"]["ownerReferences"] = json!([{ "controller": true }]);
+    for unread in [workload.to_string(), "{}".to_owned(), "?".to_owned()] {
+        assert!(scaled_up(&about, unread.as_bytes()).is_none(), "{unread}");
+    }
 }

@@ -84,6 +84,7 @@ fn open(registry: &Arc<MemoryRegistry>, path: PathBuf) -> (Running, String) {
     let door = GateDoor {
         gate: Arc::new(gate),
         policies,
+        workloads: None,
         system_namespace: "cosign-system".to_owned(),
         certificate: slot,
         metrics,
