@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sealgate_engine::admit::{Admission, Answer};
+use sealgate_policy::decide;
 use serde_json::{Value, json};
 
 use crate::review::{Malformed, MalformedReason};
@@ -18,10 +19,6 @@ pub const DENIAL_PREFIX: &str = "validation failed: ";
 
 /// The longest denial.
 const MAX_MESSAGE: usize = 16 * 1024;
-/// The API server drops warnings beyond 4 KiB in all.
-const MAX_WARNINGS: usize = 32;
-/// The longest single warning, in characters.
-const MAX_WARNING: usize = 1_000;
 /// The longest audit annotation.
 const MAX_ANNOTATION: usize = 4 * 1024;
 
@@ -129,21 +126,10 @@ fn denial(message: &str) -> String {
 }
 
 fn set_warnings(body: &mut Value, warnings: &[String]) {
-    let warnings = warning_lines(warnings);
+    let warnings = decide::warnings(warnings.to_vec());
     if !warnings.is_empty() {
         body["response"]["warnings"] = json!(warnings);
     }
-}
-
-/// The API server drops a warning with a control character in it, and each goes into one header.
-fn warning_lines(warnings: &[String]) -> Vec<String> {
-    warnings
-        .iter()
-        .flat_map(|warning| warning.lines())
-        .map(|line| line.chars().take(MAX_WARNING).map(no_control).collect::<String>())
-        .filter(|line| !line.trim().is_empty())
-        .take(MAX_WARNINGS)
-        .collect()
 }
 
 fn no_control(c: char) -> char {

@@ -55,7 +55,7 @@ pub fn defaulted(body: &[u8]) -> Result<Vec<u8>, Malformed> {
 }
 
 fn judge(uid: &str, errors: &FieldErrors) -> Vec<u8> {
-    let warnings = errors.filter(Level::Warning).messages();
+    let warnings = errors.warnings();
     let refused = !errors.filter(Level::Error).is_empty();
     answer::judged(uid, refused.then(|| denial(errors)).as_deref(), &warnings)
 }

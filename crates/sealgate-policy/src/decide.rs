@@ -15,14 +15,17 @@ use crate::select::NoMatch;
 
 mod page;
 
+pub use self::page::warnings;
+
 /// What stands before every denial, as in policy-controller.
 pub const VALIDATION_FAILED: &str = "validation failed: ";
 
 /// The longest message, in bytes. The API server puts it into a status and an event.
 pub const MAX_MESSAGE: usize = 8 * 1024;
 
-/// The longest warning, in bytes: one header line, which clients cut at 256.
-pub const MAX_WARNING: usize = 256;
+/// The longest warning, in bytes. The API server may cut one at 256, and clients put `Warning: `
+/// before it. All of them together stay below the 4 KiB beyond which it cuts every one.
+pub const MAX_WARNING: usize = 240;
 
 /// The largest number of warnings in one answer.
 pub const MAX_WARNINGS: usize = 16;

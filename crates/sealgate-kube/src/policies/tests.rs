@@ -67,6 +67,28 @@ fn a_good_policy_is_taken_and_a_bad_one_refused_in_the_peers_words() {
 }
 
 #[test]
+fn advice_is_one_line_that_begins_with_the_reason() {
+    let spec = json!({
+        "images": [{ "glob": "**" }],
+        "match": [{}],
+        "authorities": [{ "keyless": {
+            "url": "https://fulcio.example.com",
+            "identities": [{ "issuer": "https://issuer.example.com", "subjectRegExp": "me" }],
+        } }],
+    });
+    let response = validate_response(&review("CREATE", policy(spec), Value::Null));
+    assert_eq!(response["allowed"], true, "{response}");
+    assert_eq!(
+        response["warnings"],
+        json!([
+            "an empty entry matches every object: spec.match[0]",
+            "the regular expression is not anchored: it also matches longer texts; write ^...$: \
+             spec.authorities[0].keyless.identities[0].subjectRegExp: me",
+        ])
+    );
+}
+
+#[test]
 fn a_field_that_nobody_knows_is_refused_by_both() {
     let mut spec = static_pass();
     spec["modus"] = json!("warn");

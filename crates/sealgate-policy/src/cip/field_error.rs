@@ -27,6 +27,9 @@ pub enum Level {
     Warning,
 }
 
+/// What stands before an invalid value.
+const INVALID: &str = "invalid value: ";
+
 impl FieldErrors {
     /// Nothing to say.
     pub fn none() -> Self {
@@ -55,7 +58,7 @@ impl FieldErrors {
 
     /// `invalid value: <value>: <path>`.
     pub fn invalid(value: &str, path: &str) -> Self {
-        Self::generic(format!("invalid value: {value}"), [path])
+        Self::generic(format!("{INVALID}{value}"), [path])
     }
 
     /// `expected exactly one, got neither: …`.
@@ -116,15 +119,32 @@ impl FieldErrors {
 
     /// Each thing to say, merged and sorted, in the grammar above.
     pub fn messages(&self) -> Vec<String> {
-        let mut merged: BTreeMap<(&str, &str, Level), BTreeSet<&str>> = BTreeMap::new();
+        let merged = self.merged().into_iter();
+        merged.map(|((message, details, _), paths)| one(message, details, paths)).collect()
+    }
+
+    /// The warnings, one line each: the reason, the fields, and the value that it is about. What is
+    /// warned of is taken, so no line calls the value invalid.
+    pub fn warnings(&self) -> Vec<String> {
+        let merged = self.merged().into_iter().filter(|((.., level), _)| *level == Level::Warning);
+        merged.map(|((message, details, _), paths)| warning(message, details, paths)).collect()
+    }
+
+    fn merged(&self) -> BTreeMap<(&str, &str, Level), BTreeSet<&str>> {
+        let mut merged: BTreeMap<_, BTreeSet<&str>> = BTreeMap::new();
         for FieldError { level, message, details, paths } in &self.0 {
-            let entry = merged.entry((message, details, *level)).or_default();
+            let entry = merged.entry((message.as_str(), details.as_str(), *level)).or_default();
             entry.extend(paths.iter().map(String::as_str));
         }
         merged
-            .into_iter()
-            .map(|((message, details, _), paths)| one(message, details, paths))
-            .collect()
+    }
+}
+
+fn warning(message: &str, details: &str, paths: BTreeSet<&str>) -> String {
+    match (details, message.strip_prefix(INVALID)) {
+        ("", _) => one(message, "", paths),
+        (details, Some(value)) => format!("{}: {value}", one(details, "", paths)),
+        (details, None) => format!("{}: {message}", one(details, "", paths)),
     }
 }
 
@@ -156,6 +176,18 @@ mod tests {
         assert_eq!(
             text,
             "invalid value: x: spec.mode\nunsupported mode\nmissing field(s): spec.b[0].name, spec.b[1].name"
+        );
+    }
+
+    #[test]
+    fn a_warning_is_one_line_with_its_reason_first() {
+        let mut errors = FieldErrors::invalid("ghcr.io/*", "glob").details("matches nothing");
+        errors.also(FieldErrors::generic("matches every object", [""]));
+        errors = errors.at(Level::Warning).via_field_index("images", 0);
+        errors.also(FieldErrors::missing(["name"]));
+        assert_eq!(
+            errors.warnings(),
+            ["matches nothing: images[0].glob: ghcr.io/*", "matches every object: images[0]"]
         );
     }
 

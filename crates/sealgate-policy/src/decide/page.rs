@@ -11,8 +11,12 @@ use crate::judge::{AuthorityKind, AuthorityReason, Cause, RejectedCandidate};
 
 /// The longest piece of foreign text in a message, in characters.
 const MAX_TEXT: usize = 600;
+/// The longest beginning of a warning, in bytes: behind it must be room for the reason.
+const MAX_HEAD: usize = 72;
 /// The largest number of candidates that are told one by one.
 const MAX_CANDIDATES: usize = 10;
+/// The largest number of codes in a warning.
+const MAX_CODES: usize = 3;
 
 /// One thing to refuse an object for. Entries that differ in their path only become one.
 pub(super) struct Entry {
@@ -20,6 +24,8 @@ pub(super) struct Entry {
     path: String,
     /// The line below: the image and why.
     details: String,
+    /// The reason and the image, for a warning: one short line, the reason first.
+    short: String,
     /// More lines, each indented.
     page: Vec<String>,
 }
@@ -30,6 +36,7 @@ impl Entry {
             message: clean(error),
             path: clean(&image.path),
             details: String::new(),
+            short: clean(&image.image),
             page: vec![next("write the image as registry/repository:tag or @sha256:<digest>")],
         }
     }
@@ -58,6 +65,7 @@ impl Entry {
             message: format!("invalid value: {text} must be an image digest"),
             path: clean(&image.path),
             details: String::new(),
+            short: cause.map_or_else(String::new, told),
             page,
         }
     }
@@ -67,6 +75,7 @@ impl Entry {
             message: "no matching policies".to_owned(),
             path: clean(&image.path),
             details: clean(&image.image),
+            short: clean(&image.image),
             page: vec![next(
                 "add the image to a ClusterImagePolicy, or set no-match-policy in config-policy-controller",
             )],
@@ -81,6 +90,7 @@ impl Entry {
             message: format!("failed policy: {}", clean(&ruled.rule)),
             path: clean(&image.path),
             details: format!("{} {}", clean(&image.image), texts.join(" ")),
+            short: format!("{}: {}", short(reasons), clean(&image.image)),
             page: page(reasons),
         }
     }
@@ -90,11 +100,12 @@ impl Entry {
         format!("pods will be refused: {}", self.warning())
     }
 
-    /// The same as a warning: one line, without the page.
+    /// The same as a warning: one line, without the page, the image last, for that is what is cut.
     pub(super) fn warning(&self) -> String {
-        match self.details.as_str() {
-            "" => format!("{}: {}", self.message, self.path),
-            details => format!("{}: {}: {details}", self.message, self.path),
+        let message = cut(self.message.clone(), MAX_HEAD, "...");
+        match self.short.as_str() {
+            "" => format!("{message}: {}", self.path),
+            short => format!("{message}: {}: {short}", self.path),
         }
     }
 }
@@ -112,10 +123,9 @@ pub(super) fn placeholder(image: &JudgedImage) -> String {
 
 /// The warning that an exemption owes.
 pub(super) fn exemption(image: &JudgedImage, rule: &str) -> String {
-    let (rule, path, image) = (clean(rule), clean(&image.path), clean(&image.image));
-    format!(
-        "exempted by policy: {rule}: {path}: {image} was not verified: the policy names no authorities"
-    )
+    let head = cut(format!("exempted by policy: {}", clean(rule)), MAX_HEAD, "...");
+    let (path, image) = (clean(&image.path), clean(&image.image));
+    format!("{head}: {path}: not verified, the policy names no authorities: {image}")
 }
 
 /// The whole denial. Every entry's first lines come before any page is cut.
@@ -135,9 +145,11 @@ pub(super) fn message(entries: Vec<Entry>) -> String {
     cut(text, MAX_MESSAGE, "\n(cut here; the audit record has everything)")
 }
 
-/// Sorted, each once, each one header line, not too many.
-pub(super) fn warnings(warnings: Vec<String>) -> Vec<String> {
-    let warnings: BTreeSet<String> = warnings.into_iter().collect();
+/// Warnings as `kubectl` prints them whole: sorted, each once, each one line of at most
+/// [`MAX_WARNING`] bytes, at most [`MAX_WARNINGS`] of them.
+pub fn warnings(warnings: Vec<String>) -> Vec<String> {
+    let warnings: BTreeSet<String> = warnings.iter().map(|warning| one_line(warning)).collect();
+    let warnings: Vec<String> = warnings.into_iter().filter(|line| !line.is_empty()).collect();
     let count = warnings.len();
     let mut lines: Vec<String> =
         warnings.into_iter().map(|line| cut(line, MAX_WARNING, "...")).collect();
@@ -151,7 +163,7 @@ pub(super) fn warnings(warnings: Vec<String>) -> Vec<String> {
 /// Entries by message and details, as knative merges field errors: paths sorted and joined.
 fn merge(entries: Vec<Entry>) -> Vec<(String, Vec<String>)> {
     let mut merged: BTreeMap<(String, String), (BTreeSet<String>, Vec<String>)> = BTreeMap::new();
-    for Entry { message, path, details, page } in entries {
+    for Entry { message, path, details, page, .. } in entries {
         let slot = merged.entry((message, details)).or_default();
         slot.0.insert(path);
         if slot.1.is_empty() {
@@ -175,7 +187,10 @@ fn push_page(text: &mut String, page: &[String], share: usize) {
     for (index, line) in page.iter().enumerate() {
         let last = index + 1 == page.len();
         if line.len() + 1 + if last { 0 } else { note } > left {
-            let more = format!("\n  ({} more lines)", page.len() - index);
+            let more = match page.len() - index {
+                1 => "\n  (1 more line)".to_owned(),
+                several => format!("\n  ({several} more lines)"),
+            };
             if more.len() <= left {
                 text.push_str(&more);
             }
@@ -201,6 +216,27 @@ fn page(reasons: &[AuthorityReason]) -> Vec<String> {
     }
     lines.extend(remedies.iter().map(|remedy| next(remedy)));
     lines
+}
+
+/// Why, in the few words that a warning has room for.
+fn short(reasons: &[AuthorityReason]) -> String {
+    let one = |reason: &AuthorityReason| match &reason.cause {
+        Cause::Rejected { summary, candidates } if candidates.is_empty() => clean(summary),
+        Cause::Rejected { summary, candidates } => {
+            let codes: BTreeSet<String> = candidates.iter().map(|c| clean(&c.code)).collect();
+            let codes = codes.into_iter().take(MAX_CODES).collect::<Vec<_>>().join(", ");
+            format!("[{codes}] {}", clean(summary))
+        }
+        Cause::Fault(fault) => format!("could not find out: {}", told(fault)),
+        _ => clean(&reason.text("")),
+    };
+    match reasons {
+        [only] => one(only),
+        several => {
+            let told = several.iter().map(|r| format!("{}: {}", clean(&r.authority), one(r)));
+            told.collect::<Vec<_>>().join("; ")
+        }
+    }
 }
 
 fn found(reason: &AuthorityReason) -> Vec<String> {
@@ -229,7 +265,7 @@ fn rejected(who: &str, candidates: &[RejectedCandidate]) -> Vec<String> {
     }
     let count = candidates.len();
     let noun = if count == 1 { "candidate" } else { "candidates" };
-    let mut lines = vec![format!("  {who}: {count} {noun} found, none counts:")];
+    let mut lines = vec![format!("  {who}: {count} {noun} found, none valid:")];
     for RejectedCandidate { origin, code, text, .. } in candidates.iter().take(MAX_CANDIDATES) {
         lines.push(format!("    [{}] {}: {}", clean(code), clean(origin), clean(text)));
     }
@@ -289,6 +325,13 @@ fn clean(text: &str) -> String {
         line.push('…');
     }
     line.trim_end().to_owned()
+}
+
+/// The lines of `text` as one, without control characters: the API server drops a warning that has
+/// one.
+fn one_line(text: &str) -> String {
+    let words = text.split(|c: char| c.is_control() || c == ' ').filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// At most `limit` bytes; what is longer ends in `note`.

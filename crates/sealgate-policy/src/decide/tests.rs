@@ -43,7 +43,7 @@ fn a_denial_begins_as_the_peers_and_goes_on_with_what_to_do() {
         decision.message,
         "validation failed: failed policy: signed: spec.containers[0].image\n\
          ghcr.io/acme/app:v1@sha256:aa signature key validation failed for authority authority-0 for ghcr.io/acme/app@sha256:aa: no matching signatures\n  \
-         authority authority-0: 2 candidates found, none counts:\n    \
+         authority authority-0: 2 candidates found, none valid:\n    \
          [wrong-key] ghcr.io/acme/app@sha256:aa: text of wrong-key\n    \
          [wrong-digest] ghcr.io/acme/app@sha256:aa: text of wrong-digest\n  \
          what to do: remedy of wrong-key\n  \
@@ -190,6 +190,44 @@ fn an_object_that_runs_nothing_itself_is_warned_of_what_its_pods_will_meet() {
     assert!(open.allowed);
     assert_eq!(open.facts[0].outcome, "placeholder");
     assert!(open.warnings[0].starts_with("placeholder image not verified: "));
+}
+
+/// `kubectl` shows `Warning: ` and what the API server lets through, 256 bytes at worst.
+#[test]
+fn a_warning_has_its_reason_before_what_is_cut() {
+    let long =
+        format!("registry.example.com/{}/app:v1@sha256:{}", "team".repeat(20), "a".repeat(64));
+    let warned = |name: &str, finding: Finding| {
+        let outcome = Outcome::Ruled(vec![ruled(name, Mode::Warn, finding)]);
+        let image = JudgedImage {
+            path: "spec.jobTemplate.spec.template.spec.initContainers[10].image".to_owned(),
+            image: long.clone(),
+            subject: long.replace(":v1@", "@"),
+            effect: Effect::Refuses,
+            outcome,
+        };
+        let warnings = decide(&[image], NoMatch::Deny).warnings;
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!("Warning: ".len() + warnings[0].len() <= 256, "{warnings:?}");
+        warnings[0].clone()
+    };
+    let unsigned = warned("signed-by-us", rejected(&[]));
+    assert!(
+        unsigned.starts_with(
+            "failed policy: signed-by-us: \
+             spec.jobTemplate.spec.template.spec.initContainers[10].image: \
+             no signatures found: registry.example.com/team"
+        ),
+        "{unsigned}"
+    );
+    for (name, finding, reason) in [
+        ("a", rejected(&["wrong-key", "wrong-digest"]), "[wrong-digest, wrong-key] no matching"),
+        ("a", timeout(), "could not find out: [timeout] ghcr.io: no answer within 9s"),
+        ("n".repeat(253).as_str(), rejected(&[]), "no signatures found"),
+    ] {
+        let line = warned(name, finding);
+        assert!(line.contains(reason), "{line}");
+    }
 }
 
 #[test]

@@ -127,7 +127,7 @@ pub(super) fn assemble<'a>(
                 let about = |text: &str| format!("{file}: {}: {text}", policy.name);
                 let lacking = conditions.iter().filter(|c| !c.holds && c.kind != "Ready");
                 problems.extend(lacking.map(|c| about(&format!("{}: {}", c.reason, c.message))));
-                warnings.extend(said.messages().iter().map(|text| about(text)));
+                warnings.extend(said.warnings().iter().map(|text| about(text)));
                 rules.push(rule);
             }
             Document::TrustRoot(root) => {
@@ -135,8 +135,8 @@ pub(super) fn assemble<'a>(
                 let conditions = roots.conditions(&root.name);
                 let bad = conditions.iter().filter(|condition| is_bad(condition));
                 problems.extend(bad.map(|c| about(&format!("{}: {}", c.reason, c.message))));
-                let said = trust_root::validate::validate(root).filter(Level::Warning);
-                warnings.extend(said.messages().iter().map(|text| about(text)));
+                let said = trust_root::validate::validate(root);
+                warnings.extend(said.warnings().iter().map(|text| about(text)));
             }
             Document::Other { api_version, kind, name } => {
                 warnings.push(format!("{file}: {api_version} {kind} {name} is not looked at"));

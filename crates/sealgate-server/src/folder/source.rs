@@ -156,7 +156,7 @@ impl Follower {
             self.metrics.reload_errors.inc();
         }
         for warning in warnings.iter().filter(|warning| !self.told.contains(warning)) {
-            warn!(folder = %self.options.path.display(), warning, "a policy has a weakness");
+            warn!(folder = %self.options.path.display(), warning, "policy warning");
         }
         self.told = problems.iter().chain(warnings).cloned().collect();
     }
