@@ -13,6 +13,7 @@ use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 use crate::limits::Limits;
 
@@ -71,23 +72,49 @@ impl BodyError {
 /// Reads `body`. Memory is taken from `together` as bytes come, not as a client announces them, so
 /// that announcing costs nobody anything.
 pub(crate) async fn read(
-    body: Incoming,
+    mut body: Incoming,
     limits: &Limits,
     together: &Together,
 ) -> Result<Held, BodyError> {
     if body.size_hint().lower() > limits.body_bytes as u64 {
+        discard(body, limits).await;
         return Err(BodyError::TooLarge);
     }
     let arrival = together.begin();
-    let whole = collect(body, limits.body_bytes, &arrival);
-    tokio::select! {
-        read = tokio::time::timeout(limits.body, whole) => read.unwrap_or(Err(BodyError::TooSlow)),
+    let whole = collect(&mut body, limits.body_bytes, &arrival);
+    let end = Instant::now() + limits.body;
+    let read = tokio::select! {
+        read = timeout_at(end, whole) => read.unwrap_or(Err(BodyError::TooSlow)),
         () = arrival.given_up.notified() => Err(BodyError::Busy),
+    };
+    drop(arrival);
+    if matches!(read, Err(BodyError::TooLarge)) {
+        discard_until(body, limits, end).await;
+    }
+    read
+}
+
+/// Reads `body` and keeps nothing of it, within the time of a body and twice its bytes.
+///
+/// For answers that do not need it: over HTTP/2, the stream of an answer that is given before the
+/// body has ended is reset, and clients then report the reset instead of the answer.
+pub(crate) async fn discard(body: Incoming, limits: &Limits) {
+    discard_until(body, limits, Instant::now() + limits.body).await;
+}
+
+async fn discard_until(mut body: Incoming, limits: &Limits, end: Instant) {
+    let mut left = limits.body_bytes.saturating_mul(2);
+    while let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(length) {
+            Some(rest) => left = rest,
+            None => return,
+        }
     }
 }
 
 async fn collect(
-    mut body: Incoming,
+    body: &mut Incoming,
     limit: usize,
     arrival: &Arrival<'_>,
 ) -> Result<Held, BodyError> {

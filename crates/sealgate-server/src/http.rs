@@ -166,10 +166,21 @@ impl Routes {
             (_, Some(hook)) if self.offer != Offer::Metrics => {
                 self.review(hook, request, pulse).await
             }
-            ("/healthz" | "/livez", _) => read_only(&request, || text(StatusCode::OK, "ok\n")),
-            ("/readyz", _) => read_only(&request, || self.readiness()),
-            ("/metrics", _) if self.offer != Offer::Webhooks => {
-                read_only(&request, || typed(StatusCode::OK, OPEN_METRICS, self.door.metrics()))
+            _ => {
+                let response = self.page(&request);
+                body::discard(request.into_body(), &self.limits).await;
+                response
+            }
+        }
+    }
+
+    /// Answers whatever is no review.
+    fn page(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        match request.uri().path() {
+            "/healthz" | "/livez" => read_only(request, || text(StatusCode::OK, "ok\n")),
+            "/readyz" => read_only(request, || self.readiness()),
+            "/metrics" if self.offer != Offer::Webhooks => {
+                read_only(request, || typed(StatusCode::OK, OPEN_METRICS, self.door.metrics()))
             }
             _ => text(StatusCode::NOT_FOUND, "no such path\n"),
         }
@@ -192,11 +203,9 @@ impl Routes {
         pulse: &Pulse,
     ) -> Response<Full<Bytes>> {
         let deadline = Deadline::new(Instant::now(), request.uri().query(), &self.limits);
-        if request.method() != Method::POST {
-            return not_allowed("POST");
-        }
-        if !is_json(request.headers()) {
-            return text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json\n");
+        if let Some(refused) = unacceptable(&request) {
+            body::discard(request.into_body(), &self.limits).await;
+            return refused;
         }
         match body::read(request.into_body(), &self.limits, &self.together).await {
             Ok(held) => {
@@ -248,6 +257,16 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("(no text)")
+}
+
+/// The answer to what cannot be a review by its method or its headers.
+fn unacceptable(request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
+    if request.method() != Method::POST {
+        return Some(not_allowed("POST"));
+    }
+    let unsupported = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    (!is_json(request.headers()))
+        .then(|| text(unsupported, "the Content-Type must be application/json\n"))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

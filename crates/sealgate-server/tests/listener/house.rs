@@ -105,8 +105,16 @@ impl House {
     }
 
     pub(crate) fn client(&self) -> reqwest::Client {
+        self.client_with(|builder| builder)
+    }
+
+    pub(crate) fn client_with(
+        &self,
+        set: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> reqwest::Client {
         let authority = reqwest::Certificate::from_pem(self.authority.pem().as_bytes()).unwrap();
-        reqwest::Client::builder().tls_certs_only([authority]).no_proxy().build().unwrap()
+        let builder = reqwest::Client::builder().tls_certs_only([authority]).no_proxy();
+        set(builder).build().unwrap()
     }
 
     /// POSTs to `path`, gives status and body.
