@@ -10,6 +10,7 @@ use sealgate_policy::cip::field_error::{FieldErrors, Level};
 use sealgate_policy::cip::read::Unreadable;
 use sealgate_policy::cip::validate::{Context, denial, validate};
 use sealgate_policy::cip::{ClusterImagePolicy, GROUP, KIND, Version};
+use sealgate_policy::scope::Scope;
 use sealgate_policy::trust_root::{self, TrustRootObject};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -26,13 +27,10 @@ const MAX_CONVERTED: usize = 10_000;
 ///
 /// # Errors
 /// [`Malformed`] for what is not a review of a ClusterImagePolicy or TrustRoot; see [`answer::malformed`].
-pub fn validated(body: &[u8], context: &Context) -> Result<Vec<u8>, Malformed> {
-    let (uid, policy) = with_request(body, |request| read(&request))?;
-    Ok(match policy {
-        None => answer::allowed(&uid),
-        Some(Err(unreadable)) => refuse_unreadable(&uid, &unreadable),
-        Some(Ok(Written::Policy(policy))) => judge(&uid, &validate(&policy, context)),
-        Some(Ok(Written::TrustRoot(root))) => judge(&uid, &trust_root::validate::validate(&root)),
+pub fn validated(body: &[u8], context: &Context) -> Result<Reviewed, Malformed> {
+    reviewed(body, |uid, written| match written {
+        Written::Policy(policy) => judge(uid, &validate(&policy, context)),
+        Written::TrustRoot(root) => judge(uid, &trust_root::validate::validate(&root)),
     })
 }
 
@@ -40,30 +38,56 @@ pub fn validated(body: &[u8], context: &Context) -> Result<Vec<u8>, Malformed> {
 ///
 /// # Errors
 /// [`Malformed`] for what is not a review of a ClusterImagePolicy or TrustRoot; see [`answer::malformed`].
-pub fn defaulted(body: &[u8]) -> Result<Vec<u8>, Malformed> {
-    let (uid, policy) = with_request(body, |request| read(&request))?;
-    Ok(match policy {
-        None => answer::allowed(&uid),
-        Some(Err(unreadable)) => refuse_unreadable(&uid, &unreadable),
-        Some(Ok(Written::Policy(policy))) => {
-            answer::patched(&uid, &operations(default_fields(&policy)))
-        }
-        Some(Ok(Written::TrustRoot(root))) => {
-            answer::patched(&uid, &operations(root.default_fields()))
-        }
+pub fn defaulted(body: &[u8]) -> Result<Reviewed, Malformed> {
+    reviewed(body, |uid, written| {
+        let fields = match written {
+            Written::Policy(policy) => default_fields(&policy),
+            Written::TrustRoot(root) => root.default_fields(),
+        };
+        (true, answer::patched(uid, &operations(fields)))
     })
 }
 
-fn judge(uid: &str, errors: &FieldErrors) -> Vec<u8> {
-    let warnings = errors.warnings();
-    let refused = !errors.filter(Level::Error).is_empty();
-    answer::judged(uid, refused.then(|| denial(errors)).as_deref(), &warnings)
+/// The answer to the review of a ClusterImagePolicy or TrustRoot, and what is counted of it.
+#[derive(Clone, Debug)]
+pub struct Reviewed {
+    /// The AdmissionReview.
+    pub body: Vec<u8>,
+    /// Whether it allows the object.
+    pub allowed: bool,
+    /// The object, as far as the request names it.
+    pub scope: Scope,
+    /// Whether the object would not have been stored.
+    pub dry_run: bool,
 }
 
-fn refuse_unreadable(uid: &str, unreadable: &Unreadable) -> Vec<u8> {
+/// Whether an object is allowed, and the AdmissionReview that says so.
+type Judged = (bool, Vec<u8>);
+
+fn reviewed(
+    body: &[u8],
+    judge: impl FnOnce(&str, Written) -> Judged,
+) -> Result<Reviewed, Malformed> {
+    let (uid, (asked, scope, dry_run)) =
+        with_request(body, |request| Ok((read(&request)?, request.scope(), request.dry_run)))?;
+    let (allowed, body) = match asked {
+        None => (true, answer::allowed(&uid)),
+        Some(Err(unreadable)) => refuse_unreadable(&uid, &unreadable),
+        Some(Ok(written)) => judge(&uid, written),
+    };
+    Ok(Reviewed { body, allowed, scope, dry_run })
+}
+
+fn judge(uid: &str, errors: &FieldErrors) -> Judged {
+    let warnings = errors.warnings();
+    let refused = !errors.filter(Level::Error).is_empty();
+    (!refused, answer::judged(uid, refused.then(|| denial(errors)).as_deref(), &warnings))
+}
+
+fn refuse_unreadable(uid: &str, unreadable: &Unreadable) -> Judged {
     let message =
         format!("decoding request failed: cannot decode incoming new object: {unreadable}");
-    answer::judged(uid, Some(&message), &[])
+    (false, answer::judged(uid, Some(&message), &[]))
 }
 
 fn operations(fields: Vec<DefaultField>) -> Vec<Value> {

@@ -145,7 +145,14 @@ pub(crate) struct Request<'a> {
     #[serde(borrow, default)]
     pub(crate) old_object: Option<&'a RawValue>,
     #[serde(default, deserialize_with = "null_is_default")]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
+}
+
+impl Request<'_> {
+    /// The object as far as the request itself names it.
+    pub(crate) fn scope(&self) -> Scope {
+        scope(self, Metadata::default())
+    }
 }
 
 #[derive(Deserialize)]

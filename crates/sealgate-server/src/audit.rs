@@ -35,6 +35,7 @@ impl AuditSink for DecisionLog {
             hook: Hook::Validate,
             scope: Some(&scope),
             allowed: record.allowed,
+            dry_run: record.dry_run,
             reason,
         });
         for image in &record.images {

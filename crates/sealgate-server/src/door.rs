@@ -11,10 +11,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use sealgate_engine::admit::{Admission, Gate};
 use sealgate_engine::ports::WorkloadSource;
+use sealgate_kube::answer;
+use sealgate_kube::policies::{self, Reviewed};
 use sealgate_kube::review::{Ask, MAX_BODY, Malformed, Nothing, parse, scaled_up};
-use sealgate_kube::{answer, policies};
 use sealgate_policy::cip::validate::Context;
-use sealgate_policy::scope::Scope;
 use sealgate_policy::select::PolicySet;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -53,10 +53,7 @@ impl Door for GateDoor {
             Hook::Validate | Hook::Mutate => self.workload(hook, body, end).await,
             Hook::ValidatePolicies => self.policy(hook, policies::validated(body, &self.context())),
             Hook::DefaultPolicies => self.policy(hook, policies::defaulted(body)),
-            Hook::ConvertPolicies => {
-                let malformed = |reason| Malformed { uid: None, reason };
-                self.policy(hook, policies::converted(body).map_err(malformed))
-            }
+            Hook::ConvertPolicies => self.conversion(hook, body),
         };
         self.metrics.answered(hook, start.elapsed());
         reply
@@ -82,7 +79,7 @@ impl Door for GateDoor {
         } else {
             warn!(hook = hook.name(), uid, allowed = false, reason, "{why}");
         }
-        self.count(hook, about.map(|about| &about.scope), false, reason);
+        self.count(hook, about, false, reason);
         match uid {
             Some(uid) => denial(&uid, &why.to_string()),
             None => {
@@ -137,7 +134,7 @@ impl GateDoor {
     }
 
     fn nothing(&self, hook: Hook, why: Nothing, about: &Admission) -> Reply {
-        self.count(hook, None, true, "nothing");
+        self.count(hook, Some(about), true, why.code());
         // The mutating webhook decides nothing; the validating one is asked next.
         if hook == Hook::Validate {
             unjudged(about, true, why.code(), "");
@@ -172,7 +169,7 @@ impl GateDoor {
             Some(end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
         if hook == Hook::Mutate {
             let answered = self.gate.mutate(admission, policies, timeout).await;
-            self.count(hook, Some(&admission.scope), answered.allowed, "pinned");
+            self.count(hook, Some(admission), answered.allowed, "pinned");
             return answer::mutated(admission, &answered);
         }
         // Counted and logged by the gate's audit sink.
@@ -183,17 +180,29 @@ impl GateDoor {
     fn not_ready(&self, hook: Hook, admission: &Admission) -> Reply {
         let why = self.policies.borrow().readiness().err().unwrap_or_default();
         unjudged(admission, false, "not-ready", &why);
-        self.count(hook, Some(&admission.scope), false, "not-ready");
+        self.count(hook, Some(admission), false, "not-ready");
         denial(&admission.uid, &format!("the gate is not ready: {why}"))
     }
 
-    fn policy(&self, hook: Hook, answer: Result<Vec<u8>, Malformed>) -> Reply {
+    fn policy(&self, hook: Hook, answer: Result<Reviewed, Malformed>) -> Reply {
         match answer {
+            Ok(Reviewed { body, allowed, scope, dry_run }) => {
+                let reason = if allowed { "answered" } else { "invalid" };
+                let scope = Some(&scope);
+                self.metrics.admitted(&Admitted { hook, scope, allowed, dry_run, reason });
+                ok(body)
+            }
+            Err(malformed) => self.malformed(hook, &malformed),
+        }
+    }
+
+    fn conversion(&self, hook: Hook, body: &Bytes) -> Reply {
+        match policies::converted(body) {
             Ok(body) => {
                 self.count(hook, None, true, "answered");
                 ok(body)
             }
-            Err(malformed) => self.malformed(hook, &malformed),
+            Err(reason) => self.malformed(hook, &Malformed { uid: None, reason }),
         }
     }
 
@@ -220,8 +229,11 @@ impl GateDoor {
         }
     }
 
-    fn count(&self, hook: Hook, scope: Option<&Scope>, allowed: bool, reason: &'static str) {
-        self.metrics.admitted(&Admitted { hook, scope, allowed, reason });
+    /// `about` is what was asked, as far as it is known.
+    fn count(&self, hook: Hook, about: Option<&Admission>, allowed: bool, reason: &'static str) {
+        let (scope, dry_run) =
+            (about.map(|about| &about.scope), about.is_some_and(|about| about.dry_run));
+        self.metrics.admitted(&Admitted { hook, scope, allowed, dry_run, reason });
     }
 }
 

@@ -20,8 +20,33 @@ use crate::http::Hook;
 
 /// Registries with a label of their own; further ones count as `other`.
 const REGISTRIES: usize = 64;
-/// What a registry is called that came too late for a label of its own.
+/// The label value for what has none of its own.
 const OTHER: &str = "other";
+/// The label value for what could not be read.
+const UNKNOWN: &str = "unknown";
+
+/// Every value of the label `reason`, as documented; what is not here counts as `other`.
+const REASONS: [&str; 19] = [
+    "pass",
+    "fail",
+    "fault",
+    "no-match",
+    "not-pinned",
+    "unreadable",
+    "nothing",
+    "unchanged",
+    "being-deleted",
+    "subresource",
+    "starts-nothing",
+    "pinned",
+    "answered",
+    "invalid",
+    "not-ready",
+    "malformed",
+    "timeout",
+    "internal",
+    OTHER,
+];
 
 /// The counters, and how to print them.
 pub struct Metrics {
@@ -62,6 +87,7 @@ struct AdmissionLabels {
     operation: &'static str,
     resource: &'static str,
     allowed: &'static str,
+    dry_run: &'static str,
     reason: &'static str,
 }
 
@@ -126,6 +152,8 @@ pub struct Admitted<'a> {
     pub scope: Option<&'a Scope>,
     /// The answer.
     pub allowed: bool,
+    /// Whether the object would not have been stored: `kubectl apply --dry-run=server`.
+    pub dry_run: bool,
     /// A word of a fixed list: how it came to that.
     pub reason: &'static str,
 }
@@ -227,14 +255,15 @@ impl Metrics {
 
     /// Counts one answered review.
     pub fn admitted(&self, admitted: &Admitted<'_>) {
-        let operation = admitted.scope.map_or("", |scope| operation_box(&scope.operation));
-        let resource = admitted.scope.map_or("", |scope| resource_box(&scope.resource));
-        let allowed = if admitted.allowed { "true" } else { "false" };
+        let operation = admitted.scope.map_or(UNKNOWN, |scope| operation_box(&scope.operation));
+        let resource = admitted.scope.map_or(UNKNOWN, |scope| resource_box(&scope.resource));
+        let (allowed, dry_run) = (truth(admitted.allowed), truth(admitted.dry_run));
+        let reason = REASONS.into_iter().find(|known| *known == admitted.reason).unwrap_or(OTHER);
         let hook = admitted.hook.name();
-        let labels =
-            AdmissionLabels { hook, operation, resource, allowed, reason: admitted.reason };
+        let labels = AdmissionLabels { hook, operation, resource, allowed, dry_run, reason };
         self.admissions.get_or_create(&labels).inc();
-        if admitted.hook == Hook::Validate {
+        // Alerts on denials count these: a dry run has refused nobody anything.
+        if admitted.hook == Hook::Validate && !admitted.dry_run {
             let result = if admitted.allowed { "allow" } else { "deny" };
             self.validations.get_or_create(&ResultLabels { result }).inc();
         }
@@ -305,17 +334,22 @@ impl Metrics {
     }
 }
 
+fn truth(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
+}
+
 fn operation_box(operation: &str) -> &'static str {
     match operation {
         "CREATE" => "CREATE",
         "UPDATE" => "UPDATE",
         "DELETE" => "DELETE",
+        "CONNECT" => "CONNECT",
         _ => OTHER,
     }
 }
 
 fn resource_box(resource: &str) -> &'static str {
-    const KNOWN: [&str; 10] = [
+    const KNOWN: [&str; 11] = [
         "pods",
         "replicasets",
         "deployments",
@@ -325,6 +359,7 @@ fn resource_box(resource: &str) -> &'static str {
         "cronjobs",
         "replicationcontrollers",
         "clusterimagepolicies",
+        "trustroots",
         "podtemplates",
     ];
     KNOWN.into_iter().find(|known| *known == resource).unwrap_or(OTHER)
@@ -345,6 +380,7 @@ mod tests {
                 hook: Hook::Validate,
                 scope: Some(&scope),
                 allowed,
+                dry_run: false,
                 reason: "pass",
             });
         }
@@ -378,6 +414,43 @@ mod tests {
         names.sort();
         documented.sort();
         assert_eq!(names, documented);
+    }
+
+    #[test]
+    fn every_reason_is_documented_and_the_other_way_round() {
+        let section = TABLE.split("## ").find(|section| section.starts_with("Reasons")).unwrap();
+        let mut documented: Vec<&str> = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("- `"))
+            .filter_map(|line| line.split_once('`'))
+            .map(|(name, _)| name)
+            .collect();
+        let mut reasons = REASONS.to_vec();
+        documented.sort_unstable();
+        reasons.sort_unstable();
+        assert_eq!(reasons, documented);
+    }
+
+    #[test]
+    fn no_label_is_empty_and_dry_runs_are_told_apart() {
+        let metrics = everything();
+        let scope = Scope::default();
+        for (scope, dry_run, reason) in
+            [(None, false, "malformed"), (Some(&scope), true, "fail"), (None, true, "new-word")]
+        {
+            let (hook, allowed) = (Hook::Validate, false);
+            metrics.admitted(&Admitted { hook, scope, allowed, dry_run, reason });
+        }
+        let page = metrics.render();
+        assert!(!page.contains("=\"\""), "{page}");
+        for line in [
+            "sealgate_admissions_total{hook=\"validate\",operation=\"unknown\",resource=\"unknown\",allowed=\"false\",dry_run=\"false\",reason=\"malformed\"} 1",
+            "sealgate_admissions_total{hook=\"validate\",operation=\"other\",resource=\"other\",allowed=\"false\",dry_run=\"true\",reason=\"fail\"} 1",
+            "sealgate_admissions_total{hook=\"validate\",operation=\"unknown\",resource=\"unknown\",allowed=\"false\",dry_run=\"true\",reason=\"other\"} 1",
+            "policy_controller_validations_total{result=\"deny\"} 2",
+        ] {
+            assert!(page.lines().any(|other| other == line), "{line} is not in\n{page}");
+        }
     }
 
     #[test]

@@ -29,8 +29,15 @@ impl PolicyState {
         match &self.set {
             None if problems.is_empty() => Err("policies are not loaded yet".to_owned()),
             None => Err(format!("policies are not loaded: {problems}")),
-            Some(set) if problems.is_empty() => Ok(format!("{} policies", set.rules().len())),
-            Some(set) => Ok(format!("{} policies; problems: {problems}", set.rules().len())),
+            Some(set) if problems.is_empty() => Ok(count(set.rules().len())),
+            Some(set) => Ok(format!("{}; problems: {problems}", count(set.rules().len()))),
         }
+    }
+}
+
+fn count(policies: usize) -> String {
+    match policies {
+        1 => "1 policy".to_owned(),
+        several => format!("{several} policies"),
     }
 }

@@ -41,9 +41,12 @@ fn default_response(review: &Value) -> Value {
     response(defaulted(review.to_string().as_bytes()))
 }
 
-fn response(answer: Result<Vec<u8>, Malformed>) -> Value {
-    let value: Value = serde_json::from_slice(&answer.expect("reads")).expect("JSON");
+fn response(answer: Result<Reviewed, Malformed>) -> Value {
+    let reviewed = answer.expect("reads");
+    let value: Value = serde_json::from_slice(&reviewed.body).expect("JSON");
     assert_eq!(value["response"]["uid"], "u-1");
+    assert_eq!(value["response"]["allowed"], reviewed.allowed);
+    assert_eq!(reviewed.scope.resource, "clusterimagepolicies");
     value["response"].clone()
 }
 
