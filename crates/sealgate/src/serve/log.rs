@@ -13,6 +13,8 @@ use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+mod text;
+
 /// How a line is written.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Format {
@@ -35,12 +37,12 @@ pub(super) fn start(format: Format) -> Flush {
         Ok(filter) if !filter.is_empty() => EnvFilter::new(filter),
         _ => EnvFilter::new("info"),
     };
-    let writer = Lines::start();
+    let writer = Lines::start(format);
     let flush = Flush(writer.queue.clone());
     let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     // Somebody may log already (`--verbose`): then that goes on.
     let _ = match format {
-        Format::Text => logging.with_ansi(false).try_init(),
+        Format::Text => logging.event_format(text::Text::new()).try_init(),
         Format::Json => logging.json().flatten_event(true).with_current_span(false).try_init(),
     };
     flush
@@ -70,19 +72,19 @@ struct Line {
 }
 
 impl Lines {
-    fn start() -> Self {
+    fn start(format: Format) -> Self {
         let (queue, lines) = sync_channel(WAITING);
         let dropped = Arc::<AtomicU64>::default();
         let counted = Arc::clone(&dropped);
         let writing = std::thread::Builder::new().name("log".to_owned());
         // Without a thread the queue fills up and lines are dropped: the gate itself goes on.
-        let _ = writing.spawn(move || write(&lines, &counted));
+        let _ = writing.spawn(move || write(&lines, &counted, format));
         Self { queue, dropped }
     }
 }
 
 /// Writes until nobody logs any more.
-fn write(items: &Receiver<Item>, dropped: &AtomicU64) {
+fn write(items: &Receiver<Item>, dropped: &AtomicU64, format: Format) {
     let mut out = io::BufWriter::with_capacity(64 << 10, io::stderr());
     while let Ok(item) = items.recv() {
         let mut flushed = Vec::new();
@@ -94,10 +96,13 @@ fn write(items: &Receiver<Item>, dropped: &AtomicU64) {
             }
             next = items.try_recv().ok();
         }
-        match dropped.swap(0, Ordering::Relaxed) {
-            0 => {}
-            lost => drop(writeln!(out, "{{\"level\":\"WARN\",\"lostLogLines\":{lost}}}")),
-        }
+        let _ = match (dropped.swap(0, Ordering::Relaxed), format) {
+            (0, _) => Ok(()),
+            (lost, Format::Json) => {
+                writeln!(out, "{{\"level\":\"WARN\",\"lostLogLines\":{lost}}}")
+            }
+            (lost, Format::Text) => writeln!(out, "WARN log lines were lost: {lost}"),
+        };
         let _ = out.flush();
     }
 }
