@@ -222,7 +222,12 @@ impl Reader {
             "export GITHUB_ACTIONS=true ACTIONS_ID_TOKEN_REQUEST_TOKEN=secret\n\
              export ACTIONS_ID_TOKEN_REQUEST_URL='{url}'"
         ));
-        run.ok().says("tlog entry created").says_no("\"value\"");
+        // What is told before anything is published is what the certificate then says.
+        run.ok()
+            .says("tlog entry created")
+            .says(&format!("the identity https://github.com/{WORKFLOW} ("))
+            .says(&format!("Certificate subject: https://github.com/{WORKFLOW}"))
+            .says_no("\"value\"");
         assert_eq!(runner.take(), ["GET /token?api-version=2&audience=sigstore"]);
     }
 }

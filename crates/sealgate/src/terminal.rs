@@ -40,18 +40,19 @@ pub(crate) fn warn(text: impl AsRef<str>) {
     say(format!("WARNING: {}", text.as_ref()));
 }
 
-/// Asks for consent as cosign does. Anything but `y` is a no.
-pub(crate) async fn confirm() -> Result<(), CliError> {
+/// Asks for consent as cosign does. Anything but `y` is a no. `otherwise` is what
+/// to do where nobody can answer.
+pub(crate) async fn confirm(otherwise: &str) -> Result<(), CliError> {
     show("Are you sure you would like to continue? [y/N] ");
     let line = waiting(|| std::io::stdin().lines().next().transpose()).await?;
     let Some(line) = line else {
         // Nobody typed a line break either: what follows begins on a line of its own.
         show("\n");
-        return Err(declined());
+        return Err(declined(otherwise));
     };
     match line.trim_end_matches('\r').to_ascii_lowercase().as_str() {
         "y" => Ok(()),
-        "" | "n" => Err(declined()),
+        "" | "n" => Err(declined(otherwise)),
         other => {
             let shown: String = other.chars().take(40).collect();
             Err(CliError::new(format!("invalid input {shown:?} (allowed values y, n)")))
@@ -59,9 +60,8 @@ pub(crate) async fn confirm() -> Result<(), CliError> {
     }
 }
 
-fn declined() -> CliError {
-    CliError::new("user declined the prompt")
-        .note("answer y to go on (in scripts: --yes or --force, where the command has it)")
+fn declined(otherwise: &str) -> CliError {
+    CliError::new("user declined the prompt").note(format!("answer y to go on ({otherwise})"))
 }
 
 /// How often a password is asked for.

@@ -1,5 +1,7 @@
 //! `sealgate demo`, as a newcomer runs it.
 
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -29,4 +31,35 @@ fn everything_comes_as_announced_in_under_a_minute() {
                   failed policy: signed-by-demo: spec.containers[0].image";
     assert_eq!(text.matches(denial).count(), 4, "{text}");
     assert!(!text.contains('\u{1b}'), "no colours in a pipe");
+}
+
+/// What is printed at the end holds: commands can be repeated, and nothing stays behind.
+#[test]
+fn with_keep_commands_can_be_repeated_until_it_is_stopped() {
+    let mut kept = demo(&["--keep"]).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(kept.stdout.take().unwrap()).lines();
+    let mut told = Vec::new();
+    for line in lines {
+        let line = line.unwrap().trim_start().to_owned();
+        let last = line.starts_with("Ctrl-C stops both");
+        told.push(line);
+        if last {
+            break;
+        }
+    }
+    let command = |start: &str| {
+        let commands = told.iter().filter_map(|line| line.strip_prefix("$ "));
+        commands.filter_map(|line| line.strip_prefix(start)).next_back().unwrap().to_owned()
+    };
+    let folder = command("cd ");
+    for verb in ["verify", "tree"] {
+        let arguments = command(&format!("sealgate {verb} "));
+        let mut again = Command::new(env!("CARGO_BIN_EXE_sealgate"));
+        again.arg(verb).args(arguments.split(' ')).current_dir(&folder);
+        let output = again.output().unwrap();
+        assert!(output.status.success(), "{verb}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let ended = Command::new("kill").args(["-TERM", &kept.id().to_string()]).status().unwrap();
+    assert!(ended.success() && kept.wait().unwrap().success());
+    assert!(!Path::new(&folder).exists(), "{folder} is still there");
 }

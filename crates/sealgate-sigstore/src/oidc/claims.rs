@@ -26,6 +26,8 @@ pub struct Claims {
     pub subject: String,
     /// `email`.
     pub email: Option<Email>,
+    /// The CI job that the token is about: what a certificate names instead of the subject.
+    pub workflow: Option<String>,
     /// `aud`.
     pub audience: Vec<String>,
     /// `exp`.
@@ -80,6 +82,8 @@ struct Document {
     iss: String,
     #[serde(default)]
     sub: String,
+    job_workflow_ref: Option<String>,
+    ci_config_ref_uri: Option<String>,
     email: Option<String>,
     email_verified: Option<Truth>,
     aud: Option<Audience>,
@@ -138,9 +142,11 @@ fn payload(token: &str) -> Option<Vec<u8>> {
 }
 
 impl Claims {
-    /// Who signs, in the token's words: the e-mail address, else the subject.
+    /// Who signs, as Fulcio writes it into the certificate: the e-mail address, of a job on GitHub or
+    /// GitLab the address of its workflow, else the subject. The certificate decides.
     pub fn identity(&self) -> &str {
-        self.email.as_ref().map_or(&self.subject, |email| &email.address)
+        let email = self.email.as_ref().map(|email| &email.address);
+        email.or(self.workflow.as_ref()).unwrap_or(&self.subject)
     }
 
     /// What may keep an authority from taking it at `now`; without `audience` that is not asked.
@@ -179,6 +185,8 @@ impl From<Document> for Claims {
             _ => Checked::No,
         };
         let email = document.email.filter(|address| !address.is_empty());
+        let github = document.job_workflow_ref.map(|path| format!("https://github.com/{path}"));
+        let gitlab = document.ci_config_ref_uri.map(|address| format!("https://{address}"));
         let audience = match document.aud {
             Some(Audience::One(one)) => vec![one],
             Some(Audience::Many(many)) => many,
@@ -188,6 +196,7 @@ impl From<Document> for Claims {
             issuer: text(document.iss),
             subject: text(document.sub),
             email: email.map(|address| Email { address: text(address), checked }),
+            workflow: github.or(gitlab).map(text),
             audience: audience.into_iter().take(MAX_AUDIENCES).map(text).collect(),
             // Whole seconds are enough; what is no time is no expiry.
             expires: document.exp.and_then(|at| Timestamp::from_second(at as i64).ok()),

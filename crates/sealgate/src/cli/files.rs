@@ -2,7 +2,7 @@
 //! secret and nothing half-written stays behind.
 
 use std::io::{Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sealgate_core::fault::cause;
 
@@ -104,6 +104,16 @@ pub(crate) fn reason(error: &std::io::Error) -> String {
     let text = text.split(" (os error").next().unwrap_or(&text);
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+/// Names the files, of flags that were given, in which the cause of `error` must be.
+pub(crate) fn given(error: CliError, files: &[(&str, &Option<PathBuf>)]) -> CliError {
+    let named = files.iter().filter_map(|(flag, path)| path.as_ref().map(|path| (flag, path)));
+    let named: Vec<_> = named.map(|(flag, path)| format!("{flag} {}", path.display())).collect();
+    match named.is_empty() {
+        true => error,
+        false => error.note(format!("given: {}", named.join(", "))),
+    }
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ pub(crate) async fn run(args: CleanArgs, session: &mut Session) -> Outcome {
     let format = args.output.begin(session);
     if args.force != Some(true) {
         terminal::warn(args.what.question());
-        terminal::confirm().await?;
+        terminal::confirm("in scripts: --force").await?;
     }
     let registry = args.registry.client()?;
     let request = CleanRequest {

@@ -104,7 +104,10 @@ impl Only {
 pub(crate) fn line(copied: &Copied) -> String {
     let Copied { image, images, attachments, written } = copied;
     format!(
-        "{image}: {images} image(s), {attachments} attachment(s), {written} manifest(s) were new"
+        "{image}: {}, {}, {} new",
+        output::count(*images, "image"),
+        output::count(*attachments, "attachment"),
+        output::count(*written, "manifest"),
     )
 }
 

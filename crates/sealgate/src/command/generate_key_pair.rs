@@ -54,7 +54,7 @@ pub(crate) async fn run(args: GenerateKeyPairArgs, session: &mut Session) -> Out
 
 async fn in_files(prefix: &str) -> Result<Kept, CliError> {
     let files = Files::of(prefix);
-    files.ask_before_overwriting(Consent::Wanted).await?;
+    files.ask_before_overwriting(Consent::Wanted(ELSEWHERE)).await?;
     let pair = KeyPair::generate()?;
     let password = terminal::key_password(Ask::Twice).await?;
     files.write(&pair, &password)
@@ -69,7 +69,7 @@ async fn in_cluster(reference: &str) -> Result<Kept, CliError> {
         return Err(CliError::new(format!("undefined provider: {scheme}")));
     };
     let public = Path::new("cosign.pub");
-    ask_before_overwriting(&[public], Consent::Wanted).await?;
+    ask_before_overwriting(&[public], Consent::Wanted(ELSEWHERE)).await?;
     let client = cluster::client(&Connect::default()).await?;
     let pair = KeyPair::generate()?;
     let password = terminal::key_password(Ask::Twice).await?;
@@ -146,11 +146,14 @@ impl Files {
     }
 }
 
+/// What to do where nobody can say that a file may be replaced.
+const ELSEWHERE: &str = "in scripts: give another --output-key-prefix, or remove the files first";
+
 /// Whether a file may be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Consent {
-    /// Only after a yes.
-    Wanted,
+    /// Only after a yes; with what to do where nobody can answer.
+    Wanted(&'static str),
     /// `--yes`.
     Given,
 }
@@ -162,6 +165,6 @@ async fn ask_before_overwriting(paths: &[&Path], consent: Consent) -> Outcome {
     terminal::warn(format!("File {} already exists. Overwrite?", path.display()));
     match consent {
         Consent::Given => Ok(()),
-        Consent::Wanted => terminal::confirm().await,
+        Consent::Wanted(otherwise) => terminal::confirm(otherwise).await,
     }
 }

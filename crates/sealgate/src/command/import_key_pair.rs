@@ -43,7 +43,8 @@ pub(crate) async fn run(args: ImportKeyPairArgs, session: &mut Session) -> Outco
     let pair =
         import::read(text).map_err(|error| CliError::from(error).note(format!("in {name}")))?;
     let files = Files::of(&args.output_key_prefix);
-    let consent = if args.yes == Some(true) { Consent::Given } else { Consent::Wanted };
+    let consent =
+        if args.yes == Some(true) { Consent::Given } else { Consent::Wanted("in scripts: --yes") };
     files.ask_before_overwriting(consent).await?;
     let password = terminal::key_password(Ask::Twice).await?;
     files.write(&pair, &password)?.tell(session, args.output, "import-key-pair")

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use sealgate_sigstore::root::{
     Environment, Initialize, Initialized, PUBLIC_GOOD, RootError, STAGING, initialize,
 };
-use sealgate_sigstore::tuf::MAX_ROOT;
+use sealgate_sigstore::tuf::{MAX_ROOT, check_anchor};
 use serde_json::{Value, json};
 
 use crate::cli::values::{BOOL, go_bool};
@@ -106,6 +106,11 @@ async fn root(place: &str, checksum: Option<&str>) -> Result<Vec<u8>, CliError> 
         false => files::read(Path::new(place.strip_prefix("file://").unwrap_or(place)), MAX_ROOT)?,
     };
     expected.map_or(Ok(()), |expected| expected.check(place, &bytes))?;
+    // Before the mirror is asked: what is wrong with this file is not the mirror's fault.
+    check_anchor(&bytes).map_err(|error| {
+        CliError::new(format!("--root {place}: {error}"))
+            .note("what to do: give the mirror's root metadata, such as its first N.root.json")
+    })?;
     Ok(bytes)
 }
 

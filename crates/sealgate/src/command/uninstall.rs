@@ -60,7 +60,7 @@ pub(crate) async fn run(args: UninstallArgs, session: &mut Session) -> Outcome {
             true => "this will remove the gate, all its policies and its namespace",
             false => "this will remove the gate; images are not judged any more",
         });
-        terminal::confirm().await?;
+        terminal::confirm("in scripts: --yes").await?;
     }
     let client = args.cluster.client().await?;
     let (mut deleted, mut failed) = (Vec::new(), Vec::new());
@@ -86,8 +86,10 @@ pub(crate) async fn run(args: UninstallArgs, session: &mut Session) -> Outcome {
             output::document(session, "uninstall", fields)
         }
         Some(first) => {
-            let error =
-                CliError::new(format!("{} object(s) were not deleted: {first}", failed.len()));
+            let error = CliError::new(format!(
+                "not deleted: {}: {first}",
+                output::count(failed.len(), "object")
+            ));
             Err(failed.iter().skip(1).fold(error, |error, fault| error.note(fault.to_string())))
         }
     }

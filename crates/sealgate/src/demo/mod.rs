@@ -15,6 +15,7 @@ use sealgate_core::reference::Repository;
 use sealgate_engine::ports::Registry;
 use sealgate_registry::serve::{self as serve_registry, Served};
 use sealgate_registry::{Client, Options};
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::review::{ApiServer, Said};
 use self::stage::Stage;
@@ -29,7 +30,7 @@ mod stage;
 /// Show sign, verify, admit and refuse on this machine, with a registry and a gate in this process
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DemoArgs {
-    /// Leave the registry and the gate running until Ctrl-C, and keep the files
+    /// Keep the registry, the gate and the files until Ctrl-C, to repeat commands by hand
     #[arg(long)]
     keep: bool,
 }
@@ -245,13 +246,23 @@ impl Play {
     /// Leaves everything running until Ctrl-C.
     async fn wait(&self, gate: String) -> anyhow::Result<()> {
         self.stage.note(&format!("The registry is {}, the gate https://{gate}.", self.host));
-        self.stage.note("To repeat the commands above, in another terminal:");
+        self.stage.note(
+            "The commands `verify`, `tree` and `curl` above can be repeated, and more images",
+        );
+        self.stage.note(
+            "signed. (`generate-key-pair` and `serve` would replace the keys and gate-ca.pem that",
+        );
+        self.stage.note("the running gate goes by.) In another terminal:");
         self.stage.command(&format!("cd {}", self.folder.path().display()));
         let program = std::env::current_exe().context("where is this program?")?;
         self.stage.command(&format!("alias sealgate={}", program.display()));
         self.stage.command(&format!("export COSIGN_PASSWORD={PASSWORD}"));
-        self.stage.note("Both stop, and the files go, with Ctrl-C.");
-        tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")
+        self.stage.note("Ctrl-C stops both and removes the files.");
+        let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
+        tokio::select! {
+            ended = tokio::signal::ctrl_c() => ended.context("waiting for Ctrl-C"),
+            _ = terminate.recv() => Ok(()),
+        }
     }
 
     fn verdict(&self) -> anyhow::Result<()> {

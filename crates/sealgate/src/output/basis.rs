@@ -98,7 +98,7 @@ fn origin(basis: &Basis) -> String {
 }
 
 /// cosign's words for who signed.
-fn identity_lines(identity: &Identity) -> String {
+pub(crate) fn identity_lines(identity: &Identity) -> String {
     let mut text = String::new();
     for subject in &identity.subjects {
         let _ = writeln!(text, "Certificate subject: {}", one_line(&subject.to_string()));

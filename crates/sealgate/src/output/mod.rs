@@ -78,6 +78,14 @@ fn with_schema(what: &str, fields: &Value) -> String {
     }
 }
 
+/// `1 image`, `2 images`.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        several => format!("{several} {what}s"),
+    }
+}
+
 /// The name of a schema.
 pub(crate) fn schema(what: &str) -> String {
     format!("sealgate.dev/{what}/v1")

@@ -65,7 +65,11 @@ pub(super) async fn open(
         (Some(chain), Some(key), _) => {
             let feed = watch_files(chain.clone(), key.clone(), LOOK).await?;
             let first = feed.borrow().clone();
-            slot.set(certificate(&first).map_err(|e| CliError::new(format!("--tls-cert: {e}")))?);
+            let unusable = |error: &dyn std::fmt::Display| {
+                let (chain, key) = (chain.display(), key.display());
+                CliError::new(format!("--tls-cert {chain}, --tls-key {key}: {error}"))
+            };
+            slot.set(certificate(&first).map_err(|error| unusable(&error))?);
             follow_certificate(
                 feed,
                 |now| Some(Arc::clone(now)),

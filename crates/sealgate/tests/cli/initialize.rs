@@ -123,6 +123,20 @@ fn flags_that_do_not_go_together_are_refused() {
 }
 
 #[test]
+fn a_root_that_cannot_be_used_is_named() {
+    let stage = Stage::new();
+    for (name, text) in [("key.pub", "-----BEGIN PUBLIC KEY-----\n"), ("empty.json", "{}")] {
+        stage.write(name, text);
+        // Nothing answers there: the fault is found before.
+        let mirror = "http://127.0.0.1:9";
+        let ended = stage.run(&["initialize", "--mirror", mirror, "--root", name]).code(1);
+        let first = ended.frame().0;
+        assert!(first.starts_with(&format!("Error: --root {name}: malformed")), "{}", ended.err);
+        assert!(!ended.err.contains(mirror), "{}", ended.err);
+    }
+}
+
+#[test]
 fn many_processes_at_once_leave_a_whole_copy() {
     let stage = Stage::new();
     let mut repository = repository();

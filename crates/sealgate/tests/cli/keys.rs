@@ -40,7 +40,7 @@ fn nothing_is_overwritten_without_a_yes() {
 WARNING: File cosign.key already exists. Overwrite?
 Are you sure you would like to continue? [y/N][..]
 Error: user declined the prompt
-  answer y to go on (in scripts: --yes or --force, where the command has it)
+  answer y to go on (in scripts: give another --output-key-prefix, or remove the files first)
 error during command execution: user declined the prompt
 
 "#]]

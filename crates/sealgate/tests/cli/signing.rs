@@ -26,7 +26,7 @@ fn what_is_published_is_said_and_asked() {
     let (stage, image, log) = scene();
     let sign = ["sign", "--key", "cosign.key", "--rekor-url", &log, &image];
     let ended = stage.run(&sign).code(1);
-    assert!(ended.err.contains(&format!("Published to {log}, for ever:")), "{}", ended.err);
+    assert!(ended.err.contains(&format!("To be published to {log}, permanently:")), "{}", ended.err);
     assert!(ended.err.contains("  the digest and the signature of "), "{}", ended.err);
     assert!(ended.frame().0.ends_with(DECLINED), "{}", ended.err);
     assert!(stage.run_fed(&sign, "n\n").code(1).err.contains(DECLINED));

@@ -129,6 +129,18 @@ async fn a_value_is_a_token_or_a_file_with_one() {
     }
 }
 
+/// A certificate of a CI job names the workflow, not the token's subject.
+#[test]
+fn a_job_is_told_by_its_workflow() {
+    let github = "acme/app/.github/workflows/release.yml@refs/heads/main";
+    let gitlab = "gitlab.com/acme/app//.gitlab-ci.yml@refs/heads/main";
+    for (name, value) in [("job_workflow_ref", github), ("ci_config_ref_uri", gitlab)] {
+        let token = token_for(json!({ "sub": "repo:acme/app:ref:refs/heads/main", name: value }));
+        let identity = claims(&token).unwrap().identity().to_owned();
+        assert!(identity.starts_with("https://git") && identity.ends_with(value), "{identity}");
+    }
+}
+
 #[tokio::test]
 async fn an_empty_value_gives_none() {
     let world = World::new(Variables::from([("SIGSTORE_ID_TOKEN", pipeline_token("other"))]));

@@ -56,12 +56,13 @@ fn read_leaf(path: &Path) -> Result<Unverified, CliError> {
 fn read_chain(path: &Path) -> Result<Vec<Vec<u8>>, CliError> {
     let bytes = files::read(path, MAX_PEM)
         .map_err(|error| error.during("reading certificate chain from path"))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| CliError::new("loading certificate chain: not PEM"))?;
+    let unusable = |why: &str| CliError::new(why).note(format!("in {}", path.display()));
+    let text =
+        String::from_utf8(bytes).map_err(|_| unusable("loading certificate chain: not PEM"))?;
     let found = Unverified::of_pem(&text, MAX_CHAIN)
-        .map_err(|error| CliError::new(format!("loading certificate chain: {error}")))?;
+        .map_err(|error| unusable(&format!("loading certificate chain: {error}")))?;
     match found.is_empty() {
-        true => Err(CliError::new("no certificates in certificate chain")),
+        true => Err(unusable("no certificates in certificate chain")),
         false => Ok(found.iter().map(|certificate| certificate.der().to_vec()).collect()),
     }
 }

@@ -18,6 +18,7 @@ use sealgate_sigstore::signing_config::{Ports, Services};
 use super::{Judges, SigningServices, Steps};
 use crate::clock::SystemClock;
 use crate::failure::CliError;
+use crate::output::basis;
 use crate::terminal;
 
 /// cosign's names of algorithms (`--signing-algorithm`), the first is the default.
@@ -127,6 +128,10 @@ pub(super) async fn certify(
     let signatory = signatory
         .map_err(|failure| CliError::from(failure).during("getting signer: getting certificate"))?;
     check(&signatory, judges, steps)?;
+    // What verifiers must ask for: the token's own words may differ, as those of CI jobs do.
+    if let Some(certificate) = signatory.certificate() {
+        steps.say(basis::identity_lines(certificate.identity()).trim_end());
+    }
     Ok(signatory)
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn ask(
     if asked.yes || !is_question(services, asking) {
         return Ok(());
     }
-    terminal::confirm().await
+    terminal::confirm("in scripts: --yes").await
 }
 
 fn is_question(services: &Services, asking: Asking) -> bool {
@@ -61,11 +61,11 @@ fn statement(asked: &Asked<'_>, services: &Services, identity: Option<&Claims>) 
         return None;
     }
     let mut lines = Vec::new();
-    if places.iter().any(|url| is_public(url)) {
+    let public = places.iter().any(|url| is_public(url));
+    if public {
         lines.push(STATEMENT.to_owned());
-        lines.push(CONFIRMATION.to_owned());
     }
-    lines.push(format!("Published to {}, for ever:", places.join(", ")));
+    lines.push(format!("To be published to {}, permanently:", places.join(", ")));
     if let Some(claims) = identity {
         let issuer = claims.connector.as_deref().unwrap_or(&claims.issuer);
         lines.push(format!("  the identity {} ({issuer})", claims.identity()));
@@ -73,6 +73,9 @@ fn statement(asked: &Asked<'_>, services: &Services, identity: Option<&Claims>) 
         lines.push("  the public key, or the certificate that was given with it".to_owned());
     }
     lines.extend(asked.what.iter().map(|what| format!("  the digest and the signature of {what}")));
+    if public {
+        lines.push(CONFIRMATION.to_owned());
+    }
     Some(lines.join("\n"))
 }
 
