@@ -59,7 +59,7 @@ fn a_long_list_has_an_outcome_for_every_line() {
     assert_eq!(outcomes("no-signatures"), [unsigned.as_str()]);
     assert_eq!(outcomes("not-found"), [missing.as_str()]);
     assert_eq!((&report["verified"], &report["exitCode"]), (&false.into(), &11.into()));
-    run.says("4 image(s) were not verified");
+    run.says("4 images were not verified");
 
     let none = sandbox.run(&sealgate(), &arguments("-"), Some(b"# nothing\n"));
     none.fails_with("no images were named");

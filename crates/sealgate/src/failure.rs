@@ -9,6 +9,7 @@ use sealgate_engine::failure::Failure;
 use sealgate_keys::KeyError;
 
 use crate::cli::files;
+use crate::output::verification::MISSING_REMEDY;
 
 /// Exit codes, as cosign's (`docs/reference/exit-codes.md`).
 pub(crate) mod exit {
@@ -18,7 +19,7 @@ pub(crate) mod exit {
     pub(crate) const NO_SIGNATURES: u8 = 10;
     /// `verify`: there is no such image.
     pub(crate) const NOT_FOUND: u8 = 11;
-    /// `verify`: there are signatures, and none counts.
+    /// `verify`: there are signatures, but none valid.
     pub(crate) const NO_MATCH: u8 = 12;
 }
 
@@ -68,6 +69,9 @@ impl CliError {
     pub(crate) fn no_reference(text: &str, why: &InvalidReference) -> Self {
         let shown: String = text.chars().take(300).collect();
         let error = Self::new(format!("parsing reference: could not parse reference: {shown}"));
+        if text.trim().is_empty() {
+            return error.note("the image is empty: is a variable of the shell not set?");
+        }
         match why {
             InvalidReference::Malformed(_) => error,
             InvalidReference::Digest(_) => error.note("invalid digest after @"),
@@ -105,7 +109,9 @@ impl From<Failure> for CliError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Fault(fault) => fault.into(),
-            Failure::NotFound(_) => Self::new(failure.to_string()).code(exit::NOT_FOUND),
+            Failure::NotFound(_) => {
+                Self::new(failure.to_string()).code(exit::NOT_FOUND).note(MISSING_REMEDY)
+            }
             Failure::Occupied { at, found } => {
                 Self::new(format!("image \"{at}\" already exists. Use `-f` to overwrite"))
                     .note(format!("it holds {found}"))

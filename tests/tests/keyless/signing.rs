@@ -138,12 +138,20 @@ fn a_key_signature_without_a_log() {
     Tool::Sealgate.generate(&sandbox, "cosign");
     let image = registries::docker().image("keyed-unlogged");
     let reference = image.by_digest();
-    sandbox.sealgate(&["sign", "-y", "--key", "cosign.key", &reference]).ok();
+    let signed = sandbox.sealgate(&["sign", "-y", "--key", "cosign.key", &reference]);
+    signed.ok().says("No transparency log has this signature").says("--insecure-ignore-tlog");
+    // What is said then holds of the real cosign.
+    let cosign = |more: &[&str]| {
+        let arguments = [&["--key=cosign.pub"], more, &[reference.as_str()]].concat();
+        Tool::Cosign.verify_wanting(&sandbox, "verify", &arguments)
+    };
+    cosign(&[]).fails_with("not enough verified log entries from transparency log");
+    cosign(&["--insecure-ignore-tlog"]).ok();
     let verify = |more: &[&str]| {
         let arguments = [&["--key=cosign.pub"], more, &[reference.as_str()]].concat();
         Tool::Sealgate.verify_wanting(&sandbox, "verify", &arguments)
     };
-    verify(&[]).exits(12).says("[not-logged]");
+    verify(&[]).exits(12).says("[not-logged]").says("verify with --insecure-ignore-tlog");
     verify(&["--insecure-ignore-tlog"]).ok();
     verify(&["--insecure-ignore-tlog", "--use-signed-timestamps"]).exits(12).says("[no-timestamp]");
 }

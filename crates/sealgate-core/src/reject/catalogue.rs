@@ -36,7 +36,7 @@ reasons! {
         "Leave the hash algorithm out, or name the one that the signer uses.";
     WRONG_SIGNATURE: "wrong-signature",
         "The signature does not verify with any of the public keys: signed by another key, or changed since.",
-        "Check that the public key is the signer's, and sign again if the signature was changed.";
+        "Compare the public key with the signer's (`sealgate public-key --key KEY` prints it), and sign again if the right key was used.";
     MISSING_SIGNATURE: "missing-signature", "There is no signature in the evidence.",
         "Sign again; the evidence is incomplete.";
     SEVERAL_SIGNATURES: "several-signatures",
@@ -137,7 +137,7 @@ reasons! {
         "The certificate is valid for minutes only, and nothing trusted says when the signature was made.",
         "Sign with a timestamp authority or a log that promises a time, and have both in the trust root.";
     NOT_LOGGED: "not-logged", "A transparency log's proof is required, and no log of the trust root has the signature.",
-        "Sign with the log, or use the trust root that names it; entries of other logs do not count.";
+        "Sign with a log of the trust root (with a key: `sign --key KEY --signing-config FILE`, or `--tlog-upload` for the public one), or use the trust root that names the log.";
     NO_TIMESTAMP: "no-timestamp", "A signed timestamp is required, and none is by an authority of the trust root.",
         "Sign with a timestamp authority that the trust root names.";
     NO_SUBJECT_NAME: "no-subject-name", "The certificate has no subject alternative name, so it names no signer.",

@@ -60,8 +60,9 @@ pub(crate) struct SigningServices {
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
 
-    /// Upload to the transparency log
-    #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
+    /// Upload to the transparency log: without a key unless it is false; with --key only where this
+    /// or a signing configuration says so
+    #[arg(long, value_name = BOOL, value_parser = go_bool)]
     tlog_upload: Option<bool>,
 
     /// Transparency log (Rekor v1) to upload to
@@ -204,6 +205,14 @@ impl Signing {
     pub(crate) fn hand(&self) -> Hand<'_> {
         let Self { signer, signatory, witnesses, .. } = self;
         Hand { signer, signatory, witnesses }
+    }
+
+    /// Says what verifiers need to know, if no log was told of a key's signatures.
+    pub(crate) fn tell_unlogged(&self, steps: Steps) {
+        let by_key = self.signatory.certificates().is_empty();
+        if by_key && self.services.logs.is_empty() && steps == Steps::Told {
+            made::tell_unlogged();
+        }
     }
 }
 
@@ -473,7 +482,15 @@ impl SigningServices {
             });
         }
         options.server_name.clone_from(&self.timestamp_server_name);
-        Ok(services.ports(&client, &Client::new(&options)?)?)
+        let authority = Client::new(&options).map_err(|fault| {
+            let files = [
+                ("--timestamp-client-cacert", &self.timestamp_client_cacert),
+                ("--timestamp-client-cert", &self.timestamp_client_cert),
+                ("--timestamp-client-key", &self.timestamp_client_key),
+            ];
+            files::given(fault.into(), &files)
+        })?;
+        Ok(services.ports(&client, &authority)?)
     }
 }
 

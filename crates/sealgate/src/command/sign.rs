@@ -31,9 +31,11 @@ use crate::terminal;
 
 /// Sign images
 ///
-/// With --key nothing but the registry is asked, unless flags or a signing configuration name a log
-/// or a timestamp authority. Without --key an identity token says who signs (keyless): of
-/// --identity-token, of the machine, or of a login.
+/// With --key only the registry is contacted, unless flags or a signing configuration name a log or
+/// a timestamp authority. `cosign verify --key` then needs --insecure-ignore-tlog, and so does
+/// `sealgate verify --key` where a trust root is configured; with --tlog-upload or --signing-config
+/// FILE the signature is logged, and neither does. Without --key an identity token says who signs
+/// (keyless): of --identity-token, of the machine, or of a login.
 ///
 /// Writes a Sigstore bundle as a referrer of the image (what cosign 3 writes); --format legacy
 /// writes the .sig tag of cosign 1 and 2, --format both writes both. What is written was accepted by
@@ -170,13 +172,14 @@ impl SignArgs {
         let images = self.pinned(registry).await?;
         let below = if request.recursive { ", and of every image below it" } else { "" };
         let what: Vec<_> = images.iter().map(|image| format!("{image}{below}")).collect();
+        let steps = if self.output == Output::Json { Steps::Silent } else { Steps::Told };
         let asked = Asked {
             key: self.key.as_deref(),
             yes: self.yes == Some(true),
             what: &what,
             algorithm: None,
             legacy: request.formats != Formats::Bundle,
-            steps: if self.output == Output::Json { Steps::Silent } else { Steps::Told },
+            steps,
         };
         let signing = self.services.open(asked).await?;
         let mut done = Vec::new();
@@ -190,6 +193,7 @@ impl SignArgs {
             self.tell_all(&signed, &signing.signatory)?;
             done.extend(signed);
         }
+        signing.tell_unlogged(steps);
         Ok(done)
     }
 

@@ -31,8 +31,10 @@ const RESUME: &str = "sealgate sign-blob --bundle BUNDLE FILE --resume";
 
 /// Sign files
 ///
-/// With --key no service is asked, unless flags or a signing configuration name one. Without --key an
-/// identity token says who signs (keyless).
+/// With --key no service is contacted, unless flags or a signing configuration name one. `cosign
+/// verify-blob --key` then needs --insecure-ignore-tlog, and so does `sealgate verify-blob --key`
+/// where a trust root is configured; with --tlog-upload or --signing-config FILE the signature is
+/// logged, and neither does. Without --key an identity token says who signs (keyless).
 ///
 /// Give --bundle FILE for a Sigstore bundle. Without it, or with --new-bundle-format=false, the
 /// signature is printed in base64 (--output-signature FILE writes it to a file).
@@ -107,6 +109,7 @@ pub(crate) async fn run(args: SignBlobArgs, session: &mut Session) -> Outcome {
         let signed = signed.map_err(|failure| args.keep(failure, &signing, blob))?;
         args.give(&signed, &signing.signatory, session)?;
     }
+    signing.tell_unlogged(Steps::Told);
     Ok(())
 }
 

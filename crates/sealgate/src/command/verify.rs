@@ -20,14 +20,14 @@ use crate::cli::trust::Basis;
 use crate::cli::values::{self, BOOL, go_bool, refuse_given};
 use crate::cli::verifying::VerifyingServices;
 use crate::failure::{CliError, Outcome, exit};
-use crate::output::{basis, report, schema, verification};
+use crate::output::{self, basis, report, schema, verification};
 use crate::session::{Errors, Session};
 use crate::terminal;
 
 /// Verify the signatures of images
 ///
 /// Legacy signatures and bundles are both looked for. Exit codes: 0 all verified, 10 no signature,
-/// 11 no such image, 12 no signature counts, 1 anything else; for several images the highest.
+/// 11 no such image, 12 signatures, but none valid, 1 anything else; for several images the highest.
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
     /// The public key: a file, env://VAR, k8s://NAMESPACE/SECRET or a URL
@@ -292,7 +292,7 @@ impl<'a> Tally<'a> {
                         terminal::warn(format!("there may be more signatures: {fault}"));
                     }
                 }
-                _ => self.failed(verification::failure(report, &self.name(report))),
+                _ => self.failed(verification::failure(report, &self.name(report), self.basis)),
             }
             below.extend(report.children.iter().rev());
         }
@@ -377,8 +377,9 @@ impl<'a> Tally<'a> {
             None => Ok(()),
             Some(worst) if self.total <= 1 && self.failed <= 1 => Err(worst),
             Some(worst) => {
-                let message =
-                    format!("{} image(s) were not verified: {}", self.failed, worst.message);
+                let were = if self.failed == 1 { "was" } else { "were" };
+                let failed = output::count(self.failed, "image");
+                let message = format!("{failed} {were} not verified: {}", worst.message);
                 Err(CliError { message, ..worst })
             }
         }

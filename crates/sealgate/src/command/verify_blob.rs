@@ -20,7 +20,7 @@ use crate::cli::keys::TokenFlags;
 use crate::cli::trust::{self, Basis};
 use crate::cli::verifying::VerifyingServices;
 use crate::failure::{CliError, Outcome};
-use crate::output::{self, Format, basis};
+use crate::output::{self, Format, basis, verification};
 use crate::session::Session;
 use crate::terminal;
 
@@ -75,7 +75,10 @@ pub(crate) async fn run(args: VerifyBlobArgs, session: &mut Session) -> Outcome 
     args.check()?;
     let basis = args.services.basis(args.key.as_deref(), "blob").await?;
     let evidence = args.evidence(&basis.authority)?;
-    let verified = judge(&evidence, &args.blob, &basis)?;
+    let verified = judge(&evidence, &args.blob, &basis).map_err(|error| match &args.bundle {
+        Some(bundle) => error.note(format!("bundle: {}", bundle.display())),
+        None => error,
+    })?;
     args.tell(&verified, &basis, session)
 }
 
@@ -97,9 +100,10 @@ pub(crate) fn judge(
         other => other,
     };
     verified.map_err(|reason| {
-        CliError::new(reason.to_string())
+        let error = CliError::new(reason.to_string())
             .note(format!("{} [{}]", path.display(), reason.code()))
-            .note(format!("what to do: {}", reason.remedy()))
+            .note(format!("what to do: {}", reason.remedy()));
+        verification::unlogged(error, std::iter::once(&reason), basis)
     })
 }
 

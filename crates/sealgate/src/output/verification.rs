@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use sealgate_core::reject::Reject;
-use sealgate_core::verify::{Check, Format, Verified};
+use sealgate_core::verify::{Authority, Check, Format, Verified};
 use sealgate_engine::verify::{Outcome, Rejected, Report};
 use serde_json::Value;
 
@@ -85,7 +85,7 @@ fn entry(name: &str, signature: &Verified) -> Value {
 }
 
 /// The failure of an image that was not verified: cosign's line, then what was found.
-pub(crate) fn failure(report: &Report, name: &str) -> CliError {
+pub(crate) fn failure(report: &Report, name: &str, basis: &Basis) -> CliError {
     let error = match &report.outcome {
         // An attestation, say: the candidates and what to do follow.
         Outcome::NoSignatures { .. } if !report.outcome.rejected().is_empty() => {
@@ -102,7 +102,8 @@ pub(crate) fn failure(report: &Report, name: &str) -> CliError {
             ),
         Outcome::NotFound => CliError::new(format!("image tag not found: {name}"))
             .code(exit::NOT_FOUND)
-            .note("the registry has no such image"),
+            .note("the registry has no such image")
+            .note(MISSING_REMEDY),
         Outcome::Fault { fault, .. } => {
             let error = CliError::new(fault.to_string())
                 .note("whether the image is signed could not be found out");
@@ -118,7 +119,29 @@ pub(crate) fn failure(report: &Report, name: &str) -> CliError {
         .code(exit::NO_MATCH),
         Outcome::Verified { .. } => CliError::new("an image below the index was not verified"),
     };
-    with_candidates(error, report, name)
+    let error = with_candidates(error, report, name);
+    unlogged(error, report.outcome.rejected().iter().map(|rejected| &rejected.reason), basis)
+}
+
+/// What to do where a tag or a repository is not there.
+pub(crate) const MISSING_REMEDY: &str = "what to do: check the name and the tag, and log in \
+     (`sealgate login SERVER`): registries hide private images from unknown users";
+
+/// Adds the flag for a key's signature that was never to be logged. The command line only: there a
+/// person decides for one verification, and nothing of a policy changes.
+pub(crate) fn unlogged<'a>(
+    error: CliError,
+    mut reasons: impl Iterator<Item = &'a Reject>,
+    basis: &Basis,
+) -> CliError {
+    let by_key = matches!(basis.authority, Authority::Keys(_));
+    match by_key && reasons.any(|reason| matches!(reason, Reject::NotLogged)) {
+        true => error.note(
+            "`sign --key` tells no log unless --tlog-upload or a signing configuration says so: to \
+             accept a signature of that key without a log, verify with --insecure-ignore-tlog",
+        ),
+        false => error,
+    }
 }
 
 /// The candidate that is told first: one that has what is asked for, a certificate or a key, if

@@ -16,6 +16,9 @@ fn a_bundle_verifies_and_a_changed_blob_does_not() {
         signed.err,
         str![[r#"
 Wrote bundle to file b.json
+No transparency log has this signature:
+  to verify it with cosign, or with sealgate by a trust root that you have configured, add --insecure-ignore-tlog
+  to have it logged, sign with --tlog-upload (the public log) or --signing-config FILE
 
 "#]]
     );

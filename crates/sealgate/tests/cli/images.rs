@@ -25,6 +25,9 @@ WARNING: Image reference REG/app:v1 uses a tag, not a digest, to identify the im
 Pushing signature to: REG/app
 Signed REG/app@sha256:HEX
   stored as REG/app@sha256:[..]
+No transparency log has this signature:
+  to verify it with cosign, or with sealgate by a trust root that you have configured, add --insecure-ignore-tlog
+  to have it logged, sign with --tlog-upload (the public log) or --signing-config FILE
 
 "#]]
     );
@@ -104,6 +107,12 @@ fn every_way_to_fail_has_its_code() {
     assert!(none.err.contains("what to do: sign this digest"), "{}", none.err);
     let gone = verify(&stage.name("app:gone")).code(11);
     assert!(gone.frame().0.starts_with("Error: image tag not found: "), "{}", gone.err);
+    assert!(gone.err.contains("what to do: check the name and the tag"), "{}", gone.err);
+    // `$DIGEST`, where nothing has set it.
+    for verb in [&["verify", "--key", "cosign.pub"][..], &["sign", "--key", "cosign.key"]] {
+        let empty = stage.run(&[verb, &[""]].concat()).code(1);
+        assert!(empty.err.contains("the image is empty: is a variable"), "{}", empty.err);
+    }
 
     let other = stage.run(&["verify", "--key", "other.pub", &signed]).code(12);
     let line = "no matching signatures: invalid signature when validating ASN.1 encoded signature";

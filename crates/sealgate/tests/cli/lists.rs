@@ -16,7 +16,7 @@ fn one_bad_image_does_not_hide_the_others() {
     assert!(
         ended.err.contains("could not parse reference") || ended.err.contains("can only contain")
     );
-    let last = "error during command execution: 2 image(s) were not verified: no signatures found";
+    let last = "error during command execution: 2 images were not verified: no signatures found";
     assert_eq!(ended.frame().1, last);
 }
 

@@ -26,7 +26,11 @@ fn what_is_published_is_said_and_asked() {
     let (stage, image, log) = scene();
     let sign = ["sign", "--key", "cosign.key", "--rekor-url", &log, &image];
     let ended = stage.run(&sign).code(1);
-    assert!(ended.err.contains(&format!("To be published to {log}, permanently:")), "{}", ended.err);
+    assert!(
+        ended.err.contains(&format!("To be published to {log}, permanently:")),
+        "{}",
+        ended.err
+    );
     assert!(ended.err.contains("  the digest and the signature of "), "{}", ended.err);
     assert!(ended.frame().0.ends_with(DECLINED), "{}", ended.err);
     assert!(stage.run_fed(&sign, "n\n").code(1).err.contains(DECLINED));
@@ -35,6 +39,52 @@ fn what_is_published_is_said_and_asked() {
     assert!(told.err.contains("uploading to the transparency log"), "{}", told.err);
     let yes = [&sign[..], &["-y"]].concat();
     assert!(!stage.run(&yes).code(1).err.contains("[y/N]"));
+}
+
+/// By default no log is told of a key's signature, and verifiers ask for one.
+#[test]
+fn a_signature_without_a_log_says_how_it_is_verified() {
+    let (stage, image, _) = scene();
+    stage.write("blob", "content");
+    let root = ["trusted-root", "create", "--with-default-services", "--out", "root.json"];
+    stage.run(&root).code(0);
+    let told = "No transparency log has this signature:\n";
+    let sign = ["sign", "--key", "cosign.key"];
+    let blob = ["sign-blob", "--key", "cosign.key", "--bundle", "b.json", "blob"];
+    for signed in [stage.run(&[&sign[..], &[&image]].concat()), stage.run(&blob)] {
+        assert!(signed.code(0).err.contains(told));
+    }
+    let json = stage.run(&[&sign[..], &["-o", "json", &image]].concat()).code(0);
+    assert_eq!(json.err, "");
+    for verb in [
+        &["verify", "--key", "cosign.pub", &image][..],
+        &["verify-blob", "--key", "cosign.pub", "--bundle", "b.json", "blob"],
+    ] {
+        let configured = [("COSIGN_TRUSTED_ROOT", "root.json")];
+        let refused = stage.run_with(verb, &configured);
+        assert_ne!(refused.code, 0);
+        assert!(refused.err.contains("[not-logged]"), "{}", refused.err);
+        assert!(refused.err.contains("verify with --insecure-ignore-tlog"), "{}", refused.err);
+        let ignoring = [verb, &["--insecure-ignore-tlog"]].concat();
+        stage.run_with(&ignoring, &configured).code(0);
+    }
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let (stage, image, log) = scene();
+    stage.write("bad.txt", "junk");
+    stage.write("blob", "content");
+    let sign = ["sign", "-y", "--key", "cosign.key", "--timestamp-server-url", &log];
+    let flags = ["--timestamp-client-cacert", "bad.txt"];
+    let ended = stage.run(&[&sign[..], &flags, &[&image]].concat()).code(1);
+    assert!(ended.err.contains("given: --timestamp-client-cacert bad.txt"), "{}", ended.err);
+    let verify = ["verify-blob", "--key", "cosign.pub", "--bundle", "bad.txt", "blob"];
+    assert!(stage.run(&verify).code(1).err.contains("\n  bundle: bad.txt\n"));
+    let tls = ["--tls-cert", "bad.txt", "--tls-key", "cosign.key", "--listen", "127.0.0.1:0"];
+    let ended = stage.run(&[&["serve", "--policies", "."][..], &tls].concat()).code(1);
+    let first = ended.frame().0;
+    assert!(first.starts_with("Error: --tls-cert bad.txt, --tls-key cosign.key: "), "{first}");
 }
 
 #[test]

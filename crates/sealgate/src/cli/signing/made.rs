@@ -16,6 +16,17 @@ pub(crate) fn tell_log_entries(log: &LogMaterial) {
     }
 }
 
+/// What verifiers must be told of a signature that no log has: cosign asks for a log's proof by
+/// default, and so do we by a trust root that the user has chosen.
+pub(super) fn tell_unlogged() {
+    terminal::say(
+        "No transparency log has this signature:\n  \
+         to verify it with cosign, or with sealgate by a trust root that you have configured, add \
+         --insecure-ignore-tlog\n  \
+         to have it logged, sign with --tlog-upload (the public log) or --signing-config FILE",
+    );
+}
+
 /// The bundle of cosign 1 and 2: `{"base64Signature","cert","rekorBundle"}`. A key without
 /// certificate or log leaves the signature alone.
 pub(crate) fn older_bundle(signature: &str, log: &LogMaterial, signatory: &Signatory) -> String {
