@@ -47,6 +47,11 @@ const MAX_PART: usize = 160;
 /// The longest list of images: each has its image, its rule, its codes and its signers.
 const MAX_LIST: usize = MAX_IMAGES * (4 * MAX_PART + 64);
 
+/// How a digest begins, how many hexadecimal digits it has, and how many of them [`brief`] keeps.
+const DIGEST: &str = "sha256:";
+const HEX: usize = 64;
+const BRIEF: usize = 12;
+
 /// Writes log lines.
 pub(super) struct Text(Format<Compact>);
 
@@ -98,7 +103,8 @@ fn line(fields: &BTreeMap<&'static str, String>) -> String {
         let value = fields.get(key).map_or("", String::as_str);
         let value = match key {
             "images" => images(value),
-            "denial" => denial(value),
+            "denial" => brief(&denial(value)),
+            "policies" => brief(value),
             _ => value.to_owned(),
         };
         line.push(' ');
@@ -132,9 +138,24 @@ fn image(record: &ImageRecord) -> String {
         let _ = write!(text, " [{}]", short(&codes.join(", ")));
     }
     if !signers.is_empty() {
-        let _ = write!(text, ", signed by {}", short(&signers.join(", ")));
+        let _ = write!(text, ", signed by {}", short(&brief(&signers.join(", "))));
     }
     text
+}
+
+/// The text with digests cut to the part by which people know them. In full they are in `images`,
+/// where they name what was judged, and in the JSON format.
+fn brief(text: &str) -> String {
+    let mut parts = text.split(DIGEST);
+    let mut brief = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        brief.push_str(DIGEST);
+        let hex = part.len() - part.trim_start_matches(|c: char| c.is_ascii_hexdigit()).len();
+        let kept = if hex == HEX { BRIEF } else { hex };
+        brief.push_str(cut(part, kept));
+        brief.push_str(part.get(hex..).unwrap_or_default());
+    }
+    brief
 }
 
 /// The lines that policy-controller has, too: the policy, the field, the image and why.
@@ -250,6 +271,13 @@ mod tests {
              ghcr.io/acme/bad:v1 no signatures found\" \
              warnings=0 dry_run=false micros=1500 api_version=v1 uid=u-1 policies=\"\""
         );
+    }
+
+    #[test]
+    fn digests_are_cut_where_they_only_repeat() {
+        let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
+        let text = brief(&format!("a@{digest}: no signatures; sha256:12 and {digest}"));
+        assert_eq!(text, "a@sha256:0123456789ab: no signatures; sha256:12 and sha256:0123456789ab");
     }
 
     #[test]
