@@ -85,6 +85,30 @@ fn it_says_how_it_is() {
     }
 }
 
+/// curl shows the reset of a stream instead of the answer, where one comes before the body has ended.
+#[test]
+fn a_refusal_arrives_also_where_the_body_was_not_wanted() {
+    let sandbox = sandbox_with_key();
+    let gate = gate("folder-refusals", &sandbox, "registry.example.com");
+    sandbox.write("body", vec![b' '; 3 << 20]);
+    sandbox.write("too-large", vec![b' '; 9 << 20]);
+    let (json, none) = ("Content-Type: application/json", "Content-Type:");
+    for version in ["--http1.1", "--http2"] {
+        for (method, path, kind, body, expected) in [
+            ("POST", "/validate", none, "@body", "415"),
+            ("POST", "/validate", json, "@too-large", "413"),
+            ("POST", "/nowhere", json, "@body", "404"),
+            ("POST", "/readyz", json, "@body", "405"),
+            ("PUT", "/validate", json, "@body", "405"),
+        ] {
+            let url = format!("https://127.0.0.1:{}{path}", gate.port);
+            let asked = ["-sSk", version, "-X", method, "-H", kind, "--data-binary", body, &url];
+            let run = sandbox.program("curl", &[&asked[..], &["-w", "%{http_code}"]].concat());
+            assert!(run.ok().stdout.ends_with(expected), "{version} {method} {path}: {expected}");
+        }
+    }
+}
+
 #[test]
 fn a_cold_admission_takes_three_requests_at_most() {
     let sandbox = sandbox_with_key();

@@ -105,16 +105,8 @@ impl House {
     }
 
     pub(crate) fn client(&self) -> reqwest::Client {
-        self.client_with(|builder| builder)
-    }
-
-    pub(crate) fn client_with(
-        &self,
-        set: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
-    ) -> reqwest::Client {
         let authority = reqwest::Certificate::from_pem(self.authority.pem().as_bytes()).unwrap();
-        let builder = reqwest::Client::builder().tls_certs_only([authority]).no_proxy();
-        set(builder).build().unwrap()
+        reqwest::Client::builder().tls_certs_only([authority]).no_proxy().build().unwrap()
     }
 
     /// POSTs to `path`, gives status and body.
