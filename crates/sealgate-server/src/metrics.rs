@@ -26,12 +26,13 @@ const OTHER: &str = "other";
 const UNKNOWN: &str = "unknown";
 
 /// Every value of the label `reason`, as documented; what is not here counts as `other`.
-const REASONS: [&str; 19] = [
+const REASONS: [&str; 20] = [
     "pass",
     "fail",
     "fault",
     "no-match",
     "not-pinned",
+    "placeholder",
     "unreadable",
     "nothing",
     "unchanged",
