@@ -24,9 +24,10 @@ pub const MAX_DOCUMENTS: usize = 1000;
 pub enum Document {
     /// A policy.
     Policy(Box<ClusterImagePolicy>),
-    /// A policy or trust root that cannot be read: it must not be left out in silence.
+    /// A policy or trust root that cannot be read, or a document that is no object at all: it must
+    /// not be left out in silence.
     Unreadable {
-        /// Its name, as far as it has one.
+        /// Its name; without one, its number in the text: `document 2`.
         name: String,
         /// Why.
         error: Unreadable,
@@ -84,6 +85,9 @@ pub enum Unreadable {
     /// A field is unknown or of a wrong type.
     #[error("{0}")]
     Field(String),
+    /// A document without `apiVersion` or `kind`: an error page, plain text, a Git LFS pointer.
+    #[error("not a Kubernetes object: apiVersion or kind is missing")]
+    NotAnObject,
 }
 
 /// What every object of an API server has around its spec.
@@ -148,9 +152,11 @@ pub fn documents(yaml: &str) -> Result<Vec<Document>, Unreadable> {
     for value in values(yaml)? {
         match value.get("items").and_then(Value::as_array) {
             Some(items) if text(&value, "/kind").ends_with("List") => {
-                documents.extend(items.iter().map(document));
+                for item in items {
+                    documents.push(document(item, documents.len() + 1));
+                }
             }
-            _ => documents.push(document(&value)),
+            _ => documents.push(document(&value, documents.len() + 1)),
         }
     }
     if documents.len() > MAX_DOCUMENTS { Err(Unreadable::TooMany) } else { Ok(documents) }
@@ -181,14 +187,21 @@ fn values(yaml: &str) -> Result<Vec<Value>, Unreadable> {
         .map_err(|e| Unreadable::Yaml(line(&e.to_string())))
 }
 
-fn document(value: &Value) -> Document {
+fn document(value: &Value, number: usize) -> Document {
     let (api_version, kind) = (text(value, "/apiVersion"), text(value, "/kind"));
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    // Half of one of our types is known as such, and the caller says what the other half must be.
+    let ours = group == GROUP || [KIND, trust_root::KIND].contains(&kind);
+    let unreadable = |error| Document::Unreadable { name: format!("document {number}"), error };
+    if !ours && (api_version.is_empty() || kind.is_empty()) {
+        return unreadable(Unreadable::NotAnObject);
+    }
     match (group, kind) {
         (GROUP, KIND) => policy(value),
         (GROUP, trust_root::KIND) => trust_root(value),
         ("", "Secret") => secret(value),
         ("", "ConfigMap") => config_map(value),
+        ("", "List") => unreadable(Unreadable::Field("items: expected a list".to_owned())),
         _ => Document::Other {
             api_version: line(api_version),
             kind: line(kind),

@@ -225,4 +225,39 @@ mod tests {
             assert!(error.contains("unknown kind"), "{error}");
         }
     }
+
+    #[test]
+    fn what_is_no_object_is_a_problem() {
+        for text in [
+            "404: Not Found",
+            "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body></body></html>\n",
+            "<html>\n<body>502</body>\n</html>",
+            "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1234\n",
+            "{}",
+            "[]",
+            "plain text",
+            "42",
+            "null",
+            "",
+            "# all commented out\n",
+            "../policies/strict.yaml",
+            "message: Not Found\n",
+            "spec:\n  images: []\n",
+            "kind: Pod\nmetadata: {name: x}\n",
+            "apiVersion: v1\nmetadata: {name: x}\n",
+            "apiVersion: v1\nkind: List\n",
+            "apiVersion: v1\nkind: List\nitems: {}\n",
+            "apiVersion: v1\nkind: List\nitems: [{}]\n",
+            "apiVersion: v1\nkind: List\nitems: [text]\n",
+            "apiVersion: 1\nkind: 2\n",
+        ] {
+            assert!(read(text, "cosign-system").is_err(), "{text}");
+            // Nor is it beside a policy.
+            let beside = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: x}}\n---\n{text}");
+            let nothing = text.is_empty() || text == "null" || text.starts_with('#');
+            assert_eq!(read(&beside, "cosign-system").is_err(), !nothing, "{text}");
+        }
+        let error = read("kind: A\napiVersion: b/v1\n---\n404: Not Found\n", "x").unwrap_err();
+        assert_eq!(error, "document 2: not a Kubernetes object: apiVersion or kind is missing");
+    }
 }

@@ -142,6 +142,7 @@ impl<D> Folder<D> {
         let read = content.clone().and_then(|text| {
             let documents = (self.reading.parse)(&text)?;
             self.check_names(name, &documents)?;
+            self.check_emptied(name, &documents)?;
             Ok(Arc::new(documents))
         });
         let kept = self.files.entry(name.to_owned()).or_insert_with(|| Kept {
@@ -165,6 +166,18 @@ impl<D> Folder<D> {
             if let Some(name) = taken {
                 return Err(format!("{name} is already defined in {other}"));
             }
+        }
+        Ok(())
+    }
+
+    /// A file that defined something and is another thing now was not deleted on purpose.
+    fn check_emptied(&self, file: &str, documents: &D) -> Result<(), String> {
+        let defined = |documents: &D| !(self.reading.names)(documents).is_empty();
+        let good = self.files.get(file).and_then(|kept| kept.good.as_deref());
+        if good.is_some_and(defined) && !defined(documents) {
+            return Err("nothing in it is read by this gate any more (delete the file to remove \
+                        what it defined)"
+                .to_owned());
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 //!
 //! Symbolic links are followed (a mounted ConfigMap is made of them); hidden files and what does not
 //! end in `.yaml`, `.yml` or `.json` are not looked at, nor are folders below, as with `kubectl apply -f DIR`.
+//! A folder with the name of a policy file is a mistake to report, not a file that was deleted: a
+//! container runtime makes one where the file to mount is missing.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -93,7 +95,13 @@ fn names(folder: &Path, bounds: &Bounds) -> Result<Vec<String>, String> {
         let name = entry.map_err(|error| error.to_string())?.file_name();
         match name.into_string() {
             Ok(name) if is_policy_file(&name) => names.push(name),
-            _ => {}
+            Ok(_) => {}
+            Err(name) => {
+                let name = name.to_string_lossy();
+                if is_policy_file(&name) {
+                    return Err(format!("a file name that is not UTF-8: {name}"));
+                }
+            }
         }
         if names.len() > bounds.files {
             return Err(format!("more than {} policy files", bounds.files));
@@ -108,11 +116,11 @@ fn is_policy_file(name: &str) -> bool {
     !name.starts_with('.') && matches!(ending, Some("yaml" | "yml" | "json"))
 }
 
-/// The file at `path`; `None` for a folder, and for what is gone or too young to be read.
+/// The file at `path`; `None` for what is gone.
 fn find(path: &Path, before: Option<&Found>, bounds: &Bounds, now: SystemTime) -> Option<Found> {
     let file = match open(path) {
         Ok(Some(file)) => file,
-        Ok(None) => return None,
+        Ok(None) => return Some(Found::unreadable("not a regular file".to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !is_link(path) => return None,
         Err(error) => return Some(Found::unreadable(error.to_string())),
     };
@@ -203,6 +211,7 @@ mod tests {
             [
                 ("a.yaml".to_owned(), "Ok(\"one\")".to_owned()),
                 ("b.json".to_owned(), "Ok(\"two\")".to_owned()),
+                ("sub.yaml".to_owned(), "Err(\"not a regular file\")".to_owned()),
             ]
         );
     }

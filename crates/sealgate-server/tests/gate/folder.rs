@@ -72,6 +72,63 @@ async fn a_gate_that_starts_on_a_broken_file_admits_nothing_until_it_is_mended()
     assert_eq!(house.denial("good", &digest).await, "");
 }
 
+/// A lax policy that everything passes, and a strict one whose loss would open the gate.
+const LAX: &str = "apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\nmetadata:\n  name: lax\nspec:\n  images:\n  - glob: \"**\"\n  authorities:\n  - static:\n      action: pass\n";
+
+#[tokio::test]
+async fn a_file_that_turns_into_something_else_keeps_its_policy() {
+    let strict = policy("strict", "**", &TestKey::p256());
+    let house = house(|_| vec![("lax.yaml", LAX.to_owned()), ("strict.yaml", strict.clone())]);
+    house.ready().await;
+    let digest = house.push("app");
+    let path = house.path("strict.yaml");
+    let unknown_version = strict.replace("policy.sigstore.dev/v1beta1", "policy.sigstore.dev/v9");
+    let unknown_kind = strict.replace("ClusterImagePolicy", "ClusterImagePolicie");
+    let another = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: strict\n".to_owned();
+    let unparsed = strict.replace("images:", "imagse:");
+    let write = |text: &str| std::fs::write(&path, text).unwrap();
+    let becomes: [(&str, &dyn Fn()); 13] = [
+        ("an error page", &|| write("404: Not Found")),
+        ("HTML", &|| write("<!DOCTYPE html>\n<html><body>Sign in</body></html>\n")),
+        ("a Git LFS pointer", &|| {
+            write("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1234\n");
+        }),
+        ("an empty object", &|| write("{}")),
+        ("plain text", &|| write("see the wiki")),
+        ("nothing", &|| write("")),
+        ("an unknown version", &|| write(&unknown_version)),
+        ("an unknown kind", &|| write(&unknown_kind)),
+        ("another object", &|| write(&another)),
+        ("a policy that is not read", &|| write(&unparsed)),
+        ("bytes", &|| std::fs::write(&path, [0xff, 0xfe, 0x00]).unwrap()),
+        ("a folder", &|| {
+            std::fs::remove_file(&path).unwrap();
+            std::fs::create_dir(&path).unwrap();
+        }),
+        ("a link to nothing", &|| {
+            std::fs::remove_file(&path).unwrap();
+            std::os::unix::fs::symlink("gone", &path).unwrap();
+        }),
+    ];
+    for (what, turn) in becomes {
+        turn();
+        let text = house.until("/readyz", |_, text| text.contains("strict.yaml: ")).await;
+        assert!(text.contains("last good version"), "{what}: {text}");
+        let denial = house.denial("app", &digest).await;
+        assert!(denial.contains("failed policy: strict"), "{what}: {denial}");
+        match path.is_dir() {
+            true => std::fs::remove_dir(&path).unwrap(),
+            false => std::fs::remove_file(&path).unwrap(),
+        }
+        write(&strict);
+        let mended = |text: &str| text.contains("2 policies") && !text.contains("strict.yaml");
+        house.until("/readyz", |_, text| mended(text)).await;
+    }
+    // Deleting the file is how its policy is removed.
+    std::fs::remove_file(&path).unwrap();
+    until_denial(&house, str::is_empty).await;
+}
+
 #[tokio::test]
 async fn keys_come_from_secrets_of_the_folder() {
     let reference = "apiVersion: policy.sigstore.dev/v1alpha1\nkind: ClusterImagePolicy\nmetadata:\n  name: by-secret\nspec:\n  images:\n  - glob: \"**\"\n  authorities:\n  - key:\n      secretRef:\n        name: team\n";

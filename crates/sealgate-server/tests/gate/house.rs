@@ -120,11 +120,15 @@ impl House {
 
     /// Writes, or with `None` deletes, a file of the folder.
     pub(crate) fn file(&self, name: &str, text: Option<&str>) {
-        let path = self.folder.path().join(name);
         match text {
-            Some(text) => std::fs::write(path, text).unwrap(),
-            None => std::fs::remove_file(path).unwrap(),
+            Some(text) => std::fs::write(self.path(name), text).unwrap(),
+            None => std::fs::remove_file(self.path(name)).unwrap(),
         }
+    }
+
+    /// The path of a file of the folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     pub(crate) async fn ready(&self) -> &Self {
