@@ -2,6 +2,7 @@
 //! them (weak validation: `nginx` is `index.docker.io/library/nginx:latest`).
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::digest::Digest;
@@ -229,47 +230,109 @@ fn looks_like_host(text: &str) -> bool {
     text.contains(['.', ':']) || text == "localhost"
 }
 
-fn normal_registry(registry: &str) -> Result<String, InvalidReference> {
+/// Why a text is no registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRegistry {
+    /// No host name: empty, or a character, hyphen or dot where none may be.
+    #[error("not a host name")]
+    Host,
+    /// `registry.io.` is `registry.io` to a resolver, another name to a policy, and no name at all
+    /// to the kubelet (distribution/reference).
+    #[error("a host name does not end with a dot")]
+    TrailingDot,
+    /// `registry.io:0443` connects to the port 443 and is another text.
+    #[error("a port is a number from 1 to 65535 without leading zeros")]
+    Port,
+    /// `010.0.0.1`, `0x0a000001`, `10.1` and `167772161` reach an address and do not look like it.
+    #[error("an IPv4 address is written as four decimal numbers without leading zeros")]
+    Ipv4,
+    /// Not an IPv6 address, or one with a zone.
+    #[error("not an IPv6 address without a zone")]
+    Ipv6,
+    /// `[::ffff:10.0.0.1]` reaches `10.0.0.1`.
+    #[error("an IPv6 address that stands for an IPv4 address; write the IPv4 address")]
+    MappedIpv4,
+    /// `0.0.0.0` and `[::]` reach this machine and are no host's address.
+    #[error("the unspecified address is no host's address")]
+    Unspecified,
+}
+
+/// A registry, `host` or `host:port`, in the one spelling that its references have: in lower case,
+/// an address as RFC 5952 writes it, Docker Hub as [`DEFAULT_REGISTRY`]. Ports are kept, see
+/// [`canonical_registry`].
+///
+/// # Errors
+/// Whatever could reach a server by a text that does not look like it: there is one spelling of each
+/// address, or whoever writes the pod could choose one that no policy names.
+pub fn parse_registry(text: &str) -> Result<String, InvalidRegistry> {
     // Host names do not depend on case (RFC 3986, 3.2.2); patterns are matched against the
     // lower-case form, so that `GHCR.IO/x` cannot slip past a rule for `ghcr.io`.
-    let registry = registry.to_ascii_lowercase();
-    if registry.is_empty() || registry == "docker.io" {
+    let registry = text.to_ascii_lowercase();
+    if registry == "docker.io" {
         return Ok(DEFAULT_REGISTRY.to_owned());
     }
     let (host, port) = match registry.rsplit_once(':') {
         Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
         _ => (registry.as_str(), None),
     };
-    // `registry.io:0443` connects to the port 443 and is another text: one spelling only.
-    let port_ok = port.is_none_or(|p| p.parse::<u16>().is_ok() && !p.starts_with(['+', '0']));
-    let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
-    let host_ok = if bracketed {
-        host[1..host.len() - 1].parse::<std::net::Ipv6Addr>().is_ok()
-    } else {
-        !host.is_empty()
-            && host
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._".contains(&b))
-            && !host.starts_with(['-', '.'])
-            // `registry.io.` is `registry.io` to a resolver, another name to a policy, and no
-            // name at all to the kubelet (distribution/reference).
-            && !host.ends_with('.')
-            && !host.contains("..")
-            && is_one_address(host)
+    let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inner) => format!("[{}]", ipv6(inner)?),
+        None => host_name(host)?.to_owned(),
     };
-    if port_ok && host_ok { Ok(registry) } else { Err(InvalidReference::Registry(cut(&registry))) }
+    match port {
+        None => Ok(host),
+        Some(port) if port.parse::<u16>().is_ok() && !port.starts_with(['+', '0']) => {
+            Ok(format!("{host}:{port}"))
+        }
+        Some(_) => Err(InvalidRegistry::Port),
+    }
 }
 
-/// Whether a host that resolvers take for an address is written as that address is usually
-/// written: `010.0.0.1`, `0x0a000001` and `167772161` reach `10.0.0.1` and do not look like it.
-fn is_one_address(host: &str) -> bool {
+fn normal_registry(registry: &str) -> Result<String, InvalidReference> {
+    if registry.is_empty() {
+        return Ok(DEFAULT_REGISTRY.to_owned());
+    }
+    parse_registry(registry).map_err(|_| InvalidReference::Registry(cut(registry)))
+}
+
+fn ipv6(text: &str) -> Result<Ipv6Addr, InvalidRegistry> {
+    // RFC 6052, 2.1: behind a NAT64 this prefix is the IPv4 internet.
+    const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
+    let address: Ipv6Addr = text.parse().map_err(|_| InvalidRegistry::Ipv6)?;
+    let embeds = address.to_ipv4().is_some() && !address.is_loopback();
+    match address {
+        _ if address.is_unspecified() => Err(InvalidRegistry::Unspecified),
+        _ if embeds || address.segments().starts_with(&NAT64) => Err(InvalidRegistry::MappedIpv4),
+        address => Ok(address),
+    }
+}
+
+fn host_name(host: &str) -> Result<&str, InvalidRegistry> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._".contains(&b);
+    if host.ends_with('.') {
+        return Err(InvalidRegistry::TrailingDot);
+    }
+    if host.is_empty()
+        || !host.bytes().all(allowed)
+        || host.starts_with(['-', '.'])
+        || host.contains("..")
+    {
+        return Err(InvalidRegistry::Host);
+    }
+    match looks_like_ipv4(host).then(|| host.parse::<Ipv4Addr>()) {
+        None => Ok(host),
+        Some(Err(_)) => Err(InvalidRegistry::Ipv4),
+        Some(Ok(address)) if address.is_unspecified() => Err(InvalidRegistry::Unspecified),
+        Some(Ok(_)) => Ok(host),
+    }
+}
+
+/// Whether resolvers take a host for an IPv4 address: its last part is a number.
+fn looks_like_ipv4(host: &str) -> bool {
     let last = host.rsplit('.').next().unwrap_or(host);
     let hexadecimal = |digits: &str| digits.bytes().all(|b| b.is_ascii_hexdigit());
     let number = !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit());
-    if number || last.strip_prefix("0x").is_some_and(hexadecimal) {
-        return host.parse::<std::net::Ipv4Addr>().is_ok();
-    }
-    true
+    number || last.strip_prefix("0x").is_some_and(hexadecimal)
 }
 
 fn check_path(path: &str) -> Result<(), InvalidReference> {
@@ -357,6 +420,30 @@ mod tests {
             "0x0a000001:443/a",
             "10.0.0.0x1/a",
             "10.0.0.256/a",
+            "10.0.0.1.:5000/a",
+            "127.1/a",
+            "127.1:5000/a",
+            "0x7f.1/a",
+            "0X7F.0.0.1/a",
+            "2130706433:5000/a",
+            "017700000001:5000/a",
+            "127.0.0.01/a",
+            "127.0.0.1:05000/a",
+            "0.0.0.0:5000/a",
+            "[::]:5000/a",
+            "[::ffff:127.0.0.1]:5000/a",
+            "[::ffff:7f00:1]:5000/a",
+            "[::FFFF:7F00:1]/a",
+            "[0:0:0:0:0:ffff:7f00:1]:5000/a",
+            "[::7f00:1]:5000/a",
+            "[64:ff9b::7f00:1]:5000/a",
+            "[fe80::1%eth0]:5000/a",
+            "[fe80::1%25eth0]:5000/a",
+            "[::1]:05000/a",
+            "[::1].:5000/a",
+            "[::1/a",
+            "::1/a",
+            "::1:5000/a",
             "re@gistry/reponame",
             "ghcr.io/a:",
             "ghcr.io/a:-x",
@@ -385,6 +472,9 @@ mod tests {
             ("docker.io:443/library/nginx", DEFAULT_REGISTRY),
             ("registry-1.docker.io/library/nginx", DEFAULT_REGISTRY),
             ("registry.hub.docker.com:443/library/nginx", DEFAULT_REGISTRY),
+            ("[0:0:0:0:0:0:0:1]:5000/a/b", "[::1]:5000"),
+            ("[::0001]:443/a/b", "[::1]"),
+            ("[2001:DB8:0:0::A]:5000/a/b", "[2001:db8::a]:5000"),
         ] {
             let reference: Reference = text.parse().unwrap();
             assert_eq!(reference.repository().canonical_registry(), canonical, "{text}");
@@ -392,6 +482,27 @@ mod tests {
     }
 
     proptest! {
+        /// Every text that a resolver or an HTTP client reads as the address is that address in
+        /// its usual form, or no registry.
+        #[test]
+        fn an_ipv4_address_has_one_spelling(address: [u8; 4], port in 1..=u16::MAX) {
+            let [a, b, c, d] = address;
+            let one = u32::from_be_bytes(address);
+            let usual = Ipv4Addr::from(address);
+            let registry = |host: String| parse_registry(&format!("{host}:{port}"));
+            for host in [
+                format!("{one}"), format!("{one:#x}"), format!("{one:#X}"), format!("0{one:o}"),
+                format!("{a}.{}", one & 0xff_ffff), format!("{a}.{b}.{}", one & 0xffff),
+                format!("0{a:o}.{b}.{c}.{d}"), format!("{a}.{b}.{c}.{d:#x}"),
+                format!("{a}.{b}.{c}.0{d}"), format!("{usual}."),
+                format!("[::ffff:{usual}]"), format!("[{}]", usual.to_ipv6_mapped()),
+            ] {
+                let read = registry(host.clone());
+                prop_assert!(read.is_err(), "{} is {:?}", host, read);
+            }
+            prop_assert_eq!(registry(usual.to_string()).is_ok(), one != 0);
+        }
+
         #[test]
         fn what_is_printed_is_read_as_the_same(text in "[a-zA-Z0-9:./@_\\[\\]-]{0,300}") {
             if let Ok(reference) = text.parse::<Reference>() {

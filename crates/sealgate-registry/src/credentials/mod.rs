@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::Fault;
+use sealgate_core::reference::{canonical_registry, parse_registry};
 use sealgate_engine::ports::PullSecret;
 use zeroize::Zeroizing;
 
@@ -187,12 +188,12 @@ impl Keychain {
     }
 }
 
-/// Docker Hub has many names and one account.
+/// The one name of a registry that credentials are kept under: the name that image patterns are
+/// compared with. What is no registry there (a pattern with wildcards) stays as it is.
 pub(crate) fn normal_host(host: &str) -> String {
-    let host = host.to_ascii_lowercase();
-    match host.as_str() {
-        "docker.io" | "registry-1.docker.io" | "index.docker.io" => "index.docker.io".to_owned(),
-        _ => host,
+    match parse_registry(host) {
+        Ok(registry) => canonical_registry(&registry).to_owned(),
+        Err(_) => host.to_ascii_lowercase(),
     }
 }
 

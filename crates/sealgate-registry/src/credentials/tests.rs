@@ -42,6 +42,7 @@ async fn reads_every_kind_of_entry() {
             "d.io": { "registrytoken": "reg" },
             "e.io": {}, "f.io": null, "g.io": { "auth": "!!" },
             "h.io": { "auth": "PHRva2VuPjppZA==" },
+            "[2001:DB8:0::A]:5000": { "auth": "YWRhOnA6dw==" },
         }, "credHelpers": null, "HttpHeaders": {} }),
         None,
     );
@@ -54,7 +55,11 @@ async fn reads_every_kind_of_entry() {
         ("f.io", vec![]),
         ("h.io", vec!["refresh id"]),
         ("a.io.evil.com", vec![]),
-        ("a.io:443", vec![]),
+        // One registry, however it is written: as patterns compare it.
+        ("a.io:443", vec!["ada:p:w"]),
+        ("[2001:db8::a]:5000", vec!["ada:p:w"]),
+        ("a.io:4430", vec![]),
+        ("[2001:db8::a]:5001", vec![]),
     ] {
         assert_eq!(find(&keychain, registry, "x/y").await, found, "{registry}");
     }
