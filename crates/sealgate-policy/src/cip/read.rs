@@ -1,6 +1,8 @@
 //! Policies and trust roots from YAML text (several documents, as in a folder of policies) and from JSON values
-//! (as an API server gives them). Strict: an unknown field is an error, never ignored, since a
-//! misspelt demand would be no demand. Size, depth, nodes and aliases are bounded.
+//! (as an API server gives them): one reader for both. Strict: an unknown field is an error, never
+//! ignored, since a misspelt demand would be no demand. A field that is null is left out, as it is
+//! for an API server. An error names the field, and in a text its line and column. Size, depth,
+//! nodes and aliases are bounded.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +14,10 @@ use serde_json::Value;
 
 use super::{ClusterImagePolicy, GROUP, KIND, Version};
 use crate::trust_root::{self, TrustRootObject};
+
+mod locate;
+
+pub use locate::{FieldPath, Position};
 
 /// The largest YAML text that is read.
 pub const MAX_YAML: usize = 4 * 1024 * 1024;
@@ -82,9 +88,16 @@ pub enum Unreadable {
     /// A version or kind that is not ours.
     #[error("neither a ClusterImagePolicy of v1alpha1 or v1beta1 nor a TrustRoot of v1alpha1: {0}")]
     Version(String),
-    /// A field is unknown or of a wrong type.
-    #[error("{0}")]
-    Field(String),
+    /// A field is unknown, missing or of a wrong type.
+    #[error("{message}{}", place(path, *position))]
+    Field {
+        /// What is wrong with it, in the words of Go's decoder where it has some.
+        message: String,
+        /// The field; for an unknown or missing one the field that it should be in.
+        path: FieldPath,
+        /// Where it stands, in a text.
+        position: Option<Position>,
+    },
     /// A document without `apiVersion` or `kind`: an error page, plain text, a Git LFS pointer.
     #[error("not a Kubernetes object: apiVersion or kind is missing")]
     NotAnObject,
@@ -137,26 +150,83 @@ impl ClusterImagePolicy {
 
 /// An object's metadata and its spec; where there may be none, `S` is an `Option`.
 pub(crate) fn parts<S: DeserializeOwned>(object: &Value) -> Result<(Metadata, S), Unreadable> {
-    let Object { metadata, spec, .. } =
-        Object::deserialize(object).map_err(|e| Unreadable::Field(field(&e.to_string())))?;
+    let mut object = object.clone();
+    drop_nulls(&mut object);
+    let read = serde_path_to_error::deserialize(&object);
+    let Object { metadata, spec, .. } = read.map_err(|error| {
+        let path = FieldPath::of(error.path());
+        Unreadable::field(field(&error.into_inner().to_string()), path)
+    })?;
     if metadata.name.is_empty() {
-        return Err(Unreadable::Field("missing field(s): metadata.name".to_owned()));
+        let name = FieldPath::default().key("metadata").key("name");
+        return Err(Unreadable::field("missing field(s)".to_owned(), name));
     }
     Ok((metadata, spec))
+}
+
+/// Takes out what an API server prunes: the fields that are null. It keeps the nulls of lists and
+/// of maps whose keys are not fields, and refuses them.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            for (name, value) in fields.iter_mut() {
+                if name != "matchLabels" {
+                    drop_nulls(value);
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+impl Unreadable {
+    fn field(message: String, path: FieldPath) -> Self {
+        Self::Field { message, path, position: None }
+    }
+
+    /// The same with the line and the column in the text that it was read from.
+    fn found_in(self, yaml: &str, document: usize, item: Option<usize>) -> Self {
+        let Self::Field { message, path, .. } = self else { return self };
+        let below = FieldPath::default();
+        let below = item.map_or(below.clone(), |item| below.key("items").index(item));
+        let position = locate::position(yaml, document, &below.join(&path), options());
+        Self::Field { message, path, position }
+    }
+}
+
+fn place(path: &FieldPath, position: Option<Position>) -> String {
+    let field = if path.is_empty() { String::new() } else { format!(": {path}") };
+    match position {
+        Some(Position { line, column }) => format!("{field} (line {line}, column {column})"),
+        None => field,
+    }
 }
 
 /// The documents of a YAML text, lists unfolded. An error means that the text as a whole cannot
 /// be read; a single unreadable policy is a [`Document::Unreadable`].
 pub fn documents(yaml: &str) -> Result<Vec<Document>, Unreadable> {
     let mut documents = Vec::new();
-    for value in values(yaml)? {
+    // To find one position takes as long as to read the text.
+    let mut located = false;
+    let mut push = |value: &Value, number: usize, item: Option<usize>| {
+        let mut read = document(value, documents.len() + 1);
+        if let Document::Unreadable { error, .. } = &mut read
+            && !std::mem::replace(&mut located, true)
+        {
+            *error = error.clone().found_in(yaml, number, item);
+        }
+        documents.push(read);
+    };
+    for (number, value) in values(yaml)?.iter().enumerate() {
         match value.get("items").and_then(Value::as_array) {
-            Some(items) if text(&value, "/kind").ends_with("List") => {
-                for item in items {
-                    documents.push(document(item, documents.len() + 1));
+            Some(items) if text(value, "/kind").ends_with("List") => {
+                for (index, item) in items.iter().enumerate() {
+                    push(item, number, Some(index));
                 }
             }
-            _ => documents.push(document(&value, documents.len() + 1)),
+            _ => push(value, number, None),
         }
     }
     if documents.len() > MAX_DOCUMENTS { Err(Unreadable::TooMany) } else { Ok(documents) }
@@ -166,7 +236,12 @@ fn values(yaml: &str) -> Result<Vec<Value>, Unreadable> {
     if yaml.len() > MAX_YAML {
         return Err(Unreadable::TooLarge);
     }
-    let options = serde_saphyr::options! {
+    serde_saphyr::from_multiple_with_options(yaml, options())
+        .map_err(|e| Unreadable::Yaml(line(&e.to_string())))
+}
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: 40,
             max_nodes: 200_000,
@@ -182,9 +257,7 @@ fn values(yaml: &str) -> Result<Vec<Value>, Unreadable> {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
         strict_booleans: true,
         with_snippet: false,
-    };
-    serde_saphyr::from_multiple_with_options(yaml, options)
-        .map_err(|e| Unreadable::Yaml(line(&e.to_string())))
+    }
 }
 
 fn document(value: &Value, number: usize) -> Document {
@@ -201,7 +274,10 @@ fn document(value: &Value, number: usize) -> Document {
         (GROUP, trust_root::KIND) => trust_root(value),
         ("", "Secret") => secret(value),
         ("", "ConfigMap") => config_map(value),
-        ("", "List") => unreadable(Unreadable::Field("items: expected a list".to_owned())),
+        ("", "List") => {
+            let items = FieldPath::default().key("items");
+            unreadable(Unreadable::field("expected a list".to_owned(), items))
+        }
         _ => Document::Other {
             api_version: line(api_version),
             kind: line(kind),

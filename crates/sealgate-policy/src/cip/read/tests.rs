@@ -83,7 +83,7 @@ fn unknown_fields_are_refused_at_every_depth() {
 #[test]
 fn wrong_types_and_missing_parts_are_refused() {
     for (spec, text) in [
-        ("spec: {images: null}", "invalid type: null"),
+        ("spec: {images: [null]}", "invalid type: null"),
         ("spec: {mode: true}", "invalid type: boolean"),
         ("spec: {authorities: {key: x}}", "invalid type: map"),
         ("spec: {authorities: [{static: {action: 1}}]}", "invalid type: integer"),
@@ -97,6 +97,88 @@ fn wrong_types_and_missing_parts_are_refused() {
     assert!(matches!(one(nameless), Document::Unreadable { .. }));
     let version = "apiVersion: policy.sigstore.dev/v2\nkind: ClusterImagePolicy\nmetadata: {name: x}\nspec: {}";
     assert!(matches!(one(version), Document::Unreadable { .. }));
+}
+
+/// The field, and in a text its line and column.
+#[test]
+fn errors_name_the_field_and_where_it_stands() {
+    for (spec, ends) in [
+        (
+            "spec:\n  images:\n  - glob: a\n  - glob: 7\n",
+            ": spec.images[1].glob (line 7, column 11)",
+        ),
+        ("spec:\n  images: x\n", ": spec.images (line 5, column 11)"),
+        ("spec:\n  mode:\n    a: b\n", ": spec.mode (line 6, column 5)"),
+        (
+            "spec:\n  match:\n  - selector:\n      matchLabels:\n        a: null\n",
+            ": spec.match[0].selector.matchLabels.a (line 8, column 12)",
+        ),
+        (
+            "spec:\n  authorities:\n  - name: a\n  - key:\n      dat: x\n",
+            ": spec.authorities[1].key.dat (line 8, column 12)",
+        ),
+        ("spec:\n  autorities: []\n", ": spec.autorities (line 5, column 15)"),
+        ("status: {}\n", "missing field `spec` (line 1, column 1)"),
+    ] {
+        let error = unreadable(spec);
+        assert!(error.ends_with(ends), "{spec}{error}");
+    }
+    // An object of an API server has no lines; of a list, the item is found.
+    let object = serde_json::json!({
+        "apiVersion": "policy.sigstore.dev/v1beta1",
+        "kind": "ClusterImagePolicy",
+        "metadata": {"name": "p"},
+        "spec": {"images": [{"glob": 7}]},
+    });
+    let error = ClusterImagePolicy::from_json(&object).unwrap_err().to_string();
+    assert_eq!(error, "invalid type: integer `7`, expected a string: spec.images[0].glob");
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "v1", "kind": "Pod"}, object]});
+    let text = serde_json::to_string_pretty(&list).unwrap();
+    let line = text.lines().position(|line| line.contains("\"glob\"")).unwrap() + 1;
+    let column = text.lines().find_map(|line| line.find("7")).unwrap() + 1;
+    let found = documents(&format!("---\napiVersion: v1\nkind: Pod\n---\n{text}")).unwrap();
+    let Some(Document::Unreadable { error, .. }) = found.last() else { panic!("{found:?}") };
+    let ends = format!(": spec.images[0].glob (line {}, column {column})", line + 4);
+    assert!(error.to_string().ends_with(&ends), "{error}, not {ends}");
+    // The nodes of the text are the reader's, the name is the author's.
+    let escape = unreadable("spec: {\"a\\e[31m\": 1}");
+    assert!(!escape.contains('\u{1b}'), "{escape:?}");
+}
+
+/// A field that is left empty is null, which an API server prunes.
+#[test]
+fn a_null_field_is_left_out() {
+    let header = "apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\n";
+    let empty = format!(
+        "{header}metadata:\n  name: p\n  labels:\n  annotations:\nspec:\n  images:\n  - glob: a\n  match:\n  mode:\n  policy:\n  \
+         authorities:\n  - name:\n    key:\n      data: x\n      kms:\n      secretRef:\n    keyless:\n    static:\n    source:\n    \
+         ctlog:\n    attestations:\n    rfc3161timestamp:\n    signatureFormat:\nstatus:\n"
+    );
+    let short = format!(
+        "{header}metadata: {{name: p}}\nspec:\n  images:\n  - glob: a\n  authorities:\n  - key: {{data: x}}\n"
+    );
+    let read = |yaml: &str| match one(yaml) {
+        Document::Policy(policy) => *policy,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(read(&empty), read(&short));
+    for list in ["spec:\n  authorities:\n  -\n", "spec:\n  images: [null]\n"] {
+        assert!(unreadable(list).contains("invalid type: null"), "{list}");
+    }
+    let root = |lists: &str| {
+        format!(
+            "apiVersion: policy.sigstore.dev/v1alpha1\nkind: TrustRoot\nmetadata: {{name: r}}\nspec:\n  sigstoreKeys:\n{lists}"
+        )
+    };
+    let read = |yaml: &str| match one(yaml) {
+        Document::TrustRoot(root) => *root,
+        other => panic!("{other:?}"),
+    };
+    let empty = root(
+        "    certificateAuthorities:\n    tLogs:\n    - baseURL: x\n      hashAlgorithm:\n      publicKey:\n    ctLogs:\n    timestampAuthorities:\n",
+    );
+    assert_eq!(read(&empty), read(&root("    tLogs:\n    - baseURL: x\n")));
 }
 
 #[test]
