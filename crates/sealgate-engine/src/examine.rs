@@ -23,6 +23,9 @@ use crate::gather::Gathering;
 use crate::limits::Limits;
 use crate::ports::Registry;
 
+/// What to do about a signature in another format than the policy names.
+const SIGN_IN_FORMAT: &str = "sign in the format that the policy names with `signatureFormat`";
+
 /// So many rejected candidates are named; the rest are counted.
 const MOST_NAMED: usize = 20;
 
@@ -215,8 +218,7 @@ impl<'a> Search<'a> {
             origin: place_of(origin),
             code: "other-format".to_owned(),
             text: not_wanted(*format),
-            remedy: "sign in the format that the policy names, or drop `signatureFormat`"
-                .to_owned(),
+            remedy: SIGN_IN_FORMAT.to_owned(),
         });
         rejected.chain(other).take(MOST_NAMED).collect()
     }
@@ -260,4 +262,14 @@ fn place_of(origin: &Origin) -> String {
 /// Names the registry that was slow.
 pub(crate) fn too_slow(registry: &str) -> Fault {
     Fault::new(FaultKind::Timeout, registry, "no answer before the webhook's deadline")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_remedy_weakens() {
+        assert_eq!(sealgate_testkit::remedy::weakens(SIGN_IN_FORMAT), None);
+    }
 }

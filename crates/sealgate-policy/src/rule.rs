@@ -193,6 +193,10 @@ impl Formats {
 }
 
 impl Lack {
+    /// Every lack.
+    pub const ALL: [Self; 6] =
+        [Self::Attestations, Self::Policy, Self::Kms, Self::Key, Self::TrustRoot, Self::Invalid];
+
     /// The stable one-word code.
     pub fn code(self) -> &'static str {
         match self {
@@ -209,10 +213,10 @@ impl Lack {
     pub fn remedy(self) -> &'static str {
         match self {
             Self::Kms => {
-                "use a key authority (`key.data` or `key.secretRef`), or wait for the version that brings it"
+                "write the public part of the same key as `key.data` or `key.secretRef`, or use a version of sealgate that reads keys of a KMS"
             }
             Self::Attestations | Self::Policy => {
-                "remove the field from the policy, or wait for the version that brings it"
+                "use a version of sealgate that can judge what the policy asks for; until then it refuses"
             }
             Self::Key => "make the key that the policy names available; see the policy's status",
             Self::TrustRoot => {
@@ -273,6 +277,24 @@ impl Need {
             Self::All(needs) | Self::Any(needs) => needs.iter().flat_map(Self::signed).collect(),
             Self::Signed(signed) => vec![signed],
             _ => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sealgate_core::reject::Reject;
+    use sealgate_testkit::remedy::weakens;
+
+    use super::*;
+
+    /// Neither what is lacking nor what is bad is mended by asking for less.
+    #[test]
+    fn no_remedy_weakens_what_is_asked_for() {
+        let lacks = Lack::ALL.iter().map(|lack| (lack.code(), lack.remedy()));
+        let rejects = Reject::catalogue().iter().map(|reason| (reason.code, reason.remedy));
+        for (code, remedy) in lacks.chain(rejects) {
+            assert_eq!(weakens(remedy), None, "{code}: {remedy}");
         }
     }
 }

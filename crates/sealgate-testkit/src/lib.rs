@@ -7,4 +7,5 @@ pub mod key;
 pub mod keyless;
 pub mod ports;
 pub mod registry;
+pub mod remedy;
 pub mod tuf;

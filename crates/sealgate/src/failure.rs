@@ -152,8 +152,8 @@ pub(crate) fn remedy(fault: &Fault) -> Option<String> {
         FaultKind::Denied => "ask the registry's owner for the right to do this",
         FaultKind::Throttled => "wait, or log in: most registries allow more to known users",
         FaultKind::Tls => {
-            "for a registry with its own CA give --registry-cacert FILE; for one without TLS \
-             --allow-http-registry"
+            "check the registry's certificate; for a registry with its own CA give \
+             --registry-cacert FILE"
         }
         FaultKind::Timeout => "try again, or allow more time with --timeout 10m",
         FaultKind::Unreachable => "check the registry's name, the network and the proxy settings",
@@ -164,7 +164,31 @@ pub(crate) fn remedy(fault: &Fault) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use sealgate_testkit::remedy::weakens;
+
     use super::*;
+
+    #[test]
+    fn no_remedy_of_a_fault_weakens() {
+        let kinds = [
+            FaultKind::Timeout,
+            FaultKind::Throttled,
+            FaultKind::Unauthorized,
+            FaultKind::Denied,
+            FaultKind::Unreachable,
+            FaultKind::Tls,
+            FaultKind::ServerError,
+            FaultKind::Malformed,
+            FaultKind::DigestMismatch,
+            FaultKind::Config,
+            FaultKind::Missing,
+        ];
+        for kind in kinds {
+            if let Some(remedy) = remedy(&Fault::new(kind, "registry.test", "detail")) {
+                assert_eq!(weakens(&remedy), None, "{}: {remedy}", kind.code());
+            }
+        }
+    }
 
     #[test]
     fn cosigns_line_comes_first_and_last() {

@@ -33,7 +33,7 @@ reasons! {
         "Give at least one public key.";
     UNSUPPORTED_HASH: "unsupported-hash",
         "The authority insists on a hash that none of its keys can be used with.",
-        "Leave the hash algorithm out, or name the one that the signer uses.";
+        "Name the hash algorithm that the signer uses, and that fits the key.";
     WRONG_SIGNATURE: "wrong-signature",
         "The signature does not verify with any of the public keys: signed by another key, or changed since.",
         "Compare the public key with the signer's (`sealgate public-key --key KEY` prints it), and sign again if the right key was used.";
@@ -81,9 +81,9 @@ reasons! {
         "The signature is genuine, but for another image: its payload names another digest.",
         "Sign this digest; a signature cannot be moved from one image to another.";
     MISSING_ANNOTATION: "missing-annotation", "A required annotation is not in the signature.",
-        "Sign with `-a key=value`, or do not require the annotation.";
+        "Sign again with the annotation: `-a key=value`.";
     WRONG_ANNOTATION: "wrong-annotation", "A required annotation has another value in the signature.",
-        "Sign with the required value, or require the value that was signed.";
+        "Sign again with the required value: `-a key=value`.";
     BUNDLE_VERSION: "bundle-version", "The bundle's media type is not one of versions 0.1, 0.2 and 0.3.",
         "Sign again with a bundle of version 0.3, or update sealgate.";
     NO_VERIFICATION_MATERIAL: "no-verification-material",
@@ -148,7 +148,7 @@ reasons! {
         "The timestamp of a known certificate log has a signature that is not that log's over this certificate.",
         "Check that the trust root is current; sign again.";
     NO_SCT: "no-sct", "No certificate log of the trust root has promised to publish the certificate.",
-        "Use a trust root that names the certificate log, or do not ask for its promise.";
+        "Use a trust root that names the CT log to which the certificate authority writes.";
     NO_IDENTITY: "no-identity", "The authority wants no identity, so nothing can be verified.",
         "Give at least one identity, by issuer and subject.";
     WRONG_IDENTITY: "wrong-identity", "The signature is genuine, but somebody else's than is wanted.",

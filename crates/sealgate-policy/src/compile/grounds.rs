@@ -71,8 +71,7 @@ pub(super) fn of_keyless(
     match keyless.insecure_ignore_sct {
         Some(true) => wishes.sct = Wish::Ignored,
         _ if root.ct_logs.is_empty() => {
-            let what = "usable certificate log (ctLogs), and insecureIgnoreSCT is not set";
-            return Err(base.lacks(what));
+            return Err(base.lacks("usable certificate log (ctLogs)"));
         }
         _ => {}
     }

@@ -77,7 +77,7 @@ impl Entry {
             details: clean(&image.image),
             short: clean(&image.image),
             page: vec![next(
-                "add the image to a ClusterImagePolicy, or set no-match-policy in config-policy-controller",
+                "use an image that a ClusterImagePolicy is about, or have one written for this image",
             )],
         }
     }
@@ -289,7 +289,7 @@ fn to_do(reason: &AuthorityReason) -> Vec<String> {
         }
         Cause::Fault(fault) => vec![wait(fault).to_owned()],
         Cause::Undecidable { condition, .. } => vec![condition.remedy().to_owned()],
-        Cause::Static { .. } => vec!["use another image, or change the policy".to_owned()],
+        Cause::Static { .. } => vec!["use an image that the policy allows".to_owned()],
         Cause::NoKeys | Cause::NoAuthorities => {
             vec!["name an authority with a key or an identity in the policy".to_owned()]
         }

@@ -390,3 +390,34 @@ proptest! {
         prop_assert!(!decision(outcomes).allowed);
     }
 }
+
+#[test]
+fn no_denial_advises_to_ask_for_less() {
+    let undecidable = |condition: Lack| {
+        let (authority, detail) = (String::new(), "detail".to_owned());
+        Need::Undecidable { authority, condition, detail }
+    };
+    let never = Need::Never { authority: "a".to_owned(), message: "never".to_owned() };
+    let mut needs: Vec<Need> = Lack::ALL.into_iter().map(undecidable).collect();
+    needs.extend([never, Need::Any(Vec::new()), Need::Exempt, signed("a")]);
+    let failed = |need: Need, finding: &Finding| {
+        let rule = rule("p", need, Mode::Enforce);
+        let verdict = judge(&rule, &mut |_| finding.clone());
+        Outcome::Ruled(vec![Ruled::new(&rule, verdict)])
+    };
+    let findings = [rejected(&[]), timeout()];
+    let mut outcomes: Vec<Outcome> = needs
+        .into_iter()
+        .flat_map(|need| findings.iter().map(move |finding| failed(need.clone(), finding)))
+        .collect();
+    outcomes.push(Outcome::Ruled(Vec::new()));
+    for outcome in outcomes {
+        let Decision { allowed, message, .. } = decision(vec![outcome]);
+        let remedies: Vec<&str> =
+            message.lines().filter(|line| line.contains("what to do: ")).collect();
+        assert!(!allowed && !remedies.is_empty(), "{message}");
+        for remedy in remedies {
+            assert_eq!(sealgate_testkit::remedy::weakens(remedy), None, "{message}");
+        }
+    }
+}

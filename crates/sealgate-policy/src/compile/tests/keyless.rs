@@ -213,8 +213,7 @@ fn what_cannot_be_had_is_never_left_out() {
         ),
         (
             json!({"keyless": keyless(named("no-ct"))}),
-            "TrustRoot no-ct has no usable certificate log (ctLogs), and insecureIgnoreSCT is not set"
-                .to_owned(),
+            "TrustRoot no-ct has no usable certificate log (ctLogs)".to_owned(),
         ),
         (
             json!({"keyless": keyless(named("no-time"))}),
