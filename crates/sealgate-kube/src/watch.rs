@@ -58,8 +58,8 @@ pub struct Policies {
     pub config: Config,
     /// What the policy webhook validates new policies with.
     pub context: Context,
-    /// What cannot be used as it is written, for people: each policy that is not ready, and why. Such
-    /// a policy is in the set as a rule that never holds.
+    /// What cannot be used as it is written, for people: each policy that is not ready, and why (such
+    /// a policy is in the set as a rule that never holds), and each pattern that no image can match.
     pub problems: Vec<String>,
 }
 

@@ -67,6 +67,8 @@ pub struct Compiled {
     pub errors: FieldErrors,
     /// What its author should know.
     pub warnings: FieldErrors,
+    /// The patterns that no image can match: that part of the policy is off.
+    pub impossible: FieldErrors,
 }
 
 /// A condition of a policy's status.
@@ -89,7 +91,7 @@ pub fn compile(
     context: &Context,
     lookups: &Lookups<'_>,
 ) -> Compiled {
-    let said = validate::validate(policy, context);
+    let said = validate::validate_stored(policy, context);
     let errors = said.filter(Level::Error);
     let mut spec = policy.spec.clone();
     spec.set_defaults();
@@ -104,7 +106,8 @@ pub fn compile(
     };
     let conditions = conditions(&need);
     let rule = Rule::new(policy.name.clone(), origin, when, need, mode);
-    Compiled { rule, conditions, errors, warnings: said.filter(Level::Warning) }
+    let impossible = validate::impossible_patterns(&policy.spec).via_field("spec");
+    Compiled { rule, conditions, errors, warnings: said.filter(Level::Warning), impossible }
 }
 
 /// The rule of a policy that cannot even be read: it refuses every image, since nobody knows
@@ -125,7 +128,8 @@ pub fn unreadable(name: &str, place: &str, error: &str) -> Compiled {
     let conditions = conditions(&need);
     let rule = Rule::new(name.to_owned(), origin, when, need, Mode::Enforce);
     let errors = FieldErrors::generic(error, ["spec"]);
-    Compiled { rule, conditions, errors, warnings: FieldErrors::none() }
+    let (warnings, impossible) = (FieldErrors::none(), FieldErrors::none());
+    Compiled { rule, conditions, errors, warnings, impossible }
 }
 
 /// What is in the data of secret `name`: a public key, or an authority's certificates. `None`:

@@ -32,6 +32,10 @@
 use regex::{Regex, RegexBuilder};
 use sealgate_core::reference::{DEFAULT_REGISTRY, Reference, Repository, canonical_registry};
 
+mod impossible;
+
+pub(crate) use impossible::Impossible;
+
 /// The longest pattern: longer than any name that it could match.
 pub const MAX_GLOB: usize = 1024;
 
@@ -84,8 +88,8 @@ pub enum Doubt {
     LooseHost,
     /// No registry is named, and a wildcard may have been meant for one.
     DockerHub,
-    /// No image can fit.
-    Never,
+    /// A registry's name with nothing behind it, which is a repository of Docker Hub.
+    HostAlone,
 }
 
 /// The parts of a pattern, normalised.
@@ -162,14 +166,12 @@ impl Glob {
             doubts.push(Doubt::Tag);
         }
         doubts.extend(name_doubt(&self.text));
-        let parts = Parts::of(&self.text);
-        let path = parts.name.split_once('/').map_or("", |(_, path)| path);
-        let no_path = path.contains(':') || path.bytes().any(|b| b.is_ascii_uppercase());
-        let no_digest = parts.digest.is_some_and(|d| !"sha".starts_with(head(d, 3)));
-        if no_path || no_digest || parts.tag.is_some_and(|tag| tag.contains(':')) {
-            doubts.push(Doubt::Never);
-        }
         doubts
+    }
+
+    /// Why no image can match, where that is certain.
+    pub(crate) fn impossible(&self) -> Option<Impossible> {
+        impossible::impossible(&self.text)
     }
 }
 
@@ -240,13 +242,11 @@ fn name_doubt(text: &str) -> Option<Doubt> {
     if has_path && first.starts_with("**") {
         return Some(Doubt::LooseHost);
     }
+    let (name, _) = split_tag(text.split('@').next().unwrap_or_default());
+    if !name.contains('/') && !spans_slashes(name) && (name.contains('.') || name == "localhost") {
+        return Some(Doubt::HostAlone);
+    }
     (!is_host(first) && first.contains('*')).then_some(Doubt::DockerHub)
-}
-
-/// The first characters up to the first wildcard, at most `count`.
-fn head(text: &str, count: usize) -> &str {
-    let literal = text.split('*').next().unwrap_or_default();
-    literal.get(..count).unwrap_or(literal)
 }
 
 fn spans_slashes(part: &str) -> bool {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use sealgate_kube::certificates::Serving;
 use sealgate_kube::watch::{Policies, PolicyFeed};
-use sealgate_policy::rule::{Need, Rule};
 use sealgate_policy::select::{NoMatch, PolicySet};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -52,7 +51,7 @@ fn state(policies: &Policies, no_match: Option<NoMatch>) -> PolicyState {
         Some(no_match) => Arc::new(PolicySet::new(policies.set.rules().to_vec(), no_match)),
         None => Arc::clone(&policies.set),
     };
-    let problems = set.rules().iter().filter_map(problem).collect();
+    let problems = policies.problems.clone();
     PolicyState { set: Some(set), problems, empty_authorities: policies.context.empty_authorities }
 }
 
@@ -64,18 +63,6 @@ pub(crate) fn warn_of_insecure(registries: &[String]) {
             "insecure-registries is not looked at: give --allow-http-registry or --registry-cacert"
         );
     }
-}
-
-/// What of a rule cannot be decided; its policy's status says it, too.
-fn problem(rule: &Rule) -> Option<String> {
-    fn lacking(need: &Need) -> Option<&str> {
-        match need {
-            Need::All(parts) | Need::Any(parts) => parts.iter().find_map(lacking),
-            Need::Undecidable { detail, .. } => Some(detail),
-            _ => None,
-        }
-    }
-    lacking(&rule.need).map(|detail| format!("{}: {detail}", rule.name))
 }
 
 /// Puts the certificate that `feed` holds into `slot`, now and at each change. One that cannot be

@@ -193,16 +193,21 @@ impl Book {
         let lookups = Lookups { secrets: &secrets, roots };
         let mut rules = Vec::with_capacity(self.policies.known.len());
         let mut reports = Vec::with_capacity(self.policies.known.len());
+        let mut impossible_patterns = Vec::new();
         for entry in self.policies.known.values() {
-            let Compiled { rule, conditions, .. } = match &entry.object {
+            let name = &entry.about.name;
+            let Compiled { rule, conditions, impossible, .. } = match &entry.object {
                 Ok(policy) => compile(policy, PLACE, &context, &lookups),
-                Err(error) => unreadable(&entry.about.name, PLACE, error),
+                Err(error) => unreadable(name, PLACE, error),
             };
+            let told = impossible.messages().into_iter();
+            impossible_patterns.extend(told.map(|m| format!("{name}: {m}").replace('\n', " ")));
             rules.push(rule);
             reports.push(Report { about: entry.about.clone(), conditions });
         }
         let set = Arc::new(PolicySet::new(rules, config.no_match));
-        let problems = reports.iter().filter_map(Report::problem).collect();
+        let not_ready = reports.iter().filter_map(Report::problem);
+        let problems = not_ready.chain(impossible_patterns).collect();
         (Policies { set, config, context, problems }, reports)
     }
 

@@ -56,7 +56,9 @@ fn text(doubt: Doubt) -> &'static str {
             "** before the registry's name also matches paths in other registries; write *"
         }
         Doubt::DockerHub => "the pattern names no registry: Docker Hub is meant",
-        Doubt::Never => "the pattern can never match an image",
+        Doubt::HostAlone => {
+            "without a slash it is a repository of Docker Hub; for a registry write REGISTRY/**"
+        }
     }
 }
 

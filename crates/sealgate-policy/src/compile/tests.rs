@@ -165,6 +165,18 @@ fn a_broken_pattern_refuses_everything_or_covers_nothing() {
     assert!(!selects(&half, "quay.io/a/b", "x"));
 }
 
+/// It was taken once, by an older version or by policy-controller: what it judges goes on.
+#[test]
+fn a_pattern_that_no_image_can_match_takes_nothing_from_the_others() {
+    let both = compiled(json!({
+        "images": [{"glob": "https://quay.io/**"}, {"glob": "ghcr.io/**"}],
+        "authorities": [{"key": {"data": KEY}}]}));
+    assert!(both.errors.is_empty(), "{}", both.errors);
+    assert_eq!(lacks(&both.rule.need), [] as [&str; 0]);
+    assert!(both.impossible.to_string().contains("spec.images[0].glob"), "{}", both.impossible);
+    assert!(selects(&both, "ghcr.io/a/b", "x") && !selects(&both, "quay.io/a/b", "x"));
+}
+
 #[test]
 fn a_broken_match_refuses_everywhere_or_covers_nothing() {
     let with = |mode: &str, entries: Value| {

@@ -262,15 +262,182 @@ fn doubts_are_told() {
         ("ghcr.io**", vec![Doubt::OpenHost]),
         ("**.io/app", vec![Doubt::LooseHost]),
         ("acme*/**", vec![Doubt::DockerHub]),
-        ("ghcr.io/Acme/**", vec![Doubt::Never]),
-        ("user@ghcr.io/a", vec![Doubt::Never]),
-        ("ghcr.io/a:1/b", vec![Doubt::Never]),
+        ("ghcr.io", vec![Doubt::HostAlone]),
+        ("*.gcr.io", vec![Doubt::HostAlone]),
+        ("localhost:5000", vec![Doubt::Tag, Doubt::HostAlone]),
+        ("nginx:1.2", vec![Doubt::Tag]),
     ] {
         assert_eq!(Glob::parse(glob).unwrap().doubts(), doubts, "{glob}");
     }
 }
 
+/// What no image can match is refused, with the reason and what was probably meant.
+#[test]
+fn patterns_that_no_image_can_match_are_told_apart() {
+    for (glob, says) in [
+        ("https://ghcr.io/acme/**", "an image name has no scheme; write ghcr.io/acme/**"),
+        ("oci://ghcr.io", "an image name has no scheme; write ghcr.io/**"),
+        ("docker://nginx", "an image name has no scheme; write nginx"),
+        ("ghcr.io/acme/", "ends with a slash, and an image name does not; write ghcr.io/acme/**"),
+        ("ghcr.io:443/", "write ghcr.io:443/**"),
+        ("ghcr.io/acme/:v1", "ends with a slash"),
+        ("/acme/**", "write REGISTRY/acme/**"),
+        ("/", "begins with a slash"),
+        ("ghcr.io//acme/*", "no empty part between slashes; write ghcr.io/acme/*"),
+        ("**//**", "no empty part"),
+        ("ghcr.io/acme/../**", "no part . or .."),
+        ("ghcr.io/./app", "no part . or .."),
+        ("..", "no part . or .."),
+        ("ghcr.io:99999/**", "a port is a number from 1 to 65535"),
+        ("*.io:99999/**", "a port is a number"),
+        ("**:0/**", "a port is a number"),
+        ("ghcr.io:/app", "a port is a number"),
+        ("ghcr.io:0443/app", "leading zeros; write ghcr.io:443/app"),
+        ("ghcr.io./**", "does not end with a dot; write ghcr.io/**"),
+        ("*./**", "does not end with a dot"),
+        ("**.:5000/x", "does not end with a dot"),
+        (".gcr.io/**", "not a host name; write *.gcr.io/**"),
+        ("a..io/**", "not a host name"),
+        ("-*.io/x", "not a host name"),
+        ("127.1/**", "four decimal numbers"),
+        ("0x7f.0.0.1:5000/**", "four decimal numbers"),
+        ("2130706433:5000/**", "four decimal numbers"),
+        ("010.0.0.1/**", "four decimal numbers"),
+        ("0.0.0.0:5000/**", "unspecified address"),
+        ("ghcr.io/Acme/**", "a repository is written in lower case; write ghcr.io/acme/**"),
+        ("Nginx", "lower case; write nginx"),
+        ("ghcr.io/a:1/b", "a repository has no colon"),
+        ("a:b:c", "a repository has no colon"),
+        ("ghcr.io/a:", "a tag has 1 to 128"),
+        ("ghcr.io/a:-x", "a tag has 1 to 128"),
+        ("ghcr.io/a:.*", "a tag has 1 to 128"),
+        (":", "a tag has 1 to 128"),
+        ("ghcr.io/a@sha256:abc", "a digest is sha256:"),
+        (&format!("ghcr.io/a@sha256:{}", &HEX[1..]), "a digest is sha256:"),
+        (&format!("ghcr.io/a@sha256:{}0", HEX), "a digest is sha256:"),
+        (&format!("ghcr.io/a@sha256:{}*0", HEX), "a digest is sha256:"),
+        (&format!("ghcr.io/a@sha256:{}", HEX.to_uppercase()), "lower-case hexadecimal"),
+        (&format!("ghcr.io/a@md5:{HEX}"), "a digest is sha256:"),
+        ("ghcr.io/a@sha256:*xyz", "a digest is sha256:"),
+        ("ghcr.io/a@*:xyz", "a digest is sha256:"),
+        ("ghcr.io/a@", "a digest is sha256:"),
+        ("user@ghcr.io/a", "a digest is sha256:"),
+        (&format!("ghcr.io/a:{}", "t".repeat(129)), "a tag has 1 to 128"),
+        (&format!("ghcr.io/{}", "a".repeat(256)), "at most 255"),
+    ] {
+        let said = Glob::parse(glob).unwrap().impossible().map(|why| why.to_string());
+        let said = said.unwrap_or_else(|| panic!("{glob} is taken"));
+        assert!(
+            said.starts_with("no image can match it: ") && said.contains(says),
+            "{glob}: {said}"
+        );
+        if let Some((_, meant)) = said.split_once("; write ").filter(|_| !said.contains("REGISTRY"))
+        {
+            assert_eq!(Glob::parse(meant).unwrap().impossible(), None, "{glob}: {said}");
+        }
+    }
+}
+
+/// policy-controller's own test data and examples, and patterns near the borders.
+#[test]
+fn patterns_that_an_image_can_match_are_taken() {
+    for glob in [
+        "*",
+        "*/*",
+        "*/**",
+        "**",
+        "**demo**",
+        "image*",
+        "images.*",
+        "inde**",
+        "ghc**",
+        "foo*",
+        "index.docker.**",
+        "index.docker.io/*/*",
+        "index.docker.io/library/foo:latest",
+        "index.docker.io/myuser/*:latest",
+        "myuser/myapp**",
+        "ghcr.io/foo**",
+        "globbityglob",
+        "gcr.io/*/*",
+        "cgr.dev/chainguard/static*",
+        "us-docker.pkg.dev/cloudrun/container/**",
+        "ghcr.io/sigstore/timestamp-server**",
+        "ghcr.io/sigstore/cosign/cosign:v1.12.1",
+        "quay.io/jetstack/cert-manager-acmesolver:*",
+        "ghcr.io/sgtcodfish/ace:0.5",
+        "gcr.io/projectsigstore/policy-webhook@sha256:d1e7af59381793687db4673277005276eb73a06cf555503138dd18eaa1ca47d6",
+        "ghcr.io/foo@sha256:5504f2a95018e3d8a52d80d9e1a128c6ea337581808ff9fe96f5628ce2336350",
+        "myglob",
+        "yepanotherglob",
+        "registry.local:5000/**",
+        "*:5000/**",
+        "*:0*/x",
+        "*:*:443/x",
+        "**./x",
+        "**..io/x",
+        "*.io:*/x",
+        "localhost/*",
+        "LOCALHOST:5000/x",
+        "GHCR.IO/x",
+        "10.0.0.1/x",
+        "ghcr.io/a@sha256:*",
+        "ghcr.io/a@sha*",
+        "ghcr.io/a@*",
+        "ghcr.io/a@*0",
+        "ghcr.io/a@sha256:ab*cd",
+        "ghcr.io/a:_x",
+        "ghcr.io/a:*.x",
+        "ghcr.io/a..b/c",
+        "ghcr.io/-a/b",
+        "a.b",
+        "ghcr.io",
+        "nginx:**",
+    ] {
+        let said = Glob::parse(glob).unwrap().impossible();
+        assert_eq!(said, None, "{glob}");
+    }
+}
+
+/// A reference, spelled in patterns: some of its text, wildcards for the rest.
+fn reference_and_pattern() -> impl proptest::strategy::Strategy<Value = (String, String)> {
+    use proptest::prelude::*;
+    let host = prop_oneof![
+        "[a-z]{1,6}\\.io",
+        "[a-z]{1,4}\\.[a-z]{2}:[1-9][0-9]{0,3}",
+        Just("localhost:5000".to_owned()),
+        Just("[2001:db8:0:1::a]:443".to_owned()),
+        Just("10.0.0.1".to_owned()),
+    ];
+    let path = "[a-z0-9]{2,4}(/[a-z0-9_.-]{0,3}[a-z0-9]){0,2}";
+    let rest = prop_oneof![
+        Just(String::new()),
+        "[:][A-Za-z0-9_][A-Za-z0-9_.-]{0,5}",
+        Just(format!("@sha256:{HEX}")),
+    ];
+    (host, path, rest, 0usize..40, 0usize..40, any::<bool>()).prop_map(
+        |(host, path, rest, from, length, double)| {
+            let text = format!("{host}/{path}{rest}");
+            let from = from.min(text.len());
+            let to = (from + length).min(text.len());
+            let star = if double { "**" } else { "*" };
+            let pattern = format!("{}{star}{}", &text[..from], &text[to..]);
+            (text, pattern)
+        },
+    )
+}
+
 proptest::proptest! {
+    /// Nothing that matches an image is called impossible.
+    #[test]
+    fn what_matches_is_never_impossible((text, pattern) in reference_and_pattern()) {
+        if let (Ok(glob), Ok(image)) = (Glob::parse(&pattern), text.parse::<Reference>())
+            && glob.matches(&image, TagTrust::AsWritten)
+        {
+            proptest::prop_assert_eq!(glob.impossible(), None, "{} matches {}", pattern, text);
+        }
+    }
+
     #[test]
     fn never_panics_and_a_literal_matches_itself_only(
         text in "[a-z*:@./-]{0,30}",
@@ -278,7 +445,13 @@ proptest::proptest! {
         other in "[a-z]{1,8}\\.io/[a-z]{2,8}(/[a-z]{2,8})?",
     ) {
         if let Ok(glob) = Glob::parse(&text) {
-            let _ = (glob.matches(&image("nginx@D"), TagTrust::AsWritten), glob.doubts());
+            let _ = (glob.doubts(), glob.impossible());
+            if glob.impossible().is_some() {
+                let others = [image("nginx@D"), image("localhost:5000/a.b/c:v1"), image("a.io/b@D")];
+                for other in others {
+                    proptest::prop_assert!(!glob.matches(&other, TagTrust::AsWritten), "{}", text);
+                }
+            }
         }
         let itself = matches(&name, &format!("{name}@D"));
         proptest::prop_assert!(itself);

@@ -112,6 +112,21 @@ fn nothing_is_in_force_before_everything_was_listed() {
 }
 
 #[test]
+fn a_pattern_that_no_image_can_match_is_a_problem_and_the_policy_goes_on() {
+    let images = json!([{ "glob": "https://ghcr.io/**" }, { "glob": "ghcr.io/**" }]);
+    let authorities = json!([{ "static": { "action": "pass" } }]);
+    let mut book =
+        listed(vec![object("p", json!({ "images": images, "authorities": authorities }))]);
+    let (policies, reports) = book.compile(&no_root);
+    assert!(reports[0].conditions.iter().all(|condition| condition.holds));
+    let [problem] = policies.problems.as_slice() else { panic!("{:?}", policies.problems) };
+    assert!(
+        problem.starts_with("p: invalid value: https://ghcr.io/**: spec.images[0].glob "),
+        "{problem}"
+    );
+}
+
+#[test]
 fn a_new_list_takes_effect_when_it_is_whole() {
     let mut book = listed(vec![static_pass("a"), static_pass("b")]);
     book.take(policy(Event::Init));

@@ -53,11 +53,33 @@ impl Default for Context {
 /// Everything there is to say about `policy`, errors and warnings. Works on a copy with the
 /// defaults filled in, so it does not matter whether they were.
 pub fn validate(policy: &ClusterImagePolicy, context: &Context) -> FieldErrors {
+    let mut errors = validate_stored(policy, context);
+    errors.also(impossible_patterns(&policy.spec).via_field("spec"));
+    errors
+}
+
+/// The same for a policy that was taken already: a pattern that no image can match is no reason to
+/// refuse the images of its other patterns, which the policy has judged until now.
+pub(crate) fn validate_stored(policy: &ClusterImagePolicy, context: &Context) -> FieldErrors {
     let mut spec = policy.spec.clone();
     spec.set_defaults();
     let mut errors = spec_errors(&spec, context);
     errors.also(lint::spec(&spec));
     errors.via_field("spec")
+}
+
+/// The patterns that no image can match. policy-controller takes them, and they are off.
+pub(crate) fn impossible_patterns(spec: &Spec) -> FieldErrors {
+    let mut errors = FieldErrors::none();
+    for (index, image) in spec.images.iter().enumerate() {
+        let found = Glob::parse(&image.glob).ok().and_then(|glob| glob.impossible());
+        if let Some(impossible) = found {
+            let error = FieldErrors::invalid(&image.glob, "glob")
+                .details(format!("glob is invalid: {impossible}"));
+            errors.also(error.via_field_index("images", index));
+        }
+    }
+    errors
 }
 
 /// The text of a webhook's denial for these errors: `validation failed: …`.

@@ -97,6 +97,10 @@ fn images_and_globs() {
             globs(json!([{"glob": "$FOO*"}])),
             "invalid value: $FOO*: spec.images[0].glob\nglob is invalid: invalid glob \"$FOO*\"",
         ),
+        (
+            globs(json!([{"glob": "https://ghcr.io/acme/**"}])),
+            "invalid value: https://ghcr.io/acme/**: spec.images[0].glob\nglob is invalid: no image can match it: an image name has no scheme; write ghcr.io/acme/**",
+        ),
         (json!({"images": [{"glob": "**"}]}), "missing field(s): spec.authorities"),
         (json!({}), "missing field(s): spec.authorities, spec.images"),
     ]);
