@@ -10,6 +10,7 @@ use sealgate_policy::cip::field_error::{FieldErrors, Level};
 use sealgate_policy::cip::read::Unreadable;
 use sealgate_policy::cip::validate::{Context, denial, validate};
 use sealgate_policy::cip::{ClusterImagePolicy, GROUP, KIND, Version};
+use sealgate_policy::compile::{RootLookup, root_warnings};
 use sealgate_policy::scope::Scope;
 use sealgate_policy::trust_root::{self, TrustRootObject};
 use serde::Deserialize;
@@ -22,15 +23,48 @@ use crate::review::{self, MAX_BODY, Malformed, MalformedReason, Operation, Reque
 /// The most objects of one conversion.
 const MAX_CONVERTED: usize = 10_000;
 
+/// What objects are validated with.
+#[derive(Clone, Copy)]
+pub struct Validation<'a> {
+    /// The gate's configuration.
+    pub context: &'a Context,
+    /// The trust roots that the gate has now.
+    pub roots: &'a RootLookup<'a>,
+    /// Where the gate's policies come from.
+    pub source: PolicySource,
+}
+
+/// Where a gate's policies come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PolicySource {
+    /// The objects of a cluster.
+    #[default]
+    Cluster,
+    /// A folder: the objects of a cluster are not read.
+    Folder,
+}
+
+/// What a gate on a folder says about an object of a cluster.
+const NO_EFFECT: &str = "this gate reads its policies from a folder: this object has no effect";
+
 /// The answer of `/validate-policies` to the review in `body`: denied with policy-controller's
 /// words, or allowed, with warnings in either case.
 ///
 /// # Errors
 /// [`Malformed`] for what is not a review of a ClusterImagePolicy or TrustRoot; see [`answer::malformed`].
-pub fn validated(body: &[u8], context: &Context) -> Result<Reviewed, Malformed> {
-    reviewed(body, |uid, written| match written {
-        Written::Policy(policy) => judge(uid, &validate(&policy, context)),
-        Written::TrustRoot(root) => judge(uid, &trust_root::validate::validate(&root)),
+pub fn validated(body: &[u8], with: &Validation<'_>) -> Result<Reviewed, Malformed> {
+    reviewed(body, |uid, written| {
+        let errors = match written {
+            Written::Policy(policy) => {
+                let mut errors = validate(&policy, with.context);
+                if with.source == PolicySource::Cluster {
+                    errors.also(root_warnings(&policy, with.roots));
+                }
+                errors
+            }
+            Written::TrustRoot(root) => trust_root::validate::validate(&root),
+        };
+        judge(uid, &errors, with.source)
     })
 }
 
@@ -78,8 +112,12 @@ fn reviewed(
     Ok(Reviewed { body, allowed, scope, dry_run })
 }
 
-fn judge(uid: &str, errors: &FieldErrors) -> Judged {
-    let warnings = errors.warnings();
+fn judge(uid: &str, errors: &FieldErrors, source: PolicySource) -> Judged {
+    let mut warnings = errors.warnings();
+    if source == PolicySource::Folder {
+        // First: nothing else about the object matters as much.
+        warnings.insert(0, NO_EFFECT.to_owned());
+    }
     let refused = !errors.filter(Level::Error).is_empty();
     (!refused, answer::judged(uid, refused.then(|| denial(errors)).as_deref(), &warnings))
 }

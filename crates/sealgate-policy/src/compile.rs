@@ -107,7 +107,21 @@ pub fn compile(
     let conditions = conditions(&need);
     let rule = Rule::new(policy.name.clone(), origin, when, need, mode);
     let impossible = validate::impossible_patterns(&policy.spec).via_field("spec");
-    Compiled { rule, conditions, errors, warnings: said.filter(Level::Warning), impossible }
+    let mut warnings = said.filter(Level::Warning);
+    warnings.also(root_warnings(policy, lookups.roots));
+    Compiled { rule, conditions, errors, warnings, impossible }
+}
+
+/// What the author of `policy` should know about it beside these trust roots.
+pub fn root_warnings(policy: &ClusterImagePolicy, roots: &RootLookup<'_>) -> FieldErrors {
+    let mut warnings = FieldErrors::none();
+    for (index, authority) in policy.spec.authorities.iter().enumerate() {
+        if let Some(message) = grounds::other_log(authority, roots) {
+            let warning = FieldErrors::generic(message, ["ctlog.url"]);
+            warnings.also(warning.via_field_index("authorities", index));
+        }
+    }
+    warnings.via_field("spec").at(Level::Warning)
 }
 
 /// The rule of a policy that cannot even be read: it refuses every image, since nobody knows

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use sealgate_kube::certificates::Serving;
+use sealgate_kube::policies::PolicySource;
 use sealgate_kube::watch::{Policies, PolicyFeed};
 use sealgate_policy::select::{NoMatch, PolicySet};
 use tokio::sync::watch;
@@ -21,7 +22,7 @@ pub fn follow_policies(
     metrics: Arc<Metrics>,
 ) -> watch::Receiver<PolicyState> {
     let waiting = "the cluster's policies are not read yet";
-    let (sender, receiver) = watch::channel(PolicyState::waiting(waiting));
+    let (sender, receiver) = watch::channel(PolicyState::waiting(PolicySource::Cluster, waiting));
     tokio::spawn(async move {
         loop {
             let policies = feed.borrow_and_update().clone();
@@ -52,7 +53,8 @@ fn state(policies: &Policies, no_match: Option<NoMatch>) -> PolicyState {
         None => Arc::clone(&policies.set),
     };
     let problems = policies.problems.clone();
-    PolicyState { set: Some(set), problems, empty_authorities: policies.context.empty_authorities }
+    let empty_authorities = policies.context.empty_authorities;
+    PolicyState { set: Some(set), problems, empty_authorities, source: PolicySource::Cluster }
 }
 
 /// A setting that this version reads and does not honour: said, not passed over.

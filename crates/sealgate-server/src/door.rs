@@ -11,10 +11,12 @@ use bytes::Bytes;
 use http::StatusCode;
 use sealgate_engine::admit::{Admission, Gate};
 use sealgate_engine::ports::WorkloadSource;
+use sealgate_engine::roots::Roots;
 use sealgate_kube::answer;
-use sealgate_kube::policies::{self, Reviewed};
+use sealgate_kube::policies::{self, PolicySource, Reviewed, Validation};
 use sealgate_kube::review::{Ask, MAX_BODY, Malformed, Nothing, parse, scaled_up};
 use sealgate_policy::cip::validate::Context;
+use sealgate_policy::compile::RootRef;
 use sealgate_policy::select::PolicySet;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -37,6 +39,8 @@ pub struct GateDoor {
     pub policies: watch::Receiver<PolicyState>,
     /// Workloads that a `scale` names; none without a cluster.
     pub workloads: Option<Arc<dyn WorkloadSource>>,
+    /// The trust roots that they name.
+    pub roots: Arc<Roots>,
     /// The namespace whose secrets a policy may name.
     pub system_namespace: String,
     /// What is shown to the API server; without one the gate is not ready.
@@ -51,7 +55,7 @@ impl Door for GateDoor {
         let start = Instant::now();
         let reply = match hook {
             Hook::Validate | Hook::Mutate => self.workload(hook, body, end).await,
-            Hook::ValidatePolicies => self.policy(hook, policies::validated(body, &self.context())),
+            Hook::ValidatePolicies => self.policy(hook, self.validated_policy(body)),
             Hook::DefaultPolicies => self.policy(hook, policies::defaulted(body)),
             Hook::ConvertPolicies => self.conversion(hook, body),
         };
@@ -220,6 +224,15 @@ impl GateDoor {
         let refusal = answer::malformed(malformed);
         let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
         Reply { status, body: refusal.body.into() }
+    }
+
+    fn validated_policy(&self, body: &[u8]) -> Result<Reviewed, Malformed> {
+        let source = self.policies.borrow().source;
+        if source == PolicySource::Folder {
+            warn!("a policy object of a cluster was reviewed: this gate reads a folder");
+        }
+        let (context, roots) = (self.context(), |which: &RootRef| self.roots.get(which));
+        policies::validated(body, &Validation { context: &context, roots: &roots, source })
     }
 
     fn context(&self) -> Context {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sealgate_kube::policies::PolicySource;
 use sealgate_policy::cip::validate::EmptyAuthorities;
 use sealgate_policy::select::PolicySet;
 
@@ -15,22 +16,28 @@ pub struct PolicyState {
     pub problems: Vec<String>,
     /// Whether a new policy may have no authorities.
     pub empty_authorities: EmptyAuthorities,
+    /// Where they come from.
+    pub source: PolicySource,
 }
 
 impl PolicyState {
-    /// Nothing was loaded yet, for this reason.
-    pub fn waiting(why: impl Into<String>) -> Self {
-        Self { problems: vec![why.into()], ..Self::default() }
+    /// Nothing was loaded from `source` yet, for this reason.
+    pub fn waiting(source: PolicySource, why: impl Into<String>) -> Self {
+        Self { problems: vec![why.into()], source, ..Self::default() }
     }
 
     /// Whether the gate can judge; the text is for `/readyz`.
     pub(crate) fn readiness(&self) -> Result<String, String> {
         let problems = self.problems.join("; ");
+        let from = match self.source {
+            PolicySource::Cluster => "",
+            PolicySource::Folder => " of a folder (the objects of a cluster are not read)",
+        };
         match &self.set {
             None if problems.is_empty() => Err("policies are not loaded yet".to_owned()),
             None => Err(format!("policies are not loaded: {problems}")),
-            Some(set) if problems.is_empty() => Ok(count(set.rules().len())),
-            Some(set) => Ok(format!("{}; problems: {problems}", count(set.rules().len()))),
+            Some(set) if problems.is_empty() => Ok(format!("{}{from}", count(set.rules().len()))),
+            Some(set) => Ok(format!("{}{from}; problems: {problems}", count(set.rules().len()))),
         }
     }
 }

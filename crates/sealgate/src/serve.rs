@@ -13,6 +13,7 @@ use sealgate_engine::admit::{Gate as Judge, GatePorts};
 use sealgate_engine::cache::CacheSettings;
 use sealgate_engine::limits::Limits as EvidenceLimits;
 use sealgate_engine::ports::SecretSource;
+use sealgate_engine::roots::Roots;
 use sealgate_kube::cluster::ClusterWorkloads;
 use sealgate_kube::install::{DEFAULT_NAMESPACE, WORKLOAD_WEBHOOK};
 use sealgate_policy::select::NoMatch;
@@ -133,6 +134,7 @@ pub(crate) struct Gate {
 /// What the sources give: policies and the secrets to read signatures with.
 struct Sources {
     policies: watch::Receiver<PolicyState>,
+    roots: Arc<Roots>,
     secrets: Arc<dyn SecretSource>,
     client: Option<sealgate_kube::Client>,
 }
@@ -179,6 +181,7 @@ pub(crate) async fn open(args: ServeArgs) -> Result<Gate, CliError> {
         gate: Arc::new(gate),
         policies: sources.policies.clone(),
         workloads,
+        roots: sources.roots,
         system_namespace: args.namespace,
         certificate: slot,
         metrics,

@@ -18,7 +18,7 @@ pub const DEFAULT_PATH_POLICY_VALIDATION: &str = "/validate-policies";
 pub const DEFAULT_PATH_POLICY_DEFAULTS: &str = "/default-policies";
 
 /// The webhook that warns of what a scaled workload's pods will meet.
-pub const SCALE_WEBHOOK: &str = "scale.policy.sigstore.dev";
+const SCALE_WEBHOOK: &str = "scale.policy.sigstore.dev";
 /// Its longest timeout, in seconds.
 const SCALE_TIMEOUT: u8 = 5;
 

@@ -1,6 +1,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
+use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_core::verify::RootSource;
+use sealgate_policy::compile::RootRef;
+use sealgate_policy::trust_root::Keys;
+use std::sync::Arc;
 
 use super::*;
 
@@ -34,7 +39,62 @@ fn review(operation: &str, object: Value, old: Value) -> Value {
 }
 
 fn validate_response(review: &Value) -> Value {
-    response(validated(review.to_string().as_bytes(), &Context::default()))
+    response(validate_with(review.to_string().as_bytes(), PolicySource::Cluster))
+}
+
+fn validate_with(body: &[u8], source: PolicySource) -> Result<Reviewed, Malformed> {
+    let roots = |which: &RootRef| match which {
+        RootRef::Named(name) if name == "ours" => {
+            let log = json!({ "baseURL": "https://rekor.example", "hashAlgorithm": "sha-256",
+                "publicKey": STANDARD.encode(PEM) });
+            let keys: Keys = serde_json::from_value(json!({ "tLogs": [log] })).expect("keys");
+            Ok((Arc::new(keys.trust_root().expect("a root")), RootSource::Configured))
+        }
+        _ => Err(Fault::new(FaultKind::Missing, "trust root", "there is none")),
+    };
+    validated(body, &Validation { context: &Context::default(), roots: &roots, source })
+}
+
+/// A P-256 public key.
+const PEM: &str = "-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt
+6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==
+-----END PUBLIC KEY-----
+";
+
+/// policy-controller's own pair of policy and TrustRoot differs in the scheme, and works there.
+#[test]
+fn the_trust_root_decides_which_log_counts_and_a_difference_is_told() {
+    for (url, reference, told) in [
+        ("http://rekor.example", "ours", true),
+        ("https://rekor.example/", "ours", false),
+        ("https://rekor.example", "elsewhere", false),
+    ] {
+        let ctlog = json!({ "url": url, "trustRootRef": reference });
+        let authority = json!({ "key": { "data": PEM }, "ctlog": ctlog });
+        let spec = json!({ "images": [{ "glob": "**" }], "authorities": [authority] });
+        let response = validate_response(&review("CREATE", policy(spec), Value::Null));
+        assert_eq!(response["allowed"], true, "{response}");
+        let warning = "http://rekor.example is no log of TrustRoot ours, which decides: \
+                       https://rekor.example: spec.authorities[0].ctlog.url";
+        let expected = if told { json!([warning]) } else { Value::Null };
+        assert_eq!(response["warnings"], expected, "{url} {reference}");
+    }
+}
+
+#[test]
+fn a_gate_on_a_folder_says_that_the_object_has_no_effect() {
+    let warned = |review: &Value| {
+        let answer = validate_with(review.to_string().as_bytes(), PolicySource::Folder);
+        response(answer)["warnings"].clone()
+    };
+    let create = review("CREATE", policy(static_pass()), Value::Null);
+    assert_eq!(warned(&create), json!([NO_EFFECT]));
+    let mut spec = static_pass();
+    spec["mode"] = json!("garbage");
+    assert_eq!(warned(&review("CREATE", policy(spec), Value::Null)), json!([NO_EFFECT]));
+    assert_eq!(validate_response(&create)["warnings"], Value::Null);
+    assert!(NO_EFFECT.len() < 200, "kubectl cuts warnings at 256 bytes");
 }
 
 fn default_response(review: &Value) -> Value {
@@ -155,7 +215,8 @@ fn status_deletion_and_what_is_going_away_are_not_judged() {
 fn another_kind_is_malformed() {
     let mut other = review("CREATE", policy(static_pass()), Value::Null);
     other["request"]["kind"]["kind"] = json!("TrustRoots");
-    let error = validated(other.to_string().as_bytes(), &Context::default()).expect_err("other");
+    let error =
+        validate_with(other.to_string().as_bytes(), PolicySource::Cluster).expect_err("other");
     assert_eq!(error.uid.as_deref(), Some("u-1"));
     // The review says a trust root, the object is a policy.
     other["request"]["kind"]["kind"] = json!("TrustRoot");
@@ -237,7 +298,7 @@ fn conversion_to_or_of_something_else_fails() {
 proptest! {
     #[test]
     fn random_bytes_never_panic_and_are_never_taken(body in prop::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert!(validated(&body, &Context::default()).is_err());
+        prop_assert!(validate_with(&body, PolicySource::Folder).is_err());
         prop_assert!(defaulted(&body).is_err());
         prop_assert!(converted(&body).is_err());
     }

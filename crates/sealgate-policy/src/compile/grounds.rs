@@ -119,6 +119,21 @@ pub(super) fn of_key(authority: &Authority, lookup: &RootLookup<'_>) -> Result<G
     Ok(own.grounds(root, wishes))
 }
 
+/// What is to be told where `ctlog` names a TrustRoot and the address of a log that it does not have.
+pub(super) fn other_log(authority: &Authority, lookup: &RootLookup<'_>) -> Option<String> {
+    let TransparencyLog { url, trust_root_ref } = authority.ctlog.as_ref()?;
+    let url = url.as_deref().filter(|_| !trust_root_ref.is_empty())?;
+    let (root, _) = lookup(&RootRef::named(trust_root_ref)).ok()?;
+    if has_log(&root, Some(url)) {
+        return None;
+    }
+    let logs: Vec<&str> = root.transparency_logs.iter().map(|log| log.base_url.as_str()).collect();
+    Some(format!(
+        "{url} is no log of TrustRoot {trust_root_ref}, which decides: {}",
+        logs.join(", ")
+    ))
+}
+
 impl RootRef {
     /// The reference that a policy writes; empty is the gate's own root.
     fn named(name: &str) -> Self {
@@ -170,11 +185,14 @@ impl Roots<'_> {
         wishes: &mut Wishes,
     ) -> Result<(), Lacking> {
         if let Some(TransparencyLog { url, trust_root_ref }) = &authority.ctlog {
+            // A TrustRoot that is named says which logs count, as in policy-controller. Where none
+            // is, the address is all that the policy says about the log.
+            let url = url.as_deref().filter(|_| trust_root_ref.is_empty());
             let what = match url {
                 Some(url) => format!("usable transparency log {url}"),
                 None => "usable transparency log".to_owned(),
             };
-            let found = self.with(trust_root_ref, &what, |root| has_log(root, url.as_deref()))?;
+            let found = self.with(trust_root_ref, &what, |root| has_log(root, url))?;
             root.transparency_logs.clone_from(&found.root.transparency_logs);
             root.skipped.retain(|skipped| skipped.part != Part::TransparencyLog);
             wishes.log = Wish::Required;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sealgate_engine::roots::Roots;
+use sealgate_kube::policies::PolicySource;
 use sealgate_policy::cip::read::Document;
 use sealgate_policy::select::NoMatch;
 use tokio::sync::watch;
@@ -65,7 +66,8 @@ pub fn follow(
     roots: Arc<Roots>,
     metrics: Arc<Metrics>,
 ) -> (watch::Receiver<PolicyState>, Arc<FolderSecrets>) {
-    let (sender, receiver) = watch::channel(PolicyState::waiting("the folder is not read yet"));
+    let waiting = PolicyState::waiting(PolicySource::Folder, "the folder is not read yet");
+    let (sender, receiver) = watch::channel(waiting);
     let secrets = Arc::<FolderSecrets>::default();
     let mut follower = Follower::new(options, Arc::clone(&secrets), roots, metrics);
     tokio::spawn(async move {
@@ -140,7 +142,7 @@ impl Follower {
             self.metrics.reloads.inc();
             Arc::new(set)
         });
-        Some(PolicyState { set, problems, empty_authorities })
+        Some(PolicyState { set, problems, empty_authorities, source: PolicySource::Folder })
     }
 
     fn assemble(&self) -> Assembled {

@@ -146,3 +146,39 @@ async fn keys_come_from_secrets_of_the_folder() {
     house.file("secret.yaml", Some(&secret));
     until_denial(&house, str::is_empty).await;
 }
+
+#[tokio::test]
+async fn a_pattern_that_no_image_can_match_is_a_problem_of_its_file() {
+    let house = house(|key| vec![("a.yaml", policy("ours", "**", key))]);
+    house.ready().await;
+    let scheme = policy("ours", "**", &house.key).replace("registry.test", "https://registry.test");
+    house.file("a.yaml", Some(&scheme));
+    let text = house.until("/readyz", |_, text| text.contains("a.yaml: ")).await;
+    assert!(text.contains("an image name has no scheme; write registry.test/**"), "{text}");
+    assert!(text.contains("last good version"), "{text}");
+}
+
+#[tokio::test]
+async fn objects_of_a_cluster_have_no_effect_and_it_says_so() {
+    let house = house(|key| vec![("a.yaml", policy("ours", "**", key))]);
+    house.ready().await;
+    let object = serde_json::json!({
+        "apiVersion": "policy.sigstore.dev/v1beta1",
+        "kind": "ClusterImagePolicy",
+        "metadata": { "name": "theirs" },
+        "spec": { "images": [{ "glob": "**" }],
+            "authorities": [{ "static": { "action": "pass" } }] },
+    });
+    let mut review = crate::house::review("unused");
+    review["request"]["kind"] = serde_json::json!({
+        "group": "policy.sigstore.dev", "version": "v1beta1", "kind": "ClusterImagePolicy" });
+    review["request"]["object"] = object;
+    let (status, text) = house.post("/validate-policies", review.to_string()).await;
+    assert_eq!(status, 200, "{text}");
+    let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(answer["response"]["allowed"], true, "{answer}");
+    let warning = "this gate reads its policies from a folder: this object has no effect";
+    assert_eq!(answer["response"]["warnings"], serde_json::json!([warning]));
+    let (_, ready) = house.get("/readyz").await;
+    assert!(ready.contains("1 policy of a folder"), "{ready}");
+}

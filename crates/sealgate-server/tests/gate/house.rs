@@ -61,7 +61,8 @@ fn open(registry: &Arc<MemoryRegistry>, path: PathBuf) -> (Running, String) {
         settle: Duration::ZERO,
         ..FolderOptions::new(path)
     };
-    let (policies, secrets) = follow(options, roots(), Arc::clone(&metrics));
+    let roots = roots();
+    let (policies, secrets) = follow(options, Arc::clone(&roots), Arc::clone(&metrics));
     let access = OneRegistry::new(Arc::clone(registry) as _);
     let ports = GatePorts {
         registries: Arc::new(Metered::new(Arc::new(access), Arc::clone(&metrics))),
@@ -85,6 +86,7 @@ fn open(registry: &Arc<MemoryRegistry>, path: PathBuf) -> (Running, String) {
         gate: Arc::new(gate),
         policies,
         workloads: None,
+        roots,
         system_namespace: "cosign-system".to_owned(),
         certificate: slot,
         metrics,

@@ -95,7 +95,9 @@ async fn every_decision_is_one_line_of_the_same_fields() {
     strange["request"]["object"]["kind"] = json!("Widget");
     let mut deleted = unchanged(&good);
     deleted["request"]["operation"] = json!("DELETE");
-    for review in [review(&good), review("x"), unchanged(&good), deleted, strange] {
+    for review in
+        [review(&good), review("registry.test/none:v1"), unchanged(&good), deleted, strange]
+    {
         house.post("/mutate", json!({}).to_string()).await;
         house.post("/validate", review.to_string()).await;
     }

@@ -51,8 +51,8 @@ pub(super) async fn open(args: &ServeArgs, metrics: &Arc<Metrics>) -> Result<Sou
             let namespace = args.namespace.clone();
             let options =
                 FolderOptions { system_namespace: namespace, no_match, ..FolderOptions::new(path) };
-            let (policies, secrets) = follow(options, roots, Arc::clone(metrics));
-            Ok(Sources { policies, secrets, client: None })
+            let (policies, secrets) = follow(options, Arc::clone(&roots), Arc::clone(metrics));
+            Ok(Sources { policies, roots, secrets, client: None })
         }
         None => of_cluster(args, no_match, roots, metrics).await,
     }
@@ -74,11 +74,12 @@ async fn of_cluster(
         namespace: args.namespace.clone(),
         instance: instance(),
         clock: Arc::new(SystemClock),
-        roots,
+        roots: Arc::clone(&roots),
     };
     let secrets = ClusterSecrets::new(client.clone(), pull_secrets, Arc::new(SystemClock));
     Ok(Sources {
         policies: follow_policies(watch.start(), no_match, Arc::clone(metrics)),
+        roots,
         secrets: Arc::new(secrets),
         client: Some(client),
     })

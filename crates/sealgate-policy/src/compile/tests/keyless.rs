@@ -163,6 +163,17 @@ fn a_root_is_put_together_of_what_the_policy_names() {
             json!({"keyless": keyless(named("no-log"))}),
             "ca=ours ct=ours log=none tsa=ours asks timestamp+sct",
         ),
+        // A TrustRoot that is named decides, whatever address stands beside it.
+        (
+            json!({"keyless": keyless(named("ours")),
+                "ctlog": {"url": "http://rekor.elsewhere.example", "trustRootRef": "logs"}}),
+            "ca=ours ct=ours log=other tsa=ours asks log+sct",
+        ),
+        (
+            json!({"key": {"data": KEY},
+                "ctlog": {"url": "http://rekor.elsewhere.example", "trustRootRef": "ours"}}),
+            "ca=none ct=none log=ours tsa=ours asks log",
+        ),
         // Keys.
         (json!({"key": {"data": KEY}}), "ca=own ct=own log=own tsa=own asks "),
         (
@@ -243,8 +254,8 @@ fn what_cannot_be_had_is_never_left_out() {
             format!("the gate's own trust root has no usable transparency log {url}"),
         ),
         (
-            json!({"key": key, "ctlog": {"url": url, "trustRootRef": "ours"}}),
-            format!("TrustRoot ours has no usable transparency log {url}"),
+            json!({"key": key, "ctlog": {"url": url, "trustRootRef": "clocks"}}),
+            "TrustRoot clocks has no usable transparency log".to_owned(),
         ),
         (
             json!({"keyless": keyless(named("ours")), "ctlog": {"url": url}}),
