@@ -1,8 +1,8 @@
 //! Sigstore bundles, versions 0.1 to 0.3 (protobuf-specs, JSON form): parsing and writing.
 //!
 //! Shape only: nothing is verified, log entries and timestamps are kept as they stand there.
-//! Stricter than protobuf's JSON reader: base64 must be standard, padded and without line
-//! breaks, a number must be a plain integer, a key must not stand twice. More lenient: fields that
+//! Stricter than protobuf's JSON reader: base64 must be standard and padded (line breaks count for
+//! nothing), a number must be a plain integer, a key must not stand twice. More lenient: fields that
 //! are not known are passed over. Both spellings (`logIndex`, `log_index`) are read, as there.
 
 mod log;

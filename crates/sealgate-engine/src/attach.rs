@@ -1,8 +1,7 @@
 //! A signature that was made elsewhere, attached to an image as a legacy layer.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use sealgate_core::base64;
 use sealgate_core::digest::Digest;
 use sealgate_core::manifest::{Descriptor, media_type};
 use sealgate_core::reference::{Identifier, Reference, Repository};
@@ -20,7 +19,7 @@ use crate::write;
 /// What to attach. Only its form and what it is about are looked at: nobody's key is asked.
 #[derive(Clone, Debug, Default)]
 pub struct AttachRequest {
-    /// The signature in base64.
+    /// The signature in base64, in which line breaks count for nothing; stored without them.
     pub signature: String,
     /// The SimpleSigning payload that was signed; the one that `generate` prints, without.
     pub payload: Option<Vec<u8>>,
@@ -89,8 +88,8 @@ fn check(payload: &[u8], digest: &Digest) -> Result<(), Failure> {
 }
 
 fn layer(request: &AttachRequest, payload: Vec<u8>) -> Result<Layer, Failure> {
-    let signature = request.signature.split_whitespace().collect::<String>();
-    if signature.is_empty() || STANDARD.decode(&signature).is_err() {
+    let signature = base64::decode(request.signature.trim()).unwrap_or_default();
+    if signature.is_empty() {
         return Err(Failure::Invalid("the signature is not standard base64".to_owned()));
     }
     let timestamp = request.timestamp.as_ref().map(|der| {
@@ -98,7 +97,7 @@ fn layer(request: &AttachRequest, payload: Vec<u8>) -> Result<Layer, Failure> {
         serde_json::json!({ "SignedRFC3161Timestamp": response }).to_string()
     });
     let notes = [
-        (annotation::SIGNATURE, Some(signature)),
+        (annotation::SIGNATURE, Some(annotation::base64(&signature))),
         (annotation::CERTIFICATE, request.certificate.clone()),
         (annotation::CHAIN, request.chain.clone()),
         (annotation::BUNDLE, request.log_entry.clone()),

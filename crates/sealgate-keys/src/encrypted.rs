@@ -135,7 +135,8 @@ fn secret_box(password: &Password, salt: &[u8], log_n: u8) -> Result<XSalsa20Pol
 }
 
 fn bytes(what: &str, text: &str) -> Result<Vec<u8>, KeyError> {
-    STANDARD.decode(text).map_err(|_| KeyError::Envelope(format!("the {what} is not base64")))
+    sealgate_core::base64::decode(text)
+        .map_err(|_| KeyError::Envelope(format!("the {what} is not base64")))
 }
 
 fn unknown(what: &'static str, name: &str) -> KeyError {

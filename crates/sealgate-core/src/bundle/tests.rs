@@ -133,7 +133,7 @@ fn refuses_the_frame_with_the_right_code() {
         "several-signatures"
     );
     assert_eq!(code("/dsseEnvelope/payload", json!("e30")), "bad-base64");
-    assert_eq!(code("/dsseEnvelope/payload", json!("e3\n0=")), "bad-base64");
+    assert_eq!(code("/dsseEnvelope/payload", json!("e3 0=")), "bad-base64");
     assert_eq!(code("/dsseEnvelope/signatures/0", json!({ "sig": "_-==" })), "bad-base64");
     assert_eq!(code("/unknown", json!(1)), "accepted");
 }

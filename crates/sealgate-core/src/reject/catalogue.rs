@@ -68,7 +68,7 @@ reasons! {
         "Check where it comes from; no signing tool writes this.";
     FIELD: "bad-field", "A field is missing, or has a value of the wrong kind.",
         "Sign again; the document is damaged or of an unknown format.";
-    BASE64: "bad-base64", "A field is not standard base64 with padding and without line breaks.",
+    BASE64: "bad-base64", "A field is not standard base64 with padding (line breaks in it are ignored).",
         "Sign again; the field is damaged or in another alphabet.";
     PAYLOAD_KIND: "payload-kind", "The legacy payload is not of the type `cosign container image signature`.",
         "Sign with cosign or sealgate; other kinds of simple signing are not accepted.";

@@ -1,8 +1,5 @@
 //! Signatures over blobs: a bundle, or a signature that lies in a file of its own.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::material::{self, Certificates};
 use super::signature::{self, SignatureProof};
 use super::vouch::{Beside, Vouched, Vouchers, vouch};
@@ -311,6 +308,5 @@ impl Artifact<'_> {
 
 /// As cosign: what reads as base64 is base64, all else the signature itself.
 fn undo_base64(signature: &[u8]) -> Vec<u8> {
-    let text: Vec<u8> = signature.iter().copied().filter(|b| !b"\r\n".contains(b)).collect();
-    STANDARD.decode(text).unwrap_or_else(|_| signature.to_vec())
+    crate::base64::decode(signature).unwrap_or_else(|_| signature.to_vec())
 }

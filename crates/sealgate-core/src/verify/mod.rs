@@ -16,8 +16,6 @@ mod vouch;
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 pub use blob::{Artifact, BlobSignature, Parts, VerifiedBlob, verify_blob, verify_blob_with};
@@ -303,8 +301,7 @@ fn verify_legacy(
     if signature.is_empty() {
         return Err(Reject::MissingSignature(Document::Payload));
     }
-    let signature = STANDARD
-        .decode(signature)
+    let signature = crate::base64::decode(signature)
         .map_err(|_| Reject::Base64 { what: Document::Signature, field: annotation::SIGNATURE })?;
     let log = LogMaterial::of_annotations(note(annotation::BUNDLE), note(annotation::TIMESTAMP))?;
     let certificates = match authority {

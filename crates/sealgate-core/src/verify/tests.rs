@@ -7,6 +7,8 @@ mod workbench;
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::json;
 use workbench::{Key, question, subject};
@@ -16,6 +18,39 @@ use crate::key::HashAlgorithm;
 
 fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+/// As `base64` and `openssl base64` break the lines.
+fn broken(text: &str) -> String {
+    let lines: Vec<_> = text.as_bytes().chunks(20).map(String::from_utf8_lossy).collect();
+    format!("{}\r\n", lines.join("\n"))
+}
+
+#[test]
+fn line_breaks_in_base64_change_nothing() {
+    let key = Key::generate();
+    let note = |change: fn(&str) -> String| {
+        key.changed_legacy(|layer| {
+            let note = layer.annotations.get_mut(annotation::SIGNATURE).unwrap();
+            *note = change(note);
+        })
+    };
+    let code = |evidence: &Evidence| {
+        let verified = verify_image(evidence, &key.authority(), &question());
+        verified.err().map_or("ok", |reject| reject.code())
+    };
+    assert_eq!(code(&note(broken)), "ok");
+    assert_eq!(code(&note(|text| format!("{text} "))), "bad-base64");
+    for place in ["/dsseEnvelope/payload", "/dsseEnvelope/signatures/0/sig"] {
+        let changed = |change: fn(&str) -> String| {
+            code(&key.changed_bundle(|bundle| {
+                let text = bundle.pointer_mut(place).unwrap();
+                *text = change(text.as_str().unwrap()).into();
+            }))
+        };
+        assert_eq!(changed(broken), "ok", "{place}");
+        assert_eq!(changed(|text| format!("{text} ")), "bad-base64", "{place}");
+    }
 }
 
 #[test]

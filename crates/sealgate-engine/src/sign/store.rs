@@ -1,7 +1,7 @@
 //! Writing what was signed, in either format or both.
 
-use base64::Engine as _;
 use bytes::Bytes;
+use sealgate_core::base64;
 use sealgate_core::digest::Digest;
 use sealgate_core::key::PublicKey;
 use sealgate_core::manifest::{Descriptor, media_type};
@@ -88,7 +88,7 @@ fn signs_the_same(key: &PublicKey, there: &Descriptor, ours: &Layer, payload: &[
         }
         _ => return false,
     };
-    let decoded = base64::engine::general_purpose::STANDARD.decode(signature);
+    let decoded = base64::decode(signature);
     there.digest == ours.descriptor.digest
         && there.media_type == ours.descriptor.media_type
         && decoded.is_ok_and(|signature| key.verify(payload, &signature, None).is_ok())

@@ -6,8 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use sealgate_core::base64;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -307,7 +306,7 @@ fn secret(value: &Value) -> Document {
     let decoded: Option<BTreeMap<String, Vec<u8>>> = data
         .unwrap_or_default()
         .into_iter()
-        .map(|(key, text)| Some((key, STANDARD.decode(text.trim()).ok()?)))
+        .map(|(key, text)| Some((key, base64::decode(text.trim()).ok()?)))
         .collect();
     let strings = strings.unwrap_or_default().into_iter().map(|(k, v)| (k, v.into_bytes()));
     Document::Secret(SecretDocument {

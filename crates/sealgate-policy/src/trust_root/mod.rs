@@ -5,8 +5,7 @@
 //! `keys` makes a trust root of `sigstoreKeys`. The other two forms are TUF repositories, which
 //! this crate does not read.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use sealgate_core::base64;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
@@ -220,10 +219,8 @@ impl Spec {
 /// Standard base64, as Go writes and reads `[]byte`: line breaks in it do not matter.
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
-        text.retain(|c| c != '\n' && c != '\r');
-        let decoded = STANDARD.decode(&text);
-        decoded.map(Self).map_err(|_| serde::de::Error::custom("illegal base64 data"))
+        let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
+        base64::decode(text).map(Self).map_err(|_| serde::de::Error::custom("illegal base64 data"))
     }
 }
 

@@ -1,4 +1,5 @@
-use base64::Engine as _;
+use ::base64::Engine as _;
+use ::base64::engine::general_purpose::STANDARD;
 use sealgate_core::key::KeyAlgorithm;
 use sealgate_testkit::keyless::World;
 

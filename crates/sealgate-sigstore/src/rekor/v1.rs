@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use reqwest::StatusCode;
 use reqwest::header::LOCATION;
+use sealgate_core::base64;
 use sealgate_core::bundle::{InclusionProof, LogEntry};
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::log::Body;
@@ -153,7 +152,7 @@ fn entry(answer: &Answer) -> Result<LogEntry, Fault> {
     let (Some(entry), None) = (entries.next(), entries.next()) else {
         return Err(answer.malformed("want exactly one entry"));
     };
-    let base64 = |text: &str| STANDARD.decode(text).map_err(|e| answer.malformed(e));
+    let base64 = |text: &str| base64::decode(text).map_err(|e| answer.malformed(e));
     let set = entry.verification.signed_entry_timestamp.as_deref();
     let proof = entry.verification.inclusion_proof;
     Ok(LogEntry {

@@ -5,15 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use jiff::Timestamp;
-use sealgate_core::certificate;
 use sealgate_core::trust::{
     AuthorityObject, CertificateAuthority, MAX_AUTHORITIES, SigstoreKeys, TrustRoot, Validity,
 };
 use sealgate_core::verify::{Authority, Chains, Demands, Grounds, Trust, Wish, Wishes};
+use sealgate_core::{base64, certificate};
 use sealgate_engine::ports::Clock as _;
 use sealgate_sigstore::root::{
     Chosen, Environment, Origin, Refresh, RootOptions, STAGING, current_root,
@@ -322,8 +320,7 @@ pub(crate) fn pem(path: impl AsRef<Path>) -> Result<String, CliError> {
     if text.contains(certificate::pem::BEGIN) {
         return Ok(text);
     }
-    let compact: String = text.split_ascii_whitespace().collect();
-    let decoded = STANDARD.decode(compact).map_err(|_| none())?;
+    let decoded = base64::decode(text.trim()).map_err(|_| none())?;
     String::from_utf8(decoded)
         .ok()
         .filter(|text| text.contains(certificate::pem::BEGIN))

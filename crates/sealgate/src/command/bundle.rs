@@ -5,9 +5,8 @@ mod inspect;
 
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
+use sealgate_core::base64;
 use sealgate_core::bundle::{
     Bundle, Content, LogEntry, LogMaterial, MAX_BUNDLE, MessageSignature, OlderBundle,
     VerificationMaterial, Version, key_hint,
@@ -183,7 +182,7 @@ impl CreateArgs {
         let signature = match (&self.signature, older) {
             (Some(path), _) => {
                 let text = text(path)?;
-                let decoded = STANDARD.decode(text.trim());
+                let decoded = base64::decode(text.trim());
                 decoded.map_err(|_| CliError::new(format!("{}: not base64", path.display())))?
             }
             (None, Some(older)) => older.signature.clone(),

@@ -3,9 +3,8 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use sealgate_core::base64;
 use sealgate_core::bundle::{LogMaterial, OlderBundle};
 use sealgate_core::certificate::pem;
 use sealgate_core::digest::{Algorithm, Digest};
@@ -289,7 +288,7 @@ impl VerifyBlobArgs {
 /// A file with the signature, else the text is the signature.
 fn detached(text: &str) -> Result<Vec<u8>, CliError> {
     match files::read(Path::new(text), MAX_SIGNATURE) {
-        Err(_) if !Path::new(text).exists() => STANDARD.decode(text.trim()).map_err(|_| {
+        Err(_) if !Path::new(text).exists() => base64::decode(text.trim()).map_err(|_| {
             CliError::new(format!(
                 "{text}: there is no such file, and it is not a base64 signature"
             ))

@@ -53,6 +53,12 @@ fn message_bundles_verify_and_must_name_the_right_digest() {
     assert_eq!(read(&good, Artifact::Content(BLOB)), "ok");
     assert_eq!(read(&good, Artifact::Digests(&digests)), "ok");
     assert_eq!(read(&good, Artifact::Content(b"x")), "message-digest");
+    let mut breaks = good.clone();
+    for place in ["/messageSignature/signature", "/messageSignature/messageDigest/digest"] {
+        let text = breaks.pointer_mut(place).unwrap();
+        *text = broken(text.as_str().unwrap()).into();
+    }
+    assert_eq!(read(&breaks, Artifact::Content(BLOB)), "ok");
     let changed = |change: fn(&mut Value)| {
         let mut bundle = message_bundle(&key);
         change(&mut bundle);
@@ -163,6 +169,8 @@ fn the_older_bundle_is_read_too() {
         read(&bundle)
     };
     assert_eq!(changed("rekorBundle", Value::Null), "ok");
+    let signature = bundle["base64Signature"].as_str().unwrap();
+    assert_eq!(changed("base64Signature", broken(signature).into()), "ok");
     assert_eq!(changed("rekorBundle", json!([])), "bad-field");
     assert_eq!(changed("base64Signature", json!("AAAA")), "wrong-signature");
     assert_eq!(changed("base64Signature", json!("A")), "bad-base64");

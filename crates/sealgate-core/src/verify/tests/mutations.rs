@@ -73,11 +73,7 @@ fn legacy_signatures_changed_after_signing() {
             ("no annotations", key.changed_legacy(|l| l.annotations.clear()), "missing-signature"),
             ("empty signature", with(annotation::SIGNATURE, ""), "missing-signature"),
             ("no base64", with(annotation::SIGNATURE, "%%%"), "bad-base64"),
-            (
-                "line break in base64",
-                with(annotation::SIGNATURE, &format!("{genuine}\n")),
-                "bad-base64",
-            ),
+            ("blank in base64", with(annotation::SIGNATURE, &format!("{genuine} ")), "bad-base64"),
             (
                 "no padding",
                 with(annotation::SIGNATURE, genuine.trim_end_matches('=').get(..91).unwrap()),
@@ -222,8 +218,8 @@ fn bundles_changed_after_signing() {
                 "bad-base64",
             ),
             (
-                "payload with line break",
-                changed(|b| b["dsseEnvelope"]["payload"] = "e30=\n".into()),
+                "payload with a blank",
+                changed(|b| b["dsseEnvelope"]["payload"] = "e30= ".into()),
                 "bad-base64",
             ),
             (
