@@ -51,14 +51,17 @@ pub struct PublicKey {
 /// Why bytes are not a public key that we accept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
-    /// No PEM block with the label `PUBLIC KEY`, or several.
+    /// No PEM block with the label `PUBLIC KEY` or `RSA PUBLIC KEY`, one of another kind before
+    /// it, or several.
     #[error("not a PEM encoded public key: {0}")]
     Pem(String),
     /// The DER inside is not a SubjectPublicKeyInfo.
     #[error("not a PKIX public key: {0}")]
     Spki(String),
     /// An algorithm or a curve that is not on our list.
-    #[error("unsupported public key algorithm: {0}")]
+    #[error(
+        "unsupported public key algorithm: {0}: want ECDSA on P-256, P-384 or P-521, Ed25519, or RSA"
+    )]
     Unsupported(String),
     /// An RSA modulus outside 2048 to 8192 bits, or a bad exponent.
     #[error("RSA key of {0} bits: want 2048 to 8192")]
@@ -77,9 +80,9 @@ pub enum InvalidKey {
 pub struct SignatureMismatch;
 
 impl PublicKey {
-    /// Reads exactly one PEM block `PUBLIC KEY` (or `RSA PUBLIC KEY`). A byte order mark, CRLF,
-    /// blank lines around the block and a missing final line break are tolerated; text beside the
-    /// block is not.
+    /// Reads the PEM block `PUBLIC KEY` (or `RSA PUBLIC KEY`) that a text begins with, as Go's
+    /// `encoding/pem` does: text around it, blanks at the ends of lines and blank lines count for
+    /// nothing. Stricter: several keys in one text are refused, and so is anything malformed.
     pub fn from_pem(pem: &str) -> Result<Self, InvalidKey> {
         encoding::from_pem(pem)
     }

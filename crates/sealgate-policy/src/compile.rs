@@ -16,7 +16,9 @@ use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::identity::{IdentityAuthority, IdentityMatcher, Pattern, Wanted};
 use sealgate_core::key::{HashAlgorithm, PublicKey};
 use sealgate_core::reference::Repository;
-use sealgate_core::trust::{AuthorityObject, CertificateAuthority, SigstoreKeys, TrustRoot};
+use sealgate_core::trust::{
+    AuthorityObject, CertificateAuthority, InvalidTrustRoot, SigstoreKeys, TrustRoot,
+};
 use sealgate_core::verify::{Authority as Signers, Grounds, KeyAuthority};
 
 use crate::cip::field_error::{FieldErrors, Level};
@@ -155,20 +157,22 @@ pub fn content_of_secret(
     let Some(data) = data else {
         return Err(secret_fault(FaultKind::Missing, name, "not found"));
     };
+    let unusable = |what: &str| secret_fault(FaultKind::Config, name, what);
     let mut values = data.values();
     let (Some(value), None) = (values.next(), values.next()) else {
         let what = match data.len() {
             0 => "contains no data",
             _ => "contains multiple data entries, only one is supported",
         };
-        return Err(secret_fault(FaultKind::Config, name, what));
+        return Err(unusable(what));
     };
-    // The error of an invalid key may repeat what it read; that stays here.
-    let pem = std::str::from_utf8(value).unwrap_or_default();
+    let pem = std::str::from_utf8(value);
+    let pem = pem.map_err(|_| unusable("contains an invalid public key: not text"))?;
     match (PublicKey::from_pem(pem), certificate_authority(pem)) {
         (Ok(key), _) => Ok(SecretContent::Key(key)),
-        (_, Some(authority)) => Ok(SecretContent::Certificates(authority)),
-        _ => Err(secret_fault(FaultKind::Config, name, "contains an invalid public key")),
+        (_, Ok(authority)) => Ok(SecretContent::Certificates(authority)),
+        // The words of the error repeat nothing that could be secret.
+        (Err(error), Err(_)) => Err(unusable(&format!("contains an invalid public key: {error}"))),
     }
 }
 
@@ -177,7 +181,7 @@ fn secret_fault(kind: FaultKind, name: &str, what: &str) -> Fault {
 }
 
 /// The authority whose certificates these are.
-pub(crate) fn certificate_authority(pem: &str) -> Option<CertificateAuthority> {
+pub(crate) fn certificate_authority(pem: &str) -> Result<CertificateAuthority, InvalidTrustRoot> {
     let authority = AuthorityObject {
         uri: "ca-cert".to_owned(),
         cert_chain: pem.to_owned(),
@@ -185,7 +189,8 @@ pub(crate) fn certificate_authority(pem: &str) -> Option<CertificateAuthority> {
     };
     let certificate_authorities = vec![authority];
     let keys = SigstoreKeys { certificate_authorities, ..SigstoreKeys::default() };
-    TrustRoot::of_keys(&keys).ok()?.certificate_authorities.pop()
+    let empty = InvalidTrustRoot::Pem { what: "certChain", detail: "no certificate in it" };
+    TrustRoot::of_keys(&keys)?.certificate_authorities.pop().ok_or(empty)
 }
 
 fn need(spec: &Spec, context: &Context, lookups: &Lookups<'_>, errors: &FieldErrors) -> Need {
@@ -313,11 +318,13 @@ fn public_key(
     lookups: &Lookups<'_>,
 ) -> Result<PublicKey, Lacking> {
     match referred(key, context, lookups)? {
-        Referred::Pem(pem) => PublicKey::from_pem(pem)
-            .map_err(|_| Lacking::key("key.data is not a PEM encoded public key that we accept")),
+        Referred::Pem(pem) => {
+            PublicKey::from_pem(pem).map_err(|error| Lacking::key(format!("key.data: {error}")))
+        }
         Referred::Secret(_, SecretContent::Key(key)) => Ok(key),
         Referred::Secret(name, SecretContent::Certificates(_)) => {
-            Err(Lacking::key(format!("secret {name:?} contains an invalid public key")))
+            let what = "contains an invalid public key: it is a certificate";
+            Err(Lacking::key(format!("secret {name:?} {what}")))
         }
     }
 }
@@ -329,7 +336,7 @@ fn ca_certificate(
 ) -> Result<CertificateAuthority, Lacking> {
     match referred(certificate, context, lookups)? {
         Referred::Pem(pem) => certificate_authority(pem)
-            .ok_or_else(|| Lacking::key("ca-cert.data is not a PEM encoded chain of certificates")),
+            .map_err(|error| Lacking::key(format!("ca-cert.data: {error}"))),
         Referred::Secret(_, SecretContent::Certificates(authority)) => Ok(authority),
         Referred::Secret(name, SecretContent::Key(_)) => {
             Err(Lacking::key(format!("secret {name:?} contains no certificate")))

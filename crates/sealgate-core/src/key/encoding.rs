@@ -2,18 +2,18 @@
 //! of them are keys that we accept.
 
 use aws_lc_rs::signature::{self as lc, ParsedPublicKey, VerificationAlgorithm};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
 use der::{Decode, Encode, Reader, SliceReader};
 use spki::{AlgorithmIdentifier, SubjectPublicKeyInfoRef};
 
 use super::{InvalidKey, KeyAlgorithm, PublicKey};
-use crate::certificate::pem;
+use crate::pem::{self, Block};
 use crate::reject::Foreign;
 
-/// No PEM text of a key that we accept comes near this.
-const MAX_PEM: usize = 16 << 10;
+/// No PEM text of a key that we accept comes near this, with all that OpenSSL prints around it.
+const MAX_PEM: usize = 64 << 10;
+const PUBLIC_KEY: &str = "PUBLIC KEY";
+const RSA_PUBLIC_KEY: &str = "RSA PUBLIC KEY";
 
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
@@ -22,13 +22,43 @@ const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 
+/// What is refused, by name.
+const NAMES: [(&str, &str); 14] = [
+    ("1.3.132.0.10", "secp256k1"),
+    ("1.3.132.0.33", "P-224"),
+    ("1.2.840.10045.3.1.1", "P-192"),
+    ("1.3.36.3.3.2.8.1.1.7", "brainpoolP256r1"),
+    ("1.3.36.3.3.2.8.1.1.11", "brainpoolP384r1"),
+    ("1.3.36.3.3.2.8.1.1.13", "brainpoolP512r1"),
+    ("1.2.840.10040.4.1", "DSA"),
+    ("1.2.840.113549.1.1.10", "RSASSA-PSS"),
+    ("1.3.101.110", "X25519"),
+    ("1.3.101.111", "X448"),
+    ("1.3.101.113", "Ed448"),
+    ("2.16.840.1.101.3.4.3.17", "ML-DSA-44"),
+    ("2.16.840.1.101.3.4.3.18", "ML-DSA-65"),
+    ("2.16.840.1.101.3.4.3.19", "ML-DSA-87"),
+];
+
+/// The key in the first block of `pem`, which Go takes, too. Of several keys Go would take the
+/// first; which one is meant cannot be told, so they are refused.
 pub(super) fn from_pem(pem: &str) -> Result<PublicKey, InvalidKey> {
-    let (label, der) = pem_block(pem)?;
-    match label {
-        "PUBLIC KEY" => from_spki_der(&der),
-        "RSA PUBLIC KEY" => from_pkcs1_der(&der),
-        other => Err(pem_error(format!("a block {:?}, want PUBLIC KEY", Foreign::new(other)))),
+    if pem.len() > MAX_PEM {
+        return Err(pem_error(format!("longer than {MAX_PEM} bytes")));
     }
+    let mut blocks = pem::blocks(pem).map(|block| block.map_err(pem_error));
+    let Block { label, content } = blocks.next().unwrap_or(Err(pem_error("no BEGIN line")))?;
+    let key = match label {
+        PUBLIC_KEY => from_spki_der(&content)?,
+        RSA_PUBLIC_KEY => from_pkcs1_der(&content)?,
+        other => return Err(pem_error(other_kind(other))),
+    };
+    for block in blocks {
+        if matches!(block?.label, PUBLIC_KEY | RSA_PUBLIC_KEY) {
+            return Err(pem_error("several public keys, one after the other: want exactly one"));
+        }
+    }
+    Ok(key)
 }
 
 pub(super) fn from_pkcs1_der(der: &[u8]) -> Result<PublicKey, InvalidKey> {
@@ -36,7 +66,7 @@ pub(super) fn from_pkcs1_der(der: &[u8]) -> Result<PublicKey, InvalidKey> {
 }
 
 pub(super) fn to_pem(der: &[u8]) -> String {
-    pem::block("PUBLIC KEY", der)
+    pem::block(PUBLIC_KEY, der)
 }
 
 pub(super) fn from_spki_der(der: &[u8]) -> Result<PublicKey, InvalidKey> {
@@ -50,41 +80,29 @@ pub(super) fn from_spki_der(der: &[u8]) -> Result<PublicKey, InvalidKey> {
         EC_PUBLIC_KEY => ec_algorithm(&spki.algorithm, key)?,
         RSA_ENCRYPTION => rsa_algorithm(&spki.algorithm, key)?,
         ED25519 => ed25519_algorithm(&spki.algorithm, key)?,
-        other => return Err(InvalidKey::Unsupported(other.to_string())),
+        other => return Err(InvalidKey::Unsupported(named(other))),
     };
     check_that_it_loads(algorithm, der)?;
     Ok(PublicKey { spki_der: der.to_vec(), algorithm })
 }
 
-/// The label and content of the one block that `pem` is.
-fn pem_block(pem: &str) -> Result<(&str, Vec<u8>), InvalidKey> {
-    if pem.len() > MAX_PEM {
-        return Err(pem_error(format!("longer than {MAX_PEM} bytes")));
-    }
-    let text = pem.strip_prefix('\u{feff}').unwrap_or(pem);
-    let mut lines = text.trim_matches(['\r', '\n']).lines();
-    let begin = lines.next().unwrap_or_default();
-    let label = begin.strip_prefix("-----BEGIN ").and_then(|rest| rest.strip_suffix("-----"));
-    let label = label.ok_or_else(|| pem_error("it does not begin with a BEGIN line"))?;
-    let end = format!("-----END {label}-----");
-    let mut body = String::new();
-    for line in lines.by_ref() {
-        if line == end {
-            break;
+/// The reason to refuse a block of another kind. Of its content nothing is repeated.
+fn other_kind(label: &str) -> String {
+    match label {
+        "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => {
+            "it is a certificate, want PUBLIC KEY".to_owned()
         }
-        if line.is_empty() {
-            return Err(pem_error("a blank line inside of the block"));
+        private if private.ends_with("PRIVATE KEY") => {
+            "it is a private key, want PUBLIC KEY".to_owned()
         }
-        body.push_str(line);
+        other if is_plain(other) => format!("it is a block {other:?}, want PUBLIC KEY"),
+        _ => "it is a block of another kind, want PUBLIC KEY".to_owned(),
     }
-    if lines.next().is_some() {
-        return Err(pem_error("something follows the block: want exactly one"));
-    }
-    if !text.trim_end_matches(['\r', '\n']).ends_with(&end) {
-        return Err(pem_error("no END line"));
-    }
-    let der = STANDARD.decode(body).map_err(|_| pem_error("the content is not base64"))?;
-    Ok((label, der))
+}
+
+/// Whether it is a label that can be shown to anybody.
+fn is_plain(label: &str) -> bool {
+    label.len() <= 40 && label.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b' '))
 }
 
 fn pem_error(text: impl Into<String>) -> InvalidKey {
@@ -93,6 +111,15 @@ fn pem_error(text: impl Into<String>) -> InvalidKey {
 
 fn not_spki(error: der::Error) -> InvalidKey {
     InvalidKey::Spki(Foreign::new(error.to_string()).to_string())
+}
+
+/// An algorithm or curve off the list, by the name that people know it by.
+fn named(oid: ObjectIdentifier) -> String {
+    let text = oid.to_string();
+    match NAMES.iter().find(|(known, _)| *known == text) {
+        Some((_, name)) => format!("{name} ({text})"),
+        None => text,
+    }
 }
 
 /// A PKCS #1 public key as a SubjectPublicKeyInfo.
@@ -113,7 +140,7 @@ fn ec_algorithm(
         Some(P256) => (KeyAlgorithm::EcdsaP256, 32),
         Some(P384) => (KeyAlgorithm::EcdsaP384, 48),
         Some(P521) => (KeyAlgorithm::EcdsaP521, 66),
-        Some(other) => return Err(InvalidKey::Unsupported(format!("curve {other}"))),
+        Some(other) => return Err(InvalidKey::Unsupported(format!("curve {}", named(other)))),
         None => return Err(InvalidKey::Unsupported("a curve without a name".to_owned())),
     };
     match point.first() {

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use spki::{AlgorithmIdentifier, SubjectPublicKeyInfoRef};
 
 use super::*;
+use crate::pem;
 
 const EC: &str = "1.2.840.10045.2.1";
 const RSA: &str = "1.2.840.113549.1.1.1";
@@ -148,17 +149,30 @@ fn only_canonical_der_signatures_verify() {
     assert!(!verifies(&signature[4..]), "no DER at all");
 }
 
+/// What `openssl pkey -pubin -text` prints beside a key.
+const OPENSSL_TEXT: &str = "Public-Key: (256 bit)\npub:\n    04:5a:ad:1c\nASN1 OID: prime256v1\n\
+                            NIST CURVE: P-256\n";
+
 #[test]
 fn reads_pem_in_the_spellings_that_occur() {
     let key = ecdsa(&lc::ECDSA_P256_SHA256_ASN1_SIGNING, P256).public;
     let pem = key.to_pem();
     assert!(pem.lines().all(|line| line.len() <= 64) && pem.ends_with("-----\n"));
+    let certificate = pem::block("CERTIFICATE", b"a certificate");
     for text in [
         pem.clone(),
         pem.trim_end().to_owned(),
         pem.replace('\n', "\r\n"),
+        pem.replace('\n', " \t\n"),
+        pem.replacen('\n', "\n\n", 1),
+        pem.replacen('\n', "\nProc-Type: 4\n", 1),
         format!("\u{feff}{pem}"),
         format!("\n\r\n{pem}\n\n"),
+        format!("# a key:\n{pem}"),
+        format!("{pem}and more"),
+        format!("{OPENSSL_TEXT}{pem}"),
+        format!("{pem}{OPENSSL_TEXT}"),
+        format!("{pem}{certificate}"),
     ] {
         assert_eq!(PublicKey::from_pem(&text).as_ref(), Ok(&key), "{text:?}");
     }
@@ -177,28 +191,69 @@ fn reads_pkcs1_pem_as_the_same_key() {
 }
 
 #[test]
-fn refuses_pem_that_is_not_one_block() {
+fn refuses_pem_that_is_not_one_key_and_says_why() {
     let pem = ecdsa(&lc::ECDSA_P256_SHA256_ASN1_SIGNING, P256).public.to_pem();
-    for text in [
-        String::new(),
-        "garbage".to_owned(),
-        format!("{pem}{pem}"),
-        format!("a key:\n{pem}"),
-        format!("{pem}and more"),
-        format!("{pem} "),
-        pem.replace("PUBLIC", "PRIVATE"),
-        pem.replace("END PUBLIC KEY", "END RSA PUBLIC KEY"),
-        pem.replace("-----END", "----END"),
-        pem.replacen('\n', "\nProc-Type: 4\n", 1),
-        pem.replacen('\n', "\n\n", 1),
-        pem.replacen("MFkw", "MFk-", 1),
-        pem.replacen("MFkw", "MFkw=", 1),
-        pem.lines().take(2).collect::<Vec<_>>().join("\n"),
-        "-".repeat(20_000),
+    let certificate = pem::block("CERTIFICATE", b"a certificate");
+    let rsa = pem.replace("PUBLIC", "RSA PUBLIC");
+    for (text, why) in [
+        (String::new(), "no BEGIN line"),
+        ("garbage".to_owned(), "no BEGIN line"),
+        (format!(" {pem}"), "an END line without a BEGIN line"),
+        (format!("{pem}{pem}"), "several public keys, one after the other: want exactly one"),
+        (format!("{pem}text\n{rsa}"), "several public keys, one after the other: want exactly one"),
+        (format!("{certificate}{pem}"), "it is a certificate, want PUBLIC KEY"),
+        (certificate.clone(), "it is a certificate, want PUBLIC KEY"),
+        (pem.replace("PUBLIC", "PRIVATE"), "it is a private key, want PUBLIC KEY"),
+        (pem.replace("PUBLIC", "EC PRIVATE"), "it is a private key, want PUBLIC KEY"),
+        (pem.replace("PUBLIC", "OPEN"), "it is a block \"OPEN KEY\", want PUBLIC KEY"),
+        (pem.replace("PUBLIC", "open"), "it is a block of another kind, want PUBLIC KEY"),
+        (
+            pem.replace("END PUBLIC KEY", "END RSA PUBLIC KEY"),
+            "an END line that does not fit its BEGIN line",
+        ),
+        (pem.replace("-----END", "----END"), "no END line"),
+        (pem.replacen("MFkw", "MFk-", 1), "the content is not base64"),
+        (pem.replacen("MFkw", "MFkw=", 1), "the content is not base64"),
+        (pem.lines().take(2).collect::<Vec<_>>().join("\n"), "no END line"),
+        (format!("{pem}-----BEGIN PUBLIC KEY-----\n"), "no END line"),
+        ("-".repeat(70_000), "longer than 65536 bytes"),
     ] {
-        assert!(matches!(PublicKey::from_pem(&text), Err(InvalidKey::Pem(_))), "{text:?}");
+        assert_eq!(PublicKey::from_pem(&text), Err(InvalidKey::Pem(why.to_owned())), "{text:?}");
     }
 }
+
+/// Whoever reads the refusal sees which key it was.
+#[test]
+fn what_is_not_supported_is_called_by_its_name() {
+    let why = |der: &[u8]| PublicKey::from_spki_der(der).unwrap_err().to_string();
+    let supported = "want ECDSA on P-256, P-384 or P-521, Ed25519, or RSA";
+    let begin = "unsupported public key algorithm:";
+    for (oid, name) in NAMED_CURVES {
+        let said = why(&ec_spki(oid, &[4; 57]));
+        assert_eq!(said, format!("{begin} curve {name} ({oid}): {supported}"));
+    }
+    for (oid, name) in NAMED_ALGORITHMS {
+        assert_eq!(why(&spki(oid, None, b"key")), format!("{begin} {name} ({oid}): {supported}"));
+    }
+    assert_eq!(why(&spki("1.2.3", None, b"key")), format!("{begin} 1.2.3: {supported}"));
+}
+
+const NAMED_CURVES: [(&str, &str); 6] = [
+    ("1.3.132.0.10", "secp256k1"),
+    ("1.3.132.0.33", "P-224"),
+    ("1.2.840.10045.3.1.1", "P-192"),
+    ("1.3.36.3.3.2.8.1.1.7", "brainpoolP256r1"),
+    ("1.3.36.3.3.2.8.1.1.11", "brainpoolP384r1"),
+    ("1.3.36.3.3.2.8.1.1.13", "brainpoolP512r1"),
+];
+
+const NAMED_ALGORITHMS: [(&str, &str); 5] = [
+    ("1.2.840.10040.4.1", "DSA"),
+    ("1.2.840.113549.1.1.10", "RSASSA-PSS"),
+    ("1.3.101.110", "X25519"),
+    ("1.3.101.113", "Ed448"),
+    ("2.16.840.1.101.3.4.3.18", "ML-DSA-65"),
+];
 
 #[test]
 fn refuses_points_and_curves_off_the_list() {

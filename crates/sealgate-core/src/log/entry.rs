@@ -354,7 +354,7 @@ fn signature_002(value: &Value) -> Result<(SignerInBody, Vec<u8>), Unreadable> {
     let signer = match (verifier.get("publicKey"), verifier.get("x509Certificate")) {
         (Some(key), None) => SignerInBody::Key(raw(key)?),
         (None, Some(certificate)) => SignerInBody::Certificate(raw(certificate)?),
-        _ => return Err(LogReject::Signer("want exactly one of both").into()),
+        _ => return Err(unreadable_signer("want exactly one of both").into()),
     };
     Ok((signer, json::bytes(object.get("content"), "content")?))
 }
@@ -387,16 +387,20 @@ fn hash_output(value: &Value, field: &'static str) -> Result<Digest, Unreadable>
     format!("{}:{hex}", algorithm.name()).parse().map_err(|_| LogReject::Digest(field).into())
 }
 
-/// One PEM block, a public key or a certificate. Lines may have any length, as Go reads them.
+/// One PEM block, a public key or a certificate.
 fn pem_signer(text: &[u8]) -> Result<SignerInBody, LogReject> {
-    let text = std::str::from_utf8(text).map_err(|_| LogReject::Signer("not text"))?;
-    if text.trim_start().starts_with(pem::BEGIN) {
-        let mut blocks = pem::read(text, 1).map_err(LogReject::Signer)?;
-        let der = blocks.pop().ok_or(LogReject::Signer("not one block of PEM"))?;
+    let text = std::str::from_utf8(text).map_err(|_| unreadable_signer("not text"))?;
+    if text.contains(pem::BEGIN) {
+        let mut blocks = pem::read(text, 1).map_err(unreadable_signer)?;
+        let der = blocks.pop().ok_or_else(|| unreadable_signer("not one block of PEM"))?;
         return Ok(SignerInBody::Certificate(der));
     }
-    let key = PublicKey::from_pem(text).map_err(|_| LogReject::Signer("no usable key"))?;
+    let key = PublicKey::from_pem(text).map_err(|error| unreadable_signer(&error.to_string()))?;
     Ok(SignerInBody::Key(key.spki_der().to_vec()))
+}
+
+fn unreadable_signer(why: &str) -> LogReject {
+    LogReject::Signer(Foreign::new(why))
 }
 
 fn required<'a>(object: &Object<'a>, field: &'static str) -> Result<&'a Value, InvalidJson> {

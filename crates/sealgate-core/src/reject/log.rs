@@ -69,7 +69,7 @@ pub enum LogReject {
     OtherSignature,
     /// The entry's signer is neither a public key nor a certificate.
     #[error("malformed log entry: neither a public key nor a certificate: {0}")]
-    Signer(&'static str),
+    Signer(Foreign),
     /// The entry is about another key or certificate.
     #[error("the log entry is about another key or certificate")]
     OtherSigner,

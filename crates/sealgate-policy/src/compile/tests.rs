@@ -114,7 +114,10 @@ fn secrets_speak_in_the_peers_words() {
         "secret \"s\" contains multiple data entries, only one is supported"
     );
     let private = text(Some(&data(&[("a", "-----BEGIN PRIVATE KEY-----\nc2VjcmV0")])));
-    assert_eq!(private, "secret \"s\" contains an invalid public key");
+    assert_eq!(
+        private,
+        "secret \"s\" contains an invalid public key: not a PEM encoded public key: no END line"
+    );
 }
 
 #[test]

@@ -20,8 +20,10 @@ pub(super) fn validate(key: &KeyRef, context: &Context) -> FieldErrors {
     if !key.hash_algorithm.is_empty() && hash_algorithm(&key.hash_algorithm).is_none() {
         errors.also(FieldErrors::invalid(&key.hash_algorithm, "hashAlgorithm"));
     }
-    if !key.data.is_empty() && PublicKey::from_pem(&key.data).is_err() {
-        errors.also(FieldErrors::invalid(&shown(&key.data), "data"));
+    if !key.data.is_empty()
+        && let Err(error) = PublicKey::from_pem(&key.data)
+    {
+        errors.also(FieldErrors::invalid(&shown(&key.data), "data").details(error.to_string()));
     }
     errors
 }
@@ -29,8 +31,11 @@ pub(super) fn validate(key: &KeyRef, context: &Context) -> FieldErrors {
 /// The certificate of a certificate authority: the same reference, but no public key inside.
 pub(super) fn validate_certificate(certificate: &KeyRef, context: &Context) -> FieldErrors {
     let mut errors = reference(certificate, context);
-    if !certificate.data.is_empty() && certificate_authority(&certificate.data).is_none() {
-        errors.also(FieldErrors::invalid(&shown(&certificate.data), "data"));
+    if !certificate.data.is_empty()
+        && let Err(error) = certificate_authority(&certificate.data)
+    {
+        let error = error.to_string();
+        errors.also(FieldErrors::invalid(&shown(&certificate.data), "data").details(error));
     }
     errors
 }

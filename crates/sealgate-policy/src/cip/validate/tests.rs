@@ -123,6 +123,83 @@ fn one_kind_of_authority() {
     ]);
 }
 
+/// Keys that a policy may hold by mistake, and what their author reads.
+const REFUSED_KEYS: [(&str, &str); 6] = [
+    (
+        "-----BEGIN PUBLIC KEY-----
+MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDe6gTc14oNWolg0b5wJMLWAe2F
+g+Tv9078xzPzRgsgvlHIwDbJ5Jnqmbo6zTN8MHknHOO5GOMBdyhLk0qu1lGMMtOK
+gDVdH6fKBHrD7Eo+rrR5UKoTVR7rWeD8fi6KSweWqQWVjlP+TTR24m0sqA+9j04l
+4M0hFogNTeYsNfuBLQIDAQAB
+-----END PUBLIC KEY-----",
+        "RSA key of 1024 bits: want 2048 to 8192",
+    ),
+    (
+        "-----BEGIN PUBLIC KEY-----
+ME4wEAYHKoZIzj0CAQYFK4EEACEDOgAEOuf7w3WWOfNi62Dbc88e3AmcT4O7/2vr
+8l7xZ0EDLtARMgcANCuzPUxclR0QER4ZmVveLG/4+h8=
+-----END PUBLIC KEY-----",
+        "unsupported public key algorithm: curve P-224 (1.3.132.0.33): want ECDSA on P-256, P-384 or \
+         P-521, Ed25519, or RSA",
+    ),
+    (
+        "-----BEGIN PUBLIC KEY-----
+MFYwEAYHKoZIzj0CAQYFK4EEAAoDQgAE+va6yekwkt15KsQ77wAKsp/DAGeurtlh
+b+lh1evXbztvsnagdubPYo9MKByZiIolGTpEouf/CRUN9m+cT8NdHw==
+-----END PUBLIC KEY-----",
+        "unsupported public key algorithm: curve secp256k1 (1.3.132.0.10): want ECDSA on P-256, P-384 \
+         or P-521, Ed25519, or RSA",
+    ),
+    (
+        "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VuAyEAzCl2jhPeGnHDNEyC2utdvLDRTXImbcpl00ukgfVRbCo=
+-----END PUBLIC KEY-----",
+        "unsupported public key algorithm: X25519 (1.3.101.110): want ECDSA on P-256, P-384 or P-521, \
+         Ed25519, or RSA",
+    ),
+    (
+        "-----BEGIN CERTIFICATE-----
+MIIBbDCCAROgAwIBAgIUViOM07YHsN2+kJ8OcbUBh34V85wwCgYIKoZIzj0EAwIw
+-----END CERTIFICATE-----",
+        "not a PEM encoded public key: it is a certificate, want PUBLIC KEY",
+    ),
+    (
+        "-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEE11nBaJfy8CUmmyooPnb0LeM+CUT
+-----END PUBLIC KEY-----",
+        "not a PKIX public key: ASN.1 DER message is incomplete",
+    ),
+];
+
+#[test]
+fn a_key_that_is_refused_comes_with_the_reason() {
+    let at = "spec.authorities[0].key.data";
+    for (key, why) in REFUSED_KEYS {
+        let found = errors(with_key(json!({"data": key})));
+        let begin = format!("invalid value: {key}: {at}\n{why}");
+        assert!(found.starts_with(&begin), "{found}\n\n{begin}");
+    }
+    let two = format!("{KEY}{KEY}");
+    let why =
+        "not a PEM encoded public key: several public keys, one after the other: want exactly one";
+    let found = errors(with_key(json!({"data": two})));
+    assert_eq!(found, format!("invalid value: {two}: {at}\n{why}"));
+}
+
+/// What editors and OpenSSL leave around a key.
+#[test]
+fn text_around_a_key_does_not_matter() {
+    for key in [
+        format!("# the key of our builds\n\n{KEY}\n"),
+        KEY.replace('\n', "  \n"),
+        KEY.replacen('\n', "\n\n", 1),
+        format!("Public-Key: (256 bit)\npub:\n    04:13:5d\nASN1 OID: prime256v1\n{KEY}"),
+        format!("{KEY}Public-Key: (256 bit)\n"),
+    ] {
+        assert_eq!(errors(with_key(json!({"data": key}))), "", "{key}");
+    }
+}
+
 #[test]
 fn keys() {
     let at = "spec.authorities[0].key";
@@ -135,11 +212,17 @@ fn keys() {
         ),
         (
             with_key(json!({"data": "---some key data----"})),
-            &format!("invalid value: ---some key data----: {at}.data"),
+            &format!(
+                "invalid value: ---some key data----: {at}.data\n\
+                 not a PEM encoded public key: no BEGIN line"
+            ),
         ),
         (
             with_key(json!({"data": "-----BEGIN PRIVATE KEY-----\nsecret"})),
-            &format!("invalid value: (a private key, not shown): {at}.data"),
+            &format!(
+                "invalid value: (a private key, not shown): {at}.data\n\
+                 not a PEM encoded public key: no END line"
+            ),
         ),
         (
             with_key(json!({"data": KEY, "hashAlgorithm": "shaINVALID"})),
@@ -250,7 +333,10 @@ fn keyless_identities() {
         errors(with_authority(
             json!({"keyless": {"ca-cert": {"data": KEY}, "identities": [{"issuer": "i", "subject": "s"}]}})
         )),
-        format!("invalid value: {KEY}: {at}.ca-cert.data")
+        format!(
+            "invalid value: {KEY}: {at}.ca-cert.data\n\
+             invalid trusted root: certChain: a block that is not a certificate"
+        )
     );
     assert_eq!(
         errors(with_authority(
