@@ -36,6 +36,11 @@ mod grounds;
 use grounds::Lacking;
 pub use grounds::{RootLookup, RootRef};
 
+/// The entry of a key pair's secret that holds the public key.
+const PUBLIC_ENTRY: &str = "cosign.pub";
+/// The entries of the secret that `generate-key-pair k8s://` makes, here and in cosign.
+const KEY_PAIR_ENTRIES: [&str; 3] = [PUBLIC_ENTRY, "cosign.key", "cosign.password"];
+
 /// How a policy's secrets are had: what is in a secret, whose namespace is always filled in.
 /// [`content_of_secret`] does the part that needs no cluster.
 pub type SecretLookup<'a> = dyn Fn(&SecretRef) -> Result<SecretContent, Fault> + 'a;
@@ -148,8 +153,8 @@ pub fn unreadable(name: &str, place: &str, error: &str) -> Compiled {
     Compiled { rule, conditions, errors, warnings, impossible }
 }
 
-/// What is in the data of secret `name`: a public key, or an authority's certificates. `None`:
-/// there is no such secret.
+/// What is in the data of secret `name`: a public key, or an authority's certificates, in its one
+/// entry or in the `cosign.pub` of a key pair. `None`: there is no such secret.
 pub fn content_of_secret(
     name: &str,
     data: Option<&BTreeMap<String, Vec<u8>>>,
@@ -158,14 +163,7 @@ pub fn content_of_secret(
         return Err(secret_fault(FaultKind::Missing, name, "not found"));
     };
     let unusable = |what: &str| secret_fault(FaultKind::Config, name, what);
-    let mut values = data.values();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        let what = match data.len() {
-            0 => "contains no data",
-            _ => "contains multiple data entries, only one is supported",
-        };
-        return Err(unusable(what));
-    };
+    let value = entry_of_secret(data).map_err(unusable)?;
     let pem = std::str::from_utf8(value);
     let pem = pem.map_err(|_| unusable("contains an invalid public key: not text"))?;
     match (PublicKey::from_pem(pem), certificate_authority(pem)) {
@@ -173,6 +171,20 @@ pub fn content_of_secret(
         (_, Ok(authority)) => Ok(SecretContent::Certificates(authority)),
         // The words of the error repeat nothing that could be secret.
         (Err(error), Err(_)) => Err(unusable(&format!("contains an invalid public key: {error}"))),
+    }
+}
+
+/// The one entry, or the public half of a key pair as `generate-key-pair k8s://` stores it.
+fn entry_of_secret(data: &BTreeMap<String, Vec<u8>>) -> Result<&Vec<u8>, &'static str> {
+    let is_of_a_pair = data.keys().all(|name| KEY_PAIR_ENTRIES.contains(&name.as_str()));
+    if let (Some(public), true) = (data.get(PUBLIC_ENTRY), is_of_a_pair) {
+        return Ok(public);
+    }
+    let mut values = data.values();
+    match (values.next(), values.next()) {
+        (None, _) => Err("contains no data"),
+        (Some(only), None) => Ok(only),
+        (Some(_), Some(_)) => Err("contains multiple data entries, only one is supported"),
     }
 }
 

@@ -4,9 +4,10 @@
 use serde_json::json;
 
 use sealgate_tests::gate::NAMESPACE;
+use sealgate_tests::programs::Sandbox;
 
 use super::{DENIED, Scene};
-use crate::support::{Format, Tool};
+use crate::support::{Format, TOOLS, Tool};
 
 const POLICY_DENIED: &str = "admission webhook \"validating.clusterimagepolicy.sigstore.dev\" denied the request: \
      validation failed: ";
@@ -88,6 +89,25 @@ fn a_key_may_be_in_a_secret() {
     scene.run("app", &scene.signed("app").by_tag()).ok();
 }
 
+/// The secret that `generate-key-pair k8s://` makes has `cosign.pub` beside the private key.
+#[test]
+fn the_secret_of_a_key_pair_is_the_key_whichever_program_made_it() {
+    for tool in TOOLS {
+        let name = format!("gate-key-pair-{tool:?}").to_lowercase();
+        let scene = Scene::bare(&name);
+        let reference = format!("k8s://{NAMESPACE}/{name}");
+        let kubeconfig = scene.cluster().kubeconfig.display().to_string();
+        let sandbox = Sandbox::new().with("KUBECONFIG", kubeconfig);
+        tool.run(&sandbox, &["generate-key-pair", &reference]).ok();
+        let authority = json!({ "key": { "secretRef": { "name": name } } });
+        scene.apply_strict(&scene.policy(&json!({ "authorities": [authority] })));
+        let (image, other) = (scene.image("app"), scene.signed("other"));
+        sandbox.sealgate(&["sign", "--key", &reference, "-y", &image.by_digest()]).ok();
+        scene.run("app", &image.by_tag()).ok();
+        scene.run("other", &other.by_tag()).fails_with(&scene.denial("spec.containers[0].image"));
+    }
+}
+
 #[test]
 fn a_policy_whose_secret_is_missing_refuses() {
     let scene = Scene::bare("gate-no-secret");
@@ -151,7 +171,8 @@ fn a_policy_that_cannot_be_is_refused_in_policy_controllers_words() {
         ),
         (
             json!({ "authorities": [{ "key": { "data": "no key" } }] }),
-            "invalid value: no key: spec.authorities[0].key.data",
+            "invalid value: no key: spec.authorities[0].key.data\n\
+             not a PEM encoded public key: no BEGIN line",
         ),
         (json!({ "authorities": [{ "static": { "action": "garbage" } }] }), "unsupported action"),
         (

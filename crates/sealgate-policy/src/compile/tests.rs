@@ -120,6 +120,28 @@ fn secrets_speak_in_the_peers_words() {
     );
 }
 
+/// The secret that `generate-key-pair k8s://` makes, here and in cosign.
+#[test]
+fn the_secret_of_a_key_pair_holds_its_public_key() {
+    let read = |entries: &[(&str, &str)]| {
+        let entries = entries.iter().map(|(k, v)| ((*k).to_owned(), v.as_bytes().to_vec()));
+        content_of_secret("s", Some(&entries.collect())).map_err(|fault| fault.detail)
+    };
+    let (public, private) = (("cosign.pub", KEY), ("cosign.key", "-----BEGIN PRIVATE"));
+    let password = ("cosign.password", "p");
+    let key = SecretContent::Key(PublicKey::from_pem(KEY).unwrap());
+    assert_eq!(read(&[private, password, public]), Ok(key.clone()));
+    assert_eq!(read(&[private, public]), Ok(key));
+    let several = "secret \"s\" contains multiple data entries, only one is supported";
+    for entries in
+        [&[public, ("other.pub", KEY)][..], &[private, password], &[private, password, ("a", KEY)]]
+    {
+        assert_eq!(read(entries), Err(several.to_owned()), "{entries:?}");
+    }
+    let bad = read(&[private, password, ("cosign.pub", "no key")]).unwrap_err();
+    assert!(bad.ends_with("invalid public key: not a PEM encoded public key: no BEGIN line"));
+}
+
 #[test]
 fn secrets_are_looked_up_in_the_gates_namespace() {
     let policy = policy(spec(json!({"key": {"secretRef": {"name": "s"}}})));
