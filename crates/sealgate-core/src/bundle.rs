@@ -300,12 +300,17 @@ fn message_signature(value: &Value) -> Result<MessageSignature, Reject> {
     let object = Object::new(value, "messageSignature", known).map_err(malformed)?;
     let digest = object.either("messageDigest", "message_digest").map_err(malformed)?;
     let signature = json::bytes(object.get("signature"), "signature").map_err(malformed)?;
-    Ok(MessageSignature { digest: digest.map(message_digest).transpose()?, signature })
+    let digest = digest.map(message_digest).transpose()?.flatten();
+    Ok(MessageSignature { digest, signature })
 }
 
-fn message_digest(value: &Value) -> Result<Digest, Reject> {
+/// An empty object is none: what cosign writes beside a pure Ed25519 signature.
+fn message_digest(value: &Value) -> Result<Option<Digest>, Reject> {
     let object =
         Object::new(value, "messageDigest", &["algorithm", "digest"]).map_err(malformed)?;
+    if object.get("algorithm").is_none() && object.get("digest").is_none() {
+        return Ok(None);
+    }
     let algorithm = object.get("algorithm").cloned().unwrap_or_default();
     let name = match (algorithm.as_str(), algorithm.as_u64()) {
         (Some("SHA2_256"), _) | (_, Some(1)) => "sha256",
@@ -315,7 +320,8 @@ fn message_digest(value: &Value) -> Result<Digest, Reject> {
     };
     let bytes = json::bytes(object.get("digest"), "digest").map_err(malformed)?;
     let wrong = InvalidJson::Field { field: "digest", want: "a digest of its algorithm's length" };
-    format!("{name}:{}", hex::encode(bytes)).parse().map_err(|_| malformed(wrong))
+    let digest = format!("{name}:{}", hex::encode(bytes)).parse();
+    digest.map(Some).map_err(|_| malformed(wrong))
 }
 
 #[cfg(test)]

@@ -3,9 +3,13 @@
 //! A key is checked when it is read (`encoding` has the rules), so that a [`PublicKey`] is always
 //! one that can verify. Private keys live elsewhere.
 
+mod algorithm;
+mod ed25519ph;
 mod encoding;
 
 use aws_lc_rs::signature::{self as lc, UnparsedPublicKey, VerificationAlgorithm};
+
+pub use algorithm::{SignatureAlgorithm, SignatureScheme};
 
 use crate::digest::{Algorithm, Digest};
 
@@ -23,7 +27,7 @@ pub enum KeyAlgorithm {
         /// Modulus size in bits.
         bits: u16,
     },
-    /// Ed25519 (RFC 8032, pure).
+    /// Ed25519 (RFC 8032), which signs messages (pure) or their SHA-512 (Ed25519ph).
     Ed25519,
 }
 
@@ -130,7 +134,8 @@ impl PublicKey {
     /// PKCS #1 v1.5.
     ///
     /// `hash`: `None` tries each hash that cosign has used for this algorithm (P-384: SHA-256 and
-    /// SHA-384; P-521: SHA-256 and SHA-512; others: SHA-256); `Some` insists. Ed25519 ignores it.
+    /// SHA-384; P-521: SHA-256 and SHA-512; others: SHA-256); `Some` insists. Ed25519 ignores it,
+    /// and is pure here: logs, timestamps and certificates have no other.
     pub fn verify(
         &self,
         message: &[u8],
@@ -140,28 +145,54 @@ impl PublicKey {
         if self.algorithm == KeyAlgorithm::Ed25519 {
             return self.check(&lc::ED25519, |key| key.verify(message, signature));
         }
-        self.any_hash(hash, |algorithm, _| {
-            self.check(algorithm, |key| key.verify(message, signature))
-        })
+        let fits = |algorithm, _| self.check(algorithm, |key| key.verify(message, signature));
+        self.any_hash(hash, fits).map(|_| ())
     }
 
-    /// Checks `signature` over a message of which only digests are at hand. Those of the hashes to
-    /// try are used; it is a mismatch if none of them is there. Ed25519 signs whole messages:
-    /// always a mismatch, see [`PublicKey::needs_message`].
-    pub(crate) fn verify_digests(
+    /// Checks `signature` over `message` as [`PublicKey::verify`] does, and says how the message was
+    /// prepared. With Ed25519 both variants count, because cosign has used both for artifacts.
+    pub fn scheme_of(
+        &self,
+        message: &[u8],
+        signature: &[u8],
+        hash: Option<HashAlgorithm>,
+    ) -> Result<SignatureScheme, SignatureMismatch> {
+        if self.algorithm != KeyAlgorithm::Ed25519 {
+            let fits = |algorithm, _| self.check(algorithm, |key| key.verify(message, signature));
+            return self.any_hash(hash, fits).map(SignatureScheme::Hashed);
+        }
+        match self.verify(message, signature, None) {
+            Ok(()) => Ok(SignatureScheme::Ed25519),
+            Err(SignatureMismatch) => {
+                self.scheme_of_digests(&[Digest::with(Algorithm::Sha512, message)], signature, None)
+            }
+        }
+    }
+
+    /// The same for a message of which only digests are at hand. Those of the hashes to try are
+    /// used; it is a mismatch if none of them is there. Pure Ed25519 signs whole messages: always a
+    /// mismatch, see [`PublicKey::needs_message`].
+    pub fn scheme_of_digests(
         &self,
         digests: &[Digest],
         signature: &[u8],
         hash: Option<HashAlgorithm>,
-    ) -> Result<(), SignatureMismatch> {
-        self.any_hash(hash, |algorithm, hash| {
-            let digest = digests.iter().find(|digest| hash.digest() == Some(digest.algorithm()));
-            let digest = digest.and_then(imported).ok_or(SignatureMismatch)?;
+    ) -> Result<SignatureScheme, SignatureMismatch> {
+        let by = |algorithm| digests.iter().find(|digest| digest.algorithm() == algorithm);
+        if self.algorithm == KeyAlgorithm::Ed25519 {
+            let sha512 = by(Algorithm::Sha512).and_then(|digest| hex::decode(digest.hex()).ok());
+            let sha512 = sha512.and_then(|bytes| bytes.try_into().ok()).ok_or(SignatureMismatch)?;
+            ed25519ph::verify(&self.spki_der, sha512, signature)?;
+            return Ok(SignatureScheme::Ed25519ph);
+        }
+        let fits = |algorithm, hash: HashAlgorithm| {
+            let digest = hash.digest().and_then(by).and_then(imported).ok_or(SignatureMismatch)?;
             self.check(algorithm, |key| key.verify_digest(&digest, signature))
-        })
+        };
+        self.any_hash(hash, fits).map(SignatureScheme::Hashed)
     }
 
-    /// Whether a digest is not enough to verify with this key.
+    /// Whether a digest is not enough to verify with this key: by pure Ed25519 it is not.
     pub fn needs_message(&self) -> bool {
         self.algorithm == KeyAlgorithm::Ed25519
     }
@@ -185,6 +216,7 @@ impl PublicKey {
         hashes.find(|hash| self.verify(message, signature, Some(*hash)).is_ok())
     }
 
+    /// The first hash that verifies.
     fn any_hash(
         &self,
         insisted: Option<HashAlgorithm>,
@@ -192,13 +224,12 @@ impl PublicKey {
             &'static dyn VerificationAlgorithm,
             HashAlgorithm,
         ) -> Result<(), SignatureMismatch>,
-    ) -> Result<(), SignatureMismatch> {
-        let fits = |hash| {
-            verification(self.algorithm, hash)
-                .is_some_and(|algorithm| verifies(algorithm, hash).is_ok())
+    ) -> Result<HashAlgorithm, SignatureMismatch> {
+        let fits = |hash: &HashAlgorithm| {
+            verification(self.algorithm, *hash)
+                .is_some_and(|algorithm| verifies(algorithm, *hash).is_ok())
         };
-        let fits = self.hashes(insisted).into_iter().any(fits);
-        if fits { Ok(()) } else { Err(SignatureMismatch) }
+        self.hashes(insisted).into_iter().find(fits).ok_or(SignatureMismatch)
     }
 
     fn check(
@@ -219,6 +250,16 @@ impl HashAlgorithm {
             Self::Sha256 => Some(Algorithm::Sha256),
             Self::Sha384 => Some(Algorithm::Sha384),
             Self::Sha512 => Some(Algorithm::Sha512),
+        }
+    }
+}
+
+impl From<Algorithm> for HashAlgorithm {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Sha256 => Self::Sha256,
+            Algorithm::Sha384 => Self::Sha384,
+            Algorithm::Sha512 => Self::Sha512,
         }
     }
 }

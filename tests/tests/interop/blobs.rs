@@ -66,7 +66,6 @@ fn another_key_is_refused() {
     }
 }
 
-/// The one thing that cosign does with Ed25519.
 #[test]
 fn ed25519_detached() {
     let sandbox = Sandbox::new();

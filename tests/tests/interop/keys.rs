@@ -1,9 +1,9 @@
 //! Keys of every kind, made by one program and used by the other.
 //!
 //! What cosign 3.1.3 itself cannot do (measured here): it signs with P-384 by SHA-384 and with
-//! P-521 by SHA-512 but verifies both by SHA-256, so it refuses its own signatures; with Ed25519
-//! it cannot write a bundle at all, and refuses its own legacy signatures on images; of Ed25519
-//! only the detached signature of a blob works. Where cosign cannot verify, we verify.
+//! P-521 by SHA-512 but verifies both by SHA-256, so it refuses its own signatures; with Ed25519 it
+//! signs by one variant and verifies by the other (`ed25519` has the details), and refuses to write a
+//! bundle that it can check. Where cosign cannot verify, we verify.
 
 use sealgate_tests::programs::Sandbox;
 use sealgate_tests::registries;
@@ -64,8 +64,8 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "ed25519",
         generate: &["-algorithm", "ED25519"],
-        cosign_signs: &[],
-        cosign_verifies: false,
+        cosign_signs: &[Format::Legacy],
+        cosign_verifies: true,
     },
 ];
 

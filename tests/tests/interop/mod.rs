@@ -2,6 +2,7 @@
 
 mod attached;
 mod blobs;
+mod ed25519;
 mod identities;
 mod keys;
 mod parallel;

@@ -102,13 +102,13 @@ fn verifies_each_algorithm_and_hash() {
         let Some(algorithm) = hash.digest() else { continue };
         let digest = Digest::with(algorithm, b"message");
         assert!(
-            key.verify_digests(std::slice::from_ref(&digest), &signature, Some(hash)).is_ok(),
+            key.scheme_of_digests(std::slice::from_ref(&digest), &signature, Some(hash)).is_ok(),
             "{key:?}"
         );
-        assert_eq!(key.verify_digests(&[digest], &signature, None).is_ok(), by_default);
-        assert!(key.verify_digests(&[], &signature, Some(hash)).is_err());
+        assert_eq!(key.scheme_of_digests(&[digest], &signature, None).is_ok(), by_default);
+        assert!(key.scheme_of_digests(&[], &signature, Some(hash)).is_err());
         let other = Digest::with(algorithm, b"massage");
-        assert!(key.verify_digests(&[other], &signature, Some(hash)).is_err());
+        assert!(key.scheme_of_digests(&[other], &signature, Some(hash)).is_err());
     }
 }
 
@@ -120,7 +120,107 @@ fn ed25519_signs_whole_messages_and_ignores_the_hash() {
     assert!(signer.public.verify(b"message", &signature, Some(HashAlgorithm::Sha256)).is_ok());
     assert!(signer.public.verify(b"massage", &signature, None).is_err());
     assert!(signer.public.needs_message());
-    assert!(signer.public.verify_digests(&[Digest::of(b"message")], &signature, None).is_err());
+    assert!(signer.public.scheme_of_digests(&[Digest::of(b"message")], &signature, None).is_err());
+}
+
+/// An Ed25519 key that signs by both variants.
+pub(crate) struct Ed25519 {
+    pair: ed25519_dalek::SigningKey,
+    pub(crate) public: PublicKey,
+}
+
+impl Ed25519 {
+    pub(crate) fn new(secret: [u8; 32]) -> Self {
+        let pair = ed25519_dalek::SigningKey::from_bytes(&secret);
+        let public = spki(ED, None, pair.verifying_key().as_bytes());
+        Self { pair, public: PublicKey::from_spki_der(&public).unwrap() }
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        ed25519_dalek::Signer::sign(&self.pair, message).to_bytes().to_vec()
+    }
+
+    pub(crate) fn sign_prehashed(&self, message: &[u8], context: Option<&[u8]>) -> Vec<u8> {
+        let hashed = <ed25519_dalek::Sha512 as sha2::Digest>::new_with_prefix(message);
+        self.pair.sign_prehashed(hashed, context).unwrap().to_bytes().to_vec()
+    }
+}
+
+fn sha512(message: &[u8]) -> Digest {
+    Digest::with(Algorithm::Sha512, message)
+}
+
+/// The vector of RFC 8032, section 7.3.
+#[test]
+fn ed25519ph_verifies_as_the_rfc_says() {
+    let secret = "833fe62409237b9d62ec77587520911e9a759cec1d19755b7da901b96dca3d42";
+    let public = "ec172b93ad5e563bf4932c70e1245034c35467ef2efd4d64ebf819683467e2bf";
+    let signature = "98a70222f0b8121aa9d30f813d683f809e462b469c7ff87639499bb94e6dae4131f85042463c2a355\
+                     a2003d062adf5aaa10b8c61e636062aaad11c2a26083406";
+    let key = Ed25519::new(hex::decode(secret).unwrap().try_into().unwrap());
+    assert!(hex::encode(key.public.spki_der()).contains(public));
+    let signature = hex::decode(signature).unwrap();
+    assert_eq!(key.sign_prehashed(b"abc", None), signature);
+    let found = key.public.scheme_of(b"abc", &signature, None);
+    assert_eq!(found, Ok(SignatureScheme::Ed25519ph));
+    let by_digest = key.public.scheme_of_digests(&[sha512(b"abc")], &signature, None);
+    assert_eq!(by_digest, Ok(SignatureScheme::Ed25519ph));
+}
+
+/// dom2 keeps the variants apart: nothing that was signed by one is a signature by the other.
+#[test]
+fn the_two_variants_of_ed25519_never_mix() {
+    let (key, stranger) = (Ed25519::new([7; 32]), Ed25519::new([8; 32]));
+    let message = b"message";
+    let digest = hex::decode(sha512(message).hex()).unwrap();
+    let pure = key.sign(message);
+    let prehashed = key.sign_prehashed(message, None);
+    let scheme = |message: &[u8], signature: &[u8]| key.public.scheme_of(message, signature, None);
+    assert_eq!(scheme(message, &pure), Ok(SignatureScheme::Ed25519));
+    assert_eq!(scheme(message, &prehashed), Ok(SignatureScheme::Ed25519ph));
+    for hash in [HashAlgorithm::Sha256, HashAlgorithm::Sha512] {
+        let found = key.public.scheme_of(message, &prehashed, Some(hash));
+        assert_eq!(found, Ok(SignatureScheme::Ed25519ph));
+    }
+    let refused: [(&str, &[u8], Vec<u8>); 7] = [
+        ("the digest, signed by the pure variant", message, key.sign(&digest)),
+        ("the message, given as its own digest", &digest, prehashed.clone()),
+        ("the digest, signed by the prehash", message, key.sign_prehashed(&digest, None)),
+        ("another context", message, key.sign_prehashed(message, Some(b"x"))),
+        ("a stranger's", message, stranger.sign_prehashed(message, None)),
+        ("another message", b"massage", prehashed.clone()),
+        ("cut", message, prehashed[..63].to_vec()),
+    ];
+    for (what, message, signature) in refused {
+        assert_eq!(scheme(message, &signature), Err(SignatureMismatch), "{what}");
+    }
+    // What logs, timestamps and certificates are checked with knows the pure variant only.
+    assert!(key.public.verify(message, &pure, None).is_ok());
+    assert!(key.public.verify(message, &prehashed, None).is_err());
+    // A digest is enough for the prehash, and only the right one.
+    let of_digests = |digests: &[Digest], signature: &[u8]| {
+        key.public.scheme_of_digests(digests, signature, None)
+    };
+    assert_eq!(of_digests(&[sha512(message)], &pure), Err(SignatureMismatch));
+    assert_eq!(of_digests(&[Digest::of(message)], &prehashed), Err(SignatureMismatch));
+    assert_eq!(of_digests(&[sha512(b"x")], &prehashed), Err(SignatureMismatch));
+    assert_eq!(of_digests(&[], &prehashed), Err(SignatureMismatch));
+}
+
+/// S + L is the same number to a verifier that does not look at its size.
+#[test]
+fn an_ed25519ph_signature_is_canonical() {
+    const ORDER: &str = "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010";
+    let key = Ed25519::new([7; 32]);
+    let signature = key.sign_prehashed(b"message", None);
+    let mut malleable = signature.clone();
+    let mut carry = 0;
+    for (byte, order) in malleable[32..].iter_mut().zip(hex::decode(ORDER).unwrap()) {
+        let sum = u16::from(*byte) + u16::from(order) + carry;
+        (*byte, carry) = (sum.to_le_bytes()[0], sum >> 8);
+    }
+    assert_ne!(malleable, signature);
+    assert!(key.public.scheme_of(b"message", &malleable, None).is_err());
 }
 
 #[test]

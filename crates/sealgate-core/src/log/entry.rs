@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::checkpoint::Dialect;
 use super::{Logged, LoggedContent, Signer};
-use crate::certificate::pem;
+use crate::certificate::{X509, pem};
 use crate::digest::{Algorithm, Digest};
 use crate::dsse::Envelope;
 use crate::json::{self, InvalidJson, Object};
@@ -23,6 +23,8 @@ const MAX_SIGNATURES: usize = 32;
 pub struct Body {
     kind: Kind,
     signer: SignerInBody,
+    /// The algorithm, which entries of Rekor v2 name; the empty text where one does not.
+    key_details: Option<String>,
     /// Absent in `intoto` 0.0.1 alone, which names its envelope's digest instead.
     signature: Option<Vec<u8>>,
     content: ContentInBody,
@@ -134,6 +136,20 @@ impl Body {
     /// The version of the kind, as bundles name it.
     pub fn version(&self) -> &'static str {
         self.kind.names().1
+    }
+
+    /// The signature algorithm that the entry names, as protobuf-specs names it
+    /// (`PKIX_ED25519_PH`); none in entries of Rekor v1, which have no place for it.
+    pub fn key_details(&self) -> Option<&str> {
+        self.key_details.as_deref()
+    }
+
+    /// The key of the signer that it names, where that can be read.
+    pub fn signer_key(&self) -> Option<PublicKey> {
+        match &self.signer {
+            SignerInBody::Key(spki) => PublicKey::from_spki_der(spki).ok(),
+            SignerInBody::Certificate(der) => X509::parse(der).ok()?.public_key().ok(),
+        }
     }
 
     /// Which kind of log takes such entries.
@@ -260,6 +276,7 @@ fn hashed_rekord_001(spec: &Value) -> Result<Body, Unreadable> {
     let key = Object::new(required(&signature, "publicKey")?, "publicKey", &["content"])?;
     Ok(Body {
         kind: Kind::HashedRekord001,
+        key_details: None,
         signer: pem_signer(&json::bytes(key.get("content"), "content")?)?,
         signature: Some(json::bytes(signature.get("content"), "content")?),
         content: ContentInBody::Signed(hash(required(&data, "hash")?, "hash")?),
@@ -270,10 +287,9 @@ fn hashed_rekord_002(spec: &Value) -> Result<Body, Unreadable> {
     let spec = Object::new(spec, "spec", &["hashedRekordV002"])?;
     let entry = required(&spec, "hashedRekordV002")?;
     let entry = Object::new(entry, "hashedRekordV002", &["data", "signature"])?;
-    let (signer, signature) = signature_002(required(&entry, "signature")?)?;
+    let signature = signature_002(required(&entry, "signature")?)?;
     let digest = hash_output(required(&entry, "data")?, "data")?;
-    let content = ContentInBody::Signed(digest);
-    Ok(Body { kind: Kind::HashedRekord002, signer, signature: Some(signature), content })
+    Ok(signature.body(Kind::HashedRekord002, ContentInBody::Signed(digest)))
 }
 
 fn dsse_001(spec: &Value) -> Result<Body, Unreadable> {
@@ -287,6 +303,7 @@ fn dsse_001(spec: &Value) -> Result<Body, Unreadable> {
     let digest = hash(required(&spec, "payloadHash")?, "payloadHash")?;
     Ok(Body {
         kind: Kind::Dsse001,
+        key_details: None,
         signer: pem_signer(&json::bytes(signature.get("verifier"), "verifier")?)?,
         signature: Some(json::bytes(signature.get("signature"), "signature")?),
         content: ContentInBody::Payload { digest, payload_type: None },
@@ -297,10 +314,9 @@ fn dsse_002(spec: &Value) -> Result<Body, Unreadable> {
     let spec = Object::new(spec, "spec", &["dsseV002"])?;
     let entry = required(&spec, "dsseV002")?;
     let entry = Object::new(entry, "dsseV002", &["payloadHash", "signatures"])?;
-    let (signer, signature) = signature_002(only_signature(&entry)?)?;
+    let signature = signature_002(only_signature(&entry)?)?;
     let digest = hash_output(required(&entry, "payloadHash")?, "payloadHash")?;
-    let content = ContentInBody::Payload { digest, payload_type: None };
-    Ok(Body { kind: Kind::Dsse002, signer, signature: Some(signature), content })
+    Ok(signature.body(Kind::Dsse002, ContentInBody::Payload { digest, payload_type: None }))
 }
 
 fn intoto_001(spec: &Value) -> Result<Body, Unreadable> {
@@ -311,6 +327,7 @@ fn intoto_001(spec: &Value) -> Result<Body, Unreadable> {
     let payload = content.get("payloadHash").map(|value| hash(value, "payloadHash")).transpose()?;
     Ok(Body {
         kind: Kind::Intoto001,
+        key_details: None,
         signer: pem_signer(&json::bytes(spec.get("publicKey"), "publicKey")?)?,
         signature: None,
         content: ContentInBody::EnvelopeText { text, payload },
@@ -330,6 +347,7 @@ fn intoto_002(spec: &Value) -> Result<Body, Unreadable> {
     let payload_type = Some(json::text(envelope.get("payloadType"), "payloadType")?.to_owned());
     Ok(Body {
         kind: Kind::Intoto002,
+        key_details: None,
         signer: pem_signer(&json::bytes(signature.get("publicKey"), "publicKey")?)?,
         signature: Some(twice_encoded(signature.get("sig"))?),
         content: ContentInBody::Payload { digest, payload_type },
@@ -342,8 +360,22 @@ fn twice_encoded(value: Option<&Value>) -> Result<Vec<u8>, InvalidJson> {
     json::base64(&inner.map_err(|_| InvalidJson::Base64("sig"))?, "sig")
 }
 
+/// A signature as entries of Rekor v2 hold it.
+struct Signature002 {
+    signer: SignerInBody,
+    key_details: String,
+    content: Vec<u8>,
+}
+
+impl Signature002 {
+    fn body(self, kind: Kind, content: ContentInBody) -> Body {
+        let (key_details, signature) = (Some(self.key_details), Some(self.content));
+        Body { kind, signer: self.signer, key_details, signature, content }
+    }
+}
+
 /// `{content, verifier: {keyDetails, publicKey | x509Certificate: {rawBytes}}}`.
-fn signature_002(value: &Value) -> Result<(SignerInBody, Vec<u8>), Unreadable> {
+fn signature_002(value: &Value) -> Result<Signature002, Unreadable> {
     let object = Object::new(value, "signature", &["content", "verifier"])?;
     let known = &["keyDetails", "publicKey", "x509Certificate"];
     let verifier = Object::new(required(&object, "verifier")?, "verifier", known)?;
@@ -356,7 +388,9 @@ fn signature_002(value: &Value) -> Result<(SignerInBody, Vec<u8>), Unreadable> {
         (None, Some(certificate)) => SignerInBody::Certificate(raw(certificate)?),
         _ => return Err(unreadable_signer("want exactly one of both").into()),
     };
-    Ok((signer, json::bytes(object.get("content"), "content")?))
+    let key_details = json::text(verifier.get("keyDetails"), "keyDetails")?.to_owned();
+    let content = json::bytes(object.get("content"), "content")?;
+    Ok(Signature002 { signer, key_details, content })
 }
 
 fn only_signature<'a>(object: &Object<'a>) -> Result<&'a Value, Unreadable> {

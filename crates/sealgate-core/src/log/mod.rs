@@ -19,7 +19,7 @@ pub use entry::Body;
 use crate::bundle::{InclusionProof, LogEntry, Version};
 use crate::digest::Digest;
 use crate::dsse::Envelope;
-use crate::key::PublicKey;
+use crate::key::{PublicKey, SignatureAlgorithm};
 use crate::reject::{Foreign, LogReject, Reject};
 use crate::trust::TransparencyLog;
 
@@ -92,6 +92,7 @@ pub struct LogProof {
     log_index: i64,
     body: Vec<u8>,
     promise: Option<Vec<u8>>,
+    key_details: Option<Foreign>,
 }
 
 /// What all the entries of one signature prove. Made by [`verify_entries`] only.
@@ -143,6 +144,16 @@ impl LogProofs {
     /// twice in the trust root, count once.
     pub fn logs(&self) -> usize {
         self.proofs.iter().map(|proof| &proof.log).collect::<BTreeSet<_>>().len()
+    }
+    /// Whether each entry that names a signature algorithm names this one, by which the signature
+    /// verified. (Entries of Rekor v2 name it, those of Rekor v1 do not.)
+    pub(crate) fn check_algorithm(&self, algorithm: SignatureAlgorithm) -> Result<(), LogReject> {
+        let names_another = |named: &&Foreign| Some(named.as_str()) != algorithm.key_details();
+        let mut named = self.proofs.iter().filter_map(|proof| proof.key_details.as_ref());
+        match named.find(names_another) {
+            Some(named) => Err(LogReject::OtherAlgorithm(named.clone())),
+            None => Ok(()),
+        }
     }
     /// The times that logs have signed.
     pub(crate) fn integrated_times(&self) -> impl Iterator<Item = i64> {
@@ -233,6 +244,7 @@ fn by_log(
         },
         body: entry.body.clone(),
         promise: entry.promise.clone(),
+        key_details: body.key_details().map(Foreign::new),
     })
 }
 

@@ -73,6 +73,9 @@ pub enum LogReject {
     /// The entry is about another key or certificate.
     #[error("the log entry is about another key or certificate")]
     OtherSigner,
+    /// The entry names another signature algorithm than the one that the signature verified by.
+    #[error("the log entry names another signature algorithm: {0:?}")]
+    OtherAlgorithm(Foreign),
     /// The entry names a digest that is none, or by an algorithm that we do not know.
     #[error("malformed log entry: {0}: not a digest that we know")]
     Digest(&'static str),
@@ -139,6 +142,9 @@ reasons! {
     OTHER_SIGNER: "log-other-signer",
         "The log entry is genuine, but about another key or certificate than the one that verified the signature.",
         "Sign again; a log entry cannot be moved from one signer to another.";
+    OTHER_ALGORITHM: "log-other-algorithm",
+        "The log entry names another signature algorithm than the one that the signature verified by.",
+        "Sign again; the log entry is damaged or forged.";
     DIGEST: "log-digest", "The log entry names a digest that is malformed or not SHA-256, SHA-384 or SHA-512.",
         "Sign again with SHA-256.";
     OTHER_DIGEST: "log-other-digest", "The log entry is genuine, but about other content.",
@@ -172,6 +178,7 @@ impl LogReject {
             Self::OtherSignature => &OTHER_SIGNATURE,
             Self::Signer(_) => &SIGNER,
             Self::OtherSigner => &OTHER_SIGNER,
+            Self::OtherAlgorithm(_) => &OTHER_ALGORITHM,
             Self::Digest(_) => &DIGEST,
             Self::OtherDigest => &OTHER_DIGEST,
             Self::OtherPayloadType(_) => &OTHER_PAYLOAD_TYPE,

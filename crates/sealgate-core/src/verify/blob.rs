@@ -7,7 +7,7 @@ use super::{Authority, Check, KeyAuthority, Trust, all_digests, claim};
 use crate::bundle::{Bundle, Content, LogMaterial, MessageSignature, OlderBundle};
 use crate::certificate::CertifiedKey;
 use crate::digest::{Algorithm, Digest};
-use crate::key::{HashAlgorithm, PublicKey};
+use crate::key::{HashAlgorithm, PublicKey, SignatureAlgorithm};
 use crate::log::{Form, LogProof, LoggedContent};
 use crate::reject::Reject;
 use crate::timestamp::TrustedTime;
@@ -66,6 +66,10 @@ impl VerifiedBlob {
     /// The raw signature bytes.
     pub fn signature(&self) -> &[u8] {
         &self.signature
+    }
+    /// The algorithm that it verified by.
+    pub fn algorithm(&self) -> SignatureAlgorithm {
+        self.vouchers.algorithm
     }
     /// The predicate type, where the evidence was an attestation about the blob.
     pub fn predicate_type(&self) -> Option<&str> {

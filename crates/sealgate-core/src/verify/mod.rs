@@ -30,7 +30,7 @@ use crate::certificate::CertifiedKey;
 use crate::digest::{Algorithm, Digest};
 use crate::evidence::{BundleBytes, Evidence, LegacySignature, Origin};
 use crate::identity::IdentityAuthority;
-use crate::key::{HashAlgorithm, PublicKey};
+use crate::key::{HashAlgorithm, PublicKey, SignatureAlgorithm};
 use crate::log::{Form, LogProof, LoggedContent};
 use crate::reject::{Document, Reject};
 use crate::simple_signing::COSIGN_TYPE;
@@ -141,6 +141,10 @@ impl Verified {
     /// The raw signature bytes.
     pub fn signature(&self) -> &[u8] {
         &self.signature
+    }
+    /// The algorithm that it verified by.
+    pub fn algorithm(&self) -> SignatureAlgorithm {
+        self.vouchers.algorithm
     }
     /// The signer's annotations, SimpleSigning `optional` or the subject's `annotations`.
     pub fn annotations(&self) -> &BTreeMap<String, Value> {

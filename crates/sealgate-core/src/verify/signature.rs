@@ -4,7 +4,7 @@
 
 use super::{Artifact, KeyAuthority};
 use crate::dsse::Envelope;
-use crate::key::{PublicKey, SignatureMismatch};
+use crate::key::{PublicKey, SignatureAlgorithm, SignatureMismatch, SignatureScheme};
 use crate::reject::{Document, Reject};
 
 /// The longest signature that is tried, in bytes: RSA-8192 makes 1024.
@@ -19,23 +19,37 @@ pub(super) struct Signed {
 /// A signature that a key of the authority has made.
 pub(super) struct SignatureProof {
     key: PublicKey,
+    scheme: SignatureScheme,
     signature: Vec<u8>,
 }
 
-/// A proof that tells which key has signed.
+/// A proof that tells which key has signed, and by which algorithm.
 pub(super) trait BySigner {
     fn key(&self) -> &PublicKey;
+    fn scheme(&self) -> SignatureScheme;
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm { key: self.key().algorithm(), scheme: self.scheme() }
+    }
 }
 
 impl BySigner for Signed {
     fn key(&self) -> &PublicKey {
         &self.proof.key
     }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.proof.scheme
+    }
 }
 
 impl BySigner for SignatureProof {
     fn key(&self) -> &PublicKey {
         &self.key
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.scheme
     }
 }
 
@@ -62,7 +76,7 @@ pub(super) fn of_payload(
     authority: &KeyAuthority,
 ) -> Result<Signed, Reject> {
     let proof =
-        of_message(signature, authority, |key| key.verify(payload, signature, authority.hash))?;
+        of_message(signature, authority, |key| key.scheme_of(payload, signature, authority.hash))?;
     Ok(Signed { payload: payload.to_vec(), proof })
 }
 
@@ -75,7 +89,7 @@ pub(super) fn of_envelope(envelope: &Envelope, authority: &KeyAuthority) -> Resu
     };
     let message = envelope.pae();
     let proof =
-        of_message(signature, authority, |key| key.verify(&message, signature, authority.hash))?;
+        of_message(signature, authority, |key| key.scheme_of(&message, signature, authority.hash))?;
     Ok(Signed { payload: envelope.payload.clone(), proof })
 }
 
@@ -87,8 +101,8 @@ pub(super) fn of_blob(
 ) -> Result<SignatureProof, Reject> {
     let hash = authority.hash;
     of_message(signature, authority, |key| match artifact {
-        Artifact::Content(bytes) => key.verify(bytes, signature, hash),
-        Artifact::Digests(digests) => key.verify_digests(digests, signature, hash),
+        Artifact::Content(bytes) => key.scheme_of(bytes, signature, hash),
+        Artifact::Digests(digests) => key.scheme_of_digests(digests, signature, hash),
     })
 }
 
@@ -96,7 +110,7 @@ pub(super) fn of_blob(
 fn of_message(
     signature: &[u8],
     authority: &KeyAuthority,
-    verifies: impl Fn(&PublicKey) -> Result<(), SignatureMismatch>,
+    verifies: impl Fn(&PublicKey) -> Result<SignatureScheme, SignatureMismatch>,
 ) -> Result<SignatureProof, Reject> {
     if signature.is_empty() {
         return Err(Reject::MissingSignature(Document::Signature));
@@ -105,9 +119,9 @@ fn of_message(
         return Err(Reject::TooLarge { what: Document::Signature, limit: MAX_SIGNATURE });
     }
     check_usable(authority)?;
-    let key = authority.keys.iter().find(|key| verifies(key).is_ok());
-    let key = key.ok_or(Reject::WrongSignature)?.clone();
-    Ok(SignatureProof { key, signature: signature.to_vec() })
+    let by = |key: &PublicKey| verifies(key).ok().map(|scheme| (key.clone(), scheme));
+    let (key, scheme) = authority.keys.iter().find_map(by).ok_or(Reject::WrongSignature)?;
+    Ok(SignatureProof { key, scheme, signature: signature.to_vec() })
 }
 
 fn check_usable(authority: &KeyAuthority) -> Result<(), Reject> {

@@ -3,7 +3,7 @@
 //! [`Vouched`] is the proof, and the only way to one is [`vouch`], which makes every check in
 //! the same order: the signed times, the log entries (whose own times count only when the log has
 //! signed them), the certificate at all those times, whether its identity is wanted, and last the
-//! signature itself. A key needs no time; there the signature comes first, because it tells
+//! signature itself, by the algorithm that log entries name. A key needs no time; there the signature comes first, because it tells
 //! which of several keys has signed.
 
 use super::signature::BySigner;
@@ -11,7 +11,7 @@ use super::{Authority, Check, KeyAuthority, Trust};
 use crate::bundle::LogMaterial;
 use crate::certificate::{CertifiedKey, Presented, certify};
 use crate::identity::IdentityAuthority;
-use crate::key::PublicKey;
+use crate::key::{PublicKey, SignatureAlgorithm};
 use crate::log::{self, Form, LogProofs, Logged, LoggedContent, Signer};
 use crate::reject::Reject;
 use crate::timestamp::{TrustedTimes, verify_timestamps};
@@ -30,6 +30,7 @@ pub(super) struct Beside<'a> {
 /// for it.
 pub(super) struct Vouched {
     key: PublicKey,
+    algorithm: SignatureAlgorithm,
     certificate: Option<CertifiedKey>,
     logs: LogProofs,
     times: TrustedTimes,
@@ -40,6 +41,7 @@ pub(super) struct Vouched {
 /// What a [`Vouched`] says.
 #[derive(Clone, Debug)]
 pub(super) struct Vouchers {
+    pub(super) algorithm: SignatureAlgorithm,
     pub(super) certificate: Option<CertifiedKey>,
     pub(super) logs: LogProofs,
     pub(super) times: TrustedTimes,
@@ -49,8 +51,8 @@ pub(super) struct Vouchers {
 impl Vouched {
     /// The key, and what vouches for it.
     pub(super) fn into_parts(self) -> (PublicKey, Vouchers) {
-        let Self { key, certificate, logs, times, unread } = self;
-        (key, Vouchers { certificate, logs, times, unread })
+        let Self { key, algorithm, certificate, logs, times, unread } = self;
+        (key, Vouchers { algorithm, certificate, logs, times, unread })
     }
 }
 
@@ -92,8 +94,10 @@ fn by_keys<S: BySigner>(
     let key = signed.key().clone();
     let times = times(&beside, trust)?;
     let logs = logs(&beside, trust, Signer::Key(&key), &times)?;
+    let algorithm = signed.algorithm();
+    logs.check_algorithm(algorithm)?;
     let unread = trust.root.is_none() && !beside.log.is_empty();
-    Ok((signed, Vouched { key, certificate: None, logs, times, unread }))
+    Ok((signed, Vouched { key, algorithm, certificate: None, logs, times, unread }))
 }
 
 fn by_identities<S: BySigner>(
@@ -118,7 +122,10 @@ fn by_identities<S: BySigner>(
     certified.identity().check(identities)?;
     let key = certified.key().clone();
     let signed = signed(&KeyAuthority { keys: vec![key.clone()], hash: None })?;
-    Ok((signed, Vouched { key, certificate: Some(certified), logs, times, unread: false }))
+    let algorithm = signed.algorithm();
+    logs.check_algorithm(algorithm)?;
+    let certificate = Some(certified);
+    Ok((signed, Vouched { key, algorithm, certificate, logs, times, unread: false }))
 }
 
 fn times(beside: &Beside<'_>, trust: &Trust<'_>) -> Result<TrustedTimes, Reject> {

@@ -6,9 +6,9 @@
 use async_trait::async_trait;
 use reqwest::StatusCode;
 use sealgate_core::bundle::LogEntry;
-use sealgate_core::digest::{Algorithm, Digest};
+use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_core::key::{HashAlgorithm, KeyAlgorithm, PublicKey};
+use sealgate_core::key::{HashAlgorithm, PublicKey, SignatureAlgorithm, SignatureScheme};
 use sealgate_engine::ports::{LogSubmission, SignatureLog, SubmittedContent, SubmittedVerifier};
 use serde_json::{Value, json};
 use url::Url;
@@ -68,7 +68,9 @@ impl Proposed {
         let key = key_of(log, &submission.verifier)?;
         refuse_ed25519(log, &key)?;
         let digest = digest(log, submission, &key)?;
-        let details = key_details(key.algorithm(), digest.algorithm()).ok_or_else(|| {
+        let scheme = SignatureScheme::Hashed(digest.algorithm().into());
+        let algorithm = SignatureAlgorithm { key: key.algorithm(), scheme };
+        let details = algorithm.key_details().ok_or_else(|| {
             let (key, hash) = (key.algorithm(), digest.algorithm().name());
             let detail = format!("this kind of log has no name for a {key:?} key with {hash}");
             Fault::new(FaultKind::Unsupported, log, detail)
@@ -123,20 +125,4 @@ fn digest(log: &str, submission: &LogSubmission, key: &PublicKey) -> Result<Dige
             Ok(Digest::with(hash, &pae))
         }
     }
-}
-
-/// The name that protobuf-specs (`PublicKeyDetails`) gives a key with a hash.
-fn key_details(key: KeyAlgorithm, hash: Algorithm) -> Option<&'static str> {
-    use Algorithm::{Sha256, Sha384, Sha512};
-    Some(match (key, hash) {
-        (KeyAlgorithm::EcdsaP256, Sha256) => "PKIX_ECDSA_P256_SHA_256",
-        (KeyAlgorithm::EcdsaP384, Sha384) => "PKIX_ECDSA_P384_SHA_384",
-        (KeyAlgorithm::EcdsaP384, Sha256) => "PKIX_ECDSA_P384_SHA_256",
-        (KeyAlgorithm::EcdsaP521, Sha512) => "PKIX_ECDSA_P521_SHA_512",
-        (KeyAlgorithm::EcdsaP521, Sha256) => "PKIX_ECDSA_P521_SHA_256",
-        (KeyAlgorithm::Rsa { bits: 2048 }, Sha256) => "PKIX_RSA_PKCS1V15_2048_SHA256",
-        (KeyAlgorithm::Rsa { bits: 3072 }, Sha256) => "PKIX_RSA_PKCS1V15_3072_SHA256",
-        (KeyAlgorithm::Rsa { bits: 4096 }, Sha256) => "PKIX_RSA_PKCS1V15_4096_SHA256",
-        _ => return None,
-    })
 }

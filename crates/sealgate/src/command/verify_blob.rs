@@ -19,6 +19,7 @@ use crate::cli::keys::TokenFlags;
 use crate::cli::trust::{self, Basis};
 use crate::cli::verifying::VerifyingServices;
 use crate::failure::{CliError, Outcome};
+use crate::output::basis::Vouching;
 use crate::output::{self, Format, basis, verification};
 use crate::session::Session;
 use crate::terminal;
@@ -277,9 +278,10 @@ impl VerifyBlobArgs {
         }
         terminal::say("Verified OK");
         // A plain key leaves nothing to tell.
+        let found = Vouching::from(verified);
         let plain = checks == [Check::KeySignature] && !verified.has_log_material();
-        if !plain || basis.past {
-            terminal::show(basis::lines(basis, &[verified.into()], &checks.into_iter().collect()));
+        if !plain || basis.past || found.is_prehashed_ed25519() {
+            terminal::show(basis::lines(basis, &[found], &checks.into_iter().collect()));
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use sealgate_core::certificate::CertifiedKey;
 use sealgate_core::identity::{Claim, Identity, Subject};
+use sealgate_core::key::{SignatureAlgorithm, SignatureScheme};
 use sealgate_core::log::LogProof;
 use sealgate_core::timestamp::TrustedTime;
 use sealgate_core::verify::{Authority, Check, Demand, RootSource, Verified, VerifiedBlob};
@@ -27,6 +28,7 @@ const SHOWN_CLAIMS: [Claim; 5] = [
 /// What vouches for one signature, of an image or of a blob.
 #[derive(Clone, Copy)]
 pub(crate) struct Vouching<'a> {
+    algorithm: SignatureAlgorithm,
     certificate: Option<&'a CertifiedKey>,
     logs: &'a [LogProof],
     timestamps: &'a [TrustedTime],
@@ -36,6 +38,7 @@ pub(crate) struct Vouching<'a> {
 impl<'a> From<&'a Verified> for Vouching<'a> {
     fn from(verified: &'a Verified) -> Self {
         Self {
+            algorithm: verified.algorithm(),
             certificate: verified.certificate(),
             logs: verified.logs(),
             timestamps: verified.timestamps(),
@@ -47,11 +50,19 @@ impl<'a> From<&'a Verified> for Vouching<'a> {
 impl<'a> From<&'a VerifiedBlob> for Vouching<'a> {
     fn from(verified: &'a VerifiedBlob) -> Self {
         Self {
+            algorithm: verified.algorithm(),
             certificate: verified.certificate(),
             logs: verified.logs(),
             timestamps: verified.timestamps(),
             unread: verified.has_log_material(),
         }
+    }
+}
+
+impl Vouching<'_> {
+    /// Whether the signature is by Ed25519ph.
+    pub(crate) fn is_prehashed_ed25519(&self) -> bool {
+        self.algorithm.scheme == SignatureScheme::Ed25519ph
     }
 }
 
@@ -75,6 +86,11 @@ pub(crate) fn lines(basis: &Basis, signatures: &[Vouching<'_>], made: &BTreeSet<
         if told.insert(lines.clone()) {
             text.push_str(&lines);
         }
+    }
+    // Only here the key alone does not tell what was signed.
+    if let Some(prehashed) = signatures.iter().find(|one| one.is_prehashed_ed25519()) {
+        let algorithm = prehashed.algorithm;
+        let _ = writeln!(text, "Signature algorithm: {algorithm} (Ed25519 over the SHA-512).");
     }
     if matches!(basis.authority, Authority::Identities(_)) || basis.demands().log().is_required() {
         let _ = writeln!(text, "Asked for: {}", basis.demands());
@@ -182,6 +198,7 @@ pub(crate) fn vouching(found: Vouching<'_>) -> Map<String, Value> {
         false => "verified",
     };
     let fields = [
+        ("signatureAlgorithm", found.algorithm.to_string().into()),
         ("transparencyLog", transparency_log.into()),
         ("hasLogMaterial", found.unread.into()),
         ("certificate", found.certificate.map_or(Value::Null, certificate)),

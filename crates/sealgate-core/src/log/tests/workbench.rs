@@ -17,6 +17,9 @@ pub(crate) const INDEX: i64 = 5;
 pub(crate) const GLOBAL_INDEX: i64 = 1_000_005;
 pub(crate) const SIZE: u64 = 11;
 
+/// The algorithm of the keys here, as entries of Rekor v2 name it.
+const P256: &str = "PKIX_ECDSA_P256_SHA_256";
+
 pub(crate) fn b64(bytes: impl AsRef<[u8]>) -> String {
     STANDARD.encode(bytes)
 }
@@ -216,12 +219,12 @@ impl Signed {
         }
     }
 
-    fn verifier_002(&self) -> Value {
+    fn verifier_002(&self, details: &str) -> Value {
         let (name, der) = match &self.certificate {
             Some(der) => ("x509Certificate", der.as_slice()),
             None => ("publicKey", self.key.spki_der()),
         };
-        json!({ "keyDetails": "PKIX_ECDSA_P256_SHA_256", name: { "rawBytes": b64(der) } })
+        json!({ "keyDetails": details, name: { "rawBytes": b64(der) } })
     }
 
     fn envelope_ref(&self) -> &Envelope {
@@ -253,10 +256,17 @@ impl Signed {
     }
 
     pub(crate) fn hashed_rekord_002(&self) -> Value {
-        let digest = hex::decode(self.digest(Algorithm::Sha256).hex()).unwrap();
+        self.hashed_rekord_002_by(P256, Algorithm::Sha256)
+    }
+
+    /// The same by another signature algorithm.
+    pub(crate) fn hashed_rekord_002_by(&self, details: &str, algorithm: Algorithm) -> Value {
+        let digest = hex::decode(self.digest(algorithm).hex()).unwrap();
+        let verifier = self.verifier_002(details);
+        let name = algorithm.name().replace("sha", "SHA2_");
         json!({ "apiVersion": "0.0.2", "kind": "hashedrekord", "spec": { "hashedRekordV002": {
-            "data": { "algorithm": "SHA2_256", "digest": b64(digest) },
-            "signature": { "content": b64(&self.signature), "verifier": self.verifier_002() },
+            "data": { "algorithm": name, "digest": b64(digest) },
+            "signature": { "content": b64(&self.signature), "verifier": verifier },
         }}})
     }
 
@@ -277,7 +287,7 @@ impl Signed {
         let digest = b64(hex::decode(payload.hex()).unwrap());
         json!({ "apiVersion": "0.0.2", "kind": "dsse", "spec": { "dsseV002": {
             "payloadHash": { "algorithm": "SHA2_256", "digest": digest },
-            "signatures": [{ "content": b64(&self.signature), "verifier": self.verifier_002() }],
+            "signatures": [{ "content": b64(&self.signature), "verifier": self.verifier_002(P256) }],
         }}})
     }
 

@@ -7,12 +7,15 @@ mod world;
 
 use serde_json::json;
 
-use super::workbench::{Key, evidence, question};
+use super::workbench::{Key, evidence, origin, question, subject};
 use super::*;
 use crate::bundle::{Content, VerificationMaterial};
 use crate::certificate::tests::pki::{ISSUER, NOW, SUBJECT, YEAR, around, leaf_params, set_window};
+use crate::dsse::{IN_TOTO, pae};
 use crate::identity::{IdentityMatcher, Pattern, Wanted};
+use crate::key::tests::Ed25519;
 use crate::log::tests::workbench::{self as logged, Owned, TestLog, b64, pem};
+use crate::simple_signing::SimpleSigning;
 use crate::trust::{CertificateAuthority, TrustRoot};
 use world::*;
 
@@ -169,6 +172,86 @@ fn a_key_needs_its_log_entry_where_a_configured_trust_root_names_a_log() {
     let part = crate::trust::Part::TransparencyLog;
     skipped.skipped.push(crate::trust::Skipped { part, uri: reason.clone(), reason });
     assert_eq!(with(&bare, &skipped, configured, Wish::Unsaid), "not-logged");
+}
+
+/// Legacy layer, envelope and blob, signed by an Ed25519 key in the given variant.
+fn ed25519_signed(key: &Ed25519, prehash: bool) -> (LegacySignature, Bundle, Bundle) {
+    let sign = |message: &[u8]| match prehash {
+        true => key.sign_prehashed(message, None),
+        false => key.sign(message),
+    };
+    let payload = SimpleSigning::new("reg.example/app", subject(), &BTreeMap::new()).to_json();
+    let annotations = [(annotation::SIGNATURE.to_owned(), b64(sign(payload.as_bytes())))].into();
+    let layer = LegacySignature { origin: origin(), payload: payload.into_bytes(), annotations };
+    let signature = sign(&pae(IN_TOTO, &statement()));
+    let bundle = Bundle::of_statement(statement(), signature, &key.public);
+    let digest = Digest::with(Algorithm::Sha512, b"blob");
+    (layer, bundle, Bundle::of_message(digest, sign(b"blob"), &key.public))
+}
+
+#[test]
+fn ed25519_verifies_in_both_variants_and_says_which() {
+    let key = Ed25519::new([7; 32]);
+    let by_key = KeyAuthority { keys: vec![key.public.clone()], hash: None };
+    for (prehash, name) in [(false, "ed25519"), (true, "ed25519-ph")] {
+        let (layer, bundle, blob) = ed25519_signed(&key, prehash);
+        for evidence in [Evidence::Legacy(layer), evidence(bundle.to_json())] {
+            let verified = verify_image(&evidence, &by_key, &question()).unwrap();
+            assert_eq!(verified.algorithm().to_string(), name);
+        }
+        let json = blob.to_json();
+        let judge = |artifact: Artifact<'_>| {
+            verify_blob(BlobSignature::Bundle(json.as_bytes()), &by_key, artifact)
+                .map(|verified| verified.algorithm().to_string())
+        };
+        assert_eq!(judge(Artifact::Content(b"blob")).as_deref(), Ok(name));
+        assert_eq!(judge(Artifact::Content(b"other")), Err(Reject::MessageDigest));
+        // The digest is enough for the prehash.
+        let by_digest = judge(Artifact::Digests(&[Digest::with(Algorithm::Sha512, b"blob")]));
+        match prehash {
+            true => assert_eq!(by_digest.as_deref(), Ok(name)),
+            false => assert_eq!(by_digest, Err(Reject::NeedsContent)),
+        }
+    }
+}
+
+/// An entry of Rekor v2 names the algorithm; it must be the one that the signature verified by.
+#[test]
+fn a_log_entry_must_name_the_algorithm_of_the_signature() {
+    let (world, key) = (World::new(), Ed25519::new([7; 32]));
+    let authority = Authority::Keys(KeyAuthority { keys: vec![key.public.clone()], hash: None });
+    for prehash in [false, true] {
+        let mut bundle = ed25519_signed(&key, prehash).1;
+        let envelope = envelope(&mut bundle).clone();
+        let told = logged::Signed {
+            signature: envelope.signatures[0].clone(),
+            key: key.public.clone(),
+            certificate: None,
+            content: Owned::Envelope(envelope, None),
+        };
+        for (details, expected) in [
+            ("PKIX_ED25519_PH", if prehash { "verified" } else { "log-other-algorithm" }),
+            ("PKIX_ED25519", if prehash { "log-other-algorithm" } else { "verified" }),
+            ("PKIX_ECDSA_P256_SHA_256", "log-other-algorithm"),
+            ("", "log-other-algorithm"),
+        ] {
+            let body = told.hashed_rekord_002_by(details, Algorithm::Sha512);
+            bundle.log.entries = vec![world.rekor2.entry(&body)];
+            let found = code(world.judge(&evidence(bundle.to_json()), &authority));
+            assert_eq!(found, expected, "{prehash} {details}");
+        }
+    }
+    // The same for certificates, whose entries come before the signature.
+    let (mut bundle, told) = world.unlogged(&world.pki.leaf(), &statement());
+    bundle.log.timestamps = vec![world.stamp(&told.signature)];
+    for (details, expected) in [
+        ("PKIX_ECDSA_P256_SHA_256", "verified"),
+        ("PKIX_ECDSA_P384_SHA_256", "log-other-algorithm"),
+    ] {
+        let body = told.hashed_rekord_002_by(details, Algorithm::Sha256);
+        bundle.log.entries = vec![world.rekor2.entry(&body)];
+        assert_eq!(world.code(&bundle), expected, "{details}");
+    }
 }
 
 #[test]

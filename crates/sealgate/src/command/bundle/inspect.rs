@@ -12,7 +12,7 @@ use sealgate_core::bundle::{
 };
 use sealgate_core::certificate::Unverified;
 use sealgate_core::identity::Subject;
-use sealgate_core::key::PublicKey;
+use sealgate_core::key::{PublicKey, SignatureAlgorithm};
 use sealgate_core::log::{Body, Checkpoint, Logged, LoggedContent, Signer};
 use sealgate_core::reject::Foreign;
 use sealgate_core::statement::Statement;
@@ -73,7 +73,7 @@ fn document(bytes: &[u8], root: &TrustRoot) -> Result<Value, sealgate_core::reje
     Ok(json!({
         "mediaType": bundle.version.media_type(),
         "signer": signer(&bundle.material),
-        "content": content(&bundle.content),
+        "content": content(&bundle),
         "logEntries": entries(&bundle.log, &About::of(&bundle), root),
         "timestamps": timestamps(&bundle.log, signature, root),
     }))
@@ -158,19 +158,45 @@ fn subject(subject: &Subject) -> Value {
     json!({ kind: Foreign::new(subject.to_string()).to_string() })
 }
 
-fn content(content: &Content) -> Value {
-    let encoded = STANDARD.encode(signature(content));
-    match content {
-        Content::Message(message) => {
-            json!({ "kind": "message", "digest": message.digest, "signature": encoded })
-        }
+fn content(bundle: &Bundle) -> Value {
+    let encoded = STANDARD.encode(signature(&bundle.content));
+    let algorithm = algorithm(bundle).map(|algorithm| algorithm.to_string());
+    match &bundle.content {
+        Content::Message(message) => json!({
+            "kind": "message",
+            "digest": message.digest,
+            "signature": encoded,
+            "signatureAlgorithm": algorithm,
+        }),
         Content::Envelope(envelope) => json!({
             "kind": "envelope",
             "payloadType": Foreign::new(&envelope.payload_type).to_string(),
             "statement": statement(&envelope.payload),
             "signature": encoded,
+            "signatureAlgorithm": algorithm,
         }),
     }
+}
+
+/// The algorithm by which the signature fits a key that is in the bundle, in its certificate or in a
+/// log entry; none where it fits none, or where only the content could tell.
+fn algorithm(bundle: &Bundle) -> Option<SignatureAlgorithm> {
+    let leaf = About::of(bundle).leaf.and_then(|der| Unverified::read(der).ok());
+    let certified = leaf.map(|leaf| leaf.key().clone());
+    let logged = bundle.log.entries.iter().filter_map(|entry| {
+        let body = Body::parse(&entry.body).ok()?;
+        body.signer_key()
+    });
+    certified.into_iter().chain(logged).find_map(|key| {
+        let signature = signature(&bundle.content);
+        let scheme = match &bundle.content {
+            Content::Envelope(envelope) => key.scheme_of(&envelope.pae(), signature, None),
+            Content::Message(message) => {
+                key.scheme_of_digests(message.digest.as_slice(), signature, None)
+            }
+        };
+        Some(SignatureAlgorithm { key: key.algorithm(), scheme: scheme.ok()? })
+    })
 }
 
 fn statement(payload: &[u8]) -> Value {
@@ -246,7 +272,9 @@ fn log_entry(entry: &LogEntry, about: &About<'_>, root: &TrustRoot) -> Value {
             "checkpointOrigin": checkpoint.map(|note| Foreign::new(note.origin).to_string()).ok(),
         })
     });
+    let details = body.as_ref().ok().and_then(|body| body.key_details());
     json!({
+        "keyDetails": details.map(|name| Foreign::new(name).to_string()),
         "kind": kind.unwrap_or_else(|reason| format!("unreadable: {reason}")),
         "log": known.map_or("not in the trust root", |log| log.base_url.as_str()),
         "logId": hex(&entry.log_id),
