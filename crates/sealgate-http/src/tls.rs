@@ -5,11 +5,16 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
+};
 use sealgate_core::fault::{Fault, FaultKind};
+use x509_cert::Version;
+use x509_cert::der::{Decode as _, Encode as _};
 
 /// Whose server certificates are good.
 #[derive(Clone, Debug, Default)]
@@ -92,9 +97,11 @@ impl Settings<'_> {
         let chain = self.certificates(&identity.certificates)?;
         let key = PrivateKeyDer::from_pem_slice(&identity.key)
             .map_err(|_| self.bad(format!("the {peer} client key is no PEM private key")))?;
-        builder
-            .with_client_auth_cert(chain, key)
-            .map_err(|e| self.bad(format!("{peer} client certificate: {e}")))
+        let unusable = |e: rustls::Error| self.bad(format!("{peer} client certificate: {e}"));
+        let key = builder.crypto_provider().key_provider.load_private_key(key).map_err(unusable)?;
+        let certified = CertifiedKey::new(chain, key);
+        keys_match(&certified).map_err(unusable)?;
+        Ok(builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified))))
     }
 
     fn name(&self, name: &str) -> Result<ServerName<'static>, Fault> {
@@ -143,6 +150,37 @@ impl Roots {
             Self::Only(own) | Self::SystemAnd(own) => own.iter().any(|one| one == certificate),
             Self::System | Self::DangerousAnyCertificate => false,
         }
+    }
+}
+
+/// The key of a certificate of version 1 or 2, as `openssl x509 -req` without extensions makes them;
+/// none for any other. webpki reads version 3 only. Go takes the older ones where nothing of version 3
+/// is needed: to sign a handshake. They name no host and cannot be an authority, so they are good as
+/// a server's only where any certificate is, and never as an issuer.
+fn key_before_version_3(
+    certificate: &CertificateDer<'_>,
+) -> Option<SubjectPublicKeyInfoDer<'static>> {
+    let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
+    let parsed = certificate.tbs_certificate();
+    let key = match parsed.version() {
+        Version::V1 | Version::V2 => parsed.subject_public_key_info().to_der().ok()?,
+        Version::V3 => return None,
+    };
+    Some(SubjectPublicKeyInfoDer::from(key))
+}
+
+/// Whether the private key is the one of the certificate, of whatever version.
+fn keys_match(certified: &CertifiedKey) -> Result<(), rustls::Error> {
+    let leaf = certified.end_entity_cert()?;
+    match (key_before_version_3(leaf), certified.key.public_key()) {
+        (Some(in_leaf), Some(key)) if in_leaf != key => {
+            Err(rustls::InconsistentKeys::KeyMismatch.into())
+        }
+        (Some(_), _) => Ok(()),
+        (None, _) => match certified.keys_match() {
+            Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(()),
+            other => other,
+        },
     }
 }
 
@@ -218,7 +256,10 @@ impl ServerCertVerifier for Verifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+        match key_before_version_3(cert) {
+            Some(key) => verify_tls12_signature_with_raw_key(message, &key, dss, algorithms),
+            None => rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms),
+        }
     }
 
     fn verify_tls13_signature(
@@ -228,10 +269,35 @@ impl ServerCertVerifier for Verifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+        match key_before_version_3(cert) {
+            Some(key) => {
+                rustls::crypto::verify_tls13_signature_with_raw_key(message, &key, dss, algorithms)
+            }
+            None => rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// What rustls has for TLS 1.3 only: in TLS 1.2 a scheme leaves open which curve the key is on.
+fn verify_tls12_signature_with_raw_key(
+    message: &[u8],
+    key: &SubjectPublicKeyInfoDer<'_>,
+    dss: &DigitallySignedStruct,
+    supported: &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, rustls::Error> {
+    let bad = |error| rustls::Error::InvalidCertificate(error);
+    let key = webpki::RawPublicKeyEntity::try_from(key)
+        .map_err(|_| bad(rustls::CertificateError::BadEncoding))?;
+    let offered = supported.mapping.iter().filter(|(scheme, _)| *scheme == dss.scheme);
+    let verifies = offered
+        .flat_map(|(_, algorithms)| algorithms.iter())
+        .any(|algorithm| key.verify_signature(*algorithm, message, dss.signature()).is_ok());
+    match verifies {
+        true => Ok(HandshakeSignatureValid::assertion()),
+        false => Err(bad(rustls::CertificateError::BadSignature)),
     }
 }

@@ -4,8 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sealgate_core::fault::FaultKind;
 use sealgate_engine::ports::Registry;
 use sealgate_registry::serve::{self, Served};
@@ -62,7 +66,10 @@ async fn door_with(
         false => builder.with_no_client_auth(),
     };
     let key = rustls_pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
-    let config = builder.with_single_cert(vec![certificate], key).unwrap();
+    door_of(served, builder.with_single_cert(vec![certificate], key).unwrap()).await
+}
+
+async fn door_of(served: &Served, config: ServerConfig) -> SocketAddr {
     let (acceptor, inside) = (TlsAcceptor::from(Arc::new(config)), served.addr());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -198,4 +205,159 @@ async fn a_self_signed_certificate_is_good_where_it_was_given() {
             assert_eq!(ask(addr, |o| o.trust = trust).await, Err(FaultKind::Tls));
         }
     }
+}
+
+/// A certificate of version 1, as `openssl x509 -req` makes it without extensions; it ends in 2126.
+const VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBMzCB2wIUCNpxGUbx5h+uaR4IgDK80tMLYo0wCgYIKoZIzj0EAwIwHDEaMBgG
+A1UEAwwRcmVnaXN0cnkuaW50ZXJuYWwwIBcNMjYxMTI5MDAxNTQ1WhgPMjEyNjEx
+MDUwMDE1NDVaMBwxGjAYBgNVBAMMEXJlZ2lzdHJ5LmludGVybmFsMFkwEwYHKoZI
+zj0CAQYIKoZIzj0DAQcDQgAETHzBse4hw8f1BEGeueVknaxTk7ocPKBePIQhG8C9
+zDdYVZEVJB9i8NdtTZUUMwSlGJySL8f8VhPFlP6HGK6qqjAKBggqhkjOPQQDAgNH
+ADBEAiBvAlDVMGrPhFWmFGVvFdP+AhTPTq1BcF9BOm/XK97V9QIgS831kM2N9kok
+jdCMgTjKxz64U4UbbTR1JakxcGYKXW0=
+-----END CERTIFICATE-----
+";
+const VERSION_1_KEY: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg2Db+ySnDvILGo/V3
+qI47MphOkuiFDg4eB1JREBJvuQqhRANCAARMfMGx7iHDx/UEQZ655WSdrFOTuhw8
+oF48hCEbwL3MN1hVkRUkH2Lw121NlRQzBKUYnJIvx/xWE8WU/ocYrqqq
+-----END PRIVATE KEY-----
+";
+
+/// A door that shows the certificate of version 1, and takes no client certificate but that.
+async fn old_door(
+    served: &Served,
+    version: &'static rustls::SupportedProtocolVersion,
+    signs: &str,
+    ask: bool,
+) -> SocketAddr {
+    use rustls::sign::{CertifiedKey, SingleCertAndKey};
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = PrivateKeyDer::from_pem_slice(signs.as_bytes()).unwrap();
+    let key = provider.key_provider.load_private_key(key).unwrap();
+    let own = CertifiedKey::new(vec![version_1()], key);
+    let clients = Arc::new(OnlyVersion1 { provider: provider.clone(), mandatory: ask });
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_client_cert_verifier(clients)
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(own)));
+    door_of(served, config).await
+}
+
+fn version_1() -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(VERSION_1.as_bytes()).unwrap()
+}
+
+/// What Go's server does with `RequireAnyClientCert`, for one certificate.
+#[derive(Debug)]
+struct OnlyVersion1 {
+    provider: Arc<rustls::crypto::CryptoProvider>,
+    mandatory: bool,
+}
+
+impl ClientCertVerifier for OnlyVersion1 {
+    fn root_hint_subjects(&self) -> &[rustls::DistinguishedName] {
+        &[]
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: rustls_pki_types::UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        match *end_entity == version_1() {
+            true => Ok(ClientCertVerified::assertion()),
+            false => Err(rustls::CertificateError::UnknownIssuer.into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        _cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.check(message, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        _cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.check(message, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        vec![rustls::SignatureScheme::ECDSA_NISTP256_SHA256]
+    }
+}
+
+impl OnlyVersion1 {
+    fn check(
+        &self,
+        message: &[u8],
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let key = KeyPair::from_pem(VERSION_1_KEY).unwrap();
+        let key = rcgen::PublicKeyData::subject_public_key_info(&key).into();
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature_with_raw_key(message, &key, dss, algorithms)
+    }
+}
+
+/// As Go: good to sign a handshake with, never good as an issuer or for a host's name.
+#[tokio::test]
+async fn certificates_of_version_1_are_taken_where_go_takes_them() {
+    let served = with_image().await;
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let addr = old_door(&served, version, VERSION_1_KEY, false).await;
+        let found = ask(addr, |o| o.trust = Trust::DangerousAnyCertificate).await;
+        assert_eq!(found, Ok(true), "{version:?}");
+        let pem = || VERSION_1.as_bytes().to_vec();
+        for trust in [Trust::System, Trust::Only(pem()), Trust::SystemAnd(pem())] {
+            let found = ask(addr, |o| {
+                o.trust = trust.clone();
+                o.server_name = Some("registry.internal".to_owned());
+            });
+            assert_eq!(found.await, Err(FaultKind::Tls), "{version:?} {trust:?}");
+        }
+        // Signatures of the handshake are verified none the less.
+        let other = KeyPair::generate().unwrap().serialize_pem();
+        let addr = old_door(&served, version, &other, false).await;
+        let found = ask(addr, |o| o.trust = Trust::DangerousAnyCertificate).await;
+        assert_eq!(found, Err(FaultKind::Tls), "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_certificate_of_version_1_is_shown() {
+    let served = with_image().await;
+    let identity = |key: &str| ClientIdentity {
+        certificates: VERSION_1.as_bytes().to_vec(),
+        key: zeroize::Zeroizing::new(key.as_bytes().to_vec()),
+    };
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let addr = old_door(&served, version, VERSION_1_KEY, true).await;
+        let none = ask(addr, |o| o.trust = Trust::DangerousAnyCertificate).await;
+        assert!(none.is_err(), "{version:?}");
+        let found = ask(addr, |o| {
+            o.trust = Trust::DangerousAnyCertificate;
+            o.identity = Some(identity(VERSION_1_KEY));
+        });
+        assert_eq!(found.await, Ok(true), "{version:?}");
+    }
+    let mut options = options();
+    options.identity = Some(identity(&KeyPair::generate().unwrap().serialize_pem()));
+    assert_eq!(Client::new(options).unwrap_err().kind, FaultKind::Config);
 }
