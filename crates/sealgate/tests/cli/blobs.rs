@@ -1,5 +1,7 @@
 //! sign-blob and verify-blob.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use snapbox::{assert_data_eq, str};
 
 use crate::stage::Stage;
@@ -50,6 +52,53 @@ fn a_bare_signature_goes_to_standard_output() {
     stage.run_fed(&fed, "content").code(0);
     stage.run_fed(&fed, "contents").code(1);
     stage.run(&["verify-blob", "--key", "cosign.pub", "blob"]).code(1);
+}
+
+/// cosign GHSA-fx35-mq7g-6g98.
+#[test]
+fn a_key_in_an_older_bundle_is_not_the_key_to_verify_with() {
+    let stage = Stage::with_key();
+    stage.write("blob", "content");
+    let generate = ["generate-key-pair", "--output-key-prefix", "other"];
+    stage.run(&generate).code(0);
+    let signed = stage.run(&["sign-blob", "--key", "other.key", "blob"]).code(0).out;
+    let older = serde_json::json!({
+        "base64Signature": signed.trim(),
+        "cert": STANDARD.encode(stage.read("other.pub")),
+    });
+    stage.write("older.json", &older.to_string());
+    let verify = |by: &[&str]| {
+        let flags = ["--insecure-ignore-tlog", "--bundle=older.json", "blob"];
+        stage.run(&[&["verify-blob"], by, &flags].concat())
+    };
+    let refused = verify(&["--key=cosign.pub"]).code(1);
+    assert!(refused.err.contains("[wrong-signature]"), "{}", refused.err);
+    let identity = ["--certificate-identity=a@b.example", "--certificate-oidc-issuer=https://i"];
+    let refused = verify(&identity).code(1);
+    assert!(!refused.err.contains("Verified OK"), "{}", refused.err);
+    verify(&["--key=other.pub"]).code(0);
+    // Not by a flag either.
+    let both = verify(&["--key=cosign.pub", "--certificate=other.pub"]);
+    assert_ne!(both.code, 0, "{}", both.err);
+}
+
+/// What `openssl dgst -sign ... | base64` prints.
+#[test]
+fn a_signature_with_line_breaks_verifies() {
+    let stage = Stage::with_key();
+    stage.write("blob", "content");
+    let signature = stage.run(&["sign-blob", "--key", "cosign.key", "blob"]).code(0).out;
+    let (first, rest) = signature.trim().split_at(64);
+    for broken in [format!("{first}\n{rest}\n"), format!("{first}\r\n{rest}\r\n")] {
+        stage.write("s", &broken);
+        for given in ["s", broken.as_str()] {
+            let verify = ["verify-blob", "--key", "cosign.pub", "--signature", given, "blob"];
+            stage.run(&verify).code(0);
+        }
+    }
+    let blank = format!("{first} {rest}");
+    let verify = ["verify-blob", "--key", "cosign.pub", "--signature", &blank, "blob"];
+    stage.run(&verify).code(1);
 }
 
 #[test]

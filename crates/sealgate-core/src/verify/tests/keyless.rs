@@ -346,6 +346,56 @@ fn blobs_verify_by_certificate_in_every_form() {
     assert_eq!(wanted().blob_digests().map(|digests| digests.len()), Some(3));
 }
 
+/// cosign GHSA-fx35-mq7g-6g98: a public key in the place of the certificate was taken for the key to
+/// verify with, before the key that was given, and instead of a certificate of the wanted identity.
+#[test]
+fn a_key_that_comes_with_a_signature_never_takes_the_place_of_the_given_one() {
+    let (world, ours, stranger) = (World::new(), Key::generate(), Key::generate());
+    let (root, content) = (world.root(), b"content");
+    // All of it is genuine, and the stranger's: signature, key, and the entry in a known log.
+    let signature = stranger.sign(content);
+    let public = stranger.public.to_pem();
+    let told = logged::Signed {
+        signature: signature.clone(),
+        key: stranger.public.clone(),
+        certificate: None,
+        content: Owned::Message(all_digests(content).to_vec()),
+    };
+    let entry = annotated(&world.rekor1.entry(&told.hashed_rekord_001(Algorithm::Sha256)));
+    let log = LogMaterial::of_annotations(&entry, "").unwrap();
+    let older = json!({
+        "base64Signature": b64(&signature),
+        "cert": b64(&public),
+        "rekorBundle": serde_json::from_str::<Value>(&entry).unwrap(),
+    });
+    let older = older.to_string();
+    let parts =
+        Parts { signature: &signature, certificate: &public, chain: "", log: &log, sct: None };
+    let blob = |evidence, authority: &Authority| {
+        let wishes = Wishes::default();
+        let demands = Demands::decide(wishes, authority, Some(&root), RootSource::Configured);
+        let trust = Trust { root: Some(&root), demands, now: NOW };
+        verify_blob_with(evidence, authority, Artifact::Content(content), &trust)
+            .map_or_else(|reject| reject.code(), |_| "verified")
+    };
+    let by_key = |key: &Key| Authority::Keys(key.authority());
+    for evidence in [BlobSignature::Bundle(older.as_bytes()), BlobSignature::Parts(parts)] {
+        assert_eq!(blob(evidence, &by_key(&ours)), "wrong-signature");
+        assert_eq!(blob(evidence, &wanted()), "bad-certificate");
+        assert_eq!(blob(evidence, &by_key(&stranger)), "verified");
+    }
+
+    // The same beside an image: a legacy layer with the stranger's key as its certificate.
+    let layer = stranger.changed_legacy(|layer| {
+        layer.annotations.insert(annotation::CERTIFICATE.to_owned(), public.clone());
+    });
+    let ignored = Wishes { log: Wish::Ignored, ..Wishes::default() };
+    let image = |authority: &Authority| code(wishing(&root, &layer, authority, ignored));
+    assert_eq!(image(&by_key(&ours)), "wrong-signature");
+    assert_eq!(image(&wanted()), "bad-certificate");
+    assert_eq!(image(&by_key(&stranger)), "verified");
+}
+
 #[test]
 fn blobs_verify_by_the_parts_of_a_signature() {
     let world = World::new();
