@@ -167,6 +167,41 @@ fn a_signature_made_elsewhere_is_attached() {
     }
 }
 
+/// `openssl dgst -sign ... | base64` breaks the lines, and cosign attaches them as they are.
+#[test]
+fn a_signature_with_line_breaks_verifies_wherever_cosign_verifies_it() {
+    let sandbox = sandbox_with_key();
+    for breaks in ["\n", "\r\n"] {
+        for attacher in TOOLS {
+            let name = format!("breaks-{attacher:?}-{}", breaks.len()).to_lowercase();
+            let image = registries::docker().image(&name);
+            let payload = sandbox.cosign(&["generate", &image.by_digest()]).ok().stdout;
+            sandbox.write("payload.json", payload);
+            let sign = ["sign-blob", "--key=cosign.key", "-y", "--new-bundle-format=false"];
+            let signature = sandbox.sealgate(&[&sign[..], &["payload.json"]].concat()).ok().stdout;
+            let (first, rest) = signature.trim().split_at(60);
+            let broken = format!("{first}{breaks}{rest}{breaks}");
+            sandbox.write("broken.sig", &broken);
+            let reference = image.by_digest();
+            let attach = ["--signature=broken.sig", "--payload=payload.json", &reference];
+            attacher.run(&sandbox, &[&["attach", "signature"], &attach[..]].concat()).ok();
+            for tool in TOOLS {
+                tool.verify(&sandbox, "cosign", &image.by_tag(), &[]).ok();
+            }
+            let folder = format!("saved-{name}");
+            sandbox.sealgate(&["save", "--dir", &folder, &image.by_tag()]).ok();
+            Tool::Sealgate.verify(&sandbox, "cosign", &folder, &["--local-image"]).ok();
+            // The same text as a signature of the file.
+            for given in ["broken.sig", broken.as_str()] {
+                let check = ["--key=cosign.pub", "--signature", given, "payload.json"];
+                let cosign = ["verify-blob", "--insecure-ignore-tlog"];
+                sandbox.cosign(&[&cosign[..], &check].concat()).ok();
+                sandbox.sealgate(&[&["verify-blob"], &check[..]].concat()).ok();
+            }
+        }
+    }
+}
+
 #[test]
 fn clean_removes_the_signatures_and_not_the_image() {
     let sandbox = sandbox_with_key();

@@ -146,6 +146,32 @@ fn older_encodings_of_private_keys_are_imported() {
     }
 }
 
+/// A public key as editors and `openssl -text` leave it is the same key for both programs.
+#[test]
+fn text_around_a_public_key_does_not_matter() {
+    let sandbox = sandbox_with_key();
+    let key = sandbox.read("cosign.pub");
+    let text = sandbox.program("openssl", &["pkey", "-pubin", "-in", "cosign.pub", "-text"]).ok();
+    let image = registries::docker().image("key-with-text");
+    Tool::Sealgate.sign(&sandbox, Format::Bundle, "cosign", &image.by_digest(), &[]).ok();
+    for (name, spelling) in [
+        ("text", text.stdout),
+        ("comment", format!("# our key\n\n{key}\nended\n")),
+        ("blanks", key.replace('\n', "  \n")),
+        ("blank-line", key.replacen('\n', "\n\n", 1)),
+    ] {
+        sandbox.write(&format!("{name}.pub"), spelling);
+        for tool in TOOLS {
+            tool.verify(&sandbox, name, &image.by_tag(), &[]).ok();
+        }
+    }
+    // cosign takes the first of two; nobody could tell which is meant.
+    sandbox.write("two.pub", format!("{key}{key}"));
+    Tool::Cosign.verify(&sandbox, "two", &image.by_tag(), &[]).ok();
+    let run = Tool::Sealgate.verify(&sandbox, "two", &image.by_tag(), &[]).exits(1);
+    run.says("several public keys, one after the other: want exactly one");
+}
+
 #[test]
 fn the_public_half_is_the_same() {
     let sandbox = sandbox_with_key();
