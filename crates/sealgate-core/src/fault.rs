@@ -16,7 +16,7 @@ pub enum FaultKind {
     Throttled,
     /// Credentials are missing or wrong (401).
     Unauthorized,
-    /// Credentials are good but not enough (403).
+    /// Credentials are good but not enough (403), or the rules there forbid it (412).
     Denied,
     /// No connection: name, route, refused, reset.
     Unreachable,

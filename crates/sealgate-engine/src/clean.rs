@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use futures::stream::{self, StreamExt, TryStreamExt};
+use sealgate_core::fault::FaultKind;
 use sealgate_core::reference::{Identifier, Reference, Repository};
 
 use crate::attached::{Attached, Kind, Search};
@@ -65,6 +67,8 @@ async fn remove(registry: &dyn Registry, item: &Attached) -> Result<bool, Failur
     };
     match registry.delete(place, &Identifier::Tag(tag.clone())).await {
         Ok(removed) => Ok(removed),
+        // A tag that is protected is not taken away by the digest that it names.
+        Err(refused) if refused.kind == FaultKind::Denied => Err(refused.into()),
         // Several registries delete manifests by digest only, and all tags with them.
         Err(_) => Ok(registry.delete(place, &by_digest).await?),
     }

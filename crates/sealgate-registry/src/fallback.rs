@@ -2,7 +2,8 @@
 //! the legacy `.sig` tag.
 //!
 //! The specification has no transaction for tags. Where a registry honours `If-Match`, a lost race
-//! is a 412 and everything is simple. Where it does not (docker-registry 2 and 3 ignore it), this is
+//! is a 412 and a tag that reads differently, and everything is simple. (A 412 under a tag that is
+//! what it was is a refusal: the tag may not be moved.) Where it does not (docker-registry 2 and 3 ignore it), this is
 //! what we do:
 //!
 //! 1. Writers of one process take turns per tag.
@@ -319,7 +320,7 @@ impl Client {
 enum Merge {
     /// Everything is under the tag; how long it took from the read to the written answer.
     Written(Duration),
-    /// 412.
+    /// Another writer was faster.
     Lost,
 }
 
@@ -365,7 +366,8 @@ fn naps(length: Duration) -> ExponentialBackoff {
 }
 
 fn guard(tagged: &Tagged) -> Guard {
-    tagged.etag.clone().map_or(Guard::Once, Guard::Match)
+    let digest = &tagged.manifest.descriptor.digest;
+    tagged.etag.clone().map_or(Guard::Once, |etag| Guard::Match(etag, digest.clone()))
 }
 
 /// The list with everything in it, sorted by digest; `None` where it already is.

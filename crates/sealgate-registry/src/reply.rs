@@ -172,7 +172,8 @@ impl Reply {
         let says = |code: &str| codes.iter().any(|c| c == code);
         let kind = match self.status.as_u16() {
             401 => FaultKind::Unauthorized,
-            403 => FaultKind::Denied,
+            // 412: not by this registry's rules, such as a tag that may not be moved.
+            403 | 412 => FaultKind::Denied,
             429 => FaultKind::Throttled,
             _ if says("TOOMANYREQUESTS") => FaultKind::Throttled,
             _ if says("UNAUTHORIZED") => FaultKind::Unauthorized,

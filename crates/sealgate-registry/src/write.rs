@@ -43,8 +43,8 @@ pub(crate) enum Guard {
     None,
     /// By nothing that the registry offers; but a lost answer is not followed by another PUT.
     Once,
-    /// `If-Match`.
-    Match(HeaderValue),
+    /// `If-Match`: the registry's name for what was read, and its digest.
+    Match(HeaderValue, Digest),
     /// `If-None-Match: *`.
     Absent,
 }
@@ -55,7 +55,7 @@ pub(crate) enum Put {
         /// Whether the registry answered with `OCI-Subject`.
         keeps_referrers: bool,
     },
-    /// 412: somebody else was faster.
+    /// 412, and the tag reads differently now: somebody else was faster.
     Lost,
 }
 
@@ -292,7 +292,9 @@ impl Client {
             }
             tokio::time::sleep(BLINK * sights).await;
         };
-        if reply.status == StatusCode::PRECONDITION_FAILED && !matches!(guard, Guard::None) {
+        if reply.status == StatusCode::PRECONDITION_FAILED
+            && self.moved(repository, at, &guard).await?
+        {
             return Ok(Put::Lost);
         }
         if !reply.status.is_success() {
@@ -305,6 +307,23 @@ impl Client {
             }
             _ => Ok(Put::Done { keeps_referrers: reply.headers.contains_key(OCI_SUBJECT) }),
         }
+    }
+
+    /// Whether a tag reads differently from what a condition was made of. Registries answer 412 to
+    /// who would move a tag that must not be moved, too; that will be so the next time.
+    async fn moved(
+        &self,
+        repository: &Repository,
+        at: &Identifier,
+        guard: &Guard,
+    ) -> Result<bool, Fault> {
+        let was = match guard {
+            Guard::None | Guard::Once => return Ok(false),
+            Guard::Match(_, digest) => Some(digest),
+            Guard::Absent => None,
+        };
+        let now = self.read_descriptor(repository, at).await?;
+        Ok(now.as_ref().map(|descriptor| &descriptor.digest) != was)
     }
 
     /// Removes a tag or a manifest; the latter from the fallback list of what it refers to, too.
@@ -380,7 +399,7 @@ fn guarded(media_type: &str, guard: &Guard) -> Option<HeaderMap> {
     let mut headers = content_type(media_type)?;
     match guard {
         Guard::None | Guard::Once => {}
-        Guard::Match(etag) => {
+        Guard::Match(etag, _) => {
             headers.insert(reqwest::header::IF_MATCH, etag.clone());
         }
         Guard::Absent => {

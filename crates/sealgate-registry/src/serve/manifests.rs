@@ -59,6 +59,11 @@ impl State {
         if self.options.tags == TagUpdates::Conditional && !holds(repository, asked, reference) {
             return error(StatusCode::PRECONDITION_FAILED, "UNKNOWN", "the tag has moved");
         }
+        if self.options.tags == TagUpdates::Immutable
+            && repository.tags.get(reference).is_some_and(|now| *now != digest)
+        {
+            return immutable(reference);
+        }
         let subject = refers.as_ref().map(|(to, _)| to.to_string());
         let stored = Stored { media_type: shape.media_type, bytes: asked.body.clone(), refers };
         repository.manifests.insert(digest.clone(), stored);
@@ -84,6 +89,10 @@ impl State {
         let mut store = locked(&self.store);
         let repository = store.make(name);
         let Ok(digest) = reference.parse::<Digest>() else {
+            if self.options.tags == TagUpdates::Immutable && repository.tags.contains_key(reference)
+            {
+                return immutable(reference);
+            }
             return match repository.tags.remove(reference) {
                 Some(_) => empty(StatusCode::ACCEPTED, &[]),
                 None => manifest_unknown(),
@@ -239,6 +248,12 @@ fn link(answer: &mut Response<Body>, to: &str) {
 
 fn name_unknown() -> Response<Body> {
     error(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "no such repository")
+}
+
+/// Harbor's words.
+fn immutable(tag: &str) -> Response<Body> {
+    let text = format!("the tag {tag} is immutable, cannot be overwritten");
+    error(StatusCode::PRECONDITION_FAILED, "PRECONDITION", &text)
 }
 
 fn manifest_unknown() -> Response<Body> {

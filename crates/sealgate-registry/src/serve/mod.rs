@@ -66,6 +66,8 @@ pub enum TagUpdates {
     LastWins,
     /// `If-Match` and `If-None-Match` are honoured.
     Conditional,
+    /// A tag stays what it is: 412 to who would move or remove it.
+    Immutable,
 }
 
 impl Default for Options {

@@ -114,6 +114,78 @@ async fn a_tag_is_replaced_only_if_it_has_not_moved() {
     }
 }
 
+/// harbor#17332: who would move an immutable tag hears why, at once.
+#[tokio::test]
+async fn an_immutable_tag_is_no_lost_race() {
+    let tags = TagUpdates::Immutable;
+    let served =
+        served(serve::Options { tags, referrers: Referrers::Absent, ..Default::default() });
+    let served = served.await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let (one, two) = (index_of(&[]), index_of(&[descriptor("a/b", b"{}")]));
+    let first = Digest::of(&one);
+    let kind = media_type::OCI_INDEX;
+    let replace = async |expected: Option<&Digest>, bytes: &Bytes| {
+        client.replace_manifest(&repository, "x.sig", expected, kind, bytes.clone()).await
+    };
+    assert!(replace(None, &one).await.unwrap());
+    assert!(replace(Some(&first), &one).await.unwrap(), "it already is what it should be");
+    let image = push_image(&client, &repository, "v1").await;
+    let bundle = push_bundle(&client, &repository, &image, "one").await;
+
+    let start = std::time::Instant::now();
+    served.clear_log();
+    let moved = client.push_manifest(&repository, &tag("x.sig"), kind, two.clone()).await;
+    let removed = client.delete(&repository, &tag("x.sig")).await;
+    let at = Identifier::Digest(bundle);
+    let faults = [
+        replace(Some(&first), &two).await.unwrap_err(),
+        moved.unwrap_err(),
+        removed.unwrap_err(),
+        second_bundle(&client, &repository, &image).await.unwrap_err(),
+        client.delete(&repository, &at).await.unwrap_err(),
+    ];
+    for fault in faults {
+        assert_eq!(fault.kind, FaultKind::Denied, "{fault}");
+        assert!(fault.detail.contains("412 Precondition Failed: PRECONDITION"), "{fault}");
+        assert!(fault.detail.contains("is immutable"), "{fault}");
+    }
+    assert!(start.elapsed() < std::time::Duration::from_secs(3), "{:?}", start.elapsed());
+    assert_eq!(served.count("PUT", "/manifests/x.sig"), 2, "{:?}", served.log());
+    // Another writer who was faster is something else: the tag reads differently now.
+    let other = index_of(&[descriptor("a/c", b"{}")]);
+    assert!(!replace(None, &other).await.unwrap());
+}
+
+async fn second_bundle(
+    client: &Client,
+    repository: &Repository,
+    image: &Descriptor,
+) -> Result<Digest, sealgate_core::fault::Fault> {
+    let mut layer = push_blob(client, repository, b"two").await;
+    layer.media_type = media_type::BUNDLE_V03.to_owned();
+    let bytes = bundle_manifest(image, &layer);
+    let at = Identifier::Digest(Digest::of(&bytes));
+    client.push_manifest(repository, &at, media_type::OCI_MANIFEST, bytes.into()).await
+}
+
+/// A 412 for a write without a condition was never a race.
+#[tokio::test]
+async fn a_412_without_a_condition_is_a_refusal() {
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let one = index_of(&[]);
+    let kind = media_type::OCI_INDEX;
+    served.trouble(Rule::always("/manifests/", Trouble::Status(412)).only("PUT"));
+    served.trouble(Rule::always("/manifests/", Trouble::Status(404)).only("HEAD"));
+    let start = std::time::Instant::now();
+    let put = client.replace_manifest(&repository, "x.sig", None, kind, one.clone()).await;
+    assert_eq!(put.unwrap_err().kind, FaultKind::Denied);
+    let put = client.push_manifest(&repository, &tag("x"), kind, one).await;
+    assert_eq!(put.unwrap_err().kind, FaultKind::Denied);
+    assert!(start.elapsed() < std::time::Duration::from_secs(2));
+}
+
 /// What the sign use case does with `.sig`: read, append, replace, again if somebody was faster.
 async fn append(client: &Client, repository: &Repository, layer: Descriptor) {
     loop {
