@@ -234,7 +234,7 @@ fn shape(error: serde_json::Error) -> InvalidManifest {
 }
 
 /// Whether `media_type` is an image manifest.
-pub(crate) fn is_manifest(media_type: &str) -> bool {
+pub fn is_manifest(media_type: &str) -> bool {
     matches!(media_type, media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST)
 }
 

@@ -62,7 +62,7 @@ pub async fn attach_signature(
     reference: &Reference,
     request: &AttachRequest,
 ) -> Result<Attached, Failure> {
-    let digest = pin::resolve(registry, reference).await?.descriptor.digest;
+    let digest = pin::read(registry, reference).await?.descriptor.digest;
     let payload = match &request.payload {
         Some(payload) => payload.clone(),
         None => payload(reference.repository(), &digest),

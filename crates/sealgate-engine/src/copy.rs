@@ -6,12 +6,14 @@ use std::collections::BTreeSet;
 
 use futures::future::try_join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use moka::future::Cache;
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_core::manifest::{Descriptor, Manifest, is_index};
+use sealgate_core::manifest::{Descriptor, is_index};
 use sealgate_core::reference::{Identifier, Reference, Repository};
 
 use crate::attached::{Attached, Kind, Search};
+use crate::content::Content;
 use crate::failure::Failure;
 use crate::index;
 use crate::legacy::{self, Layer};
@@ -90,10 +92,6 @@ pub async fn copy_image(
 }
 
 impl Transfer<'_> {
-    fn host(&self) -> &str {
-        self.from.registry()
-    }
-
     /// The image itself, or the child for the wanted platform.
     async fn wanted(&self, from: &Reference) -> Result<Pinned, Failure> {
         let pinned = pin::resolve(self.source, from).await?;
@@ -130,10 +128,10 @@ impl Transfer<'_> {
             let text = format!("the image is {digest}, it cannot be copied to {to}");
             return Err(Failure::Invalid(text));
         }
-        let Some(tag) = to.tag() else { return Ok(()) };
+        let Some(tag) = to.tag().filter(|_| !self.request.force) else { return Ok(()) };
         let standing = self.target.resolve(self.to, &Identifier::Tag(tag.to_owned())).await?;
         match standing {
-            Some(other) if other.digest != *digest && !self.request.force => {
+            Some(other) if other.digest != *digest => {
                 Err(Failure::Occupied { at: Box::new(to.clone()), found: other.digest.to_string() })
             }
             _ => Ok(()),
@@ -174,13 +172,12 @@ impl Transfer<'_> {
         raw.map(Some).ok_or_else(|| Failure::not_found(self.from.at(at)))
     }
 
-    /// An image manifest and its blobs. It is read by serde alone and not by the strict reader that
-    /// verification uses: moving judges nothing, the bytes stay what they are under their digest,
-    /// and an image that a verifier would find odd can be copied all the same.
+    /// An image manifest and its blobs.
     async fn image(&self, raw: &RawManifest) -> Result<(), Failure> {
-        let manifest: Manifest = serde_json::from_slice(&raw.bytes)
-            .map_err(|error| Failure::malformed(self.host(), error.to_string()))?;
-        self.blobs(self.from, std::iter::once(manifest.config).chain(manifest.layers)).await?;
+        if let Content::Image(manifest) = Content::read(raw, self.from)? {
+            let blobs = std::iter::once(manifest.config).chain(manifest.layers);
+            self.blobs(self.from, blobs).await?;
+        }
         self.push(raw).await
     }
 

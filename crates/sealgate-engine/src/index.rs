@@ -5,12 +5,13 @@ use std::collections::HashSet;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_core::manifest::{Descriptor, is_index, parse_index};
+use sealgate_core::manifest::{Descriptor, Index, is_index};
 use sealgate_core::reference::{Identifier, Repository};
 
+use crate::content::Content;
 use crate::failure::Failure;
 use crate::limits::Limits;
-use crate::ports::{RawManifest, Registry};
+use crate::ports::Registry;
 
 /// A child of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,9 +37,9 @@ pub async fn descendants(
     let mut level = vec![digest.clone()];
     for _ in 0..limits.depth {
         let mut lists = stream::iter(level)
-            .map(async |below: Digest| match children(registry, repository, &below, limits).await {
-                Err(Failure::NotFound(_)) if below != *digest => Ok(Vec::new()),
-                listed => listed,
+            .map(async |below: Digest| match below == *digest {
+                true => children(registry, repository, digest, limits).await,
+                false => grandchildren(registry, repository, below, limits).await,
             })
             .buffered(limits.concurrent.max(1));
         let known = found.len();
@@ -55,31 +56,39 @@ pub async fn descendants(
     Err(Fault::new(FaultKind::TooMany, host, detail).into())
 }
 
-/// The children of `digest`, each once; none if it is no index.
+/// The children of `digest`, each once; none if it is an image.
 pub(crate) async fn children(
     registry: &dyn Registry,
     repository: &Repository,
     digest: &Digest,
     limits: &Limits,
 ) -> Result<Vec<Child>, Failure> {
-    let at = Identifier::Digest(digest.clone());
-    let raw = registry.manifest(repository, &at).await?;
-    let raw = raw.ok_or_else(|| Failure::not_found(repository.at(at)))?;
-    if !is_index(&raw.descriptor.media_type) {
-        return Ok(Vec::new());
+    match Content::of(registry, repository, digest).await? {
+        Content::Index(index) => named(index, repository, limits),
+        Content::Image(_) => Ok(Vec::new()),
     }
-    parse(&raw, repository, limits)
+}
+
+/// The children of a child: none if it is not there, or is no index.
+async fn grandchildren(
+    registry: &dyn Registry,
+    repository: &Repository,
+    child: Digest,
+    limits: &Limits,
+) -> Result<Vec<Child>, Failure> {
+    let raw = registry.manifest(repository, &Identifier::Digest(child)).await?;
+    let Some(raw) = raw.filter(|raw| is_index(&raw.descriptor.media_type)) else {
+        return Ok(Vec::new());
+    };
+    match Content::read(&raw, repository)? {
+        Content::Index(index) => named(index, repository, limits),
+        Content::Image(_) => Ok(Vec::new()),
+    }
 }
 
 /// The children that an index names.
-pub(crate) fn parse(
-    raw: &RawManifest,
-    repository: &Repository,
-    limits: &Limits,
-) -> Result<Vec<Child>, Failure> {
+fn named(index: Index, repository: &Repository, limits: &Limits) -> Result<Vec<Child>, Failure> {
     let host = repository.registry();
-    let index = parse_index(&raw.bytes, Some(&raw.descriptor.media_type))
-        .map_err(|error| Failure::malformed(host, format!("not an image index: {error}")))?;
     Limits::check_count(index.manifests.len(), limits.children, host, "children of an index")?;
     let mut seen = HashSet::new();
     Ok(index

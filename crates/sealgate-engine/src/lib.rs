@@ -13,6 +13,7 @@ pub mod attached;
 pub mod blob;
 pub mod cache;
 pub mod clean;
+mod content;
 pub mod copy;
 pub mod download;
 mod examine;

@@ -3,7 +3,9 @@
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::manifest::Descriptor;
-use sealgate_core::reference::Reference;
+use sealgate_core::reference::{Identifier, Reference};
+
+use crate::content::Content;
 
 use crate::failure::Failure;
 use crate::ports::Registry;
@@ -36,6 +38,17 @@ pub async fn resolve(registry: &dyn Registry, reference: &Reference) -> Result<P
         return Err(Fault::new(FaultKind::DigestMismatch, host, detail).into());
     }
     Ok(Pinned { reference: reference.pinned(descriptor.digest.clone()), descriptor })
+}
+
+/// As [`resolve`], and what lies there is read, for callers that say something about it (`sign`,
+/// `attach`). The reader is that of `tree`, `copy` and `save`: what they cannot read is not signed.
+pub async fn read(registry: &dyn Registry, reference: &Reference) -> Result<Pinned, Failure> {
+    let digest = digest(registry, reference).await?;
+    let at = Identifier::Digest(digest.clone());
+    let found = registry.manifest(reference.repository(), &at).await?;
+    let raw = found.ok_or_else(|| Failure::not_found(reference.clone()))?;
+    Content::read(&raw, reference.repository())?;
+    Ok(Pinned { reference: reference.pinned(digest), descriptor: raw.descriptor })
 }
 
 /// The digest of `reference`: its own without asking anybody, else the one its tag points to now.

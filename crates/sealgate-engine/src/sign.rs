@@ -119,7 +119,7 @@ async fn images(
     reference: &Reference,
     request: &SignRequest,
 ) -> Result<Vec<(Reference, Descriptor)>, Failure> {
-    let pinned = pin::resolve(registry, reference).await?;
+    let pinned = pin::read(registry, reference).await?;
     let repository = reference.repository();
     let mut images = vec![(pinned.reference, pinned.descriptor)];
     if request.recursive {

@@ -6,7 +6,7 @@ use reqwest::header::{ACCEPT, CONTENT_LENGTH, ETAG, HeaderValue};
 use reqwest::{Method, StatusCode};
 use sealgate_core::digest::{Algorithm, Digest, Hasher};
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_core::manifest::Descriptor;
+use sealgate_core::manifest::{Descriptor, is_index, is_manifest};
 use sealgate_core::reference::{Identifier, Repository};
 use sealgate_engine::ports::{BlobStream, RawManifest};
 use serde::Deserialize;
@@ -60,7 +60,8 @@ impl Client {
         else {
             return Ok(None);
         };
-        if !media_type.contains("manifest") && !media_type.contains("index") {
+        // Of anything else the document itself says more: schema 1, a page, a generic type.
+        if !is_manifest(&media_type) && !is_index(&media_type) {
             return Ok(None);
         }
         if let Identifier::Digest(asked) = what
@@ -92,11 +93,14 @@ impl Client {
         if reply.status != StatusCode::OK {
             return Err(reply.refusal());
         }
+        let said = reply.media_type();
+        let refused = |(kind, detail): (FaultKind, String)| {
+            reply.fault(kind, format!("{repository} {what}: {detail}"))
+        };
+        // Before the digest, which is not that of the bytes where they hold signatures of their own.
+        Shape::check_schema(said.as_deref()).map_err(refused)?;
         let digest = digest_of(&reply, what)?;
-        let shape =
-            Shape::of(reply.media_type().as_deref(), &reply.body).map_err(|(kind, detail)| {
-                reply.fault(kind, format!("{repository} {what}: {detail}"))
-            })?;
+        let shape = Shape::of(said.as_deref(), &reply.body).map_err(refused)?;
         let etag = reply.headers.get(ETAG).filter(|e| e.as_bytes().starts_with(b"\"")).cloned();
         Ok(Some(Tagged { manifest: shape::raw(shape, digest, reply.body), etag }))
     }

@@ -15,6 +15,9 @@ pub(crate) const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, \
     application/vnd.docker.distribution.manifest.list.v2+json";
 
+/// What the media types of Docker's schema 1 begin with.
+const DOCKER_SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+";
+
 /// The parts that tell the kinds apart. A key that stands there twice is an error.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -39,6 +42,14 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
+    /// Refuses a Docker manifest of schema 1 by its media type alone.
+    pub(crate) fn check_schema(said: Option<&str>) -> Result<(), (FaultKind, String)> {
+        match said.is_some_and(|said| said.starts_with(DOCKER_SCHEMA_1)) {
+            true => Err(schema_1()),
+            false => Ok(()),
+        }
+    }
+
     /// Reads `bytes` that came (or go) with the media type `said`. The error is a sentence.
     pub(crate) fn of(said: Option<&str>, bytes: &[u8]) -> Result<Self, (FaultKind, String)> {
         let malformed = |detail: String| (FaultKind::Malformed, detail);
@@ -46,8 +57,7 @@ impl Shape {
             malformed(format!("no manifest (line {}, column {})", e.line(), e.column()))
         })?;
         if outline.schema_version == Some(1) || outline.fs_layers.is_some() {
-            let detail = "a Docker manifest of schema 1, which nobody can sign";
-            return Err((FaultKind::Unsupported, detail.to_owned()));
+            return Err(schema_1());
         }
         let media_type = agreed(said, outline.media_type.as_deref()).map_err(malformed)?;
         let index = outline.manifests.is_some();
@@ -65,6 +75,11 @@ impl Shape {
         let Outline { artifact_type, subject, .. } = outline;
         Ok(Self { media_type, artifact_type, subject })
     }
+}
+
+fn schema_1() -> (FaultKind, String) {
+    let detail = "a Docker manifest of schema 1, which nobody can sign";
+    (FaultKind::Unsupported, detail.to_owned())
 }
 
 /// The media type that both sides name; generic types say nothing.

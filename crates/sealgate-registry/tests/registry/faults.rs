@@ -176,6 +176,43 @@ async fn a_manifest_may_be_as_large_as_configured() {
     }
 }
 
+/// The document is read where HEAD's media type is none of those that an image has. What Docker
+/// calls the digest of schema 1 is not that of the bytes, and is not what is wrong with it.
+#[tokio::test]
+async fn schema_1_is_named_by_every_question() {
+    let types = [
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+        "application/vnd.docker.distribution.manifest.v1+json",
+        "application/json",
+    ];
+    for media_type in types {
+        let served = served(serve::Options::default()).await;
+        let (client, repository) = (client(), repository(&served, "a/b"));
+        let body = r#"{"schemaVersion":1,"name":"a/b","tag":"v1","fsLayers":[],"history":[]}"#;
+        let digest = match media_type.starts_with("application/vnd") {
+            true => Digest::of(b"the payload without its signatures"),
+            false => Digest::of(body.as_bytes()),
+        };
+        served.trouble(Rule::always(
+            "/manifests/",
+            Trouble::Says {
+                status: 200,
+                media_type,
+                header: Some(("docker-content-digest", digest.to_string())),
+                body: body.to_owned(),
+            },
+        ));
+        for fault in [
+            client.resolve(&repository, &tag("v1")).await.unwrap_err(),
+            client.manifest(&repository, &tag("v1")).await.unwrap_err(),
+            client.manifest(&repository, &Identifier::Digest(digest)).await.unwrap_err(),
+        ] {
+            assert_eq!(fault.kind, FaultKind::Unsupported, "{media_type}: {fault}");
+            assert!(fault.detail.contains("schema 1"), "{fault}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn head_without_digest_becomes_get() {
     let served = served(serve::Options::default()).await;

@@ -141,7 +141,7 @@ async fn attach_bundle(
     session: &mut Session,
 ) -> Outcome {
     let registry = args.registry.client()?;
-    let pinned = pin::resolve(&registry, &args.image).await?;
+    let pinned = pin::read(&registry, &args.image).await?;
     let Content::Envelope(envelope) = Bundle::parse(&json).map_err(Failure::from)?.content else {
         return Err(CliError::new("the bundle holds no statement about an image"));
     };

@@ -1,0 +1,51 @@
+//! What a manifest is: an image or an index. One reader for everybody who signs, lists or moves.
+
+use sealgate_core::digest::Digest;
+use sealgate_core::manifest::{Index, Manifest, is_index, parse_index};
+use sealgate_core::reference::{Identifier, Repository};
+use sealgate_core::reject::Foreign;
+
+use crate::failure::Failure;
+use crate::ports::{RawManifest, Registry};
+
+/// A manifest that was read.
+pub(crate) enum Content {
+    /// An image manifest. It is read by serde alone and not by the strict reader that verification
+    /// uses: moving and signing judge nothing of it, the bytes stay what they are under their
+    /// digest, and an image that a verifier would find odd can be copied all the same.
+    Image(Manifest),
+    /// An index or a manifest list.
+    Index(Index),
+}
+
+impl Content {
+    /// Asks for `digest` and reads it. A missing one is [`Failure::NotFound`].
+    pub(crate) async fn of(
+        registry: &dyn Registry,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Self, Failure> {
+        let at = Identifier::Digest(digest.clone());
+        let raw = registry.manifest(repository, &at).await?;
+        let raw = raw.ok_or_else(|| Failure::not_found(repository.at(at)))?;
+        Self::read(&raw, repository)
+    }
+
+    /// Reads `raw` by its media type.
+    ///
+    /// # Errors
+    /// `Malformed`, at the registry of `place`: the document is neither.
+    pub(crate) fn read(raw: &RawManifest, place: &Repository) -> Result<Self, Failure> {
+        let malformed = |what: &str, error: &dyn std::fmt::Display| {
+            let error = Foreign::new(error.to_string());
+            Failure::malformed(place.registry(), format!("not an image {what}: {error}"))
+        };
+        let media_type = raw.descriptor.media_type.as_str();
+        if is_index(media_type) {
+            let index = parse_index(&raw.bytes, Some(media_type));
+            return index.map(Self::Index).map_err(|error| malformed("index", &error));
+        }
+        let manifest = serde_json::from_slice(&raw.bytes);
+        manifest.map(Self::Image).map_err(|error| malformed("manifest", &error))
+    }
+}
