@@ -18,6 +18,19 @@ pub struct CountingProxy {
     requests: Requests,
 }
 
+/// What a registry does that another one does not expect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oddity {
+    /// It answers pushes with `OCI-Subject`, whether or not it has the referrers API.
+    PromisesReferrers,
+    /// Its lists of referrers come as `application/json`.
+    UntypedLists,
+    /// Its lists of referrers are empty.
+    EmptyLists,
+    /// Its tags stay what they are: 412 to who would move or remove one.
+    ImmutableTags,
+}
+
 /// Answers every request with the same.
 pub struct Canned {
     /// `127.0.0.1:PORT`.
@@ -84,6 +97,13 @@ impl CountingProxy {
                 false => pass_on(client, head, &upstream),
             }
         })?;
+        Ok(Self { host, requests })
+    }
+
+    /// In front of `upstream`, which becomes odd by it.
+    pub fn odd(upstream: &str, oddity: Oddity) -> io::Result<Self> {
+        let upstream = upstream.to_owned();
+        let (host, requests) = listen(move |client, head| oddly(client, head, &upstream, oddity))?;
         Ok(Self { host, requests })
     }
 
@@ -171,24 +191,85 @@ fn first_line(head: &[u8]) -> String {
     line.rsplit_once(' ').map_or(line, |(request, _)| request).to_owned()
 }
 
+const EMPTY_LIST: &str =
+    r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+const IMMUTABLE: &str = r#"{"errors":[{"code":"PRECONDITION","message":"the tag is immutable, cannot be overwritten"}]}"#;
+
+fn oddly(mut client: TcpStream, head: Vec<u8>, upstream: &str, oddity: Oddity) -> io::Result<()> {
+    let line = first_line(&head);
+    let (method, path) = line.split_once(' ').unwrap_or_default();
+    let (manifest, list) = (path.contains("/manifests/"), path.contains("/referrers/"));
+    match oddity {
+        Oddity::PromisesReferrers if method == "PUT" && manifest => {
+            let subject = format!("OCI-Subject: sha256:{}", "0".repeat(64));
+            pass_changed(client, head, upstream, |lines| lines.push(subject.clone()))
+        }
+        Oddity::UntypedLists if list => pass_changed(client, head, upstream, |lines| {
+            lines.retain(|line| !line.to_ascii_lowercase().starts_with("content-type:"));
+            lines.push("Content-Type: application/json".to_owned());
+        }),
+        Oddity::EmptyLists if list => {
+            let headers = "Content-Type: application/vnd.oci.image.index.v1+json\r\n";
+            client.write_all(answer("200 OK", headers, EMPTY_LIST).as_bytes())
+        }
+        Oddity::ImmutableTags if manifest && stands(method, path, upstream) => {
+            // A client that is still sending would not hear the answer.
+            io::copy(&mut (&client).take(content_length(&head)), &mut io::sink())?;
+            let headers = "Content-Type: application/json\r\n";
+            client.write_all(answer("412 Precondition Failed", headers, IMMUTABLE).as_bytes())
+        }
+        _ => pass_on(client, head, upstream),
+    }
+}
+
+/// Whether this would move or remove a tag that is there.
+fn stands(method: &str, path: &str, upstream: &str) -> bool {
+    let by_tag = !path.contains("/manifests/sha256:");
+    let there = |path| {
+        let any = "application/vnd.oci.image.manifest.v1+json, \
+                   application/vnd.oci.image.index.v1+json, */*";
+        crate::http::get(upstream, path, any).is_ok_and(|answer| answer.status == 200)
+    };
+    matches!(method, "PUT" | "DELETE") && by_tag && there(path)
+}
+
+fn content_length(head: &[u8]) -> u64 {
+    let text = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length:"));
+    length.and_then(|length| length.trim().parse().ok()).unwrap_or_default()
+}
+
 fn pass_on(client: TcpStream, head: Vec<u8>, upstream: &str) -> io::Result<()> {
+    pass_changed(client, head, upstream, |_| ())
+}
+
+/// As [`pass_on`], with the lines of the answer's head changed.
+fn pass_changed(
+    client: TcpStream,
+    head: Vec<u8>,
+    upstream: &str,
+    change: impl Fn(&mut Vec<String>),
+) -> io::Result<()> {
     let mut server = TcpStream::connect(upstream)?;
-    server.write_all(&closing(&head))?;
+    server.write_all(&closing(&head, |_| ()))?;
     let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
     std::thread::spawn(move || io::copy(&mut from, &mut to));
     let answer = read_head(&server)?;
     let mut client = client;
-    client.write_all(&closing(&answer))?;
+    client.write_all(&closing(&answer, change))?;
     io::copy(&mut server, &mut client)?;
     client.shutdown(Shutdown::Both)
 }
 
-/// The same head, asking for the end of the connection after this one exchange.
-fn closing(head: &[u8]) -> Vec<u8> {
+/// The same head with its lines changed, asking for the end of the connection after this one
+/// exchange.
+fn closing(head: &[u8], change: impl Fn(&mut Vec<String>)) -> Vec<u8> {
     let text = String::from_utf8_lossy(head);
     let kept = text.trim_end_matches("\r\n").split("\r\n");
     let kept = kept.filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
-    let mut new = kept.collect::<Vec<_>>().join("\r\n");
+    let mut lines: Vec<String> = kept.map(str::to_owned).collect();
+    change(&mut lines);
+    let mut new = lines.join("\r\n");
     new.push_str("\r\nConnection: close\r\n\r\n");
     new.into_bytes()
 }

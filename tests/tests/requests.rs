@@ -65,3 +65,24 @@ fn nothing_is_fetched_twice() {
         assert_eq!(asked.len(), all.len(), "{all:#?}");
     }
 }
+
+/// The tag, the referrers, the fallback tag (there is no list or an empty one), the legacy tag, the
+/// payload.
+#[test]
+fn verifying_a_legacy_signature_takes_five_requests_at_most() {
+    let sandbox = sandbox_with_key();
+    for registry in registries::all() {
+        let image = registry.image("requests-legacy");
+        Tool::Cosign.sign(&sandbox, Format::Legacy, "cosign", &image.by_digest(), &[]).ok();
+        let proxy = CountingProxy::start(&registry.host).unwrap();
+        let image = image.at(&proxy.host);
+        for (reference, most) in [(image.by_tag(), 5), (image.by_digest(), 4)] {
+            Tool::Sealgate.verify(&sandbox, "cosign", &reference, &[]).ok();
+            let asked = proxy.take();
+            assert!(asked.len() <= most, "{} requests: {asked:#?}", asked.len());
+            Tool::Cosign.verify(&sandbox, "cosign", &reference, &[]).ok();
+            let peer = proxy.take();
+            assert!(asked.len() < peer.len(), "cosign asks {}: {peer:#?}", peer.len());
+        }
+    }
+}

@@ -2,7 +2,8 @@
 //! that), in both formats. Digests stay what they are, so signatures stay valid and referrers stay referrers.
 //! The tag is written last: it never names something incomplete.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use futures::future::try_join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -53,6 +54,9 @@ pub struct Copied {
     pub written: usize,
 }
 
+/// Lists of referrers at the target that are remembered.
+const LISTED: u64 = 1024;
+
 /// Where from, where to, and how.
 struct Transfer<'a> {
     source: &'a dyn Registry,
@@ -60,6 +64,8 @@ struct Transfer<'a> {
     target: &'a dyn Registry,
     to: &'a Repository,
     request: &'a CopyRequest,
+    /// Whom the target lists as the referrers of a digest, asked once each.
+    listed: Cache<Digest, Arc<HashSet<Digest>>>,
 }
 
 /// Copies `from` in `source` to `to` in `target`.
@@ -71,7 +77,8 @@ pub async fn copy_image(
     request: &CopyRequest,
 ) -> Result<Copied, Failure> {
     let (there, here) = (to.repository(), from.repository());
-    let transfer = Transfer { source, from: here, target, to: there, request };
+    let listed = Cache::new(LISTED);
+    let transfer = Transfer { source, from: here, target, to: there, request, listed };
     let pinned = transfer.wanted(from).await?;
     transfer.check_target(to, pinned.digest()).await?;
     let below = index::descendants(source, here, pinned.digest(), &request.limits).await?;
@@ -252,8 +259,11 @@ impl Transfer<'_> {
         let at = item.identifier();
         let standing = self.target.resolve(self.to, &at).await?;
         let mergeable = matches!(item.kind, Kind::Signature | Kind::Attestation);
+        let same = standing.as_ref().is_some_and(|there| there.digest == *item.digest());
+        if same && (item.tag.is_some() || self.is_listed(item).await?) {
+            return Ok(false);
+        }
         match (&item.tag, standing) {
-            (_, Some(there)) if there.digest == *item.digest() => Ok(false),
             // The target has other signatures of this image: by force or not, none is lost.
             (Some(tag), Some(_)) if mergeable => self.merge(item, tag).await,
             (Some(_), Some(there)) if !self.request.force => {
@@ -270,6 +280,19 @@ impl Transfer<'_> {
                 Ok(true)
             }
         }
+    }
+
+    /// Whether readers of the target find a referrer that stands there. One that was left behind
+    /// by a copy that broke off, or by a writer that believed a registry's promise, is pushed again.
+    async fn is_listed(&self, item: &Attached) -> Result<bool, Failure> {
+        let subject = item.subject.clone();
+        let ask = async {
+            let listed = self.target.referrers(self.to, &item.subject).await?;
+            Ok(Arc::new(listed.into_iter().map(|entry| entry.digest).collect()))
+        };
+        let listed = self.listed.try_get_with(subject, ask).await;
+        let listed = listed.map_err(|fault: Arc<Fault>| Fault::clone(&fault))?;
+        Ok(listed.contains(item.digest()))
     }
 
     /// Our layers join those that stand there.

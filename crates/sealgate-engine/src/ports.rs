@@ -68,14 +68,33 @@ pub trait Registry: Send + Sync {
         digest: &Digest,
     ) -> Result<Option<BlobStream>, Fault>;
 
-    /// The manifests that refer to `subject`: by the referrers API (all pages, bounded), where
-    /// there is none by the fallback tag. Descriptors are hints: never filter by their
-    /// `artifactType`, and the list may name what does not exist.
+    /// The manifests that refer to `subject`: by the referrers API (all pages, bounded); by the
+    /// fallback tag where there is no API, or where it lists nobody. Descriptors are hints: never
+    /// filter by their `artifactType`, and the list may name what does not exist.
     async fn referrers(
         &self,
         repository: &Repository,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, Fault>;
+
+    /// The first half of [`Self::referrers`], for callers that may need no second: `None` where
+    /// the API lists nobody and [`Self::referrers_by_tag`] was not asked.
+    async fn referrers_first(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Option<Vec<Descriptor>>, Fault> {
+        self.referrers(repository, subject).await.map(Some)
+    }
+
+    /// The second half: the manifests that the fallback tag lists.
+    async fn referrers_by_tag(
+        &self,
+        _repository: &Repository,
+        _subject: &Digest,
+    ) -> Result<Vec<Descriptor>, Fault> {
+        Ok(Vec::new())
+    }
 
     /// Stores a blob unless it is there. `content` is exactly `descriptor.size` bytes.
     async fn push_blob(

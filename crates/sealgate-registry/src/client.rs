@@ -167,6 +167,22 @@ impl Registry for Client {
         self.list_referrers(repository, subject).await
     }
 
+    async fn referrers_first(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Option<Vec<Descriptor>>, Fault> {
+        self.list_first(repository, subject).await
+    }
+
+    async fn referrers_by_tag(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, Fault> {
+        self.fallback_list(repository, subject).await
+    }
+
     async fn push_blob(
         &self,
         repository: &Repository,

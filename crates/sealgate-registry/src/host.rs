@@ -23,7 +23,11 @@ pub(crate) enum Scheme {
 /// Whether a registry has the referrers API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Capability {
+    /// It has.
     Api,
+    /// It has, and what was pushed there was seen in its list, called as the specification says.
+    ApiLists,
+    /// It has not.
     FallbackTag,
 }
 

@@ -1,11 +1,12 @@
-//! Who refers to a manifest: the referrers API, or the fallback tag where there is none.
+//! Who refers to a manifest: the referrers API, and the fallback tag where there is none or where
+//! the API lists nobody (some registries answer every question with an empty list).
 //!
 //! "None" is said only by a registry that answered the question. The list is never filtered:
 //! writers have put wrong `artifactType`s into fallback tags, and the entries are hints anyway.
 
 use std::collections::BTreeMap;
 
-use reqwest::header::{ACCEPT, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode};
 use sealgate_core::digest::{Algorithm, Digest};
 use sealgate_core::fault::{Fault, FaultKind};
@@ -31,12 +32,22 @@ pub(crate) fn fallback_tag(subject: &Digest) -> String {
 
 /// What the API says.
 pub(crate) enum Answer {
-    /// The whole list.
-    List(Vec<Descriptor>),
+    /// The whole list, and what its first page was called.
+    List(Vec<Descriptor>, Labelled),
     /// The registry does not know the question.
     NoApi,
     /// It knows the question, but not this repository.
     NotHere,
+}
+
+/// The media type that a list of referrers comes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Labelled {
+    /// The specification's.
+    Index,
+    /// Another one (`application/json`): readers that go by it take this for no API, and read the
+    /// fallback tag.
+    Otherwise,
 }
 
 impl Client {
@@ -45,16 +56,30 @@ impl Client {
         repository: &Repository,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, Fault> {
+        match self.list_first(repository, subject).await? {
+            Some(list) => Ok(list),
+            None => self.fallback_list(repository, subject).await,
+        }
+    }
+
+    /// The list, or `None` where the API lists nobody and the fallback tag was not asked for.
+    pub(crate) async fn list_first(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Option<Vec<Descriptor>>, Fault> {
         let (host, path) = (self.host(repository).await, repository.path());
         let known = host.capability(path);
         if known == Some(Capability::FallbackTag) {
-            return self.fallback_list(repository, subject).await;
+            return self.fallback_list(repository, subject).await.map(Some);
         }
         let keep = self.shared.options.timeouts.capability;
         let answer = self.api_list(repository, subject).await?;
-        if let Answer::List(list) = answer {
-            host.remember_capability(path, Capability::Api, keep);
-            return Ok(list);
+        if let Answer::List(list, _) = answer {
+            if known.is_none() {
+                host.remember_capability(path, Capability::Api, keep);
+            }
+            return Ok((!list.is_empty()).then_some(list));
         }
         let list = self.fallback_list(repository, subject).await?;
         // Remembered only now that a registry has answered: a captive portal's page must not
@@ -68,7 +93,7 @@ impl Client {
                 false => host.remember_capability(path, Capability::FallbackTag, keep),
             }
         }
-        Ok(list)
+        Ok(Some(list))
     }
 
     /// The list by the API, all pages of it.
@@ -81,15 +106,17 @@ impl Client {
         let deadline = Instant::now() + self.shared.options.timeouts.request;
         let mut place = Place::Below(format!("referrers/{subject}"));
         let (mut list, mut left) = (Vec::new(), limits.manifest_bytes);
+        let mut labelled = Labelled::Index;
         for page in 0..limits.pages {
             let mut ask = Ask::new(self, Method::GET, repository);
             ask.headers.insert(ACCEPT, HeaderValue::from_static(media_type::OCI_INDEX));
             (ask.place, ask.deadline, ask.limit) = (place, deadline, left);
             let reply = self.ask(ask).await?;
-            if page == 0
-                && let Some(answer) = without_api(&reply)?
-            {
-                return Ok(answer);
+            if page == 0 {
+                match first_page(&reply)? {
+                    First::List(label) => labelled = label,
+                    First::None(answer) => return Ok(answer),
+                }
             }
             if reply.status != StatusCode::OK {
                 return Err(reply.refusal());
@@ -102,7 +129,7 @@ impl Client {
             }
             match links::next(&reply)? {
                 Some(url) => place = Place::At(url),
-                None => return Ok(Answer::List(list)),
+                None => return Ok(Answer::List(list, labelled)),
             }
         }
         let (items, pages) = (limits.referrers, limits.pages);
@@ -110,7 +137,7 @@ impl Client {
         Err(Fault::new(FaultKind::TooMany, repository.registry(), detail))
     }
 
-    async fn fallback_list(
+    pub(crate) async fn fallback_list(
         &self,
         repository: &Repository,
         subject: &Digest,
@@ -157,22 +184,49 @@ pub(crate) fn empty_index() -> Index {
     }
 }
 
+/// What the first page is.
+enum First {
+    List(Labelled),
+    None(Answer),
+}
+
 /// Judges the first page: 404, 400, 405, 406, or a page that is no index: no such API. Anything
-/// else that is not an index is a fault. `None`: it is a list.
-fn without_api(reply: &Reply) -> Result<Option<Answer>, Fault> {
-    let index = reply.media_type().is_some_and(|t| t == media_type::OCI_INDEX);
+/// else that is not an index is a fault. A 200 whose body is an OCI index is a list, whatever the
+/// answer calls it.
+fn first_page(reply: &Reply) -> Result<First, Fault> {
+    // To the letter: that is how go-containerregistry, and with it cosign, reads it.
+    let exact = reply.header(&CONTENT_TYPE) == Some(media_type::OCI_INDEX);
+    let called = reply.media_type().is_some_and(|t| t == media_type::OCI_INDEX);
     match reply.status.as_u16() {
-        200 if index => Ok(None),
+        200 if exact => Ok(First::List(Labelled::Index)),
+        200 if called || is_index(&reply.body) => Ok(First::List(Labelled::Otherwise)),
         _ if reply.refuses() => Err(reply.refusal()),
         404 => {
             let codes = reply.codes();
             let says = |code: &str| codes.iter().any(|c| c == code);
             let not_here = says("NAME_UNKNOWN") || says("MANIFEST_UNKNOWN");
-            Ok(Some(if not_here { Answer::NotHere } else { Answer::NoApi }))
+            Ok(First::None(if not_here { Answer::NotHere } else { Answer::NoApi }))
         }
-        200 | 400 | 405 | 406 => Ok(Some(Answer::NoApi)),
+        200 | 400 | 405 | 406 => Ok(First::None(Answer::NoApi)),
         _ => Err(reply.refusal()),
     }
+}
+
+/// Whether a document says of itself that it is an OCI index.
+fn is_index(bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Outline {
+        schema_version: u64,
+        #[serde(default)]
+        media_type: Option<String>,
+        #[serde(rename = "manifests")]
+        _there: IgnoredAny,
+    }
+    serde_json::from_slice::<Outline>(bytes).is_ok_and(|outline| {
+        let own = outline.media_type.as_deref().unwrap_or_default();
+        outline.schema_version == 2 && matches!(own, "" | media_type::OCI_INDEX)
+    })
 }
 
 /// A document without a list says nothing about who refers; an empty list, or Go's `null`, does.

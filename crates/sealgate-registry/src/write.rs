@@ -18,7 +18,7 @@ use url::Url;
 use crate::auth::Scope;
 use crate::client::Client;
 use crate::host::Capability;
-use crate::referrers::Answer;
+use crate::referrers::{Answer, Labelled};
 use crate::reply::Reply;
 use crate::session::{Ask, Place, Repeat};
 use crate::shape::{Shape, check_tag};
@@ -231,9 +231,10 @@ impl Client {
         Ok(digest)
     }
 
-    /// Whether the registry itself lists `digest` under its subject: it said so with
-    /// `OCI-Subject`, or, where it did not, its API shows it (go-containerregistry's does without
-    /// the header).
+    /// Whether readers find `digest` under its subject by the registry's API. `OCI-Subject` is a
+    /// promise only: some registries make it and have no API, or one that lists nobody, or one
+    /// whose lists other readers do not take for lists. So we look as a reader would. Once that
+    /// was seen to hold, the promise is taken for it for a while.
     async fn lists(
         &self,
         repository: &Repository,
@@ -242,17 +243,28 @@ impl Client {
         put: Put,
     ) -> Result<bool, Fault> {
         let host = self.host(repository).await;
-        let listed = match put {
-            Put::Done { keeps_referrers: true } => true,
-            _ if host.capability(repository.path()) == Some(Capability::FallbackTag) => false,
-            _ => match self.api_list(repository, subject).await? {
-                Answer::List(list) => list.iter().any(|entry| entry.digest == *digest),
-                Answer::NoApi | Answer::NotHere => false,
-            },
+        let promised = matches!(put, Put::Done { keeps_referrers: true });
+        match host.capability(repository.path()) {
+            Some(Capability::FallbackTag) => return Ok(false),
+            Some(Capability::ApiLists) if promised => return Ok(true),
+            _ => {}
+        }
+        let listed = match self.api_list(repository, subject).await {
+            Ok(Answer::List(list, Labelled::Index)) => {
+                list.iter().any(|entry| entry.digest == *digest)
+            }
+            Ok(Answer::List(..) | Answer::NoApi | Answer::NotHere) => false,
+            // Whoever may push may not be allowed to read the list, or it is longer than we read:
+            // nothing that contradicts the promise.
+            Err(fault) if promised => {
+                tracing::warn!(%fault, "the list of referrers could not be read after a push");
+                return Ok(true);
+            }
+            Err(fault) => return Err(fault),
         };
         if listed {
             let keep = self.shared.options.timeouts.capability;
-            host.remember_capability(repository.path(), Capability::Api, keep);
+            host.remember_capability(repository.path(), Capability::ApiLists, keep);
         }
         Ok(listed)
     }

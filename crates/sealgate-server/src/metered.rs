@@ -97,6 +97,24 @@ impl Registry for MeteredRegistry {
         self.count(repository, "referrers", self.registry.referrers(repository, subject)).await
     }
 
+    async fn referrers_first(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Option<Vec<Descriptor>>, Fault> {
+        let question = self.registry.referrers_first(repository, subject);
+        self.count(repository, "referrers", question).await
+    }
+
+    async fn referrers_by_tag(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, Fault> {
+        let question = self.registry.referrers_by_tag(repository, subject);
+        self.count(repository, "referrers", question).await
+    }
+
     async fn push_blob(
         &self,
         repository: &Repository,

@@ -24,6 +24,8 @@ pub enum Request {
     Blob,
     /// GET of the referrers.
     Referrers,
+    /// GET of the fallback tag, where the API lists nobody.
+    ReferrersTag,
     /// PUT of a blob.
     PushBlob,
     /// POST of a mount.
@@ -61,6 +63,8 @@ struct Content {
     tags: BTreeMap<String, Digest>,
     blobs: HashMap<Digest, Bytes>,
     listed: Vec<(Digest, Descriptor)>,
+    /// Not in any list until they are pushed again.
+    unlisted: BTreeSet<Digest>,
 }
 
 /// A registry in memory.
@@ -71,6 +75,7 @@ pub struct MemoryRegistry {
     troubles: Mutex<Vec<Trouble>>,
     latency: Duration,
     ignores_conditions: bool,
+    lists_nobody: bool,
 }
 
 impl MemoryRegistry {
@@ -88,6 +93,11 @@ impl MemoryRegistry {
     /// that ignores conditions.
     pub fn ignoring_conditions(self, ignores_conditions: bool) -> Self {
         Self { ignores_conditions, ..self }
+    }
+
+    /// Its referrers API lists nobody; who refers to what stands under fallback tags only.
+    pub fn listing_nobody(self) -> Self {
+        Self { lists_nobody: true, ..self }
     }
 
     /// The next `times` requests of this kind whose text contains `part` end in `fault`.
@@ -126,7 +136,10 @@ impl MemoryRegistry {
     pub fn put_manifest(&self, repository: &Repository, media_type: &str, bytes: &[u8]) -> Digest {
         let digest = Digest::of(bytes);
         let stored = (media_type.to_owned(), Bytes::copy_from_slice(bytes));
-        self.within(repository, |content| content.manifests.insert(digest.clone(), stored));
+        self.within(repository, |content| {
+            content.unlisted.remove(&digest);
+            content.manifests.insert(digest.clone(), stored)
+        });
         digest
     }
 
@@ -141,6 +154,14 @@ impl MemoryRegistry {
     /// Points a tag to a digest without a request.
     pub fn put_tag(&self, repository: &Repository, tag: &str, digest: &Digest) {
         self.within(repository, |content| content.tags.insert(tag.to_owned(), digest.clone()));
+    }
+
+    /// The lists of referrers lose all entries; what is pushed from now on is listed.
+    pub fn forget_lists(&self, repository: &Repository) {
+        self.within(repository, |content| {
+            content.listed.clear();
+            content.unlisted = content.manifests.keys().cloned().collect();
+        });
     }
 
     /// Forgets a blob.
@@ -215,7 +236,8 @@ impl Content {
 
     fn referrers(&self, subject: &Digest) -> Vec<Descriptor> {
         let mut found = Vec::new();
-        for (digest, (media_type, bytes)) in &self.manifests {
+        let listed = self.manifests.iter().filter(|(digest, _)| !self.unlisted.contains(digest));
+        for (digest, (media_type, bytes)) in listed {
             let manifest = serde_json::from_slice::<Manifest>(bytes);
             let about = manifest.ok().and_then(|m| m.subject.map(|s| (s.digest, m.artifact_type)));
             if let Some((about, artifact_type)) = about
@@ -297,7 +319,28 @@ impl Registry for MemoryRegistry {
         repository: &Repository,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, Fault> {
+        match self.referrers_first(repository, subject).await? {
+            Some(listed) => Ok(listed),
+            None => self.referrers_by_tag(repository, subject).await,
+        }
+    }
+
+    async fn referrers_first(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Option<Vec<Descriptor>>, Fault> {
         self.enter(Request::Referrers, format!("{repository} {subject}")).await?;
+        let listed = self.within(repository, |content| content.referrers(subject));
+        Ok((!self.lists_nobody).then_some(listed))
+    }
+
+    async fn referrers_by_tag(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, Fault> {
+        self.enter(Request::ReferrersTag, format!("{repository} {subject}")).await?;
         Ok(self.within(repository, |content| content.referrers(subject)))
     }
 

@@ -5,6 +5,7 @@ mod blobs;
 mod ed25519;
 mod identities;
 mod keys;
+mod odd;
 mod parallel;
 mod signatures;
 mod skopeo;

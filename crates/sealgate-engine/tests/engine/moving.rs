@@ -4,6 +4,7 @@ use sealgate_core::digest::Digest;
 use sealgate_core::fault::FaultKind;
 use sealgate_core::manifest::media_type;
 use sealgate_core::reference::{Identifier, Reference};
+use sealgate_engine::attach::{AttachRequest, attach_signature};
 use sealgate_engine::attached::Kind;
 use sealgate_engine::clean::{CleanRequest, clean};
 use sealgate_engine::copy::{CopyRequest, copy_image};
@@ -12,11 +13,12 @@ use sealgate_engine::failure::Failure;
 use sealgate_engine::limits::Limits;
 use sealgate_engine::ports::Registry as _;
 use sealgate_engine::save::save_image;
-use sealgate_engine::sign::Formats;
+use sealgate_engine::sign::{Formats, SignRequest, sign_image};
 use sealgate_engine::tree::tree;
 use sealgate_engine::verify::{Outcome, VerifyRequest, verify_image};
 use sealgate_testkit::image;
 use sealgate_testkit::key::TestKey;
+use sealgate_testkit::ports::FrozenClock;
 use sealgate_testkit::registry::{MemoryRegistry, Request};
 
 use crate::{app, authority};
@@ -290,4 +292,59 @@ async fn downloaded_lines_are_cosigns() {
     assert!(line["Base64Signature"].is_string());
     assert!(line["Payload"].is_string());
     assert!(line["Cert"].is_null() && line["Chain"].is_null() && line["Bundle"].is_null());
+}
+
+/// One reader: what cannot be listed, copied or saved is not signed, and everybody says why in the
+/// same words.
+#[tokio::test]
+async fn what_is_no_image_is_so_for_everybody() {
+    for (media_type, bytes) in [
+        (media_type::OCI_MANIFEST, "<html>"),
+        (media_type::OCI_MANIFEST, r#"{"schemaVersion":2}"#),
+        (media_type::OCI_MANIFEST, r#"{"schemaVersion":2,"manifests":[]}"#),
+        (media_type::OCI_INDEX, r#"{"schemaVersion":2,"config":{},"layers":[]}"#),
+        (media_type::OCI_INDEX, r#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#),
+        (
+            "application/vnd.docker.distribution.manifest.v1+json",
+            r#"{"schemaVersion":1,"fsLayers":[]}"#,
+        ),
+    ] {
+        let registry = MemoryRegistry::new();
+        let digest = registry.put_manifest(&app(), media_type, bytes.as_bytes());
+        registry.put_tag(&app(), "odd", &digest);
+        let from = image::reference("reg.example/acme/app:odd");
+        let to = image::reference("other.example/mirror/app:v1");
+        let (key, clock) = (TestKey::p256(), FrozenClock::default());
+        let target = MemoryRegistry::new();
+        let copy = CopyRequest::default();
+        let attach = AttachRequest { signature: "MTIz".to_owned(), ..AttachRequest::default() };
+        let said = [
+            sign_image(&registry, &from, &key, &clock, &SignRequest::default()).await.err(),
+            attach_signature(&registry, &from, &attach).await.err(),
+            tree(&registry, &from, None, "", &Limits::default()).await.err(),
+            copy_image(&registry, &from, &target, &to, &copy).await.err(),
+            save_image(&registry, &from, &target, &copy).await.err(),
+        ];
+        let said = said.map(|failure| failure.map(|f| f.to_string()).unwrap_or_default());
+        assert!(said[0].contains("not an image"), "{bytes}: {said:?}");
+        assert!(said.iter().all(|words| *words == said[0]), "{bytes}: {said:#?}");
+        assert_eq!(registry.count(Request::PushManifest), 0);
+    }
+}
+
+/// What a copy that broke off left behind is listed by the next one.
+#[tokio::test]
+async fn a_referrer_that_stands_there_unlisted_is_pushed_again() {
+    let from = signed().await;
+    let to = image::reference("other.example/mirror/app:v1");
+    let request = CopyRequest::default();
+    let target = MemoryRegistry::new();
+    copy_image(&from.registry, &from.tag, &target, &to, &request).await.unwrap();
+    target.forget_lists(to.repository());
+    target.take_count();
+    let again = copy_image(&from.registry, &from.tag, &target, &to, &request).await.unwrap();
+    assert_eq!(again.written, 3);
+    assert_eq!(target.count(Request::Referrers), 3, "each list is read once");
+    let third = copy_image(&from.registry, &from.tag, &target, &to, &request).await.unwrap();
+    assert_eq!(third.written, 0);
 }

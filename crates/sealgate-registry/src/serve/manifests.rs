@@ -79,7 +79,11 @@ impl State {
         let location = self.address(&format!("/v2/{name}/manifests/{text}"));
         let mut headers =
             vec![("location", location.as_str()), ("docker-content-digest", text.as_str())];
-        if let (Some(subject), Referrers::Api) = (&subject, self.options.referrers) {
+        let promises = match self.options.referrers {
+            Referrers::Api | Referrers::Promised | Referrers::Untyped => true,
+            Referrers::Absent | Referrers::Empty => false,
+        };
+        if let Some(subject) = subject.as_ref().filter(|_| promises) {
             headers.push(("oci-subject", subject.as_str()));
         }
         empty(StatusCode::CREATED, &headers)
@@ -122,7 +126,7 @@ impl State {
     }
 
     pub(super) fn referrers_list(&self, asked: &Asked, name: &str, digest: &str) -> Response<Body> {
-        if self.options.referrers == Referrers::Absent {
+        if matches!(self.options.referrers, Referrers::Absent | Referrers::Promised) {
             return not_found_page();
         }
         let Ok(subject) = digest.parse::<Digest>() else {
@@ -130,6 +134,9 @@ impl State {
         };
         let list = locked(&self.store).repository(name).map(|r| r.referrers(&subject));
         let Some(mut list) = list else { return name_unknown() };
+        if self.options.referrers == Referrers::Empty {
+            list.clear();
+        }
         let kind = asked.query("artifactType");
         if let Some(kind) = kind {
             list.retain(|entry| entry.artifact_type.as_deref() == Some(kind));
@@ -147,6 +154,10 @@ impl State {
         if kind.is_some() {
             let applied = HeaderValue::from_static("artifactType");
             answer.headers_mut().insert("oci-filters-applied", applied);
+        }
+        if self.options.referrers == Referrers::Untyped {
+            let json = HeaderValue::from_static("application/json");
+            answer.headers_mut().insert(header::CONTENT_TYPE, json);
         }
         answer
     }

@@ -48,6 +48,12 @@ pub enum Referrers {
     Api,
     /// It has not: clients keep the fallback tag.
     Absent,
+    /// It has not, and answers pushes with `OCI-Subject` all the same.
+    Promised,
+    /// It has, answers pushes with `OCI-Subject`, and calls its lists `application/json`.
+    Untyped,
+    /// Each of its lists is empty.
+    Empty,
 }
 
 /// How a registry names the address of an upload.

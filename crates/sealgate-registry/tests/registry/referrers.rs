@@ -52,6 +52,136 @@ async fn what_the_registry_can_do_is_remembered() {
     assert_eq!(served.log().len(), 4);
 }
 
+fn kind_of(referrers: Referrers) -> serve::Options {
+    serve::Options { referrers, ..serve::Options::default() }
+}
+
+fn fallback(subject: &Descriptor) -> Identifier {
+    tag(&subject.digest.to_string().replace(':', "-"))
+}
+
+/// sigstore-js#1183, harbor#19690, sigstore-js#1187: what was pushed is found, whatever the
+/// registry promised, however it calls its lists, and however little is in them.
+#[tokio::test]
+async fn what_was_pushed_is_found_on_odd_registries() {
+    for referrers in [Referrers::Promised, Referrers::Untyped, Referrers::Empty] {
+        let served = served(kind_of(referrers)).await;
+        let repository = repository(&served, "a/b");
+        let image = push_image(&client(), &repository, "v1").await;
+        for reader in [client(), client()] {
+            assert_eq!(reader.referrers(&repository, &image.digest).await.unwrap(), []);
+        }
+        let writer = client();
+        let bundles = [
+            push_bundle(&writer, &repository, &image, "one").await,
+            push_bundle(&writer, &repository, &image, "two").await,
+        ];
+        for reader in [client(), writer] {
+            let list = reader.referrers(&repository, &image.digest).await.unwrap();
+            assert_eq!(list.len(), 2, "{referrers:?}");
+            assert!(list.iter().all(|entry| bundles.contains(&entry.digest)), "{referrers:?}");
+        }
+        // Readers who go by the letter find them under the tag, on each of the three.
+        let index = client().manifest(&repository, &fallback(&image)).await.unwrap().unwrap();
+        let index: Index = serde_json::from_slice(&index.bytes).unwrap();
+        assert_eq!(index.manifests.len(), 2, "{referrers:?}");
+        assert!(
+            client().delete(&repository, &Identifier::Digest(bundles[0].clone())).await.unwrap()
+        );
+        let left = client().referrers(&repository, &image.digest).await.unwrap();
+        assert_eq!(left.iter().map(|entry| &entry.digest).collect::<Vec<_>>(), [&bundles[1]]);
+    }
+}
+
+/// A promise that was seen to hold is not looked at again, and no tag is written.
+#[tokio::test]
+async fn a_promise_that_holds_costs_one_question() {
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&client, &repository, "v1").await;
+    served.clear_log();
+    for n in 0..3 {
+        push_bundle(&client, &repository, &image, &format!("bundle {n}")).await;
+    }
+    assert_eq!(served.count("GET", "/referrers/"), 1, "{:?}", served.log());
+    assert_eq!(client.referrers(&repository, &image.digest).await.unwrap().len(), 3);
+    push_bundle(&client, &repository, &image, "one more").await;
+    assert_eq!(served.count("GET", "/referrers/"), 2, "{:?}", served.log());
+    assert_eq!(served.count("PUT", "/manifests/sha256-"), 0);
+}
+
+/// Who may push and not read the list has pushed all the same.
+#[tokio::test]
+async fn a_promise_stands_where_the_list_cannot_be_read() {
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&client, &repository, "v1").await;
+    served.trouble(Rule::always("/referrers/", Trouble::Status(403)));
+    let bundle = push_bundle(&client, &repository, &image, "bundle").await;
+    assert_eq!(served.count("PUT", "/manifests/sha256-"), 0);
+    served.recover();
+    let list = client.referrers(&repository, &image.digest).await.unwrap();
+    assert_eq!(list.iter().map(|entry| &entry.digest).collect::<Vec<_>>(), [&bundle]);
+}
+
+/// The fallback tag is read where the API lists nobody, and there only.
+#[tokio::test]
+async fn an_empty_list_is_half_an_answer() {
+    let served = served(serve::Options::default()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&client, &repository, "v1").await;
+    served.clear_log();
+    assert_eq!(client.referrers_first(&repository, &image.digest).await.unwrap(), None);
+    assert_eq!(served.log().len(), 1);
+    assert_eq!(client.referrers(&repository, &image.digest).await.unwrap(), []);
+    assert_eq!(served.log().len(), 1 + 2);
+    for body in [r#"{"schemaVersion":2,"manifests":null}"#, r#"{"schemaVersion":2,"manifests":[]}"#]
+    {
+        served.recover();
+        served.trouble(Rule::always("/referrers/", says(200, media_type::OCI_INDEX, body)));
+        let bundle = push_bundle(&client, &repository, &image, body).await;
+        let list = super::client().referrers(&repository, &image.digest).await.unwrap();
+        assert!(list.iter().any(|entry| entry.digest == bundle), "{body}");
+    }
+    served.recover();
+    served.clear_log();
+    let first = client.referrers_first(&repository, &image.digest).await.unwrap();
+    assert_eq!(first.map(|list| list.len()), Some(2));
+    assert_eq!(client.referrers(&repository, &image.digest).await.unwrap().len(), 2);
+    assert_eq!(served.log().len(), 2, "{:?}", served.log());
+}
+
+/// An index is known by what it says, anything else is none.
+#[tokio::test]
+async fn a_list_is_known_by_its_body() {
+    let digest = Digest::of(b"{}");
+    let kind = media_type::OCI_MANIFEST;
+    let entries = format!(r#"[{{"mediaType":"{kind}","size":2,"digest":"{digest}"}}]"#);
+    let own = format!(r#""mediaType":"{}","#, media_type::OCI_INDEX);
+    let other = format!(r#""mediaType":"{}","#, media_type::DOCKER_LIST);
+    for (media_type, body, found) in [
+        ("application/json", format!(r#"{{"schemaVersion":2,{own}"manifests":{entries}}}"#), 1),
+        ("application/json", format!(r#"{{"schemaVersion":2,"manifests":{entries}}}"#), 1),
+        ("text/plain", format!(r#"{{"schemaVersion":2,"manifests":{entries}}}"#), 1),
+        (
+            "application/vnd.oci.image.index.v1+json; charset=utf-8",
+            format!(r#"{{"schemaVersion":2,"manifests":{entries}}}"#),
+            1,
+        ),
+        ("application/json", format!(r#"{{"schemaVersion":1,"manifests":{entries}}}"#), 0),
+        ("application/json", format!(r#"{{"schemaVersion":2,{other}"manifests":{entries}}}"#), 0),
+        ("application/json", r#"{"schemaVersion":2}"#.to_owned(), 0),
+        ("application/json", entries.clone(), 0),
+    ] {
+        let served = served(serve::Options::default()).await;
+        let (client, repository) = (client(), repository(&served, "a/b"));
+        let image = push_image(&client, &repository, "v1").await;
+        served.trouble(Rule::always("/referrers/", says(200, media_type, &body)));
+        let list = client.referrers(&repository, &image.digest).await.unwrap();
+        assert_eq!(list.len(), found, "{media_type} {body}");
+    }
+}
+
 #[tokio::test]
 async fn an_unknown_repository_does_not_hide_the_api() {
     let served = served(serve::Options::default()).await;

@@ -1,0 +1,189 @@
+//! Registries that do not keep to the specification: what one tool signs there, the other verifies
+//! as far as it can, and ours always finds what was written.
+
+use std::time::{Duration, Instant};
+
+use sealgate_tests::http;
+use sealgate_tests::image::{self, Image};
+use sealgate_tests::programs::Run;
+use sealgate_tests::proxy::{CountingProxy, Oddity};
+use sealgate_tests::registries::{self, Registry};
+
+use crate::support::{FORMATS, Format, TOOLS, Tool, sandbox_with_key, verified_digests};
+
+/// An odd registry, and whether cosign finds there what it signed and what we signed, as bundles.
+struct Odd {
+    upstream: &'static Registry,
+    oddity: Oddity,
+    cosign_finds: [bool; 2],
+    /// cosign writes the fallback tag only where `/referrers/` is not 200.
+    cosign_is_found: bool,
+}
+
+fn odd() -> Vec<Odd> {
+    let new = |upstream, oddity, cosign_finds, cosign_is_found| Odd {
+        upstream,
+        oddity,
+        cosign_finds,
+        cosign_is_found,
+    };
+    vec![
+        new(registries::docker(), Oddity::PromisesReferrers, [true, true], true),
+        new(registries::no_referrers(), Oddity::PromisesReferrers, [true, true], true),
+        new(registries::referrers(), Oddity::UntypedLists, [false, true], true),
+        new(registries::docker(), Oddity::EmptyLists, [false, false], false),
+        new(registries::referrers(), Oddity::EmptyLists, [false, false], false),
+    ]
+}
+
+#[test]
+fn what_is_signed_on_an_odd_registry_is_found() {
+    let sandbox = sandbox_with_key();
+    for (number, odd) in odd().into_iter().enumerate() {
+        let proxy = CountingProxy::odd(&odd.upstream.host, odd.oddity).unwrap();
+        for (signer, format) in TOOLS.into_iter().flat_map(|tool| FORMATS.map(|f| (tool, f))) {
+            let name = format!("odd-{number}-{signer:?}-{format:?}").to_lowercase();
+            let image = odd.upstream.image(&name).at(&proxy.host);
+            signer.sign(&sandbox, format, "cosign", &image.by_digest(), &[]).ok();
+            let what = format!("{:?} {number} {signer:?} {format:?}", odd.oddity);
+            let bundle = format == Format::Bundle;
+            let written = !bundle || signer == Tool::Sealgate || odd.cosign_is_found;
+            let ours = Tool::Sealgate.verify(&sandbox, "cosign", &image.by_tag(), &[]);
+            assert_eq!(ours.code, if written { 0 } else { 10 }, "{what}\n{}", ours.report());
+            if written {
+                assert_eq!(verified_digests(&ours), [image.digest.as_str()], "{what}");
+            }
+            let finds = !bundle || odd.cosign_finds[usize::from(signer == Tool::Sealgate)];
+            let peer = Tool::Cosign.verify(&sandbox, "cosign", &image.by_tag(), &[]);
+            assert_eq!(peer.code == 0, finds, "{what}\n{}", peer.report());
+        }
+    }
+}
+
+#[test]
+fn copies_to_odd_registries_keep_their_signatures() {
+    let sandbox = sandbox_with_key();
+    let from = registries::referrers().image("odd-copied");
+    for format in FORMATS {
+        Tool::Sealgate.sign(&sandbox, format, "cosign", &from.by_digest(), &[]).ok();
+    }
+    sandbox.sealgate(&["save", "--dir", "saved", &from.by_tag()]).ok();
+    for (number, odd) in odd().into_iter().enumerate() {
+        let proxy = CountingProxy::odd(&odd.upstream.host, odd.oddity).unwrap();
+        let target = |name: &str| format!("{}/odd/{name}-{number}:v1", proxy.host);
+        let (copied, loaded) = (target("copied"), target("loaded"));
+        sandbox.sealgate(&["copy", &from.by_tag(), &copied]).ok();
+        sandbox.sealgate(&["load", "--dir", "saved", &loaded]).ok();
+        for target in [&copied, &loaded] {
+            let run = sandbox.sealgate(&["download", "signature", target]).ok();
+            assert_eq!(run.stdout.lines().count(), 2, "{:?} {target}", odd.oddity);
+            let run = sandbox.sealgate(&["tree", target]).ok();
+            assert!(run.stdout.contains("https://sigstore.dev/cosign/sign/v1"), "{}", run.report());
+            sandbox.sealgate(&["clean", "--force", target]).ok();
+            Tool::Sealgate.verify(&sandbox, "cosign", target, &[]).exits(10);
+        }
+    }
+}
+
+/// A copy that broke off before its list of referrers was written is mended by the next one.
+#[test]
+fn a_second_copy_lists_what_the_first_did_not() {
+    let sandbox = sandbox_with_key();
+    let from = registries::referrers().image("odd-mended");
+    Tool::Sealgate.sign(&sandbox, Format::Bundle, "cosign", &from.by_digest(), &[]).ok();
+    let to = registries::no_referrers();
+    let copy = Image { host: to.host.clone(), repository: "odd/mended".to_owned(), ..from.clone() };
+    sandbox.sealgate(&["copy", &from.by_tag(), &copy.by_tag()]).ok();
+    let list = format!("/v2/{}/manifests/{}", copy.repository, copy.digest_tag());
+    assert_eq!(http::request("DELETE", &to.host, &list, &[], &[]).unwrap().status, 202);
+    Tool::Sealgate.verify(&sandbox, "cosign", &copy.by_tag(), &[]).exits(10);
+    sandbox.sealgate(&["copy", &from.by_tag(), &copy.by_tag()]).ok();
+    for tool in TOOLS {
+        tool.verify(&sandbox, "cosign", &copy.by_tag(), &[]).ok();
+    }
+}
+
+/// The registry's own words, at once: cosign's `sign` says them, too.
+#[test]
+fn an_immutable_tag_is_refused_at_once() {
+    let sandbox = sandbox_with_key();
+    Tool::Sealgate.generate(&sandbox, "second");
+    for (number, upstream) in
+        [registries::docker(), registries::no_referrers()].into_iter().enumerate()
+    {
+        let proxy = CountingProxy::odd(&upstream.host, Oddity::ImmutableTags).unwrap();
+        for format in FORMATS {
+            let name = format!("immutable-{number}-{format:?}").to_lowercase();
+            let image = upstream.image(&name).at(&proxy.host);
+            // The first one makes the tag, the second would move it.
+            Tool::Sealgate.sign(&sandbox, format, "cosign", &image.by_digest(), &[]).ok();
+            for tool in TOOLS {
+                refused(|| tool.sign(&sandbox, format, "second", &image.by_digest(), &[]));
+                tool.verify(&sandbox, "cosign", &image.by_tag(), &[]).ok();
+            }
+        }
+        let image = upstream.image(&format!("immutable-{number}-legacy")).at(&proxy.host);
+        sandbox.write("other.sig", "MTIz");
+        let attach = ["attach", "signature", "--signature", "other.sig", &image.by_tag()];
+        refused(|| sandbox.sealgate(&attach));
+        refused(|| sandbox.sealgate(&["clean", "--force", &image.by_tag()]));
+
+        // A copy whose signatures would join those that stand under the target's `.sig` tag.
+        let source = upstream.image(&format!("immutable-{number}-legacy"));
+        let other = Image { repository: format!("odd/source-{number}"), ..source };
+        sandbox.sealgate(&["copy", &image.at(&upstream.host).by_tag(), &other.by_tag()]).ok();
+        Tool::Sealgate.sign(&sandbox, Format::Legacy, "second", &other.by_digest(), &[]).ok();
+        refused(|| sandbox.sealgate(&["copy", "--force", &other.by_tag(), &image.by_tag()]));
+        let folder = format!("source-{number}");
+        sandbox.sealgate(&["save", "--dir", &folder, &other.by_tag()]).ok();
+        refused(|| sandbox.sealgate(&["load", "--dir", &folder, &image.by_tag()]));
+    }
+}
+
+#[track_caller]
+fn refused(run: impl FnOnce() -> Run) {
+    let start = Instant::now();
+    run().fails_with("the tag is immutable");
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+/// One reader, one answer: what cannot be copied is not signed. cosign does not sign schema 1
+/// either.
+#[test]
+fn what_is_no_image_is_not_signed() {
+    let sandbox = sandbox_with_key();
+    let registry = registries::no_referrers();
+    let schema_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+    for (number, (media_type, body, says)) in [
+        (schema_1, r#"{"schemaVersion":1,"name":"x","fsLayers":[],"history":[]}"#, "schema 1"),
+        (image::MANIFEST, "<html>", "no manifest"),
+        (image::MANIFEST, r#"{"schemaVersion":2,"manifests":[]}"#, "its content is not"),
+        (image::MANIFEST, r#"{"schemaVersion":2}"#, "not an image manifest"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let repository = format!("odd/no-image-{number}");
+        let put =
+            image::put_manifest(&registry.host, &repository, "v1", media_type, body.as_bytes());
+        let name = format!("{}/{repository}", registry.host);
+        let (tag, digest) = (format!("{name}:v1"), format!("{name}@{}", put.unwrap()));
+        for image in [&tag, &digest] {
+            for format in FORMATS {
+                Tool::Sealgate.sign(&sandbox, format, "cosign", image, &[]).fails_with(says);
+            }
+            sandbox.sealgate(&["tree", image]).fails_with(says);
+            let folder = format!("saved-{number}-{}", usize::from(image == &tag));
+            sandbox.sealgate(&["save", "--dir", &folder, image]).fails_with(says);
+            let target = format!("{}/odd/no-image-{number}-copy:v1", registry.host);
+            sandbox.sealgate(&["copy", image, &target]).fails_with(says);
+        }
+        if media_type == schema_1 {
+            Tool::Sealgate.verify(&sandbox, "cosign", &tag, &[]).fails_with(says);
+            for format in FORMATS {
+                let run = Tool::Cosign.sign(&sandbox, format, "cosign", &digest, &[]);
+                assert_ne!(run.code, 0, "{}", run.report());
+            }
+        }
+    }
+}
