@@ -31,6 +31,17 @@ impl Row {
         }
     }
 
+    /// A figure for many of something beside our own for one: the ratio says how many times more.
+    pub(crate) fn grown(what: &str, unit: &str, many: f64, one: f64) -> Self {
+        let ratio = if one > 0.0 { format!("{:.1} x more", many / one) } else { "-".to_owned() };
+        Self {
+            what: what.to_owned(),
+            ours: format!("{many:.1} {unit}"),
+            peer: format!("(ours, one: {one:.1} {unit})"),
+            ratio,
+        }
+    }
+
     /// A figure with no peer in this run; `goal` is the one it was built to meet.
     pub(crate) fn alone(what: &str, ours: String, goal: &str) -> Self {
         Self { what: what.to_owned(), ours, peer: format!("(goal: {goal})"), ratio: String::new() }

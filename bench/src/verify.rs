@@ -12,6 +12,9 @@ use crate::measure::paired;
 
 const RUNS: usize = 21;
 const MANY: usize = 100;
+/// Signatures of one image.
+const SIGNATURES: usize = 200;
+const FEW_RUNS: usize = 5;
 
 /// All rows about verifying.
 pub(crate) fn run() -> anyhow::Result<Vec<Row>> {
@@ -24,6 +27,36 @@ pub(crate) fn run() -> anyhow::Result<Vec<Row>> {
         rows.push(requests(&sandbox, name, &image)?);
     }
     rows.extend(many(&sandbox)?);
+    rows.extend(crowded(&sandbox)?);
+    Ok(rows)
+}
+
+/// One image with many signatures, of which one is ours, beside one with ours alone: how the time
+/// grows with signatures of others.
+fn crowded(sandbox: &Sandbox) -> anyhow::Result<Vec<Row>> {
+    sandbox.sealgate(&["generate-key-pair", "--output-key-prefix", "other"]).ok();
+    let alone = signed(sandbox, "bundle", "bench-alone");
+    let crowded = registries::referrers().image("bench-crowded");
+    let mut keys = vec!["other.key"; SIGNATURES - 1];
+    keys.push("cosign.key");
+    for key in keys {
+        sandbox.sealgate(&["sign", "--key", key, "-y", &crowded.by_digest()]).ok();
+    }
+    let on_docker = |image: &Image| {
+        let copy = image.at(&registries::docker().host);
+        sandbox.sealgate(&["copy", &image.by_tag(), &copy.by_tag()]).ok();
+        copy
+    };
+    let docker = (on_docker(&crowded), on_docker(&alone));
+    let mut rows = Vec::new();
+    for (name, (crowded, alone)) in [("", (crowded, alone)), (" on docker-registry", docker)] {
+        let (many, one) = (arguments(sandbox, &[&crowded]), arguments(sandbox, &[&alone]));
+        let (many, one) = paired(sandbox, FEW_RUNS, (&sealgate(), &many), (&sealgate(), &one))?;
+        let what = |figure: &str| format!("verify {SIGNATURES} bundles, one ours{name}: {figure}");
+        rows.push(Row::grown(&what("wall"), "ms", many.wall, one.wall));
+        rows.push(Row::grown(&what("processor"), "ms", many.cpu, one.cpu));
+        rows.push(Row::grown(&what("peak memory"), "MiB", many.memory, one.memory));
+    }
     Ok(rows)
 }
 

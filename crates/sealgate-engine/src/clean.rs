@@ -50,13 +50,14 @@ pub async fn clean(
     reference: &Reference,
     request: &CleanRequest,
 ) -> Result<Vec<Reference>, Failure> {
-    let mut removed = Vec::new();
-    for item in find(registry, reference, request).await? {
-        if remove(registry, &item).await? {
-            removed.push(item.repository.at(item.identifier()));
-        }
-    }
-    Ok(removed)
+    let found = find(registry, reference, request).await?;
+    let removed = stream::iter(found)
+        .map(async |item: Attached| {
+            let removed = remove(registry, &item).await?;
+            Ok(removed.then(|| item.repository.at(item.identifier())))
+        })
+        .buffered(request.limits.concurrent.max(1));
+    removed.try_filter_map(async |removed| Ok(removed)).try_collect().await
 }
 
 async fn remove(registry: &dyn Registry, item: &Attached) -> Result<bool, Failure> {

@@ -220,7 +220,11 @@ impl<'a> Search<'a> {
             text: not_wanted(*format),
             remedy: SIGN_IN_FORMAT.to_owned(),
         });
-        rejected.chain(other).take(MOST_NAMED).collect()
+        // They came in any order; the same image is told in the same words each time.
+        let mut candidates: Vec<RejectedCandidate> = rejected.chain(other).collect();
+        candidates.sort_by(|one, other| one.origin.cmp(&other.origin));
+        candidates.truncate(MOST_NAMED);
+        candidates
     }
 }
 

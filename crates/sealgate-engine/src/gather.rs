@@ -43,6 +43,12 @@ type Described = (Digest, String, u64);
 /// The bytes of a layer, or why they cannot be evidence; or that nobody knows.
 type Payload = Result<Result<Vec<u8>, Reject>, Fault>;
 
+/// Layers of one manifest that share a payload, with their places there.
+type Layers = Vec<(usize, Descriptor)>;
+
+/// What was found at a place of a list or a manifest.
+type Numbered = (usize, Gathered);
+
 /// One digest whose signatures are looked for in one repository.
 pub struct Gathering<'a> {
     registry: &'a dyn Registry,
@@ -83,38 +89,46 @@ impl<'a> Gathering<'a> {
 
     /// Only the referrers, for a repository that is searched beside another one.
     pub async fn bundles(&self) -> Gathered {
-        self.span_in(self.keep(self.referrers())).await.without_duplicates()
+        self.span_in(self.all_referrers()).await.without_duplicates()
     }
 
-    /// The referrers first, each given to `enough` as it arrives and kept by nobody else; the
-    /// legacy tag only if they were not enough. Stops at the first `true`. What could not be
-    /// asked or read goes into `faults` at once: whoever gives up waiting keeps what was said.
+    /// The referrers first, each given to `enough` as it arrives, whichever is first, and kept by
+    /// nobody else; the legacy tag only if they were not enough; and last, where the referrers API
+    /// lists nobody, the fallback tag. Stops at the first `true`. What could not be asked or read
+    /// goes into `faults` at once: whoever gives up waiting keeps what was said.
     pub async fn bundles_first(
         &self,
         faults: &mut Vec<Fault>,
         mut enough: impl FnMut(Evidence) -> bool + Send,
     ) {
+        let Self { registry, repository, subject, .. } = self;
         let work = async {
-            if !self.drain(faults, self.referrers(), &mut enough).await {
-                self.drain(faults, self.legacy_tag(), &mut enough).await;
+            let first = self.permitted(registry.referrers_first(repository, subject)).await;
+            let tag_is_left = matches!(first, Ok(None));
+            let listed = self.unordered(first.map(Option::unwrap_or_default));
+            if self.drain(faults, listed, &mut enough).await
+                || self.drain_legacy_tag(faults, &mut enough).await
+            {
+                return;
+            }
+            if tag_is_left {
+                let second = self.permitted(registry.referrers_by_tag(repository, subject)).await;
+                self.drain(faults, self.unordered(second), &mut enough).await;
             }
         };
         self.span_in(work).await;
     }
 
     async fn both(&self) -> (Gathered, Gathered) {
-        futures::join!(self.keep(self.referrers()), self.keep(self.legacy_tag()))
+        futures::join!(self.all_referrers(), self.legacy_tag())
     }
 
-    /// Everything that a source has.
-    async fn keep(&self, source: impl Stream<Item = Gathered> + Send) -> Gathered {
-        let Gathered { mut evidence, mut faults } = Gathered::default();
-        let keep = |piece| {
-            evidence.push(piece);
-            false
-        };
-        self.drain(&mut faults, source, keep).await;
-        Gathered { evidence, faults }
+    /// What all referrers are, in the order of the list whichever came first.
+    async fn all_referrers(&self) -> Gathered {
+        let Self { registry, repository, subject, .. } = self;
+        let listed = self.permitted(registry.referrers(repository, subject)).await;
+        let questions = stream::iter(self.each(listed)).buffer_unordered(self.at_once());
+        Gathered::in_order(questions.collect().await)
     }
 
     async fn span_in<T>(&self, work: impl Future<Output = T>) -> T {
@@ -143,42 +157,86 @@ impl<'a> Gathering<'a> {
         false
     }
 
-    fn legacy_tag(&self) -> impl Stream<Item = Gathered> + Send {
-        stream::once(async move { self.tagged().await.unwrap_or_else(Gathered::from) })
+    /// The legacy signatures under the tag, in their order there.
+    async fn legacy_tag(&self) -> Gathered {
+        match self.tagged().await {
+            Ok(Some(raw)) => self.legacy_manifest(&raw).await,
+            Ok(None) => Gathered::default(),
+            Err(fault) => fault.into(),
+        }
     }
 
-    async fn tagged(&self) -> Result<Gathered, Fault> {
+    /// Gives them to `enough`, each as its payload arrives; true as soon as `enough` says so.
+    async fn drain_legacy_tag(
+        &self,
+        faults: &mut Vec<Fault>,
+        enough: impl FnMut(Evidence) -> bool + Send,
+    ) -> bool {
+        let (raw, groups) = match self.tagged().await {
+            Ok(Some(raw)) => {
+                let groups = self.by_payload(&raw);
+                (raw, groups)
+            }
+            Ok(None) => return false,
+            Err(fault) => {
+                faults.push(fault);
+                return false;
+            }
+        };
+        match groups {
+            Ok(groups) => {
+                let questions = self.questions(&raw.descriptor.digest, groups);
+                let found = stream::iter(questions).buffer_unordered(self.at_once());
+                self.drain(faults, found.map(Gathered::in_order), enough).await
+            }
+            Err(instead) => self.drain(faults, stream::iter([instead]), enough).await,
+        }
+    }
+
+    async fn tagged(&self) -> Result<Option<RawManifest>, Fault> {
         // Nobody can have written a tag that is too long: sha512 has bundles only.
         let plain = triangulate::tag("", self.subject, Attachment::Signatures);
         if plain.len() > LONGEST_TAG {
-            return Ok(Gathered::default());
+            return Ok(None);
         }
         let tag = triangulate::tag(self.tag_prefix, self.subject, Attachment::Signatures);
-        match self.manifest(&Identifier::Tag(tag)).await? {
-            Some(raw) => self.legacy_manifest(&raw).await,
-            None => Ok(Gathered::default()),
-        }
+        self.manifest(&Identifier::Tag(tag)).await
     }
 
-    fn referrers(&self) -> impl Stream<Item = Gathered> + Send {
-        stream::once(self.list_referrers())
-            .flat_map(|listed| match listed {
-                Ok(entries) => stream::iter(entries).map(Ok).left_stream(),
-                Err(fault) => stream::iter([Err(fault)]).right_stream(),
-            })
-            .map(move |entry| async move {
-                let found = async { self.referrer(entry?).await };
-                found.await.unwrap_or_else(Gathered::from)
-            })
-            .buffered(self.limits.concurrent.max(1))
+    /// What the listed referrers are, as they come: one that is slow keeps none of the others back.
+    fn unordered(
+        &self,
+        listed: Result<Vec<Descriptor>, Fault>,
+    ) -> impl Stream<Item = Gathered> + Send {
+        let questions = stream::iter(self.each(listed)).buffer_unordered(self.at_once());
+        questions.map(|(_, found)| found)
     }
 
-    async fn list_referrers(&self) -> Result<Vec<Descriptor>, Fault> {
-        let listed = self.permitted(self.registry.referrers(self.repository, self.subject)).await?;
+    /// One question for each entry of a list with its number, or the fault instead of them.
+    fn each(
+        &self,
+        listed: Result<Vec<Descriptor>, Fault>,
+    ) -> Vec<impl Future<Output = Numbered> + Send> {
+        let entries = match listed.and_then(|listed| self.distinct(listed)) {
+            Ok(entries) => entries.into_iter().map(Ok).collect(),
+            Err(fault) => vec![Err(fault)],
+        };
+        let question = |(number, entry): (usize, Result<Descriptor, Fault>)| async move {
+            let found = async { self.referrer(entry?).await };
+            (number, found.await.unwrap_or_else(Gathered::from))
+        };
+        entries.into_iter().enumerate().map(question).collect()
+    }
+
+    fn distinct(&self, listed: Vec<Descriptor>) -> Result<Vec<Descriptor>, Fault> {
         let host = self.repository.registry();
         Limits::check_count(listed.len(), self.limits.referrers, host, "referrers")?;
         let mut seen = HashSet::new();
         Ok(listed.into_iter().filter(|entry| seen.insert(entry.digest.clone())).collect())
+    }
+
+    fn at_once(&self) -> usize {
+        self.limits.concurrent.max(1)
     }
 
     async fn referrer(&self, entry: Descriptor) -> Result<Gathered, Fault> {
@@ -214,7 +272,7 @@ impl<'a> Gathering<'a> {
                 let reason = malformed("a bundle manifest has exactly one layer");
                 Ok(unusable(origin, reason).into())
             }
-            layers if layers.iter().any(is_simple_signing) => self.legacy_manifest(&raw).await,
+            layers if layers.iter().any(is_simple_signing) => Ok(self.legacy_manifest(&raw).await),
             _ => Ok(Gathered::default()),
         }
     }
@@ -228,56 +286,80 @@ impl<'a> Gathering<'a> {
     }
 
     /// The signatures of a `.sig` manifest, one for each layer, and what could not be had of them.
-    async fn legacy_manifest(&self, raw: &RawManifest) -> Result<Gathered, Fault> {
-        let digest = &raw.descriptor.digest;
+    async fn legacy_manifest(&self, raw: &RawManifest) -> Gathered {
+        let groups = match self.by_payload(raw) {
+            Ok(groups) => groups,
+            Err(instead) => return instead,
+        };
+        let questions = stream::iter(self.questions(&raw.descriptor.digest, groups));
+        let found: Vec<Vec<Numbered>> = questions.buffer_unordered(self.at_once()).collect().await;
+        Gathered::in_order(found.into_iter().flatten().collect())
+    }
+
+    /// The layers of a `.sig` manifest by their payloads, for many signatures share one: it is
+    /// fetched once. Layers that describe it differently are no group: what one says wrong of it is
+    /// not the others' fault.
+    ///
+    /// # Errors
+    /// What there is instead: a fault, or a manifest that is no evidence.
+    fn by_payload(&self, raw: &RawManifest) -> Result<Vec<Layers>, Gathered> {
         let host = self.repository.registry();
         let manifest = match read(raw) {
             Ok(manifest) => manifest,
             Err(InvalidManifest::Json(InvalidJson::TooManyEntries { limit, .. })) => {
                 let detail = format!("more than {limit} signature layers");
-                return Err(Fault::new(FaultKind::TooMany, host, detail));
+                return Err(Fault::new(FaultKind::TooMany, host, detail).into());
             }
             Err(_) => {
                 let reason = malformed("the signature tag holds no image manifest");
-                return Ok(unusable(self.origin(digest, None), reason).into());
+                return Err(unusable(self.origin(&raw.descriptor.digest, None), reason).into());
             }
         };
         let layers = manifest.layers;
         Limits::check_count(layers.len(), self.limits.signatures, host, "signature layers")?;
-        let payloads = self.payloads(&layers).await;
-        let mut found = Gathered::default();
-        for layer in layers {
-            let origin = self.origin(digest, Some(&layer.digest));
-            let payload = payloads.get(&described(&layer)).cloned();
-            match self.legacy_layer(origin, layer, payload) {
-                Ok(piece) => found.evidence.push(piece),
-                // What cannot be had hides none of the others.
-                Err(fault) if found.faults.contains(&fault) => {}
-                Err(fault) => found.faults.push(fault),
+        let mut known = HashMap::new();
+        let mut groups: Vec<Layers> = Vec::new();
+        for (number, layer) in layers.into_iter().enumerate() {
+            let place = *known.entry(described(&layer)).or_insert(groups.len());
+            match groups.get_mut(place) {
+                Some(group) => group.push((number, layer)),
+                None => groups.push(vec![(number, layer)]),
             }
         }
-        Ok(found)
+        Ok(groups)
     }
 
-    /// Many signatures share one payload: it is fetched once. What one descriptor says wrong of it
-    /// is not the others' fault.
-    async fn payloads(&self, layers: &[Descriptor]) -> HashMap<Described, Payload> {
-        let mut seen = HashSet::new();
-        let distinct = layers.iter().filter(|layer| seen.insert(described(layer))).cloned();
-        stream::iter(distinct.collect::<Vec<_>>())
-            .map(async |layer: Descriptor| (described(&layer), self.payload(&layer).await))
-            .buffered(self.limits.concurrent.max(1))
-            .collect()
-            .await
+    /// One question for each payload: what the layers are that share it, each with its number.
+    fn questions(
+        &self,
+        manifest: &Digest,
+        groups: Vec<Layers>,
+    ) -> Vec<impl Future<Output = Vec<Numbered>> + Send> {
+        let question = |layers: Layers| {
+            let manifest = manifest.clone();
+            async move {
+                let payload = match layers.first() {
+                    Some((_, first)) => self.payload(first).await,
+                    None => return Vec::new(),
+                };
+                let piece = |(number, layer): (usize, Descriptor)| {
+                    let origin = self.origin(&manifest, Some(&layer.digest));
+                    let found = self.legacy_layer(origin, layer, payload.clone());
+                    (number, found.map_or_else(Gathered::from, Gathered::from))
+                };
+                layers.into_iter().map(piece).collect()
+            }
+        };
+        groups.into_iter().map(question).collect()
     }
 
     fn legacy_layer(
         &self,
         origin: Origin,
         layer: Descriptor,
-        payload: Option<Payload>,
+        payload: Payload,
     ) -> Result<Evidence, Fault> {
-        let payload = payload.unwrap_or(Ok(Err(malformed("the layer was not read"))))?;
+        let payload = payload?;
         if let Ok(payload) = &payload {
             self.reserve(payload.len() as u64)?;
         }
@@ -381,6 +463,22 @@ impl Gathered {
     pub fn append(&mut self, other: Self) {
         self.evidence.extend(other.evidence);
         self.faults.extend(other.faults);
+    }
+
+    /// Pieces that came in any order, put in that of their places. What went wrong for several of
+    /// them alike is told once.
+    fn in_order(mut pieces: Vec<Numbered>) -> Self {
+        pieces.sort_unstable_by_key(|(number, _)| *number);
+        let mut all = Self::default();
+        for (_, Self { evidence, faults }) in pieces {
+            all.evidence.extend(evidence);
+            for fault in faults {
+                if !all.faults.contains(&fault) {
+                    all.faults.push(fault);
+                }
+            }
+        }
+        all
     }
 
     /// Each piece once, whether or not it was found in several places: a bundle by its layer, a

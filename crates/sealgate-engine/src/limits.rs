@@ -21,6 +21,10 @@ pub struct Limits {
     pub depth: usize,
 }
 
+/// Requests under way for one image where a person waits for all of its signatures, and nobody
+/// else shares the process.
+pub const CONCURRENT_READS: usize = 32;
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sealgate_core::digest::{Algorithm, Digest};
 use sealgate_core::evidence::Evidence;
@@ -6,6 +7,7 @@ use sealgate_core::fault::FaultKind;
 use sealgate_core::manifest::{Descriptor, media_type};
 use sealgate_engine::gather::{Gathered, Gathering};
 use sealgate_engine::limits::Limits;
+use sealgate_engine::ports::Registry as _;
 use sealgate_engine::sign::Formats;
 use sealgate_testkit::image;
 use sealgate_testkit::key::TestKey;
@@ -266,4 +268,124 @@ async fn a_signature_tag_that_holds_an_index_is_unusable() {
     registry.put_tag(&app(), &format!("sha256-{}.sig", digest.hex()), &index);
     let found = all(&registry, &digest, &Limits::default()).await;
     assert!(matches!(found.evidence[..], [Evidence::Unusable { .. }]));
+}
+
+/// All pieces until `enough` of them are there, as the gate asks.
+async fn until(registry: &MemoryRegistry, subject: &Digest, enough: usize) -> Gathered {
+    let (app, limits) = (app(), Limits::default());
+    let gathering = Gathering::new(registry, &app, subject, "", &limits);
+    let mut found = Gathered::default();
+    let mut faults = Vec::new();
+    let take = |piece| {
+        found.evidence.push(piece);
+        found.evidence.len() >= enough
+    };
+    gathering.bundles_first(&mut faults, take).await;
+    Gathered { faults, ..found }
+}
+
+/// Where the API lists nobody, the fallback tag is the last thing that the gate asks for, and
+/// `verify` asks for it, too.
+#[tokio::test]
+async fn a_list_of_nobody_is_not_the_end() {
+    for (formats, at_the_gate) in [
+        // referrers, `.sig` tag, fallback tag, bundle manifest, bundle
+        (Formats::Bundle, 5),
+        // referrers, `.sig` manifest, payload
+        (Formats::Legacy, 3),
+    ] {
+        let registry = MemoryRegistry::new().listing_nobody();
+        let digest = image::image(&registry, &app(), "nobody");
+        let key = TestKey::p256();
+        image::sign(&registry, &image::at(&app(), &digest), &key, formats).await;
+        let found = until(&registry, &digest, 1).await;
+        assert_eq!((found.evidence.len(), found.faults.len()), (1, 0), "{formats:?}");
+        assert_eq!(registry.take_count(), at_the_gate, "{formats:?}");
+        let found = all(&registry, &digest, &Limits::default()).await;
+        assert_eq!((found.evidence.len(), found.faults.len()), (1, 0), "{formats:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_fallback_tag_that_cannot_be_read_is_a_fault() {
+    let registry = MemoryRegistry::new().listing_nobody();
+    let digest = image::image(&registry, &app(), "nobody");
+    registry.fail(Request::ReferrersTag, "", 2, fault(FaultKind::Throttled));
+    for found in
+        [until(&registry, &digest, 1).await, all(&registry, &digest, &Limits::default()).await]
+    {
+        let kinds: Vec<_> = found.faults.iter().map(|fault| fault.kind).collect();
+        assert_eq!(kinds, [FaultKind::Throttled]);
+    }
+}
+
+/// Many signatures of others, some of which never come, keep none of those that do.
+#[tokio::test]
+async fn a_slow_signature_does_not_hold_back_the_others() {
+    let registry = MemoryRegistry::new();
+    let digest = image::image(&registry, &app(), "slow");
+    let key = TestKey::p256();
+    let image = image::at(&app(), &digest);
+    for _ in 0..30 {
+        image::sign(&registry, &image, &key, Formats::Bundle).await;
+    }
+    let listed = registry.referrers(&app(), &digest).await.unwrap();
+    let never = Duration::from_secs(3600);
+    for entry in listed.iter().take(Limits::default().concurrent - 1) {
+        registry.delay(Request::Manifest, &entry.digest.to_string(), 1, never);
+    }
+    let others = 30 - (Limits::default().concurrent - 1);
+    let work = until(&registry, &digest, others);
+    let found = tokio::time::timeout(Duration::from_secs(20), work).await.unwrap();
+    assert_eq!((found.evidence.len(), found.faults.len()), (others, 0));
+}
+
+/// `verify` shows what it found in the order of the list, whichever came first.
+#[tokio::test]
+async fn evidence_keeps_the_order_of_the_list() {
+    let registry = MemoryRegistry::new();
+    let digest = image::image(&registry, &app(), "order");
+    let key = TestKey::p256();
+    for _ in 0..12 {
+        image::sign(&registry, &image::at(&app(), &digest), &key, Formats::Bundle).await;
+    }
+    let listed = registry.referrers(&app(), &digest).await.unwrap();
+    let first = listed[0].digest.to_string();
+    registry.delay(Request::Manifest, &first, 1, Duration::from_millis(100));
+    let found = all(&registry, &digest, &Limits::default()).await;
+    let order = found.evidence.iter().map(|piece| piece.origin().manifest.clone().unwrap());
+    let want = listed.iter().map(|entry| entry.digest.clone());
+    assert_eq!(order.collect::<Vec<_>>(), want.collect::<Vec<_>>());
+}
+
+/// Of many signatures no more is asked than were under way when one was enough.
+#[tokio::test]
+async fn the_gate_stops_at_the_first_good_one() {
+    let registry = MemoryRegistry::new();
+    let digest = image::image(&registry, &app(), "many bundles");
+    let key = TestKey::p256();
+    for _ in 0..100 {
+        image::sign(&registry, &image::at(&app(), &digest), &key, Formats::Bundle).await;
+    }
+    let at_once = Limits::default().concurrent;
+    assert_eq!(until(&registry, &digest, 1).await.evidence.len(), 1);
+    let asked = registry.take_count();
+    assert!(asked <= 1 + 4 * at_once, "{asked} requests");
+
+    let digest = image::image(&registry, &app(), "many layers");
+    let layers: Vec<_> = (0..100_u8).map(|n| registry.put_blob(&app(), &[n])).collect();
+    let layers: Vec<_> =
+        layers.into_iter().map(|layer| (media_type::SIMPLE_SIGNING, 1, layer)).collect();
+    let manifest = referrer(&registry, &Digest::of(b"something else"), &layers);
+    let tag = format!("{}.sig", digest.to_string().replace(':', "-"));
+    registry.put_tag(&app(), &tag, &manifest);
+    assert_eq!(until(&registry, &digest, 1).await.evidence.len(), 1);
+    let asked = registry.take_count();
+    assert!(asked <= 2 + 2 * at_once, "{asked} requests");
+    let found = all(&registry, &digest, &Limits::default()).await;
+    let payloads = found.evidence.iter().map(|piece| match piece {
+        Evidence::Legacy(signature) => signature.payload.clone(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(payloads.collect::<Vec<_>>(), (0..100_u8).map(|n| vec![n]).collect::<Vec<_>>());
 }

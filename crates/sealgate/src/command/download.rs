@@ -44,7 +44,7 @@ pub(crate) async fn run(args: DownloadArgs, session: &mut Session) -> Outcome {
     let registry = args.registry.client()?;
     let place = registry::signature_repository()?;
     let prefix = args.registry.tag_prefix();
-    let limits = super::limits()?;
+    let limits = super::reading_limits()?;
     let found =
         download::signatures(&registry, &args.image, place.as_ref(), &prefix, &limits).await?;
     for fault in &found.faults {

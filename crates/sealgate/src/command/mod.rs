@@ -31,7 +31,7 @@ pub(crate) mod verify_blob;
 pub(crate) mod verify_bundle;
 pub(crate) mod version;
 
-use sealgate_engine::limits::Limits;
+use sealgate_engine::limits::{CONCURRENT_READS, Limits};
 
 use crate::failure::CliError;
 
@@ -47,4 +47,9 @@ pub(crate) fn limits() -> Result<Limits, CliError> {
         limits.evidence = limits.evidence.max(limits.blob);
     }
     Ok(limits)
+}
+
+/// [`limits`] for verbs that only read, as fast as one image's many signatures allow.
+pub(crate) fn reading_limits() -> Result<Limits, CliError> {
+    Ok(Limits { concurrent: CONCURRENT_READS, ..limits()? })
 }

@@ -180,7 +180,7 @@ impl VerifyArgs {
             },
             signature_repository: registry::signature_repository()?,
             tag_prefix: self.registry.tag_prefix(),
-            limits: super::limits()?,
+            limits: super::reading_limits()?,
             recursive: self.recursive == Some(true),
             max_workers: usize::from(self.max_workers),
             ..VerifyRequest::new(basis.authority.clone())
