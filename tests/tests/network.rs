@@ -238,3 +238,50 @@ fn a_proxy_leads_to_a_registry_that_has_no_address_here() {
     assert_eq!(code, Some(1), "{told}");
     assert!(!told.contains("s3cret") && !told.contains("no signatures found"), "{told}");
 }
+
+/// Where cosign asks the proxy, so do we; where it does not, neither do we.
+#[test]
+fn no_proxy_means_to_us_what_it_means_to_cosign() {
+    let registry = Guarded::start("registry-no-proxy", Clients::Anyone);
+    registry.signed("no-proxy", &["--registry-cacert", "ca.crt"]);
+    let proxy = Proxy::start(registry.port).unwrap();
+    let through = format!("http://{}", proxy.host);
+    let name = |host: &str| format!("{host}/tests/no-proxy:v1");
+    // No connection to it is ever made: it is no address of one machine.
+    let nowhere = "224.0.0.1:5000";
+    for (exempt, host, is_direct) in [
+        ("", ELSEWHERE, false),
+        ("elsewhere.test", ELSEWHERE, true),
+        ("other.test, Elsewhere.Test", ELSEWHERE, true),
+        (".elsewhere.test", ELSEWHERE, true),
+        ("*.elsewhere.test", ELSEWHERE, true),
+        (".registry.elsewhere.test", ELSEWHERE, false),
+        ("*.registry.elsewhere.test", ELSEWHERE, false),
+        ("lsewhere.test", ELSEWHERE, false),
+        ("registry.elsewhere.test:443", ELSEWHERE, true),
+        ("registry.elsewhere.test:5000", ELSEWHERE, false),
+        ("*", ELSEWHERE, true),
+        ("224.0.0.1", nowhere, true),
+        ("224.0.0.1:5000", nowhere, true),
+        ("224.0.0.1:5001", nowhere, false),
+        ("224.0.0.0/24", nowhere, true),
+        ("225.0.0.0/8", nowhere, false),
+    ] {
+        let image = name(host);
+        let more = ["--registry-cacert", "ca.crt", "--key", "cosign.pub", &image];
+        for (program, first) in [
+            (sealgate_tests::programs::sealgate(), &["verify"][..]),
+            (sealgate_tests::programs::built("cosign"), &["verify", "--insecure-ignore-tlog"]),
+        ] {
+            let mut command = registry.sandbox.command(&program, &[first, &more].concat());
+            command.env("HTTPS_PROXY", &through).env("NO_PROXY", exempt);
+            let output = command.output().unwrap();
+            let told = String::from_utf8_lossy(&output.stderr);
+            let asked = !proxy.take().is_empty();
+            let shown = format!("NO_PROXY={exempt} {} {image}\n{told}", program.display());
+            assert_eq!(asked, !is_direct, "{shown}");
+            // The proxy's tunnels lead to the registry, whose certificate has the name.
+            assert_eq!(output.status.success(), asked && host == ELSEWHERE, "{shown}");
+        }
+    }
+}

@@ -1,16 +1,17 @@
-//! What the HTTP clients of registries and of Sigstore's services share: whom to trust (`tls`), which
-//! connections are made (`clients`),
-//! when to ask again (`retry`), what a broken exchange is called (`fault`), and texts that nobody
-//! is to see (`secret`). What is asked, where, and how much is taken, each client decides.
+//! What the HTTP clients of registries and of Sigstore's services share: whom to trust (`tls`), the
+//! connections (`client`), through which proxy they go (`proxy`), when to ask again (`retry`), what
+//! a broken exchange is called (`fault`), and texts that nobody is to see (`secret`). What is
+//! asked, where, and how much is taken, each client decides.
 
 #![warn(missing_docs)]
 
-pub mod clients;
+pub mod client;
 pub mod fault;
+mod proxy;
 pub mod retry;
 mod secret;
 pub mod tls;
 
-pub use clients::Proxies;
+pub use proxy::Proxies;
 pub use secret::Secret;
 pub use tls::{ClientIdentity, Trust};

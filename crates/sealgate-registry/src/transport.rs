@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{ClientBuilder, Method, Response, StatusCode};
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_http::clients::{self, Clients};
+use sealgate_http::client;
 use sealgate_http::fault;
 use sealgate_http::tls;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,7 +19,6 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::credentials::Secret;
-use crate::host::is_loopback;
 use crate::options::Options;
 use crate::reply::{MAX_WORDS, Reply, Told, printable};
 
@@ -30,7 +29,7 @@ const MAX_ERROR_BODY: u64 = 64 << 10;
 /// The connections. Shared by everybody, whatever their credentials.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    clients: Clients,
+    connections: reqwest::Client,
     idle: Duration,
     /// What is left of the bytes that all answers may take together.
     together: Arc<Semaphore>,
@@ -85,7 +84,7 @@ struct Opened {
 
 impl Wire {
     pub(crate) fn new(options: &Options) -> Result<Self, Fault> {
-        let settings = clients::Settings {
+        let settings = client::Settings {
             name: "registry client",
             tls: tls::Settings {
                 trust: &options.trust,
@@ -98,10 +97,10 @@ impl Wire {
             connect: options.timeouts.connect,
         };
         // Redirects are followed by `open`, which decides what goes along.
-        let none = reqwest::redirect::Policy::none;
-        let more = |builder: ClientBuilder| builder.redirect(none()).http2_adaptive_window(true);
+        let none = reqwest::redirect::Policy::none();
+        let more = |builder: ClientBuilder| builder.redirect(none).http2_adaptive_window(true);
         Ok(Self {
-            clients: Clients::new(settings, more)?,
+            connections: client::client(settings, more)?,
             idle: options.timeouts.idle,
             together: Arc::new(Semaphore::new(options.limits.bytes_together)),
         })
@@ -160,9 +159,7 @@ impl Wire {
         body: Option<reqwest::Body>,
         deadline: Instant,
     ) -> Result<Response, Fault> {
-        let loopback = url.host_str().is_some_and(is_loopback);
-        let client = self.clients.client(loopback);
-        let mut builder = client.request(method.clone(), url.clone()).headers(headers);
+        let mut builder = self.connections.request(method.clone(), url.clone()).headers(headers);
         if let Some(body) = body {
             builder = builder.body(body);
         }

@@ -8,7 +8,6 @@ mod answer;
 mod options;
 pub(crate) mod request;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +15,12 @@ use bytes::{Bytes, BytesMut};
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Response, StatusCode};
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_http::clients::{self, Clients};
+use sealgate_http::client;
 use sealgate_http::fault;
 use sealgate_http::retry::Budget;
 use sealgate_http::tls;
 use tokio::time::Instant;
-use url::{Host, Url};
+use url::Url;
 
 pub(crate) use answer::Answer;
 pub use options::{Options, Retries, Timeouts, Trust};
@@ -43,7 +42,7 @@ pub struct Client(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    clients: Clients,
+    connections: reqwest::Client,
     timeouts: Timeouts,
     retries: Retries,
     budget: Budget,
@@ -55,7 +54,7 @@ impl Client {
     /// # Errors
     /// The options cannot be used: PEM that is none, a key that does not fit its certificate.
     pub fn new(options: &Options) -> Result<Self, Fault> {
-        let settings = clients::Settings {
+        let settings = client::Settings {
             name: "HTTP client",
             tls: tls::Settings {
                 trust: &options.trust.shared(),
@@ -67,10 +66,10 @@ impl Client {
             user_agent: &options.user_agent,
             connect: options.timeouts.connect,
         };
-        let redirect = || reqwest::redirect::Policy::custom(follow);
-        let clients = Clients::new(settings, |builder| builder.redirect(redirect()))?;
+        let redirect = reqwest::redirect::Policy::custom(follow);
+        let connections = client::client(settings, |builder| builder.redirect(redirect))?;
         Ok(Self(Arc::new(Inner {
-            clients,
+            connections,
             timeouts: options.timeouts,
             retries: options.retries,
             budget: Budget::new(options.retries.budget),
@@ -101,9 +100,9 @@ impl Client {
         let target = name_of(&request.url);
         let deadline = deadline.min(Instant::now() + self.0.timeouts.attempt);
         let late = |_| Fault::new(FaultKind::Timeout, &target, "no complete answer in time");
-        let loopback = request.url.host().is_some_and(is_loopback);
-        let client = self.0.clients.client(loopback);
-        let sent = client
+        let sent = self
+            .0
+            .connections
             .request(request.method.clone(), request.url.clone())
             .headers(request.headers.clone())
             .body(request.body.clone())
@@ -170,14 +169,6 @@ async fn beginning(mut response: Response, deadline: Instant) -> Bytes {
         }
     }
     all.freeze()
-}
-
-fn is_loopback(host: Host<&str>) -> bool {
-    match host {
-        Host::Domain(name) => name == "localhost",
-        Host::Ipv4(address) => IpAddr::V4(address).is_loopback(),
-        Host::Ipv6(address) => IpAddr::V6(address).is_loopback(),
-    }
 }
 
 fn broken(target: &str, error: reqwest::Error) -> Fault {

@@ -41,7 +41,7 @@ const fn secret(name: &'static str, meaning: &'static str, expects: &'static str
 }
 
 /// Every variable that we read; each flag has one more, `COSIGN_<FLAG>`.
-pub(crate) const VARIABLES: [Variable; 39] = [
+pub(crate) const VARIABLES: [Variable; 40] = [
     secret(
         "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
         "is what a job of GitHub Actions gets its identity token with",
@@ -51,6 +51,11 @@ pub(crate) const VARIABLES: [Variable; 39] = [
         "ACTIONS_ID_TOKEN_REQUEST_URL",
         "is where a job of GitHub Actions gets its identity token",
         "a URL",
+    ),
+    variable(
+        "ALL_PROXY",
+        "is the proxy where HTTPS_PROXY or HTTP_PROXY is not set",
+        "a URL or HOST:PORT",
     ),
     variable(
         "BROWSER",
@@ -117,10 +122,14 @@ pub(crate) const VARIABLES: [Variable; 39] = [
         "an e-mail address",
     ),
     variable("HOME", "holds .docker/config.json, .kube/config and .sigstore/root", "a folder"),
-    variable("HTTPS_PROXY", "is the proxy for registries", "a URL"),
-    variable("HTTP_PROXY", "is the proxy for registries without TLS", "a URL"),
+    variable("HTTPS_PROXY", "is the proxy for registries and services", "a URL or HOST:PORT"),
+    variable("HTTP_PROXY", "is the proxy for those without TLS", "a URL or HOST:PORT"),
     variable("KUBECONFIG", "says which cluster k8s:// keys and install mean", "a file"),
-    variable("NO_PROXY", "names hosts that are reached without proxy", "names, comma separated"),
+    variable(
+        "NO_PROXY",
+        "names hosts that are reached without proxy, by Go's rules",
+        "names, addresses and networks, comma separated",
+    ),
     variable(
         "PATH",
         "is where programs are looked for (browsers, credential helpers, circleci)",

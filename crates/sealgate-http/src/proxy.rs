@@ -1,0 +1,324 @@
+//! The proxies of the environment, by the rules of Go's `golang.org/x/net/http/httpproxy`: what
+//! `NO_PROXY` means to cosign and kubectl it means here.
+//!
+//! A client of one address asks its proxy or nobody: a host that `NO_PROXY` names is never told to
+//! a proxy, and `localhost` and loopback addresses never are.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use reqwest::Url;
+
+/// Whether the proxies of the environment are used. Loopback hosts never go through a proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proxies {
+    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in capitals or not.
+    #[default]
+    Environment,
+    /// Never.
+    Off,
+}
+
+/// The proxy of each scheme, and the hosts that are reached without one.
+pub(crate) struct ProxyRules {
+    http: Option<Url>,
+    https: Option<Url>,
+    exempt: Vec<Exemption>,
+}
+
+/// One entry of `NO_PROXY`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Exemption {
+    /// `*`.
+    All,
+    /// `10.0.0.0/8`. The ports do not matter.
+    Network(IpAddr, u8),
+    /// `10.1.2.3`, `10.1.2.3:5000`, `[2001:db8::1]:443`.
+    Address(IpAddr, Port),
+    /// `example.com` and all names below it; `.example.com` and `*.example.com` are the names
+    /// below only.
+    Domain { name: String, itself: bool, port: Port },
+}
+
+/// The port of an entry; every port where it has none.
+type Port = Option<String>;
+
+impl ProxyRules {
+    /// The rules of the process's environment; `None` where it names no proxy.
+    pub(crate) fn from_env() -> Option<Self> {
+        Self::read(|name| std::env::var(name).ok())
+    }
+
+    fn read(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let first = |name: &str| {
+            let names = [name.to_owned(), name.to_ascii_lowercase()];
+            names.iter().filter_map(|name| variable(name)).find(|value| !value.is_empty())
+        };
+        let all = first("ALL_PROXY").and_then(|text| address(&text));
+        let proxy = |name: &str| first(name).and_then(|text| address(&text)).or(all.clone());
+        // A CGI program has the header `Proxy:` of whoever asks it in HTTP_PROXY.
+        let is_cgi = first("REQUEST_METHOD").is_some();
+        let http = proxy("HTTP_PROXY").filter(|_| !is_cgi);
+        let rules = Self {
+            http,
+            https: proxy("HTTPS_PROXY"),
+            exempt: first("NO_PROXY").map(|text| exemptions(&text)).unwrap_or_default(),
+        };
+        (rules.http.is_some() || rules.https.is_some()).then_some(rules)
+    }
+
+    /// The proxy that `url` is asked through, if any.
+    pub(crate) fn proxy_for(&self, url: &Url) -> Option<&Url> {
+        let proxy = match url.scheme() {
+            "https" => self.https.as_ref()?,
+            "http" => self.http.as_ref()?,
+            _ => return None,
+        };
+        let host = url.host_str()?;
+        let port = url.port_or_known_default()?.to_string();
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        let host = match bare.parse::<IpAddr>() {
+            Ok(address) => Host::Address(address.to_canonical()),
+            Err(_) => Host::Name(bare),
+        };
+        let direct = host.is_loopback() || self.exempt.iter().any(|e| e.fits(&host, &port));
+        (!direct).then_some(proxy)
+    }
+}
+
+/// The host of an address that is asked.
+enum Host<'a> {
+    Name(&'a str),
+    /// Never the form of an IPv4 address within IPv6.
+    Address(IpAddr),
+}
+
+impl Host<'_> {
+    fn is_loopback(&self) -> bool {
+        match self {
+            Self::Name(name) => *name == "localhost",
+            Self::Address(address) => address.is_loopback(),
+        }
+    }
+}
+
+impl Exemption {
+    fn fits(&self, host: &Host<'_>, port: &str) -> bool {
+        let at = |wanted: &Port| wanted.as_deref().is_none_or(|wanted| wanted == port);
+        match (self, host) {
+            (Self::All, _) => true,
+            (Self::Network(network, bits), Host::Address(host)) => holds(*network, *bits, *host),
+            (Self::Address(address, wanted), Host::Address(host)) => address == host && at(wanted),
+            (Self::Domain { name, itself, port: wanted }, Host::Name(host)) => {
+                let above = host.strip_suffix(name.as_str());
+                let below = above.is_some_and(|above| above.ends_with('.'));
+                (below || (*itself && above == Some(""))) && at(wanted)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The entries of `NO_PROXY`. One that is none is passed over, as in Go.
+fn exemptions(text: &str) -> Vec<Exemption> {
+    let entries = text.split(',').map(|entry| entry.trim().to_lowercase());
+    let entries: Vec<String> = entries.filter(|entry| !entry.is_empty()).collect();
+    if entries.iter().any(|entry| entry == "*") {
+        return vec![Exemption::All];
+    }
+    entries.iter().filter_map(|entry| exemption(entry)).collect()
+}
+
+fn exemption(entry: &str) -> Option<Exemption> {
+    if let Some((address, bits)) = network(entry) {
+        return Some(Exemption::Network(address, bits));
+    }
+    let (host, port) = split_port(entry);
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Some(Exemption::Address(address.to_canonical(), port));
+    }
+    let host = host.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(host);
+    let (name, itself) = host.strip_prefix('.').map_or((host, true), |name| (name, false));
+    (!name.is_empty()).then(|| Exemption::Domain { name: ascii(name), itself, port })
+}
+
+/// `HOST:PORT` or `[IPV6]:PORT` in two; whatever else it is, in one.
+fn split_port(entry: &str) -> (&str, Port) {
+    let port = |port: &str| (!port.is_empty()).then(|| port.to_owned());
+    match entry.rsplit_once(':') {
+        Some((host, after)) if !host.contains(':') => (host, port(after)),
+        Some((host, after)) => match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+            Some(host) => (host, port(after)),
+            None => (entry, None),
+        },
+        None => (entry, None),
+    }
+}
+
+/// `ADDRESS/BITS`.
+fn network(entry: &str) -> Option<(IpAddr, u8)> {
+    let (address, bits) = entry.split_once('/')?;
+    let (address, bits) = (address.parse::<IpAddr>().ok()?, bits.parse::<u8>().ok()?);
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let canonical = address.to_canonical();
+    // 96 bits of an IPv4 address within IPv6 are its form.
+    let bits = if canonical == address { bits } else { bits.checked_sub(96)? };
+    (bits <= most).then_some((canonical, bits))
+}
+
+/// Whether `address` is in the network of these many bits.
+fn holds(network: IpAddr, bits: u8, address: IpAddr) -> bool {
+    // Both as IPv6, so that one comparison does.
+    let wide = |ip: IpAddr| match ip {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    };
+    let bits = if network.is_ipv4() { u32::from(bits) + 96 } else { u32::from(bits) };
+    let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+    let masked = |ip: Ipv6Addr| ip.to_bits() & mask;
+    network.is_ipv4() == address.is_ipv4() && masked(wide(network)) == masked(wide(address))
+}
+
+/// A name as URLs have it (RFC 3490).
+fn ascii(name: &str) -> String {
+    let url = (!name.is_ascii()).then(|| Url::parse(&format!("http://{name}/")).ok()).flatten();
+    url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_else(|| name.to_owned())
+}
+
+/// A proxy's address: a URL, or `HOST:PORT` for plain HTTP.
+fn address(text: &str) -> Option<Url> {
+    let whole = Url::parse(text).ok().filter(Url::has_host);
+    whole.or_else(|| Url::parse(&format!("http://{text}")).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(variables: &[(&str, &str)]) -> Option<ProxyRules> {
+        let find = |name: &str| variables.iter().find(|(n, _)| *n == name);
+        ProxyRules::read(|name| find(name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    fn asked_through(variables: &[(&str, &str)], url: &str) -> Option<String> {
+        let url = Url::parse(url).unwrap();
+        rules(variables)?.proxy_for(&url).map(ToString::to_string)
+    }
+
+    /// Whether `url` is asked directly where `NO_PROXY` is `exempt`.
+    fn is_direct(exempt: &str, url: &str) -> bool {
+        let proxies = [("HTTP_PROXY", "proxy:1"), ("HTTPS_PROXY", "proxy:1")];
+        asked_through(&[&proxies[..], &[("NO_PROXY", exempt)]].concat(), url).is_none()
+    }
+
+    /// What `httpproxy.Config.ProxyFunc` answers.
+    #[test]
+    fn no_proxy_means_what_it_means_to_go() {
+        let list = "foobar.com, .barbaz.net, *.wildcard.io, 192.168.1.1, 192.168.1.2:81, \
+                    192.168.1.3:80, 10.0.0.0/30, 2001:db8::52:0:1, [2001:db8::52:0:2]:443, \
+                    [2001:db8::52:0:3]:80, 2002:db8:a::45/64";
+        for (host, direct) in [
+            ("localhost", true),
+            ("127.0.0.1", true),
+            ("127.0.0.2", true),
+            ("[::1]", true),
+            ("[::ffff:127.0.0.1]", true),
+            ("[::2]", false),
+            ("192.168.1.1", true),
+            ("[::ffff:192.168.1.1]", true),
+            ("192.168.1.2", false),
+            ("192.168.1.2:81", true),
+            ("192.168.1.3", true),
+            ("192.168.1.4", false),
+            ("10.0.0.2", true),
+            ("10.0.0.2:5000", true),
+            ("10.0.0.4", false),
+            ("[2001:db8::52:0:1]", true),
+            ("[2001:db8::52:0:2]", false),
+            ("[2001:db8::52:0:3]", true),
+            ("[2002:db8:a::123]", true),
+            ("[2002:db8:b::123]", false),
+            ("barbaz.net", false),
+            ("www.barbaz.net", true),
+            ("barbarbaz.net", false),
+            ("foobar.com", true),
+            ("FooBar.com", true),
+            ("www.foobar.com", true),
+            ("foofoobar.com", false),
+            ("localhost.net", false),
+            ("local.localhost", false),
+            ("wildcard.io", false),
+            ("nested.wildcard.io", true),
+            ("a.nested.wildcard.io", true),
+            ("awildcard.io", false),
+        ] {
+            assert_eq!(is_direct(list, &format!("http://{host}/")), direct, "{host}");
+        }
+    }
+
+    #[test]
+    fn entries_have_ports_and_odd_ones_are_passed_over() {
+        for (exempt, url, direct) in [
+            ("*.corp.example", "https://reg.corp.example/v2/", true),
+            ("*.corp.example:5000", "https://reg.corp.example:5000/", true),
+            ("*.corp.example:5000", "https://reg.corp.example/", false),
+            ("10.1.2.3:5000", "http://10.1.2.3:5000/v2/", true),
+            ("10.1.2.3:5000", "https://10.1.2.3:5000/v2/", true),
+            ("10.1.2.3:5000", "http://10.1.2.3/v2/", false),
+            ("10.1.2.3", "http://10.1.2.3:5000/v2/", true),
+            ("10.1.2.0/24", "http://10.1.2.3:5000/v2/", true),
+            ("0.0.0.0/0", "http://10.1.2.3/", true),
+            ("0.0.0.0/0", "http://[2001:db8::1]/", false),
+            ("::/0", "http://[2001:db8::1]/", true),
+            ("::/0", "http://10.1.2.3/", false),
+            ("::ffff:10.1.2.0/120", "http://10.1.2.3/", true),
+            ("10.1.2.0/33", "http://10.1.2.3/", false),
+            ("reg.io:443", "https://reg.io/", true),
+            ("reg.io:443", "http://reg.io/", false),
+            ("reg.io:", "http://reg.io/", true),
+            ("example.com", "http://[1000::]:123/", false),
+            ("*", "https://anything.io/", true),
+            ("a.io,*,b.io", "https://anything.io/", true),
+            ("", "https://reg.io/", false),
+            (" , ,:80,*.,.", "https://reg.io/", false),
+            ("*reg.io", "https://reg.io/", false),
+            ("http://reg.io", "https://reg.io/", false),
+            ("REG.IO", "https://reg.io/", true),
+            (".示例.com", "http://www.示例.com/", true),
+            ("xn--fsq092h.com", "http://www.示例.com/", true),
+            ("示例.com", "http://www.xn--fsq092h.com/", true),
+        ] {
+            assert_eq!(is_direct(exempt, url), direct, "NO_PROXY={exempt} {url}");
+        }
+    }
+
+    #[test]
+    fn each_scheme_has_its_proxy() {
+        let (http, https) = (("HTTP_PROXY", "a.io"), ("HTTPS_PROXY", "https://b.io:8443"));
+        for (variables, url, proxy) in [
+            (&[http, https][..], "http://reg.io/", Some("http://a.io/")),
+            (&[http, https], "https://reg.io/", Some("https://b.io:8443/")),
+            (&[http], "https://reg.io/", None),
+            (&[("http_proxy", "127.0.0.1:8080")], "http://reg.io/", Some("http://127.0.0.1:8080/")),
+            (
+                &[("HTTP_PROXY", ""), ("http_proxy", "c.io:1")],
+                "http://reg.io/",
+                Some("http://c.io:1/"),
+            ),
+            (&[("HTTP_PROXY", "localhost")], "http://reg.io/", Some("http://localhost/")),
+            (&[("HTTP_PROXY", "proxy:3128")], "http://reg.io/", Some("http://proxy:3128/")),
+            (&[("ALL_PROXY", "d.io:1"), http], "https://reg.io/", Some("http://d.io:1/")),
+            (&[("ALL_PROXY", "d.io:1"), http], "http://reg.io/", Some("http://a.io/")),
+            (&[("REQUEST_METHOD", "GET"), http, https], "http://reg.io/", None),
+            (
+                &[("REQUEST_METHOD", "GET"), http, https],
+                "https://reg.io/",
+                Some("https://b.io:8443/"),
+            ),
+            (&[https, ("no_proxy", "reg.io")], "https://reg.io/", None),
+            (&[("NO_PROXY", "reg.io")], "https://other.io/", None),
+            (&[https], "ftp://reg.io/", None),
+        ] {
+            assert_eq!(asked_through(variables, url).as_deref(), proxy, "{variables:?} {url}");
+        }
+    }
+}
