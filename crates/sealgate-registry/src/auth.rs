@@ -1,4 +1,4 @@
-//! Challenges, tokens, and the cache of tokens.
+//! Answers to challenges: tokens, and the cache of tokens.
 //!
 //! A token is cached under everything that it depends on: realm, service, scope, and which
 //! credential bought it. Two namespaces with different pull secrets for one registry therefore
@@ -10,29 +10,18 @@ use std::time::{Duration, Instant as StdInstant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use sealgate_core::fault::{Fault, FaultKind};
 use serde::Deserialize;
 use tokio::time::Instant;
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::challenge::Challenge;
 use crate::credentials::{Credential, CredentialId, Secret};
 use crate::host::is_loopback;
 use crate::options::PlainHttp;
 use crate::transport::{Body, Request, Take, Wire, content_type, has_user, sensitive};
-
-/// How a registry asks for credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Challenge {
-    Basic,
-    Bearer {
-        realm: String,
-        service: String,
-        /// What the registry says is needed; used only where our own scope was not enough.
-        scope: Option<String>,
-    },
-}
 
 /// What a request does in a repository.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -62,42 +51,6 @@ impl Scope {
         match self {
             Self::Pull(path) | Self::Push(path) | Self::Delete(path) | Self::Mount(path, _) => path,
         }
-    }
-}
-
-/// Longer values of a challenge are nonsense or an attack.
-const MAX_PARAMETER: usize = 4096;
-
-impl Challenge {
-    /// The best challenge of a 401: Bearer before Basic. `None`: neither is there.
-    pub(crate) fn parse(headers: &HeaderMap) -> Option<Self> {
-        let texts = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|v| v.to_str().ok());
-        let mut best = None;
-        for text in texts.filter(|text| text.len() <= 4 * MAX_PARAMETER).take(8) {
-            for challenge in http_auth::parse_challenges(text).unwrap_or_default() {
-                match Self::read(&challenge) {
-                    Some(bearer @ Self::Bearer { .. }) => return Some(bearer),
-                    Some(basic) => best = Some(basic),
-                    None => {}
-                }
-            }
-        }
-        best
-    }
-
-    fn read(challenge: &http_auth::ChallengeRef<'_>) -> Option<Self> {
-        if challenge.scheme.eq_ignore_ascii_case("basic") {
-            return Some(Self::Basic);
-        }
-        if !challenge.scheme.eq_ignore_ascii_case("bearer") {
-            return None;
-        }
-        let value = |name: &str| {
-            let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-            found.map(|(_, value)| value.to_unescaped()).filter(|v| v.len() <= MAX_PARAMETER)
-        };
-        let service = value("service").unwrap_or_default();
-        Some(Self::Bearer { realm: value("realm")?, service, scope: value("scope") })
     }
 }
 
@@ -382,14 +335,6 @@ fn bearer(token: &Secret) -> Option<HeaderValue> {
 mod tests {
     use super::*;
 
-    fn challenge(lines: &[&str]) -> Option<Challenge> {
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            headers.append(WWW_AUTHENTICATE, line.parse().unwrap());
-        }
-        Challenge::parse(&headers)
-    }
-
     /// Whoever names the registry also chooses how many tokens there are, and how long.
     #[tokio::test]
     async fn tokens_together_are_bounded() {
@@ -436,22 +381,6 @@ mod tests {
             assert!(!good(https, realm), "{realm}");
         }
         assert!(!good(local, "http://auth.io/token"));
-    }
-
-    #[test]
-    fn reads_challenges() {
-        let bearer = Challenge::Bearer {
-            realm: "https://auth.io/token".into(),
-            service: "reg".into(),
-            scope: Some("repository:a/b:pull,push".into()),
-        };
-        let line = r#"Bearer realm="https://auth.io/token",service="reg",scope="repository:a/b:pull,push""#;
-        assert_eq!(challenge(&[line]), Some(bearer.clone()));
-        assert_eq!(challenge(&[r#"Basic realm="x""#, line]), Some(bearer));
-        assert_eq!(challenge(&[r#"basic realm="x""#]), Some(Challenge::Basic));
-        assert_eq!(challenge(&["Negotiate"]), None);
-        assert_eq!(challenge(&[r#"Bearer service="x""#]), None);
-        assert_eq!(challenge(&[]), None);
     }
 
     #[test]

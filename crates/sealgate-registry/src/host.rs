@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::auth::Challenge;
+use crate::challenge::Challenge;
 use crate::options::{Options, PlainHttp};
 use sealgate_http::retry::Budget;
 

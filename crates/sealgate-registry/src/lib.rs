@@ -10,6 +10,7 @@
 #![warn(missing_docs)]
 
 mod auth;
+mod challenge;
 mod client;
 pub mod credentials;
 mod fallback;

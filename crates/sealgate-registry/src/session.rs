@@ -7,7 +7,8 @@ use sealgate_core::reference::Repository;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::auth::{Challenge, Scope, Wanted};
+use crate::auth::{Scope, Wanted};
+use crate::challenge::{Challenge, Unanswerable};
 use crate::client::Client;
 use crate::credentials::Credential;
 use crate::host::{Host, Scheme};
@@ -250,6 +251,10 @@ struct Turn<'a> {
     credentials: Option<Vec<Credential>>,
     at: usize,
     header: Option<HeaderValue>,
+    /// The challenge that the header answers.
+    answered: Option<Challenge>,
+    /// Another challenge than the answered one came, and has been answered, too.
+    switched: bool,
     cached: bool,
     deadline: Instant,
 }
@@ -265,6 +270,8 @@ impl<'a> Turn<'a> {
             credentials: None,
             at: 0,
             header: None,
+            answered: None,
+            switched: false,
             cached: false,
             deadline: ask.deadline,
         }
@@ -288,15 +295,19 @@ impl<'a> Turn<'a> {
             // Storage behind a redirect must not learn who we are.
             return Err(self.complain(reply.refusal()));
         }
-        let Some(challenge) = Challenge::parse(&reply.headers) else {
-            return Err(self.complain(reply.refusal()));
+        self.look_up().await?;
+        let challenge = match Challenge::parse(&reply.headers) {
+            Ok(challenge) => challenge,
+            // No scheme is named: where there is a password for this registry, Basic is what Go's
+            // clients try.
+            Err(Unanswerable::Unnamed) if self.has_password() => Challenge::Basic,
+            Err(why) => return Err(unanswerable(reply, &why)),
         };
         self.host.remember_challenge(&challenge);
-        self.look_up().await?;
         let Some(refused) = self.header.take() else {
             return self.authorize(&challenge, &reply.url, None).await;
         };
-        if self.cached || self.widen(&challenge) {
+        if self.cached || self.switch(&challenge) || self.widen(&challenge) {
             self.cached = false;
             return self.authorize(&challenge, &reply.url, Some(&refused)).await;
         }
@@ -376,7 +387,17 @@ impl<'a> Turn<'a> {
         };
         self.cached = authorization.cached;
         self.header = Some(authorization.value);
+        self.answered = Some(challenge.clone());
         Ok(())
+    }
+
+    /// Whether the registry asks in another way than the one that was answered: the credential was
+    /// not refused then. Once.
+    fn switch(&mut self, challenge: &Challenge) -> bool {
+        let other = self.answered.as_ref().is_some_and(|answered| !answered.asks_like(challenge));
+        let first = other && !self.switched;
+        self.switched |= other;
+        first
     }
 
     /// Takes over the scope that the registry says is missing, once.
@@ -420,6 +441,10 @@ impl<'a> Turn<'a> {
         self.credentials.as_ref()?.get(self.at)
     }
 
+    fn has_password(&self) -> bool {
+        matches!(self.credential(), Some(Credential::Password { .. }))
+    }
+
     fn is_anonymous(&self) -> bool {
         self.credentials.as_ref().is_none_or(Vec::is_empty)
     }
@@ -440,6 +465,17 @@ impl<'a> Turn<'a> {
         }
         fault
     }
+}
+
+/// A 401 whose challenge cannot be answered: to log in would change nothing.
+fn unanswerable(reply: &Reply, why: &Unanswerable) -> Fault {
+    let kind = match why {
+        Unanswerable::Unnamed => FaultKind::Unauthorized,
+        Unanswerable::Schemes(_) => FaultKind::Unsupported,
+        Unanswerable::NoRealm => FaultKind::Malformed,
+    };
+    let refusal = reply.refusal();
+    Fault { kind, detail: format!("{} ({why})", refusal.detail), ..refusal }
 }
 
 fn refuses(fault: &Fault) -> bool {

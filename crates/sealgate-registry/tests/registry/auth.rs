@@ -221,3 +221,75 @@ async fn a_secret_that_is_said_to_us_again_is_not_shown() {
         }
     }
 }
+
+/// Registries and proxies write challenges loosely. What is read of them is in the table beside
+/// the parser; here, that the credentials go with the next request.
+#[tokio::test]
+async fn a_challenge_need_not_be_to_the_letter() {
+    let accounts = || vec![Account::new("ada", "pw")];
+    let by_password = serve::Options { access: Access::Basic(accounts()), ..Default::default() };
+    let (by_password, by_token) =
+        (served(by_password).await, served(bearer(accounts(), &[])).await);
+    for served in [&by_password, &by_token] {
+        push_image(&with(password("ada", "pw")), &repository(served, "a/b"), "v1").await;
+    }
+    let basic = "Basic YWRhOnB3";
+    let realm = format!("realm=\"http://{}/token\"", by_token.registry());
+    let says = |status, header: Option<&str>| Trouble::Says {
+        status,
+        media_type: "application/json",
+        header: header.map(|text| ("www-authenticate", text.to_owned())),
+        body: String::new(),
+    };
+    for (challenge, first) in [
+        (Some("Basic realm=/".to_owned()), basic),
+        (Some("Basic realm=My Registry".to_owned()), basic),
+        (Some(String::new()), basic),
+        (None, basic),
+        (Some(format!("Bearer {realm} service=\"sealgate\"")), "Bearer token-"),
+        (Some(format!("Bearer {realm};service=sealgate")), "Bearer token-"),
+        (Some(format!("Bearer {realm},service=\"a \"b\" c\"")), "Bearer token-"),
+    ] {
+        let client = with(password("ada", "pw"));
+        let served = if first == basic { &by_password } else { &by_token };
+        let repository = repository(served, "a/b");
+        served.recover();
+        served.clear_log();
+        served.trouble(Rule::times("/v2/", 1, says(401, challenge.as_deref())));
+        assert!(client.resolve(&repository, &tag("v1")).await.unwrap().is_some(), "{challenge:?}");
+        let sent = served.log().iter().filter(|e| e.path.starts_with("/v2/")).nth(1).cloned();
+        let sent = sent.and_then(|entry| entry.authorization).unwrap_or_default();
+        assert!(sent.starts_with(first), "{challenge:?}: {sent}");
+    }
+    // A proxy's answer is no word of the registry behind it, which asks for a token then.
+    let (served, repository) = (&by_token, repository(&by_token, "a/b"));
+    for challenge in [None, Some("Basic realm=proxy")] {
+        served.recover();
+        served.trouble(Rule::times("/v2/", 1, says(401, challenge)));
+        let client = with(password("ada", "pw"));
+        for _ in 0..2 {
+            assert!(client.resolve(&repository, &tag("v1")).await.unwrap().is_some());
+        }
+    }
+    for (challenge, kind, words) in [
+        (Some("Negotiate"), FaultKind::Unsupported, "asks for Negotiate"),
+        (Some("Bearer service=\"x\""), FaultKind::Malformed, "Bearer without a realm"),
+    ] {
+        served.recover();
+        served.clear_log();
+        served.trouble(Rule::always("/v2/", says(401, challenge)));
+        for client in [with(password("ada", "pw")), with(None)] {
+            let fault = client.resolve(&repository, &tag("v1")).await.unwrap_err();
+            assert_eq!(fault.kind, kind, "{fault}");
+            assert!(fault.detail.contains(words), "{fault}");
+            assert!(!fault.detail.contains("none are known"), "{fault}");
+        }
+        assert!(served.log().iter().all(|entry| entry.authorization.is_none()));
+    }
+    // Nobody asks, and nothing is known that could be tried.
+    served.recover();
+    served.trouble(Rule::always("/v2/", says(401, None)));
+    let fault = with(None).resolve(&repository, &tag("v1")).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Unauthorized);
+    assert!(fault.detail.contains("does not say which credentials it wants"), "{fault}");
+}

@@ -1,0 +1,305 @@
+//! `WWW-Authenticate`: how a registry asks for credentials.
+//!
+//! Registries and the proxies in front of them write this header loosely: values without quotes,
+//! quotes inside quotes, a comma missing or a semicolon in its place, text that is not ASCII. Go's
+//! clients read such headers, so there are registries that send them. What Go's parser reads is
+//! read here with the same result or with more of it; the scheme alone is enough for Basic. Nothing
+//! is decided by this header but which of the registry's own credentials it gets, and how.
+
+use std::fmt;
+
+use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
+
+use crate::reply::printable;
+
+/// How a registry asks for credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Challenge {
+    Basic,
+    Bearer {
+        realm: String,
+        service: String,
+        /// The scope that the registry says is needed; used only where our own was not enough.
+        scope: Option<String>,
+    },
+}
+
+/// A 401 that no credentials can answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unanswerable {
+    /// There is no challenge, or nothing in it that names a scheme.
+    Unnamed,
+    /// The schemes that are named, none of them known.
+    Schemes(Vec<String>),
+    /// Bearer without a realm: nobody says where a token is had.
+    NoRealm,
+}
+
+/// Headers of one answer that are read.
+const MAX_HEADERS: usize = 8;
+/// Bytes of one header; a longer one is not read.
+const MAX_HEADER: usize = 16 << 10;
+/// Bytes of one value; a longer one is nonsense or an attack.
+const MAX_VALUE: usize = 4096;
+
+/// One scheme of a header, and the parameters that follow it.
+struct Offer<'a> {
+    scheme: &'a str,
+    parameters: Vec<(&'a str, String)>,
+}
+
+impl Challenge {
+    /// The best challenge of a 401: Bearer before Basic.
+    pub(crate) fn parse(headers: &HeaderMap) -> Result<Self, Unanswerable> {
+        let values = headers.get_all(WWW_AUTHENTICATE).iter().map(|value| value.as_bytes());
+        let values = values.filter(|bytes| bytes.len() <= MAX_HEADER).take(MAX_HEADERS);
+        let texts: Vec<_> = values.map(String::from_utf8_lossy).collect();
+        let offers: Vec<Offer<'_>> = texts.iter().flat_map(|text| Offers(text.as_ref())).collect();
+        if let Some(bearer) = offers.iter().find_map(Offer::bearer) {
+            return Ok(bearer);
+        }
+        let named = |scheme: &str| offers.iter().any(|offer| offer.is(scheme));
+        if named("basic") {
+            return Ok(Self::Basic);
+        }
+        if named("bearer") {
+            return Err(Unanswerable::NoRealm);
+        }
+        let schemes: Vec<String> = offers.iter().take(3).map(|o| printable(o.scheme)).collect();
+        Err(if schemes.is_empty() { Unanswerable::Unnamed } else { Unanswerable::Schemes(schemes) })
+    }
+
+    /// Whether both are answered in one way, whatever scope they name.
+    pub(crate) fn asks_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Basic, Self::Basic) => true,
+            (
+                Self::Bearer { realm, service, .. },
+                Self::Bearer { realm: other_realm, service: other_service, .. },
+            ) => realm == other_realm && service == other_service,
+            _ => false,
+        }
+    }
+}
+
+impl Offer<'_> {
+    fn is(&self, scheme: &str) -> bool {
+        self.scheme.eq_ignore_ascii_case(scheme)
+    }
+
+    fn bearer(&self) -> Option<Challenge> {
+        let value = |name: &str| {
+            let mut found =
+                self.parameters.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+            found.next_back().map(|(_, value)| value.clone()).filter(|v| v.len() <= MAX_VALUE)
+        };
+        let realm = value("realm").filter(|realm| self.is("bearer") && !realm.is_empty())?;
+        let service = value("service").unwrap_or_default();
+        Some(Challenge::Bearer { realm, service, scope: value("scope") })
+    }
+}
+
+/// The rest of a header, offer by offer.
+struct Offers<'a>(&'a str);
+
+impl<'a> Iterator for Offers<'a> {
+    type Item = Offer<'a>;
+
+    fn next(&mut self) -> Option<Offer<'a>> {
+        // What is no token cannot be a scheme.
+        let start = self.0.find(|c: char| c.is_ascii() && is_token(c))?;
+        let (scheme, mut rest) = token(&self.0[start..]);
+        let mut parameters = Vec::new();
+        loop {
+            let (separator, after) = split_at_end(rest, |c| is_space(c) || matches!(c, ',' | ';'));
+            rest = after;
+            let (name, after) = token(rest);
+            match after.trim_start_matches(is_space).strip_prefix('=') {
+                Some(value) if !name.is_empty() => {
+                    let (value, after) = read_value(value.trim_start_matches(is_space));
+                    parameters.push((name, value));
+                    rest = after;
+                }
+                // `Basic realm="a", Bearer realm=...`: the next scheme stands behind a comma.
+                _ if !name.is_empty() && separator.contains(',') => break,
+                _ if rest.is_empty() => break,
+                // The rest of a value that had blanks or quotes in it.
+                _ => rest = skip(rest, name),
+            }
+        }
+        self.0 = rest;
+        Some(Offer { scheme, parameters })
+    }
+}
+
+/// `text` without `name` at its beginning, or without one character where there is none.
+fn skip<'a>(text: &'a str, name: &str) -> &'a str {
+    let first = text.chars().next().map_or(0, char::len_utf8);
+    &text[name.len().max(first)..]
+}
+
+/// A value in quotes, with its escapes undone, or one without, which ends at a blank, a comma or a
+/// semicolon; and what comes after it. Quotes that nobody closes hold nothing.
+fn read_value(text: &str) -> (String, &str) {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let (value, rest) = split_at_end(text, |c| !is_space(c) && !matches!(c, ',' | ';'));
+        return (value.to_owned(), rest);
+    };
+    let mut value = String::new();
+    let mut chars = quoted.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return (value, &quoted[at + 1..]),
+            '\\' => value.extend(chars.next().map(|(_, escaped)| escaped)),
+            c => value.push(c),
+        }
+    }
+    (String::new(), "")
+}
+
+fn token(text: &str) -> (&str, &str) {
+    split_at_end(text, is_token)
+}
+
+/// `text` up to the first character that does not fit, and the rest.
+fn split_at_end(text: &str, fits: impl Fn(char) -> bool) -> (&str, &str) {
+    text.split_at(text.find(|c| !fits(c)).unwrap_or(text.len()))
+}
+
+/// RFC 9110, 5.6.2.
+fn is_token(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
+}
+
+fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\r' | '\n')
+}
+
+impl fmt::Display for Unanswerable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unnamed => f.write_str(
+                "it does not say which credentials it wants: no challenge in its answer",
+            ),
+            Self::Schemes(schemes) => {
+                let schemes = schemes.join(", ");
+                write!(f, "it asks for {schemes}; only Basic and Bearer are supported")
+            }
+            Self::NoRealm => f.write_str(
+                "its challenge cannot be read: Bearer without a realm, which says where tokens \
+                 are issued",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(lines: &[&str]) -> Result<Challenge, Unanswerable> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(WWW_AUTHENTICATE, line.as_bytes().try_into().unwrap());
+        }
+        Challenge::parse(&headers)
+    }
+
+    fn bearer(service: &str, scope: Option<&str>) -> Result<Challenge, Unanswerable> {
+        let (realm, service) = ("https://auth.io/token".into(), service.into());
+        Ok(Challenge::Bearer { realm, service, scope: scope.map(str::to_owned) })
+    }
+
+    #[test]
+    fn reads_challenges() {
+        let scope = Some("repository:a/b:pull,push");
+        let line = r#"Bearer realm="https://auth.io/token",service="reg",scope="repository:a/b:pull,push""#;
+        assert_eq!(parse(&[line]), bearer("reg", scope));
+        assert_eq!(parse(&[r#"Basic realm="x""#, line]), bearer("reg", scope));
+        assert_eq!(parse(&[&format!("{line}, Basic realm=\"x\"")]), bearer("reg", scope));
+        assert_eq!(parse(&[&format!("Basic realm=\"x\", {line}")]), bearer("reg", scope));
+        assert_eq!(parse(&[&format!("Negotiate, NTLM, {line}")]), bearer("reg", scope));
+        assert_eq!(parse(&[r#"basic realm="x""#]), Ok(Challenge::Basic));
+        assert_eq!(parse(&["Negotiate abc==, Basic realm=\"x\""]), Ok(Challenge::Basic));
+        let escaped = r#"Bearer realm="https://auth.io/token",service="a \"b\" \\c""#;
+        assert_eq!(parse(&[escaped]), bearer(r#"a "b" \c"#, None));
+    }
+
+    /// Seen at real registries and proxies; go-containerregistry reads each.
+    #[test]
+    fn basic_needs_its_scheme_only() {
+        for line in [
+            "Basic",
+            "BASIC ",
+            "basic,",
+            "Basic realm",
+            "Basic realm=",
+            "Basic realm=\"\"",
+            "Basic realm=/",
+            "Basic realm=https://reg.io/",
+            "Basic realm=My Private Registry",
+            "Basic realm=My Bearer Registry",
+            "Basic realm=\"My \"private\" registry\"",
+            "Basic realm=\"not closed",
+            "Basic realm='x y'",
+            "Basic realm=\"Régistre privé\"",
+            "Basic realm=Régistre privé, charset=\"UTF-8\"",
+            "Basic =",
+            "Basic \"",
+            "Basic realm=\"x\";charset=\"UTF-8\"",
+            "Basic realm = \"x\"",
+            " Basic realm=x",
+        ] {
+            assert_eq!(parse(&[line]), Ok(Challenge::Basic), "{line}");
+        }
+    }
+
+    #[test]
+    fn bearer_needs_its_realm_only() {
+        let realm = r#"realm="https://auth.io/token""#;
+        for (line, service, scope) in [
+            (format!("bearer {realm}"), "", None),
+            (format!("Bearer  {realm} ,  service=reg"), "reg", None),
+            (format!("Bearer {realm} service=\"reg\""), "reg", None),
+            (format!("Bearer {realm};service=\"reg\";scope=\"s\""), "reg", Some("s")),
+            (format!("Bearer {realm}; service=reg"), "reg", None),
+            (format!("Bearer {realm},service=reg.io:5000"), "reg.io:5000", None),
+            (format!("Bearer service=My Registry,{realm}"), "My", None),
+            (format!("Bearer {realm},service=\"My \"inner\" one\",scope=\"s\""), "My ", Some("s")),
+            (format!("Bearer {realm},service=\"Région\""), "Région", None),
+            (format!("Bearer {realm},service=,scope=\"s\""), "", Some("s")),
+            (format!("Bearer {realm},service"), "", None),
+            (format!("Bearer {realm},scope=repository:a/b:pull"), "", Some("repository:a/b:pull")),
+            (format!("Bearer {realm},{realm}"), "", None),
+            (format!("Bearer error=\"invalid_token\", {realm}"), "", None),
+            ("Bearer realm=https://auth.io/token,service=reg".into(), "reg", None),
+            ("Bearer Realm=https://auth.io/token".into(), "", None),
+        ] {
+            assert_eq!(parse(&[&line]), bearer(service, scope), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_answered_is_said() {
+        let schemes = |list: &[&str]| {
+            Err(Unanswerable::Schemes(list.iter().map(|s| (*s).to_owned()).collect()))
+        };
+        assert_eq!(parse(&[]), Err(Unanswerable::Unnamed));
+        assert_eq!(parse(&[""]), Err(Unanswerable::Unnamed));
+        assert_eq!(parse(&["\"=,;", "é"]), Err(Unanswerable::Unnamed));
+        assert_eq!(parse(&["Negotiate"]), schemes(&["Negotiate"]));
+        assert_eq!(parse(&["NTLM, Digest realm=\"x\""]), schemes(&["NTLM", "Digest"]));
+        for line in [
+            "Bearer",
+            r#"Bearer service="x""#,
+            r#"Bearer realm="""#,
+            r#"Bearer realm="https://auth.io/token,service=reg"#,
+        ] {
+            assert_eq!(parse(&[line]), Err(Unanswerable::NoRealm), "{line}");
+        }
+        let long = format!("Bearer realm=\"https://auth.io/{}\"", "x".repeat(MAX_VALUE));
+        assert_eq!(parse(&[&long]), Err(Unanswerable::NoRealm));
+        let huge = format!("Basic realm=\"{}\"", "x".repeat(MAX_HEADER));
+        assert_eq!(parse(&[&huge]), Err(Unanswerable::Unnamed));
+    }
+}
