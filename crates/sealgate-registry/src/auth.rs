@@ -202,6 +202,7 @@ impl Tokens {
     ) -> Result<Token, Fault> {
         // Not the caller's deadline: others may be waiting for the same token.
         let deadline = Instant::now() + self.patience;
+        let is_exchange = matches!(wanted.credential, Some(Credential::Refresh(_)));
         let request = match wanted.credential {
             Some(Credential::Refresh(token)) => {
                 exchange_form(url, service, &wanted.scopes, token, deadline)
@@ -218,9 +219,16 @@ impl Tokens {
             .map_err(|_| crate::transport::late(&target))??;
         if !reply.status.is_success() {
             let mut refusal = reply.refusal();
-            // OAuth2 says `invalid_grant` with 400 (RFC 6749, 5.2).
-            if reply.status.as_u16() == 400 {
-                refusal.kind = FaultKind::Unauthorized;
+            match reply.status.as_u16() {
+                // OAuth2 says `invalid_grant` with 400 (RFC 6749, 5.2).
+                400 => refusal.kind = FaultKind::Unauthorized,
+                // The token specification: not every token server has the POST. The next
+                // credential, a password for its GET, may do.
+                404 | 405 if is_exchange => {
+                    refusal.kind = FaultKind::Unauthorized;
+                    refusal.detail.push_str(" (it does not exchange refresh tokens)");
+                }
+                _ => {}
             }
             return Err(refusal);
         }
@@ -279,9 +287,8 @@ fn exchange_form(
         .append_pair("refresh_token", token.reveal())
         .finish();
     let headers = content_type("application/x-www-form-urlencoded")?;
-    // A stream is never sent a second time, so that a redirect cannot carry the token elsewhere.
-    let once = futures::stream::iter([Ok::<_, std::io::Error>(form)]);
-    let body = Body::Stream(reqwest::Body::wrap_stream(once));
+    // Never sent a second time, so that a redirect cannot carry the token elsewhere.
+    let body = Body::Once(form.into());
     let (method, confided) = (Method::POST, Some(token.clone()));
     let (limit, take) = (MAX_TOKEN, Take::Whole);
     Some(Request { method, url, headers, body, confided, limit, take, deadline })

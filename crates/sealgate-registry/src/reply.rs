@@ -56,6 +56,15 @@ struct Errors {
     errors: Vec<ErrorItem>,
 }
 
+/// The error body of a token endpoint: OAuth2's (RFC 6749, 5.2), or Docker Hub's `details`.
+#[derive(Deserialize)]
+struct OAuthError {
+    #[serde(default)]
+    error: String,
+    #[serde(alias = "details")]
+    error_description: Option<String>,
+}
+
 #[derive(Deserialize)]
 struct ErrorItem {
     #[serde(default)]
@@ -122,7 +131,18 @@ impl Reply {
 
     fn errors(&self) -> Vec<ErrorItem> {
         let parsed = serde_json::from_slice::<Errors>(&self.body);
-        parsed.map(|e| e.errors.into_iter().take(8).collect()).unwrap_or_default()
+        let errors = parsed.map(|e| e.errors).unwrap_or_default();
+        if errors.is_empty() {
+            return self.oauth_error().into_iter().collect();
+        }
+        errors.into_iter().take(8).collect()
+    }
+
+    fn oauth_error(&self) -> Option<ErrorItem> {
+        let OAuthError { error: code, error_description: message } =
+            serde_json::from_slice(&self.body).ok()?;
+        let said = !code.is_empty() || message.as_ref().is_some_and(|m| !m.is_empty());
+        said.then_some(ErrorItem { code, message })
     }
 
     /// Whether this 404 means that there is no such thing; see the head of this file.
@@ -195,11 +215,10 @@ impl Reply {
     fn sentence(&self) -> String {
         let mut text = self.status.to_string();
         for error in self.errors().into_iter().take(3) {
-            text.push_str(": ");
-            text.push_str(&self.words(&error.code));
-            if let Some(message) = error.message.filter(|m| !m.is_empty()) {
+            let said = [Some(error.code), error.message].into_iter().flatten();
+            for words in said.filter(|words| !words.is_empty()) {
                 text.push_str(": ");
-                text.push_str(&self.words(&message));
+                text.push_str(&self.words(&words));
             }
         }
         if let Some(wait) = self.header(&RETRY_AFTER) {

@@ -87,7 +87,7 @@ impl<'a> Ask<'a> {
         match &self.body {
             Body::Empty => Ok(Body::Empty),
             Body::Bytes(bytes) => Ok(Body::Bytes(bytes.clone())),
-            Body::Stream(_) => Ok(std::mem::replace(&mut self.body, Body::Spent)),
+            Body::Once(_) | Body::Stream(_) => Ok(std::mem::replace(&mut self.body, Body::Spent)),
             Body::Spent => {
                 let detail = "wanted the upload again, which can be sent once only";
                 Err(Fault::new(FaultKind::Unreachable, self.repository.registry(), detail))

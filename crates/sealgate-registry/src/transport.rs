@@ -70,9 +70,11 @@ pub(crate) enum Take {
 pub(crate) enum Body {
     Empty,
     Bytes(Bytes),
+    /// Bytes that are sent once only: they are for the address that was asked.
+    Once(Bytes),
     /// Can be sent once only.
     Stream(reqwest::Body),
-    /// A stream that has been sent.
+    /// A body that has been sent and cannot be sent again.
     Spent,
 }
 
@@ -143,7 +145,10 @@ impl Wire {
             body = match &repeatable {
                 _ if method == Method::GET || method == Method::HEAD => None,
                 Some(again) => again.clone().map(reqwest::Body::from),
-                None => return Err(fault(target, FaultKind::Malformed, "redirected an upload")),
+                None => {
+                    let detail = "a redirect of a request whose body is sent once only";
+                    return Err(fault(target, FaultKind::Malformed, detail));
+                }
             };
             url = next;
         }
@@ -259,6 +264,7 @@ impl Body {
         match self {
             Self::Empty | Self::Spent => (None, Some(None)),
             Self::Bytes(bytes) => (Some(bytes.clone().into()), Some(Some(bytes))),
+            Self::Once(bytes) => (Some(bytes.into()), None),
             Self::Stream(stream) => (Some(stream), None),
         }
     }

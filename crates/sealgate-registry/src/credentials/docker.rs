@@ -178,9 +178,10 @@ impl Entries {
             let scope = Scope::parse(key);
             // A value without anything in it is what docker leaves where a helper has the secret.
             match serde_json::from_str::<Option<Entry>>(text.get()).map(Option::unwrap_or_default) {
-                Ok(entry) => match entry.credential() {
-                    Ok(Some(credential)) => entries.usable.push((scope, credential)),
-                    Ok(None) => {}
+                Ok(entry) => match entry.credentials() {
+                    Ok(found) => {
+                        entries.usable.extend(found.into_iter().map(|c| (scope.clone(), c)));
+                    }
                     Err(Unreadable) => entries.bad.push(scope),
                 },
                 Err(_) => entries.bad.push(scope),
@@ -227,30 +228,38 @@ impl Scope {
 }
 
 impl Entry {
-    /// What the entry is good for, if anything; docker's order: a token before a password.
-    fn credential(self) -> Result<Option<Credential>, Unreadable> {
-        let token = |t: Option<Secret>| t.filter(|t| !t.reveal().is_empty());
-        if let Some(token) = token(self.registrytoken) {
-            return Ok(Some(Credential::Bearer(token)));
+    /// What the entry is good for, in docker's order: a token before a password. A token endpoint
+    /// without a POST takes no refresh token; the password beside it is for its GET.
+    fn credentials(self) -> Result<Vec<Credential>, Unreadable> {
+        let full = |t: Option<Secret>| t.filter(|t| !t.reveal().is_empty());
+        let mut found = Vec::new();
+        found.extend(full(self.registrytoken).map(Credential::Bearer));
+        found.extend(full(self.identitytoken).map(Credential::Refresh));
+        match Self::pair(full(self.auth), self.username, self.password) {
+            // docker keeps the user's name beside a token, without a password.
+            Ok(Some((_, password))) if !found.is_empty() && password.reveal().is_empty() => {}
+            // docker's helpers mark a refresh token by a user name that cannot be one.
+            Ok(Some((name, token))) if name == "<token>" => found.push(Credential::Refresh(token)),
+            Ok(Some((username, password))) if !username.is_empty() => {
+                found.push(Credential::Password { username, password });
+            }
+            Err(Unreadable) if found.is_empty() => return Err(Unreadable),
+            _ => {}
         }
-        if let Some(token) = token(self.identitytoken) {
-            return Ok(Some(Credential::Refresh(token)));
+        Ok(found)
+    }
+
+    /// The user name and the password; those in `auth` come first.
+    fn pair(
+        auth: Option<Secret>,
+        username: Option<String>,
+        password: Option<Secret>,
+    ) -> Result<Option<(String, Secret)>, Unreadable> {
+        let pair = username.zip(password);
+        match auth {
+            None => Ok(pair),
+            Some(auth) => decode(auth.reveal()).or(pair).ok_or(Unreadable).map(Some),
         }
-        let pair = (self.username, self.password);
-        let (username, password) = match (token(self.auth), pair) {
-            (Some(auth), pair) => match (decode(auth.reveal()), pair) {
-                (Some(plain), _) => plain,
-                (None, (Some(name), Some(secret))) => (name, secret),
-                (None, _) => return Err(Unreadable),
-            },
-            (None, (Some(name), Some(secret))) => (name, secret),
-            (None, _) => return Ok(None),
-        };
-        // docker's helpers mark a refresh token by a user name that cannot be one.
-        if username == "<token>" {
-            return Ok(Some(Credential::Refresh(password)));
-        }
-        Ok((!username.is_empty()).then_some(Credential::Password { username, password }))
     }
 }
 

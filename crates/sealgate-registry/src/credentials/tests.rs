@@ -43,6 +43,8 @@ async fn reads_every_kind_of_entry() {
             "e.io": {}, "f.io": null, "g.io": { "auth": "!!" },
             "h.io": { "auth": "PHRva2VuPjppZA==" },
             "[2001:DB8:0::A]:5000": { "auth": "YWRhOnA6dw==" },
+            "i.io": { "auth": "YWRhOnB3", "identitytoken": "id" },
+            "j.io": { "auth": "!!", "identitytoken": "id" },
         }, "credHelpers": null, "HttpHeaders": {} }),
         None,
     );
@@ -54,6 +56,8 @@ async fn reads_every_kind_of_entry() {
         ("e.io", vec![]),
         ("f.io", vec![]),
         ("h.io", vec!["refresh id"]),
+        ("i.io", vec!["refresh id", "ada:pw"]),
+        ("j.io", vec!["refresh id"]),
         ("a.io.evil.com", vec![]),
         // One registry, however it is written: as patterns compare it.
         ("a.io:443", vec!["ada:p:w"]),

@@ -293,3 +293,70 @@ async fn a_challenge_need_not_be_to_the_letter() {
     assert_eq!(fault.kind, FaultKind::Unauthorized);
     assert!(fault.detail.contains("does not say which credentials it wants"), "{fault}");
 }
+
+/// As the token specification says: not every token server has the POST.
+#[tokio::test]
+async fn a_token_endpoint_without_post_gets_the_password() {
+    for status in [404, 405] {
+        let served = served(bearer(vec![Account::new("ada", "pw")], &[])).await;
+        let repository = repository(&served, "a/b");
+        push_image(&with(password("ada", "pw")), &repository, "v1").await;
+        served.trouble(Rule::always("/token", Trouble::Status(status)).only("POST"));
+        let entry = |entry: serde_json::Value| {
+            let json = serde_json::json!({ "auths": { served.registry(): entry } }).to_string();
+            client().open(&[PullSecret { docker_config_json: json.into_bytes() }])
+        };
+        let both =
+            serde_json::json!({ "username": "ada", "password": "pw", "identitytoken": "id" });
+        let handle = entry(both);
+        served.clear_log();
+        for _ in 0..3 {
+            assert!(handle.resolve(&repository, &tag("v1")).await.unwrap().is_some());
+        }
+        assert_eq!((served.count("POST", "/token"), served.count("GET", "/token")), (1, 1));
+        let fault = entry(serde_json::json!({ "identitytoken": "id" }))
+            .resolve(&repository, &tag("v1"))
+            .await
+            .unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Unauthorized);
+        assert!(fault.detail.contains("does not exchange refresh tokens"), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_endpoints_own_words_are_shown() {
+    let served = served(bearer(vec![Account::new("ada", "pw")], &[])).await;
+    let repository = repository(&served, "a/b");
+    push_image(&with(password("ada", "pw")), &repository, "v1").await;
+    let long = format!("a\u{1b}[2J\n{}", "x".repeat(1000));
+    for (status, body, words) in [
+        (
+            400,
+            serde_json::json!({ "error": "invalid_grant", "error_description": "token expired" }),
+            "400 Bad Request: invalid_grant: token expired",
+        ),
+        (411, serde_json::json!({ "error": "length_required" }), "411 Length Required: length_req"),
+        (
+            401,
+            serde_json::json!({ "details": "wrong password" }),
+            "401 Unauthorized: wrong password",
+        ),
+        (400, serde_json::json!({ "error": 5 }), "400 Bad Request"),
+        (400, serde_json::json!({ "error_description": long }), "400 Bad Request: a [2J xxx"),
+    ] {
+        served.recover();
+        let says = Trouble::Says {
+            status,
+            media_type: "application/json",
+            header: None,
+            body: body.to_string(),
+        };
+        served.trouble(Rule::always("/token", says));
+        let client = with(Some(Credential::Refresh(Secret::new("refresh-me"))));
+        let fault = client.resolve(&repository, &tag("v1")).await.unwrap_err();
+        assert!(fault.detail.starts_with(words), "{fault}");
+        assert!(fault.detail.len() < 300, "{}", fault.detail.len());
+        let server = format!("{} (token endpoint 127.0.0.1)", served.registry());
+        assert_eq!(fault.target, server);
+    }
+}
