@@ -292,8 +292,10 @@ impl<'a> Turn<'a> {
     /// Answers a 401.
     async fn answer(&mut self, reply: &Reply) -> Result<(), Fault> {
         if !is_own(self.host, &reply.url) {
-            // Storage behind a redirect must not learn who we are.
-            return Err(self.complain(reply.refusal()));
+            // Whoever is behind a redirect must not learn who we are.
+            let mut refusal = reply.refusal();
+            refusal.detail.push_str(" (no credentials are sent where a redirect leads)");
+            return Err(refusal);
         }
         self.look_up().await?;
         let challenge = match Challenge::parse(&reply.headers) {

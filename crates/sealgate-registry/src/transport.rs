@@ -4,6 +4,7 @@
 //! most, never from HTTPS to HTTP, and `Authorization` goes to the origin that it was made for
 //! and to nobody else. The text of a fault never holds a URL's query (it may be a signed link).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,9 +80,11 @@ pub(crate) enum Body {
 }
 
 /// An answer of which only the head has been read.
-struct Opened {
+struct Opened<'a> {
     response: Response,
     url: Url,
+    /// The host that answered, for messages.
+    target: Cow<'a, str>,
 }
 
 impl Wire {
@@ -112,7 +115,8 @@ impl Wire {
     pub(crate) async fn exchange(&self, target: &str, request: Request) -> Result<Reply, Fault> {
         let (limit, take, deadline) = (request.limit, request.take, request.deadline);
         let told = Told::of(&request);
-        let Opened { response, url } = self.open(target, request).await?;
+        let Opened { response, url, target } = self.open(target, request).await?;
+        let target = target.as_ref();
         let (status, headers) = (response.status(), response.headers().clone());
         let (mut body, mut open) = (Bytes::new(), None);
         match take {
@@ -124,9 +128,10 @@ impl Wire {
     }
 
     /// Asks and follows redirects; the body is still on the wire.
-    async fn open(&self, target: &str, request: Request) -> Result<Opened, Fault> {
+    async fn open<'a>(&self, asked: &'a str, request: Request) -> Result<Opened<'a>, Fault> {
         let Request { mut method, mut url, mut headers, body, deadline, .. } = request;
-        let origin = url.origin();
+        let (origin, own) = (url.origin(), place(&url));
+        let mut target = Cow::Borrowed(asked);
         let authorization = headers.remove(AUTHORIZATION);
         let (mut body, repeatable) = body.split();
         for _ in 0..=MAX_REDIRECTS {
@@ -135,9 +140,9 @@ impl Wire {
                 headers.insert(AUTHORIZATION, value.clone());
             }
             let sent = body.take();
-            let response = self.send(target, &method, &url, headers, sent, deadline).await?;
-            let Some(next) = redirect(target, &url, &response)? else {
-                return Ok(Opened { response, url });
+            let response = self.send(&target, &method, &url, headers, sent, deadline).await?;
+            let Some(next) = redirect(&target, &url, &response)? else {
+                return Ok(Opened { response, url, target });
             };
             if response.status() == StatusCode::SEE_OTHER && method != Method::HEAD {
                 method = Method::GET;
@@ -147,12 +152,16 @@ impl Wire {
                 Some(again) => again.clone().map(reqwest::Body::from),
                 None => {
                     let detail = "a redirect of a request whose body is sent once only";
-                    return Err(fault(target, FaultKind::Malformed, detail));
+                    return Err(fault(&target, FaultKind::Malformed, detail));
                 }
             };
             url = next;
+            target = match place(&url) {
+                place if place == own => Cow::Borrowed(asked),
+                place => Cow::Owned(format!("{} (redirected from {asked})", printable(&place))),
+            };
         }
-        Err(fault(target, FaultKind::TooMany, format!("more than {MAX_REDIRECTS} redirects")))
+        Err(fault(asked, FaultKind::TooMany, format!("more than {MAX_REDIRECTS} redirects")))
     }
 
     async fn send(
@@ -296,6 +305,12 @@ pub(crate) fn check_hop(target: &str, from: &Url, to: &Url) -> Result<(), Fault>
         (_, "http" | "https") if to.host_str().is_some() => Ok(()),
         _ => refused("by a protocol that is not HTTP"),
     }
+}
+
+/// Host and port of an address, as a reference names them.
+fn place(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Whether there is a user name or a password in an address.

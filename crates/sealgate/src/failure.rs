@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_core::reference::InvalidReference;
+use sealgate_core::reference::{InvalidReference, Repository};
 use sealgate_engine::failure::Failure;
 use sealgate_keys::KeyError;
 
@@ -146,8 +146,11 @@ impl From<std::io::Error> for CliError {
 pub(crate) fn remedy(fault: &Fault) -> Option<String> {
     let text = match fault.kind {
         FaultKind::Unauthorized => {
-            "log in with `sealgate login SERVER`, or give --registry-username and \
-             --registry-password"
+            let server = login_server(&fault.target)?;
+            return Some(format!(
+                "log in with `sealgate login {server}`, or give --registry-username and \
+                 --registry-password"
+            ));
         }
         FaultKind::Denied => "ask the registry's owner for the right to do this",
         FaultKind::Throttled => "wait, or log in: most registries allow more to known users",
@@ -160,6 +163,14 @@ pub(crate) fn remedy(fault: &Fault) -> Option<String> {
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+/// The registry that a refusal comes from, where it is one whose credentials were asked for: not
+/// one that a redirect leads to, and no other service.
+fn login_server(target: &str) -> Option<&str> {
+    let server = target.split(" (token endpoint ").next()?;
+    let repository = Repository::parse(&format!("{server}/x")).ok()?;
+    (repository.registry() == server).then_some(server)
 }
 
 #[cfg(test)]
@@ -187,6 +198,18 @@ mod tests {
             if let Some(remedy) = remedy(&Fault::new(kind, "registry.test", "detail")) {
                 assert_eq!(weakens(&remedy), None, "{}: {remedy}", kind.code());
             }
+        }
+    }
+
+    #[test]
+    fn a_login_is_advised_at_a_registry_that_asked_for_it() {
+        let advice = |target: &str| remedy(&Fault::new(FaultKind::Unauthorized, target, "401"));
+        for target in ["reg.io:5000", "reg.io:5000 (token endpoint auth.io)"] {
+            let advice = advice(target).unwrap();
+            assert!(advice.contains("`sealgate login reg.io:5000`"), "{advice}");
+        }
+        for target in ["storage.io (redirected from reg.io)", "https://fulcio.io/", "cluster"] {
+            assert_eq!(advice(target), None, "{target}");
         }
     }
 

@@ -360,3 +360,31 @@ async fn a_token_endpoints_own_words_are_shown() {
         assert_eq!(fault.target, server);
     }
 }
+
+/// A message that blames the registry in front sends people to log in where that changes nothing.
+#[tokio::test]
+async fn a_refusal_behind_a_redirect_names_who_refused() {
+    let behind = served(bearer(vec![Account::new("ada", "pw")], &[])).await;
+    let front = served(serve::Options::default()).await;
+    let repository = repository(&front, "a/b");
+    let to = format!("http://{}/v2/a/b/manifests/v1", behind.registry());
+    front.trouble(Rule::always("/v2/", Trouble::Redirect(to)));
+    let named = format!("{} (redirected from {})", behind.registry(), front.registry());
+    for client in [with(password("ada", "pw")), with(None)] {
+        let fault = client.resolve(&repository, &tag("v1")).await.unwrap_err();
+        assert_eq!((fault.kind, &fault.target), (FaultKind::Unauthorized, &named));
+        assert!(fault.detail.contains("no credentials are sent where a redirect leads"), "{fault}");
+        assert!(!fault.detail.contains("none are known"), "{fault}");
+    }
+    behind.trouble(Rule::always("/v2/", Trouble::Status(403)));
+    let fault = with(None).resolve(&repository, &tag("v1")).await.unwrap_err();
+    assert_eq!((fault.kind, &fault.target), (FaultKind::Denied, &named));
+    assert!(behind.log().iter().all(|entry| entry.authorization.is_none()));
+    // Of the registry's own redirects it is the registry that answers.
+    front.recover();
+    let own = format!("http://{}/elsewhere", front.registry());
+    front.trouble(Rule::always("/v2/", Trouble::Redirect(own)));
+    front.trouble(Rule::always("/elsewhere", Trouble::Status(403)));
+    let fault = with(None).resolve(&repository, &tag("v1")).await.unwrap_err();
+    assert_eq!((fault.kind, fault.target), (FaultKind::Denied, front.registry()));
+}
