@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::helper::Helper;
-use super::{Credential, Secret, normal_host};
+use super::{Credential, Secret, normal_host, server_key};
 
 /// No configuration of a sane machine is larger.
 const MAX_CONFIG: u64 = 4 << 20;
@@ -139,9 +139,7 @@ impl DockerConfig {
         let host = normal_host(registry);
         let mut found = Vec::new();
         let mut failed = None;
-        // A host with an empty helper has none, not even the store: docker reads the file for it.
-        let helper = self.helpers.get(&host).or(self.store.as_ref());
-        if let Some(helper) = helper.filter(|name| !name.is_empty()) {
+        if let Some(helper) = self.helper(&host) {
             match self.ask(helper, &host).await {
                 Ok(credential) => found.extend(credential),
                 Err(fault) => failed = Some(fault),
@@ -156,14 +154,17 @@ impl DockerConfig {
         }
     }
 
+    /// The name of the helper for a host. A host with an empty helper has none, not even the store:
+    /// docker reads the file for it.
+    pub(super) fn helper(&self, registry: &str) -> Option<&str> {
+        let own = self.helpers.get(&normal_host(registry));
+        own.or(self.store.as_ref()).map(String::as_str).filter(|name| !name.is_empty())
+    }
+
     async fn ask(&self, helper: &str, host: &str) -> Result<Option<Credential>, Fault> {
-        // The key that `docker login` stores Docker Hub under.
-        let server = match host {
-            "index.docker.io" => "https://index.docker.io/v1/",
-            other => other,
-        };
-        let key = (helper.to_owned(), server.to_owned());
-        let ask = async { Helper::find(helper, self.path.as_deref())?.get(server).await };
+        let server = server_key(host);
+        let key = (helper.to_owned(), server.clone());
+        let ask = async { Helper::find(helper, self.path.as_deref())?.get(&server).await };
         self.memory
             .try_get_with(key, ask)
             .await

@@ -1,16 +1,20 @@
-//! `docker-credential-NAME get`: the server's name on standard input, JSON on standard output.
+//! `docker-credential-NAME get` and `store`: what is asked or kept on standard input, the answer on
+//! standard output, JSON both.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use sealgate_core::fault::{Fault, FaultKind};
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
 
 use super::{Credential, Secret};
+use crate::reply::printable;
 
 /// Cloud helpers go over the network themselves.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -31,6 +35,13 @@ struct Answer {
     secret: Secret,
 }
 
+/// What a helper left behind.
+struct Output {
+    status: ExitStatus,
+    stdout: Zeroizing<Vec<u8>>,
+    stderr: Zeroizing<Vec<u8>>,
+}
+
 impl Helper {
     /// Looks for `docker-credential-<name>` in `search` (a `PATH`).
     pub(super) fn find(name: &str, search: Option<&OsStr>) -> Result<Self, Fault> {
@@ -49,8 +60,37 @@ impl Helper {
 
     /// Asks for the credentials of `server`; `None` where the helper has none.
     pub(super) async fn get(&self, server: &str) -> Result<Option<Credential>, Fault> {
-        match tokio::time::timeout(TIMEOUT, self.run(server)).await {
-            Ok(result) => result,
+        let output = self.run("get", server.as_bytes()).await?;
+        if output.status.success() {
+            return self.read(&output.stdout);
+        }
+        if output.says_none() { Ok(None) } else { Err(self.failed(&output, &[])) }
+    }
+
+    /// Has the helper keep a user name and a password for `server`.
+    pub(super) async fn store(
+        &self,
+        server: &str,
+        username: &str,
+        password: &Secret,
+    ) -> Result<(), Fault> {
+        let entry = serde_json::json!({
+            "ServerURL": server, "Username": username, "Secret": password.reveal(),
+        });
+        let input = Zeroizing::new(entry.to_string());
+        let output = self.run("store", input.as_bytes()).await?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let pair = Zeroizing::new(format!("{username}:{}", password.reveal()));
+        let secrets = [password.clone(), Secret::new(STANDARD.encode(pair.as_bytes()))];
+        Err(self.failed(&output, &secrets))
+    }
+
+    async fn run(&self, action: &str, input: &[u8]) -> Result<Output, Fault> {
+        let failed = |e: std::io::Error| fault(&self.name, &format!("cannot be run: {e}"));
+        match tokio::time::timeout(TIMEOUT, self.exchange(action, input)).await {
+            Ok(result) => result.map_err(failed),
             Err(_) => {
                 let detail = format!("gave no answer within {} s", TIMEOUT.as_secs());
                 Err(Fault::new(FaultKind::Timeout, target(&self.name), detail))
@@ -58,38 +98,30 @@ impl Helper {
         }
     }
 
-    async fn run(&self, server: &str) -> Result<Option<Credential>, Fault> {
-        let failed = |e: std::io::Error| fault(&self.name, &format!("cannot be run: {e}"));
+    async fn exchange(&self, action: &str, input: &[u8]) -> std::io::Result<Output> {
         let mut child = tokio::process::Command::new(&self.program)
-            .arg("get")
+            .arg(action)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
-            .spawn()
-            .map_err(failed)?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A helper that does not read its input may have closed it: its answer counts.
-            let _ = stdin.write_all(server.as_bytes()).await;
-        }
-        let mut output = Zeroizing::new(Vec::new());
-        if let Some(stdout) = child.stdout.take() {
-            stdout.take(MAX_OUTPUT).read_to_end(&mut output).await.map_err(failed)?;
-        }
-        let status = child.wait().await.map_err(failed)?;
-        self.read(status.success(), &output)
+            .spawn()?;
+        let stdin = child.stdin.take();
+        let write = async {
+            if let Some(mut stdin) = stdin {
+                // A helper that does not read its input may have closed it: its answer counts.
+                let _ = stdin.write_all(input).await;
+            }
+            Ok(())
+        };
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        // Together: a helper that waits for one of them must not be waited for at another.
+        let ((), stdout, stderr) = tokio::try_join!(write, beginning(stdout), beginning(stderr))?;
+        Ok(Output { status: child.wait().await?, stdout, stderr })
     }
 
-    fn read(&self, success: bool, output: &[u8]) -> Result<Option<Credential>, Fault> {
-        if !success {
-            let text = String::from_utf8_lossy(output);
-            // The helpers' protocol has no code for it, only this sentence.
-            if text.contains("credentials not found") || text.contains("no credentials") {
-                return Ok(None);
-            }
-            return Err(fault(&self.name, "failed"));
-        }
-        let answer: Answer = serde_json::from_slice(output)
+    fn read(&self, stdout: &[u8]) -> Result<Option<Credential>, Fault> {
+        let answer: Answer = serde_json::from_slice(stdout)
             .map_err(|_| fault(&self.name, "answered with something that is not its JSON"))?;
         Ok(match answer.username.as_str() {
             _ if answer.secret.reveal().is_empty() => None,
@@ -100,6 +132,45 @@ impl Helper {
             }
         })
     }
+
+    fn failed(&self, output: &Output, secrets: &[Secret]) -> Fault {
+        let words = secrets.iter().fold(output.words(), |words, secret| secret.hide(&words));
+        match printable(&words) {
+            words if words.is_empty() => fault(&self.name, &format!("failed ({})", output.status)),
+            words => fault(&self.name, &format!("failed ({}): {words}", output.status)),
+        }
+    }
+}
+
+impl Output {
+    /// Whether the helper has nothing for this server. The protocol has no code for it, only
+    /// sentences: that of docker's own helpers, and those of others.
+    fn says_none(&self) -> bool {
+        let text = self.words().to_ascii_lowercase();
+        // Of docker's helpers, about a request that lacks something.
+        let lacks = ["no credentials server url", "no credentials username"];
+        let none = ["credentials not found", "no stored credential", "no credentials"];
+        let says = |sentences: &[&str]| sentences.iter().any(|sentence| text.contains(sentence));
+        says(&none) && !says(&lacks)
+    }
+
+    /// What the helper says of its failure: on standard output, as the protocol has it, else on
+    /// standard error. An answer is no such words: there is a secret in it.
+    fn words(&self) -> String {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        let said = [text(&self.stdout), text(&self.stderr)];
+        let is_answer = |words: &str| words.contains('{') || words.contains("Secret");
+        said.into_iter().find(|words| !words.is_empty() && !is_answer(words)).unwrap_or_default()
+    }
+}
+
+/// What comes out of a pipe, up to a bound; then it is closed.
+async fn beginning(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    if let Some(pipe) = pipe {
+        pipe.take(MAX_OUTPUT).read_to_end(&mut bytes).await?;
+    }
+    Ok(bytes)
 }
 
 fn target(name: &str) -> String {

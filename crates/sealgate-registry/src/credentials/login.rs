@@ -1,5 +1,7 @@
-//! `sealgate login`: writes an entry into docker's `config.json`, keeping everything else in it.
+//! `sealgate login`: a password goes to the credential helper that docker's `config.json` names for
+//! the registry, else into the file itself; everything else in it is kept.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use sealgate_core::fault::{Fault, FaultKind};
 use serde_json::{Map, Value};
 
-use super::{Environment, Secret, normal_host};
+use super::docker::DockerConfig;
+use super::helper::Helper;
+use super::{Environment, Secret, server_key};
 
 /// The `config.json` that docker itself would use; `None` without `DOCKER_CONFIG` and `HOME`.
 pub fn config_path(environment: &Environment) -> Option<PathBuf> {
@@ -17,32 +21,64 @@ pub fn config_path(environment: &Environment) -> Option<PathBuf> {
     folder.map(|folder| folder.join("config.json"))
 }
 
-/// Stores a user name and a password for `registry` in the file `path` (made with mode 0600 where
-/// there is none). Fields that we do not know stay as they are.
+/// The keeper of a password from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeptBy {
+    /// The credential helper of this name.
+    Helper(String),
+    /// The file.
+    File,
+    /// The file, since the helper that it names is not there.
+    FileWithoutHelper(Fault),
+}
+
+/// Stores a user name and a password for `registry` where the configuration `path` says: with its
+/// credential helper, looked for in `search` (a `PATH`), or in the file, which is made with mode
+/// 0600 where there is none. Fields that we do not know stay as they are.
 ///
 /// # Errors
-/// `Config` where the file cannot be read as JSON, or cannot be written.
-pub fn login(path: &Path, registry: &str, username: &str, password: &Secret) -> Result<(), Fault> {
+/// `Config` where the file cannot be read as such a configuration or cannot be written; `Config`
+/// or `Timeout` where the helper fails: the file does not get the password then.
+pub async fn login(
+    path: &Path,
+    registry: &str,
+    username: &str,
+    password: &Secret,
+    search: Option<OsString>,
+) -> Result<KeptBy, Fault> {
     if username.is_empty() || username.contains(':') {
         return Err(fault(path, "a user name is not empty and holds no colon"));
     }
-    let auth = STANDARD.encode(format!("{username}:{}", password.reveal()));
+    let key = server_key(registry);
+    let config = DockerConfig::read(path, search.clone())?;
+    let helper = config.as_ref().and_then(|config| config.helper(registry));
+    let helper = helper.map(|name| Helper::find(name, search.as_deref()).map(|it| (name, it)));
+    let (kept_by, entry) = match helper {
+        Some(Ok((name, helper))) => {
+            helper.store(&key, username, password).await?;
+            // As docker: the entry stays, without what the helper keeps.
+            (KeptBy::Helper(name.to_owned()), serde_json::json!({}))
+        }
+        Some(Err(missing)) => (KeptBy::FileWithoutHelper(missing), in_file(username, password)),
+        None => (KeptBy::File, in_file(username, password)),
+    };
     change(path, |auths| {
-        auths.insert(key(registry), serde_json::json!({ "auth": auth }));
-    })
+        auths.insert(key, entry);
+    })?;
+    Ok(kept_by)
 }
 
-/// The key that docker stores a registry under.
-fn key(registry: &str) -> String {
-    match normal_host(registry).as_str() {
-        "index.docker.io" => "https://index.docker.io/v1/".to_owned(),
-        host => host.to_owned(),
-    }
+fn in_file(username: &str, password: &Secret) -> Value {
+    let auth = STANDARD.encode(format!("{username}:{}", password.reveal()));
+    serde_json::json!({ "auth": auth })
 }
 
 fn change(path: &Path, edit: impl FnOnce(&mut Map<String, Value>)) -> Result<(), Fault> {
     let mut document = read(path)?;
-    let auths = document.entry("auths").or_insert_with(|| Value::Object(Map::new()));
+    let auths = document.entry("auths").or_insert(Value::Null);
+    if auths.is_null() {
+        *auths = Value::Object(Map::new());
+    }
     let auths = auths.as_object_mut().ok_or_else(|| fault(path, "auths is no object"))?;
     edit(auths);
     let text = serde_json::to_vec_pretty(&document).map_err(|e| fault(path, &e.to_string()))?;
@@ -53,7 +89,9 @@ fn read(path: &Path) -> Result<Map<String, Value>, Fault> {
     match std::fs::read(path) {
         Ok(text) if text.iter().all(u8::is_ascii_whitespace) => Ok(Map::new()),
         Ok(text) => {
-            serde_json::from_slice(&text).map_err(|_| fault(path, "is no JSON object; not touched"))
+            let document = serde_json::from_slice::<Option<_>>(&text);
+            let document = document.map_err(|_| fault(path, "is no JSON object; not touched"))?;
+            Ok(document.unwrap_or_default())
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Map::new()),
         Err(e) => Err(fault(path, &e.to_string())),

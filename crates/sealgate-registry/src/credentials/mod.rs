@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 pub use docker::DockerConfig;
 pub use kubernetes::PullSecrets;
-pub use login::{config_path, login};
+pub use login::{KeptBy, config_path, login};
 pub use sealgate_http::Secret;
 
 /// One way to say who we are.
@@ -185,6 +185,14 @@ impl Keychain {
             })
             .collect();
         (!complaints.is_empty()).then(|| complaints.join("; "))
+    }
+}
+
+/// The name that docker and its helpers keep a registry's credentials under.
+fn server_key(registry: &str) -> String {
+    match normal_host(registry).as_str() {
+        "index.docker.io" => "https://index.docker.io/v1/".to_owned(),
+        host => host.to_owned(),
     }
 }
 

@@ -156,7 +156,7 @@ read s; printf '{"ServerURL":"%s","Username":"ada","Secret":"for-%s"}' "$s" "$s"
     script(folder.path(), "token", token);
     let none = "#!/bin/sh\necho 'credentials not found in native keychain'; exit 1";
     script(folder.path(), "none", none);
-    script(folder.path(), "broken", "#!/bin/sh\necho oops secret; exit 3");
+    script(folder.path(), "broken", "#!/bin/sh\necho '{\"Secret\":\"sesame\"}'; exit 3");
     let keychain = config(
         serde_json::json!({
             "auths": { "file.io": entry("file"), "broken2.io": entry("file") },
@@ -179,8 +179,49 @@ read s; printf '{"ServerURL":"%s","Username":"ada","Secret":"for-%s"}' "$s" "$s"
     for registry in ["broken.io", "absent.io", "evil.io"] {
         let fault = keychain.lookup(registry, "a").await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Config, "{registry}");
-        assert!(!fault.to_string().contains("secret"));
+        assert!(!fault.to_string().contains("sesame"));
     }
+}
+
+#[tokio::test]
+async fn a_helpers_own_words_are_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let answer = async |name: &str, text: &str| {
+        script(folder.path(), name, &format!("#!/bin/sh\n{text}"));
+        let json = serde_json::json!({ "credHelpers": { "a.io": name } });
+        let keychain = config(json, Some(folder.path().as_os_str().to_owned()));
+        keychain.lookup("a.io", "x").await
+    };
+    for (name, text) in [
+        ("native", "echo 'credentials not found in native keychain'; exit 1"),
+        ("stderr", "echo 'credentials not found in native keychain' >&2; exit 1"),
+        ("desktop", "echo 'No stored credential for https://index.docker.io/v1/'; exit 1"),
+        ("other", "echo 'no credentials for a.io'; exit 1"),
+        ("empty", "echo '{\"ServerURL\":\"a.io\",\"Username\":\"\",\"Secret\":\"\"}'"),
+    ] {
+        assert_eq!(answer(name, text).await.unwrap(), [], "{name}");
+    }
+    for (name, text, words) in [
+        (
+            "words",
+            "echo 'the keychain is locked'; exit 2",
+            "(exit status: 2): the keychain is locked",
+        ),
+        ("errors", "echo 'not logged in to gcloud' >&2; exit 1", "1): not logged in to gcloud"),
+        ("both", "echo out; echo err >&2; exit 1", "1): out"),
+        ("lines", "printf 'a\\033[2Jb\\nc\\n'; exit 1", "1): a [2Jb c"),
+        ("none", "exit 1", "failed (exit status: 1)"),
+        ("username", "echo 'no credentials username'; exit 1", "1): no credentials username"),
+        ("answer", "echo '{\"Username\":\"ada\",\"Secret\":\"sesame\"}'; exit 1", "status: 1)"),
+        ("text", "echo sesame", "something that is not its JSON"),
+    ] {
+        let fault = answer(name, text).await.unwrap_err();
+        assert!(fault.detail.ends_with(words), "{name}: {fault}");
+        assert!(!fault.detail.contains("sesame"), "{fault}");
+    }
+    let endless = "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx || exit 1; done";
+    let fault = answer("endless", endless).await.unwrap_err();
+    assert!(fault.detail.chars().count() < 300, "{}", fault.detail.len());
 }
 
 /// As docker has it: an empty helper means this file, whatever the store.
@@ -235,17 +276,69 @@ async fn files_are_found_by_the_environment() {
 }
 
 #[tokio::test]
+async fn login_gives_the_password_to_the_helper() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, kept) = (folder.path().join("config.json"), folder.path().join("kept"));
+    let store = format!("#!/bin/sh\n[ $1 = store ] && cat > {}", kept.display());
+    script(folder.path(), "keeper", &store);
+    let refuse =
+        "#!/bin/sh\nread json; echo \"cannot keep $json\"; echo 'not open\"sesame' >&2; exit 1";
+    script(folder.path(), "refuses", refuse);
+    let search = || Some(folder.path().as_os_str().to_owned());
+    let password = Secret::new("open\"sesame");
+    let settings = serde_json::json!({
+        "credsStore": "keeper",
+        "credHelpers": { "own.io": "keeper", "bad.io": "refuses", "gone.io": "absent", "file.io": "" },
+        "auths": { "store.io": { "auth": "b2xkOm9sZA==" } },
+    });
+    std::fs::write(&path, settings.to_string()).unwrap();
+    for (registry, server) in [
+        ("own.io", "own.io"),
+        ("store.io", "store.io"),
+        ("docker.io", "https://index.docker.io/v1/"),
+    ] {
+        let by = login(&path, registry, "ada", &password, search()).await.unwrap();
+        assert_eq!(by, KeptBy::Helper("keeper".into()));
+        let told: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&kept).unwrap()).unwrap();
+        let wanted = serde_json::json!({
+            "ServerURL": server, "Username": "ada", "Secret": "open\"sesame",
+        });
+        assert_eq!(told, wanted);
+        let file: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(file["auths"][server], serde_json::json!({}), "nothing is left in the file");
+        assert_eq!(file["credsStore"], "keeper");
+    }
+    // A helper that fails has the last word, and nothing is written.
+    let before = std::fs::read(&path).unwrap();
+    let fault = login(&path, "bad.io", "ada", &password, search()).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Config);
+    assert!(fault.detail.contains("failed") && !fault.detail.contains("open\"sesame"), "{fault}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    // One that is not there is passed over, and so is the store for an empty name.
+    let by = login(&path, "gone.io", "ada", &password, search()).await.unwrap();
+    assert!(matches!(by, KeptBy::FileWithoutHelper(fault) if fault.detail.contains("not found")));
+    let by = login(&path, "file.io", "ada", &password, search()).await.unwrap();
+    assert_eq!(by, KeptBy::File);
+    let file = DockerConfig::read(&path, None).unwrap().unwrap();
+    let file = Keychain::from_docker_config(file);
+    assert_eq!(find(&file, "gone.io", "x").await, ["ada:open\"sesame"]);
+    assert_eq!(find(&file, "file.io", "x").await, ["ada:open\"sesame"]);
+}
+
+#[tokio::test]
 async fn login_keeps_what_it_does_not_know() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new/config.json");
-    login(&path, "reg.io", "ada", &Secret::new("p:w")).unwrap();
+    login(&path, "reg.io", "ada", &Secret::new("p:w"), None).await.unwrap();
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let mut json: serde_json::Value =
         serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     json["unknown"] = serde_json::json!({ "kept": [1] });
     std::fs::write(&path, json.to_string()).unwrap();
-    login(&path, "docker.io", "bob", &Secret::new("x")).unwrap();
+    login(&path, "docker.io", "bob", &Secret::new("x"), None).await.unwrap();
     let text = std::fs::read(&path).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
     assert_eq!(json["unknown"]["kept"][0], 1);
@@ -254,7 +347,7 @@ async fn login_keeps_what_it_does_not_know() {
     assert_eq!(find(&keychain, "reg.io", "x").await, ["ada:p:w"]);
     assert_eq!(find(&keychain, "index.docker.io", "x").await, ["bob:x"]);
     std::fs::write(&path, "not json").unwrap();
-    assert!(login(&path, "reg.io", "ada", &Secret::new("x")).is_err());
+    assert!(login(&path, "reg.io", "ada", &Secret::new("x"), None).await.is_err());
     assert_eq!(std::fs::read(&path).unwrap(), b"not json");
 }
 

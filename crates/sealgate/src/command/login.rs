@@ -2,7 +2,7 @@
 
 use clap::Args;
 use sealgate_core::reference::Repository;
-use sealgate_registry::credentials::{self, Environment, Secret};
+use sealgate_registry::credentials::{self, Environment, KeptBy, Secret};
 use serde_json::json;
 
 use crate::cli::files;
@@ -10,8 +10,12 @@ use crate::cli::values::{BOOL, go_bool};
 use crate::failure::{CliError, Outcome};
 use crate::output::{self, OutputFlag};
 use crate::session::Session;
+use crate::terminal;
 
 /// Log in to a registry
+///
+/// The password goes to the credential helper that docker's config.json names for the registry
+/// (credHelpers, credsStore), else into that file.
 #[derive(Args)]
 pub(crate) struct LoginArgs {
     /// The user name
@@ -59,12 +63,26 @@ pub(crate) async fn run(args: LoginArgs, session: &mut Session) -> Outcome {
         return Err(CliError::new("username and password required")
             .note("give --username, and --password-stdin or --password"));
     };
-    let path = credentials::config_path(&Environment::from_process())
+    let environment = Environment::from_process();
+    let path = credentials::config_path(&environment)
         .ok_or_else(|| CliError::new("neither DOCKER_CONFIG nor HOME is set"))?;
-    credentials::login(&path, registry.registry(), &username, &password)?;
-    let (server, path) = (registry.registry(), path.display().to_string());
-    let fields = json!({ "registry": server, "username": username, "file": path });
-    output::tell(session, format, "login", fields, || format!("logged in via {path}"))
+    let (server, search) = (registry.registry(), environment.path);
+    let kept_by = credentials::login(&path, server, &username, &password, search).await?;
+    if let KeptBy::FileWithoutHelper(missing) = &kept_by {
+        terminal::warn(format!("{missing}: the password is stored unencrypted in the file"));
+    }
+    let helper = match kept_by {
+        KeptBy::Helper(name) => Some(name),
+        KeptBy::File | KeptBy::FileWithoutHelper(_) => None,
+    };
+    let path = path.display().to_string();
+    let line = match &helper {
+        Some(name) => format!("logged in via {path} (docker-credential-{name} has the password)"),
+        None => format!("logged in via {path}"),
+    };
+    let fields =
+        json!({ "registry": server, "username": username, "file": path, "helper": helper });
+    output::tell(session, format, "login", fields, || line)
 }
 
 fn from_stdin() -> Result<Secret, CliError> {
