@@ -25,7 +25,7 @@ use crate::transport::Wire;
 /// ```no_run
 /// # use sealgate_registry::{Client, Options, credentials::Keychain};
 /// # fn main() -> Result<(), sealgate_core::fault::Fault> {
-/// let client = Client::new(Options { keychain: Keychain::from_env()?, ..Options::default() })?;
+/// let client = Client::new(Options { keychain: Keychain::from_env(), ..Options::default() })?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]

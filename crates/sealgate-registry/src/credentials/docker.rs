@@ -106,11 +106,14 @@ impl DockerConfig {
     /// # Errors
     /// `Config` where it is not such a configuration.
     pub fn parse(name: &str, text: &[u8], search: Option<OsString>) -> Result<Self, Fault> {
-        // The parser's own message could quote a secret: say the place only.
-        let file: File<'_> = serde_json::from_slice(text).map_err(|e| {
+        // docker makes nothing of an empty file or of `null`. The parser's own message could quote
+        // a secret: say the place only.
+        let text = if text.iter().all(u8::is_ascii_whitespace) { b"null" } else { text };
+        let file = serde_json::from_slice::<Option<File<'_>>>(text).map_err(|e| {
             let place = format!("no docker config.json (line {}, column {})", e.line(), e.column());
             Fault::new(FaultKind::Config, name, place)
         })?;
+        let file = file.unwrap_or_default();
         let auths = Entries::read(&file.auths.unwrap_or_default());
         for scope in &auths.bad {
             tracing::warn!(file = name, entry = %scope, "an entry with credentials cannot be read");

@@ -102,31 +102,34 @@ pub struct Keychain {
 enum Source {
     Docker(Arc<DockerConfig>),
     Pull(Arc<PullSecrets>),
+    /// A file that is there and cannot be read: what it says of a registry is not known.
+    Unreadable(Fault),
 }
 
 impl Keychain {
     /// The files that `environment` names, those that are there: docker's `config.json`, then
-    /// `REGISTRY_AUTH_FILE`, then `containers/auth.json`.
-    ///
-    /// # Errors
-    /// `Config` where a file is there and cannot be read or is no JSON object.
-    pub(crate) fn from_environment(environment: &Environment) -> Result<Self, Fault> {
+    /// `REGISTRY_AUTH_FILE`, then `containers/auth.json`. One that cannot be read does not stop the
+    /// others; it is a fault of a [`Self::lookup`] that they do not answer.
+    pub(crate) fn from_environment(environment: &Environment) -> Self {
         let runtime = environment.xdg_runtime_dir.as_ref().map(|d| d.join("containers/auth.json"));
         let places = [config_path(environment), environment.registry_auth_file.clone(), runtime];
         let mut sources = Vec::new();
         for path in places.into_iter().flatten() {
-            if let Some(config) = DockerConfig::read(&path, environment.path.clone())? {
-                sources.push(Source::Docker(Arc::new(config)));
+            match DockerConfig::read(&path, environment.path.clone()) {
+                Ok(Some(config)) => sources.push(Source::Docker(Arc::new(config))),
+                Ok(None) => {}
+                Err(fault) => {
+                    tracing::warn!(%fault, "a file with credentials cannot be read");
+                    sources.push(Source::Unreadable(fault));
+                }
             }
         }
-        Ok(Self { sources })
+        Self { sources }
     }
 
-    /// [`Keychain::from_environment`] with the process's own environment.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn from_env() -> Result<Self, Fault> {
+    /// The docker and containers files that the process's own environment names. A file that
+    /// cannot be read is a fault of the [`Self::lookup`] that no other file answers.
+    pub fn from_env() -> Self {
         Self::from_environment(&Environment::from_process())
     }
 
@@ -149,7 +152,7 @@ impl Keychain {
     ///
     /// # Errors
     /// Only where no source has any: `Config` or `Timeout` where a credential helper is named and
-    /// does not work, `Config` where the entry for this registry cannot be read.
+    /// does not work, `Config` where the entry for this registry, or a whole file, cannot be read.
     pub async fn lookup(&self, registry: &str, path: &str) -> Result<Vec<Credential>, Fault> {
         let mut found: Vec<Credential> = Vec::new();
         let mut failed = None;
@@ -157,6 +160,7 @@ impl Keychain {
             let more = match source {
                 Source::Docker(config) => config.lookup(registry, path).await,
                 Source::Pull(secrets) => secrets.lookup(registry, path),
+                Source::Unreadable(fault) => Err(fault.clone()),
             };
             let more = more.unwrap_or_else(|fault| {
                 failed.get_or_insert(fault);
@@ -181,7 +185,7 @@ impl Keychain {
             .iter()
             .filter_map(|source| match source {
                 Source::Pull(secrets) => secrets.complaint(),
-                Source::Docker(_) => None,
+                Source::Docker(_) | Source::Unreadable(_) => None,
             })
             .collect();
         (!complaints.is_empty()).then(|| complaints.join("; "))

@@ -257,7 +257,7 @@ async fn files_are_found_by_the_environment() {
         registry_auth_file: Some(at("auth.json")),
         ..Environment::default()
     };
-    assert!(find(&Keychain::from_environment(&environment).unwrap(), "a.io", "x").await.is_empty());
+    assert!(find(&Keychain::from_environment(&environment), "a.io", "x").await.is_empty());
     for (folder, file, user) in [
         ("run/containers", "run/containers/auth.json", "xdg"),
         (".", "auth.json", "file"),
@@ -266,13 +266,57 @@ async fn files_are_found_by_the_environment() {
         std::fs::create_dir_all(at(folder)).unwrap();
         let json = serde_json::json!({ "auths": { "a.io": entry(user) } });
         std::fs::write(at(file), json.to_string()).unwrap();
-        let keychain = Keychain::from_environment(&environment).unwrap();
+        let keychain = Keychain::from_environment(&environment);
         assert_eq!(find(&keychain, "a.io", "x").await[0], format!("{user}:p"));
     }
-    std::fs::write(at(".docker/config.json"), r#"{"auths": "sesame"#).unwrap();
-    let fault = Keychain::from_environment(&environment).unwrap_err();
-    assert_eq!(fault.kind, FaultKind::Config);
-    assert!(!fault.to_string().contains("sesame"), "{fault}");
+}
+
+/// docker and go-containerregistry make nothing of them.
+#[tokio::test]
+async fn a_file_without_anything_in_it_has_no_settings() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("auth.json");
+    for text in ["", "\n", " \r\n\t", "null", "{}", r#"{"auths": null}"#, r#"{"auths": {}}"#] {
+        std::fs::write(&file, text).unwrap();
+        for path in [&file, Path::new("/dev/null")] {
+            let environment =
+                Environment { registry_auth_file: Some(path.into()), ..Environment::default() };
+            let keychain = Keychain::from_environment(&environment);
+            assert_eq!(keychain.lookup("a.io", "x").await.unwrap(), [], "{text:?} {path:?}");
+        }
+        login(&file, "a.io", "ada", &Secret::new("pw"), None).await.unwrap();
+        let config = DockerConfig::read(&file, None).unwrap().unwrap();
+        assert_eq!(find(&Keychain::from_docker_config(config), "a.io", "x").await, ["ada:pw"]);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_does_not_stop_the_others() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |path: &str| home.path().join(path);
+    let environment = Environment {
+        docker_config: Some(at("docker")),
+        registry_auth_file: Some(at("auth.json")),
+        ..Environment::default()
+    };
+    std::fs::create_dir_all(at("docker")).unwrap();
+    let json = serde_json::json!({ "auths": { "a.io": entry("file") } }).to_string();
+    std::fs::write(at("auth.json"), json).unwrap();
+    let config = at("docker/config.json");
+    for break_it in [
+        |path: &Path| std::fs::write(path, r#"{"auths": "sesame"#).unwrap(),
+        |path: &Path| std::fs::write(path, r#"["sesame"]"#).unwrap(),
+        |path: &Path| std::fs::create_dir(path).unwrap(),
+    ] {
+        let _ = std::fs::remove_file(&config);
+        break_it(&config);
+        let keychain = Keychain::from_environment(&environment);
+        assert_eq!(find(&keychain, "a.io", "x").await, ["file:p"]);
+        // Whether there are credentials for this one, nobody knows.
+        let fault = keychain.lookup("b.io", "x").await.unwrap_err();
+        assert_eq!((fault.kind, fault.target), (FaultKind::Config, config.display().to_string()));
+        assert!(!fault.detail.contains("sesame"), "{}", fault.detail);
+    }
 }
 
 #[tokio::test]

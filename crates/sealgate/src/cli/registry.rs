@@ -107,7 +107,7 @@ impl RegistryFlags {
             identity: self.identity()?,
             server_name: self.registry_server_name.clone(),
             credential: self.credential()?,
-            keychain: Keychain::from_env()?,
+            keychain: Keychain::from_env(),
             ..Options::default()
         })
     }
