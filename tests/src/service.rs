@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
+use crate::http;
 use crate::proxy::read_head;
 
 /// Bodies are small; a longer one is not read.
@@ -59,7 +60,7 @@ impl Service {
                 std::thread::spawn(move || {
                     // A client that goes away in the middle is its own business.
                     if let Ok(request) = read(&client) {
-                        let _ = write(client, &answer(&request));
+                        let _ = write(client, &request.method, &answer(&request));
                     }
                 });
             }
@@ -91,6 +92,26 @@ impl Answer {
         Self { status, headers, body: value.to_string().into_bytes() }
     }
 
+    /// What the server at `host` says to the same question (without its query, and as a GET).
+    pub fn of(host: &str, request: &Request) -> Self {
+        let accept = value(&request.headers, "accept").unwrap_or("*/*");
+        let Ok(found) = http::get(host, &request.path, accept) else { return Self::not_found() };
+        let status = match found.status {
+            200 => "200 OK",
+            404 => "404 Not Found",
+            _ => "502 Bad Gateway",
+        };
+        let header = |name: &'static str| Some((name, found.header(name)?.to_owned()));
+        let headers = ["content-type", "docker-content-digest"].into_iter().filter_map(header);
+        Self { status, headers: headers.collect(), body: found.body.clone() }
+    }
+
+    /// 401 with this `WWW-Authenticate`.
+    pub fn unauthorized(challenge: &str) -> Self {
+        let headers = vec![("WWW-Authenticate", challenge.to_owned())];
+        Self { status: "401 Unauthorized", headers, body: Vec::new() }
+    }
+
     /// 404.
     pub fn not_found() -> Self {
         Self { status: "404 Not Found", headers: Vec::new(), body: Vec::new() }
@@ -120,7 +141,7 @@ fn read(mut client: &TcpStream) -> io::Result<Request> {
     Ok(Request { method: method.into(), path: path.into(), query: pairs(query), headers, body })
 }
 
-fn write(mut client: TcpStream, answer: &Answer) -> io::Result<()> {
+fn write(mut client: TcpStream, method: &str, answer: &Answer) -> io::Result<()> {
     let mut head = format!("HTTP/1.1 {}\r\n", answer.status);
     for (name, value) in &answer.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -128,7 +149,7 @@ fn write(mut client: TcpStream, answer: &Answer) -> io::Result<()> {
     let length = answer.body.len();
     head.push_str(&format!("Content-Length: {length}\r\nConnection: close\r\n\r\n"));
     client.write_all(head.as_bytes())?;
-    client.write_all(&answer.body)
+    if method == "HEAD" { Ok(()) } else { client.write_all(&answer.body) }
 }
 
 /// `a=b&c=d`, decoded.

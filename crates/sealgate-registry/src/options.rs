@@ -17,11 +17,14 @@ pub struct Options {
     pub trust: Trust,
     /// A client certificate (`--registry-client-cert`, `--registry-client-key`).
     pub identity: Option<ClientIdentity>,
+    /// The servers that the client certificate is shown to, if they ask for one.
+    pub identity_for: Recipients,
     /// The name that a server certificate must carry instead of the host's
     /// (`--registry-server-name`).
     pub server_name: Option<String>,
     /// Credentials for every registry that is asked (`--registry-username`, `-password`,
-    /// `-token`); they come before the keychain.
+    /// `-token`); nothing is looked up in the keychain then. Only where whoever gives them names
+    /// the registries, too; else see [`Keychain::with_credential`].
     pub credential: Option<Credential>,
     /// Where credentials are looked up.
     pub keychain: Keychain,
@@ -35,6 +38,16 @@ pub struct Options {
     pub retries: Retries,
     /// The `User-Agent` header.
     pub user_agent: String,
+}
+
+/// The servers that a credential is for.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Recipients {
+    /// Every server that is asked: whoever gives the credential names them, too.
+    #[default]
+    Every,
+    /// One registry, by host and port, and none that it sends us to.
+    Registry(String),
 }
 
 /// Where unencrypted HTTP may be spoken.
@@ -144,6 +157,7 @@ impl Default for Options {
             plain_http: PlainHttp::default(),
             trust: Trust::default(),
             identity: None,
+            identity_for: Recipients::default(),
             server_name: None,
             credential: None,
             keychain: Keychain::default(),

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{ClientBuilder, Method, Response, StatusCode};
 use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_core::reference::canonical_registry;
 use sealgate_http::client;
 use sealgate_http::fault;
 use sealgate_http::tls;
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::credentials::Secret;
-use crate::options::Options;
+use crate::options::{Options, Recipients};
 use crate::reply::{MAX_WORDS, Reply, Told, printable};
 
 const MAX_REDIRECTS: usize = 5;
@@ -31,6 +32,8 @@ const MAX_ERROR_BODY: u64 = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Wire {
     connections: reqwest::Client,
+    /// The connections on which a client certificate is shown, where it is for one registry only.
+    certified: Option<(String, reqwest::Client)>,
     idle: Duration,
     /// What is left of the bytes that all answers may take together.
     together: Arc<Semaphore>,
@@ -89,26 +92,45 @@ struct Opened<'a> {
 
 impl Wire {
     pub(crate) fn new(options: &Options) -> Result<Self, Fault> {
-        let settings = client::Settings {
-            name: "registry client",
-            tls: tls::Settings {
-                trust: &options.trust,
-                identity: options.identity.as_ref(),
-                server_name: options.server_name.as_deref(),
-                peer: "registry",
-            },
-            proxies: options.proxies,
-            user_agent: &options.user_agent,
-            connect: options.timeouts.connect,
+        let connections = |identity| {
+            let settings = client::Settings {
+                name: "registry client",
+                tls: tls::Settings {
+                    trust: &options.trust,
+                    identity,
+                    server_name: options.server_name.as_deref(),
+                    peer: "registry",
+                },
+                proxies: options.proxies,
+                user_agent: &options.user_agent,
+                connect: options.timeouts.connect,
+            };
+            // Redirects are followed by `open`, which decides what goes along.
+            let none = reqwest::redirect::Policy::none();
+            client::client(settings, |builder: ClientBuilder| {
+                builder.redirect(none).http2_adaptive_window(true)
+            })
         };
-        // Redirects are followed by `open`, which decides what goes along.
-        let none = reqwest::redirect::Policy::none();
-        let more = |builder: ClientBuilder| builder.redirect(none).http2_adaptive_window(true);
+        let (certified, everywhere) = match (options.identity.as_ref(), &options.identity_for) {
+            (Some(identity), Recipients::Registry(name)) => {
+                let name = canonical_registry(name).to_owned();
+                (Some((name, connections(Some(identity))?)), None)
+            }
+            (identity, _) => (None, identity),
+        };
         Ok(Self {
-            connections: client::client(settings, more)?,
+            connections: connections(everywhere)?,
+            certified,
             idle: options.timeouts.idle,
             together: Arc::new(Semaphore::new(options.limits.bytes_together)),
         })
+    }
+
+    fn connections(&self, url: &Url) -> &reqwest::Client {
+        match &self.certified {
+            Some((name, certified)) if canonical_registry(&place(url)) == name => certified,
+            _ => &self.connections,
+        }
     }
 
     /// Asks, follows redirects, reads the whole answer. `target` names the registry in faults.
@@ -173,7 +195,8 @@ impl Wire {
         body: Option<reqwest::Body>,
         deadline: Instant,
     ) -> Result<Response, Fault> {
-        let mut builder = self.connections.request(method.clone(), url.clone()).headers(headers);
+        let client = self.connections(url);
+        let mut builder = client.request(method.clone(), url.clone()).headers(headers);
         if let Some(body) = body {
             builder = builder.body(body);
         }

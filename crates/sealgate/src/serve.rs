@@ -27,7 +27,7 @@ use sealgate_server::policies::PolicyState;
 use sealgate_server::server::{Running, ServerOptions, start};
 use tokio::sync::watch;
 
-use crate::cli::registry::RegistryFlags;
+use crate::cli::registry::{self, RegistryFlags};
 use crate::cli::values::go_duration;
 use crate::clock::SystemClock;
 use crate::failure::{CliError, Outcome};
@@ -43,6 +43,7 @@ mod source;
 /// With --policies the gate needs no cluster. Without, it takes ClusterImagePolicies from the
 /// cluster of --kubeconfig, or of the pod it runs in.
 #[derive(Args, Clone, Debug)]
+#[command(mut_args(registry::of_one_host))]
 pub(crate) struct ServeArgs {
     /// Policies from the YAML files of a folder, taken over when they change
     #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context", "in_cluster"])]
@@ -164,7 +165,7 @@ async fn serve(args: ServeArgs) -> Outcome {
 /// Opens the gate: parts, sources, certificate, port.
 pub(crate) async fn open(args: ServeArgs) -> Result<Gate, CliError> {
     let metrics = Arc::new(Metrics::new());
-    let registries = Arc::new(args.registry.client()?);
+    let registries = Arc::new(args.registry.webhook_client()?);
     let sources = source::open(&args, &metrics).await?;
     let slot = CertificateSlot::empty();
     let options = options(&args, Arc::clone(&slot));

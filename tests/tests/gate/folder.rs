@@ -1,12 +1,14 @@
 //! The gate with a folder of policies and no cluster.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sealgate_tests::gate::Gate;
+use sealgate_tests::gate::{Gate, Setting};
 use sealgate_tests::process::wait_until;
 use sealgate_tests::programs::Sandbox;
 use sealgate_tests::proxy::CountingProxy;
-use sealgate_tests::registries;
+use sealgate_tests::registries::{self, USER};
+use sealgate_tests::service::{Answer, Service, value};
 use serde_json::{Value, json};
 
 use super::pod_spec;
@@ -134,4 +136,46 @@ fn a_cold_admission_takes_three_requests_at_most() {
         gate.review("/validate", &pod(&image.by_digest())).unwrap();
         assert_eq!(proxy.take(), Vec::<String>::new());
     }
+}
+
+/// Whoever may create a pod names the registry: the gate's own password goes to the one that it is
+/// for, and to no other.
+#[test]
+fn its_own_credentials_go_to_their_registry_only() {
+    let (user, password) = USER;
+    let sandbox = sandbox_with_key();
+    let registry = registries::docker_with_password();
+    let open = registries::docker().image("folder-own-credentials");
+    let image = open.at(&registry.host);
+    let login = ["login", &registry.host, "-u", user, "-p", password];
+    sandbox.sealgate(&login).ok();
+    sandbox.sealgate(&["copy", &open.by_tag(), &image.by_tag()]).ok();
+    Tool::Cosign.sign(&sandbox, Format::Bundle, "cosign", &image.by_digest(), &[]).ok();
+    let service = Service::bind().unwrap();
+    let (other, told) = (service.host.clone(), Arc::new(Mutex::new(Vec::new())));
+    let heard = Arc::clone(&told);
+    service.answer_with(move |request| {
+        let authorization = value(&request.headers, "authorization").map(str::to_owned);
+        heard.lock().unwrap().push(authorization);
+        Answer::unauthorized("Basic realm=\"tell me\"")
+    });
+    let key = sandbox.read("cosign.pub");
+    sandbox.write("policies/own.yaml", policy("own", &registry.host, &key));
+    sandbox.write("policies/other.yaml", policy("other", &other, &key));
+    let flag = |name: &str, host: &str, value: &str| format!("--registry-{name}={host}={value}");
+    let own = [flag("username", &registry.host, user), flag("password", &registry.host, password)];
+    let setting = Setting { arguments: own.to_vec(), ..Setting::default() };
+    let gate = Gate::with_folder_and("folder-own-credentials", &sandbox.path("policies"), setting);
+    let gate = gate.unwrap();
+    let answer = gate.review("/validate", &pod(&image.by_digest())).unwrap();
+    assert_eq!(answer["allowed"], true, "{answer}");
+    let answer = gate.review("/validate", &pod(&image.at(&other).by_digest())).unwrap();
+    assert_eq!(answer["allowed"], false, "{answer}");
+    let told = told.lock().unwrap();
+    assert!(!told.is_empty() && told.iter().all(Option::is_none), "{told:?}");
+
+    let bare = [format!("--registry-username={user}"), format!("--registry-password={password}")];
+    let serve = ["serve", "--policies", "policies", "--self-signed"].map(str::to_owned);
+    let run = sandbox.sealgate(&[&serve[..], &bare].concat()).exits(1);
+    run.says("--registry-username must name the registry that it is for").says_no(password);
 }

@@ -102,6 +102,8 @@ pub struct Keychain {
 enum Source {
     Docker(Arc<DockerConfig>),
     Pull(Arc<PullSecrets>),
+    /// A credential for one registry, by host and port.
+    Given(String, Credential),
     /// A file that is there and cannot be read: what it says of a registry is not known.
     Unreadable(Fault),
 }
@@ -138,6 +140,13 @@ impl Keychain {
         Self { sources: vec![Source::Docker(Arc::new(config))] }
     }
 
+    /// This keychain with a credential for one registry (host and port) in front of it.
+    #[must_use]
+    pub fn with_credential(mut self, registry: &str, credential: Credential) -> Self {
+        self.sources.insert(0, Source::Given(registry.to_owned(), credential));
+        self
+    }
+
     /// This keychain with `secrets` in front of it.
     pub(crate) fn with_pull_secrets(&self, secrets: &[PullSecret]) -> Self {
         if secrets.is_empty() {
@@ -160,6 +169,10 @@ impl Keychain {
             let more = match source {
                 Source::Docker(config) => config.lookup(registry, path).await,
                 Source::Pull(secrets) => secrets.lookup(registry, path),
+                Source::Given(host, credential) => {
+                    let is_for = same_registry(host, registry);
+                    Ok(is_for.then(|| credential.clone()).into_iter().collect())
+                }
                 Source::Unreadable(fault) => Err(fault.clone()),
             };
             let more = more.unwrap_or_else(|fault| {
@@ -185,11 +198,17 @@ impl Keychain {
             .iter()
             .filter_map(|source| match source {
                 Source::Pull(secrets) => secrets.complaint(),
-                Source::Docker(_) | Source::Unreadable(_) => None,
+                Source::Docker(_) | Source::Given(..) | Source::Unreadable(_) => None,
             })
             .collect();
         (!complaints.is_empty()).then(|| complaints.join("; "))
     }
+}
+
+/// Whether two names are of one registry: with the port of HTTPS or without.
+fn same_registry(one: &str, other: &str) -> bool {
+    let (one, other) = (normal_host(one), normal_host(other));
+    canonical_registry(&one) == canonical_registry(&other)
 }
 
 /// The name that docker and its helpers keep a registry's credentials under.

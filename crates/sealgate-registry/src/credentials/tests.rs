@@ -320,6 +320,20 @@ async fn a_file_that_cannot_be_read_does_not_stop_the_others() {
 }
 
 #[tokio::test]
+async fn a_credential_for_one_registry_is_for_no_other() {
+    let ada = Credential::Password { username: "ada".into(), password: Secret::new("pw") };
+    let file = config(serde_json::json!({ "auths": { "a.io": entry("file") } }), None);
+    let keychain = file.with_credential("a.io", ada.clone());
+    assert_eq!(find(&keychain, "a.io", "x").await, ["ada:pw", "file:p"]);
+    assert_eq!(find(&keychain, "a.io:443", "x").await, ["ada:pw"]);
+    for other in ["b.io", "a.io.evil.io", "evil.a.io", "a.io:5000", "index.docker.io"] {
+        assert_eq!(keychain.lookup(other, "x").await.unwrap(), [], "{other}");
+    }
+    let hub = Keychain::default().with_credential("index.docker.io", ada);
+    assert_eq!(find(&hub, "docker.io", "library/x").await, ["ada:pw"]);
+}
+
+#[tokio::test]
 async fn login_gives_the_password_to_the_helper() {
     let folder = tempfile::tempdir().unwrap();
     let (path, kept) = (folder.path().join("config.json"), folder.path().join("kept"));

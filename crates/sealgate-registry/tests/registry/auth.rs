@@ -2,7 +2,7 @@
 
 use sealgate_core::fault::FaultKind;
 use sealgate_engine::ports::{PullSecret, Registry, RegistryAccess};
-use sealgate_registry::credentials::{Credential, Secret};
+use sealgate_registry::credentials::{Credential, Keychain, Secret};
 use sealgate_registry::serve::{self, Access, Account, Rule, Served, Trouble};
 use sealgate_registry::{Client, Options};
 
@@ -387,4 +387,23 @@ async fn a_refusal_behind_a_redirect_names_who_refused() {
     front.trouble(Rule::always("/elsewhere", Trouble::Status(403)));
     let fault = with(None).resolve(&repository, &tag("v1")).await.unwrap_err();
     assert_eq!((fault.kind, fault.target), (FaultKind::Denied, front.registry()));
+}
+
+/// `serve`'s own credential: a pod that names another registry does not get it there.
+#[tokio::test]
+async fn a_credential_for_one_registry_is_not_sent_to_another() {
+    let access = Access::Basic(vec![Account::new("ada", "pw")]);
+    let options = || serve::Options { access: access.clone(), ..serve::Options::default() };
+    let (own, other) = (served(options()).await, served(options()).await);
+    push_image(&with(password("ada", "pw")), &repository(&own, "a/b"), "v1").await;
+    let credential = password("ada", "pw").unwrap();
+    let keychain = Keychain::default().with_credential(&own.registry(), credential);
+    let process = Client::new(Options { keychain, ..super::options() }).unwrap();
+    for handle in [process.open(&[]), process.open(&[pull_secret(&own, "", "ada", "old")])] {
+        let found = handle.resolve(&repository(&own, "a/b"), &tag("v1")).await.unwrap();
+        assert!(found.is_some());
+        let fault = handle.resolve(&repository(&other, "a/b"), &tag("v1")).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Unauthorized);
+    }
+    assert!(other.log().iter().all(|entry| entry.authorization.is_none()), "{:?}", other.log());
 }

@@ -12,8 +12,8 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sealgate_core::fault::FaultKind;
 use sealgate_engine::ports::Registry;
-use sealgate_registry::serve::{self, Served};
-use sealgate_registry::{Client, ClientIdentity, Options, PlainHttp, Trust};
+use sealgate_registry::serve::{self, Rule, Served, Trouble};
+use sealgate_registry::{Client, ClientIdentity, Options, PlainHttp, Recipients, Trust};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -161,6 +161,35 @@ async fn a_client_certificate_is_shown_where_it_is_wanted() {
     };
     assert!(shown(&Authority::new()).await.is_err());
     assert_eq!(shown(&authority).await, Ok(true));
+}
+
+/// Elsewhere nobody learns who we are, not even where a redirect leads.
+#[tokio::test]
+async fn a_client_certificate_for_one_registry_is_shown_to_no_other() {
+    let (served, authority) = (with_image().await, Authority::new());
+    let own = door(&served, &authority, "127.0.0.1", true).await;
+    let other = door(&served, &authority, "127.0.0.1", true).await;
+    let (certificate, key) = authority.issue("client");
+    let shown_to = async |registry: SocketAddr, asked: SocketAddr| {
+        let identity = ClientIdentity {
+            certificates: certificate.pem().into_bytes(),
+            key: zeroize::Zeroizing::new(key.serialize_pem().into_bytes()),
+        };
+        ask(asked, |o| {
+            o.trust = Trust::Only(authority.pem());
+            o.identity = Some(identity);
+            o.identity_for = Recipients::Registry(registry.to_string());
+        })
+        .await
+    };
+    assert_eq!(shown_to(own, own).await, Ok(true));
+    assert!(shown_to(own, other).await.is_err());
+    let redirect = Trouble::Redirect(format!("https://{own}/v2/a/b/manifests/v1"));
+    served.trouble(Rule::times("/manifests/", 1, redirect));
+    assert_eq!(shown_to(own, own).await, Ok(true));
+    let redirect = Trouble::Redirect(format!("https://{other}/v2/a/b/manifests/v1"));
+    served.trouble(Rule::times("/manifests/", 1, redirect));
+    assert!(shown_to(own, own).await.is_err());
 }
 
 #[test]

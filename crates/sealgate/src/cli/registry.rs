@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Arg, Args};
 use sealgate_core::reference::Repository;
 use sealgate_registry::credentials::{Credential, Keychain, Secret};
-use sealgate_registry::{Client, ClientIdentity, Options, PlainHttp, Trust};
+use sealgate_registry::{Client, ClientIdentity, Options, PlainHttp, Recipients, Trust};
 
 use super::values::{BOOL, go_bool};
 use crate::failure::CliError;
@@ -81,9 +81,57 @@ impl std::fmt::Debug for Hidden {
 const MAX_PEM: u64 = 1 << 20;
 
 impl RegistryFlags {
-    /// A client as the flags and the docker configuration say.
+    /// A client as the flags and the docker configuration say. Its credentials go to every registry
+    /// that the command line names.
     pub(crate) fn client(&self) -> Result<Client, CliError> {
-        Ok(Client::new(self.options()?)?)
+        let (credential, identity) = (self.credential()?, self.identity()?);
+        Ok(Client::new(Options { credential, identity, ..self.options()? })?)
+    }
+
+    /// A client for `serve`, where whoever may create a pod names the registries: each credential
+    /// says which registry it is for, `HOST=...`, and goes to no other.
+    pub(crate) fn webhook_client(&self) -> Result<Client, CliError> {
+        let (registry, flags) = self.of_one_registry()?;
+        let (credential, identity) = (flags.credential()?, flags.identity()?);
+        let mut options = self.options()?;
+        if let Some(registry) = registry {
+            if let Some(credential) = credential {
+                options.keychain = options.keychain.with_credential(&registry, credential);
+            }
+            options.identity = identity;
+            options.identity_for = Recipients::Registry(registry);
+        }
+        Ok(Client::new(options)?)
+    }
+
+    /// The one registry that the credentials name, and the credentials without it.
+    fn of_one_registry(&self) -> Result<(Option<String>, Self), CliError> {
+        let mut flags = self.clone();
+        let certificate = self.registry_client_cert.as_ref();
+        let certificate = certificate.map(|path| path.to_string_lossy().into_owned());
+        let given = [
+            ("--registry-username", self.registry_username.as_deref()),
+            ("--registry-password", self.registry_password.as_ref().map(|it| it.0.reveal())),
+            ("--registry-token", self.registry_token.as_ref().map(|it| it.0.reveal())),
+            ("--registry-client-cert", certificate.as_deref()),
+        ];
+        let mut registry: Option<String> = None;
+        for (flag, value) in given {
+            let Some(value) = value else { continue };
+            let (host, value) = host_and_value(value).ok_or_else(|| without_host(flag))?;
+            if registry.as_ref().is_some_and(|named| *named != host) {
+                return Err(CliError::new("the --registry-* flags name different registries")
+                    .note(SEVERAL_REGISTRIES));
+            }
+            registry = Some(host);
+            match flag {
+                "--registry-username" => flags.registry_username = Some(value.to_owned()),
+                "--registry-password" => flags.registry_password = Some(Hidden(Secret::new(value))),
+                "--registry-token" => flags.registry_token = Some(Hidden(Secret::new(value))),
+                _ => flags.registry_client_cert = Some(PathBuf::from(value)),
+            }
+        }
+        Ok((registry, flags))
     }
 
     /// What legacy tags begin with.
@@ -104,9 +152,7 @@ impl RegistryFlags {
         Ok(Options {
             plain_http: if any { PlainHttp::Anywhere } else { PlainHttp::Loopback },
             trust: self.trust()?,
-            identity: self.identity()?,
             server_name: self.registry_server_name.clone(),
-            credential: self.credential()?,
             keychain: Keychain::from_env(),
             ..Options::default()
         })
@@ -149,6 +195,40 @@ impl RegistryFlags {
     }
 }
 
+const SEVERAL_REGISTRIES: &str = "credentials for several registries belong into docker's \
+                                  config.json (DOCKER_CONFIG) or into imagePullSecrets";
+
+/// `HOST=VALUE`, where HOST is a registry's name.
+fn host_and_value(text: &str) -> Option<(String, &str)> {
+    let (host, value) = text.split_once('=')?;
+    let repository = Repository::parse(&format!("{host}/x")).ok()?;
+    // Else it is a path, at Docker Hub or at the registry before the slash.
+    let is_host = host.contains(['.', ':']) || host == repository.registry();
+    let is_whole = !host.contains('/') && !value.is_empty();
+    (is_host && is_whole).then(|| (repository.registry().to_owned(), value))
+}
+
+/// The help of a flag that `serve` takes for one registry only.
+pub(crate) fn of_one_host(arg: Arg) -> Arg {
+    let (name, help) = match arg.get_id().as_str() {
+        "registry_username" => ("HOST=USER", "User name for the registry HOST"),
+        "registry_password" => ("HOST=PASSWORD", "Password for the registry HOST"),
+        "registry_token" => ("HOST=TOKEN", "Bearer token for the registry HOST"),
+        "registry_client_cert" => {
+            ("HOST=FILE", "Client certificate (PEM) to show to the registry HOST")
+        }
+        _ => return arg,
+    };
+    arg.value_name(name).help(help)
+}
+
+/// A credential that would go to any registry that a pod names.
+fn without_host(flag: &str) -> CliError {
+    CliError::new(format!("{flag} must name the registry that it is for: {flag}=HOST=VALUE"))
+        .note("without a host it would be sent to every registry that somebody names in a pod")
+        .note(SEVERAL_REGISTRIES)
+}
+
 /// Where signatures lie, if not beside the image: `COSIGN_REPOSITORY`.
 pub(crate) fn signature_repository() -> Result<Option<Repository>, CliError> {
     match std::env::var("COSIGN_REPOSITORY") {
@@ -161,4 +241,79 @@ pub(crate) fn signature_repository() -> Result<Option<Repository>, CliError> {
 
 fn read_pem(path: &Path) -> Result<Vec<u8>, CliError> {
     super::files::read(path, MAX_PEM)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: RegistryFlags,
+    }
+
+    fn flags(words: &[&str]) -> RegistryFlags {
+        Line::parse_from(std::iter::once("serve").chain(words.iter().copied())).flags
+    }
+
+    #[test]
+    fn a_webhook_has_no_credential_without_a_host() {
+        for words in [
+            &["--registry-username=ada", "--registry-password=hunter2"][..],
+            &["--registry-username=reg.io=ada", "--registry-password=hunter2"],
+            &["--registry-username=ada", "--registry-password=reg.io=hunter2"],
+            &["--registry-username==ada", "--registry-password==hunter2"],
+            &["--registry-username=reg.io=", "--registry-password=reg.io=hunter2"],
+            &["--registry-username=team=ada", "--registry-password=team=hunter2"],
+            &["--registry-username=reg.io/acme=ada", "--registry-password=reg.io/acme=hunter2"],
+            &["--registry-username=*.io=ada", "--registry-password=*.io=hunter2"],
+            &["--registry-token=hunter2"],
+            &["--registry-token=aHVudGVyMg=="],
+            &["--registry-client-cert=client.crt", "--registry-client-key=client.key"],
+            &["--registry-client-cert=./a=b.crt", "--registry-client-key=client.key"],
+        ] {
+            let refused = flags(words).webhook_client();
+            let refused = refused.map(|_| words).unwrap_err().render();
+            assert!(refused.contains("must name the registry"), "{words:?}: {refused}");
+            assert!(!refused.contains("hunter2"), "{refused}");
+        }
+        let several = ["--registry-username=reg.io=ada", "--registry-password=other.io=hunter2"];
+        let refused = flags(&several).webhook_client().unwrap_err().render();
+        assert!(refused.contains("different registries"), "{refused}");
+        let half = flags(&["--registry-username=reg.io=ada"]).webhook_client().unwrap_err();
+        assert!(half.render().contains("must be given together"));
+        let half = flags(&["--registry-client-key=client.key"]).webhook_client().unwrap_err();
+        assert!(half.render().contains("must be given together"));
+    }
+
+    #[test]
+    fn a_webhooks_credential_is_for_its_host() {
+        for (words, registry, value) in [
+            (["--registry-username=reg.io=ada", "--registry-password=reg.io=a=b"], "reg.io", "a=b"),
+            (
+                ["--registry-username=localhost=ada", "--registry-password=localhost=x"],
+                "localhost",
+                "x",
+            ),
+            (
+                ["--registry-username=REG.io:5000=a", "--registry-password=reg.io:5000=x"],
+                "reg.io:5000",
+                "x",
+            ),
+            (
+                ["--registry-username=docker.io=a", "--registry-password=index.docker.io=x"],
+                "index.docker.io",
+                "x",
+            ),
+        ] {
+            let (named, flags) = flags(&words).of_one_registry().unwrap();
+            assert_eq!(named.as_deref(), Some(registry), "{words:?}");
+            assert_eq!(flags.registry_password.unwrap().0.reveal(), value);
+        }
+        assert!(flags(&[]).of_one_registry().unwrap().0.is_none());
+        flags(&["--registry-token=reg.io=abc"]).webhook_client().unwrap();
+    }
 }
