@@ -2,6 +2,7 @@
 
 mod attached;
 mod blobs;
+mod credentials;
 mod ed25519;
 mod identities;
 mod keys;
