@@ -29,12 +29,13 @@
 //! A tag is different: in `app:v1@sha256:…` the digest alone says what runs, and whoever writes
 //! the pod writes the tag. [`TagTrust`] says when such a tag counts.
 
-use regex::{Regex, RegexBuilder};
 use sealgate_core::reference::{DEFAULT_REGISTRY, Reference, Repository, canonical_registry};
 
 mod impossible;
+mod wildcard;
 
 pub(crate) use impossible::Impossible;
+use wildcard::Wildcard;
 
 /// The longest pattern: longer than any name that it could match.
 pub const MAX_GLOB: usize = 1024;
@@ -44,11 +45,11 @@ pub const MAX_GLOB: usize = 1024;
 pub struct Glob {
     text: String,
     /// None fits every name.
-    name: Option<Regex>,
+    name: Option<Wildcard>,
     /// Whether a wildcard stands in the host: then every spelling of an image's host is tried.
     open_host: bool,
-    tag: Option<Regex>,
-    digest: Option<Regex>,
+    tag: Option<Wildcard>,
+    digest: Option<Wildcard>,
 }
 
 /// What a tag that stands beside a digest is worth.
@@ -107,9 +108,9 @@ impl Glob {
         Ok(Self {
             text: text.to_owned(),
             open_host: parts.name.split('/').next().is_some_and(|host| host.contains('*')),
-            name: if parts.name == "**" { None } else { Some(compile(&parts.name)?) },
-            tag: parts.tag.map(compile).transpose()?,
-            digest: parts.digest.map(compile).transpose()?,
+            name: (parts.name != "**").then(|| Wildcard::new(&parts.name)),
+            tag: parts.tag.map(Wildcard::new),
+            digest: parts.digest.map(Wildcard::new),
         })
     }
 
@@ -148,7 +149,7 @@ impl Glob {
                 .is_none_or(|tag| signed_only && image.tag().is_some_and(|have| tag.is_match(have)))
     }
 
-    fn names(&self, name: &Regex, image: &Repository) -> bool {
+    fn names(&self, name: &Wildcard, image: &Repository) -> bool {
         let at = |registry: &str| name.is_match(&format!("{registry}/{}", image.path()));
         let registry = image.canonical_registry();
         // `*.io:443/**` and `registry-1.*/**` mean spellings that the canonical name has lost.
@@ -281,29 +282,6 @@ fn is_host(first: &str) -> bool {
     first.contains(['.', ':'])
         || first.starts_with('*')
         || first.strip_prefix("localhost").is_some_and(local)
-}
-
-fn compile(part: &str) -> Result<Regex, InvalidGlob> {
-    let mut regex = String::with_capacity(part.len() * 2 + 2);
-    regex.push('^');
-    let mut rest = part;
-    while let Some(at) = rest.find('*') {
-        let (literal, wildcard) = rest.split_at(at);
-        regex.push_str(&regex::escape(literal));
-        rest = match wildcard.strip_prefix("**") {
-            Some(rest) => {
-                regex.push_str(".*");
-                rest
-            }
-            None => {
-                regex.push_str("[^/]*");
-                wildcard.strip_prefix('*').unwrap_or_default()
-            }
-        };
-    }
-    regex.push_str(&regex::escape(rest));
-    regex.push('$');
-    RegexBuilder::new(&regex).build().map_err(|_| InvalidGlob::Syntax)
 }
 
 fn check(text: &str) -> Result<(), InvalidGlob> {
