@@ -278,6 +278,12 @@ fn logs_and_timestamps_are_asked_for_by_their_own_roots() {
         scene.admits_with(&with(&fields), &image);
         scene.refuses(&scene.image("unsigned"), "no signatures found");
     }
+    // policy-controller's own pair of policy and TrustRoot: the TrustRoot decides.
+    let other = json!({ "ctlog": { "url": "https://rekor.example.com", "trustRootRef": name } });
+    let warned = scene.cluster().apply(&with(&other).to_string()).ok();
+    warned.says(&format!("https://rekor.example.com is no log of TrustRoot {name}, which decides"));
+    scene.admits_with(&with(&other), &image);
+    scene.refuses(&scene.image("unsigned"), "no signatures found");
     let elsewhere = json!({ "ctlog": { "url": "https://rekor.example.com" } });
     scene.cluster().apply(&with(&elsewhere).to_string()).ok();
     let text = "has no usable transparency log https://rekor.example.com (TrustRootUnavailable)";

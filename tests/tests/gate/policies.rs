@@ -1,9 +1,12 @@
 //! Policies: where keys come from, how they are joined, what is refused, and edits that take
 //! effect at once.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use sealgate_tests::gate::NAMESPACE;
+use sealgate_tests::gate::{Gate, NAMESPACE};
+use sealgate_tests::process::wait_until;
 use sealgate_tests::programs::Sandbox;
 
 use super::{DENIED, Scene};
@@ -163,6 +166,10 @@ fn a_policy_that_cannot_be_is_refused_in_policy_controllers_words() {
     let cases = [
         (json!({ "images": [], "authorities": [key] }), "missing field(s): spec.images"),
         (json!({ "images": [{ "glob": "[" }], "authorities": [key] }), "glob is invalid"),
+        (
+            json!({ "images": [{ "glob": "https://ghcr.io/acme/**" }], "authorities": [key] }),
+            "no image can match it: an image name has no scheme; write ghcr.io/acme/**",
+        ),
         (json!({ "authorities": [] }), "missing field(s): spec.authorities"),
         (
             json!({ "authorities": [{ "name": "x" }] }),
@@ -204,4 +211,106 @@ fn what_cannot_be_judged_yet_refuses() {
         conditions().contains("False")
     })
     .unwrap_or_else(|_| panic!("no condition says so: {}", conditions()));
+}
+
+/// A field that is left empty, and values of a wrong type: what the API server and the policy webhook
+/// take, a folder takes, and nothing else.
+#[test]
+fn a_folder_takes_what_the_api_server_takes() {
+    let scene = Scene::bare("gate-one-reader");
+    let key = scene.sandbox.read("cosign.pub").replace('\n', "\\n");
+    let policy = |spec: &str| {
+        let spec = spec.replace("KEY", &format!("key: {{data: \"{key}\"}}"));
+        format!(
+            "apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\n\
+             metadata: {{name: gate-one-reader}}\nspec:\n{spec}"
+        )
+    };
+    let root = |spec: &str| {
+        format!(
+            "apiVersion: policy.sigstore.dev/v1alpha1\nkind: TrustRoot\n\
+             metadata: {{name: gate-one-reader}}\nspec:\n{spec}"
+        )
+    };
+    let images = "  images: [{glob: 'one-reader.test/**'}]\n";
+    let log = format!(
+        "    tLogs:\n    - baseURL: https://rekor.test\n      hashAlgorithm: sha-256\n      publicKey: {}\n",
+        base64_of(&scene.sandbox.read("cosign.pub"))
+    );
+    let with = |fields: &str| policy(&format!("{images}  authorities:\n  - KEY\n{fields}"));
+    let (taken, refused) = (true, false);
+    let rows = [
+        (with(""), taken),
+        (with("  match:\n  mode:\n  policy:\n"), taken),
+        (with("    name:\n    source:\n    attestations:\n    keyless:\n    static:\n"), taken),
+        (with("    ctlog:\n    rfc3161timestamp:\n    signatureFormat:\n"), taken),
+        (with("  match:\n  - resource: pods\n    version: v1\n    selector:\n"), taken),
+        (with("  match:\n  - namespaces:\n"), taken),
+        (
+            policy(&format!(
+                "{images}  authorities:\n  - keyless: {{url: 'https://f.test', identities: }}\n"
+            )),
+            refused,
+        ),
+        (policy(&format!("{images}  authorities:\n")), refused),
+        (policy("  images:\n  authorities:\n  - KEY\n"), refused),
+        (policy("  images: [null]\n  authorities:\n  - KEY\n"), refused),
+        (policy("  images: [{glob: }]\n  authorities:\n  - KEY\n"), refused),
+        (policy("  images: [{glob: 7}]\n  authorities:\n  - KEY\n"), refused),
+        (policy("  images: {glob: a}\n  authorities:\n  - KEY\n"), refused),
+        (with("  mode: true\n"), refused),
+        (with("  mode: [enforce]\n"), refused),
+        (with("    signatureFormat: 3\n"), refused),
+        (with("  match: [null]\n"), refused),
+        (
+            with("  match:\n  - {resource: pods, version: v1, selector: {matchLabels: {a: 1}}}\n"),
+            refused,
+        ),
+        (
+            root(&format!(
+                "  remote:\n  repository:\n  sigstoreKeys:\n    certificateAuthorities:\n    ctLogs:\n    timestampAuthorities:\n{log}"
+            )),
+            taken,
+        ),
+        (root(&format!("  sigstoreKeys:\n{log}      validFor:\n")), taken),
+        (root("  sigstoreKeys:\n    tLogs:\n"), refused),
+        (root("  sigstoreKeys:\n"), refused),
+        (root("  sigstoreKeys:\n    tLogs: [null]\n"), refused),
+        (root("  sigstoreKeys:\n    tLogs: {}\n"), refused),
+    ];
+    let folder = Sandbox::new();
+    let always = scene.policy(&json!({ "authorities": [scene.key_authority("cosign")] }));
+    folder.write("policies/always.yaml", always.to_string().replace("gate-one-reader", "always"));
+    let gate = Gate::with_folder("one-reader", &folder.path("policies")).unwrap();
+    let ready = || {
+        let page = gate.get("/readyz").map(|page| page.body).unwrap_or_default();
+        String::from_utf8_lossy(&page).into_owned()
+    };
+    let refuses = || ready().contains("probe.yaml: ") && !ready().contains("being written");
+    let looks = || gate.log().matches("policies loaded").count();
+    let patience = Duration::from_secs(10);
+    for (object, expected) in rows {
+        let run = scene.cluster().apply(&object);
+        assert_eq!(run.code == 0, expected, "{object}\n{}", run.report());
+        let kind = if object.contains("TrustRoot") { "trustroot" } else { "clusterimagepolicy" };
+        scene.cluster().kubectl(&["delete", kind, "gate-one-reader", "--ignore-not-found"]).ok();
+        let before = looks();
+        folder.write("policies/probe.yaml", &object);
+        if expected {
+            wait_until(patience, || looks() > before).expect("the file is seen");
+            std::thread::sleep(Duration::from_millis(500));
+            let taken = wait_until(patience, || !ready().contains("probe.yaml"));
+            taken.unwrap_or_else(|_| panic!("{object}\n{}", ready()));
+        } else {
+            wait_until(patience, refuses).unwrap_or_else(|_| panic!("{object}\n{}", ready()));
+        }
+        let before = looks();
+        std::fs::remove_file(folder.path("policies/probe.yaml")).expect("the file is there");
+        wait_until(patience, || looks() > before).expect("the file is gone");
+    }
+}
+
+fn base64_of(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
 }

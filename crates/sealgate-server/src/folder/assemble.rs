@@ -122,11 +122,13 @@ pub(super) fn assemble<'a>(
     for (file, document) in documents() {
         match document {
             Document::Policy(policy) => {
-                let Compiled { rule, conditions, warnings: said, .. } =
+                let Compiled { rule, conditions, errors, warnings: said, .. } =
                     compile(policy, file, &context, &lookups);
                 let about = |text: &str| format!("{file}: {}: {text}", policy.name);
                 let lacking = conditions.iter().filter(|c| !c.holds && c.kind != "Ready");
                 problems.extend(lacking.map(|c| about(&format!("{}: {}", c.reason, c.message))));
+                // What only the configuration of another file makes an error.
+                problems.extend(errors.messages().iter().map(|text| about(text)));
                 warnings.extend(said.warnings().iter().map(|text| about(text)));
                 rules.push(rule);
             }

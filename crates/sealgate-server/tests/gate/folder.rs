@@ -159,6 +159,15 @@ async fn a_pattern_that_no_image_can_match_is_a_problem_of_its_file() {
 }
 
 #[tokio::test]
+async fn a_policy_that_names_nobody_is_told() {
+    let nobody = LAX.split("  authorities:").next().unwrap().to_owned();
+    let house = house(|_| vec![("a.yaml", nobody)]);
+    house.ready().await;
+    let (_, text) = house.get("/readyz").await;
+    assert!(text.contains("a.yaml: lax: missing field(s): spec.authorities"), "{text}");
+}
+
+#[tokio::test]
 async fn objects_of_a_cluster_have_no_effect_and_it_says_so() {
     let house = house(|key| vec![("a.yaml", policy("ours", "**", key))]);
     house.ready().await;
