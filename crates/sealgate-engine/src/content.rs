@@ -13,7 +13,7 @@ pub(crate) enum Content {
     /// An image manifest. It is read by serde alone and not by the strict reader that verification
     /// uses: moving and signing judge nothing of it, the bytes stay what they are under their
     /// digest, and an image that a verifier would find odd can be copied all the same.
-    Image(Manifest),
+    Image(Box<Manifest>),
     /// An index or a manifest list.
     Index(Index),
 }
@@ -45,7 +45,7 @@ impl Content {
             let index = parse_index(&raw.bytes, Some(media_type));
             return index.map(Self::Index).map_err(|error| malformed("index", &error));
         }
-        let manifest = serde_json::from_slice(&raw.bytes);
+        let manifest = serde_json::from_slice(&raw.bytes).map(Box::new);
         manifest.map(Self::Image).map_err(|error| malformed("manifest", &error))
     }
 }

@@ -10,7 +10,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use moka::future::Cache;
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_core::manifest::{Descriptor, is_index};
+use sealgate_core::manifest::{Descriptor, Manifest, is_index};
 use sealgate_core::reference::{Identifier, Reference, Repository};
 
 use crate::attached::{Attached, Kind, Search};
@@ -182,7 +182,8 @@ impl Transfer<'_> {
     /// An image manifest and its blobs.
     async fn image(&self, raw: &RawManifest) -> Result<(), Failure> {
         if let Content::Image(manifest) = Content::read(raw, self.from)? {
-            let blobs = std::iter::once(manifest.config).chain(manifest.layers);
+            let Manifest { config, layers, .. } = *manifest;
+            let blobs = std::iter::once(config).chain(layers);
             self.blobs(self.from, blobs).await?;
         }
         self.push(raw).await
