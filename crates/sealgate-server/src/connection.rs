@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -42,6 +43,8 @@ struct Watched<S> {
 struct Answering {
     routes: Arc<Routes>,
     pulse: Arc<Pulse>,
+    protocol: Protocol,
+    phase: watch::Receiver<Phase>,
 }
 
 impl Protocol {
@@ -62,7 +65,7 @@ pub(crate) async fn serve<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let io = Watched { stream: TokioIo::new(stream), pulse: Arc::clone(&pulse) };
-    let service = Answering { routes, pulse: Arc::clone(&pulse) };
+    let service = Answering { routes, pulse: Arc::clone(&pulse), protocol, phase: phase.clone() };
     let http = builder(protocol, &limits);
     watch(pin!(http.serve_connection(io, service)), &pulse, protocol, &limits, phase).await;
 }
@@ -130,9 +133,16 @@ impl Service<Request<Incoming>> for Answering {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (routes, pulse) = (Arc::clone(&self.routes), Arc::clone(&self.pulse));
+        let (protocol, phase) = (self.protocol, self.phase.clone());
         Box::pin(async move {
             let _running = pulse.start();
-            Ok(routes.answer(request, &pulse).await)
+            let mut answer = routes.answer(request, &pulse).await;
+            if protocol == Protocol::Http1 && *phase.borrow() != Phase::Serving {
+                // The API server speaks HTTP/1.1 and asks nothing twice: a connection that is closed
+                // while it writes is a failed call. Told beforehand, it takes another one.
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(answer)
         })
     }
 }

@@ -51,3 +51,27 @@ async fn stopping_finishes_what_runs_and_takes_nothing_new() {
     stop.await.unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
+
+/// The API server asks a webhook over HTTP/1.1 and once: a connection that ends under a call is a
+/// failed admission. So it is told before the end that the connection will not last.
+#[tokio::test]
+async fn a_gate_that_drains_says_that_the_connection_ends() {
+    let house = house(Limits { lame_duck: Duration::from_millis(500), ..Limits::default() });
+    let mut kept = house.connect(b"http/1.1").await;
+    let ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    kept.write_all(ask).await.unwrap();
+    let mut first = vec![0; 1024];
+    let read = kept.read(&mut first).await.unwrap();
+    let first = String::from_utf8_lossy(&first[..read]).to_lowercase();
+    assert!(first.starts_with("http/1.1 200") && !first.contains("connection: close"), "{first}");
+    let stop = tokio::spawn(house.running.stop());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    kept.write_all(ask).await.unwrap();
+    let mut last = String::new();
+    // To the end of the connection, which comes with the answer and not with the gate's.
+    let read = tokio::time::timeout(Duration::from_millis(300), kept.read_to_string(&mut last));
+    read.await.expect("the connection ends").unwrap();
+    let last = last.to_lowercase();
+    assert!(last.starts_with("http/1.1 200") && last.contains("connection: close"), "{last}");
+    stop.await.unwrap();
+}
