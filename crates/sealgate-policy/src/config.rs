@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use sealgate_core::reference::parse_registry;
+
 use crate::cip::validate::EmptyAuthorities;
 use crate::select::NoMatch;
 
@@ -12,10 +14,13 @@ pub struct Config {
     pub no_match: NoMatch,
     /// `fail-on-empty-authorities`.
     pub empty_authorities: EmptyAuthorities,
-    /// `insecure-registries`: hosts that may be spoken to without TLS, separated by commas or
-    /// white space.
+    /// `insecure-registries`: `HOST[:PORT]` of registries that may be asked over plain HTTP,
+    /// separated by commas or white space.
     pub insecure_registries: Vec<String>,
 }
+
+/// The most registries that may be insecure.
+pub const MAX_INSECURE_REGISTRIES: usize = 256;
 
 impl Config {
     /// Reads the entries. What is wrong counts as left out, which is always the stricter
@@ -32,7 +37,9 @@ impl Config {
                 // Bundles are always looked for among the referrers, and always verified.
                 "enable-oci11" => boolean(value).map(drop),
                 "insecure-registries" => {
-                    config.insecure_registries = hosts(value);
+                    let (hosts, wrong) = hosts(value);
+                    config.insecure_registries = hosts;
+                    warnings.extend(wrong);
                     Some(())
                 }
                 // The ConfigMap of the peer's chart explains itself in this entry.
@@ -72,9 +79,26 @@ fn boolean(value: &str) -> Option<bool> {
     }
 }
 
-fn hosts(value: &str) -> Vec<String> {
-    let parts = value.split(|c: char| c == ',' || c.is_whitespace());
-    parts.filter(|host| !host.is_empty()).map(str::to_ascii_lowercase).collect()
+/// The hosts in a list, and what is wrong with it. What is no host is left out.
+fn hosts(value: &str) -> (Vec<String>, Vec<String>) {
+    let (mut hosts, mut wrong) = (Vec::new(), Vec::new());
+    for part in value.split(|c: char| c == ',' || c.is_whitespace()).filter(|it| !it.is_empty()) {
+        match parse_registry(part) {
+            _ if hosts.len() >= MAX_INSECURE_REGISTRIES => {
+                wrong.push(insecure(&format!("more than {MAX_INSECURE_REGISTRIES} registries")));
+                break;
+            }
+            Ok(host) => hosts.push(host),
+            Err(_) => wrong.push(insecure(&format!(
+                "{part:?} is no HOST or HOST:PORT (no scheme, no path, no pattern) and is left out"
+            ))),
+        }
+    }
+    (hosts, wrong)
+}
+
+fn insecure(what: &str) -> String {
+    format!("config-policy-controller: insecure-registries: {what}")
 }
 
 #[cfg(test)]
@@ -110,5 +134,18 @@ mod tests {
         assert_eq!(config.empty_authorities, EmptyAuthorities::Taken);
         assert_eq!(config.insecure_registries, ["a.local:5000", "b"]);
         assert_eq!(warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn only_hosts_can_be_insecure_registries() {
+        let text = "http://a.local https://b b/team *.corp a.local:0 a.local:70000 a..b [::1 \
+                    good.corp:5000\n[fd00::1]:5000 10.0.0.1";
+        let (config, warnings) = read(&[("insecure-registries", text)]);
+        assert_eq!(config.insecure_registries, ["good.corp:5000", "[fd00::1]:5000", "10.0.0.1"]);
+        assert_eq!(warnings.len(), 8, "{warnings:#?}");
+        let many: String = (0..300).map(|n| format!("r{n}.corp ")).collect();
+        let (config, warnings) = read(&[("insecure-registries", &many)]);
+        assert_eq!(config.insecure_registries.len(), MAX_INSECURE_REGISTRIES);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
     }
 }

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::challenge::Challenge;
 use crate::credentials::{Credential, CredentialId, Secret};
 use crate::host::is_loopback;
-use crate::options::PlainHttp;
+use crate::options::{InsecureRegistries, Options, PlainHttp};
 use crate::transport::{Body, Request, Take, Wire, content_type, has_user, sensitive};
 
 /// What a request does in a repository.
@@ -82,6 +82,7 @@ impl moka::Expiry<Key, Token> for TokenLife {
 pub(crate) struct Tokens {
     cache: moka::future::Cache<Key, Token>,
     plain_http: PlainHttp,
+    insecure: InsecureRegistries,
     patience: Duration,
 }
 
@@ -103,13 +104,14 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl Tokens {
-    pub(crate) fn new(plain_http: PlainHttp, patience: Duration) -> Self {
+    pub(crate) fn new(options: &Options) -> Self {
         let cache = moka::future::Cache::builder()
             .weigher(|key: &Key, token: &Token| key.weight().saturating_add(token.weight()))
             .max_capacity(MAX_TOKENS)
             .expire_after(TokenLife)
             .build();
-        Self { cache, plain_http, patience }
+        let (plain_http, insecure) = (options.plain_http, options.insecure.clone());
+        Self { cache, plain_http, insecure, patience: options.timeouts.request }
     }
 
     /// The `Authorization` for a request. `refused`: what was sent and not accepted just now; a
@@ -188,6 +190,7 @@ impl Tokens {
                 refuse("wants credentials sent to a token endpoint over plain HTTP; refused")
             }
             "http" if is_loopback(host) || self.plain_http == PlainHttp::Anywhere => Ok(url),
+            "http" if self.insecure.contains(&authority(&url)) => Ok(url),
             "http" => refuse("wants credentials sent to another host over plain HTTP; refused"),
             _ => refuse("the realm of its challenge is no HTTP URL"),
         }
@@ -338,6 +341,12 @@ fn bearer(token: &Secret) -> Option<HeaderValue> {
     sensitive(&Zeroizing::new(format!("Bearer {}", token.reveal())))
 }
 
+/// `host[:port]` of a URL.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,7 +354,7 @@ mod tests {
     /// Whoever names the registry also chooses how many tokens there are, and how long.
     #[tokio::test]
     async fn tokens_together_are_bounded() {
-        let tokens = Tokens::new(PlainHttp::Loopback, Duration::from_secs(1));
+        let tokens = Tokens::new(&Options::default());
         for number in 0..200 {
             let key = Key {
                 realm: "https://auth.io/token".into(),
@@ -363,7 +372,7 @@ mod tests {
 
     #[test]
     fn a_token_endpoint_is_no_less_safe_than_the_registry_and_names_nobody() {
-        let tokens = Tokens::new(PlainHttp::Loopback, Duration::from_secs(1));
+        let tokens = Tokens::new(&Options::default());
         let good = |asked: &str, realm: &str| {
             let asked = Url::parse(asked).unwrap();
             let (challenge, scopes) = (&Challenge::Basic, Vec::new());
@@ -403,7 +412,7 @@ mod tests {
 
     #[test]
     fn a_realm_must_be_as_safe_as_the_registry() {
-        let tokens = Tokens::new(PlainHttp::Loopback, Duration::from_secs(1));
+        let tokens = Tokens::new(&Options::default());
         let realm = |asked: &str, realm: &str| {
             let asked = Url::parse(asked).unwrap();
             let challenge = Challenge::Basic;

@@ -60,7 +60,7 @@ impl Client {
         let who = Who::new(options.credential.clone(), options.keychain.clone());
         let shared = Shared {
             wire: Wire::new(&options)?,
-            tokens: Tokens::new(options.plain_http, options.timeouts.request),
+            tokens: Tokens::new(&options),
             hosts: moka::future::Cache::new(4096),
             tag_locks: Mutex::default(),
             options,

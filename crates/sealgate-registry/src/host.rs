@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::challenge::Challenge;
-use crate::options::{Options, PlainHttp};
+use crate::options::{InsecureRegistries, Options, PlainHttp};
 use sealgate_http::retry::Budget;
 
 /// How a registry is spoken to.
@@ -36,7 +36,8 @@ pub(crate) enum Capability {
 pub(crate) struct Host {
     pub(crate) name: String,
     pub(crate) budget: Budget,
-    schemes: &'static [Scheme],
+    plain_http: PlainHttp,
+    insecure: InsecureRegistries,
     known: AtomicU8,
     challenge: Mutex<Option<Challenge>>,
     referrers: Mutex<HashMap<String, (Capability, Instant)>>,
@@ -50,7 +51,8 @@ impl Host {
         Self {
             name: name.to_owned(),
             budget: Budget::new(options.retries.budget),
-            schemes: schemes(name, options.plain_http),
+            plain_http: options.plain_http,
+            insecure: options.insecure.clone(),
             known: AtomicU8::new(0),
             challenge: Mutex::new(None),
             referrers: Mutex::new(HashMap::new()),
@@ -59,10 +61,12 @@ impl Host {
 
     /// The schemes that may still be the right one, best first.
     pub(crate) fn schemes(&self) -> &'static [Scheme] {
+        let possible = schemes(&self.name, self.plain_http, &self.insecure);
         match self.known.load(Ordering::Relaxed) {
-            1 => &[Scheme::Http],
+            // What was spoken before may not be allowed any more.
+            1 if possible.contains(&Scheme::Http) => &[Scheme::Http],
             2 => &[Scheme::Https],
-            _ => self.schemes,
+            _ => possible,
         }
     }
 
@@ -132,10 +136,11 @@ fn neighbours(path: &str) -> String {
     format!("{}/", path.split('/').next().unwrap_or(path))
 }
 
-fn schemes(name: &str, plain_http: PlainHttp) -> &'static [Scheme] {
+fn schemes(name: &str, plain_http: PlainHttp, insecure: &InsecureRegistries) -> &'static [Scheme] {
     match plain_http {
         _ if is_loopback(name) => &[Scheme::Http, Scheme::Https],
         PlainHttp::Anywhere => &[Scheme::Https, Scheme::Http],
+        PlainHttp::Loopback if insecure.contains(name) => &[Scheme::Https, Scheme::Http],
         PlainHttp::Loopback => &[Scheme::Https],
     }
 }
@@ -176,5 +181,19 @@ mod tests {
         assert_eq!(schemes("ghcr.io", PlainHttp::Loopback), [Scheme::Https]);
         assert_eq!(schemes("ghcr.io", PlainHttp::Anywhere), [Scheme::Https, Scheme::Http]);
         assert_eq!(schemes("localhost:5000", PlainHttp::Loopback)[0], Scheme::Http);
+    }
+
+    #[test]
+    fn a_list_of_insecure_registries_counts_as_long_as_it_says_so() {
+        let options = Options::default();
+        let host = Host::new("registry.corp:5000", &options);
+        assert_eq!(host.schemes(), [Scheme::Https]);
+        options.insecure.set(["Registry.corp:5000".to_owned()]);
+        assert_eq!(host.schemes(), [Scheme::Https, Scheme::Http]);
+        assert_eq!(Host::new("registry.corp", &options).schemes(), [Scheme::Https]);
+        host.speaks(Scheme::Http);
+        assert_eq!(host.schemes(), [Scheme::Http]);
+        options.insecure.set([]);
+        assert_eq!(host.schemes(), [Scheme::Https], "what it spoke before is not allowed any more");
     }
 }

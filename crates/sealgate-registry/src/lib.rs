@@ -28,5 +28,5 @@ mod transport;
 mod write;
 
 pub use client::Client;
-pub use options::{Limits, Options, PlainHttp, Recipients, Retries, Timeouts};
+pub use options::{InsecureRegistries, Limits, Options, PlainHttp, Recipients, Retries, Timeouts};
 pub use sealgate_http::{ClientIdentity, Proxies, Trust};

@@ -1,5 +1,7 @@
 //! What a [`crate::Client`] may do, where it stops, and whom it trusts.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use sealgate_http::retry::Pauses;
@@ -13,6 +15,8 @@ use crate::credentials::{Credential, Keychain};
 pub struct Options {
     /// Where unencrypted HTTP may be spoken (`--allow-http-registry`).
     pub plain_http: PlainHttp,
+    /// With which registries it may be spoken besides; HTTPS is tried first.
+    pub insecure: InsecureRegistries,
     /// Whose server certificates are good (`--registry-cacert`, `--allow-insecure-registry`).
     pub trust: Trust,
     /// A client certificate (`--registry-client-cert`, `--registry-client-key`).
@@ -58,6 +62,25 @@ pub enum PlainHttp {
     Loopback,
     /// With any registry that does not speak TLS. HTTPS is tried first.
     Anywhere,
+}
+
+/// Registries (`host[:port]`) that may be asked over plain HTTP. Clones share the list, which may
+/// change at any time: the next connection goes by it.
+#[derive(Clone, Debug, Default)]
+pub struct InsecureRegistries(Arc<RwLock<BTreeSet<String>>>);
+
+impl InsecureRegistries {
+    /// Only these from now on.
+    pub fn set(&self, hosts: impl IntoIterator<Item = String>) {
+        let hosts = hosts.into_iter().map(|host| host.to_ascii_lowercase()).collect();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = hosts;
+    }
+
+    /// Whether `host[:port]` is one of them.
+    pub(crate) fn contains(&self, host: &str) -> bool {
+        let hosts = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        hosts.contains(&host.to_ascii_lowercase())
+    }
 }
 
 /// How long to wait.
@@ -155,6 +178,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             plain_http: PlainHttp::default(),
+            insecure: InsecureRegistries::default(),
             trust: Trust::default(),
             identity: None,
             identity_for: Recipients::default(),

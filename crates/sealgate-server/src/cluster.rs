@@ -9,7 +9,7 @@ use sealgate_kube::policies::PolicySource;
 use sealgate_kube::watch::{Policies, PolicyFeed};
 use sealgate_policy::select::{NoMatch, PolicySet};
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::certificate::{CertificateSlot, InvalidCertificate, ServerCertificate};
 use crate::metrics::Metrics;
@@ -47,23 +47,16 @@ pub fn follow_policies(
 }
 
 fn state(policies: &Policies, no_match: Option<NoMatch>) -> PolicyState {
-    warn_of_insecure(&policies.config.insecure_registries);
     let set = match no_match {
         Some(no_match) => Arc::new(PolicySet::new(policies.set.rules().to_vec(), no_match)),
         None => Arc::clone(&policies.set),
     };
-    let problems = policies.problems.clone();
-    let empty_authorities = policies.context.empty_authorities;
-    PolicyState { set: Some(set), problems, empty_authorities, source: PolicySource::Cluster }
-}
-
-/// A setting that this version reads and does not honour: said, not passed over.
-pub(crate) fn warn_of_insecure(registries: &[String]) {
-    if !registries.is_empty() {
-        warn!(
-            registries = registries.join(" "),
-            "insecure-registries is not looked at: give --allow-http-registry or --registry-cacert"
-        );
+    PolicyState {
+        set: Some(set),
+        problems: policies.problems.clone(),
+        empty_authorities: policies.context.empty_authorities,
+        source: PolicySource::Cluster,
+        insecure_registries: policies.config.insecure_registries.clone(),
     }
 }
 

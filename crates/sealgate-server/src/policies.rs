@@ -18,6 +18,8 @@ pub struct PolicyState {
     pub empty_authorities: EmptyAuthorities,
     /// Where they come from.
     pub source: PolicySource,
+    /// Registries that may be asked over plain HTTP.
+    pub insecure_registries: Vec<String>,
 }
 
 impl PolicyState {

@@ -27,7 +27,7 @@ use sealgate_server::policies::PolicyState;
 use sealgate_server::server::{Running, ServerOptions, start};
 use tokio::sync::watch;
 
-use crate::cli::registry::{self, RegistryFlags};
+use crate::cli::registry::{RegistryFlags, of_one_host};
 use crate::cli::values::go_duration;
 use crate::clock::SystemClock;
 use crate::failure::{CliError, Outcome};
@@ -35,6 +35,7 @@ use crate::terminal;
 
 mod certificate;
 mod log;
+pub(crate) mod registry;
 mod roots;
 mod source;
 
@@ -43,7 +44,7 @@ mod source;
 /// With --policies the gate needs no cluster. Without, it takes ClusterImagePolicies from the
 /// cluster of --kubeconfig, or of the pod it runs in.
 #[derive(Args, Clone, Debug)]
-#[command(mut_args(registry::of_one_host))]
+#[command(mut_args(of_one_host))]
 pub(crate) struct ServeArgs {
     /// Policies from the YAML files of a folder, taken over when they change
     #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context", "in_cluster"])]
@@ -116,6 +117,9 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     registry: RegistryFlags,
+
+    #[command(flatten)]
+    insecure: registry::InsecureFlags,
 }
 
 /// `--no-match-policy`.
@@ -165,8 +169,10 @@ async fn serve(args: ServeArgs) -> Outcome {
 /// Opens the gate: parts, sources, certificate, port.
 pub(crate) async fn open(args: ServeArgs) -> Result<Gate, CliError> {
     let metrics = Arc::new(Metrics::new());
-    let registries = Arc::new(args.registry.webhook_client()?);
+    let (registries, insecure) = args.insecure.client(&args.registry)?;
+    let registries = Arc::new(registries);
     let sources = source::open(&args, &metrics).await?;
+    args.insecure.follow(sources.policies.clone(), insecure);
     let slot = CertificateSlot::empty();
     let options = options(&args, Arc::clone(&slot));
     let ports = GatePorts {

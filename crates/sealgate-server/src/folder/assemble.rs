@@ -31,6 +31,7 @@ const GROUP: &str = "policy.sigstore.dev/";
 pub(super) struct Assembled {
     pub(super) set: PolicySet,
     pub(super) empty_authorities: EmptyAuthorities,
+    pub(super) insecure_registries: Vec<String>,
     /// Policies that refuse because they cannot be decided, and what is said about them.
     pub(super) problems: Vec<String>,
     /// What their authors should know.
@@ -147,9 +148,8 @@ pub(super) fn assemble<'a>(
         }
     }
     let set = PolicySet::new(rules, no_match.unwrap_or(config.no_match));
-    crate::cluster::warn_of_insecure(&config.insecure_registries);
-    let empty_authorities = config.empty_authorities;
-    Assembled { set, empty_authorities, problems, warnings, secrets }
+    let Config { empty_authorities, insecure_registries, .. } = config;
+    Assembled { set, empty_authorities, insecure_registries, problems, warnings, secrets }
 }
 
 /// Not ready, or ready by a root that is not current.

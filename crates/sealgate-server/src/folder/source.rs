@@ -131,8 +131,9 @@ impl Follower {
         let broken = self.folder.problems();
         let mut problems: Vec<String> = broken.iter().map(ToString::to_string).collect();
         self.complete |= broken.iter().all(|problem| problem.has_good);
-        let Assembled { set, empty_authorities, problems: lacking, warnings, secrets } =
-            self.assemble();
+        let assembled = self.assemble();
+        let Assembled { set, empty_authorities, insecure_registries, .. } = assembled;
+        let Assembled { problems: lacking, warnings, secrets, .. } = assembled;
         problems.extend(lacking);
         let passing = broken.iter().filter(|problem| problem.is_passing()).map(ToString::to_string);
         self.tell(&problems, &warnings, &passing.collect::<Vec<_>>());
@@ -142,7 +143,8 @@ impl Follower {
             self.metrics.reloads.inc();
             Arc::new(set)
         });
-        Some(PolicyState { set, problems, empty_authorities, source: PolicySource::Folder })
+        let source = PolicySource::Folder;
+        Some(PolicyState { set, problems, empty_authorities, source, insecure_registries })
     }
 
     fn assemble(&self) -> Assembled {

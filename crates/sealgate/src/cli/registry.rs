@@ -88,9 +88,9 @@ impl RegistryFlags {
         Ok(Client::new(Options { credential, identity, ..self.options()? })?)
     }
 
-    /// A client for `serve`, where whoever may create a pod names the registries: each credential
+    /// Options for `serve`, where whoever may create a pod names the registries: each credential
     /// says which registry it is for, `HOST=...`, and goes to no other.
-    pub(crate) fn webhook_client(&self) -> Result<Client, CliError> {
+    pub(crate) fn webhook_options(&self) -> Result<Options, CliError> {
         let (registry, flags) = self.of_one_registry()?;
         let (credential, identity) = (flags.credential()?, flags.identity()?);
         let mut options = self.options()?;
@@ -101,7 +101,7 @@ impl RegistryFlags {
             options.identity = identity;
             options.identity_for = Recipients::Registry(registry);
         }
-        Ok(Client::new(options)?)
+        Ok(options)
     }
 
     /// The one registry that the credentials name, and the credentials without it.
@@ -139,7 +139,8 @@ impl RegistryFlags {
         self.attachment_tag_prefix.clone().unwrap_or_default()
     }
 
-    fn options(&self) -> Result<Options, CliError> {
+    /// What the flags and the docker configuration say.
+    pub(crate) fn options(&self) -> Result<Options, CliError> {
         if self.k8s_keychain == Some(true) {
             return Err(CliError::unsupported(
                 "--k8s-keychain",
@@ -275,17 +276,17 @@ mod tests {
             &["--registry-client-cert=client.crt", "--registry-client-key=client.key"],
             &["--registry-client-cert=./a=b.crt", "--registry-client-key=client.key"],
         ] {
-            let refused = flags(words).webhook_client();
+            let refused = flags(words).webhook_options();
             let refused = refused.map(|_| words).unwrap_err().render();
             assert!(refused.contains("must name the registry"), "{words:?}: {refused}");
             assert!(!refused.contains("hunter2"), "{refused}");
         }
         let several = ["--registry-username=reg.io=ada", "--registry-password=other.io=hunter2"];
-        let refused = flags(&several).webhook_client().unwrap_err().render();
+        let refused = flags(&several).webhook_options().unwrap_err().render();
         assert!(refused.contains("different registries"), "{refused}");
-        let half = flags(&["--registry-username=reg.io=ada"]).webhook_client().unwrap_err();
+        let half = flags(&["--registry-username=reg.io=ada"]).webhook_options().unwrap_err();
         assert!(half.render().contains("must be given together"));
-        let half = flags(&["--registry-client-key=client.key"]).webhook_client().unwrap_err();
+        let half = flags(&["--registry-client-key=client.key"]).webhook_options().unwrap_err();
         assert!(half.render().contains("must be given together"));
     }
 
@@ -314,6 +315,6 @@ mod tests {
             assert_eq!(flags.registry_password.unwrap().0.reveal(), value);
         }
         assert!(flags(&[]).of_one_registry().unwrap().0.is_none());
-        flags(&["--registry-token=reg.io=abc"]).webhook_client().unwrap();
+        flags(&["--registry-token=reg.io=abc"]).webhook_options().unwrap();
     }
 }

@@ -1,0 +1,92 @@
+//! Registries without public TLS: a CA bundle beside the system's, and those that are asked over
+//! plain HTTP by a flag or by the policies' source.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::Args;
+use sealgate_core::reference::parse_registry;
+use sealgate_registry::{Client, InsecureRegistries, Trust};
+use sealgate_server::policies::PolicyState;
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::cli::files;
+use crate::cli::registry::RegistryFlags;
+use crate::failure::CliError;
+
+/// The largest bundle.
+const MAX_BUNDLE: u64 = 1 << 20;
+
+/// How registries without public TLS are reached.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Registry options")]
+pub(super) struct InsecureFlags {
+    /// CA certificates (PEM) to trust for registries besides the system's; read at the start
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["registry_cacert", "allow_insecure_registry"])]
+    registry_ca_bundle: Option<PathBuf>,
+
+    /// Registries that may be asked over plain HTTP, besides those in config-policy-controller
+    #[arg(long, value_name = "HOST[:PORT],...", value_delimiter = ',', value_parser = insecure_host)]
+    insecure_registry: Vec<String>,
+}
+
+/// A `HOST[:PORT]` of a flag.
+pub(crate) fn insecure_host(text: &str) -> Result<String, String> {
+    parse_registry(text.trim())
+        .map_err(|_| "want HOST or HOST:PORT: no scheme, path or pattern".to_owned())
+}
+
+impl InsecureFlags {
+    /// The gate's client, and the list of insecure registries that it goes by.
+    pub(super) fn client(
+        &self,
+        flags: &RegistryFlags,
+    ) -> Result<(Client, InsecureRegistries), CliError> {
+        let mut options = flags.webhook_options()?;
+        if let Some(path) = &self.registry_ca_bundle {
+            options.trust = Trust::SystemAnd(files::read(path, MAX_BUNDLE)?);
+        }
+        let insecure = options.insecure.clone();
+        Ok((Client::new(options)?, insecure))
+    }
+
+    /// Keeps the list as the flags and `policies` have it, and says so at each change.
+    pub(super) fn follow(
+        &self,
+        mut policies: watch::Receiver<PolicyState>,
+        insecure: InsecureRegistries,
+    ) {
+        let flags = self.insecure_registry.clone();
+        let mut before = BTreeSet::new();
+        change(&mut before, flags.iter().cloned().collect(), &insecure);
+        tokio::spawn(async move {
+            loop {
+                let state = policies.borrow_and_update().clone();
+                // Until the source was read, the flags count alone.
+                let now = flags.iter().cloned().chain(state.insecure_registries).collect();
+                change(&mut before, now, &insecure);
+                if policies.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+fn change(before: &mut BTreeSet<String>, now: BTreeSet<String>, insecure: &InsecureRegistries) {
+    if *before == now {
+        return;
+    }
+    let list =
+        |hosts: Vec<&String>| hosts.iter().map(|host| host.as_str()).collect::<Vec<_>>().join(" ");
+    warn!(
+        registries = list(now.iter().collect()),
+        added = list(now.difference(before).collect()),
+        removed = list(before.difference(&now).collect()),
+        "insecure registries: asked over plain HTTP where they have no TLS, so that who sits on \
+         the network path can read credentials and answer for them"
+    );
+    insecure.set(now.iter().cloned());
+    *before = now;
+}
