@@ -3,6 +3,7 @@
 //! What is applied and deleted, and in which order, is decided in [`crate::install`]; nothing is
 //! decided here.
 
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{Scope, pinned_kind};
@@ -11,7 +12,7 @@ use sealgate_core::fault::{Fault, FaultKind};
 use serde_json::Value;
 
 use crate::cluster::{Failure, within};
-use crate::install::Deletion;
+use crate::install::{DEPLOYMENT, Deletion, Owner, PART_OF, PART_OF_SEALGATE};
 
 /// The name under which fields are ours.
 pub const FIELD_MANAGER: &str = "sealgate-install";
@@ -44,12 +45,13 @@ pub async fn apply(client: &Client, document: &Value) -> Result<String, Fault> {
     Ok(target)
 }
 
-/// Deletes one object; `false` where there was none (or where its kind is gone already).
+/// Deletes one object; `false` where there was none, or somebody else's, or where its kind is gone
+/// already.
 ///
 /// # Errors
 /// What the API server says.
 pub async fn delete(client: &Client, deletion: &Deletion) -> Result<bool, Fault> {
-    let Deletion { api_version, kind, resource, namespace, name } = deletion;
+    let Deletion { owner, api_version, kind, resource, namespace, name } = deletion;
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let kind = GroupVersionKind::gvk(group, version, kind);
     let resource = ApiResource::from_gvk_with_plural(&kind, resource);
@@ -58,11 +60,35 @@ pub async fn delete(client: &Client, deletion: &Deletion) -> Result<bool, Fault>
         None => Api::all_with(client.clone(), &resource),
     };
     let target = describe(deletion);
+    if *owner == Owner::Sealgate && !is_ours(&api, name, &target).await? {
+        return Ok(false);
+    }
     match within(&target, api.delete(name, &DeleteParams::background())).await {
         Ok(_) => Ok(true),
         Err(Failure::Api(kube::Error::Api(status))) if status.is_not_found() => Ok(false),
         Err(failure) => Err(failure.fault(&target)),
     }
+}
+
+/// Whether there is such an object, with the label of what `sealgate install` writes.
+async fn is_ours(api: &Api<DynamicObject>, name: &str, target: &str) -> Result<bool, Fault> {
+    let found = within(target, api.get_metadata_opt(name)).await;
+    let found = found.map_err(|failure| failure.fault(target))?;
+    let labels = found.and_then(|object| object.metadata.labels).unwrap_or_default();
+    Ok(labels.get(PART_OF).is_some_and(|part_of| part_of == PART_OF_SEALGATE))
+}
+
+/// How many replicas the installed gate has; `None` where there is none.
+///
+/// # Errors
+/// What the API server says.
+pub async fn replicas(client: &Client, namespace: &str) -> Result<Option<u32>, Fault> {
+    let target = target("Deployment", Some(namespace), DEPLOYMENT);
+    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let found = within(&target, api.get_opt(DEPLOYMENT)).await;
+    let found = found.map_err(|failure| failure.fault(&target))?;
+    let replicas = found.and_then(|deployment| deployment.spec?.replicas);
+    Ok(replicas.and_then(|replicas| u32::try_from(replicas).ok()).filter(|replicas| *replicas > 0))
 }
 
 /// `Kind namespace/name`.

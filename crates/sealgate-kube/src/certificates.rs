@@ -21,6 +21,7 @@ mod state;
 pub use files::watch_files;
 pub use issue::{SelfSigned, self_signed};
 pub use keeper::{Keeper, WebhookConfiguration, own_webhooks};
+pub(crate) use state::{bundle, own_keys};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// How long a CA is valid.

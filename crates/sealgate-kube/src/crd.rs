@@ -75,7 +75,11 @@ fn definition(
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": { "name": format!("{plural}.{GROUP}") },
+        "metadata": {
+            "name": format!("{plural}.{GROUP}"),
+            // With the definition go all policies: a Helm release that held it must not take it along.
+            "annotations": { "helm.sh/resource-policy": "keep" },
+        },
         "spec": {
             "group": GROUP,
             "scope": "Cluster",

@@ -15,6 +15,7 @@ mod deployment;
 mod rights;
 mod webhooks;
 
+pub(crate) use webhooks::PATHS;
 pub use webhooks::{
     DEFAULT_PATH_MUTATE, DEFAULT_PATH_POLICY_DEFAULTS, DEFAULT_PATH_POLICY_VALIDATION,
     DEFAULT_PATH_VALIDATE,
@@ -26,7 +27,9 @@ pub const DEFAULT_NAMESPACE: &str = "cosign-system";
 pub const DEPLOYMENT: &str = "policy-controller-webhook";
 /// The Service before it.
 pub const SERVICE: &str = "webhook";
-/// The service account, and the roles.
+/// The Service before it while policy-controller has the other one (see [`crate::migrate`]).
+pub const MIGRATION_SERVICE: &str = "sealgate";
+/// The service account.
 pub const ACCOUNT: &str = "policy-controller-webhook";
 /// The Secret with our own certificates.
 pub const CERTIFICATE_SECRET: &str = "webhook-certs";
@@ -38,6 +41,9 @@ pub const WORKLOAD_WEBHOOK: &str = "policy.sigstore.dev";
 pub const POLICY_VALIDATION_WEBHOOK: &str = "validating.clusterimagepolicy.sigstore.dev";
 /// The mutating webhook configuration for policies.
 pub const POLICY_DEFAULTS_WEBHOOK: &str = "defaulting.clusterimagepolicy.sigstore.dev";
+/// The label of everything that `sealgate install` writes, but the custom resources, and its value.
+pub const PART_OF: &str = "app.kubernetes.io/part-of";
+pub(crate) const PART_OF_SEALGATE: &str = "sealgate";
 /// The label that puts a namespace behind the gate.
 pub const INCLUDE_LABEL: &str = "policy.sigstore.dev/include";
 
@@ -76,6 +82,22 @@ pub struct DeploymentOptions {
     pub replicas: u32,
     /// Where the serving certificate comes from.
     pub certificates: Certificates,
+    /// How registries without public TLS are reached.
+    pub registries: RegistryOptions,
+    /// The Secrets (`kubernetes.io/dockerconfigjson`, in the gate's namespace) that the nodes pull
+    /// the gate's own image with.
+    pub image_pull_secrets: Vec<String>,
+    /// A PriorityClass that exists. None is made: any tenant could use it.
+    pub priority_class: Option<String>,
+}
+
+/// How the gate reaches registries without public TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistryOptions {
+    /// CA certificates (PEM) that are trusted beside the system's.
+    pub ca_bundle: Option<String>,
+    /// `HOST[:PORT]` of registries that may be asked over plain HTTP.
+    pub insecure: Vec<String>,
 }
 
 /// Where the serving certificate comes from.
@@ -104,9 +126,20 @@ pub enum PullSecretRights {
     Nowhere,
 }
 
+/// Whose object is deleted: most names of ours are policy-controller's, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// One that `sealgate install` wrote, by its label [`PART_OF`].
+    Sealgate,
+    /// Any of that name.
+    Anyone,
+}
+
 /// One object to delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deletion {
+    /// Whose object it must be.
+    pub owner: Owner,
     /// `admissionregistration.k8s.io/v1`.
     pub api_version: &'static str,
     /// The kind.
@@ -120,18 +153,28 @@ pub struct Deletion {
 }
 
 impl Default for InstallOptions {
-    /// Two replicas in `cosign-system` with their own certificates, image `sealgate:VERSION`.
+    /// The default Deployment in `cosign-system`.
     fn default() -> Self {
         Self {
             namespace: DEFAULT_NAMESPACE.to_owned(),
-            gate: Gate::Deployment(DeploymentOptions {
-                image: concat!("sealgate:", env!("CARGO_PKG_VERSION")).to_owned(),
-                replicas: 2,
-                certificates: Certificates::Own,
-            }),
+            gate: Gate::Deployment(DeploymentOptions::default()),
             ca_bundle: None,
             timeout_seconds: 10,
             pull_secrets: PullSecretRights::Cluster,
+        }
+    }
+}
+
+impl Default for DeploymentOptions {
+    /// Two replicas with their own certificates, image `sealgate:VERSION`.
+    fn default() -> Self {
+        Self {
+            image: concat!("sealgate:", env!("CARGO_PKG_VERSION")).to_owned(),
+            replicas: 2,
+            certificates: Certificates::Own,
+            registries: RegistryOptions::default(),
+            image_pull_secrets: Vec::new(),
+            priority_class: None,
         }
     }
 }
@@ -146,16 +189,17 @@ impl InstallOptions {
     }
 }
 
-/// The DNS names of the gate's Service in `namespace`; the first is the one API servers use.
+/// The DNS names of the gate's Services in `namespace`; the first is the one API servers use.
 pub(crate) fn service_names(namespace: &str) -> Vec<String> {
-    ["svc", "svc.cluster.local"]
-        .iter()
-        .map(|suffix| format!("{SERVICE}.{namespace}.{suffix}"))
-        .chain([format!("{SERVICE}.{namespace}"), SERVICE.to_owned()])
-        .collect()
+    let names = |service: &str| {
+        let of = |suffix: &str| format!("{service}.{namespace}{suffix}");
+        [of(".svc"), of(".svc.cluster.local"), of(""), service.to_owned()]
+    };
+    names(SERVICE).into_iter().chain(names(MIGRATION_SERVICE)).collect()
 }
 
-/// All documents, in the order in which to apply them.
+/// All documents, in the order in which to apply them. Nothing in them is the user's to change: the
+/// ConfigMap [`CONFIG_MAP`] is not among them, so that applying them again keeps its entries.
 pub fn documents(options: &InstallOptions) -> Vec<Value> {
     let mut documents = Vec::new();
     if is_ours(&options.namespace) {
@@ -163,7 +207,6 @@ pub fn documents(options: &InstallOptions) -> Vec<Value> {
     }
     documents.extend(crd::all());
     documents.extend(rights::documents(options));
-    documents.push(config_map(options));
     if let Gate::Deployment(gate) = &options.gate {
         documents.extend(deployment::documents(options, gate));
     }
@@ -188,33 +231,50 @@ pub fn to_yaml(documents: &[Value]) -> Result<String, serde_saphyr::ser::Error> 
 }
 
 /// What to delete, in order: webhooks first, so that nothing is refused by a gate that is gone. Only
-/// if `with_policies`: the custom resources, with them all policies, and at last the namespace, with
-/// the keys in it (never one of Kubernetes' own namespaces).
+/// if `with_policies`: the settings in [`CONFIG_MAP`], the custom resources, with them all policies,
+/// and at last the namespace, with the keys in it (never one of Kubernetes' own namespaces).
 pub fn deletions(options: &InstallOptions, with_policies: bool) -> Vec<Deletion> {
     let mut deletions = webhooks::deletions();
     if matches!(options.gate, Gate::Deployment(_)) {
         deletions.extend(deployment::deletions(&options.namespace));
     }
     deletions.extend(rights::deletions(options));
+    deletions.push(retired_priority_class());
     let core = |kind, resource, name: &str| {
-        Deletion::namespaced("v1", kind, resource, &options.namespace, name)
+        Deletion::namespaced("v1", kind, resource, &options.namespace, name).of_anyone()
     };
-    deletions.push(core("ConfigMap", "configmaps", CONFIG_MAP));
     deletions.push(core("Secret", "secrets", CERTIFICATE_SECRET));
     if with_policies {
+        deletions.push(core("ConfigMap", "configmaps", CONFIG_MAP));
         for plural in ["clusterimagepolicies", "trustroots"] {
-            deletions.push(Deletion::cluster(
-                "apiextensions.k8s.io/v1",
-                "CustomResourceDefinition",
-                "customresourcedefinitions",
-                &format!("{plural}.{}", crd::GROUP),
-            ));
+            deletions.push(
+                Deletion::cluster(
+                    "apiextensions.k8s.io/v1",
+                    "CustomResourceDefinition",
+                    "customresourcedefinitions",
+                    &format!("{plural}.{}", crd::GROUP),
+                )
+                .of_anyone(),
+            );
         }
     }
     if with_policies && is_ours(&options.namespace) {
-        deletions.push(Deletion::cluster("v1", "Namespace", "namespaces", &options.namespace));
+        let namespace = Deletion::cluster("v1", "Namespace", "namespaces", &options.namespace);
+        deletions.push(namespace.of_anyone());
     }
     deletions
+}
+
+/// What versions before installed and this one does not: deleted after an upgrade.
+pub fn retired(options: &InstallOptions) -> Vec<Deletion> {
+    let mut deletions = rights::retired(options);
+    deletions.push(retired_priority_class());
+    deletions
+}
+
+/// A PriorityClass that every tenant could use.
+fn retired_priority_class() -> Deletion {
+    Deletion::cluster("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", "sealgate")
 }
 
 impl Deletion {
@@ -224,7 +284,8 @@ impl Deletion {
         resource: &'static str,
         name: &str,
     ) -> Self {
-        Self { api_version, kind, resource, namespace: None, name: name.to_owned() }
+        let owner = Owner::Sealgate;
+        Self { owner, api_version, kind, resource, namespace: None, name: name.to_owned() }
     }
 
     fn namespaced(
@@ -235,7 +296,11 @@ impl Deletion {
         name: &str,
     ) -> Self {
         let namespace = Some(namespace.to_owned());
-        Self { api_version, kind, resource, namespace, name: name.to_owned() }
+        Self { namespace, ..Self::cluster(api_version, kind, resource, name) }
+    }
+
+    fn of_anyone(self) -> Self {
+        Self { owner: Owner::Anyone, ..self }
     }
 }
 
@@ -250,17 +315,8 @@ fn namespace(options: &InstallOptions) -> Value {
         "kind": "Namespace",
         "metadata": {
             "name": options.namespace,
-            "labels": { "app.kubernetes.io/part-of": "sealgate" },
+            "labels": { PART_OF: PART_OF_SEALGATE },
         },
-    })
-}
-
-/// Empty: `no-match-policy` and the like are the user's to set, and applying again must not undo it.
-fn config_map(options: &InstallOptions) -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": metadata(CONFIG_MAP, Some(&options.namespace)),
     })
 }
 
@@ -269,7 +325,7 @@ fn metadata(name: &str, namespace: Option<&str>) -> Value {
         "name": name,
         "labels": {
             "app.kubernetes.io/name": "sealgate",
-            "app.kubernetes.io/part-of": "sealgate",
+            PART_OF: PART_OF_SEALGATE,
         },
     });
     if let Some(namespace) = namespace {
@@ -278,7 +334,7 @@ fn metadata(name: &str, namespace: Option<&str>) -> Value {
     metadata
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 

@@ -16,6 +16,7 @@ pub mod cluster;
 pub mod crd;
 pub mod images;
 pub mod install;
+pub mod migrate;
 pub mod policies;
 pub mod review;
 pub mod watch;

@@ -288,7 +288,8 @@ impl Signals {
 mod tests {
     use clap::Parser;
     use sealgate_kube::install::{
-        Certificates, DeploymentOptions, Gate, InstallOptions, PullSecretRights, documents,
+        Certificates, DeploymentOptions, Gate, InstallOptions, PullSecretRights, RegistryOptions,
+        documents,
     };
 
     use super::*;
@@ -306,7 +307,11 @@ mod tests {
 
     /// The arguments of the Deployment that `sealgate install` writes.
     fn installed(certificates: Certificates, pull_secrets: PullSecretRights) -> Vec<String> {
-        let gate = DeploymentOptions { image: "gate".to_owned(), replicas: 2, certificates };
+        let registries = RegistryOptions {
+            ca_bundle: Some("PEM".to_owned()),
+            insecure: vec!["a.corp:5000".to_owned(), "b.corp".to_owned()],
+        };
+        let gate = DeploymentOptions { certificates, registries, ..DeploymentOptions::default() };
         let options = InstallOptions {
             namespace: DEFAULT_NAMESPACE.to_owned(),
             gate: Gate::Deployment(gate),
@@ -335,6 +340,7 @@ mod tests {
             let args = parse(&words[1..].iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
             assert_eq!(args.webhook_timeout, Duration::from_secs(15));
             assert_eq!(listen(&args), "0.0.0.0:8443".parse().unwrap());
+            assert!(format!("{:?}", args.insecure).contains("[\"a.corp:5000\", \"b.corp\"]"));
             assert_eq!(options(&args, CertificateSlot::empty()).limits.lame_duck.as_secs(), 5);
         }
     }

@@ -13,7 +13,7 @@ use futures::stream::{BoxStream, SelectAll, select_all};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
@@ -25,12 +25,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::state::{Due, Stored, due};
+use super::state::{Due, Stored, due, own_keys};
 use super::{PUBLISH_DELAY, Serving};
 use crate::cluster::{Failure, within};
 use crate::install::{
-    CERTIFICATE_SECRET, POLICY_DEFAULTS_WEBHOOK, POLICY_VALIDATION_WEBHOOK, WORKLOAD_WEBHOOK,
-    service_names,
+    CERTIFICATE_SECRET, PATHS, POLICY_DEFAULTS_WEBHOOK, POLICY_VALIDATION_WEBHOOK,
+    WORKLOAD_WEBHOOK, service_names,
 };
 
 /// From one step to the next when nothing happens.
@@ -180,12 +180,16 @@ impl Keeper {
         let data = new
             .to_data()
             .map_err(|error| Fault::new(FaultKind::Config, target, error.to_string()))?;
-        let data = data.into_iter().map(|(key, value)| (key, ByteString(value))).collect();
+        let data = data.into_iter().map(|(key, value)| (key, ByteString(value)));
         let parameters = PostParams::default();
         let written = match found {
             Some(secret) => {
                 // Keeps the resourceVersion: somebody else's write in between is a conflict.
-                let secret = Secret { data: Some(data), ..secret };
+                // What is not ours stays: policy-controller may keep its certificate there.
+                let mut all = secret.data.clone().unwrap_or_default();
+                all.retain(|key, _| !own_keys().contains(&key.as_str()));
+                all.extend(data);
+                let secret = Secret { data: Some(all), ..secret };
                 within(target, api.replace(&self.secret, &parameters, &secret)).await
             }
             None => {
@@ -194,7 +198,7 @@ impl Keeper {
                     namespace: Some(self.namespace.clone()),
                     ..Default::default()
                 };
-                let secret = Secret { metadata, data: Some(data), ..Default::default() };
+                let secret = Secret { metadata, data: Some(data.collect()), ..Default::default() };
                 within(target, api.create(&parameters, &secret)).await
             }
         };
@@ -288,7 +292,7 @@ trait Bundled:
     Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
 {
     const KIND: &'static str;
-    /// The names of its webhooks whose caBundle is not `bundle`.
+    /// The names of the gate's webhooks in it whose caBundle is not `bundle`.
     fn webhooks_without(&self, bundle: &[u8]) -> Vec<String>;
 }
 
@@ -297,7 +301,7 @@ impl Bundled for ValidatingWebhookConfiguration {
 
     fn webhooks_without(&self, bundle: &[u8]) -> Vec<String> {
         let webhooks = self.webhooks.iter().flatten();
-        outdated(webhooks.map(|w| (&w.name, w.client_config.ca_bundle.as_ref())), bundle)
+        outdated(webhooks.map(|w| (&w.name, &w.client_config)), bundle)
     }
 }
 
@@ -306,18 +310,29 @@ impl Bundled for MutatingWebhookConfiguration {
 
     fn webhooks_without(&self, bundle: &[u8]) -> Vec<String> {
         let webhooks = self.webhooks.iter().flatten();
-        outdated(webhooks.map(|w| (&w.name, w.client_config.ca_bundle.as_ref())), bundle)
+        outdated(webhooks.map(|w| (&w.name, &w.client_config)), bundle)
     }
 }
 
 fn outdated<'a>(
-    webhooks: impl Iterator<Item = (&'a String, Option<&'a ByteString>)>,
+    webhooks: impl Iterator<Item = (&'a String, &'a WebhookClientConfig)>,
     bundle: &[u8],
 ) -> Vec<String> {
+    let differs = |config: &WebhookClientConfig| {
+        config.ca_bundle.as_ref().is_none_or(|current| current.0 != bundle)
+    };
     webhooks
-        .filter(|(_, current)| current.is_none_or(|current| current.0 != bundle))
+        .filter(|(_, config)| is_of_gate(config) && differs(config))
         .map(|(name, _)| name.clone())
         .collect()
+}
+
+/// Whether a webhook calls the gate, by the path that `sealgate install` writes. policy-controller
+/// has other paths: while it serves, the caBundle of its webhooks is its own to keep.
+fn is_of_gate(config: &WebhookClientConfig) -> bool {
+    let of_service = config.service.as_ref().and_then(|service| service.path.as_deref());
+    let called = config.url.as_deref().or(of_service).unwrap_or_default();
+    PATHS.iter().any(|path| called.ends_with(path))
 }
 
 /// Strategic: webhooks are merged by name, so that nothing but caBundle is touched.

@@ -10,14 +10,37 @@ use serde::{Deserialize, Serialize};
 use super::issue::{self, Authority, Leaf};
 use super::{CA_RENEWAL, LEAF_RENEWAL, OVERLAP, Serving};
 
-const CA_CERTIFICATE: &str = "ca-cert.pem";
-const CA_KEY: &str = "ca-key.pem";
-const PREVIOUS_CA: &str = "previous-ca-cert.pem";
-const SERVER_CERTIFICATE: &str = "server-cert.pem";
-const SERVER_KEY: &str = "server-key.pem";
-const RECORD: &str = "sealgate.json";
+/// The keys of a Secret's data.
+struct Layout {
+    ca_certificate: &'static str,
+    ca_key: &'static str,
+    previous_ca: &'static str,
+    server_certificate: &'static str,
+    server_key: &'static str,
+    record: &'static str,
+}
 
-/// Everything that the replicas share. The names of the keys are policy-controller's.
+/// Names of our own: during a migration policy-controller keeps its certificate in the same Secret.
+const OWN: Layout = Layout {
+    ca_certificate: "sealgate-ca-cert.pem",
+    ca_key: "sealgate-ca-key.pem",
+    previous_ca: "sealgate-previous-ca-cert.pem",
+    server_certificate: "sealgate-server-cert.pem",
+    server_key: "sealgate-server-key.pem",
+    record: "sealgate-certificates.json",
+};
+
+/// What versions before wrote, under policy-controller's names.
+const FORMER: Layout = Layout {
+    ca_certificate: "ca-cert.pem",
+    ca_key: "ca-key.pem",
+    previous_ca: "previous-ca-cert.pem",
+    server_certificate: "server-cert.pem",
+    server_key: "server-key.pem",
+    record: "sealgate.json",
+};
+
+/// Everything that the replicas share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) authority: Authority,
@@ -75,23 +98,33 @@ impl Stored {
         Ok(Self { authority, previous, leaf })
     }
 
-    /// Reads a Secret's data; `None` if it is not what we wrote, whole and unchanged.
+    /// Reads a Secret's data; `None` if it is not what we wrote, whole and unchanged. What others
+    /// keep there is not looked at.
     pub(super) fn from_data(data: &BTreeMap<String, Vec<u8>>) -> Option<Self> {
-        let record: Record = serde_json::from_slice(data.get(RECORD)?).ok()?;
-        if record.digest != digest(data) {
+        match data.contains_key(OWN.record) {
+            true => Self::read(data, &OWN),
+            false => Self::read(data, &FORMER),
+        }
+    }
+
+    fn read(data: &BTreeMap<String, Vec<u8>>, layout: &Layout) -> Option<Self> {
+        let record: Record = serde_json::from_slice(data.get(layout.record)?).ok()?;
+        if record.digest != layout.digest(data) {
             return None;
         }
         let text = |key: &str| String::from_utf8(data.get(key)?.clone()).ok();
         let previous = match record.drop_previous_after {
-            Some(drop_after) => Some(Previous { certificate: text(PREVIOUS_CA)?, drop_after }),
+            Some(drop_after) => {
+                Some(Previous { certificate: text(layout.previous_ca)?, drop_after })
+            }
             None => None,
         };
-        let chain = data.get(SERVER_CERTIFICATE)?.clone();
-        let key = data.get(SERVER_KEY)?.clone();
+        let chain = data.get(layout.server_certificate)?.clone();
+        let key = data.get(layout.server_key)?.clone();
         Some(Self {
             authority: Authority {
-                certificate: text(CA_CERTIFICATE)?,
-                key: text(CA_KEY)?,
+                certificate: text(layout.ca_certificate)?,
+                key: text(layout.ca_key)?,
                 not_after: record.authority_not_after,
             },
             previous,
@@ -103,25 +136,25 @@ impl Stored {
         })
     }
 
-    /// The data of the Secret.
+    /// What of the Secret's data is ours.
     pub(super) fn to_data(&self) -> Result<BTreeMap<String, Vec<u8>>, serde_json::Error> {
         let mut data = BTreeMap::from([
-            (CA_CERTIFICATE.to_owned(), self.authority.certificate.clone().into_bytes()),
-            (CA_KEY.to_owned(), self.authority.key.clone().into_bytes()),
-            (SERVER_CERTIFICATE.to_owned(), self.leaf.serving.chain.clone()),
-            (SERVER_KEY.to_owned(), self.leaf.serving.key.clone()),
+            (OWN.ca_certificate.to_owned(), self.authority.certificate.clone().into_bytes()),
+            (OWN.ca_key.to_owned(), self.authority.key.clone().into_bytes()),
+            (OWN.server_certificate.to_owned(), self.leaf.serving.chain.clone()),
+            (OWN.server_key.to_owned(), self.leaf.serving.key.clone()),
         ]);
         if let Some(previous) = &self.previous {
-            data.insert(PREVIOUS_CA.to_owned(), previous.certificate.clone().into_bytes());
+            data.insert(OWN.previous_ca.to_owned(), previous.certificate.clone().into_bytes());
         }
         let record = Record {
-            digest: digest(&data),
+            digest: OWN.digest(&data),
             names: self.leaf.names.clone(),
             authority_not_after: self.authority.not_after,
             leaf_not_after: self.leaf.not_after,
             drop_previous_after: self.previous.as_ref().map(|previous| previous.drop_after),
         };
-        data.insert(RECORD.to_owned(), serde_json::to_vec(&record)?);
+        data.insert(OWN.record.to_owned(), serde_json::to_vec(&record)?);
         Ok(data)
     }
 
@@ -166,17 +199,35 @@ pub(super) fn due(stored: Option<&Stored>, names: &[String], now: Timestamp) -> 
     }
 }
 
-/// SHA-256 over all files but the record, each with its name and length.
-fn digest(data: &BTreeMap<String, Vec<u8>>) -> String {
-    let mut hasher = Digest::hasher(Algorithm::Sha256);
-    for key in [CA_CERTIFICATE, CA_KEY, PREVIOUS_CA, SERVER_CERTIFICATE, SERVER_KEY] {
-        if let Some(content) = data.get(key) {
-            hasher.update(key.as_bytes());
-            hasher.update(&(content.len() as u64).to_be_bytes());
-            hasher.update(content);
-        }
+/// What caBundle must be by a Secret's data; `None` while there is no certificate of the gate.
+pub(crate) fn bundle(data: &BTreeMap<String, Vec<u8>>) -> Option<String> {
+    data.contains_key(OWN.record).then(|| Stored::read(data, &OWN))?.map(|stored| stored.bundle())
+}
+
+/// The keys of a Secret's data that are ours.
+pub(crate) fn own_keys() -> [&'static str; 6] {
+    let [certificate, key, previous, server_certificate, server_key] = OWN.files();
+    [certificate, key, previous, server_certificate, server_key, OWN.record]
+}
+
+impl Layout {
+    fn files(&self) -> [&'static str; 5] {
+        let Self { ca_certificate, ca_key, previous_ca, server_certificate, server_key, .. } = self;
+        [ca_certificate, ca_key, previous_ca, server_certificate, server_key]
     }
-    hasher.finish().to_string()
+
+    /// SHA-256 over all files but the record, each with its name and length.
+    fn digest(&self, data: &BTreeMap<String, Vec<u8>>) -> String {
+        let mut hasher = Digest::hasher(Algorithm::Sha256);
+        for key in self.files() {
+            if let Some(content) = data.get(key) {
+                hasher.update(key.as_bytes());
+                hasher.update(&(content.len() as u64).to_be_bytes());
+                hasher.update(content);
+            }
+        }
+        hasher.finish().to_string()
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The gate's pods, and what stands around them.
 
+use sealgate_core::digest::Digest;
 use serde_json::{Value, json};
 
 use super::{
@@ -7,16 +8,22 @@ use super::{
     PullSecretRights, SERVICE, metadata,
 };
 
-/// The priority class: the gate must not be evicted before what waits for it.
-const PRIORITY_CLASS: &str = "sealgate";
 const HTTPS_PORT: u16 = 8443;
 const METRICS_PORT: u16 = 9090;
 /// Where the certificate files are mounted.
 const TLS_FOLDER: &str = "/etc/sealgate/tls";
-const SCHEDULING: &str = "scheduling.k8s.io/v1";
+/// The ConfigMap with the CA certificates of registries, its only entry, and where it is mounted.
+const REGISTRY_CA: &str = "sealgate-registry-ca";
+const REGISTRY_CA_FILE: &str = "ca.crt";
+const REGISTRY_CA_FOLDER: &str = "/etc/sealgate/registry-ca";
+/// On the pods, so that another bundle starts other pods: the gate reads it at its start.
+const REGISTRY_CA_DIGEST: &str = "policy.sigstore.dev/sealgate-registry-ca";
 
 pub(super) fn documents(options: &InstallOptions, gate: &DeploymentOptions) -> Vec<Value> {
-    vec![priority_class(), service(options), disruption_budget(options), deployment(options, gate)]
+    let mut documents = vec![service(options, SERVICE), disruption_budget(options)];
+    documents.extend(gate.registries.ca_bundle.as_deref().map(|pem| registry_ca(options, pem)));
+    documents.push(deployment(options, gate));
+    documents
 }
 
 pub(super) fn deletions(namespace: &str) -> Vec<Deletion> {
@@ -30,7 +37,7 @@ pub(super) fn deletions(namespace: &str) -> Vec<Deletion> {
             DEPLOYMENT,
         ),
         Deletion::namespaced("v1", "Service", "services", namespace, SERVICE),
-        Deletion::cluster(SCHEDULING, "PriorityClass", "priorityclasses", PRIORITY_CLASS),
+        Deletion::namespaced("v1", "ConfigMap", "configmaps", namespace, REGISTRY_CA),
     ]
 }
 
@@ -38,21 +45,20 @@ fn selector() -> Value {
     json!({ "app.kubernetes.io/name": "sealgate", "control-plane": DEPLOYMENT })
 }
 
-fn priority_class() -> Value {
+fn registry_ca(options: &InstallOptions, pem: &str) -> Value {
     json!({
-        "apiVersion": SCHEDULING,
-        "kind": "PriorityClass",
-        "metadata": metadata(PRIORITY_CLASS, None),
-        "value": 1_000_000_000,
-        "description": "The admission gate: pods that it admits wait for it.",
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(REGISTRY_CA, Some(&options.namespace)),
+        "data": { REGISTRY_CA_FILE: pem },
     })
 }
 
-fn service(options: &InstallOptions) -> Value {
+fn service(options: &InstallOptions, name: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(SERVICE, Some(&options.namespace)),
+        "metadata": metadata(name, Some(&options.namespace)),
         "spec": {
             "selector": selector(),
             "ports": [
@@ -82,17 +88,25 @@ fn deployment(options: &InstallOptions, gate: &DeploymentOptions) -> Value {
             "selector": { "matchLabels": selector() },
             "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 } },
             "template": {
-                "metadata": { "labels": selector() },
+                "metadata": pod_metadata(gate),
                 "spec": pod_spec(options, gate),
             },
         },
     })
 }
 
+fn pod_metadata(gate: &DeploymentOptions) -> Value {
+    let mut metadata = json!({ "labels": selector() });
+    if let Some(pem) = &gate.registries.ca_bundle {
+        let digest = Digest::of(pem.as_bytes()).to_string();
+        metadata["annotations"] = json!({ REGISTRY_CA_DIGEST: digest });
+    }
+    metadata
+}
+
 fn pod_spec(options: &InstallOptions, gate: &DeploymentOptions) -> Value {
     let mut spec = json!({
         "serviceAccountName": ACCOUNT,
-        "priorityClassName": PRIORITY_CLASS,
         "terminationGracePeriodSeconds": 60,
         "affinity": anti_affinity(),
         "securityContext": {
@@ -104,10 +118,40 @@ fn pod_spec(options: &InstallOptions, gate: &DeploymentOptions) -> Value {
         },
         "containers": [container(options, gate)],
     });
-    if let Certificates::Secret { name, .. } = &gate.certificates {
-        spec["volumes"] = json!([{ "name": "tls", "secret": { "secretName": name } }]);
+    if let Some(class) = &gate.priority_class {
+        spec["priorityClassName"] = json!(class);
+    }
+    if !gate.image_pull_secrets.is_empty() {
+        let secrets = gate.image_pull_secrets.iter().map(|name| json!({ "name": name }));
+        spec["imagePullSecrets"] = secrets.collect();
+    }
+    let volumes = mounts(gate);
+    if !volumes.is_empty() {
+        spec["volumes"] = volumes.into_iter().map(|mount| mount.volume).collect();
     }
     spec
+}
+
+/// A volume of the pod, and where it is mounted.
+struct Mount {
+    volume: Value,
+    at: Value,
+}
+
+fn mounts(gate: &DeploymentOptions) -> Vec<Mount> {
+    let mount = |name: &str, mut volume: Value, path: &str| {
+        volume["name"] = json!(name);
+        Mount { volume, at: json!({ "name": name, "mountPath": path, "readOnly": true }) }
+    };
+    let mut mounts = Vec::new();
+    if let Certificates::Secret { name, .. } = &gate.certificates {
+        mounts.push(mount("tls", json!({ "secret": { "secretName": name } }), TLS_FOLDER));
+    }
+    if gate.registries.ca_bundle.is_some() {
+        let volume = json!({ "configMap": { "name": REGISTRY_CA } });
+        mounts.push(mount("registry-ca", volume, REGISTRY_CA_FOLDER));
+    }
+    mounts
 }
 
 fn anti_affinity() -> Value {
@@ -144,9 +188,9 @@ fn container(options: &InstallOptions, gate: &DeploymentOptions) -> Value {
             "capabilities": { "drop": ["ALL"] },
         },
     });
-    if gate.certificates != Certificates::Own {
-        let mount = json!({ "name": "tls", "mountPath": TLS_FOLDER, "readOnly": true });
-        container["volumeMounts"] = json!([mount]);
+    let mounts = mounts(gate);
+    if !mounts.is_empty() {
+        container["volumeMounts"] = mounts.into_iter().map(|mount| mount.at).collect();
     }
     container
 }
@@ -169,6 +213,11 @@ pub(super) fn arguments(options: &InstallOptions, gate: &DeploymentOptions) -> V
         arguments.push(format!("--tls-cert={TLS_FOLDER}/tls.crt"));
         arguments.push(format!("--tls-key={TLS_FOLDER}/tls.key"));
     }
+    if gate.registries.ca_bundle.is_some() {
+        arguments.push(format!("--registry-ca-bundle={REGISTRY_CA_FOLDER}/{REGISTRY_CA_FILE}"));
+    }
+    let insecure = gate.registries.insecure.iter();
+    arguments.extend(insecure.map(|host| format!("--insecure-registry={host}")));
     arguments
 }
 

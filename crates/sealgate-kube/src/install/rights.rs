@@ -10,8 +10,13 @@ use crate::crd;
 
 const API: &str = "rbac.authorization.k8s.io/v1";
 const WEBHOOKS: &str = "admissionregistration.k8s.io";
+/// The roles and their bindings. Not policy-controller's names: a binding's role cannot be changed,
+/// and while both are installed each keeps its own rights.
+const ROLE: &str = "sealgate";
 /// The role for pull secrets.
-const PULL_ROLE: &str = "policy-controller-webhook-pull-secrets";
+const PULL_ROLE: &str = "sealgate-pull-secrets";
+/// Their names in versions before.
+const FORMER_ROLES: [&str; 2] = [ACCOUNT, "policy-controller-webhook-pull-secrets"];
 /// Events about objects without a namespace are kept in this one.
 const EVENTS_NAMESPACE: &str = "default";
 
@@ -22,9 +27,9 @@ pub(super) fn documents(options: &InstallOptions) -> Vec<Value> {
         "kind": "ServiceAccount",
         "metadata": metadata(ACCOUNT, here),
     })];
-    documents.extend(grant(options, ACCOUNT, None, cluster_rules(options)));
-    documents.extend(grant(options, ACCOUNT, here, own_rules(options)));
-    documents.extend(grant(options, ACCOUNT, Some(EVENTS_NAMESPACE), event_rules()));
+    documents.extend(grant(options, ROLE, None, cluster_rules(options)));
+    documents.extend(grant(options, ROLE, here, own_rules(options)));
+    documents.extend(grant(options, ROLE, Some(EVENTS_NAMESPACE), event_rules()));
     for namespace in pull_namespaces(options) {
         documents.extend(grant(options, PULL_ROLE, namespace, pull_rules()));
     }
@@ -35,11 +40,12 @@ pub(super) fn deletions(options: &InstallOptions) -> Vec<Deletion> {
     let here = Some(options.namespace.as_str());
     let mut deletions = Vec::new();
     for namespace in [None, here, Some(EVENTS_NAMESPACE)] {
-        deletions.extend(ungrant(ACCOUNT, namespace));
+        deletions.extend(ungrant(ROLE, namespace));
     }
     for namespace in pull_namespaces(options) {
         deletions.extend(ungrant(PULL_ROLE, namespace));
     }
+    deletions.extend(retired(options));
     deletions.push(Deletion::namespaced(
         "v1",
         "ServiceAccount",
@@ -47,6 +53,20 @@ pub(super) fn deletions(options: &InstallOptions) -> Vec<Deletion> {
         &options.namespace,
         ACCOUNT,
     ));
+    deletions
+}
+
+/// What versions before granted under other names.
+pub(super) fn retired(options: &InstallOptions) -> Vec<Deletion> {
+    let [role, pull_role] = FORMER_ROLES;
+    let here = Some(options.namespace.as_str());
+    let mut deletions = Vec::new();
+    for namespace in [None, here, Some(EVENTS_NAMESPACE)] {
+        deletions.extend(ungrant(role, namespace));
+    }
+    for namespace in pull_namespaces(options) {
+        deletions.extend(ungrant(pull_role, namespace));
+    }
     deletions
 }
 

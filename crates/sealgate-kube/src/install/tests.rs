@@ -105,6 +105,7 @@ fn workload_webhooks_are_as_the_peers() {
         assert_eq!(webhook["timeoutSeconds"], 10);
         let expected = json!({ "matchExpressions": [
             { "key": "policy.sigstore.dev/include", "operator": "In", "values": ["true"] },
+            { "key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["cosign-system"] },
         ] });
         assert_eq!(webhook["namespaceSelector"], expected);
         let resources: Vec<&str> = webhook["rules"]
@@ -208,7 +209,7 @@ fn somebody_elses_certificate_is_mounted_and_nothing_is_patched() {
         name: "tls".to_owned(),
         inject_ca_from: Some("cosign-system/webhook".to_owned()),
     };
-    let deployment = DeploymentOptions { image: "i".to_owned(), replicas: 3, certificates };
+    let deployment = DeploymentOptions { certificates, ..DeploymentOptions::default() };
     let options =
         InstallOptions { gate: Gate::Deployment(deployment), ..InstallOptions::default() };
     let documents = documents(&options);
@@ -227,6 +228,77 @@ fn somebody_elses_certificate_is_mounted_and_nothing_is_patched() {
     let webhook = find(&documents, "MutatingWebhookConfiguration", WORKLOAD_WEBHOOK);
     let injected = &webhook["metadata"]["annotations"]["cert-manager.io/inject-ca-from"];
     assert_eq!(injected, "cosign-system/webhook");
+}
+
+/// Its pods could not come back while it is down, if somebody labels the namespace.
+#[test]
+fn no_webhook_looks_at_the_gates_own_namespace() {
+    let options = InstallOptions { namespace: "gate".to_owned(), ..InstallOptions::default() };
+    for configuration in webhooks::documents(&options) {
+        for webhook in configuration["webhooks"].as_array().expect("list") {
+            let expressions = webhook["namespaceSelector"]["matchExpressions"].as_array();
+            let own = json!({
+                "key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["gate"],
+            });
+            assert!(expressions.expect("list").contains(&own), "{webhook}");
+        }
+    }
+}
+
+/// What people write themselves must not be written again by an upgrade.
+#[test]
+fn nothing_of_the_users_is_installed() {
+    for options in [InstallOptions::default(), elsewhere()] {
+        let documents = documents(&options);
+        assert!(of_kind(&documents, "ConfigMap").is_empty());
+        assert!(of_kind(&documents, "Secret").is_empty());
+        assert!(of_kind(&documents, "PriorityClass").is_empty());
+    }
+    let kept = deletions(&InstallOptions::default(), false);
+    assert!(kept.iter().all(|d| d.name != CONFIG_MAP));
+    assert!(deletions(&InstallOptions::default(), true).iter().any(|d| d.name == CONFIG_MAP));
+}
+
+#[test]
+fn registries_and_secrets_of_the_gates_own_image() {
+    let gate = DeploymentOptions {
+        registries: RegistryOptions {
+            ca_bundle: Some("PEM".to_owned()),
+            insecure: vec!["a.corp:5000".to_owned()],
+        },
+        image_pull_secrets: vec!["pull".to_owned()],
+        priority_class: Some("system-cluster-critical".to_owned()),
+        ..DeploymentOptions::default()
+    };
+    let options = InstallOptions { gate: Gate::Deployment(gate), ..InstallOptions::default() };
+    let documents = documents(&options);
+    assert_eq!(of_kind(&documents, "ConfigMap")[0]["data"]["ca.crt"], "PEM");
+    let template = &find(&documents, "Deployment", DEPLOYMENT)["spec"]["template"];
+    let pod = &template["spec"];
+    assert_eq!(pod["imagePullSecrets"], json!([{ "name": "pull" }]));
+    assert_eq!(pod["priorityClassName"], "system-cluster-critical");
+    assert_eq!(pod["volumes"][0]["configMap"]["name"], "sealgate-registry-ca");
+    assert_eq!(pod["containers"][0]["volumeMounts"][0]["mountPath"], "/etc/sealgate/registry-ca");
+    let arguments = pod["containers"][0]["args"].to_string();
+    assert!(arguments.contains("--registry-ca-bundle=/etc/sealgate/registry-ca/ca.crt"));
+    assert!(arguments.contains("--insecure-registry=a.corp:5000"));
+    assert!(template["metadata"]["annotations"].to_string().contains("sha256:"));
+    let default = super::documents(&InstallOptions::default());
+    let pod = &find(&default, "Deployment", DEPLOYMENT)["spec"]["template"]["spec"];
+    for field in ["imagePullSecrets", "priorityClassName", "volumes"] {
+        assert!(pod.get(field).is_none(), "{field}");
+    }
+}
+
+/// Names that policy-controller's objects have, too, are not enough to delete what they name.
+#[test]
+fn what_may_be_somebody_elses_is_deleted_by_its_label_only() {
+    let options = InstallOptions::default();
+    for deletion in deletions(&options, true).into_iter().chain(retired(&options)) {
+        let anyones = ["Secret", "ConfigMap", "CustomResourceDefinition", "Namespace"];
+        let by_name = anyones.contains(&deletion.kind) && deletion.name != "sealgate-registry-ca";
+        assert_eq!(deletion.owner == Owner::Anyone, by_name, "{deletion:?}");
+    }
 }
 
 #[test]

@@ -21,8 +21,17 @@ pub const DEFAULT_PATH_POLICY_DEFAULTS: &str = "/default-policies";
 const SCALE_WEBHOOK: &str = "scale.policy.sigstore.dev";
 /// Its longest timeout, in seconds.
 const SCALE_TIMEOUT: u8 = 5;
+/// All of them.
+pub(crate) const PATHS: [&str; 4] = [
+    DEFAULT_PATH_VALIDATE,
+    DEFAULT_PATH_MUTATE,
+    DEFAULT_PATH_POLICY_VALIDATION,
+    DEFAULT_PATH_POLICY_DEFAULTS,
+];
 
 const API: &str = "admissionregistration.k8s.io/v1";
+/// The label with a namespace's name, which the API server sets and nobody can change.
+const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 const VALIDATING: &str = "ValidatingWebhookConfiguration";
 const MUTATING: &str = "MutatingWebhookConfiguration";
 
@@ -53,10 +62,10 @@ fn workloads(options: &InstallOptions, kind: &str, path: &str) -> Value {
     if kind == VALIDATING {
         webhooks.push(scales(options));
     }
+    let included = json!({ "key": INCLUDE_LABEL, "operator": "In", "values": ["true"] });
     for webhook in &mut webhooks {
-        webhook["namespaceSelector"] = json!({
-            "matchExpressions": [{ "key": INCLUDE_LABEL, "operator": "In", "values": ["true"] }],
-        });
+        webhook["namespaceSelector"] =
+            json!({ "matchExpressions": [included, not_own_namespace(options)] });
     }
     configuration(options, kind, WORKLOAD_WEBHOOK, webhooks)
 }
@@ -81,7 +90,15 @@ fn policies(options: &InstallOptions, kind: &str, name: &str, path: &str) -> Val
         rule(crd::GROUP, &crd::POLICY_VERSIONS, &["clusterimagepolicies"], "Cluster"),
         rule(crd::GROUP, &[crd::ROOT_VERSION], &["trustroots"], "Cluster"),
     ];
-    configuration(options, kind, name, vec![webhook(options, name, path, rules)])
+    let mut webhook = webhook(options, name, path, rules);
+    webhook["namespaceSelector"] = json!({ "matchExpressions": [not_own_namespace(options)] });
+    configuration(options, kind, name, vec![webhook])
+}
+
+/// Excludes the gate's own namespace, whatever its labels are: pods of a gate that is down must be
+/// able to start, and no gate is there to admit them.
+fn not_own_namespace(options: &InstallOptions) -> Value {
+    json!({ "key": NAMESPACE_NAME, "operator": "NotIn", "values": [options.namespace] })
 }
 
 fn workload_rules() -> Vec<Value> {

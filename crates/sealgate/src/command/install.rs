@@ -1,25 +1,32 @@
 //! `install`: everything that a cluster needs to have the gate, printed or applied.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use sealgate_kube::apply;
 use sealgate_kube::cluster::Connect;
 use sealgate_kube::install::{
     self, Certificates, DEFAULT_NAMESPACE, DeploymentOptions, Gate, InstallOptions,
-    PullSecretRights,
+    PullSecretRights, RegistryOptions,
 };
+use sealgate_kube::migrate::{self, Found};
+use sealgate_registry::{Client, Options, Trust};
+use serde_json::{Value, json};
 
 use crate::cli::values::{BOOL, go_bool};
 use crate::cli::{cluster, files};
+use crate::clock::SystemClock;
 use crate::failure::{CliError, Outcome};
+use crate::serve::registry::insecure_host;
 use crate::session::Session;
 use crate::terminal;
 
 /// Install the gate in a cluster, or print what would be installed
 ///
 /// `sealgate install --dry-run -o yaml | kubectl apply -f -` installs by hand. The gate judges
-/// pods in namespaces with the label policy.sigstore.dev/include=true.
+/// pods in namespaces with the label policy.sigstore.dev/include=true. Installing again, with the
+/// same flags, is the upgrade; where policy-controller is installed, --replace takes its place.
 #[derive(Args, Debug)]
 pub(crate) struct InstallArgs {
     /// Print, and change nothing
@@ -30,6 +37,11 @@ pub(crate) struct InstallArgs {
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "yaml")]
     output: Format,
 
+    /// Take the place of policy-controller with a webhook enforcing at every moment; with --dry-run
+    /// say what would be done
+    #[arg(long, value_name = BOOL, value_parser = go_bool, conflicts_with_all = ["gate_url", "certificate_secret"])]
+    replace: Option<bool>,
+
     #[command(flatten)]
     cluster: ClusterFlags,
 
@@ -38,12 +50,29 @@ pub(crate) struct InstallArgs {
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
 
-    /// How many pods
-    #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u32).range(1..=100))]
-    replicas: u32,
+    /// How many pods [default: as many as are installed, else 2; 2 with --dry-run]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    replicas: Option<u32>,
+
+    /// Secret in the gate's namespace that nodes pull the gate's own image with
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    image_pull_secret: Vec<String>,
+
+    /// PriorityClass of the gate's pods; it must exist
+    #[arg(long, value_name = "NAME")]
+    priority_class: Option<String>,
+
+    /// CA certificates (PEM) that the gate trusts for registries besides the system's
+    #[arg(long, value_name = "FILE")]
+    registry_ca_bundle: Option<PathBuf>,
+
+    /// Registries that the gate may ask over plain HTTP; the entry insecure-registries of the
+    /// ConfigMap config-policy-controller adds to them, and takes effect at once
+    #[arg(long, value_name = "HOST[:PORT],...", value_delimiter = ',', value_parser = insecure_host)]
+    insecure_registry: Vec<String>,
 
     /// The gate runs elsewhere, at this address: install CRDs, rights and webhooks only
-    #[arg(long, value_name = "https://HOST:PORT", conflicts_with_all = ["image", "certificate_secret"])]
+    #[arg(long, value_name = "https://HOST:PORT", conflicts_with_all = ["image", "certificate_secret", "replicas", "image_pull_secret", "priority_class", "registry_ca_bundle", "insecure_registry"])]
     gate_url: Option<String>,
 
     /// CA certificates (PEM) that the API server trusts for the gate
@@ -108,24 +137,80 @@ pub(crate) async fn run(args: InstallArgs, session: &mut Session) -> Outcome {
              one that your cluster can pull with --image"
         ));
     }
-    let documents = install::documents(&args.options()?);
-    if args.dry_run == Some(true) {
-        return session.print(match args.output {
-            Format::Yaml => install::to_yaml(&documents)
-                .map_err(|error| CliError::new(format!("writing YAML: {error}")))?,
-            Format::Json => {
-                let list =
-                    serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": documents });
-                format!("{list:#}\n")
-            }
-        });
+    let mut options = args.options()?;
+    let (dry_run, replace) = (args.dry_run == Some(true), args.replace == Some(true));
+    if dry_run && !replace {
+        return session.print(printed(&install::documents(&options), args.output)?);
     }
     let client = args.cluster.client().await?;
-    for document in &documents {
+    let found = migrate::find(&client, &options.namespace).await?;
+    if !found.is_nothing() && !replace {
+        return Err(in_the_way(&found));
+    }
+    if replace && (dry_run || !found.is_nothing()) {
+        return take_over(&client, &options, &found, dry_run).await;
+    }
+    if let (Gate::Deployment(gate), None) = (&mut options.gate, args.replicas) {
+        let installed = apply::replicas(&client, &options.namespace).await?;
+        gate.replicas = installed.unwrap_or(gate.replicas);
+    }
+    for document in &install::documents(&options) {
         let applied = apply::apply(&client, document).await?;
         terminal::say(format!("applied {applied}"));
     }
+    for deletion in &install::retired(&options) {
+        if apply::delete(&client, deletion).await? {
+            terminal::say(format!("deleted {}", apply::describe(deletion)));
+        }
+    }
     Ok(())
+}
+
+/// Applying over it would break half-way: some of its names are ours, too.
+fn in_the_way(found: &Found) -> CliError {
+    let error = match found.is_unfinished() {
+        true => CliError::new("a migration from or to policy-controller is not finished"),
+        false => CliError::new("policy-controller is installed here"),
+    };
+    let error = found.describe().into_iter().fold(error, CliError::note);
+    error.note("sealgate install --replace takes its place (with --dry-run it says how)")
+}
+
+async fn take_over(
+    client: &sealgate_kube::Client,
+    options: &InstallOptions,
+    found: &Found,
+    dry_run: bool,
+) -> Outcome {
+    for what in found.describe() {
+        terminal::say(format!("found {what}"));
+    }
+    let problems = migrate::undecidable(client, &options.namespace, Arc::new(SystemClock)).await?;
+    if dry_run {
+        problems.iter().for_each(|problem| terminal::warn(format!("cannot be judged: {problem}")));
+        let steps = migrate::STEPS.iter().enumerate();
+        steps.for_each(|(number, step)| terminal::say(format!("{}. {step}", number + 1)));
+        return Ok(());
+    }
+    if !problems.is_empty() {
+        let error = CliError::new(
+            "policies that enforce and that the gate cannot judge: it would refuse their images",
+        );
+        return Err(problems.into_iter().fold(error, CliError::note).note("nothing was changed"));
+    }
+    migrate::take_over(client, options, &mut |step| terminal::say(step)).await?;
+    Ok(())
+}
+
+fn printed(documents: &[Value], format: Format) -> Result<String, CliError> {
+    match format {
+        Format::Yaml => install::to_yaml(documents)
+            .map_err(|error| CliError::new(format!("writing YAML: {error}"))),
+        Format::Json => {
+            let list = json!({ "apiVersion": "v1", "kind": "List", "items": documents });
+            Ok(format!("{list:#}\n"))
+        }
+    }
 }
 
 impl InstallArgs {
@@ -140,7 +225,7 @@ impl InstallArgs {
             namespace: self.cluster.namespace.clone(),
             gate: match &self.gate_url {
                 Some(url) => Gate::At(url.trim_end_matches('/').to_owned()),
-                None => Gate::Deployment(self.deployment()),
+                None => Gate::Deployment(self.deployment()?),
             },
             ca_bundle,
             timeout_seconds: self.webhook_timeout,
@@ -148,10 +233,11 @@ impl InstallArgs {
         })
     }
 
-    fn deployment(&self) -> DeploymentOptions {
-        DeploymentOptions {
+    fn deployment(&self) -> Result<DeploymentOptions, CliError> {
+        let default = DeploymentOptions::default();
+        Ok(DeploymentOptions {
             image: self.image.clone().unwrap_or_else(|| IMAGE.to_owned()),
-            replicas: self.replicas,
+            replicas: self.replicas.unwrap_or(default.replicas),
             certificates: match &self.certificate_secret {
                 None => Certificates::Own,
                 Some(name) => Certificates::Secret {
@@ -159,7 +245,13 @@ impl InstallArgs {
                     inject_ca_from: self.inject_ca_from.clone(),
                 },
             },
-        }
+            registries: RegistryOptions {
+                ca_bundle: self.registry_ca_bundle.as_deref().map(read_bundle).transpose()?,
+                insecure: self.insecure_registry.clone(),
+            },
+            image_pull_secrets: self.image_pull_secret.clone(),
+            priority_class: self.priority_class.clone(),
+        })
     }
 
     fn rights(&self) -> PullSecretRights {
@@ -169,4 +261,16 @@ impl InstallArgs {
             names => PullSecretRights::Namespaces(names.to_vec()),
         }
     }
+}
+
+/// The largest bundle: a ConfigMap holds 1 MiB.
+const MAX_BUNDLE: u64 = 512 << 10;
+
+/// A bundle that the gate can use, or it would not start.
+fn read_bundle(path: &Path) -> Result<String, CliError> {
+    let bytes = files::read(path, MAX_BUNDLE)?;
+    Client::new(Options { trust: Trust::SystemAnd(bytes.clone()), ..Options::default() })
+        .map_err(|fault| CliError::new(format!("--registry-ca-bundle: {}", fault.detail)))?;
+    let not_text = |_| CliError::new(format!("--registry-ca-bundle: {}: no text", path.display()));
+    String::from_utf8(bytes).map_err(not_text)
 }

@@ -4,6 +4,7 @@
 use clap::Args;
 use sealgate_kube::apply;
 use sealgate_kube::install::{self, InstallOptions};
+use sealgate_kube::migrate::{self, HandOver};
 use serde_json::json;
 
 use super::install::ClusterFlags;
@@ -21,6 +22,11 @@ pub(crate) struct UninstallArgs {
     /// Remove all policies, their definitions and the namespace, too
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     with_policies: Option<bool>,
+
+    /// Hand over to policy-controller with a webhook enforcing at every moment: the first call frees
+    /// its names, then install it, then call again
+    #[arg(long, value_name = BOOL, value_parser = go_bool, conflicts_with_all = ["with_policies", "dry_run"])]
+    hand_over: Option<bool>,
 
     /// Do not ask
     #[arg(short, long, value_name = BOOL, value_parser = go_bool)]
@@ -55,6 +61,9 @@ pub(crate) async fn run(args: UninstallArgs, session: &mut Session) -> Outcome {
             json!({ "planned": planned, "deleted": [] }),
         );
     }
+    if args.hand_over == Some(true) {
+        return hand_over(&args, &options).await;
+    }
     if args.yes != Some(true) {
         terminal::warn(match with_policies {
             true => "this will remove the gate, all its policies and its namespace",
@@ -63,6 +72,10 @@ pub(crate) async fn run(args: UninstallArgs, session: &mut Session) -> Outcome {
         terminal::confirm("in scripts: --yes").await?;
     }
     let client = args.cluster.client().await?;
+    if migrate::find(&client, &options.namespace).await.is_ok_and(|it| it.is_unfinished()) {
+        return Err(CliError::new("a migration from or to policy-controller is not finished")
+            .note("finish it with sealgate install --replace or sealgate uninstall --hand-over"));
+    }
     let (mut deleted, mut failed) = (Vec::new(), Vec::new());
     for deletion in &deletions {
         let what = apply::describe(deletion);
@@ -93,4 +106,20 @@ pub(crate) async fn run(args: UninstallArgs, session: &mut Session) -> Outcome {
             Err(failed.iter().skip(1).fold(error, |error, fault| error.note(fault.to_string())))
         }
     }
+}
+
+async fn hand_over(args: &UninstallArgs, options: &InstallOptions) -> Outcome {
+    if args.yes != Some(true) {
+        terminal::warn("this hands the cluster over to policy-controller, in two calls");
+        terminal::confirm().await?;
+    }
+    let client = args.cluster.client().await?;
+    match migrate::hand_over(&client, options, &mut |step| terminal::say(step)).await? {
+        HandOver::Aside => terminal::say(
+            "install policy-controller now, wait until its pods are ready, and run \
+             sealgate uninstall --hand-over again",
+        ),
+        HandOver::Done => {}
+    }
+    Ok(())
 }
