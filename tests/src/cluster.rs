@@ -41,6 +41,15 @@ pub fn shared() -> &'static Cluster {
 impl Cluster {
     /// One of a test's own, for what would disturb others. `name` is part of its logs' names.
     pub fn start(name: &str) -> anyhow::Result<Self> {
+        Self::start_with(name, "10.96.0.0/16")
+    }
+
+    /// One whose Services have addresses on loopback, so that [`crate::nodes`] can answer at them.
+    pub fn start_with_nodes(name: &str) -> anyhow::Result<Self> {
+        Self::start_with(name, "127.96.0.0/16")
+    }
+
+    fn start_with(name: &str, services: &str) -> anyhow::Result<Self> {
         let sandbox = Sandbox::new();
         let folder = sandbox.path("");
         let authority = Authority::new("tests kubernetes ca")?;
@@ -51,7 +60,7 @@ impl Cluster {
         let (etcd, etcd_url) = start_etcd(name, &folder)?;
         let tls = authority.issue(&folder, "kube-apiserver")?;
         let mut servers = vec![etcd];
-        servers.push(start_api_server(name, &sandbox, &etcd_url, port, &tls)?);
+        servers.push(start_api_server(name, &sandbox, &etcd_url, port, &tls, services)?);
         servers.push(start_controllers(name, &folder, &kubeconfig)?);
         let cluster =
             Self { url, ca: authority.pem, kubeconfig, sandbox, _servers: Mutex::new(servers) };
@@ -146,6 +155,7 @@ fn start_api_server(
     etcd: &str,
     port: u16,
     tls: &ServerFiles,
+    services: &str,
 ) -> anyhow::Result<Server> {
     let tokens = sandbox.write("tokens.csv", format!("{ADMIN_TOKEN},admin,1,system:masters\n"));
     let accounts = sandbox.path("service-accounts.key");
@@ -165,7 +175,7 @@ fn start_api_server(
         .arg(flag("service-account-signing-key-file", &accounts))
         .args(["--service-account-issuer", "https://kubernetes.default.svc"])
         .arg(flag("token-auth-file", &tokens))
-        .args(["--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.96.0.0/16"])
+        .args(["--authorization-mode", "RBAC", "--service-cluster-ip-range", services])
         .args(["--disable-admission-plugins", "ServiceAccount"]);
     let ready = ["--kubeconfig", "admin.kubeconfig", "get", "--raw", "/readyz"];
     launch.start(|| sandbox.program("kubectl", &ready).code == 0)

@@ -12,6 +12,7 @@ pub mod gate;
 pub mod http;
 pub mod image;
 pub mod mutate;
+pub mod nodes;
 pub mod oidc;
 pub mod oracle;
 pub mod process;

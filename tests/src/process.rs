@@ -2,6 +2,7 @@
 //! and gone when the test process is, however it ends.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-/// Runs a server until its own standard input ends. Nobody writes there: the input ends when the
-/// test process lets go of it or dies, even by SIGKILL, and with it dies the server (a job, and so
-/// a process group, of its own). A server that ends by itself ends its guard.
+/// Runs a server until its own standard input ends: when the test process lets go of it or dies, even
+/// by SIGKILL. With it dies the server (a job, and so a process group, of its own). A line of the input
+/// is a signal for the server. A server that ends by itself ends its guard.
 const GUARD: &str = r#"
 set -m
 ("$@" </dev/null; kill -TERM $$) & job=$!
-read -r _
+while read -r signal; do kill -"$signal" -- -$job; done
 kill -KILL -- -$job
 wait
 "#;
@@ -85,6 +86,14 @@ impl Server {
         let log = self.log();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    /// Asks the server to end, as a node asks a container (SIGTERM).
+    pub fn terminate(&mut self) {
+        if let Some(stdin) = &mut self.guard.stdin {
+            // A guard that is gone has no server any more.
+            let _ = stdin.write_all(b"TERM\n");
+        }
     }
 
     /// Kills the server (SIGKILL) and waits until it is gone.

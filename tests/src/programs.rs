@@ -223,6 +223,15 @@ pub fn built(program: &str) -> PathBuf {
     path
 }
 
+/// A file or folder that `cargo xtask install` took from policy-controller's module.
+pub fn of_policy_controller(name: &str) -> PathBuf {
+    let bin = built("policy-controller");
+    let cache = bin.parent().and_then(Path::parent).expect("the cache is two levels up");
+    let path = cache.join("policy-controller").join(name);
+    assert!(path.exists(), "{} is missing: run `cargo xtask install` first", path.display());
+    path
+}
+
 /// `target/debug`, found from where this program stands: a test in `target/debug/deps`, the bench
 /// in `target/release` itself.
 pub(crate) fn profile_folder() -> anyhow::Result<PathBuf> {

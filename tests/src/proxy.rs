@@ -65,7 +65,7 @@ impl Balancer {
 }
 
 /// Passes bytes both ways until one side ends.
-fn join(client: TcpStream, server: TcpStream) {
+pub(crate) fn join(client: TcpStream, server: TcpStream) {
     let (Ok(from), Ok(to)) = (client.try_clone(), server.try_clone()) else { return };
     for (mut from, mut to) in [(from, to), (server, client)] {
         std::thread::spawn(move || {

@@ -2,11 +2,14 @@
 //! absolute Location headers) and go-containerregistry's (relative ones), with and without the
 //! referrers API.
 
+use std::net::Ipv4Addr;
+use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 
 use anyhow::Context as _;
 use tempfile::TempDir;
 
+use crate::certificates::ServerFiles;
 use crate::http;
 use crate::image::{self, Image};
 use crate::process::{Launch, Server, free_port};
@@ -73,14 +76,35 @@ pub fn all() -> [&'static Registry; 3] {
     [docker(), referrers(), no_referrers()]
 }
 
-enum Door {
-    Open,
-    Password,
+/// docker-registry 2.8 over TLS, with the certificate and key in these files.
+pub fn docker_with_tls(name: &str, files: &ServerFiles) -> anyhow::Result<Registry> {
+    start_docker_at(name, "127.0.0.1", Door::Tls(files))
 }
 
-fn start_docker(name: &str, door: Door) -> anyhow::Result<Registry> {
+/// docker-registry 2.8 without TLS at an address of this machine that is not loopback.
+pub fn docker_without_tls(name: &str) -> anyhow::Result<Registry> {
+    let addresses = Command::new("hostname").arg("-I").output().context("hostname -I")?;
+    let addresses = String::from_utf8_lossy(&addresses.stdout).into_owned();
+    let address = addresses
+        .split_whitespace()
+        .find(|it| it.parse::<Ipv4Addr>().is_ok_and(|it| !it.is_loopback()))
+        .context("this machine has no IPv4 address but loopback")?;
+    start_docker_at(name, address, Door::Open)
+}
+
+enum Door<'a> {
+    Open,
+    Password,
+    Tls(&'a ServerFiles),
+}
+
+fn start_docker(name: &str, door: Door<'_>) -> anyhow::Result<Registry> {
+    start_docker_at(name, "127.0.0.1", door)
+}
+
+fn start_docker_at(name: &str, address: &str, door: Door<'_>) -> anyhow::Result<Registry> {
     let folder = TempDir::new()?;
-    let host = format!("127.0.0.1:{}", free_port()?);
+    let host = format!("{address}:{}", free_port()?);
     let storage = folder.path().join("storage");
     let mut config = format!(
         "version: 0.1\n\
@@ -89,6 +113,10 @@ fn start_docker(name: &str, door: Door) -> anyhow::Result<Registry> {
          http:\n  addr: {host}\n",
         storage.display(),
     );
+    if let Door::Tls(ServerFiles { certificate, key }) = door {
+        let (certificate, key) = (certificate.display(), key.display());
+        config.push_str(&format!("  tls:\n    certificate: {certificate}\n    key: {key}\n"));
+    }
     if let Door::Password = door {
         let passwords = folder.path().join("htpasswd");
         std::fs::write(&passwords, HTPASSWD)?;
@@ -99,7 +127,11 @@ fn start_docker(name: &str, door: Door) -> anyhow::Result<Registry> {
     std::fs::write(&file, config).context("writing the registry's configuration")?;
     let mut launch = Launch::new(name, "docker-registry");
     launch.command().arg("serve").arg(&file);
-    let server = launch.start(|| answers(&host))?;
+    let server = launch.start(|| match door {
+        // A TLS server that is asked without TLS.
+        Door::Tls(_) => std::net::TcpStream::connect(&host).is_ok(),
+        Door::Open | Door::Password => answers(&host),
+    })?;
     Ok(Registry { host, has_referrers: false, _server: Mutex::new(server), _folder: folder })
 }
 

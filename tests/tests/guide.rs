@@ -23,8 +23,8 @@ const GATE: &str = "127.0.0.1:8443";
 
 /// Commands, and what they print.
 #[derive(Debug, Default)]
-struct Step {
-    commands: String,
+pub(crate) struct Step {
+    pub(crate) commands: String,
     expected: Option<String>,
 }
 
@@ -76,8 +76,12 @@ fn opened(sandbox: &Sandbox, guide: &str) -> Server {
 
 /// A shell with `sealgate` and the real `cosign` in it.
 fn reader() -> Sandbox {
+    with_shell(Sandbox::new())
+}
+
+/// The same in a folder that is there.
+pub(crate) fn with_shell(sandbox: Sandbox) -> Sandbox {
     let path = std::env::var("PATH").unwrap_or_default();
-    let sandbox = Sandbox::new();
     std::fs::create_dir(sandbox.path("bin")).unwrap();
     std::os::unix::fs::symlink(sealgate(), sandbox.path("bin/sealgate")).unwrap();
     std::os::unix::fs::symlink(built("cosign"), sandbox.path("bin/cosign")).unwrap();
@@ -86,7 +90,7 @@ fn reader() -> Sandbox {
 }
 
 /// A policy takes effect a moment after it was applied; a reader is slower than that.
-fn wait_until_it_is_so(sandbox: &Sandbox, guide: &str, step: &Step) {
+pub(crate) fn wait_until_it_is_so(sandbox: &Sandbox, guide: &str, step: &Step) {
     let mut last = None;
     let as_told = || {
         if last.is_some() && step.commands.starts_with("kubectl run") {
@@ -137,7 +141,7 @@ fn is_printed(expected: &str, printed: &str) -> bool {
     })
 }
 
-fn steps(guide: &str) -> Vec<Step> {
+pub(crate) fn steps(guide: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut open: Option<(&str, String)> = None;
     for line in guide.lines() {

@@ -31,6 +31,14 @@ enum Source {
     Published(&'static str),
     /// A module of ours under `tests/servers/`.
     Ours(&'static str),
+    /// A program of a published module, by the versions in a `go.mod` of ours: what cannot be built by
+    /// `path@version`, because its own `go.mod` replaces modules.
+    Pinned {
+        /// The folder under `tests/servers/`.
+        folder: &'static str,
+        /// The program's package.
+        package: &'static str,
+    },
     /// A published crate, `name@version`.
     Crate(&'static str),
 }
@@ -97,6 +105,19 @@ const BUILT: &[Built] = &[
     },
 ];
 
+/// What the migration test replaces, with its own manifests: see [`POLICY_CONTROLLER_CONFIG`].
+const POLICY_CONTROLLER: Built = Built {
+    program: "policy-controller",
+    source: Source::Pinned {
+        folder: "policy-controller",
+        package: "github.com/sigstore/policy-controller/cmd/webhook",
+    },
+    linker_flags: "-s -w",
+    tags: "",
+};
+/// Where its manifests and examples are put, beside the folder of the programs.
+const POLICY_CONTROLLER_CONFIG: &str = "policy-controller";
+
 /// Looks at licences and sources of the crates that we use.
 const CARGO_DENY: Built = Built {
     program: "cargo-deny",
@@ -131,6 +152,39 @@ pub(crate) fn install() -> anyhow::Result<()> {
     install_packages()?;
     for built in BUILT {
         build(built).with_context(|| format!("building {}", built.program))?;
+    }
+    build(&POLICY_CONTROLLER).context("building policy-controller")?;
+    copy_manifests().context("policy-controller's manifests")
+}
+
+/// `config/` and the examples of policy-controller, out of its module.
+fn copy_manifests() -> anyhow::Result<()> {
+    let bin = bin()?;
+    let folder = bin.parent().context("the cache has a folder")?.join(POLICY_CONTROLLER_CONFIG);
+    let stamp = folder.join("stamp");
+    let recipe = recipe(&POLICY_CONTROLLER)?;
+    if fs::read_to_string(&stamp).is_ok_and(|stamp| stamp == recipe) {
+        return Ok(());
+    }
+    let module = "github.com/sigstore/policy-controller";
+    let mut list = Command::new("go");
+    list.args(["list", "-m", "-f", "{{.Dir}}", module]);
+    let module = command::output(list.current_dir(module_folder("policy-controller")?))?;
+    fs::create_dir_all(&folder)?;
+    for (from, to) in [("config", "config"), ("test/testdata/trustroot/valid", "trustroots")] {
+        copy_files(&Path::new(module.trim()).join(from), &folder.join(to))?;
+    }
+    fs::write(&stamp, recipe).with_context(|| format!("writing {}", stamp.display()))
+}
+
+fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            // The content alone: modules are read-only.
+            fs::write(to.join(entry.file_name()), fs::read(entry.path())?)?;
+        }
     }
     Ok(())
 }
@@ -215,6 +269,7 @@ fn build_command(built: &Built, bin: &Path) -> anyhow::Result<Command> {
     go.env("GOBIN", bin).args(["install", "-ldflags", built.linker_flags, "-tags", built.tags]);
     match built.source {
         Source::Ours(folder) => go.current_dir(module_folder(folder)?).arg("."),
+        Source::Pinned { folder, package } => go.current_dir(module_folder(folder)?).arg(package),
         Source::Published(name) | Source::Crate(name) => go.arg(name),
     };
     Ok(go)
@@ -223,7 +278,7 @@ fn build_command(built: &Built, bin: &Path) -> anyhow::Result<Command> {
 /// The file that a build leaves.
 fn name_of(built: &Built) -> &'static str {
     match built.source {
-        Source::Published(name) => {
+        Source::Published(name) | Source::Pinned { package: name, .. } => {
             let folder = name.split('@').next().unwrap_or(name);
             folder.rsplit('/').next().unwrap_or(folder)
         }
@@ -239,6 +294,11 @@ fn recipe(built: &Built) -> anyhow::Result<String> {
             let folder = module_folder(folder)?;
             let read = |name| read(&folder.join(name));
             [read("go.mod")?, read("go.sum")?, read("main.go")?].concat()
+        }
+        Source::Pinned { folder, package } => {
+            let folder = module_folder(folder)?;
+            let read = |name| read(&folder.join(name));
+            [read("go.mod")?, read("go.sum")?, package.to_owned()].concat()
         }
     };
     Ok(format!("{}\n{}\n{source}\n", built.linker_flags, built.tags))

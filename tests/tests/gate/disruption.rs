@@ -97,10 +97,30 @@ fn all_replicas_die_and_nothing_gets_in(town: &Town<'_>) {
     for image in [&town.signed, &town.unsigned] {
         town.run(image).fails_with("failed calling webhook");
     }
+    its_own_pods_can_come_back(town);
     town.gate
         .replicas(|replicas| replicas.iter_mut().try_for_each(|replica| replica.restart()))
         .unwrap();
     (0..4).for_each(|_| town.is_guarded());
+}
+
+/// Even when somebody has labelled its namespace; a neighbour with the label is refused.
+fn its_own_pods_can_come_back(town: &Town<'_>) {
+    town.cluster.kubectl(&["label", "namespace", NAMESPACE, INCLUDE]).ok();
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": "gate", "namespace": NAMESPACE },
+        "spec": pod_spec(&town.unsigned.by_tag()),
+    });
+    for operation in ["create", "replace"] {
+        let arguments = [operation, "-f", "-"];
+        town.cluster.kubectl_with(&arguments, &pod.to_string()).ok();
+    }
+    town.cluster.kubectl(&["delete", "pod", "gate", "-n", NAMESPACE, "--force"]).ok();
+    town.run(&town.signed).fails_with("failed calling webhook");
+    let label = INCLUDE.split('=').next().unwrap();
+    town.cluster.kubectl(&["label", "namespace", NAMESPACE, &format!("{label}-")]).ok();
 }
 
 fn certificates_are_changed_while_serving(town: &Town<'_>) {

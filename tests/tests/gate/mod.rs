@@ -16,6 +16,7 @@ mod controllers;
 mod disruption;
 mod folder;
 mod keyless;
+mod migration;
 mod policies;
 mod workloads;
 

@@ -1,0 +1,475 @@
+//! From real policy-controller, installed by its own manifests, to the gate and back; and upgrades.
+//! All the while two threads ask the API server every 50 ms whether an unsigned Pod would be let in
+//! (never: no gap) and a signed one (always: no outage). One after the other, in one life of one
+//! cluster.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use sealgate_tests::certificates::Authority;
+use sealgate_tests::cluster::Cluster;
+use sealgate_tests::gate::{CONFIGURATIONS, INCLUDE, NAMESPACE, install_yaml};
+use sealgate_tests::image::Image;
+use sealgate_tests::nodes::{Api, Nodes};
+use sealgate_tests::process::wait_until;
+use sealgate_tests::programs::{Sandbox, of_policy_controller};
+use sealgate_tests::registries;
+use serde_json::{Value, json};
+
+use super::pod_spec;
+use crate::guide::{Step, steps, wait_until_it_is_so, with_shell};
+use crate::support::{Format, Tool, sandbox_with_key};
+
+const POLICY_CONTROLLER: &str = include_str!("../../../docs/guides/policy-controller.md");
+const OPERATING: &str = include_str!("../../../docs/guides/operating.md");
+const PATIENCE: Duration = Duration::from_secs(90);
+const POLICIES: &str = "/apis/policy.sigstore.dev/v1beta1/clusterimagepolicies";
+const SETTINGS: &str = "/api/v1/namespaces/cosign-system/configmaps/config-policy-controller";
+
+#[test]
+fn policy_controller_is_replaced_and_comes_back() {
+    let cluster: &'static Cluster =
+        Box::leak(Box::new(Cluster::start_with_nodes("migration").unwrap()));
+    let nodes = Nodes::start("migration", cluster, NAMESPACE).unwrap();
+    let site = Site::build(cluster, &nodes);
+    install_policy_controller(&site);
+    let kept = site.what_is_kept();
+    let watch = Watch::start(&site);
+    installing_over_it_is_refused(&site);
+    let mut guide = steps(POLICY_CONTROLLER).into_iter();
+    site.follow(POLICY_CONTROLLER, guide.by_ref().take(3));
+    the_gate_has_its_place(&site);
+    assert_eq!(watch.configurations_seen(), BTreeSet::from([1]), "one webhook at every moment");
+    assert_eq!(site.what_is_kept(), kept);
+    installing_again_keeps_what_is_the_users(&site);
+    registries_without_public_tls_are_reached(&site);
+    watch.assert_guarded();
+    site.follow(POLICY_CONTROLLER, guide.by_ref().take(1));
+    site.sandbox.sealgate(&["uninstall", "--yes"]).fails_with("is not finished");
+    apply_policy_controller(&site);
+    site.follow(POLICY_CONTROLLER, guide.by_ref().take(1));
+    policy_controller_is_back(&site);
+    watch.assert_guarded();
+    assert_eq!(site.what_is_kept(), kept);
+    assert!(guide.next().is_none(), "every command of the guide was run");
+}
+
+/// Upgrades, a gate that is down, and the ways out, as the guide has them.
+#[test]
+fn the_guide_for_operating_the_gate() {
+    let cluster: &'static Cluster =
+        Box::leak(Box::new(Cluster::start_with_nodes("operating").unwrap()));
+    let nodes = Nodes::start("operating", cluster, NAMESPACE).unwrap();
+    let site = Site::build(cluster, &nodes);
+    cluster.namespace("shop", &[INCLUDE]);
+    // Somebody has labelled everything.
+    site.sandbox.sealgate(&["install", "--image", "sealgate:test"]).ok();
+    cluster.kubectl(&["label", "namespace", NAMESPACE, INCLUDE]).ok();
+    let ready = |number: usize| {
+        let is_so = || nodes.ready("app.kubernetes.io/name", "sealgate") == number;
+        wait_until(PATIENCE, is_so).unwrap_or_else(|_| panic!("{number} pods of the gate"));
+    };
+    ready(2);
+    let mut guide = steps(OPERATING).into_iter();
+    site.follow(OPERATING, guide.by_ref().take(2));
+    let refused = || site.would_run(&site.unsigned).0 == 400;
+    wait_until(PATIENCE, refused).expect("the gate answers");
+    let scale = |replicas: &str| {
+        let deployment = "deployment/policy-controller-webhook";
+        cluster.kubectl(&["scale", "-n", NAMESPACE, deployment, replicas]).ok();
+    };
+    scale("--replicas=0");
+    ready(0);
+    let (_, body) = site.would_run(&site.signed);
+    assert!(body["message"].to_string().contains("failed calling webhook"), "{body}");
+    site.follow(OPERATING, guide.by_ref().take(3));
+    assert_eq!(site.would_run(&site.unsigned).0, 201, "nobody judges any more");
+    // Its pods come back, although its namespace has the label.
+    scale("--replicas=2");
+    ready(2);
+    site.follow(OPERATING, guide.by_ref().take(1));
+    wait_until(PATIENCE, refused).expect("the gate judges again");
+    assert!(guide.next().is_none(), "every command of the guide was run");
+}
+
+/// A cluster, its clients, and two images.
+struct Site<'a> {
+    cluster: &'static Cluster,
+    nodes: &'a Nodes,
+    api: Api,
+    /// Has `cosign.key`, and `KUBECONFIG`.
+    sandbox: Sandbox,
+    signed: Image,
+    unsigned: Image,
+}
+
+impl<'a> Site<'a> {
+    fn build(cluster: &'static Cluster, nodes: &'a Nodes) -> Self {
+        let kubeconfig = cluster.kubeconfig.display().to_string();
+        let sandbox = with_shell(sandbox_with_key()).with("KUBECONFIG", kubeconfig);
+        let registry = registries::docker();
+        let signed = registry.image("migration/signed");
+        // What both can verify.
+        Tool::Sealgate.sign(&sandbox, Format::Legacy, "cosign", &signed.by_digest(), &[]).ok();
+        let unsigned = registry.image("migration/unsigned");
+        cluster.namespace("town", &[INCLUDE]);
+        Self { cluster, nodes, api: nodes.api.clone(), sandbox, signed, unsigned }
+    }
+
+    /// Runs steps of a guide.
+    fn follow(&self, guide: &str, steps: impl Iterator<Item = Step>) {
+        steps.for_each(|step| wait_until_it_is_so(&self.sandbox, guide, &step));
+    }
+
+    fn would_run(&self, image: &Image) -> (u16, Value) {
+        would_run(&self.api, &image.by_digest())
+    }
+
+    /// Policies, TrustRoots, secrets and settings.
+    fn what_is_kept(&self) -> Vec<Value> {
+        let specs = |path: &str| {
+            let list = self.api.get(path).unwrap();
+            let items = list["items"].as_array().expect("a list").clone();
+            let one = |item: &Value| {
+                json!([item["metadata"]["name"], item["metadata"]["uid"], item["spec"]])
+            };
+            items.iter().map(one).collect::<Value>()
+        };
+        let secret =
+            self.api.get("/api/v1/namespaces/cosign-system/secrets/migration-key").unwrap();
+        vec![
+            specs(POLICIES),
+            specs("/apis/policy.sigstore.dev/v1alpha1/trustroots"),
+            secret["data"].clone(),
+            self.api.get(SETTINGS).unwrap()["data"].clone(),
+        ]
+    }
+
+    fn configuration(&self, kind: &str, name: &str) -> Value {
+        self.api.get(&format!("/apis/admissionregistration.k8s.io/v1/{kind}s/{name}")).unwrap()
+    }
+}
+
+fn would_run(api: &Api, image: &str) -> (u16, Value) {
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": "app", "namespace": "town" },
+        "spec": pod_spec(image),
+    });
+    api.ask("POST", "/api/v1/namespaces/town/pods?dryRun=All", &pod)
+        .expect("the API server answers")
+}
+
+/// Asks all the while.
+struct Watch {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+    asked: Arc<AtomicUsize>,
+    wrong: Arc<Mutex<Vec<String>>>,
+    /// How many webhooks about workloads with rules the validating configuration had.
+    seen: Arc<Mutex<BTreeSet<usize>>>,
+}
+
+impl Watch {
+    fn start(site: &Site<'_>) -> Self {
+        let (stop, asked) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let wrong = Arc::<Mutex<Vec<String>>>::default();
+        let seen = Arc::<Mutex<BTreeSet<usize>>>::default();
+        let ask = |image: String, right: fn(u16, &Value) -> bool| {
+            let (api, stop, asked) = (site.api.clone(), Arc::clone(&stop), Arc::clone(&asked));
+            let wrong = Arc::clone(&wrong);
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let (status, body) = would_run(&api, &image);
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    if !right(status, &body) {
+                        let text = format!("{image}: {status} {}", body["message"]);
+                        wrong.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+                    }
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            })
+        };
+        let refused = |status: u16, body: &Value| {
+            let said = body["message"].as_str().unwrap_or_default();
+            (400..500).contains(&status) && said.contains("denied the request: validation failed")
+        };
+        let mut threads = vec![
+            ask(site.unsigned.by_digest(), refused),
+            ask(site.signed.by_digest(), |status, _| status == 201),
+        ];
+        let (api, stopped, counted) = (site.api.clone(), Arc::clone(&stop), Arc::clone(&seen));
+        threads.push(std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let count = enforcing(&api);
+                counted.lock().unwrap_or_else(PoisonError::into_inner).insert(count);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }));
+        Self { stop, threads, asked, wrong, seen }
+    }
+
+    fn configurations_seen(&self) -> BTreeSet<usize> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    #[track_caller]
+    fn assert_guarded(&self) {
+        let wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(wrong.is_empty(), "{} of {:?}: {wrong:#?}", wrong.len(), self.asked);
+        assert!(self.asked.load(Ordering::Relaxed) > 100, "{:?}", self.asked);
+        assert!(!self.configurations_seen().contains(&0));
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Enforcing webhooks with rules about workloads, over all validating configurations.
+fn enforcing(api: &Api) -> usize {
+    let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    let list = api.get(path).unwrap_or_default();
+    let configurations = list["items"].as_array().into_iter().flatten();
+    let webhooks = configurations.flat_map(|it| it["webhooks"].as_array().into_iter().flatten());
+    webhooks
+        .filter(|it| it["failurePolicy"] == "Fail" && it["rules"].to_string().contains("\"pods\""))
+        .count()
+}
+
+/// By its own manifests, with policies, a key in a Secret, a TrustRoot and settings.
+fn install_policy_controller(site: &Site<'_>) {
+    apply_policy_controller(site);
+    let serves = || {
+        let filled = |(kind, name): &(&str, &str)| {
+            site.configuration(kind, name)["webhooks"][0]["clientConfig"]["caBundle"].is_string()
+        };
+        CONFIGURATIONS.iter().all(filled)
+    };
+    wait_until(PATIENCE, serves).expect("policy-controller fills in its webhooks");
+    let public = site.sandbox.read("cosign.pub");
+    let secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": { "name": "migration-key", "namespace": NAMESPACE },
+        "stringData": { "cosign.pub": public },
+    });
+    site.cluster.apply(&secret.to_string()).ok();
+    let settings = json!({ "data": { "no-match-policy": "warn" } }).to_string();
+    let patch =
+        ["patch", "configmap", "config-policy-controller", "-n", NAMESPACE, "-p", &settings];
+    site.cluster.kubectl(&patch).ok();
+    let root = of_policy_controller("trustroots/valid-sigstore-keys.yaml").display().to_string();
+    site.cluster.kubectl(&["apply", "-f", &root]).ok();
+    let host = &registries::docker().host;
+    for (name, key) in [
+        ("by-secret", json!({ "secretRef": { "name": "migration-key" } })),
+        ("by-data", json!({ "data": public })),
+    ] {
+        let policy = json!({
+            "apiVersion": "policy.sigstore.dev/v1beta1",
+            "kind": "ClusterImagePolicy",
+            "metadata": { "name": name, "annotations": { "owner": "team red" } },
+            "spec": {
+                "images": [{ "glob": format!("{host}/tests/migration/**") }],
+                "authorities": [{ "name": "key", "key": key }],
+            },
+        });
+        let applied = || site.cluster.apply(&policy.to_string()).code == 0;
+        wait_until(PATIENCE, applied).expect("policy-controller takes policies");
+    }
+    let guarded = || {
+        let (status, body) = site.would_run(&site.unsigned);
+        status == 400
+            && body["message"].to_string().contains("by-secret")
+            && site.would_run(&site.signed).0 == 201
+    };
+    wait_until(PATIENCE, guarded).unwrap_or_else(|_| {
+        panic!("{:?} {:?}", site.would_run(&site.unsigned), site.would_run(&site.signed))
+    });
+}
+
+fn apply_policy_controller(site: &Site<'_>) {
+    let config = of_policy_controller("config");
+    site.cluster.kubectl(&["apply", "-k", &config.display().to_string()]).ok();
+    let deployment = config.join("webhook.yaml").display().to_string();
+    site.cluster.kubectl(&["apply", "-f", &deployment]).ok();
+    let running = || site.nodes.ready("role", "webhook") == 1;
+    wait_until(PATIENCE, running).expect("policy-controller runs");
+}
+
+fn installing_over_it_is_refused(site: &Site<'_>) {
+    let before = site.configuration(CONFIGURATIONS[1].0, CONFIGURATIONS[1].1);
+    let run = site.sandbox.sealgate(&["install", "--image", "sealgate:test"]);
+    run.fails_with("policy-controller is installed here")
+        .says("Deployment webhook")
+        .says("sealgate install --replace");
+    assert_eq!(site.configuration(CONFIGURATIONS[1].0, CONFIGURATIONS[1].1), before);
+    assert_eq!(site.nodes.ready("app.kubernetes.io/name", "sealgate"), 0);
+}
+
+fn the_gate_has_its_place(site: &Site<'_>) {
+    assert_eq!(site.nodes.ready("app.kubernetes.io/name", "sealgate"), 2);
+    assert_eq!(site.nodes.ready("role", "webhook"), 0, "policy-controller is gone");
+    for (kind, name) in CONFIGURATIONS {
+        let configuration = site.configuration(kind, name);
+        assert_eq!(configuration["webhooks"].as_array().map(Vec::len), Some(1), "{configuration}");
+        assert_eq!(configuration["webhooks"][0]["name"], name);
+        assert_eq!(configuration["webhooks"][0]["clientConfig"]["service"]["name"], "webhook");
+        assert!(configuration["metadata"].get("ownerReferences").is_none());
+    }
+    let said = site.would_run(&site.unsigned).1["message"].to_string();
+    assert!(said.contains("no signatures found"), "the gate's own words: {said}");
+    let crd = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/\
+               clusterimagepolicies.policy.sigstore.dev";
+    let crd = site.api.get(crd).unwrap();
+    assert_eq!(crd["spec"]["conversion"]["strategy"], "None");
+    assert_eq!(crd["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
+    // The account that is left can do nothing any more.
+    let can = ["auth", "can-i", "list", "secrets", "-n", NAMESPACE, "--as"];
+    let account = format!("system:serviceaccount:{NAMESPACE}:webhook");
+    let can: Vec<&str> = can.into_iter().chain([account.as_str()]).collect();
+    assert_eq!(site.cluster.kubectl(&can).stdout.trim(), "no");
+    for path in ["services/sealgate", "configmaps/nowhere"] {
+        let gone = site.api.get(&format!("/api/v1/namespaces/{NAMESPACE}/{path}")).unwrap();
+        assert_eq!(gone, Value::Null, "{path}");
+    }
+    // And again: there is nothing left to do.
+    site.sandbox.sealgate(&["install", "--replace", "--image", "sealgate:test"]).ok();
+}
+
+/// `install` is the upgrade: by itself, and printed and applied.
+fn installing_again_keeps_what_is_the_users(site: &Site<'_>) {
+    let in_gate = ["-n", NAMESPACE];
+    let kubectl = |words: &[&str]| {
+        let all: Vec<&str> = words.iter().chain(&in_gate).copied().collect();
+        site.cluster.kubectl(&all).ok();
+    };
+    let deployment = "deployment/policy-controller-webhook";
+    kubectl(&["scale", deployment, "--replicas=3"]);
+    kubectl(&["label", deployment, "team=red"]);
+    kubectl(&["annotate", deployment, "note=kept"]);
+    let (kind, name) = CONFIGURATIONS[1];
+    kubectl(&["annotate", kind, name, "note=kept"]);
+    kubectl(&["label", "namespace", NAMESPACE, "team=red"]);
+    let path =
+        format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/policy-controller-webhook");
+    let bundles = || {
+        CONFIGURATIONS.map(|(kind, name)| {
+            site.configuration(kind, name)["webhooks"][0]["clientConfig"]["caBundle"].clone()
+        })
+    };
+    let (kept, ca) = (site.what_is_kept(), bundles());
+    assert!(ca.iter().all(Value::is_string));
+    site.sandbox.sealgate(&["install", "--image", "sealgate:test"]).ok();
+    let live = site.api.get(&path).unwrap();
+    assert_eq!(live["spec"]["replicas"], 3, "without --replicas they stay as they are");
+    let printed = ["install", "--dry-run", "--image", "sealgate:test", "--replicas", "3"];
+    let printed = site.sandbox.sealgate(&printed).ok().stdout;
+    for _ in 0..2 {
+        site.cluster.apply(&printed).ok();
+    }
+    // A settings object that was applied, and not only edited, too.
+    let settings = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": { "name": "config-policy-controller", "namespace": NAMESPACE },
+        "data": site.api.get(SETTINGS).unwrap()["data"],
+    });
+    site.cluster.apply(&settings.to_string()).ok();
+    site.cluster.apply(&printed).ok();
+    // Or else policy-controller's own manifest, which has no settings, would take them away.
+    let applied = "kubectl.kubernetes.io/last-applied-configuration-";
+    kubectl(&["annotate", "configmap", "config-policy-controller", applied]);
+    assert_eq!(site.what_is_kept(), kept);
+    assert_eq!(bundles(), ca);
+    let live = site.api.get(&path).unwrap();
+    assert_eq!(live["metadata"]["labels"]["team"], "red");
+    assert_eq!(live["metadata"]["annotations"]["note"], "kept");
+    let configuration = site.configuration(kind, name);
+    assert_eq!(configuration["metadata"]["annotations"]["note"], "kept");
+    assert!(!install_yaml().contains("kind: ConfigMap"));
+}
+
+/// A registry with a CA of one's own, and one without TLS whose address is not loopback.
+fn registries_without_public_tls_are_reached(site: &Site<'_>) {
+    let folder = site.sandbox.path("");
+    let authority = Authority::new("tests registry ca").unwrap();
+    let files = authority.issue(&folder, "registry").unwrap();
+    site.sandbox.write("registry-ca.pem", &authority.pem);
+    let with_tls = registries::docker_with_tls("migration-registry-tls", &files).unwrap();
+    let plain = registries::docker_without_tls("migration-registry-plain").unwrap();
+    let copy = |host: &str, flags: &[&str]| {
+        let image = site.signed.at(host);
+        let (from, to) = (site.signed.by_digest(), format!("{}:v1", image.name()));
+        let words = ["copy", from.as_str(), to.as_str()];
+        site.sandbox.sealgate(&words.iter().chain(flags).copied().collect::<Vec<_>>()).ok();
+        image
+    };
+    let in_tls = copy(&with_tls.host, &["--allow-insecure-registry"]);
+    let in_plain = copy(&plain.host, &["--allow-http-registry"]);
+    let policy = json!({
+        "apiVersion": "policy.sigstore.dev/v1beta1",
+        "kind": "ClusterImagePolicy",
+        "metadata": { "name": "other-registries" },
+        "spec": {
+            "images": [{ "glob": format!("{}/**", with_tls.host) }, { "glob": format!("{}/**", plain.host) }],
+            "authorities": [{ "key": { "secretRef": { "name": "migration-key" } } }],
+        },
+    });
+    site.cluster.apply(&policy.to_string()).ok();
+    let says = |image: &Image, text: &str| {
+        let (status, body) = site.would_run(image);
+        status == 400 && body["message"].to_string().contains(text)
+    };
+    let unreachable = || says(&in_tls, "other-registries") && says(&in_plain, "other-registries");
+    wait_until(PATIENCE, unreachable).expect("neither registry is trusted");
+    let words = [
+        "install",
+        "--image",
+        "sealgate:test",
+        "--registry-ca-bundle",
+        "registry-ca.pem",
+        "--image-pull-secret",
+        "gate-pull",
+    ];
+    site.sandbox.sealgate(&words).ok();
+    let admitted = |image: &Image| site.would_run(image).0 == 201;
+    wait_until(PATIENCE, || (0..6).all(|_| admitted(&in_tls)))
+        .unwrap_or_else(|_| panic!("{:?}", site.would_run(&in_tls)));
+    assert!(says(&in_plain, "other-registries"), "{:?}", site.would_run(&in_plain));
+    // The list of insecure registries is live.
+    let set = |value: Value| {
+        let patch = json!({ "data": { "insecure-registries": value } }).to_string();
+        let map = "config-policy-controller";
+        let words = ["patch", "configmap", map, "-n", NAMESPACE, "--type=merge", "-p", &patch];
+        site.cluster.kubectl(&words).ok();
+    };
+    set(json!(plain.host));
+    wait_until(PATIENCE, || (0..6).all(|_| admitted(&in_plain)))
+        .unwrap_or_else(|_| panic!("{:?}", site.would_run(&in_plain)));
+    assert!(site.nodes.log("sealgate").contains("insecure registries"));
+    set(Value::Null);
+    site.cluster.kubectl(&["delete", "clusterimagepolicy", "other-registries"]).ok();
+}
+
+fn policy_controller_is_back(site: &Site<'_>) {
+    let gone = || site.nodes.ready("app.kubernetes.io/name", "sealgate") == 0;
+    wait_until(PATIENCE, gone).expect("the gate's pods are gone");
+    assert_eq!(enforcing(&site.api), 1);
+    let said = site.would_run(&site.unsigned).1["message"].to_string();
+    assert!(said.contains("validation failed"), "{said}");
+    assert_eq!(site.would_run(&site.signed).0, 201);
+    let certificates = format!("/api/v1/namespaces/{NAMESPACE}/secrets/webhook-certs");
+    let left = site.api.get(&certificates).unwrap()["data"].to_string();
+    assert!(left.contains("server-cert.pem") && !left.contains("sealgate"), "{left}");
+}
