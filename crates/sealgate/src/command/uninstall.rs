@@ -111,7 +111,7 @@ pub(crate) async fn run(args: UninstallArgs, session: &mut Session) -> Outcome {
 async fn hand_over(args: &UninstallArgs, options: &InstallOptions) -> Outcome {
     if args.yes != Some(true) {
         terminal::warn("this hands the cluster over to policy-controller, in two calls");
-        terminal::confirm().await?;
+        terminal::confirm("in scripts: --yes").await?;
     }
     let client = args.cluster.client().await?;
     match migrate::hand_over(&client, options, &mut |step| terminal::say(step)).await? {
