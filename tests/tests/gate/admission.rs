@@ -185,6 +185,73 @@ fn a_registry_that_is_down_is_named() {
     run.fails_with(&host).says_no("no signatures found");
 }
 
+/// A tag at a registry that is down, by the policies that are about it.
+#[test]
+fn a_tag_that_cannot_be_resolved_is_refused_by_an_enforcing_policy_only() {
+    let scene = Scene::bare("gate-unresolved");
+    let host = format!("127.0.0.1:{}", sealgate_tests::process::free_port().unwrap());
+    let policy = |name: &str, mode: &str, authority: &Value| {
+        let name = format!("gate-unresolved-{name}");
+        json!({
+            "apiVersion": "policy.sigstore.dev/v1beta1",
+            "kind": "ClusterImagePolicy",
+            "metadata": { "name": name },
+            "spec": {
+                "images": [{ "glob": format!("{host}/{name}/**") }],
+                "mode": mode,
+                "authorities": [authority],
+            },
+        })
+    };
+    let (key, pass) = (scene.key_authority("cosign"), json!({ "static": { "action": "pass" } }));
+    for (name, mode, authority) in
+        [("warn", "warn", &key), ("pass", "enforce", &pass), ("enforce", "enforce", &key)]
+    {
+        scene.cluster().apply(&policy(name, mode, authority).to_string()).ok();
+    }
+    let image = |name: &str| format!("{host}/gate-unresolved-{name}/app:v1");
+    let refused = format!("{DENIED}invalid value: {} must be an image digest", image("enforce"));
+    wait_until(Duration::from_secs(30), || {
+        let known = || scene.dry_run("app", &image("enforce")).stderr.contains(&refused);
+        (0..4).all(|_| known() && scene.dry_run("app", &image("pass")).code == 0)
+    })
+    .expect("the policies are in force");
+    scene.run("enforce", &image("enforce")).fails_with(&host).says("gate-unresolved-enforce");
+    let warning = "Warning: failed policy: gate-unresolved-warn: spec.containers[0].image";
+    scene.run("warn", &image("warn")).ok().says(warning);
+    scene.run("pass", &image("pass")).ok().says_no("Warning");
+    assert_eq!(scene.field("pod", "warn", ".spec.containers[0].image"), image("warn"));
+}
+
+/// Istio's gateways and OpenShift's image triggers: another component writes the image.
+#[test]
+fn a_placeholder_in_a_template_is_a_warning_and_in_a_pod_a_denial() {
+    let scene = Scene::new("gate-placeholder");
+    for (number, (kind, image)) in
+        [("Deployment", "auto"), ("StatefulSet", "auto"), ("Deployment", " ")].iter().enumerate()
+    {
+        let name = format!("gateway-{number}");
+        let object = json!({
+            "apiVersion": "apps/v1",
+            "kind": kind,
+            "metadata": { "name": name, "namespace": scene.name },
+            "spec": {
+                "replicas": 0,
+                "selector": { "matchLabels": { "app": name } },
+                "template": {
+                    "metadata": { "labels": { "app": name } },
+                    "spec": super::pod_spec(image),
+                },
+            },
+        });
+        let run = scene.cluster().apply(&object.to_string()).ok();
+        run.says("Warning: placeholder image not verified: spec.template.spec.containers[0].image");
+        let stored = scene.field(kind, &name, ".spec.template.spec.containers[0].image");
+        assert_eq!(stored.trim(), image.trim(), "{kind}");
+    }
+    scene.run("pod", "auto").fails_with(DENIED);
+}
+
 /// A Deployment is let in, its Pods are not: where a policy speaks of Pods alone.
 #[test]
 fn a_deployment_tells_of_the_pods_that_were_refused() {
