@@ -126,7 +126,7 @@ fn denial(message: &str) -> String {
 }
 
 fn set_warnings(body: &mut Value, warnings: &[String]) {
-    let warnings = decide::warnings(warnings.to_vec());
+    let warnings = decide::bounded_warnings(warnings);
     if !warnings.is_empty() {
         body["response"]["warnings"] = json!(warnings);
     }

@@ -15,7 +15,7 @@ use crate::select::NoMatch;
 
 mod page;
 
-pub use self::page::warnings;
+pub use self::page::bounded as bounded_warnings;
 
 /// What stands before every denial, as in policy-controller.
 pub const VALIDATION_FAILED: &str = "validation failed: ";
@@ -234,7 +234,7 @@ impl Decided {
     fn finish(self) -> Decision {
         let allowed = self.denials.is_empty();
         let message = if allowed { String::new() } else { page::message(self.denials) };
-        Decision { allowed, message, warnings: page::warnings(self.warnings), facts: self.facts }
+        Decision { allowed, message, warnings: page::sorted(self.warnings), facts: self.facts }
     }
 }
 

@@ -85,7 +85,7 @@ fn warnings_are_single_lines_without_control_characters() {
     let response = read(&validated("u-1", &warned));
     let warnings: Vec<&str> =
         response["warnings"].as_array().expect("list").iter().filter_map(Value::as_str).collect();
-    assert_eq!(warnings.get(..2), Some(["bell", "first second"].as_slice()));
+    assert_eq!(warnings.get(..2), Some(["first second", "bell"].as_slice()));
     assert_eq!(warnings.len(), MAX_WARNINGS);
     assert!(warnings.iter().all(|line| line.len() <= MAX_WARNING && !line.contains('\n')));
     // Beyond 4 KiB in all the API server cuts every one, and drops those that do not fit.

@@ -95,6 +95,14 @@ fn a_gate_on_a_folder_says_that_the_object_has_no_effect() {
     assert_eq!(warned(&review("CREATE", policy(spec), Value::Null)), json!([NO_EFFECT]));
     assert_eq!(validate_response(&create)["warnings"], Value::Null);
     assert!(NO_EFFECT.len() < 200, "kubectl cuts warnings at 256 bytes");
+    // It comes first, whatever else is to be said.
+    let mut spec = static_pass();
+    spec["match"] = json!([{}]);
+    spec["images"] =
+        json!((0..40).map(|n| json!({ "glob": format!("a{n}.io*") })).collect::<Vec<_>>());
+    let many = warned(&review("CREATE", policy(spec), Value::Null));
+    assert_eq!(many[0], NO_EFFECT);
+    assert!(many.as_array().is_some_and(|lines| lines.len() > 2), "{many}");
 }
 
 fn default_response(review: &Value) -> Value {

@@ -145,14 +145,18 @@ pub(super) fn message(entries: Vec<Entry>) -> String {
     cut(text, MAX_MESSAGE, "\n(cut here; the audit record has everything)")
 }
 
-/// Warnings as `kubectl` prints them whole: sorted, each once, each one line of at most
+/// The warnings of a decision: sorted, each once.
+pub(super) fn sorted(warnings: Vec<String>) -> Vec<String> {
+    let warnings: BTreeSet<String> = warnings.into_iter().collect();
+    bounded(&warnings.into_iter().collect::<Vec<_>>())
+}
+
+/// Warnings as `kubectl` prints them whole, in their order: each one line of at most
 /// [`MAX_WARNING`] bytes, at most [`MAX_WARNINGS`] of them.
-pub fn warnings(warnings: Vec<String>) -> Vec<String> {
-    let warnings: BTreeSet<String> = warnings.iter().map(|warning| one_line(warning)).collect();
-    let warnings: Vec<String> = warnings.into_iter().filter(|line| !line.is_empty()).collect();
-    let count = warnings.len();
-    let mut lines: Vec<String> =
-        warnings.into_iter().map(|line| cut(line, MAX_WARNING, "...")).collect();
+pub fn bounded(warnings: &[String]) -> Vec<String> {
+    let lines = warnings.iter().map(|warning| cut(one_line(warning), MAX_WARNING, "..."));
+    let mut lines: Vec<String> = lines.filter(|line| !line.is_empty()).collect();
+    let count = lines.len();
     if count > MAX_WARNINGS {
         lines.truncate(MAX_WARNINGS - 1);
         lines.push(format!("and {} more warnings", count - lines.len()));
