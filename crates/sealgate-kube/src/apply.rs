@@ -78,7 +78,7 @@ async fn is_ours(api: &Api<DynamicObject>, name: &str, target: &str) -> Result<b
     Ok(labels.get(PART_OF).is_some_and(|part_of| part_of == PART_OF_SEALGATE))
 }
 
-/// How many replicas the installed gate has; `None` where there is none.
+/// The number of replicas of the installed gate; `None` where it is not installed or has none.
 ///
 /// # Errors
 /// What the API server says.

@@ -29,6 +29,8 @@ pub const DEPLOYMENT: &str = "policy-controller-webhook";
 pub const SERVICE: &str = "webhook";
 /// The Service before it while policy-controller has the other one (see [`crate::migrate`]).
 pub const MIGRATION_SERVICE: &str = "sealgate";
+/// The webhook configuration by which a migration asks whether the API server reaches the gate.
+pub(crate) const MIGRATION_PROBE: &str = "sealgate-migration-probe";
 /// The service account.
 pub const ACCOUNT: &str = "policy-controller-webhook";
 /// The Secret with our own certificates.
@@ -240,6 +242,7 @@ pub fn deletions(options: &InstallOptions, with_policies: bool) -> Vec<Deletion>
     }
     deletions.extend(rights::deletions(options));
     deletions.push(retired_priority_class());
+    deletions.extend(left_by_a_migration(&options.namespace));
     let core = |kind, resource, name: &str| {
         Deletion::namespaced("v1", kind, resource, &options.namespace, name).of_anyone()
     };
@@ -270,6 +273,19 @@ pub fn retired(options: &InstallOptions) -> Vec<Deletion> {
     let mut deletions = rights::retired(options);
     deletions.push(retired_priority_class());
     deletions
+}
+
+/// Objects of a migration that broke off before it changed anything.
+fn left_by_a_migration(namespace: &str) -> [Deletion; 2] {
+    [
+        Deletion::cluster(
+            "admissionregistration.k8s.io/v1",
+            "ValidatingWebhookConfiguration",
+            "validatingwebhookconfigurations",
+            MIGRATION_PROBE,
+        ),
+        Deletion::namespaced("v1", "Service", "services", namespace, MIGRATION_SERVICE),
+    ]
 }
 
 /// A PriorityClass that every tenant could use.

@@ -54,7 +54,7 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// How many times in a row the gate must be reached.
 const TIMES: usize = 8;
 /// The webhook configuration that asks whether the gate is reached, its label, and its policy.
-const PROBE: &str = "sealgate-migration-probe";
+const PROBE: &str = install::MIGRATION_PROBE;
 const PROBE_LABEL: &str = "policy.sigstore.dev/sealgate-migration-probe";
 /// A Service that is not there.
 const NOWHERE: &str = "sealgate-migration-nowhere";

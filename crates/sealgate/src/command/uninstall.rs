@@ -2,6 +2,7 @@
 //! a gate that is gone.
 
 use clap::Args;
+use sealgate_core::fault::FaultKind;
 use sealgate_kube::apply;
 use sealgate_kube::install::{self, InstallOptions};
 use sealgate_kube::migrate::{self, HandOver};
@@ -72,7 +73,13 @@ pub(crate) async fn run(args: UninstallArgs, session: &mut Session) -> Outcome {
         terminal::confirm("in scripts: --yes").await?;
     }
     let client = args.cluster.client().await?;
-    if migrate::find(&client, &options.namespace).await.is_ok_and(|it| it.is_unfinished()) {
+    let is_unfinished = match migrate::find(&client, &options.namespace).await {
+        Ok(found) => found.is_unfinished(),
+        // It is in another namespace, and none of this installation's business.
+        Err(fault) if fault.kind == FaultKind::Config => false,
+        Err(fault) => return Err(fault.into()),
+    };
+    if is_unfinished {
         return Err(CliError::new("a migration from or to policy-controller is not finished")
             .note("finish it with sealgate install --replace or sealgate uninstall --hand-over"));
     }
