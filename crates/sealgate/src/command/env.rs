@@ -41,7 +41,7 @@ const fn secret(name: &'static str, meaning: &'static str, expects: &'static str
 }
 
 /// Every variable that we read; each flag has one more, `COSIGN_<FLAG>`.
-pub(crate) const VARIABLES: [Variable; 40] = [
+pub(crate) const VARIABLES: [Variable; 41] = [
     secret(
         "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
         "is what a job of GitHub Actions gets its identity token with",
@@ -136,6 +136,11 @@ pub(crate) const VARIABLES: [Variable; 40] = [
         "folders",
     ),
     variable("REGISTRY_AUTH_FILE", "is a containers auth.json with credentials", "a file"),
+    variable(
+        "REQUEST_METHOD",
+        "keeps HTTP_PROXY from being used, as in every CGI program",
+        "a word",
+    ),
     variable("RUST_LOG", "says which parts tell what they do", "a tracing filter"),
     variable(
         "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE",
