@@ -325,7 +325,7 @@ async fn a_credential_for_one_registry_is_for_no_other() {
     let file = config(serde_json::json!({ "auths": { "a.io": entry("file") } }), None);
     let keychain = file.with_credential("a.io", ada.clone());
     assert_eq!(find(&keychain, "a.io", "x").await, ["ada:pw", "file:p"]);
-    assert_eq!(find(&keychain, "a.io:443", "x").await, ["ada:pw"]);
+    assert_eq!(find(&keychain, "a.io:443", "x").await, ["ada:pw", "file:p"]);
     for other in ["b.io", "a.io.evil.io", "evil.a.io", "a.io:5000", "index.docker.io"] {
         assert_eq!(keychain.lookup(other, "x").await.unwrap(), [], "{other}");
     }
