@@ -21,6 +21,8 @@ pub struct Admission {
     pub service_account: String,
     /// `imagePullSecrets` of the pod (template).
     pub pull_secrets: Vec<String>,
+    /// The labels of the pod (template).
+    pub pod_labels: BTreeMap<String, String>,
     /// The relation between the object and the pods that run its images.
     pub holder: Holder,
     /// The images to judge; those that an UPDATE leaves unchanged are not in here.
@@ -45,8 +47,12 @@ pub enum Holder {
     /// The object holds a pod template and has a controlling owner, such as the ReplicaSet of a
     /// Deployment. Its tags stay as they are: its controller compares the object with a template
     /// of its own, and would answer each difference with another object. What the tags point to
-    /// now is judged; each pod is pinned and judged again.
+    /// now is judged; each pod is pinned and judged again, so that a rule that is about the
+    /// template and not about its pods asks for a digest.
     ControlledTemplate,
+    /// The object holds a pod template, and the request names the object and does not hold it
+    /// (`scale`). Who asks is told nothing of it but which policies its pods will meet.
+    NamedTemplate,
 }
 
 /// Images that stay as they were in an object that gets other labels. Whoever let them in asked

@@ -58,7 +58,7 @@ pub struct Reader {
 
 impl Reader {
     /// A name of fixed size: whoever writes a pod chooses how long its list of secrets is.
-    fn print(&self) -> Digest {
+    pub(crate) fn print(&self) -> Digest {
         let texts = [&self.namespace, &self.service_account];
         let texts = texts.into_iter().chain(&self.pull_secrets);
         let mut form = Digest::hasher(Algorithm::Sha256);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 use moka::future::Cache;
+use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::Reference;
 use sealgate_policy::decide::{Decision, Effect, JudgedImage, Outcome, Ruled, decide};
@@ -63,8 +64,8 @@ pub struct Gate {
     ports: GatePorts,
     limits: Limits,
     verdicts: VerdictCache,
-    /// Why a tag could not be pinned a moment ago, by namespace and image.
-    unpinned: Cache<(String, String), Fault>,
+    /// Why a tag could not be pinned a moment ago, by who read and the image.
+    unpinned: Cache<(Digest, String), Fault>,
 }
 
 /// An image of an admission with the rules that are about it, before any signature is looked for.
@@ -159,7 +160,10 @@ impl Gate {
 
 impl<'a> Visit<'a> {
     fn new(gate: &'a Gate, admission: &'a Admission, timeout: Option<Duration>) -> Self {
-        let deadline = Instant::now() + allowance(timeout);
+        Self::until(gate, admission, Instant::now() + allowance(timeout))
+    }
+
+    fn until(gate: &'a Gate, admission: &'a Admission, deadline: Instant) -> Self {
         Self { gate, admission, deadline, own_registry: OnceCell::new() }
     }
 
@@ -167,7 +171,7 @@ impl<'a> Visit<'a> {
         let Admission { images, standing, scope, holder, .. } = self.admission;
         let resolved = match holder {
             Holder::ControlledTemplate => self.resolve(images).await,
-            Holder::Pod | Holder::Template => Resolved::new(),
+            Holder::Pod | Holder::Template | Holder::NamedTemplate => Resolved::new(),
         };
         let mut seen: Vec<Sight<'_, '_>> =
             images.iter().map(|image| self.see(image, scope, &resolved, policies)).collect();
@@ -180,19 +184,24 @@ impl<'a> Visit<'a> {
     /// The images whose object makes new pods of them: what those pods will meet. An answer does
     /// not wait long for a warning.
     async fn foresee(&self, policies: &PolicySet) -> Vec<JudgedImage> {
-        let Admission { restarted, scope, .. } = self.admission;
-        if restarted.is_empty() {
-            return Vec::new();
-        }
-        let work = async {
-            let resolved = self.resolve(restarted).await;
-            let see = |image| {
-                let (image, _, seen) = self.see(image, scope, &resolved, policies);
-                (image, Effect::Warns, seen)
-            };
-            self.judge(restarted.iter().map(see).collect()).await
+        let Admission { restarted, scope, holder, .. } = self.admission;
+        let soon = self.deadline.min(Instant::now() + PATIENCE_FOR_WARNINGS);
+        let visit = Self::until(self.gate, self.admission, soon);
+        // A tag that nobody asks about needs no digest.
+        let is_asked_about = |image: &&ImageUse| {
+            let reference = image.image.parse::<Reference>();
+            reference.is_ok_and(|it| !asking(&rules_about(&it, scope, policies)).is_empty())
         };
-        tokio::time::timeout(PATIENCE_FOR_WARNINGS, work).await.unwrap_or_default()
+        let resolved = visit.resolve(restarted.iter().filter(is_asked_about)).await;
+        let effect = match holder {
+            Holder::NamedTemplate => Effect::WarnsOfUnseen,
+            Holder::Pod | Holder::Template | Holder::ControlledTemplate => Effect::Warns,
+        };
+        let see = |image| {
+            let (image, _, seen) = visit.see(image, scope, &resolved, policies);
+            (image, effect, seen)
+        };
+        visit.judge(restarted.iter().map(see).collect()).await
     }
 
     async fn judge(&self, seen: Vec<Sight<'_, '_>>) -> Vec<JudgedImage> {
@@ -224,13 +233,44 @@ impl<'a> Visit<'a> {
                 // No rule is about it, and no pod can run it.
                 let effect = match self.admission.holder {
                     Holder::Pod => Effect::Refuses,
-                    Holder::Template | Holder::ControlledTemplate => Effect::Warns,
+                    Holder::Template | Holder::ControlledTemplate | Holder::NamedTemplate => {
+                        Effect::Warns
+                    }
                 };
                 return (image, effect, Seen::Unreadable(error.to_string()));
             }
         };
-        let tag = resolved.get(image.image.as_str());
-        (image, Effect::Refuses, under(reference, tag, scope, policies))
+        let seen = match resolved.get(image.image.as_str()) {
+            Some(Ok(pinned)) => {
+                let seen = under(pinned.clone(), None, scope, policies);
+                match self.unbound(&seen, pinned, policies) {
+                    Some(fault) => under(reference, Some(fault), scope, policies),
+                    None => seen,
+                }
+            }
+            Some(Err(fault)) => under(reference, Some(fault.clone()), scope, policies),
+            None => under(reference, None, scope, policies),
+        };
+        (image, Effect::Refuses, seen)
+    }
+
+    /// A rule that asks for a signature of the template's images and is not about its pods. With a
+    /// digest the pods are bound to what it judged; the tag may point to something else by then.
+    fn unbound(&self, seen: &Seen<'_>, pinned: &Reference, policies: &PolicySet) -> Option<Fault> {
+        if self.admission.holder != Holder::ControlledTemplate {
+            return None;
+        }
+        let Admission { scope, pod_labels, .. } = self.admission;
+        let of_pods = policies.select(pinned, &scope.of_pod(pod_labels.clone()));
+        let is_about_pods = |rule: &Rule| of_pods.iter().any(|other| std::ptr::eq(*other, rule));
+        let mut asking = asking(seen.rules()).into_iter();
+        let rule = asking.find(|rule| rule.mode == Mode::Enforce && !is_about_pods(rule))?;
+        let detail = format!(
+            "this policy is about {} and not about their pods, which only a digest binds to what \
+             it judged",
+            scope.resource
+        );
+        Some(Fault::new(FaultKind::Config, format!("policy {}", rule.name), detail))
     }
 
     /// The images that have not changed, if their object's new labels bring them under rules that
@@ -256,7 +296,7 @@ impl<'a> Visit<'a> {
         }
         let resolved = match self.admission.holder {
             Holder::Pod => Resolved::new(),
-            Holder::Template | Holder::ControlledTemplate => {
+            Holder::Template | Holder::ControlledTemplate | Holder::NamedTemplate => {
                 self.resolve(concerned.iter().map(|(image, _)| *image)).await
             }
         };
@@ -426,15 +466,15 @@ impl<'a> Visit<'a> {
         }
     }
 
-    fn unpinned_key(&self, tag: &Reference) -> (String, String) {
-        (self.admission.scope.namespace.clone(), tag.original().to_owned())
+    fn unpinned_key(&self, tag: &Reference) -> (Digest, String) {
+        (self.reader().print(), tag.original().to_owned())
     }
 
     /// JSON pointers and what to write there, for each tag that can be pinned.
     async fn pins(&self) -> Vec<(String, String)> {
         let images = &self.admission.images;
         let resolved = match self.admission.holder {
-            Holder::ControlledTemplate => return Vec::new(),
+            Holder::ControlledTemplate | Holder::NamedTemplate => return Vec::new(),
             Holder::Pod | Holder::Template => self.resolve(images).await,
         };
         let pin = |image: &ImageUse| match resolved.get(image.image.as_str()) {
@@ -508,19 +548,13 @@ fn see_placeholder<'p>(reference: Reference, scope: &Scope, policies: &'p Policy
     Seen::Tag { reference, rules, cause }
 }
 
-/// An image with the rules that are about it. `tag` is what its tag points to, where it is judged
-/// by that.
+/// An image with the rules that are about it. `cause` is why it has no digest, where that is known.
 fn under<'p>(
     reference: Reference,
-    tag: Option<&Result<Reference, Fault>>,
+    cause: Option<Fault>,
     scope: &Scope,
     policies: &'p PolicySet,
 ) -> Seen<'p> {
-    let (reference, cause) = match tag {
-        Some(Ok(pinned)) => (pinned.clone(), None),
-        Some(Err(fault)) => (reference, Some(fault.clone())),
-        None => (reference, None),
-    };
     let rules = rules_about(&reference, scope, policies);
     with_rules(reference, rules, cause)
 }

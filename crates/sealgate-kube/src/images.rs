@@ -4,7 +4,7 @@
 //! Border: JSON text in, domain types out; no request, no policy, no network. Only the fields that
 //! name an image are decoded, everything else is passed over without being built.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sealgate_engine::admit::ImageUse;
 use serde::{Deserialize, Deserializer};
@@ -51,6 +51,8 @@ pub struct Workload {
     pub service_account: String,
     /// The `imagePullSecrets` of its pods, each once, in order.
     pub pull_secrets: Vec<String>,
+    /// The labels of its pods; of a Pod, those of the object itself are meant.
+    pub pod_labels: BTreeMap<String, String>,
 }
 
 /// Why no images could be read from an object.
@@ -137,8 +139,10 @@ struct LocalReference {
 pub fn walk(group: &str, kind: &str, object: &RawValue) -> Result<Workload, WalkError> {
     let kind = Kind::of(group, kind)?;
     let steps = kind.steps();
-    let spec = decode_pod_spec(descend(object, steps)?)?;
+    let (template, spec) = descend(object, steps)?;
+    let spec = decode_pod_spec(spec)?;
     let workload = Workload {
+        pod_labels: labels(template)?,
         images: collect(&spec, kind, steps)?,
         service_account: service_account(&spec),
         pull_secrets: pull_secrets(&spec)?,
@@ -248,8 +252,12 @@ impl Kind {
     }
 }
 
-fn descend<'a>(object: &'a RawValue, steps: &[&str]) -> Result<&'a RawValue, WalkError> {
-    let mut here = object;
+/// The pod template (or Pod) and its spec.
+fn descend<'a>(
+    object: &'a RawValue,
+    steps: &[&str],
+) -> Result<(&'a RawValue, &'a RawValue), WalkError> {
+    let (mut template, mut here) = (object, object);
     for (depth, step) in steps.iter().enumerate() {
         let node: Node<'a> = serde_json::from_str(here.get()).map_err(json_error)?;
         let next = match *step {
@@ -262,9 +270,25 @@ fn descend<'a>(object: &'a RawValue, steps: &[&str]) -> Result<&'a RawValue, Wal
                 steps.iter().take(depth + 1).copied().collect::<Vec<_>>().join("."),
             )
         };
+        template = here;
         here = next.ok_or_else(missing)?;
     }
-    Ok(here)
+    Ok((template, here))
+}
+
+fn labels(template: &RawValue) -> Result<BTreeMap<String, String>, WalkError> {
+    #[derive(Deserialize)]
+    struct Template {
+        #[serde(default, deserialize_with = "null_is_default")]
+        metadata: Metadata,
+    }
+    #[derive(Default, Deserialize)]
+    struct Metadata {
+        #[serde(default, deserialize_with = "null_is_default")]
+        labels: BTreeMap<String, String>,
+    }
+    let template: Template = serde_json::from_str(template.get()).map_err(json_error)?;
+    Ok(template.metadata.labels)
 }
 
 fn decode_pod_spec(raw: &RawValue) -> Result<PodSpec, WalkError> {

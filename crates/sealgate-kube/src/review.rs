@@ -326,9 +326,10 @@ pub fn scaled_up(scale: &Admission, object: &[u8]) -> Option<Admission> {
     let mut admission = scale.clone();
     admission.scope.kind = kind;
     admission.scope.labels = metadata.labels;
-    admission.holder = Holder::Template;
+    admission.holder = Holder::NamedTemplate;
     admission.service_account = workload.service_account;
     admission.pull_secrets = workload.pull_secrets;
+    admission.pod_labels = workload.pod_labels;
     admission.restarted = workload.images;
     Some(admission)
 }
@@ -427,6 +428,7 @@ fn admission(
         dry_run: request.dry_run,
         service_account: workload.service_account,
         pull_secrets: workload.pull_secrets,
+        pod_labels: workload.pod_labels,
         images: change.new,
         standing: change.standing,
         restarted: change.restarted,

@@ -54,6 +54,9 @@ pub enum Effect {
     /// The object is let in, and a warning says that the pods that it makes will be refused. For
     /// objects that run nothing themselves: each of their pods is judged when it is created.
     Warns,
+    /// The same for an object that was named and not shown: the warning has policies, fields and
+    /// codes, and neither images nor registries, which whoever asks may not know.
+    WarnsOfUnseen,
 }
 
 /// How far an image got.
@@ -186,7 +189,7 @@ impl Decided {
         self.facts.push(Fact::of(image, "no-match", no_match == NoMatch::Deny));
         match no_match {
             NoMatch::Deny => self.refuse(image, page::Entry::no_match(image)),
-            NoMatch::Warn => self.warnings.push(page::Entry::no_match(image).warning()),
+            NoMatch::Warn => self.warn(image, &page::Entry::no_match(image)),
             NoMatch::Allow => {}
         }
     }
@@ -198,7 +201,7 @@ impl Decided {
             match (&ruled.verdict, ruled.mode) {
                 (Verdict::Pass { authorities }, _) => self.passed(image, ruled, authorities),
                 (_, Mode::Enforce) => enforcing.push(ruled.rule.as_str()),
-                (_, Mode::Warn) => self.warnings.push(page::Entry::failed(image, ruled).warning()),
+                (_, Mode::Warn) => self.warn(image, &page::Entry::failed(image, ruled)),
             }
         }
         if !enforcing.is_empty() {
@@ -212,7 +215,7 @@ impl Decided {
             match (&ruled.verdict, ruled.mode) {
                 (Verdict::Pass { authorities }, _) => self.passed(image, ruled, authorities),
                 (_, Mode::Enforce) => self.refuse(image, page::Entry::failed(image, ruled)),
-                (_, Mode::Warn) => self.warnings.push(page::Entry::failed(image, ruled).warning()),
+                (_, Mode::Warn) => self.warn(image, &page::Entry::failed(image, ruled)),
             }
         }
     }
@@ -227,8 +230,18 @@ impl Decided {
     fn refuse(&mut self, image: &JudgedImage, entry: page::Entry) {
         match image.effect {
             Effect::Refuses => self.denials.push(entry),
-            Effect::Warns => self.warnings.push(entry.pods_will_be_refused()),
+            Effect::Warns => self.warnings.push(page::pods_will_be_refused(&entry.warning())),
+            Effect::WarnsOfUnseen => {
+                self.warnings.push(page::pods_will_be_refused(&entry.brief_warning()));
+            }
         }
+    }
+
+    fn warn(&mut self, image: &JudgedImage, entry: &page::Entry) {
+        self.warnings.push(match image.effect {
+            Effect::Refuses | Effect::Warns => entry.warning(),
+            Effect::WarnsOfUnseen => entry.brief_warning(),
+        });
     }
 
     fn finish(self) -> Decision {

@@ -24,6 +24,20 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// The scope of a pod with these labels that an object of this one makes.
+    pub fn of_pod(&self, labels: BTreeMap<String, String>) -> Self {
+        Self {
+            group: String::new(),
+            version: "v1".to_owned(),
+            resource: "pods".to_owned(),
+            kind: "Pod".to_owned(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            labels,
+            operation: "CREATE".to_owned(),
+        }
+    }
+
     /// Group and version as an object's `apiVersion` has them: `v1`, `apps/v1`.
     pub fn api_version(&self) -> String {
         match self.group.as_str() {

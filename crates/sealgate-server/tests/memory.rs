@@ -127,6 +127,7 @@ async fn ask(gate: &Gate, images: &[String]) -> Answer {
         service_account: String::new(),
         pull_secrets: Vec::new(),
         images: images.collect(),
+        pod_labels: Default::default(),
         holder: Default::default(),
         standing: None,
         restarted: Vec::new(),

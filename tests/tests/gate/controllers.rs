@@ -299,7 +299,11 @@ fn an_unsigned_deployment_of_before_the_label_is_refused_and_said_to_be() {
     let scale = |replicas: &str| {
         town.cluster().kubectl(&["scale", "deployment/app", replicas, "-n", name]).ok()
     };
-    scale("--replicas=3").says(&warning);
+    // Whoever asks names the Deployment and does not show it: no image is told.
+    scale("--replicas=3").says(&format!(
+        "Warning: pods will be refused: failed policy: {name} [no-signatures]: \
+         spec.template.spec.containers[0].image"
+    ));
     scale("--replicas=1").says_no("Warning");
     let deployment = town.json(&["get", "deployment", "app"]);
     assert_eq!(deployment["status"]["collisionCount"], Value::Null);

@@ -10,7 +10,7 @@ use sealgate_tests::image::Image;
 use sealgate_tests::process::wait_until;
 use sealgate_tests::programs::{Run, Sandbox};
 use sealgate_tests::registries;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{DENIED, pod_spec};
 use crate::support::{Format, Tool, sandbox_with_key};
@@ -72,6 +72,24 @@ impl<'a> Town<'a> {
         self.cluster.kubectl_with(&arguments, &pod.to_string())
     }
 
+    /// A Deployment of the signed image.
+    fn deployment(&self, replicas: u32) -> Value {
+        let labels = json!({ "app": "scaled" });
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": { "name": "scaled", "namespace": "town" },
+            "spec": {
+                "replicas": replicas,
+                "selector": { "matchLabels": labels },
+                "template": {
+                    "metadata": { "labels": labels },
+                    "spec": pod_spec(&self.signed.by_tag()),
+                },
+            },
+        })
+    }
+
     /// The signed one gets in, the other does not.
     #[track_caller]
     fn is_guarded(&self) {
@@ -93,11 +111,39 @@ fn one_replica_dies_and_comes_back(town: &Town<'_>) {
 }
 
 fn all_replicas_die_and_nothing_gets_in(town: &Town<'_>) {
+    let deployment = town.deployment(3);
+    town.cluster.apply(&deployment.to_string()).ok();
+    let pods = || {
+        let get = ["get", "pods", "-n", "town", "-l", "app=scaled", "-o", "name"];
+        town.cluster.kubectl(&get).ok().stdout.lines().count()
+    };
+    wait_until(Duration::from_secs(30), || pods() == 3).expect("three pods");
     town.gate.replicas(|replicas| replicas.iter_mut().for_each(|replica| replica.kill()));
     for image in [&town.signed, &town.unsigned] {
         town.run(image).fails_with("failed calling webhook");
     }
     its_own_pods_can_come_back(town);
+    // What starts nothing goes on: fewer replicas, by the controller too, and finalizers.
+    let scale = |to: &str| town.cluster.kubectl(&["scale", "deployment/scaled", "-n", "town", to]);
+    scale("--replicas=1").ok();
+    wait_until(Duration::from_secs(30), || pods() == 1).expect("one pod is left");
+    let pod = || {
+        let get = ["get", "pods", "-n", "town", "-l", "app=scaled", "-o", "name"];
+        town.cluster.kubectl(&get).ok().stdout.trim().to_owned()
+    };
+    let finalizers = |list: &str| {
+        let patch = format!(r#"{{"metadata":{{"finalizers":{list}}}}}"#);
+        town.cluster.kubectl(&["patch", &pod(), "-n", "town", "--type=merge", "-p", &patch]).ok();
+    };
+    finalizers(r#"["tests.sealgate.dev/held"]"#);
+    finalizers("null");
+    // More pods are not started, nor others.
+    scale("--replicas=2").ok();
+    let restart = ["rollout", "restart", "deployment/scaled", "-n", "town"];
+    town.cluster.kubectl(&restart).fails_with("failed calling webhook");
+    let label = ["label", &pod(), "-n", "town", "team=red"];
+    town.cluster.kubectl(&label).fails_with("failed calling webhook");
+    assert_eq!(pods(), 1, "nobody has judged more");
     town.gate
         .replicas(|replicas| replicas.iter_mut().try_for_each(|replica| replica.restart()))
         .unwrap();

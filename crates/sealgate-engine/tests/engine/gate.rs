@@ -74,6 +74,7 @@ pub(crate) fn admission(images: &[&str]) -> Admission {
         service_account: "default".to_owned(),
         pull_secrets: Vec::new(),
         images: images.collect(),
+        pod_labels: Default::default(),
         holder: Default::default(),
         standing: None,
         restarted: Vec::new(),
@@ -650,12 +651,92 @@ async fn a_restart_is_let_in_and_told_what_its_pods_will_meet() {
     assert!(house.records().iter().all(|record| record.allowed));
     let unruled = restart(tag, &PolicySet::new(Vec::new(), NoMatch::Deny)).await;
     assert!(unruled.warnings[0].starts_with("pods will be refused: no matching policies"));
-    // A registry that is slow keeps nobody waiting for a warning.
-    house.registry.delay(Request::Resolve, "", usize::MAX, Duration::from_secs(60));
+    // A registry that is slow keeps nobody waiting for long, and hides no other image.
+    image::tagged(&house.registry, &image::reference("reg.example/acme/app:slow"), "slow");
+    house.registry.delay(Request::Resolve, "slow", usize::MAX, Duration::from_secs(60));
+    let mut two = in_template(&[tag, "reg.example/acme/app:slow"], Holder::Template);
+    two.restarted = std::mem::take(&mut two.images);
     let started = std::time::Instant::now();
-    let slow = restart("reg.example/acme/app:v2", &policies).await;
-    assert!(slow.allowed && slow.warnings.is_empty(), "{:?}", slow.warnings);
-    assert!(started.elapsed() < Duration::from_secs(6));
+    let slow = house.gate.validate(&two, &policies, None).await;
+    assert!(slow.allowed && started.elapsed() < Duration::from_secs(6));
+    let told = |text: &str| slow.warnings.iter().any(|warning| warning.contains(text));
+    assert!(told("containers[0].image: no signatures found"), "{:?}", slow.warnings);
+    assert!(told("containers[1].image: [timeout] reg.example"), "{:?}", slow.warnings);
+    // What no rule asks about is not looked up.
+    house.registry.take_count();
+    assert!(restart(tag, &PolicySet::new(Vec::new(), NoMatch::Deny)).await.allowed);
+    assert_eq!(house.registry.take_count(), 0);
+}
+
+/// Anybody who reaches the gate may name a workload of any namespace.
+#[tokio::test]
+async fn of_an_object_that_is_only_named_no_image_is_told() {
+    let (house, key) = (house(), TestKey::p256());
+    let names = ["reg.example/acme/secret-project:v1", "other.example/hr/payroll:v1", "bad@secret"];
+    image::tagged(&house.registry, &image::reference(names[0]), "unsigned");
+    for no_match in [NoMatch::Deny, NoMatch::Warn] {
+        for mode in [Mode::Enforce, Mode::Warn] {
+            let need = Need::Signed(signed_by("ours", &[&key]));
+            let policies = PolicySet::new(vec![rule("p", mode, need)], no_match);
+            let mut named = in_template(&names, Holder::NamedTemplate);
+            named.restarted = std::mem::take(&mut named.images);
+            let answer = house.gate.validate(&named, &policies, None).await;
+            assert!(answer.allowed);
+            assert_eq!(answer.warnings.len(), 3, "{:?}", answer.warnings);
+            let said = answer.warnings.join("\n");
+            for hidden in ["secret", "payroll", "reg.example", "other.example"] {
+                assert!(!said.contains(hidden), "{said}");
+            }
+            assert!(said.contains("failed policy: p [no-signatures]: spec.containers[0].image"));
+            assert!(said.contains("no matching policies: spec.containers[1].image"), "{said}");
+        }
+    }
+}
+
+/// A digest in a Deployment binds its pods to what was judged, where a policy is about Deployments
+/// alone. A claimed owner must not take that away.
+#[tokio::test]
+async fn a_rule_about_templates_alone_asks_a_controlled_one_for_a_digest() {
+    let (house, key) = (house(), TestKey::p256());
+    let text = "reg.example/acme/app:v1";
+    let tag: Reference = image::reference(text);
+    image::tagged(&house.registry, &tag, "v1");
+    image::sign(&house.registry, &tag, &key, Written::Bundle).await;
+    let about = |resource: &str, selector: Selector| ObjectMatch {
+        resource: Some(resource.to_owned()),
+        selector,
+        ..ObjectMatch::default()
+    };
+    let web = || {
+        Selector::new(vec![Requirement {
+            key: "app".to_owned(),
+            operator: Operator::In,
+            values: ["web".to_owned()].into(),
+        }])
+    };
+    let judged = async |matches: Vec<ObjectMatch>, pod_label: &str| {
+        let Rule { name, origin, when, need, mode, .. } =
+            rule("p", Mode::Enforce, Need::Signed(signed_by("ours", &[&key])));
+        let rule = Rule::new(name, origin, When { matches, ..when }, need, mode);
+        let mut owned = in_template(&[text], Holder::ControlledTemplate);
+        owned.scope.resource = "replicasets".to_owned();
+        owned.pod_labels = [("app".to_owned(), pod_label.to_owned())].into();
+        let policies = PolicySet::new(vec![rule], NoMatch::Allow);
+        house.gate.validate(&owned, &policies, None).await
+    };
+    let both = vec![about("replicasets", Selector::default()), about("pods", Selector::default())];
+    assert!(judged(Vec::new(), "web").await.allowed);
+    assert!(judged(both, "web").await.allowed);
+    let by_label = || vec![about("replicasets", Selector::default()), about("pods", web())];
+    assert!(judged(by_label(), "web").await.allowed);
+    for (matches, label) in
+        [(vec![about("replicasets", Selector::default())], "web"), (by_label(), "other")]
+    {
+        let answer = judged(matches, label).await;
+        assert!(!answer.allowed);
+        assert!(answer.message.contains("must be an image digest"), "{}", answer.message);
+        assert!(answer.message.contains("about replicasets and not about their pods"));
+    }
 }
 
 #[tokio::test]

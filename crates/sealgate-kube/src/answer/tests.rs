@@ -19,6 +19,7 @@ fn admission() -> Admission {
         service_account: "default".to_owned(),
         pull_secrets: Vec::new(),
         images: vec![image(0), image(1)],
+        pod_labels: Default::default(),
         holder: Default::default(),
         standing: None,
         restarted: Vec::new(),

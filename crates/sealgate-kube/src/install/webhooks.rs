@@ -29,6 +29,26 @@ pub(crate) const PATHS: [&str; 4] = [
     DEFAULT_PATH_POLICY_DEFAULTS,
 ];
 
+/// The updates that the gate is asked about (CEL): all but those that it would let through unseen,
+/// which leave the labels and the pod spec or pod template as they are and ask for no more replicas.
+/// So a gate that is down keeps no controller from scaling down, and nobody from removing a
+/// finalizer. API servers before 1.28 do not know conditions, and ask about every update.
+const STARTS_OR_RELABELS_PODS: &str = "
+    request.operation != 'UPDATE' || !has(object.spec) || !has(oldObject.spec)
+    || (has(object.metadata.labels) ? object.metadata.labels : {})
+        != (has(oldObject.metadata.labels) ? oldObject.metadata.labels : {})
+    || (has(object.spec.template) && has(oldObject.spec.template)
+        ? object.spec.template != oldObject.spec.template
+            || (has(object.spec.replicas) ? object.spec.replicas : 1)
+                > (has(oldObject.spec.replicas) ? oldObject.spec.replicas : 1)
+        : (has(object.spec.jobTemplate) && has(oldObject.spec.jobTemplate)
+            ? object.spec.jobTemplate != oldObject.spec.jobTemplate
+            : object.spec != oldObject.spec))";
+/// The scalings that the gate is asked about (CEL).
+const MORE_REPLICAS: &str = "
+    (has(object.spec.replicas) ? object.spec.replicas : 0)
+        > (has(oldObject.spec.replicas) ? oldObject.spec.replicas : 0)";
+
 const API: &str = "admissionregistration.k8s.io/v1";
 /// The label with a namespace's name, which the API server sets and nobody can change.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -58,7 +78,9 @@ pub(super) fn deletions() -> Vec<Deletion> {
 }
 
 fn workloads(options: &InstallOptions, kind: &str, path: &str) -> Value {
-    let mut webhooks = vec![webhook(options, WORKLOAD_WEBHOOK, path, workload_rules())];
+    let mut workloads = webhook(options, WORKLOAD_WEBHOOK, path, workload_rules());
+    workloads["matchConditions"] = condition("starts-or-relabels-pods", STARTS_OR_RELABELS_PODS);
+    let mut webhooks = vec![workloads];
     if kind == VALIDATING {
         webhooks.push(scales(options));
     }
@@ -68,6 +90,11 @@ fn workloads(options: &InstallOptions, kind: &str, path: &str) -> Value {
             json!({ "matchExpressions": [included, not_own_namespace(options)] });
     }
     configuration(options, kind, WORKLOAD_WEBHOOK, webhooks)
+}
+
+fn condition(name: &str, expression: &str) -> Value {
+    let expression = expression.split_whitespace().collect::<Vec<_>>().join(" ");
+    json!([{ "name": name, "expression": expression }])
 }
 
 /// More replicas, by the `scale` subresource: only ever a warning. A gate that is down keeps nobody
@@ -80,6 +107,7 @@ fn scales(options: &InstallOptions) -> Value {
     for rule in webhook["rules"].as_array_mut().into_iter().flatten() {
         rule["operations"] = json!(["UPDATE"]);
     }
+    webhook["matchConditions"] = condition("more-replicas", MORE_REPLICAS);
     webhook["failurePolicy"] = json!("Ignore");
     webhook["timeoutSeconds"] = json!(options.timeout_seconds.clamp(1, SCALE_TIMEOUT));
     webhook

@@ -406,7 +406,7 @@ fn a_scale_up_asks_about_the_workload_that_it_names() {
     assert_eq!(admission.restarted[0].image, "nginx");
     assert_eq!(admission.scope.kind, "Deployment");
     assert_eq!(admission.scope.labels["env"], "prod");
-    assert_eq!((admission.holder, admission.uid.as_str()), (Holder::Template, "u-1"));
+    assert_eq!((admission.holder, admission.uid.as_str()), (Holder::NamedTemplate, "u-1"));
     workload["metadata"]["ownerReferences"] = json!([{ "controller": true }]);
     for unread in [workload.to_string(), "{}".to_owned(), "?".to_owned()] {
         assert!(scaled_up(&about, unread.as_bytes()).is_none(), "{unread}");

@@ -4,9 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sealgate_core::fault::Fault;
+use sealgate_core::fault::{Fault, FaultKind};
 
-use super::{JudgedImage, MAX_MESSAGE, MAX_WARNING, MAX_WARNINGS, Ruled, VALIDATION_FAILED};
+use super::{
+    Effect, JudgedImage, MAX_MESSAGE, MAX_WARNING, MAX_WARNINGS, Ruled, VALIDATION_FAILED,
+};
 use crate::judge::{AuthorityKind, AuthorityReason, Cause, RejectedCandidate};
 
 /// The longest piece of foreign text in a message, in characters.
@@ -26,6 +28,8 @@ pub(super) struct Entry {
     details: String,
     /// The reason and the image, for a warning: one short line, the reason first.
     short: String,
+    /// The reason without an image or a registry: who is meant, and the codes.
+    brief: String,
     /// More lines, each indented.
     page: Vec<String>,
 }
@@ -37,6 +41,7 @@ impl Entry {
             path: clean(&image.path),
             details: String::new(),
             short: clean(&image.image),
+            brief: "an image is no reference".to_owned(),
             page: vec![next("write the image as registry/repository:tag or @sha256:<digest>")],
         }
     }
@@ -54,7 +59,7 @@ impl Entry {
             .collect();
         match cause {
             Some(fault) => page.extend([
-                format!("  the tag could not be resolved: {}", told(fault)),
+                format!("  the tag was not resolved: {}", told(fault)),
                 next(wait(fault)),
             ]),
             None => page.push(next(&format!(
@@ -66,6 +71,10 @@ impl Entry {
             path: clean(&image.path),
             details: String::new(),
             short: cause.map_or_else(String::new, told),
+            brief: match cause {
+                Some(fault) => format!("an image has no digest [{}]", fault.kind.code()),
+                None => "an image has no digest".to_owned(),
+            },
             page,
         }
     }
@@ -76,8 +85,9 @@ impl Entry {
             path: clean(&image.path),
             details: clean(&image.image),
             short: clean(&image.image),
+            brief: "no matching policies".to_owned(),
             page: vec![next(
-                "use an image that a ClusterImagePolicy is about, or have one written for this image",
+                "use an image that a ClusterImagePolicy applies to, or have one written for this image",
             )],
         }
     }
@@ -91,13 +101,9 @@ impl Entry {
             path: clean(&image.path),
             details: format!("{} {}", clean(&image.image), texts.join(" ")),
             short: format!("{}: {}", short(reasons), clean(&image.image)),
+            brief: format!("failed policy: {} [{}]", clean(&ruled.rule), codes(reasons)),
             page: page(reasons),
         }
-    }
-
-    /// The same for an object that runs nothing itself.
-    pub(super) fn pods_will_be_refused(&self) -> String {
-        format!("pods will be refused: {}", self.warning())
     }
 
     /// The same as a warning: one line, without the page, the image last, for that is what is cut.
@@ -108,6 +114,24 @@ impl Entry {
             short => format!("{message}: {}: {short}", self.path),
         }
     }
+
+    /// The same about an object that was not shown.
+    pub(super) fn brief_warning(&self) -> String {
+        format!("{}: {}", self.brief, self.path)
+    }
+}
+
+/// A warning about an object that runs nothing itself.
+pub(super) fn pods_will_be_refused(warning: &str) -> String {
+    format!("pods will be refused: {warning}")
+}
+
+/// The image as its author wrote it, where whoever asks has shown it.
+fn shown(image: &JudgedImage) -> String {
+    match image.effect {
+        Effect::Refuses | Effect::Warns => clean(&image.image),
+        Effect::WarnsOfUnseen => "its image".to_owned(),
+    }
 }
 
 /// The image as judged, or as written where no digest was found.
@@ -117,14 +141,14 @@ fn subject(image: &JudgedImage) -> &str {
 
 /// The warning about a placeholder.
 pub(super) fn placeholder(image: &JudgedImage) -> String {
-    let (path, image) = (clean(&image.path), clean(&image.image));
+    let (path, image) = (clean(&image.path), shown(image));
     format!("placeholder image not verified: {path}: {image}: its pods are verified when created")
 }
 
 /// The warning that an exemption owes.
 pub(super) fn exemption(image: &JudgedImage, rule: &str) -> String {
     let head = cut(format!("exempted by policy: {}", clean(rule)), MAX_HEAD, "...");
-    let (path, image) = (clean(&image.path), clean(&image.image));
+    let (path, image) = (clean(&image.path), shown(image));
     format!("{head}: {path}: not verified, the policy names no authorities: {image}")
 }
 
@@ -226,10 +250,8 @@ fn page(reasons: &[AuthorityReason]) -> Vec<String> {
 fn short(reasons: &[AuthorityReason]) -> String {
     let one = |reason: &AuthorityReason| match &reason.cause {
         Cause::Rejected { summary, candidates } if candidates.is_empty() => clean(summary),
-        Cause::Rejected { summary, candidates } => {
-            let codes: BTreeSet<String> = candidates.iter().map(|c| clean(&c.code)).collect();
-            let codes = codes.into_iter().take(MAX_CODES).collect::<Vec<_>>().join(", ");
-            format!("[{codes}] {}", clean(summary))
+        Cause::Rejected { summary, .. } => {
+            format!("[{}] {}", codes(std::slice::from_ref(reason)), clean(summary))
         }
         Cause::Fault(fault) => format!("could not find out: {}", told(fault)),
         _ => clean(&reason.text("")),
@@ -241,6 +263,12 @@ fn short(reasons: &[AuthorityReason]) -> String {
             told.collect::<Vec<_>>().join("; ")
         }
     }
+}
+
+/// The first codes of the reasons.
+fn codes(reasons: &[AuthorityReason]) -> String {
+    let codes: BTreeSet<String> = reasons.iter().flat_map(AuthorityReason::codes).collect();
+    codes.iter().take(MAX_CODES).map(|code| clean(code)).collect::<Vec<_>>().join(", ")
 }
 
 fn found(reason: &AuthorityReason) -> Vec<String> {
@@ -301,10 +329,21 @@ fn to_do(reason: &AuthorityReason) -> Vec<String> {
 }
 
 fn wait(fault: &Fault) -> &'static str {
-    if fault.kind.is_transient() {
-        "try again; if it stays, look at the registry named above"
-    } else {
-        "see what is named above; trying again will not help by itself"
+    match fault.kind {
+        kind if kind.is_transient() => "try again; if it stays, look at the registry named above",
+        FaultKind::Missing => {
+            "push what is named above as missing, or correct its name; trying again will not help \
+             by itself"
+        }
+        FaultKind::Unauthorized | FaultKind::Denied => {
+            "give the pod or its service account an imagePullSecret that may read this repository, \
+             or correct the one it has"
+        }
+        FaultKind::Tls => {
+            "serve the registry with a certificate that the gate trusts (`--registry-ca-bundle` \
+             adds certificate authorities); trying again will not help by itself"
+        }
+        _ => "see what is named above; trying again will not help by itself",
     }
 }
 

@@ -136,3 +136,36 @@ async fn policies_are_reviewed_themselves() {
     let answer: Value = serde_json::from_str(&text).unwrap();
     assert!(answer["response"]["patch"].is_string(), "{text}");
 }
+
+/// A restart starts nothing that is not judged by itself: it is let in by a gate that has no
+/// policies yet, too, as an update that changes nothing is.
+#[tokio::test]
+async fn a_restart_is_let_in_by_a_gate_that_is_not_ready() {
+    let house = house(|_| vec![("broken.yaml", "not: a policy".to_owned())]);
+    let deployment = |annotation: &str| {
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": { "name": "web", "namespace": "default" },
+            "spec": { "template": {
+                "metadata": { "annotations": { "restarted": annotation } },
+                "spec": { "containers": [{ "name": "c", "image": "registry.test/good:v1" }] },
+            } },
+        })
+    };
+    let mut review = review("registry.test/good:v1");
+    let request = &mut review["request"];
+    request["kind"] = json!({ "group": "apps", "version": "v1", "kind": "Deployment" });
+    request["resource"] = json!({ "group": "apps", "version": "v1", "resource": "deployments" });
+    request["operation"] = json!("UPDATE");
+    request["oldObject"] = deployment("before");
+    request["object"] = deployment("now");
+    let (_, text) = house.post("/validate", review.to_string()).await;
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(answer["response"]["allowed"], true, "{text}");
+    review["request"]["object"]["spec"]["template"]["spec"]["containers"][0]["image"] =
+        json!("registry.test/other:v1");
+    let (_, text) = house.post("/validate", review.to_string()).await;
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(answer["response"]["allowed"], false, "{text}");
+}
