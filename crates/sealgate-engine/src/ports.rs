@@ -71,11 +71,19 @@ pub trait Registry: Send + Sync {
     /// The manifests that refer to `subject`: by the referrers API (all pages, bounded); by the
     /// fallback tag where there is no API, or where it lists nobody. Descriptors are hints: never
     /// filter by their `artifactType`, and the list may name what does not exist.
+    ///
+    /// Both halves in their order. No implementation replaces it: one that wraps another registry
+    /// passes on the halves.
     async fn referrers(
         &self,
         repository: &Repository,
         subject: &Digest,
-    ) -> Result<Vec<Descriptor>, Fault>;
+    ) -> Result<Vec<Descriptor>, Fault> {
+        match self.referrers_first(repository, subject).await? {
+            Some(list) => Ok(list),
+            None => self.referrers_by_tag(repository, subject).await,
+        }
+    }
 
     /// The first half of [`Self::referrers`], for callers that may need no second: `None` where
     /// the API lists nobody and [`Self::referrers_by_tag`] was not asked.
@@ -83,18 +91,14 @@ pub trait Registry: Send + Sync {
         &self,
         repository: &Repository,
         subject: &Digest,
-    ) -> Result<Option<Vec<Descriptor>>, Fault> {
-        self.referrers(repository, subject).await.map(Some)
-    }
+    ) -> Result<Option<Vec<Descriptor>>, Fault>;
 
     /// The second half: the manifests that the fallback tag lists.
     async fn referrers_by_tag(
         &self,
-        _repository: &Repository,
-        _subject: &Digest,
-    ) -> Result<Vec<Descriptor>, Fault> {
-        Ok(Vec::new())
-    }
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, Fault>;
 
     /// Stores a blob unless it is there. `content` is exactly `descriptor.size` bytes.
     async fn push_blob(

@@ -159,14 +159,6 @@ impl Registry for Client {
         self.open_blob(repository, digest).await
     }
 
-    async fn referrers(
-        &self,
-        repository: &Repository,
-        subject: &Digest,
-    ) -> Result<Vec<Descriptor>, Fault> {
-        self.list_referrers(repository, subject).await
-    }
-
     async fn referrers_first(
         &self,
         repository: &Repository,

@@ -51,17 +51,6 @@ pub(crate) enum Labelled {
 }
 
 impl Client {
-    pub(crate) async fn list_referrers(
-        &self,
-        repository: &Repository,
-        subject: &Digest,
-    ) -> Result<Vec<Descriptor>, Fault> {
-        match self.list_first(repository, subject).await? {
-            Some(list) => Ok(list),
-            None => self.fallback_list(repository, subject).await,
-        }
-    }
-
     /// The list, or `None` where the API lists nobody and the fallback tag was not asked for.
     pub(crate) async fn list_first(
         &self,

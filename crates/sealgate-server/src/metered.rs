@@ -89,14 +89,6 @@ impl Registry for MeteredRegistry {
         self.count(repository, "blob", self.registry.blob_stream(repository, digest)).await
     }
 
-    async fn referrers(
-        &self,
-        repository: &Repository,
-        subject: &Digest,
-    ) -> Result<Vec<Descriptor>, Fault> {
-        self.count(repository, "referrers", self.registry.referrers(repository, subject)).await
-    }
-
     async fn referrers_first(
         &self,
         repository: &Repository,
@@ -163,5 +155,46 @@ impl Registry for MeteredRegistry {
 
     async fn tags(&self, repository: &Repository) -> Result<Vec<String>, Fault> {
         self.count(repository, "tags", self.registry.tags(repository)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sealgate_testkit::image;
+    use sealgate_testkit::ports::OneRegistry;
+    use sealgate_testkit::registry::{MemoryRegistry, Request};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn both_halves_of_the_referrers_are_asked_and_counted_once() {
+        for (registry, requests) in
+            [(MemoryRegistry::new(), 1), (MemoryRegistry::new().listing_nobody(), 2)]
+        {
+            let registry = Arc::new(registry);
+            let app = image::repository("reg.example/acme/app");
+            let subject = Digest::of(b"subject");
+            let entry = Descriptor {
+                media_type: sealgate_core::manifest::media_type::OCI_MANIFEST.to_owned(),
+                size: 2,
+                digest: Digest::of(b"{}"),
+                artifact_type: None,
+                annotations: Default::default(),
+                platform: None,
+            };
+            registry.list_referrer(&app, &subject, entry.clone());
+            let metrics = Arc::new(Metrics::new());
+            let access = Arc::new(OneRegistry::new(Arc::clone(&registry) as _));
+            let metered = Metered::new(access, Arc::clone(&metrics)).open(&[]);
+            assert_eq!(metered.referrers(&app, &subject).await.unwrap(), [entry]);
+            let asked = registry.count(Request::Referrers) + registry.count(Request::ReferrersTag);
+            assert_eq!(asked, requests);
+            let line = format!(
+                "sealgate_registry_calls_total{{registry=\"reg.example\",call=\"referrers\"}} \
+                 {requests}"
+            );
+            let page = metrics.render();
+            assert!(page.lines().any(|other| other == line), "{line} is not in\n{page}");
+        }
     }
 }

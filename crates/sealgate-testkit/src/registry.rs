@@ -314,17 +314,6 @@ impl Registry for MemoryRegistry {
         Ok(bytes.map(|bytes| stream::iter([Ok(bytes)]).boxed()))
     }
 
-    async fn referrers(
-        &self,
-        repository: &Repository,
-        subject: &Digest,
-    ) -> Result<Vec<Descriptor>, Fault> {
-        match self.referrers_first(repository, subject).await? {
-            Some(listed) => Ok(listed),
-            None => self.referrers_by_tag(repository, subject).await,
-        }
-    }
-
     async fn referrers_first(
         &self,
         repository: &Repository,

@@ -194,12 +194,19 @@ mod lying {
         ) -> Result<Option<BlobStream>, Fault> {
             self.0.blob_stream(repository, digest).await
         }
-        async fn referrers(
+        async fn referrers_first(
+            &self,
+            repository: &Repository,
+            subject: &Digest,
+        ) -> Result<Option<Vec<Descriptor>>, Fault> {
+            self.0.referrers_first(repository, subject).await
+        }
+        async fn referrers_by_tag(
             &self,
             repository: &Repository,
             subject: &Digest,
         ) -> Result<Vec<Descriptor>, Fault> {
-            self.0.referrers(repository, subject).await
+            self.0.referrers_by_tag(repository, subject).await
         }
         async fn push_blob(
             &self,

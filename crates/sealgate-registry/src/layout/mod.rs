@@ -195,9 +195,18 @@ impl Registry for Layout {
         Ok(Some(Box::pin(stream::try_unfold(reading, Reading::step))))
     }
 
-    async fn referrers(&self, _: &Repository, subject: &Digest) -> Result<Vec<Descriptor>, Fault> {
+    async fn referrers_first(
+        &self,
+        _: &Repository,
+        subject: &Digest,
+    ) -> Result<Option<Vec<Descriptor>>, Fault> {
         let subject = subject.clone();
-        self.run(move |disk| disk.referrers(&subject)).await
+        self.run(move |disk| disk.referrers(&subject).map(Some)).await
+    }
+
+    /// Nobody: a layout has no fallback tags, every manifest in it is looked at instead.
+    async fn referrers_by_tag(&self, _: &Repository, _: &Digest) -> Result<Vec<Descriptor>, Fault> {
+        Ok(Vec::new())
     }
 
     async fn push_blob(
