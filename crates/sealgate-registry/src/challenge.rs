@@ -195,6 +195,9 @@ impl fmt::Display for Unanswerable {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
 
     fn parse(lines: &[&str]) -> Result<Challenge, Unanswerable> {
@@ -301,5 +304,102 @@ mod tests {
         assert_eq!(parse(&[&long]), Err(Unanswerable::NoRealm));
         let huge = format!("Basic realm=\"{}\"", "x".repeat(MAX_HEADER));
         assert_eq!(parse(&[&huge]), Err(Unanswerable::Unnamed));
+    }
+
+    const VALID: [&str; 5] = [
+        r#"Bearer realm="https://auth.io/token",service="reg",scope="repository:a/b:pull,push""#,
+        r#"Basic realm="My \"private\" registry", charset="UTF-8""#,
+        r#"Negotiate abc==, Basic realm=x, Bearer realm=https://auth.io/token;service=reg"#,
+        r#"bearer error = "invalid_token" , realm="https://auth.io/é""#,
+        r#"Digest realm="a\\", nonce='b, c', NTLM"#,
+    ];
+
+    /// A valid header with some characters taken out, put in or replaced by those that have a
+    /// meaning in it.
+    fn mutated() -> impl Strategy<Value = String> {
+        let meaningful = ['"', ',', ';', '=', '\\', ' ', '\t', '\'', 'é', 'a'];
+        let change = (any::<Index>(), 0..3_u8, proptest::sample::select(meaningful.to_vec()));
+        let header = proptest::sample::select(VALID.to_vec());
+        (header, prop::collection::vec(change, 1..12)).prop_map(|(header, changes)| {
+            let mut chars: Vec<char> = header.chars().collect();
+            for (at, change, new) in changes {
+                let at = at.index(chars.len() + 1);
+                let end = if change == 0 { at } else { (at + 1).min(chars.len()) };
+                chars.splice(at..end, (change != 1).then_some(new));
+            }
+            chars.into_iter().collect()
+        })
+    }
+
+    /// Nothing is made up: what is read of a text is together no longer than the text.
+    fn check_offers(text: &str) -> Result<(), TestCaseError> {
+        let offers: Vec<Offer<'_>> = Offers(text).take(text.len() + 1).collect();
+        let mut read = 0;
+        for Offer { scheme, parameters } in &offers {
+            prop_assert!(!scheme.is_empty() && scheme.chars().all(is_token), "{scheme:?}");
+            read += scheme.len();
+            for (name, value) in parameters {
+                prop_assert!(!name.is_empty() && name.chars().all(is_token), "{name:?}");
+                read += name.len() + 1 + value.len();
+            }
+        }
+        prop_assert!(read <= text.len(), "{read} of {} bytes", text.len());
+        Ok(())
+    }
+
+    fn check_headers(lines: &[Vec<u8>]) -> Result<(), TestCaseError> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            if let Ok(value) = line.as_slice().try_into() {
+                headers.append(WWW_AUTHENTICATE, value);
+            }
+        }
+        let longest = |text: &str| text.len() <= MAX_VALUE;
+        match Challenge::parse(&headers) {
+            Ok(Challenge::Bearer { realm, service, scope }) => {
+                prop_assert!(!realm.is_empty() && longest(&realm) && longest(&service));
+                prop_assert!(scope.is_none_or(|scope| longest(&scope)));
+            }
+            Err(Unanswerable::Schemes(schemes)) => {
+                prop_assert!((1..=3).contains(&schemes.len()));
+                prop_assert!(schemes.iter().all(|scheme| longest(scheme)));
+            }
+            Ok(Challenge::Basic) | Err(Unanswerable::Unnamed | Unanswerable::NoRealm) => {}
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_to_its_end(text: String) {
+            check_offers(&text)?;
+        }
+
+        #[test]
+        fn text_of_meaningful_characters_is_read_to_its_end(text in r#"[",;=\\ \t\r\na-cé]{0,200}"#) {
+            check_offers(&text)?;
+        }
+
+        #[test]
+        fn a_changed_header_is_read_to_its_end(text in mutated()) {
+            check_offers(&text)?;
+            check_headers(&[text.into_bytes()])?;
+        }
+
+        #[test]
+        fn any_headers_have_a_bounded_answer(lines in prop::collection::vec(
+            prop::collection::vec(prop_oneof![Just(b'"'), Just(b','), Just(b'='), 0x20..=0xff_u8], 0..300),
+            0..12,
+        )) {
+            check_headers(&lines)?;
+        }
+
+        /// Around the bounds of a header and of a value.
+        #[test]
+        fn a_long_header_has_a_bounded_answer(text in mutated(), more in 0..2 * MAX_HEADER) {
+            let long = text.replace("token", &"x".repeat(more));
+            check_offers(&long)?;
+            check_headers(&[long.into_bytes()])?;
+        }
     }
 }
