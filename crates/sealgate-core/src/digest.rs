@@ -32,6 +32,9 @@ pub struct InvalidDigest {
 }
 
 impl Algorithm {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
+
     /// The name before the colon.
     pub fn name(self) -> &'static str {
         match self {
@@ -41,7 +44,8 @@ impl Algorithm {
         }
     }
 
-    fn hex_len(self) -> usize {
+    /// The number of hexadecimal digits after the colon.
+    pub fn hex_len(self) -> usize {
         match self {
             Self::Sha256 => 64,
             Self::Sha384 => 96,
@@ -115,12 +119,8 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self, InvalidDigest> {
         let invalid = || InvalidDigest { text: text.chars().take(160).collect() };
         let (name, hex) = text.split_once(':').ok_or_else(invalid)?;
-        let algorithm = match name {
-            "sha256" => Algorithm::Sha256,
-            "sha384" => Algorithm::Sha384,
-            "sha512" => Algorithm::Sha512,
-            _ => return Err(invalid()),
-        };
+        let named = |algorithm: &Algorithm| algorithm.name() == name;
+        let algorithm = Algorithm::ALL.into_iter().find(named).ok_or_else(invalid)?;
         let lower_hex = hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if hex.len() != algorithm.hex_len() || !lower_hex {
             return Err(invalid());

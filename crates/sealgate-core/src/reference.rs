@@ -61,6 +61,10 @@ pub enum InvalidReference {
 }
 
 const MAX_REFERENCE: usize = 4096;
+/// Characters of the longest path of a repository.
+pub const MAX_PATH: usize = 255;
+/// Characters of the longest tag (distribution-spec).
+pub const MAX_TAG: usize = 128;
 
 impl Repository {
     /// A repository from its text, `[registry/]path`, with neither tag nor digest.
@@ -281,11 +285,25 @@ pub fn parse_registry(text: &str) -> Result<String, InvalidRegistry> {
     };
     match port {
         None => Ok(host),
-        Some(port) if port.parse::<u16>().is_ok() && !port.starts_with(['+', '0']) => {
-            Ok(format!("{host}:{port}"))
-        }
+        Some(port) if is_port(port) => Ok(format!("{host}:{port}")),
         Some(_) => Err(InvalidRegistry::Port),
     }
+}
+
+/// Whether a text is a port in its one spelling: 1 to 65535, without leading zeros.
+pub fn is_port(text: &str) -> bool {
+    text.parse::<u16>().is_ok() && !text.starts_with(['+', '0'])
+}
+
+/// Whether a text is a tag.
+pub fn is_tag(text: &str) -> bool {
+    let first_ok = !text.is_empty() && !text.starts_with(['.', '-']);
+    text.len() <= MAX_TAG && first_ok && text.bytes().all(is_tag_byte)
+}
+
+/// Whether a byte may stand in a tag; dots and hyphens not at its beginning.
+pub fn is_tag_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_-.".contains(&byte)
 }
 
 fn normal_registry(registry: &str) -> Result<String, InvalidReference> {
@@ -338,7 +356,7 @@ fn looks_like_ipv4(host: &str) -> bool {
 fn check_path(path: &str) -> Result<(), InvalidReference> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-./".contains(&b);
     let segments_ok = path.split('/').all(|s| !s.is_empty() && s != "." && s != "..");
-    if (2..=255).contains(&path.len()) && path.bytes().all(allowed) && segments_ok {
+    if (2..=MAX_PATH).contains(&path.len()) && path.bytes().all(allowed) && segments_ok {
         return Ok(());
     }
     // One letter is a good repository on Docker Hub's terms once `library/` stands before it.
@@ -349,13 +367,7 @@ fn check_path(path: &str) -> Result<(), InvalidReference> {
 }
 
 fn check_tag(tag: &str) -> Result<(), InvalidReference> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
-    let first_ok = tag.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if tag.len() <= 128 && first_ok && tag.bytes().all(allowed) {
-        Ok(())
-    } else {
-        Err(InvalidReference::Tag(cut(tag)))
-    }
+    if is_tag(tag) { Ok(()) } else { Err(InvalidReference::Tag(cut(tag))) }
 }
 
 /// Foreign text for an error message: cut, and with control characters escaped.

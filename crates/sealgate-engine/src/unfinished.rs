@@ -9,8 +9,6 @@
 //!  "blob":{"bundle":{},"missing":[]}}
 //! ```
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use sealgate_core::bundle::{Bundle, MAX_BUNDLE};
 use sealgate_core::certificate::{Unverified, pem};
 use sealgate_core::fault::{Fault, FaultKind};
@@ -235,7 +233,7 @@ impl KeptLegacy {
     }
 
     fn read(self) -> Result<LegacyDraft, Failure> {
-        let payload = STANDARD.decode(&self.payload).map_err(invalid)?;
+        let payload = sealgate_core::base64::decode(&self.payload).map_err(invalid)?;
         Ok(LegacyDraft { payload, draft: self.kept.read()? })
     }
 }

@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use reqwest::Url;
 
+use crate::host::Host;
+
 /// Whether the proxies of the environment are used. Loopback hosts never go through a proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Proxies {
@@ -75,29 +77,10 @@ impl ProxyRules {
         };
         let host = url.host_str()?;
         let port = url.port_or_known_default()?.to_string();
-        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-        let host = match bare.parse::<IpAddr>() {
-            Ok(address) => Host::Address(address.to_canonical()),
-            Err(_) => Host::Name(bare),
-        };
+        // As in Go, an IPv4 address within IPv6 is the IPv4 address.
+        let host = Host::parse(host).canonical();
         let direct = host.is_loopback() || self.exempt.iter().any(|e| e.fits(&host, &port));
         (!direct).then_some(proxy)
-    }
-}
-
-/// The host of an address that is asked.
-enum Host<'a> {
-    Name(&'a str),
-    /// Never the form of an IPv4 address within IPv6.
-    Address(IpAddr),
-}
-
-impl Host<'_> {
-    fn is_loopback(&self) -> bool {
-        match self {
-            Self::Name(name) => *name == "localhost",
-            Self::Address(address) => address.is_loopback(),
-        }
     }
 }
 

@@ -19,9 +19,8 @@ use zeroize::Zeroizing;
 
 use crate::challenge::Challenge;
 use crate::credentials::{Credential, CredentialId, Secret};
-use crate::host::is_loopback;
 use crate::options::{InsecureRegistries, Options, PlainHttp};
-use crate::transport::{Body, Request, Take, Wire, content_type, has_user, sensitive};
+use crate::transport::{Body, Request, Take, Wire, authority, content_type, has_user, sensitive};
 
 /// What a request does in a repository.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -189,7 +188,11 @@ impl Tokens {
             "http" if wanted.asked.scheme() != "http" => {
                 refuse("wants credentials sent to a token endpoint over plain HTTP; refused")
             }
-            "http" if is_loopback(host) || self.plain_http == PlainHttp::Anywhere => Ok(url),
+            "http"
+                if sealgate_http::is_loopback(host) || self.plain_http == PlainHttp::Anywhere =>
+            {
+                Ok(url)
+            }
             "http" if self.insecure.contains(&authority(&url)) => Ok(url),
             "http" => refuse("wants credentials sent to another host over plain HTTP; refused"),
             _ => refuse("the realm of its challenge is no HTTP URL"),
@@ -339,12 +342,6 @@ fn basic(username: &str, password: &Secret) -> Option<HeaderValue> {
 
 fn bearer(token: &Secret) -> Option<HeaderValue> {
     sensitive(&Zeroizing::new(format!("Bearer {}", token.reveal())))
-}
-
-/// `host[:port]` of a URL.
-fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 #[cfg(test)]

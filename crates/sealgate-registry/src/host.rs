@@ -2,7 +2,6 @@
 //! whether it has the referrers API, and how many retries it may still cost.
 
 use std::collections::HashMap;
-use std::net::Ipv6Addr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -146,16 +145,12 @@ fn schemes(name: &str, plain_http: PlainHttp, insecure: &InsecureRegistries) -> 
 }
 
 /// Whether `host[:port]` is this machine by its spelling; nothing is resolved.
-pub(crate) fn is_loopback(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => name,
-        _ => host,
+fn is_loopback(registry: &str) -> bool {
+    let host = match registry.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => host,
+        _ => registry,
     };
-    let inner = name.strip_prefix('[').and_then(|n| n.strip_suffix(']'));
-    if let Some(inner) = inner {
-        return inner.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_loopback());
-    }
-    name == "localhost" || name.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
+    sealgate_http::is_loopback(host)
 }
 
 #[cfg(test)]

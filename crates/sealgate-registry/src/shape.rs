@@ -5,6 +5,7 @@ use bytes::Bytes;
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::manifest::{Descriptor, media_type};
+use sealgate_core::reference::is_tag;
 use sealgate_engine::ports::RawManifest;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -113,9 +114,7 @@ pub(crate) fn raw(shape: Shape, digest: Digest, bytes: Bytes) -> RawManifest {
 
 /// Whether a text can be a tag.
 pub(crate) fn check_tag(target: &str, tag: &str) -> Result<(), Fault> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
-    let first = tag.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if first && tag.len() <= 128 && tag.bytes().all(allowed) {
+    if is_tag(tag) {
         return Ok(());
     }
     let detail = format!("{:?} cannot be a tag", crate::reply::printable(tag));

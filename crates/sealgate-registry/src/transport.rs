@@ -128,7 +128,7 @@ impl Wire {
 
     fn connections(&self, url: &Url) -> &reqwest::Client {
         match &self.certified {
-            Some((name, certified)) if canonical_registry(&place(url)) == name => certified,
+            Some((name, certified)) if canonical_registry(&authority(url)) == name => certified,
             _ => &self.connections,
         }
     }
@@ -152,7 +152,7 @@ impl Wire {
     /// Asks and follows redirects; the body is still on the wire.
     async fn open<'a>(&self, asked: &'a str, request: Request) -> Result<Opened<'a>, Fault> {
         let Request { mut method, mut url, mut headers, body, deadline, .. } = request;
-        let (origin, own) = (url.origin(), place(&url));
+        let (origin, own) = (url.origin(), authority(&url));
         let mut target = Cow::Borrowed(asked);
         let authorization = headers.remove(AUTHORIZATION);
         let (mut body, repeatable) = body.split();
@@ -178,7 +178,7 @@ impl Wire {
                 }
             };
             url = next;
-            target = match place(&url) {
+            target = match authority(&url) {
                 place if place == own => Cow::Borrowed(asked),
                 place => Cow::Owned(format!("{} (redirected from {asked})", printable(&place))),
             };
@@ -331,7 +331,7 @@ pub(crate) fn check_hop(target: &str, from: &Url, to: &Url) -> Result<(), Fault>
 }
 
 /// Host and port of an address, as a reference names them.
-fn place(url: &Url) -> String {
+pub(crate) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }

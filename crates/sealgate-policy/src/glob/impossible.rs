@@ -3,7 +3,10 @@
 //! Only what is certain stands here: each rule names a literal part of the pattern that no
 //! registry, repository, tag or digest has. Such a policy would be off without a word.
 
-use sealgate_core::reference::{InvalidRegistry, parse_registry};
+use sealgate_core::digest::Algorithm;
+use sealgate_core::reference::{
+    self, InvalidRegistry, MAX_PATH, MAX_TAG, is_port, is_tag_byte, parse_registry,
+};
 
 use super::{Parts, is_host, split_tag};
 
@@ -44,11 +47,6 @@ enum Reason {
     )]
     Digest,
 }
-
-/// The algorithms of digests, with the number of digits.
-const DIGESTS: [(&str, usize); 3] = [("sha256:", 64), ("sha384:", 96), ("sha512:", 128)];
-const MAX_TAG: usize = 128;
-const MAX_PATH: usize = 255;
 
 impl std::fmt::Display for Impossible {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -153,10 +151,6 @@ fn open_registry(host: &str) -> Option<InvalidRegistry> {
     }
 }
 
-fn is_port(text: &str) -> bool {
-    text.parse::<u16>().is_ok() && !text.starts_with(['+', '0'])
-}
-
 /// What is wrong with the repository of a normalised name.
 fn path(name: &str) -> Option<Reason> {
     let (_, path) = name.split_once('/')?;
@@ -174,29 +168,30 @@ fn path(name: &str) -> Option<Reason> {
 
 /// Whether a tag can match: the literal parts of one are parts of tags.
 fn is_tag(tag: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-.*".contains(&b);
-    let literals = tag.bytes().filter(|b| *b != b'*').count();
-    !tag.is_empty()
-        && !tag.starts_with(['.', '-'])
-        && literals <= MAX_TAG
-        && tag.bytes().all(allowed)
+    let literals = tag.replace('*', "");
+    if tag.starts_with('*') {
+        // The wildcard may hold the first character.
+        return literals.len() <= MAX_TAG && literals.bytes().all(is_tag_byte);
+    }
+    reference::is_tag(&literals)
 }
 
 fn is_digest(digest: &str) -> bool {
     let hexadecimal = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-    DIGESTS.iter().any(|(algorithm, digits)| {
+    Algorithm::ALL.iter().any(|algorithm| {
+        let (algorithm, digits) = (format!("{}:", algorithm.name()), algorithm.hex_len());
         let (literal, rest) = match digest.find('*') {
             Some(at) => digest.split_at(at),
             None => (digest, ""),
         };
         let open = !rest.is_empty();
-        match literal.strip_prefix(algorithm) {
+        match literal.strip_prefix(&algorithm) {
             // The wildcard stands among the digits.
             Some(hex) => {
                 let all = hex.bytes().chain(rest.bytes().filter(|b| *b != b'*'));
                 let count = all.clone().count();
                 all.into_iter().all(hexadecimal)
-                    && if open { count <= *digits } else { count == *digits }
+                    && if open { count <= digits } else { count == digits }
             }
             // It stands before the colon or right behind a part of the algorithm's name; then the
             // end of the pattern is the end of the digits.

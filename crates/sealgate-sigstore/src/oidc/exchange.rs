@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sealgate_core::fault::{Fault, FaultKind};
 use serde::de::DeserializeOwned;
-use url::{Host, Url, form_urlencoded};
+use url::{Url, form_urlencoded};
 
 use super::surroundings::Surroundings;
 use crate::http::{Answer, Client, Options, Proxies, Request, Retries, Timeouts, service_url};
@@ -100,10 +100,5 @@ pub(super) fn guarded_url(text: &str) -> Result<Url, Fault> {
 
 /// Whether an address is on this machine.
 pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
+    url.host_str().is_some_and(sealgate_http::is_loopback)
 }
