@@ -73,7 +73,7 @@ fn definition(
         names["shortNames"] = json!(short);
     }
     json!({
-        "apiVersion": "apiextensions.k8s.io/v1",
+        "apiVersion": crate::api::EXTENSIONS,
         "kind": "CustomResourceDefinition",
         "metadata": {
             "name": format!("{plural}.{GROUP}"),

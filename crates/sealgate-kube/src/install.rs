@@ -9,13 +9,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::crd;
+use crate::{api, crd};
 
 mod deployment;
 mod rights;
 mod webhooks;
 
-pub(crate) use webhooks::PATHS;
+pub(crate) use webhooks::is_path_of_gate;
 pub use webhooks::{
     DEFAULT_PATH_MUTATE, DEFAULT_PATH_POLICY_DEFAULTS, DEFAULT_PATH_POLICY_VALIDATION,
     DEFAULT_PATH_VALIDATE,
@@ -252,7 +252,7 @@ pub fn deletions(options: &InstallOptions, with_policies: bool) -> Vec<Deletion>
         for plural in ["clusterimagepolicies", "trustroots"] {
             deletions.push(
                 Deletion::cluster(
-                    "apiextensions.k8s.io/v1",
+                    api::EXTENSIONS,
                     "CustomResourceDefinition",
                     "customresourcedefinitions",
                     &format!("{plural}.{}", crd::GROUP),
@@ -279,7 +279,7 @@ pub fn retired(options: &InstallOptions) -> Vec<Deletion> {
 fn left_by_a_migration(namespace: &str) -> [Deletion; 2] {
     [
         Deletion::cluster(
-            "admissionregistration.k8s.io/v1",
+            api::ADMISSION,
             "ValidatingWebhookConfiguration",
             "validatingwebhookconfigurations",
             MIGRATION_PROBE,

@@ -10,6 +10,7 @@
 pub use kube::Client;
 
 pub mod answer;
+mod api;
 pub mod apply;
 pub mod certificates;
 pub mod cluster;

@@ -13,36 +13,30 @@
 //!
 //! CustomResourceDefinitions, policies, TrustRoots, Secrets and settings are never deleted.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_engine::ports::{Clock, SecretSource as _};
-use sealgate_policy::cip::validate::Context;
-use sealgate_policy::cip::{ClusterImagePolicy, SecretRef};
-use sealgate_policy::compile::{Compiled, Lookups, RootRef, compile, content_of_secret};
-use sealgate_policy::rule::Mode;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::apply;
 use crate::certificates::{bundle, own_keys};
-use crate::cluster::ClusterSecrets;
-use crate::crd::{GROUP, POLICY_VERSIONS};
 use crate::install::{
-    self, CERTIFICATE_SECRET, DEPLOYMENT, InstallOptions, MIGRATION_SERVICE, PullSecretRights,
-    SERVICE,
+    self, CERTIFICATE_SECRET, DEPLOYMENT, InstallOptions, MIGRATION_SERVICE, SERVICE,
 };
+use crate::{api, apply};
 
 mod configurations;
 mod found;
 mod objects;
+mod preflight;
+mod probe;
 
 use configurations::Place;
 pub use found::Found;
 use objects::Objects;
+pub use preflight::undecidable;
+use probe::TIMES;
 
 /// How long to wait for the gate's pods, and for the API server to reach them.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -51,14 +45,6 @@ const LOOK: Duration = Duration::from_millis(250);
 /// From a change of webhook configurations or Services to the next step that relies on it: every API
 /// server and every node must have heard of it.
 const SETTLE: Duration = Duration::from_secs(5);
-/// How many times in a row the gate must be reached.
-const TIMES: usize = 8;
-/// The webhook configuration that asks whether the gate is reached, its label, and its policy.
-const PROBE: &str = install::MIGRATION_PROBE;
-const PROBE_LABEL: &str = "policy.sigstore.dev/sealgate-migration-probe";
-/// A Service that is not there.
-const NOWHERE: &str = "sealgate-migration-nowhere";
-
 /// What [`take_over`] does, in order, for people.
 pub const STEPS: [&str; 8] = [
     "keep the CustomResourceDefinitions whatever Helm does, and let the API server convert policies",
@@ -99,80 +85,6 @@ pub async fn find(client: &Client, namespace: &str) -> Result<Found, Fault> {
     Cluster { client, namespace }.find().await
 }
 
-/// Enforcing policies that the gate cannot judge, and would refuse images by: name and reason.
-///
-/// # Errors
-/// What the API server says.
-pub async fn undecidable(
-    client: &Client,
-    namespace: &str,
-    clock: Arc<dyn Clock>,
-) -> Result<Vec<String>, Fault> {
-    let policies = Objects::of(
-        client,
-        &format!("{GROUP}/{}", POLICY_VERSIONS[0]),
-        "ClusterImagePolicy",
-        "clusterimagepolicies",
-        None,
-    );
-    let policies = match policies.list().await {
-        Err(fault) if fault.kind == FaultKind::Missing => return Ok(Vec::new()),
-        listed => listed?,
-    };
-    let secrets = ClusterSecrets::new(client.clone(), PullSecretRights::Nowhere, clock);
-    let mut problems = Vec::new();
-    for object in policies {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        match ClusterImagePolicy::from_json(&with_type(object)) {
-            Err(error) => problems.push(format!("{name}: {error}")),
-            Ok(policy) => problems.extend(lacking(&policy, namespace, &secrets).await?),
-        }
-    }
-    Ok(problems)
-}
-
-fn with_type(mut object: Value) -> Value {
-    object["apiVersion"] = json!(format!("{GROUP}/{}", POLICY_VERSIONS[0]));
-    object["kind"] = json!("ClusterImagePolicy");
-    if let Some(metadata) = object["metadata"].as_object_mut() {
-        metadata.remove("managedFields");
-    }
-    object
-}
-
-/// What of an enforcing policy cannot be judged. Trust roots are not looked at: the gate reads them.
-async fn lacking(
-    policy: &ClusterImagePolicy,
-    namespace: &str,
-    secrets: &ClusterSecrets,
-) -> Result<Vec<String>, Fault> {
-    let mut contents = BTreeMap::new();
-    for authority in &policy.spec.authorities {
-        let ca = authority.keyless.as_ref().and_then(|keyless| keyless.ca_cert.as_ref());
-        for key in [authority.key.as_ref(), ca].into_iter().flatten() {
-            let Some(secret) = &key.secret_ref else { continue };
-            let data = secrets.secret(namespace, &secret.name).await?;
-            contents.insert(secret.name.clone(), content_of_secret(&secret.name, data.as_ref()));
-        }
-    }
-    let lookup = |secret: &SecretRef| match contents.get(&secret.name) {
-        Some(content) => content.clone(),
-        None => content_of_secret(&secret.name, None),
-    };
-    let roots = |_: &RootRef| Err(Fault::new(FaultKind::Config, "trust root", "not looked at"));
-    let context =
-        Context { system_namespace: namespace.to_owned(), empty_authorities: Default::default() };
-    let lookups = Lookups { secrets: &lookup, roots: &roots };
-    let Compiled { rule, conditions, .. } = compile(policy, "cluster", &context, &lookups);
-    if rule.mode == Mode::Warn {
-        return Ok(Vec::new());
-    }
-    let bad = conditions.iter().filter(|condition| {
-        !condition.holds && !["Ready", "TrustRootsInlined"].contains(&condition.kind)
-    });
-    Ok(bad.map(|c| format!("{}: {}: {}", policy.name, c.reason, c.message)).collect())
-}
-
 /// Installs the gate in the place of what [`find`] found.
 ///
 /// # Errors
@@ -202,7 +114,7 @@ pub async fn take_over(
     sleep(SETTLE).await;
     cluster.apply(options, |_| true).await?;
     cluster.services().delete(MIGRATION_SERVICE).await?;
-    cluster.configurations(VALIDATING).delete(PROBE).await?;
+    cluster.remove_probe().await?;
     for deletion in install::retired(options) {
         apply::delete(client, &deletion).await?;
     }
@@ -226,7 +138,7 @@ pub async fn hand_over(
         cluster.step_aside(options, say).await?;
         return Ok(HandOver::Aside);
     }
-    if found.describe().is_empty() {
+    if !found.has_other() {
         cluster.free_names(say).await?;
         return Ok(HandOver::Aside);
     }
@@ -244,8 +156,6 @@ pub async fn hand_over(
     say("the gate is removed");
     Ok(HandOver::Done)
 }
-
-const VALIDATING: &str = "ValidatingWebhookConfiguration";
 
 impl Cluster<'_> {
     /// A Helm release that held the definitions must not take them along, and with them all policies;
@@ -268,7 +178,7 @@ impl Cluster<'_> {
 
     fn definitions(&self) -> Objects {
         let (kind, plural) = ("CustomResourceDefinition", "customresourcedefinitions");
-        Objects::of(self.client, "apiextensions.k8s.io/v1", kind, plural, None)
+        Objects::of(self.client, api::EXTENSIONS, kind, plural, None)
     }
 
     /// Starts the gate with no name in common with what runs.
@@ -276,7 +186,7 @@ impl Cluster<'_> {
         self.make_room("Deployment", say).await?;
         let budgets = Objects::of(
             self.client,
-            "policy/v1",
+            api::POLICY,
             "PodDisruptionBudget",
             "poddisruptionbudgets",
             Some(self.namespace),
@@ -360,8 +270,7 @@ impl Cluster<'_> {
             ("ClusterRoleBinding", "clusterrolebindings", None),
             ("RoleBinding", "rolebindings", Some(self.namespace)),
         ] {
-            let api = "rbac.authorization.k8s.io/v1";
-            let bindings = Objects::of(self.client, api, kind, plural, namespace);
+            let bindings = Objects::of(self.client, api::RBAC, kind, plural, namespace);
             for binding in bindings.list().await? {
                 let name = binding["metadata"]["name"].as_str().unwrap_or_default();
                 if self.binds_only(&binding, &accounts) && bindings.delete(name).await? {
@@ -415,96 +324,12 @@ impl Cluster<'_> {
         Objects::of(self.client, "v1", "Secret", "secrets", Some(self.namespace))
     }
 
-    /// Waits until the API server reaches the gate by the Service of `place` and trusts its
-    /// certificate: a webhook about one labelled policy is first made to call nobody, until the API
-    /// server is seen to do so; then it is made to call the gate.
-    async fn wait_until_reached(
-        &self,
-        place: Place,
-        bundle: &str,
-        say: Say<'_>,
-    ) -> Result<(), Fault> {
-        let service = place.service();
-        say(&format!("waiting until the API server reaches the gate by Service {service}"));
-        self.probe(NOWHERE, bundle).await?;
-        self.wait("the API server takes no new webhook", async || {
-            Ok(self.ask().await.is_err_and(|fault| fault.detail.contains(NOWHERE)))
-        })
-        .await?;
-        self.probe(service, bundle).await?;
-        let mut last = None;
-        let mut times = 0;
-        let waited = self
-            .wait(&format!("the API server does not reach Service {service}"), async || {
-                match self.ask().await {
-                    Ok(()) => times += 1,
-                    Err(fault) => (times, last) = (0, Some(fault)),
-                }
-                Ok(times >= TIMES)
-            })
-            .await;
-        waited.map_err(|fault| match last {
-            Some(last) => Fault::new(fault.kind, fault.target, last.detail),
-            None => fault,
-        })
-    }
-
-    async fn probe(&self, service: &str, bundle: &str) -> Result<(), Fault> {
-        let configuration = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": VALIDATING,
-            "metadata": { "name": PROBE, "labels": { install::PART_OF: install::PART_OF_SEALGATE } },
-            "webhooks": [{
-                "name": "probe.policy.sigstore.dev",
-                "admissionReviewVersions": ["v1"],
-                "sideEffects": "None",
-                "failurePolicy": "Fail",
-                "timeoutSeconds": 5,
-                "objectSelector": { "matchLabels": { PROBE_LABEL: "true" } },
-                "clientConfig": {
-                    "caBundle": install::base64(bundle.as_bytes()),
-                    "service": {
-                        "namespace": self.namespace,
-                        "name": service,
-                        "path": install::DEFAULT_PATH_POLICY_VALIDATION,
-                        "port": 443,
-                    },
-                },
-                "rules": [{
-                    "apiGroups": [GROUP],
-                    "apiVersions": POLICY_VERSIONS,
-                    "operations": ["CREATE"],
-                    "resources": ["clusterimagepolicies"],
-                    "scope": "Cluster",
-                }],
-            }],
-        });
-        apply::apply(self.client, &configuration).await.map(drop)
-    }
-
-    /// Would a policy be stored? Only if all webhooks about it answer.
-    async fn ask(&self) -> Result<(), Fault> {
-        let version = format!("{GROUP}/{}", POLICY_VERSIONS[0]);
-        let policies =
-            Objects::of(self.client, &version, "ClusterImagePolicy", "clusterimagepolicies", None);
-        let policy = json!({
-            "apiVersion": version,
-            "kind": "ClusterImagePolicy",
-            "metadata": { "name": PROBE, "labels": { PROBE_LABEL: "true" } },
-            "spec": {
-                "images": [{ "glob": "sealgate.invalid/probe" }],
-                "authorities": [{ "static": { "action": "pass" } }],
-            },
-        });
-        policies.would_create(policy).await
-    }
-
     async fn step_aside(&self, options: &InstallOptions, say: Say<'_>) -> Result<(), Fault> {
         self.apply_migration_service(options).await?;
         let bundle = self.bundle().await?;
         self.wait_until_reached(Place::Aside, &bundle, say).await?;
         self.replace(options, Place::Aside, &bundle).await?;
-        self.configurations(VALIDATING).delete(PROBE).await?;
+        self.remove_probe().await?;
         sleep(SETTLE).await;
         self.free_names(say).await
     }
@@ -600,9 +425,7 @@ fn is_rolled_out(deployment: &Value) -> bool {
 }
 
 fn bundle_of(secret: &Value) -> Option<String> {
-    use base64::Engine as _;
     let data = secret["data"].as_object()?;
-    let decode =
-        |value: &Value| base64::engine::general_purpose::STANDARD.decode(value.as_str()?).ok();
+    let decode = |value: &Value| sealgate_core::base64::decode(value.as_str()?).ok();
     bundle(&data.iter().filter_map(|(key, value)| Some((key.clone(), decode(value)?))).collect())
 }

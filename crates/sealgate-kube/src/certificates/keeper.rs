@@ -29,8 +29,8 @@ use super::state::{Due, Stored, due, own_keys};
 use super::{PUBLISH_DELAY, Serving};
 use crate::cluster::{Failure, within};
 use crate::install::{
-    CERTIFICATE_SECRET, PATHS, POLICY_DEFAULTS_WEBHOOK, POLICY_VALIDATION_WEBHOOK,
-    WORKLOAD_WEBHOOK, service_names,
+    CERTIFICATE_SECRET, POLICY_DEFAULTS_WEBHOOK, POLICY_VALIDATION_WEBHOOK, WORKLOAD_WEBHOOK,
+    is_path_of_gate, service_names,
 };
 
 /// From one step to the next when nothing happens.
@@ -327,12 +327,12 @@ fn outdated<'a>(
         .collect()
 }
 
-/// Whether a webhook calls the gate, by the path that `sealgate install` writes. policy-controller
-/// has other paths: while it serves, the caBundle of its webhooks is its own to keep.
+/// Whether a webhook calls the gate. While policy-controller serves, the caBundle of its webhooks is
+/// its own to keep.
 fn is_of_gate(config: &WebhookClientConfig) -> bool {
     let of_service = config.service.as_ref().and_then(|service| service.path.as_deref());
     let called = config.url.as_deref().or(of_service).unwrap_or_default();
-    PATHS.iter().any(|path| called.ends_with(path))
+    is_path_of_gate(called)
 }
 
 /// Strategic: webhooks are merged by name, so that nothing but caBundle is touched.

@@ -7,6 +7,7 @@ use super::{
     ACCOUNT, Certificates, DEPLOYMENT, Deletion, DeploymentOptions, InstallOptions,
     PullSecretRights, SERVICE, metadata,
 };
+use crate::api;
 
 const HTTPS_PORT: u16 = 8443;
 const METRICS_PORT: u16 = 9090;
@@ -28,9 +29,9 @@ pub(super) fn documents(options: &InstallOptions, gate: &DeploymentOptions) -> V
 
 pub(super) fn deletions(namespace: &str) -> Vec<Deletion> {
     vec![
-        Deletion::namespaced("apps/v1", "Deployment", "deployments", namespace, DEPLOYMENT),
+        Deletion::namespaced(api::APPS, "Deployment", "deployments", namespace, DEPLOYMENT),
         Deletion::namespaced(
-            "policy/v1",
+            api::POLICY,
             "PodDisruptionBudget",
             "poddisruptionbudgets",
             namespace,
@@ -71,7 +72,7 @@ fn service(options: &InstallOptions, name: &str) -> Value {
 
 fn disruption_budget(options: &InstallOptions) -> Value {
     json!({
-        "apiVersion": "policy/v1",
+        "apiVersion": api::POLICY,
         "kind": "PodDisruptionBudget",
         "metadata": metadata(DEPLOYMENT, Some(&options.namespace)),
         "spec": { "maxUnavailable": 1, "selector": { "matchLabels": selector() } },
@@ -80,7 +81,7 @@ fn disruption_budget(options: &InstallOptions) -> Value {
 
 fn deployment(options: &InstallOptions, gate: &DeploymentOptions) -> Value {
     json!({
-        "apiVersion": "apps/v1",
+        "apiVersion": api::APPS,
         "kind": "Deployment",
         "metadata": metadata(DEPLOYMENT, Some(&options.namespace)),
         "spec": {

@@ -6,9 +6,8 @@ use super::{
     ACCOUNT, CERTIFICATE_SECRET, Deletion, InstallOptions, POLICY_DEFAULTS_WEBHOOK,
     POLICY_VALIDATION_WEBHOOK, PullSecretRights, WORKLOAD_WEBHOOK, metadata,
 };
-use crate::crd;
+use crate::{api, crd};
 
-const API: &str = "rbac.authorization.k8s.io/v1";
 const WEBHOOKS: &str = "admissionregistration.k8s.io";
 /// The roles and their bindings. Not policy-controller's names: a binding's role cannot be changed,
 /// and while both are installed each keeps its own rights.
@@ -138,16 +137,16 @@ fn grant(
     let (role, binding) = kinds(namespace);
     [
         json!({
-            "apiVersion": API,
+            "apiVersion": api::RBAC,
             "kind": role,
             "metadata": metadata(name, namespace),
             "rules": rules,
         }),
         json!({
-            "apiVersion": API,
+            "apiVersion": api::RBAC,
             "kind": binding,
             "metadata": metadata(name, namespace),
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": name },
+            "roleRef": { "apiGroup": api::RBAC_GROUP, "kind": role, "name": name },
             "subjects": [{
                 "kind": "ServiceAccount",
                 "name": ACCOUNT,
@@ -160,12 +159,12 @@ fn grant(
 fn ungrant(name: &str, namespace: Option<&str>) -> [Deletion; 2] {
     match namespace {
         Some(namespace) => [
-            Deletion::namespaced(API, "RoleBinding", "rolebindings", namespace, name),
-            Deletion::namespaced(API, "Role", "roles", namespace, name),
+            Deletion::namespaced(api::RBAC, "RoleBinding", "rolebindings", namespace, name),
+            Deletion::namespaced(api::RBAC, "Role", "roles", namespace, name),
         ],
         None => [
-            Deletion::cluster(API, "ClusterRoleBinding", "clusterrolebindings", name),
-            Deletion::cluster(API, "ClusterRole", "clusterroles", name),
+            Deletion::cluster(api::RBAC, "ClusterRoleBinding", "clusterrolebindings", name),
+            Deletion::cluster(api::RBAC, "ClusterRole", "clusterroles", name),
         ],
     }
 }

@@ -6,7 +6,7 @@ use super::{
     Certificates, Deletion, Gate, INCLUDE_LABEL, InstallOptions, POLICY_DEFAULTS_WEBHOOK,
     POLICY_VALIDATION_WEBHOOK, SERVICE, WORKLOAD_WEBHOOK, base64, metadata,
 };
-use crate::crd;
+use crate::{api, crd};
 
 /// Where workloads are validated.
 pub const DEFAULT_PATH_VALIDATE: &str = "/validate";
@@ -21,8 +21,8 @@ pub const DEFAULT_PATH_POLICY_DEFAULTS: &str = "/default-policies";
 const SCALE_WEBHOOK: &str = "scale.policy.sigstore.dev";
 /// Its longest timeout, in seconds.
 const SCALE_TIMEOUT: u8 = 5;
-/// All of them.
-pub(crate) const PATHS: [&str; 4] = [
+/// All of the gate's paths.
+const PATHS: [&str; 4] = [
     DEFAULT_PATH_VALIDATE,
     DEFAULT_PATH_MUTATE,
     DEFAULT_PATH_POLICY_VALIDATION,
@@ -49,11 +49,16 @@ const MORE_REPLICAS: &str = "
     (has(object.spec.replicas) ? object.spec.replicas : 0)
         > (has(oldObject.spec.replicas) ? oldObject.spec.replicas : 0)";
 
-const API: &str = "admissionregistration.k8s.io/v1";
 /// The label with a namespace's name, which the API server sets and nobody can change.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 const VALIDATING: &str = "ValidatingWebhookConfiguration";
 const MUTATING: &str = "MutatingWebhookConfiguration";
+
+/// Whether the path or URL that a webhook calls is one that `sealgate install` writes.
+/// policy-controller has other paths.
+pub(crate) fn is_path_of_gate(called: &str) -> bool {
+    PATHS.iter().any(|path| called.ends_with(path))
+}
 
 /// Policies first: a policy that is applied with the rest must already meet its webhook.
 pub(super) fn documents(options: &InstallOptions) -> Vec<Value> {
@@ -66,9 +71,11 @@ pub(super) fn documents(options: &InstallOptions) -> Vec<Value> {
 }
 
 pub(super) fn deletions() -> Vec<Deletion> {
-    let validating =
-        |name| Deletion::cluster(API, VALIDATING, "validatingwebhookconfigurations", name);
-    let mutating = |name| Deletion::cluster(API, MUTATING, "mutatingwebhookconfigurations", name);
+    let validating = |name| {
+        Deletion::cluster(api::ADMISSION, VALIDATING, "validatingwebhookconfigurations", name)
+    };
+    let mutating =
+        |name| Deletion::cluster(api::ADMISSION, MUTATING, "mutatingwebhookconfigurations", name);
     vec![
         mutating(WORKLOAD_WEBHOOK),
         validating(WORKLOAD_WEBHOOK),
@@ -177,7 +184,7 @@ fn configuration(
     if let Some(certificate) = inject_ca_from(options) {
         metadata["annotations"] = json!({ "cert-manager.io/inject-ca-from": certificate });
     }
-    json!({ "apiVersion": API, "kind": kind, "metadata": metadata, "webhooks": webhooks })
+    json!({ "apiVersion": api::ADMISSION, "kind": kind, "metadata": metadata, "webhooks": webhooks })
 }
 
 fn client_config(options: &InstallOptions, path: &str) -> Value {

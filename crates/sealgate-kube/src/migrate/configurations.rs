@@ -8,7 +8,7 @@
 use serde_json::{Value, json};
 
 use crate::install::{
-    InstallOptions, MIGRATION_SERVICE, PART_OF, PART_OF_SEALGATE, PATHS, SERVICE,
+    InstallOptions, MIGRATION_SERVICE, PART_OF, PART_OF_SEALGATE, SERVICE, is_path_of_gate,
 };
 
 /// Before the name of the gate's webhook while policy-controller may run.
@@ -119,7 +119,7 @@ fn webhooks(configuration: &Value) -> impl Iterator<Item = &Value> {
 fn is_of_gate(webhook: &Value) -> bool {
     let config = &webhook["clientConfig"];
     let called = config["url"].as_str().or(config["service"]["path"].as_str()).unwrap_or_default();
-    PATHS.iter().any(|path| called.ends_with(path))
+    is_path_of_gate(called)
 }
 
 /// The four configurations of an installation.

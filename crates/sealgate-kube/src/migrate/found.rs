@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::Cluster;
 use super::configurations::{self, Place};
 use super::objects::Objects;
+use crate::api;
 use crate::install::{
     POLICY_DEFAULTS_WEBHOOK, POLICY_VALIDATION_WEBHOOK, SERVICE, WORKLOAD_WEBHOOK,
 };
@@ -47,9 +48,14 @@ impl Found {
         self.calls.iter().cloned().chain(workloads).chain(service).collect()
     }
 
+    /// Whether there is anything of policy-controller.
+    pub(super) fn has_other(&self) -> bool {
+        !self.calls.is_empty() || !self.workloads.is_empty() || self.has_service
+    }
+
     /// Whether there is neither policy-controller nor a migration that is not finished.
     pub fn is_nothing(&self) -> bool {
-        self.describe().is_empty() && !self.is_aside
+        !self.has_other() && !self.is_aside
     }
 
     /// Whether `sealgate uninstall --hand-over` or `install --replace` stopped half-way.
@@ -142,12 +148,12 @@ impl Cluster<'_> {
 
     pub(super) fn apps(&self, kind: &str) -> Objects {
         let plural = format!("{}s", kind.to_lowercase());
-        Objects::of(self.client, "apps/v1", kind, &plural, Some(self.namespace))
+        Objects::of(self.client, api::APPS, kind, &plural, Some(self.namespace))
     }
 
     pub(super) fn configurations(&self, kind: &str) -> Objects {
         let plural = format!("{}s", kind.to_lowercase());
-        Objects::of(self.client, "admissionregistration.k8s.io/v1", kind, &plural, None)
+        Objects::of(self.client, api::ADMISSION, kind, &plural, None)
     }
 }
 
