@@ -36,16 +36,28 @@ impl Content {
     /// # Errors
     /// `Malformed`, at the registry of `place`: the document is neither.
     pub(crate) fn read(raw: &RawManifest, place: &Repository) -> Result<Self, Failure> {
-        let malformed = |what: &str, error: &dyn std::fmt::Display| {
-            let error = Foreign::new(error.to_string());
-            Failure::malformed(place.registry(), format!("not an image {what}: {error}"))
-        };
-        let media_type = raw.descriptor.media_type.as_str();
-        if is_index(media_type) {
-            let index = parse_index(&raw.bytes, Some(media_type));
-            return index.map(Self::Index).map_err(|error| malformed("index", &error));
+        if let Some(index) = Self::index(raw, place)? {
+            return Ok(Self::Index(index));
         }
         let manifest = serde_json::from_slice(&raw.bytes).map(Box::new);
-        manifest.map(Self::Image).map_err(|error| malformed("manifest", &error))
+        manifest.map(Self::Image).map_err(|error| malformed(place, "manifest", &error))
     }
+
+    /// Reads `raw` if its media type is that of an index, and nothing of it if not.
+    ///
+    /// # Errors
+    /// `Malformed`, at the registry of `place`: the document is no index.
+    pub(crate) fn index(raw: &RawManifest, place: &Repository) -> Result<Option<Index>, Failure> {
+        let media_type = raw.descriptor.media_type.as_str();
+        if !is_index(media_type) {
+            return Ok(None);
+        }
+        let index = parse_index(&raw.bytes, Some(media_type));
+        index.map(Some).map_err(|error| malformed(place, "index", &error))
+    }
+}
+
+fn malformed(place: &Repository, what: &str, error: &dyn std::fmt::Display) -> Failure {
+    let error = Foreign::new(error.to_string());
+    Failure::malformed(place.registry(), format!("not an image {what}: {error}"))
 }

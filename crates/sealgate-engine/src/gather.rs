@@ -16,7 +16,7 @@ use sealgate_core::json::InvalidJson;
 use sealgate_core::manifest::{
     Descriptor, InvalidManifest, Manifest, is_index, media_type, parse_manifest,
 };
-use sealgate_core::reference::{Identifier, Repository};
+use sealgate_core::reference::{Identifier, MAX_TAG, Repository};
 use sealgate_core::reject::{Document, Foreign, Reject};
 use tokio::sync::Semaphore;
 use tracing::Instrument;
@@ -24,9 +24,6 @@ use tracing::Instrument;
 use crate::limits::Limits;
 use crate::ports::{RawManifest, Registry};
 use crate::triangulate::{self, Attachment};
-
-/// The longest tag of a registry (distribution-spec).
-const LONGEST_TAG: usize = 128;
 
 /// What was found, and which source did not tell.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +42,9 @@ type Payload = Result<Result<Vec<u8>, Reject>, Fault>;
 
 /// Layers of one manifest that share a payload, with their places there.
 type Layers = Vec<(usize, Descriptor)>;
+
+/// The layers of a `.sig` manifest by their payloads, and the manifest's digest.
+type ByPayload = (Digest, Vec<Layers>);
 
 /// What was found at a place of a list or a manifest.
 type Numbered = (usize, Gathered);
@@ -159,11 +159,7 @@ impl<'a> Gathering<'a> {
 
     /// The legacy signatures under the tag, in their order there.
     async fn legacy_tag(&self) -> Gathered {
-        match self.tagged().await {
-            Ok(Some(raw)) => self.legacy_manifest(&raw).await,
-            Ok(None) => Gathered::default(),
-            Err(fault) => fault.into(),
-        }
+        self.in_order(self.tagged_layers().await).await
     }
 
     /// Gives them to `enough`, each as its payload arrives; true as soon as `enough` says so.
@@ -172,31 +168,23 @@ impl<'a> Gathering<'a> {
         faults: &mut Vec<Fault>,
         enough: impl FnMut(Evidence) -> bool + Send,
     ) -> bool {
-        let (raw, groups) = match self.tagged().await {
-            Ok(Some(raw)) => {
-                let groups = self.by_payload(&raw);
-                (raw, groups)
-            }
-            Ok(None) => return false,
-            Err(fault) => {
-                faults.push(fault);
-                return false;
-            }
-        };
-        match groups {
-            Ok(groups) => {
-                let questions = self.questions(&raw.descriptor.digest, groups);
-                let found = stream::iter(questions).buffer_unordered(self.at_once());
-                self.drain(faults, found.map(Gathered::in_order), enough).await
-            }
-            Err(instead) => self.drain(faults, stream::iter([instead]), enough).await,
-        }
+        let found = self.each_payload(self.tagged_layers().await);
+        self.drain(faults, found.map(Gathered::in_order), enough).await
+    }
+
+    /// The layers of the manifest under the tag.
+    ///
+    /// # Errors
+    /// What there is instead: nothing, where there is no tag; else as [`Self::by_payload`].
+    async fn tagged_layers(&self) -> Result<ByPayload, Gathered> {
+        let raw = self.tagged().await?.ok_or_else(Gathered::default)?;
+        self.by_payload(&raw)
     }
 
     async fn tagged(&self) -> Result<Option<RawManifest>, Fault> {
         // Nobody can have written a tag that is too long: sha512 has bundles only.
         let plain = triangulate::tag("", self.subject, Attachment::Signatures);
-        if plain.len() > LONGEST_TAG {
+        if plain.len() > MAX_TAG {
             return Ok(None);
         }
         let tag = triangulate::tag(self.tag_prefix, self.subject, Attachment::Signatures);
@@ -287,13 +275,26 @@ impl<'a> Gathering<'a> {
 
     /// The signatures of a `.sig` manifest, one for each layer, and what could not be had of them.
     async fn legacy_manifest(&self, raw: &RawManifest) -> Gathered {
-        let groups = match self.by_payload(raw) {
-            Ok(groups) => groups,
-            Err(instead) => return instead,
-        };
-        let questions = stream::iter(self.questions(&raw.descriptor.digest, groups));
-        let found: Vec<Vec<Numbered>> = questions.buffer_unordered(self.at_once()).collect().await;
+        self.in_order(self.by_payload(raw)).await
+    }
+
+    async fn in_order(&self, layers: Result<ByPayload, Gathered>) -> Gathered {
+        let found: Vec<Vec<Numbered>> = self.each_payload(layers).collect().await;
         Gathered::in_order(found.into_iter().flatten().collect())
+    }
+
+    /// What the layers are that share a payload, each with its number, as the payloads come; or what
+    /// there is instead of layers.
+    fn each_payload(
+        &self,
+        layers: Result<ByPayload, Gathered>,
+    ) -> impl Stream<Item = Vec<Numbered>> + Send {
+        match layers {
+            Ok((manifest, groups)) => stream::iter(self.questions(manifest, groups))
+                .buffer_unordered(self.at_once())
+                .left_stream(),
+            Err(instead) => stream::iter([vec![(0, instead)]]).right_stream(),
+        }
     }
 
     /// The layers of a `.sig` manifest by their payloads, for many signatures share one: it is
@@ -302,7 +303,7 @@ impl<'a> Gathering<'a> {
     ///
     /// # Errors
     /// What there is instead: a fault, or a manifest that is no evidence.
-    fn by_payload(&self, raw: &RawManifest) -> Result<Vec<Layers>, Gathered> {
+    fn by_payload(&self, raw: &RawManifest) -> Result<ByPayload, Gathered> {
         let host = self.repository.registry();
         let manifest = match read(raw) {
             Ok(manifest) => manifest,
@@ -326,13 +327,13 @@ impl<'a> Gathering<'a> {
                 None => groups.push(vec![(number, layer)]),
             }
         }
-        Ok(groups)
+        Ok((raw.descriptor.digest.clone(), groups))
     }
 
     /// One question for each payload: what the layers are that share it, each with its number.
     fn questions(
         &self,
-        manifest: &Digest,
+        manifest: Digest,
         groups: Vec<Layers>,
     ) -> Vec<impl Future<Output = Vec<Numbered>> + Send> {
         let question = |layers: Layers| {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_core::manifest::{Descriptor, Index, is_index};
+use sealgate_core::manifest::{Descriptor, Index};
 use sealgate_core::reference::{Identifier, Repository};
 
 use crate::content::Content;
@@ -77,12 +77,9 @@ async fn grandchildren(
     limits: &Limits,
 ) -> Result<Vec<Child>, Failure> {
     let raw = registry.manifest(repository, &Identifier::Digest(child)).await?;
-    let Some(raw) = raw.filter(|raw| is_index(&raw.descriptor.media_type)) else {
-        return Ok(Vec::new());
-    };
-    match Content::read(&raw, repository)? {
-        Content::Index(index) => named(index, repository, limits),
-        Content::Image(_) => Ok(Vec::new()),
+    match raw.map(|raw| Content::index(&raw, repository)).transpose()?.flatten() {
+        Some(index) => named(index, repository, limits),
+        None => Ok(Vec::new()),
     }
 }
 
