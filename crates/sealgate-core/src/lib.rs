@@ -18,7 +18,7 @@ pub mod json;
 pub mod key;
 pub mod log;
 pub mod manifest;
-mod pem;
+pub mod pem;
 pub mod reference;
 pub mod reject;
 pub mod simple_signing;

@@ -25,65 +25,117 @@ pub(crate) struct Block<'a> {
     pub(crate) content: Vec<u8>,
 }
 
+/// A block as it stands in the text, for those who decode a secret into memory of their own. It has
+/// no `Debug`: what it borrows may be a private key.
+#[derive(Clone, Copy)]
+pub struct Undecoded<'a> {
+    label: &'a str,
+    /// The lines between BEGIN and END.
+    body: &'a str,
+}
+
+/// The blocks of `text`, in their order, decoded. After an error there are no more.
+///
+/// # Errors
+/// A block that is malformed; the reason in a few words.
+pub(crate) fn blocks(
+    text: &str,
+) -> impl Iterator<Item = Result<Block<'_>, &'static str>> + use<'_> {
+    let mut blocks = undecoded(text);
+    std::iter::from_fn(move || {
+        let block = blocks.next()?.and_then(|block| block.decoded());
+        if block.is_err() {
+            blocks.rest = "";
+        }
+        Some(block)
+    })
+}
+
 /// The blocks of `text`, in their order. After an error there are no more.
 ///
 /// # Errors
 /// A block that is malformed; the reason in a few words.
-pub(crate) fn blocks(text: &str) -> Blocks<'_> {
+pub fn undecoded(text: &str) -> Blocks<'_> {
     // Editors write a byte order mark that nobody sees.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    Blocks { lines: text.split('\n') }
+    Blocks { rest: text.strip_prefix('\u{feff}').unwrap_or(text) }
 }
 
-/// See [`blocks`].
-pub(crate) struct Blocks<'a> {
-    lines: std::str::Split<'a, char>,
+/// See [`undecoded`].
+pub struct Blocks<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Undecoded<'a> {
+    /// The text after BEGIN: `PUBLIC KEY`.
+    pub fn label(&self) -> &'a str {
+        self.label
+    }
+
+    /// Whether headers stand before the content, as in keys that old versions of OpenSSL encrypted.
+    pub fn has_headers(&self) -> bool {
+        self.body.split('\n').next().is_some_and(is_header)
+    }
+
+    /// The base64 of the content, without headers and blanks.
+    pub fn base64(&self) -> impl Iterator<Item = u8> + use<'a> {
+        let lines = self.body.split('\n').skip_while(|line| is_header(line));
+        lines.flat_map(|line| line.bytes()).filter(|byte| !matches!(byte, b' ' | b'\t' | b'\r'))
+    }
+
+    fn decoded(self) -> Result<Block<'a>, &'static str> {
+        let base64: Vec<u8> = self.base64().collect();
+        let content = crate::base64::decode(base64).map_err(|_| "the content is not base64")?;
+        Ok(Block { label: self.label, content })
+    }
 }
 
 impl<'a> Iterator for Blocks<'a> {
-    type Item = Result<Block<'a>, &'static str>;
+    type Item = Result<Undecoded<'a>, &'static str>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let begin = self
-            .lines
-            .by_ref()
-            .map(trimmed)
+        let begin = std::iter::from_fn(|| self.line())
             .find(|line| line.starts_with(BEGIN) || line.starts_with(END))?;
         let block = self.block(begin);
         if block.is_err() {
-            self.lines = "".split('\n');
+            self.rest = "";
         }
         Some(block)
     }
 }
 
 impl<'a> Blocks<'a> {
-    fn block(&mut self, begin: &'a str) -> Result<Block<'a>, &'static str> {
+    /// The next line; the rest begins behind it.
+    fn line(&mut self) -> Option<&'a str> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let (line, rest) = self.rest.split_once('\n').unwrap_or((self.rest, ""));
+        self.rest = rest;
+        Some(trimmed(line))
+    }
+
+    fn block(&mut self, begin: &'a str) -> Result<Undecoded<'a>, &'static str> {
         let label = begin.strip_prefix(BEGIN).ok_or("an END line without a BEGIN line")?;
         let label = label.strip_suffix(DASHES).ok_or("a BEGIN line that does not end in -----")?;
-        let (mut body, mut in_headers) = (String::new(), true);
-        for line in self.lines.by_ref().map(trimmed) {
+        let inside = self.rest;
+        loop {
+            let before = self.rest;
+            let line = self.line().ok_or("no END line")?;
             if line.starts_with(BEGIN) {
                 return Err("a BEGIN line inside of a block");
             }
-            if let Some(rest) = line.strip_prefix(END) {
-                return match rest.strip_suffix(DASHES) == Some(label) {
-                    true => Self::decoded(label, &body),
-                    false => Err("an END line that does not fit its BEGIN line"),
-                };
+            let Some(end) = line.strip_prefix(END) else { continue };
+            if end.strip_suffix(DASHES) != Some(label) {
+                return Err("an END line that does not fit its BEGIN line");
             }
-            in_headers &= line.contains(':');
-            if !in_headers {
-                body.extend(line.chars().filter(|c| !matches!(c, ' ' | '\t')));
-            }
+            let body = inside.strip_suffix(before).unwrap_or_default();
+            return Ok(Undecoded { label, body });
         }
-        Err("no END line")
     }
+}
 
-    fn decoded(label: &'a str, body: &str) -> Result<Block<'a>, &'static str> {
-        let content = crate::base64::decode(body).map_err(|_| "the content is not base64")?;
-        Ok(Block { label, content })
-    }
+fn is_header(line: &str) -> bool {
+    line.contains(':')
 }
 
 /// A line without what Go leaves away at its end.

@@ -1,8 +1,9 @@
-//! PEM (RFC 7468), read as leniently as Go does where that is harmless: text before the block and
-//! any line width; one block only, no headers. (`pem-rfc7468` insists on 64 columns.)
+//! PEM of private keys: read by the rules of [`sealgate_core::pem`], which are Go's; what is decoded
+//! is wiped, and headers are refused, because what they tell is how the key is encrypted.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use sealgate_core::pem::{Undecoded, undecoded};
 use zeroize::Zeroizing;
 
 use crate::KeyError;
@@ -15,46 +16,35 @@ pub(crate) struct Block {
     pub(crate) content: Zeroizing<Vec<u8>>,
 }
 
-const BEGIN: &str = "-----BEGIN ";
-const DASHES: &str = "-----";
 /// Columns of the base64 text that we write.
 const WIDTH: usize = 64;
+/// Bytes of the longest label.
+const MAX_LABEL: usize = 64;
 
 /// The first block whose label is not in `skipped`.
 pub(crate) fn read(text: &str, skipped: &[&str]) -> Result<Block, KeyError> {
-    let mut rest = text;
-    loop {
-        let (label, body, after) = next(rest)?;
-        if !skipped.contains(&label) {
-            return decode(label, body);
-        }
-        rest = after;
-    }
+    let fits = |block: &Result<Undecoded<'_>, _>| {
+        block.as_ref().map_or(true, |block| !skipped.contains(&block.label()))
+    };
+    let block =
+        undecoded(text).find(fits).unwrap_or(Err("no BEGIN line")).map_err(KeyError::Pem)?;
+    decode(block, text.len())
 }
 
-/// Label, body and what follows the first block of `text`.
-fn next(text: &str) -> Result<(&str, &str, &str), KeyError> {
-    let (_, from_label) = text.split_once(BEGIN).ok_or(KeyError::Pem("no BEGIN line"))?;
-    let (label, after_label) =
-        from_label.split_once(DASHES).ok_or(KeyError::Pem("the BEGIN line does not end"))?;
-    if label.len() > 64 || !label.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
+fn decode(block: Undecoded<'_>, most: usize) -> Result<Block, KeyError> {
+    let label = block.label();
+    if label.len() > MAX_LABEL || !label.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
         return Err(KeyError::Pem("the BEGIN line holds no label"));
     }
-    let end = format!("-----END {label}-----");
-    let (body, after) =
-        after_label.split_once(end.as_str()).ok_or(KeyError::Pem("no matching END line"))?;
-    Ok((label, body, after))
-}
-
-fn decode(label: &str, body: &str) -> Result<Block, KeyError> {
-    if body.contains(':') {
+    if block.has_headers() {
         return Err(KeyError::Pem(
             "it has headers (a password protected key of openssl's old form?): \
              decrypt it first with `openssl pkey`",
         ));
     }
-    let mut packed = Zeroizing::new(Vec::with_capacity(body.len()));
-    packed.extend(body.bytes().filter(|b| !b.is_ascii_whitespace()));
+    // Never grown, so that no copy is left behind.
+    let mut packed = Zeroizing::new(Vec::with_capacity(most));
+    packed.extend(block.base64());
     let mut content = Zeroizing::new(vec![0; packed.len()]);
     let length = STANDARD
         .decode_slice(&packed, &mut content)
@@ -67,7 +57,7 @@ fn decode(label: &str, body: &str) -> Result<Block, KeyError> {
 pub(crate) fn write(label: &str, content: &[u8]) -> Zeroizing<String> {
     let encoded = Zeroizing::new(STANDARD.encode(content));
     let mut text = Zeroizing::new(String::with_capacity(encoded.len() * 66 / WIDTH + 128));
-    text.push_str(&format!("{BEGIN}{label}-----\n"));
+    text.push_str(&format!("-----BEGIN {label}-----\n"));
     let mut rest = encoded.as_str();
     while !rest.is_empty() {
         let (line, after) = rest.split_at(rest.len().min(WIDTH));
@@ -105,6 +95,27 @@ mod tests {
             (block.label.as_str(), block.content.as_slice()),
             ("EC PRIVATE KEY", &b"key"[..])
         );
+    }
+
+    /// What Go's `pem.Decode` reads, and with it cosign.
+    #[test]
+    fn reads_the_spellings_that_go_reads() {
+        let pem = "-----BEGIN X-----\naGVs\nbG8=\n-----END X-----\n";
+        for text in [
+            pem.replace('\n', "\r\n"),
+            pem.replace('\n', " \t\n"),
+            pem.replace("aGVs\n", "aG Vs\n\n"),
+            format!("\u{feff}{pem}"),
+            format!("a note: {pem:?}\n{pem}-----BEGIN Y-----\n"),
+        ] {
+            let block = read(&text, &[]).unwrap();
+            assert_eq!((block.label.as_str(), block.content.as_slice()), ("X", &b"hello"[..]));
+        }
+        for text in [format!(" {pem}"), format!("key={pem}"), pem.replace('\n', " ")] {
+            assert!(matches!(read(&text, &[]), Err(KeyError::Pem(_))), "{text}");
+        }
+        let damaged = pem.replace("aGVs", "!!!!");
+        assert!(matches!(read(&format!("{damaged}{pem}"), &[]), Err(KeyError::Pem(_))));
     }
 
     #[test]
