@@ -35,6 +35,7 @@ const REBUILT: &str = "sigstore-go builds the entry of a Rekor v2 log anew from 
 const EXPLAINED: &[Explained] = &[
     Explained { ours: "[log-other-kind]", theirs: "good", why: REBUILT },
     Explained { ours: "[log-proof-root]", theirs: "good", why: REBUILT },
+    Explained { ours: "[log-checkpoint-size]", theirs: "good", why: REBUILT },
     Explained { ours: "[log-proof-shape]", theirs: "good", why: REBUILT },
     Explained { ours: "[log-index]", theirs: "good", why: REBUILT },
     Explained { ours: "[log-number]", theirs: "good", why: REBUILT },
