@@ -3,7 +3,9 @@
 
 use std::io::{self, Read, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What has been asked, `GET /v2/…` each, in order.
 type Requests = Arc<Mutex<Vec<String>>>;
@@ -16,6 +18,14 @@ pub struct CountingProxy {
     /// `127.0.0.1:PORT`.
     pub host: String,
     requests: Requests,
+    under_way: Arc<UnderWay>,
+}
+
+/// Requests that have no answer yet, and the most that there were at once.
+#[derive(Default)]
+struct UnderWay {
+    now: AtomicUsize,
+    most: AtomicUsize,
 }
 
 /// What a registry does that another one does not expect.
@@ -79,9 +89,23 @@ pub(crate) fn join(client: TcpStream, server: TcpStream) {
 impl CountingProxy {
     /// In front of `upstream` (`127.0.0.1:PORT`). It runs until the test process ends.
     pub fn start(upstream: &str) -> io::Result<Self> {
+        Self::slow(upstream, Duration::ZERO)
+    }
+
+    /// The same, but each request waits for `delay` before it is passed on.
+    pub fn slow(upstream: &str, delay: Duration) -> io::Result<Self> {
         let upstream = upstream.to_owned();
-        let (host, requests) = listen(move |client, head| pass_on(client, head, &upstream))?;
-        Ok(Self { host, requests })
+        let under_way = Arc::new(UnderWay::default());
+        let counts = Arc::clone(&under_way);
+        let (host, requests) = listen(move |client, head| {
+            let now = counts.now.fetch_add(1, Ordering::SeqCst) + 1;
+            counts.most.fetch_max(now, Ordering::SeqCst);
+            std::thread::sleep(delay);
+            // The client may ask the next as soon as it has the end of the answer.
+            counts.now.fetch_sub(1, Ordering::SeqCst);
+            pass_on(client, head, &upstream)
+        })?;
+        Ok(Self { host, requests, under_way })
     }
 
     /// The same, but a request whose first line holds one of `words` is answered with `status`
@@ -97,19 +121,24 @@ impl CountingProxy {
                 false => pass_on(client, head, &upstream),
             }
         })?;
-        Ok(Self { host, requests })
+        Ok(Self { host, requests, under_way: Arc::default() })
     }
 
     /// In front of `upstream`, which becomes odd by it.
     pub fn odd(upstream: &str, oddity: Oddity) -> io::Result<Self> {
         let upstream = upstream.to_owned();
         let (host, requests) = listen(move |client, head| oddly(client, head, &upstream, oddity))?;
-        Ok(Self { host, requests })
+        Ok(Self { host, requests, under_way: Arc::default() })
     }
 
     /// The requests so far; forgets them.
     pub fn take(&self) -> Vec<String> {
         take(&self.requests)
+    }
+
+    /// The most requests that waited at once; forgets it.
+    pub fn take_most_at_once(&self) -> usize {
+        self.under_way.most.swap(0, Ordering::SeqCst)
     }
 }
 

@@ -1,5 +1,7 @@
 //! How often the registry is asked.
 
+use std::time::Duration;
+
 use sealgate_tests::proxy::CountingProxy;
 use sealgate_tests::registries;
 
@@ -85,4 +87,29 @@ fn verifying_a_legacy_signature_takes_five_requests_at_most() {
             assert!(asked.len() <= peer.len(), "cosign asks {}: {peer:#?}", peer.len());
         }
     }
+}
+
+/// The many signatures of one image are read together: 32 at a time, and never more.
+#[test]
+fn many_signatures_are_read_together_and_bounded() {
+    const AT_ONCE: usize = 32;
+    let sandbox = sandbox_with_key();
+    let registry = registries::referrers();
+    let image = registry.image("requests-many");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..AT_ONCE / 4 + 1 {
+                    let image = image.by_digest();
+                    Tool::Sealgate.sign(&sandbox, Format::Bundle, "cosign", &image, &[]).ok();
+                }
+            });
+        }
+    });
+    let proxy = CountingProxy::slow(&registry.host, Duration::from_millis(500)).unwrap();
+    let image = image.at(&proxy.host).by_digest();
+    Tool::Sealgate.verify(&sandbox, "cosign", &image, &[]).ok();
+    assert_eq!(proxy.take_most_at_once(), AT_ONCE, "verify");
+    sandbox.sealgate(&["download", "signature", &image]).ok();
+    assert_eq!(proxy.take_most_at_once(), AT_ONCE, "download");
 }

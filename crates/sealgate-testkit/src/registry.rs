@@ -67,12 +67,23 @@ struct Content {
     unlisted: BTreeSet<Digest>,
 }
 
+/// Requests that have no answer yet.
+#[derive(Default)]
+struct UnderWay {
+    now: usize,
+    most: usize,
+}
+
+/// One of them, until it is dropped.
+struct Pending<'a>(&'a Mutex<UnderWay>);
+
 /// A registry in memory.
 #[derive(Default)]
 pub struct MemoryRegistry {
     repositories: Mutex<HashMap<Repository, Content>>,
     log: Mutex<Vec<Logged>>,
     troubles: Mutex<Vec<Trouble>>,
+    under_way: Mutex<UnderWay>,
     latency: Duration,
     ignores_conditions: bool,
     lists_nobody: bool,
@@ -194,11 +205,17 @@ impl MemoryRegistry {
         self.log.lock().unwrap().iter().filter(|logged| logged.request == request).count()
     }
 
+    /// The most requests that were under way at once; forgets it.
+    pub fn take_most_at_once(&self) -> usize {
+        std::mem::take(&mut self.under_way.lock().unwrap().most)
+    }
+
     fn within<T>(&self, repository: &Repository, work: impl FnOnce(&mut Content) -> T) -> T {
         work(self.repositories.lock().unwrap().entry(repository.clone()).or_default())
     }
 
     async fn enter(&self, request: Request, what: String) -> Result<(), Fault> {
+        let _pending = Pending::new(&self.under_way);
         let (delay, fault) = self.next_trouble(request, &what);
         self.log.lock().unwrap().push(Logged { request, what });
         // Always give way once, so that tests meet interleavings.
@@ -220,6 +237,21 @@ impl MemoryRegistry {
             }
             None => (Duration::ZERO, None),
         }
+    }
+}
+
+impl<'a> Pending<'a> {
+    fn new(under_way: &'a Mutex<UnderWay>) -> Self {
+        let mut counts = under_way.lock().unwrap();
+        counts.now += 1;
+        counts.most = counts.most.max(counts.now);
+        Self(under_way)
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().now -= 1;
     }
 }
 

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use futures::StreamExt;
 use futures::stream;
 use sealgate_core::digest::Digest;
@@ -5,6 +7,7 @@ use sealgate_core::fault::FaultKind;
 use sealgate_core::manifest::media_type;
 use sealgate_core::reference::Identifier;
 use sealgate_core::verify::Format;
+use sealgate_engine::limits::{CONCURRENT_READS, Limits};
 use sealgate_engine::sign::{Formats, SignRequest, sign_image};
 use sealgate_engine::verify::{Outcome, VerifyRequest, verify_image, verify_images};
 use sealgate_testkit::image;
@@ -104,6 +107,36 @@ async fn a_fault_beside_a_good_signature_is_told_and_does_not_refuse() {
     let Outcome::Verified { signatures, faults, .. } = report.outcome else { panic!() };
     assert_eq!(signatures[0].format(), Format::Legacy);
     assert_eq!(faults.len(), 1);
+}
+
+/// All signatures are read, many at a time and never more than the bound.
+#[tokio::test]
+async fn many_signatures_are_read_together_and_bounded() {
+    const SIGNATURES: usize = CONCURRENT_READS + 4;
+    for formats in [Formats::Bundle, Formats::Legacy] {
+        let registry = MemoryRegistry::new();
+        let digest = image::image(&registry, &app(), "together");
+        let at = image::at(&app(), &digest);
+        let key = TestKey::p256();
+        for number in 0..SIGNATURES {
+            // With a payload of its own each.
+            let annotations = [("number".to_owned(), number.to_string())].into();
+            let request = SignRequest { formats, annotations, ..SignRequest::default() };
+            sign_image(&registry, &at, &key, &FrozenClock::default(), &request).await.unwrap();
+        }
+        for request in [Request::Manifest, Request::Blob] {
+            registry.delay(request, "", usize::MAX, Duration::from_millis(5));
+        }
+        for concurrent in [CONCURRENT_READS, Limits::default().concurrent] {
+            registry.take_most_at_once();
+            let limits = Limits { concurrent, ..Limits::default() };
+            let request = VerifyRequest { limits, ..VerifyRequest::new(authority(&[&key])) };
+            let report = verify_image(&registry, &at, &request).await;
+            let Outcome::Verified { signatures, .. } = report.outcome else { panic!() };
+            assert_eq!(signatures.len(), SIGNATURES);
+            assert_eq!(registry.take_most_at_once(), concurrent, "{formats:?}");
+        }
+    }
 }
 
 #[tokio::test]
