@@ -6,40 +6,61 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What kept us from finding out. Each kind has a stable one-word code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FaultKind {
+/// Declares each kind once: the enum, [`FaultKind::ALL`] and the codes follow from it.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $code:literal;)*) => {
+        /// What kept us from finding out. Each kind has a stable one-word code.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum FaultKind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl FaultKind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            /// The stable one-word code.
+            pub fn code(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $code,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
     /// No answer within the deadline.
-    Timeout,
+    Timeout = "timeout";
     /// The other side asked us to slow down (429) for longer than the deadline allows.
-    Throttled,
+    Throttled = "throttled";
     /// Credentials are missing or wrong (401).
-    Unauthorized,
+    Unauthorized = "unauthorized";
     /// Credentials are good but not enough (403), or the rules there forbid it (412).
-    Denied,
+    Denied = "denied";
     /// No connection: name, route, refused, reset.
-    Unreachable,
+    Unreachable = "unreachable";
     /// The TLS handshake failed.
-    Tls,
+    Tls = "tls";
     /// The other side failed (5xx).
-    ServerError,
+    ServerError = "server-error";
     /// The answer is not what its specification says.
-    Malformed,
+    Malformed = "malformed";
     /// The answer is larger than a bound allows.
-    TooLarge,
+    TooLarge = "too-large";
     /// There are more items than a bound allows.
-    TooMany,
+    TooMany = "too-many";
     /// The bytes do not have the digest they were asked for by.
-    DigestMismatch,
+    DigestMismatch = "digest-mismatch";
     /// Our own configuration cannot be used.
-    Config,
+    Config = "config";
     /// The work was cancelled before it ended.
-    Cancelled,
+    Cancelled = "cancelled";
     /// A feature that this version parses but cannot judge.
-    Unsupported,
+    Unsupported = "unsupported";
     /// A thing that must exist, such as a secret that a policy names, does not.
-    Missing,
+    Missing = "missing";
 }
 
 /// We could not find out: what, where, and what was said there. Holds no secret.
@@ -57,27 +78,6 @@ pub struct Fault {
 }
 
 impl FaultKind {
-    /// The stable one-word code.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Timeout => "timeout",
-            Self::Throttled => "throttled",
-            Self::Unauthorized => "unauthorized",
-            Self::Denied => "denied",
-            Self::Unreachable => "unreachable",
-            Self::Tls => "tls",
-            Self::ServerError => "server-error",
-            Self::Malformed => "malformed",
-            Self::TooLarge => "too-large",
-            Self::TooMany => "too-many",
-            Self::DigestMismatch => "digest-mismatch",
-            Self::Config => "config",
-            Self::Cancelled => "cancelled",
-            Self::Unsupported => "unsupported",
-            Self::Missing => "missing",
-        }
-    }
-
     /// Whether the same question may be answered a moment later.
     pub fn is_transient(self) -> bool {
         matches!(
@@ -116,3 +116,15 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::FaultKind;
+
+    #[test]
+    fn a_kind_is_written_as_its_code() {
+        for kind in FaultKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.code());
+        }
+    }
+}

@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use sealgate_core::fault::FaultKind;
+
 use crate::cli;
 use crate::command::env::VARIABLES;
 
@@ -24,6 +26,17 @@ fn variables_of_identity_tokens_are_listed() {
         assert!(VARIABLES.iter().any(|variable| variable.name == name), "{name}");
     }
     assert!(VARIABLES.is_sorted_by_key(|variable| variable.name));
+}
+
+/// The page on exit codes explains every code of a fault, and no other.
+#[test]
+fn codes_of_faults_are_listed() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/exit-codes.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let rows = page.split("## Codes of faults").nth(1).unwrap().lines();
+    let listed = rows.filter_map(|row| row.strip_prefix("| `")?.split('`').next());
+    let codes = FaultKind::ALL.iter().map(|kind| kind.code());
+    assert_eq!(listed.collect::<Vec<_>>(), codes.collect::<Vec<_>>());
 }
 
 fn check(name: &str, text: &str) {

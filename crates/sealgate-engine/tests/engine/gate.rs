@@ -917,16 +917,8 @@ mod whatever_fails {
 
     fn trouble() -> impl Strategy<Value = Trouble> {
         let requests = [Request::Referrers, Request::Manifest, Request::Blob];
-        let kinds = [
-            FaultKind::Timeout,
-            FaultKind::Throttled,
-            FaultKind::Unauthorized,
-            FaultKind::Malformed,
-            FaultKind::TooLarge,
-            FaultKind::DigestMismatch,
-        ];
         let request = prop::sample::select(requests.to_vec());
-        let kind = prop::sample::select(kinds.to_vec());
+        let kind = prop::sample::select(FaultKind::ALL);
         (request, kind, 1..4usize).prop_map(|(request, kind, times)| Trouble {
             request,
             kind,
