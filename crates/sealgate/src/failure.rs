@@ -144,6 +144,13 @@ impl From<std::io::Error> for CliError {
 
 /// What a person can do about a fault.
 pub(crate) fn remedy(fault: &Fault) -> Option<String> {
+    match registry(&fault.target) {
+        Some(_) => registry_remedy(fault),
+        None => service_remedy(fault.kind).map(str::to_owned),
+    }
+}
+
+fn registry_remedy(fault: &Fault) -> Option<String> {
     let text = match fault.kind {
         FaultKind::Unauthorized => {
             let server = login_server(&fault.target)?;
@@ -158,19 +165,45 @@ pub(crate) fn remedy(fault: &Fault) -> Option<String> {
             "check the registry's certificate; for a registry with its own CA give \
              --registry-cacert FILE"
         }
-        FaultKind::Timeout => "try again, or allow more time with --timeout 10m",
+        FaultKind::Timeout => MORE_TIME,
         FaultKind::Unreachable => "check the registry's name, the network and the proxy settings",
         _ => return None,
     };
     Some(text.to_owned())
 }
 
-/// The registry that a refusal comes from, where it is one whose credentials were asked for: not
-/// one that a redirect leads to, and no other service.
-fn login_server(target: &str) -> Option<&str> {
-    let server = target.split(" (token endpoint ").next()?;
+/// For whoever is no registry: a timestamp authority, a log, an issuer of certificates, an API
+/// server. Why one refuses, it says itself.
+fn service_remedy(kind: FaultKind) -> Option<&'static str> {
+    match kind {
+        FaultKind::Throttled => Some("wait, and try again"),
+        FaultKind::Tls => Some(
+            "check the service's certificate; for a timestamp authority with its own CA give \
+             --timestamp-client-cacert FILE",
+        ),
+        FaultKind::Timeout => Some(MORE_TIME),
+        FaultKind::Unreachable => {
+            Some("check the service's address, the network and the proxy settings")
+        }
+        _ => None,
+    }
+}
+
+const MORE_TIME: &str = "try again, or allow more time with --timeout 10m";
+
+/// The registry's part of a target, if it is one: `HOST[:PORT]`, with a note in parentheses for a
+/// token endpoint or a redirect. Services are named by their URLs.
+fn registry(target: &str) -> Option<&str> {
+    let server = target.split(" (").next()?;
     let repository = Repository::parse(&format!("{server}/x")).ok()?;
     (repository.registry() == server).then_some(server)
+}
+
+/// The registry that a refusal comes from, where it is one whose credentials were asked for: not
+/// one that a redirect leads to.
+fn login_server(target: &str) -> Option<&str> {
+    let asked = target.split(" (token endpoint ").next()?;
+    registry(asked).filter(|server| *server == asked)
 }
 
 #[cfg(test)]
@@ -181,21 +214,9 @@ mod tests {
 
     #[test]
     fn no_remedy_of_a_fault_weakens() {
-        let kinds = [
-            FaultKind::Timeout,
-            FaultKind::Throttled,
-            FaultKind::Unauthorized,
-            FaultKind::Denied,
-            FaultKind::Unreachable,
-            FaultKind::Tls,
-            FaultKind::ServerError,
-            FaultKind::Malformed,
-            FaultKind::DigestMismatch,
-            FaultKind::Config,
-            FaultKind::Missing,
-        ];
-        for kind in kinds {
-            if let Some(remedy) = remedy(&Fault::new(kind, "registry.test", "detail")) {
+        let targets = ["registry.test", "https://rekor.test/", "cluster", "signed.yaml"];
+        for (kind, target) in FaultKind::ALL.iter().flat_map(|kind| targets.map(|at| (*kind, at))) {
+            if let Some(remedy) = remedy(&Fault::new(kind, target, "detail")) {
                 assert_eq!(weakens(&remedy), None, "{}: {remedy}", kind.code());
             }
         }
@@ -210,6 +231,23 @@ mod tests {
         }
         for target in ["storage.io (redirected from reg.io)", "https://fulcio.io/", "cluster"] {
             assert_eq!(advice(target), None, "{target}");
+        }
+    }
+
+    #[test]
+    fn only_registries_have_the_remedies_of_registries() {
+        let advice = |kind: &FaultKind, target: &str| remedy(&Fault::new(*kind, target, "detail"));
+        for kind in FaultKind::ALL {
+            for target in ["https://tsa.test/api/v1/timestamp", "http://127.0.0.1:1/", "cluster"] {
+                let advice = advice(kind, target).unwrap_or_default();
+                assert!(!advice.contains("registr"), "{}: {advice}", kind.code());
+            }
+        }
+        for kind in [FaultKind::Denied, FaultKind::Tls, FaultKind::Unreachable] {
+            for target in ["reg.io", "[::1]:5000", "storage.io (redirected from reg.io)"] {
+                let advice = advice(&kind, target).unwrap_or_default();
+                assert!(advice.contains("the registry's "), "{target}: {advice}");
+            }
         }
     }
 

@@ -260,3 +260,16 @@ fn install_prints_what_kubectl_applies() {
     let first = plan.lines().next().unwrap();
     assert!(first.contains("WebhookConfiguration"), "webhooks go first: {plan}");
 }
+
+/// A timestamp authority that cannot be reached is not called a registry.
+#[test]
+fn a_service_that_fails_has_the_remedy_of_a_service() {
+    let stage = Stage::with_key();
+    stage.write("app.txt", "x");
+    let url = "--timestamp-server-url=http://127.0.0.1:1/";
+    let stamp = ["sign-blob", "--key", "cosign.key", "-y", "--bundle=b.json", url, "app.txt"];
+    let ended = stage.run(&stamp).code(1);
+    assert!(ended.err.contains("(unreachable)"), "{}", ended.err);
+    assert!(ended.err.contains("check the service's address"), "{}", ended.err);
+    assert!(!ended.err.contains("registry"), "{}", ended.err);
+}

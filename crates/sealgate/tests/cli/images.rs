@@ -124,7 +124,8 @@ fn every_way_to_fail_has_its_code() {
         )
     );
     assert_eq!(other.err.matches("[wrong-signature]").count(), 2, "{}", other.err);
-    assert!(other.err.contains("what to do: "), "{}", other.err);
+    assert!(other.err.contains("what to do: Compare the public key"), "{}", other.err);
+    assert!(other.err.contains("`sealgate public-key --key KEY`"), "{}", other.err);
 
     let missing = stage.run(&["verify", "--key", "cosign.pub", "-a", "env=prod", &signed]).code(12);
     assert!(missing.frame().0.contains("missing or incorrect annotation"), "{}", missing.err);
