@@ -62,7 +62,7 @@ pub struct Settings<'a> {
 /// The client side of TLS as `settings` want it; HTTP/2 by ALPN.
 ///
 /// # Errors
-/// A [`FaultKind::Config`]: PEM that is none, a key that does not fit its certificate, a name that
+/// A [`FaultKind::Config`]: PEM that is none or holds no certificate, a key that does not fit its certificate, a name that
 /// is none.
 pub fn config(settings: Settings<'_>) -> Result<ClientConfig, Fault> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -113,10 +113,20 @@ impl Settings<'_> {
     fn roots(&self) -> Result<Roots, Fault> {
         Ok(match self.trust {
             Trust::System => Roots::System,
-            Trust::Only(pem) => Roots::Only(self.certificates(pem)?),
-            Trust::SystemAnd(pem) => Roots::SystemAnd(self.certificates(pem)?),
+            Trust::Only(pem) => Roots::Only(self.authorities(pem)?),
+            Trust::SystemAnd(pem) => Roots::SystemAnd(self.authorities(pem)?),
             Trust::DangerousAnyCertificate => Roots::DangerousAnyCertificate,
         })
+    }
+
+    /// Certificates to trust. One among them that cannot be read is passed over, as one of the
+    /// system's is; if all are, nothing would be trusted, and that is said now.
+    fn authorities(&self, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
+        let list = self.certificates(pem)?;
+        match list.iter().any(|one| webpki::anchor_from_trusted_cert(one).is_ok()) {
+            true => Ok(list),
+            false => Err(self.bad(format!("no valid certificate given for the {}", self.peer))),
+        }
     }
 
     fn certificates(&self, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {

@@ -7,6 +7,7 @@ use sealgate_core::reference::Repository;
 use sealgate_registry::credentials::{Credential, Keychain, Secret};
 use sealgate_registry::{Client, ClientIdentity, Options, PlainHttp, Recipients, Trust};
 
+use super::files;
 use super::values::{BOOL, go_bool};
 use crate::failure::CliError;
 
@@ -85,7 +86,19 @@ impl RegistryFlags {
     /// that the command line names.
     pub(crate) fn client(&self) -> Result<Client, CliError> {
         let (credential, identity) = (self.credential()?, self.identity()?);
-        Ok(Client::new(Options { credential, identity, ..self.options()? })?)
+        self.connect(Options { credential, identity, ..self.options()? })
+    }
+
+    /// A client, or why not with the files that were given for it.
+    pub(crate) fn connect(&self, options: Options) -> Result<Client, CliError> {
+        Client::new(options).map_err(|fault| {
+            let files = [
+                ("--registry-cacert", &self.registry_cacert),
+                ("--registry-client-cert", &self.registry_client_cert),
+                ("--registry-client-key", &self.registry_client_key),
+            ];
+            files::given(fault.into(), &files)
+        })
     }
 
     /// Options for `serve`, where whoever may create a pod names the registries: each credential
@@ -241,7 +254,7 @@ pub(crate) fn signature_repository() -> Result<Option<Repository>, CliError> {
 }
 
 fn read_pem(path: &Path) -> Result<Vec<u8>, CliError> {
-    super::files::read(path, MAX_PEM)
+    files::read(path, MAX_PEM)
 }
 
 #[cfg(test)]

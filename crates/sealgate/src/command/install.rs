@@ -269,8 +269,12 @@ const MAX_BUNDLE: u64 = 512 << 10;
 /// A bundle that the gate can use, or it would not start.
 fn read_bundle(path: &Path) -> Result<String, CliError> {
     let bytes = files::read(path, MAX_BUNDLE)?;
-    Client::new(Options { trust: Trust::SystemAnd(bytes.clone()), ..Options::default() })
-        .map_err(|fault| CliError::new(format!("--registry-ca-bundle: {}", fault.detail)))?;
+    Client::new(Options { trust: Trust::SystemAnd(bytes.clone()), ..Options::default() }).map_err(
+        |fault| {
+            let (path, why) = (path.display(), fault.detail);
+            CliError::new(format!("--registry-ca-bundle: {path}: {why}"))
+        },
+    )?;
     let not_text = |_| CliError::new(format!("--registry-ca-bundle: {}: no text", path.display()));
     String::from_utf8(bytes).map_err(not_text)
 }

@@ -48,7 +48,9 @@ impl InsecureFlags {
             options.trust = Trust::SystemAnd(files::read(path, MAX_BUNDLE)?);
         }
         let insecure = options.insecure.clone();
-        Ok((Client::new(options)?, insecure))
+        let client = flags.connect(options);
+        let bundle = [("--registry-ca-bundle", &self.registry_ca_bundle)];
+        Ok((client.map_err(|error| files::given(error, &bundle))?, insecure))
     }
 
     /// Keeps the list as the flags and `policies` have it, and says so at each change.

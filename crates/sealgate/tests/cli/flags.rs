@@ -261,6 +261,45 @@ fn install_prints_what_kubectl_applies() {
     assert!(first.contains("WebhookConfiguration"), "webhooks go first: {plan}");
 }
 
+/// A file for TLS that cannot be used is named, and one without a certificate is never taken for
+/// "no certificate asked for".
+#[test]
+fn a_file_for_tls_that_cannot_be_used_is_named() {
+    let stage = Stage::with_key();
+    let image = stage.name("app:v1");
+    let pem = |label: &str| format!("-----BEGIN {label}-----\nMTIz\n-----END {label}-----\n");
+    stage.write("empty.pem", "");
+    stage.write("text.pem", "404: Not Found\n");
+    stage.write("junk.pem", &pem("CERTIFICATE"));
+    stage.write("key.pem", &pem("PRIVATE KEY"));
+    stage.write("app.txt", "x");
+    stage.write("policy.yaml", "");
+    let verify = ["verify", "--key", "cosign.pub", &image];
+    let url = "--timestamp-server-url=http://127.0.0.1:1/";
+    let stamp = ["sign-blob", "--key", "cosign.key", "-y", "--bundle=b.json", url, "app.txt"];
+    let serve = ["serve", "--self-signed", "--listen=127.0.0.1:0", "--policies=."];
+    for file in ["missing.pem", "empty.pem", "text.pem", "junk.pem", "key.pem"] {
+        for (command, flag) in [
+            (&verify[..], "--registry-cacert"),
+            (&serve, "--registry-cacert"),
+            (&serve, "--registry-ca-bundle"),
+            (&["install"], "--registry-ca-bundle"),
+            (&stamp, "--timestamp-client-cacert"),
+        ] {
+            let ended = stage.run(&[command, &[flag, file]].concat()).code(1);
+            assert!(ended.err.contains(file), "{flag}: {}", ended.err);
+        }
+        for (flag, other) in [
+            ("--registry-client-cert", "--registry-client-key"),
+            ("--timestamp-client-cert", "--timestamp-client-key"),
+        ] {
+            let command = if flag.starts_with("--registry") { &verify[..] } else { &stamp };
+            let ended = stage.run(&[command, &[flag, file, other, file]].concat()).code(1);
+            assert!(ended.err.contains(file), "{flag}: {}", ended.err);
+        }
+    }
+}
+
 /// A timestamp authority that cannot be reached is not called a registry.
 #[test]
 fn a_service_that_fails_has_the_remedy_of_a_service() {
