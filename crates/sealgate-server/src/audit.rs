@@ -11,6 +11,26 @@ use tracing::info;
 use crate::http::Hook;
 use crate::metrics::{Admitted, Metrics};
 
+/// The fields of a decision's line in the log, in the order in which a person reads them: what is
+/// looked for first comes first.
+pub const FIELDS: [&str; 15] = [
+    "allowed",
+    "reason",
+    "operation",
+    "kind",
+    "namespace",
+    "name",
+    "user",
+    "images",
+    "denial",
+    "warnings",
+    "dry_run",
+    "micros",
+    "api_version",
+    "uid",
+    "policies",
+];
+
 /// Writes decisions to the log (`tracing`, target `decision`) and counts them.
 pub struct DecisionLog {
     metrics: Arc<Metrics>,
@@ -122,7 +142,8 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The one place where decisions are written: whatever was decided, the fields are the same.
+    /// The one place where decisions are written: whatever was decided, the fields are those of
+    /// [`FIELDS`].
     fn write(&self) {
         info!(
             target: "decision",
@@ -177,5 +198,55 @@ fn plural(kind: &str) -> &'static str {
         "CronJob" => "cronjobs",
         "ReplicationController" => "replicationcontrollers",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::{Arc, Mutex};
+
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
+
+    use super::*;
+
+    /// Keeps the names of the fields of what is logged.
+    #[derive(Clone, Default)]
+    struct Names(Arc<Mutex<BTreeSet<&'static str>>>);
+
+    impl Subscriber for Names {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target() == "decision"
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            let names = event.metadata().fields().iter().map(|field| field.name());
+            self.0.lock().unwrap().extend(names);
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn a_line_has_the_fields_that_are_promised() {
+        let names = Names::default();
+        tracing::subscriber::with_default(names.clone(), || {
+            let unjudged =
+                Unjudged { uid: "u", about: None, allowed: false, reason: "r", denial: "d" };
+            unjudged.write();
+        });
+        let promised = FIELDS.into_iter().chain(["message"]).collect();
+        assert_eq!(*names.0.lock().unwrap(), promised);
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Write as _};
 
 use sealgate_engine::record::ImageRecord;
+use sealgate_server::audit::FIELDS;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::FmtContext;
@@ -17,26 +18,6 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// The target of decisions.
 const DECISION: &str = "decision";
-
-/// The fields of a decision, in the order in which they are written: what is looked for first
-/// comes first.
-const ORDER: [&str; 15] = [
-    "allowed",
-    "reason",
-    "operation",
-    "kind",
-    "namespace",
-    "name",
-    "user",
-    "images",
-    "denial",
-    "warnings",
-    "dry_run",
-    "micros",
-    "api_version",
-    "uid",
-    "policies",
-];
 
 /// The longest value, in bytes before escaping.
 const MAX_VALUE: usize = 512;
@@ -99,7 +80,7 @@ impl Visit for Fields {
 
 fn line(fields: &BTreeMap<&'static str, String>) -> String {
     let mut line = String::with_capacity(512);
-    for key in ORDER {
+    for key in FIELDS {
         let value = fields.get(key).map_or("", String::as_str);
         let value = match key {
             "images" => images(value),
@@ -286,7 +267,7 @@ mod tests {
             let pairs = text.split(' ').filter_map(|pair| pair.split_once('='));
             pairs.map(|(key, _)| key.to_owned()).collect()
         };
-        assert_eq!(keys(&line(&fields(&[("allowed", "true")]))), ORDER);
+        assert_eq!(keys(&line(&fields(&[("allowed", "true")]))), FIELDS);
     }
 
     #[test]
@@ -296,7 +277,7 @@ mod tests {
         let images = vec![record(&evil, &evil, true); 100];
         let images = serde_json::to_string(&images).unwrap();
         let mut fields: BTreeMap<&'static str, String> =
-            ORDER.into_iter().map(|key| (key, evil.clone())).collect();
+            FIELDS.into_iter().map(|key| (key, evil.clone())).collect();
         fields.insert("images", images);
         let text = line(&fields);
         assert!(!text.contains(['\n', '\u{1b}', '\u{202e}', '\u{9b}']), "{text}");
