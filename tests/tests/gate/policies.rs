@@ -287,26 +287,29 @@ fn a_folder_takes_what_the_api_server_takes() {
         String::from_utf8_lossy(&page).into_owned()
     };
     let refuses = || ready().contains("probe.yaml: ") && !ready().contains("being written");
-    let looks = || gate.log().matches("policies loaded").count();
+    // A marker stands in the same file: it is enforced as soon as the file is taken.
+    let marker = always.to_string().replace("gate-one-reader", "marker");
     let patience = Duration::from_secs(10);
+    let enforces = |count: &str| {
+        let taken =
+            || ready().starts_with(&format!("ready: {count}")) && !ready().contains("problems");
+        wait_until(patience, taken)
+    };
+    enforces("1 policy").expect("the gate is ready");
     for (object, expected) in rows {
         let run = scene.cluster().apply(&object);
         assert_eq!(run.code == 0, expected, "{object}\n{}", run.report());
         let kind = if object.contains("TrustRoot") { "trustroot" } else { "clusterimagepolicy" };
         scene.cluster().kubectl(&["delete", kind, "gate-one-reader", "--ignore-not-found"]).ok();
-        let before = looks();
-        folder.write("policies/probe.yaml", &object);
+        folder.write("policies/probe.yaml", format!("{object}\n---\n{marker}\n"));
         if expected {
-            wait_until(patience, || looks() > before).expect("the file is seen");
-            std::thread::sleep(Duration::from_millis(500));
-            let taken = wait_until(patience, || !ready().contains("probe.yaml"));
-            taken.unwrap_or_else(|_| panic!("{object}\n{}", ready()));
+            let count = if kind == "trustroot" { "2 policies" } else { "3 policies" };
+            enforces(count).unwrap_or_else(|_| panic!("{object}\n{}", ready()));
         } else {
             wait_until(patience, refuses).unwrap_or_else(|_| panic!("{object}\n{}", ready()));
         }
-        let before = looks();
         std::fs::remove_file(folder.path("policies/probe.yaml")).expect("the file is there");
-        wait_until(patience, || looks() > before).expect("the file is gone");
+        enforces("1 policy").unwrap_or_else(|_| panic!("the file is gone: {}", ready()));
     }
 }
 

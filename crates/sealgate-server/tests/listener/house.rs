@@ -1,7 +1,7 @@
 //! A listener with a door of the test's own, and clients for it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +21,8 @@ use tokio_rustls::client::TlsStream;
 /// A door that does what the body says.
 pub(crate) struct Obedient {
     pub(crate) ready: AtomicBool,
+    /// How many naps began.
+    pub(crate) naps: AtomicUsize,
 }
 
 #[async_trait]
@@ -30,7 +32,10 @@ impl Door for Obedient {
         match &body[..] {
             b"panic" | b"panic twice" => panic!("as asked"),
             b"sleep" => tokio::time::sleep(Duration::from_secs(60)).await,
-            b"nap" => tokio::time::sleep(Duration::from_millis(300)).await,
+            b"nap" => {
+                self.naps.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
             _ => {}
         }
         let body = format!("{} {} {}", hook.name(), body.len(), left.as_millis()).into();
@@ -88,7 +93,7 @@ pub(crate) struct House {
 pub(crate) fn house(limits: Limits) -> House {
     let authority = Authority::new();
     let slot = CertificateSlot::holding(authority.issue());
-    let door = Arc::new(Obedient { ready: AtomicBool::new(true) });
+    let door = Arc::new(Obedient { ready: AtomicBool::new(true), naps: AtomicUsize::new(0) });
     let options = ServerOptions {
         listen: "127.0.0.1:0".parse().unwrap(),
         metrics_listen: None,
@@ -97,6 +102,17 @@ pub(crate) fn house(limits: Limits) -> House {
     };
     let running = start(Arc::clone(&door) as Arc<dyn Door>, &options).unwrap();
     House { door, authority, slot, running }
+}
+
+/// Waits until `/readyz` is 503: the gate drains.
+pub(crate) async fn drains(client: &reqwest::Client, ready: &str) {
+    loop {
+        let answer = client.get(ready).send().await.expect("a gate that drains answers");
+        if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 impl House {

@@ -1,11 +1,12 @@
 //! Rotation of the certificate, and the orderly end.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sealgate_server::limits::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::house::house;
+use crate::house::{drains, house};
 
 #[tokio::test]
 async fn a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on() {
@@ -42,11 +43,11 @@ async fn stopping_finishes_what_runs_and_takes_nothing_new() {
     let running = tokio::spawn(
         client.post(url).header("content-type", "application/json").body("nap").send(),
     );
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    while house.door.naps.load(Ordering::Relaxed) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let stop = tokio::spawn(house.running.stop());
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let refused = client.get(ready).send().await.unwrap();
-    assert_eq!(refused.status(), 503, "the gate must not be ready while it drains");
+    drains(&client, &ready).await;
     assert_eq!(running.await.unwrap().unwrap().status(), 200);
     stop.await.unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
@@ -64,8 +65,9 @@ async fn a_gate_that_drains_says_that_the_connection_ends() {
     let read = kept.read(&mut first).await.unwrap();
     let first = String::from_utf8_lossy(&first[..read]).to_lowercase();
     assert!(first.starts_with("http/1.1 200") && !first.contains("connection: close"), "{first}");
+    let (client, ready) = (house.client(), house.url("/readyz"));
     let stop = tokio::spawn(house.running.stop());
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    drains(&client, &ready).await;
     kept.write_all(ask).await.unwrap();
     let mut last = String::new();
     // To the end of the connection, which comes with the answer and not with the gate's.
