@@ -34,6 +34,20 @@ enum Clients {
 impl Guarded {
     /// In the sandbox: `ca.crt`, `other-ca.crt`, `client.crt` and `.key`, `stranger.crt` and `.key`.
     fn start(name: &str, clients: Clients) -> Self {
+        Self::prepared(name, clients, |_| ())
+    }
+
+    /// The same where the registry's and the client's certificates are of X.509 version 1.
+    fn of_version_1(name: &str) -> Self {
+        Self::prepared(name, Clients::Certified, |sandbox| {
+            by_openssl(sandbox, "ca-1", None);
+            by_openssl(sandbox, "registry", Some("ca-1"));
+            by_openssl(sandbox, "client", Some("ca-1"));
+            sandbox.write("clients.crt", sandbox.read("ca-1.crt"));
+        })
+    }
+
+    fn prepared(name: &str, clients: Clients, change: impl FnOnce(&Sandbox)) -> Self {
         let sandbox = sandbox_with_key();
         let folder = sandbox.path("");
         let authority = Authority::new("tests registry ca").unwrap();
@@ -46,6 +60,7 @@ impl Guarded {
         others.issue(&folder, "stranger").unwrap();
         let names = ["127.0.0.1", "localhost", ELSEWHERE];
         authority.issue_for(&folder, "registry", &names).unwrap();
+        change(&sandbox);
         let port = free_port().unwrap();
         sandbox.write("config.yml", configuration(&folder, port, &clients));
         let mut launch = Launch::new(name, "docker-registry");
@@ -74,6 +89,28 @@ impl Guarded {
     fn run(&self, command: &[&str], flags: &[&str], images: &[&str]) -> Run {
         self.sandbox.sealgate(&[command, flags, images].concat())
     }
+}
+
+/// `NAME.crt` and `.key`: by openssl without extensions, which is version 1; without an issuer an
+/// authority, which has to be version 3.
+fn by_openssl(sandbox: &Sandbox, name: &str, issuer: Option<&str>) {
+    let file = |name: &str, extension: &str| format!("{name}.{extension}");
+    let (certificate, key) = (file(name, "crt"), file(name, "key"));
+    let subject = format!("/CN={name}");
+    let new = ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+    let new = [&new[..], &["-keyout", &key, "-subj", &subject]].concat();
+    let Some(issuer) = issuer else {
+        sandbox.program("openssl", &[&new[..], &["-x509", "-out", &certificate]].concat()).ok();
+        return;
+    };
+    let request = file(name, "csr");
+    sandbox.program("openssl", &[&new[..], &["-out", &request]].concat()).ok();
+    let (ca, ca_key) = (file(issuer, "crt"), file(issuer, "key"));
+    let sign = ["x509", "-req", "-in", &request, "-CA", &ca, "-CAkey", &ca_key, "-CAcreateserial"];
+    sandbox.program("openssl", &[&sign[..], &["-out", &certificate]].concat()).ok();
+    let show = ["x509", "-in", &certificate, "-noout", "-text"];
+    let text = sandbox.program("openssl", &show).ok().stdout;
+    assert!(text.contains("Version: 1 (0x0)"), "{text}");
 }
 
 fn configuration(folder: &Path, port: u16, clients: &Clients) -> String {
@@ -137,6 +174,40 @@ fn a_client_certificate_opens_a_registry_that_wants_one() {
 
     let cosign = ["verify", "--key", "cosign.pub", "--insecure-ignore-tlog"];
     registry.sandbox.cosign(&[&cosign[..], &client, &[&image]].concat()).ok();
+}
+
+/// As Go takes them: where any certificate of a server is good, and as a client's. Never to name a
+/// host, which they cannot.
+#[test]
+fn certificates_of_version_1_are_taken_where_cosign_takes_them() {
+    let registry = Guarded::of_version_1("registry-version-1");
+    let client = ["--registry-client-cert", "client.crt", "--registry-client-key", "client.key"];
+    let any = [&client[..], &["--allow-insecure-registry"]].concat();
+    let image = registry.signed("version-1", &any);
+    let cosign = ["verify", "--key", "cosign.pub", "--insecure-ignore-tlog"];
+    let both = |flags: &[&str]| {
+        let peer = registry.sandbox.cosign(&[&cosign[..], flags, &[&image]].concat());
+        [registry.verify(flags, &image), peer]
+    };
+    for run in both(&any) {
+        run.ok();
+    }
+    // What cosign signs there, we verify.
+    let sign = ["sign", "--key", "cosign.key", "-y", "--tlog-upload=false"];
+    let legacy = ["--use-signing-config=false", "--new-bundle-format=false", "-a", "by=cosign"];
+    registry.sandbox.cosign(&[&sign[..], &legacy, &any, &[&image]].concat()).ok();
+    registry.verify(&[&any[..], &["-a", "by=cosign"]].concat(), &image).ok();
+    // Neither without the client's certificate, nor where the server's must name the host.
+    let without = ["--allow-insecure-registry"];
+    for authority in ["ca-1.crt", "registry.crt"] {
+        let named = [&client[..], &["--registry-cacert", authority]].concat();
+        for flags in [&without[..], &named] {
+            for run in both(flags) {
+                assert_ne!(run.code, 0, "{flags:?}: {}", run.report());
+                run.says_no("no signatures found");
+            }
+        }
+    }
 }
 
 /// A proxy that knows the way to one registry. It keeps the heads of what it is asked.
