@@ -178,11 +178,49 @@ fn what_is_no_image_is_not_signed() {
             let target = format!("{}/odd/no-image-{number}-copy:v1", registry.host);
             sandbox.sealgate(&["copy", image, &target]).fails_with(says);
         }
+        // Of a tag, verify reads the type of the manifest; by digest it does not ask for it. No
+        // signature is there either way.
+        let by_digest = Tool::Sealgate.verify(&sandbox, "cosign", &digest, &[]);
+        by_digest.exits(10).says("no signatures found");
+        let by_tag = Tool::Sealgate.verify(&sandbox, "cosign", &tag, &[]);
+        match media_type == schema_1 {
+            true => by_tag.exits(1).says(says).says_no("no signatures found"),
+            false => by_tag.exits(10).says("no signatures found"),
+        };
+        // cosign has the second answer for all of them.
+        for image in [&tag, &digest] {
+            Tool::Cosign.verify(&sandbox, "cosign", image, &[]).exits(10);
+        }
         if media_type == schema_1 {
-            Tool::Sealgate.verify(&sandbox, "cosign", &tag, &[]).fails_with(says);
             for format in FORMATS {
                 let run = Tool::Cosign.sign(&sandbox, format, "cosign", &digest, &[]);
                 assert_ne!(run.code, 0, "{}", run.report());
+            }
+        }
+    }
+}
+
+/// The type that a manifest is stored under is not signed, its bytes are: a signature counts whatever
+/// a registry says of them later.
+#[test]
+fn a_signature_is_about_the_bytes_of_a_manifest() {
+    let sandbox = sandbox_with_key();
+    let registry = registries::no_referrers();
+    for (tool, format) in TOOLS.into_iter().flat_map(|tool| FORMATS.map(|f| (tool, f))) {
+        let repository = format!("odd/typed-{tool:?}-{format:?}").to_lowercase();
+        let body =
+            format!(r#"{{"schemaVersion":2,"manifests":[],"annotations":{{"a":"{repository}"}}}}"#);
+        let put = |media_type| {
+            let body = body.as_bytes();
+            image::put_manifest(&registry.host, &repository, "v1", media_type, body).unwrap()
+        };
+        let name = format!("{}/{repository}", registry.host);
+        let digest = format!("{name}@{}", put(image::INDEX));
+        tool.sign(&sandbox, format, "cosign", &digest, &[]).ok();
+        put(image::MANIFEST);
+        for image in [&digest, &format!("{name}:v1")] {
+            for verifier in TOOLS {
+                verifier.verify(&sandbox, "cosign", image, &[]).ok();
             }
         }
     }

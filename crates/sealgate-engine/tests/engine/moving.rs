@@ -19,7 +19,7 @@ use sealgate_engine::verify::{Outcome, VerifyRequest, verify_image};
 use sealgate_testkit::image;
 use sealgate_testkit::key::TestKey;
 use sealgate_testkit::ports::FrozenClock;
-use sealgate_testkit::registry::{MemoryRegistry, Request};
+use sealgate_testkit::registry::{Logged, MemoryRegistry, Request};
 
 use crate::{app, authority};
 
@@ -330,6 +330,44 @@ async fn what_is_no_image_is_so_for_everybody() {
         assert!(said.iter().all(|words| *words == said[0]), "{bytes}: {said:#?}");
         assert_eq!(registry.count(Request::PushManifest), 0);
     }
+}
+
+/// The signature is about a digest, so that `verify` does not ask for the manifest. (Of a tag, the
+/// registry's client sees the media type, and refuses schema 1.)
+#[tokio::test]
+async fn what_is_no_image_has_no_signature_and_one_that_was_made_counts() {
+    let key = TestKey::p256();
+    let request = VerifyRequest::new(authority(&[&key]));
+    for (media_type, bytes) in [
+        (media_type::OCI_MANIFEST, "<html>"),
+        (media_type::OCI_INDEX, r#"{"schemaVersion":2,"config":{},"layers":[]}"#),
+        (
+            "application/vnd.docker.distribution.manifest.v1+json",
+            r#"{"schemaVersion":1,"fsLayers":[]}"#,
+        ),
+    ] {
+        let registry = MemoryRegistry::new();
+        let digest = registry.put_manifest(&app(), media_type, bytes.as_bytes());
+        let report = verify_image(&registry, &image::at(&app(), &digest), &request).await;
+        assert_eq!(report.outcome.code(), "no-signatures", "{bytes}");
+        let asked = registry.log();
+        let manifest = |it: &Logged| {
+            matches!(it.request, Request::Manifest | Request::Resolve)
+                && it.what.ends_with(&digest.to_string())
+        };
+        assert!(!asked.iter().any(manifest), "{bytes}: {asked:?}");
+    }
+    let registry = MemoryRegistry::new();
+    let bytes = br#"{"schemaVersion":2,"manifests":[]}"#;
+    let digest = registry.put_manifest(&app(), media_type::OCI_INDEX, bytes);
+    let at = image::at(&app(), &digest);
+    image::sign(&registry, &at, &key, Formats::Both).await;
+    assert_eq!(registry.put_manifest(&app(), media_type::OCI_MANIFEST, bytes), digest);
+    assert!(verify_image(&registry, &at, &request).await.is_verified());
+    // `--recursive` reads the manifest for what is below it.
+    let request = VerifyRequest { recursive: true, ..request };
+    let report = verify_image(&registry, &at, &request).await;
+    assert_eq!(report.outcome.code(), "malformed", "{report:?}");
 }
 
 /// What a copy that broke off left behind is listed by the next one.
