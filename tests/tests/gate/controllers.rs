@@ -1,10 +1,11 @@
 //! Controllers behind the gate: each compares what it made with its own template, and answers a
 //! difference with another object (kubernetes#57167). What they make is admitted as it is.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use sealgate_tests::cluster::Cluster;
-use sealgate_tests::gate::INCLUDE;
+use sealgate_tests::gate::{INCLUDE, Installation, Setting};
 use sealgate_tests::image::Image;
 use sealgate_tests::process::wait_until;
 use serde_json::{Value, json};
@@ -17,6 +18,8 @@ const SETTLED: Duration = Duration::from_secs(4);
 /// How the namespace's images are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
+    /// No policy is about the images, which is a warning, and nothing is signed.
+    NoPolicy,
     /// The policy only warns, and nothing is signed.
     Warn,
     /// The policy is enforced, and everything is signed.
@@ -67,16 +70,21 @@ struct Town {
 impl Town {
     /// The namespace is not enrolled yet.
     fn build(name: &str, mode: Mode) -> Self {
-        let scene = Scene::outside(name);
+        let scene = match mode {
+            Mode::NoPolicy => Scene::outside_at(without_policies(), name),
+            Mode::Warn | Mode::Enforce => Scene::outside(name),
+        };
         let images = match mode {
-            Mode::Warn => [scene.image("one"), scene.image("two")],
+            Mode::NoPolicy | Mode::Warn => [scene.image("one"), scene.image("two")],
             Mode::Enforce => [scene.signed("one"), scene.signed("two")],
         };
         let unsigned = scene.image("unsigned");
-        let authorities = [scene.key_authority("cosign")];
-        let word = format!("{mode:?}").to_lowercase();
-        let policy = scene.policy(&json!({ "mode": word, "authorities": authorities }));
-        scene.cluster().apply(&policy.to_string()).ok();
+        if mode != Mode::NoPolicy {
+            let authorities = [scene.key_authority("cosign")];
+            let word = format!("{mode:?}").to_lowercase();
+            let policy = scene.policy(&json!({ "mode": word, "authorities": authorities }));
+            scene.cluster().apply(&policy.to_string()).ok();
+        }
         Self { scene, mode, images, unsigned }
     }
 
@@ -84,11 +92,14 @@ impl Town {
         self.scene.cluster()
     }
 
-    /// Labels the namespace, and waits until its pods are judged by the policy.
+    /// Labels the namespace, and waits until its pods are judged.
     fn enrol(&self) {
         let name = &self.scene.name;
         self.cluster().kubectl(&["label", "namespace", name, INCLUDE]).ok();
-        let judged = format!("failed policy: {name}");
+        let judged = match self.mode {
+            Mode::NoPolicy => "no matching policies".to_owned(),
+            Mode::Warn | Mode::Enforce => format!("failed policy: {name}"),
+        };
         wait_until(Duration::from_secs(30), || {
             (0..4).all(|_| {
                 self.scene.dry_run("probe", &self.unsigned.by_digest()).stderr.contains(&judged)
@@ -112,16 +123,28 @@ impl Town {
         found["items"].as_array().cloned().unwrap_or_default()
     }
 
-    /// Waits until there are `count` of them, and then whether more come.
-    fn settles(&self, kind: &str, app: &str, count: usize) {
-        let number = || self.list(kind, app).len();
-        let what = format!("{count} {kind} of {app} ({:?})", self.mode);
-        wait_until(Duration::from_secs(30), || number() >= count).expect(&what);
+    /// Waits until each `app` has its number of objects of a kind, and then whether more come to
+    /// any of them.
+    fn settle(&self, kind: &str, counts: &[(String, usize)]) {
+        let found = || -> Vec<(String, usize)> {
+            let all = self.json(&["get", kind]);
+            let all = all["items"].as_array().cloned().unwrap_or_default();
+            let is_of = |it: &&Value, app: &str| it["metadata"]["labels"]["app"] == app;
+            let count = |app: &str| all.iter().filter(|it| is_of(it, app)).count();
+            counts.iter().map(|(app, _)| (app.clone(), count(app))).collect()
+        };
+        let all_there = || found().iter().zip(counts).all(|(now, wanted)| now.1 >= wanted.1);
+        wait_until(Duration::from_secs(30), all_there)
+            .unwrap_or_else(|_| panic!("{kind} ({:?}): {:?} of {counts:?}", self.mode, found()));
         let start = Instant::now();
         while start.elapsed() < SETTLED {
-            assert_eq!(number(), count, "{what}");
+            assert_eq!(found(), counts, "{kind} ({:?})", self.mode);
             std::thread::sleep(Duration::from_millis(500));
         }
+    }
+
+    fn settles(&self, kind: &str, app: &str, count: usize) {
+        self.settle(kind, &[(app.to_owned(), count)]);
     }
 
     fn template(&self, app: &str, image: &str) -> Value {
@@ -183,9 +206,8 @@ impl Town {
         }
     }
 
-    /// One ReplicaSet for each template there was, each equal to the Deployment's.
-    fn assert_one_replica_set_a_template(&self, app: &str, templates: usize) {
-        self.settles("replicasets", app, templates);
+    /// The Deployment has found the ReplicaSet that has its template, at the first try.
+    fn assert_template_is_found(&self, app: &str) {
         let deployment = self.json(&["get", "deployment", app]);
         assert_eq!(deployment["status"]["collisionCount"], Value::Null, "{app}");
         let wanted = images_of(&deployment["spec"]["template"]);
@@ -216,6 +238,17 @@ impl Town {
     }
 }
 
+/// A gate in a cluster of its own, where no policy is about any image.
+fn without_policies() -> &'static Installation<'static> {
+    static GATE: OnceLock<Installation<'static>> = OnceLock::new();
+    GATE.get_or_init(|| {
+        let cluster = Box::leak(Box::new(Cluster::start("no-policy").expect("a control plane")));
+        let arguments = ["--no-match-policy", "warn"].map(str::to_owned).to_vec();
+        let setting = Setting { arguments, ..Setting::default() };
+        Installation::start_with("no-policy", cluster, &setting).expect("the gate")
+    })
+}
+
 fn images_of(template: &Value) -> Vec<String> {
     let containers = template["spec"]["containers"].as_array().cloned().unwrap_or_default();
     containers.iter().map(|it| it["image"].as_str().unwrap_or_default().to_owned()).collect()
@@ -240,9 +273,12 @@ fn every_trigger_makes_one_replica_set(name: &str, mode: Mode, enrolled: Enrolle
     for trigger in TRIGGERS {
         town.pull(trigger, &trigger.name());
     }
+    // One ReplicaSet for each template there was.
+    let templates = |trigger| if matches!(trigger, Trigger::ReplicaSetDeleted) { 1 } else { 2 };
+    let counts = TRIGGERS.map(|trigger| (trigger.name(), templates(trigger)));
+    town.settle("replicasets", &counts);
     for trigger in TRIGGERS {
-        let templates = if matches!(trigger, Trigger::ReplicaSetDeleted) { 1 } else { 2 };
-        town.assert_one_replica_set_a_template(&trigger.name(), templates);
+        town.assert_template_is_found(&trigger.name());
         match enrolled {
             Enrolled::After => town.assert_pods_are_pinned(&trigger.name()),
             // Those of before the label stay as they are.
@@ -254,6 +290,11 @@ fn every_trigger_makes_one_replica_set(name: &str, mode: Mode, enrolled: Enrolle
 #[test]
 fn a_deployment_of_before_the_label_in_warn_mode() {
     every_trigger_makes_one_replica_set("loop-warn-before", Mode::Warn, Enrolled::Before);
+}
+
+#[test]
+fn a_deployment_of_before_the_label_without_a_policy() {
+    every_trigger_makes_one_replica_set("loop-none-before", Mode::NoPolicy, Enrolled::Before);
 }
 
 #[test]
@@ -413,10 +454,14 @@ fn stateful_sets_and_daemon_sets_of_before_and_after_the_label() {
     make("before");
     town.enrol();
     make("after");
-    for app in ["statefulset-before", "statefulset-after", "daemonset-before", "daemonset-after"] {
-        let kind = app.split('-').next().unwrap();
-        town.kubectl(&["rollout", "restart", &format!("{kind}/{app}")]);
-        town.settles("controllerrevisions", app, 2);
+    let apps = ["statefulset-before", "statefulset-after", "daemonset-before", "daemonset-after"];
+    let kind_of = |app: &'static str| app.split('-').next().unwrap();
+    for app in apps {
+        town.kubectl(&["rollout", "restart", &format!("{}/{app}", kind_of(app))]);
+    }
+    town.settle("controllerrevisions", &apps.map(|app| (app.to_owned(), 2)));
+    for app in apps {
+        let kind = kind_of(app);
         let object = town.json(&["get", kind, app]);
         let collisions = &object["status"]["collisionCount"];
         assert!(collisions.is_null() || *collisions == 0, "{app}: {collisions}");

@@ -54,7 +54,12 @@ impl Scene {
 
     /// The same in a namespace that is not enrolled.
     fn outside(name: &str) -> Self {
-        let scene = Self { gate: installed(), name: name.to_owned(), sandbox: sandbox_with_key() };
+        Self::outside_at(installed(), name)
+    }
+
+    /// The same behind another gate.
+    fn outside_at(gate: &'static Installation<'static>, name: &str) -> Self {
+        let scene = Self { gate, name: name.to_owned(), sandbox: sandbox_with_key() };
         scene.cluster().namespace(name, &[]);
         scene
     }
