@@ -1,7 +1,7 @@
 //! Answers to challenges: tokens, and the cache of tokens.
 //!
-//! A token is cached under everything that it depends on: realm, service, scope, and which
-//! credential bought it. Two namespaces with different pull secrets for one registry therefore
+//! A token is cached under everything that it depends on: the registry that asks for it, realm,
+//! service, scope, and which credential bought it. Two namespaces with different pull secrets for one registry therefore
 //! never share a token, while two requests of one namespace ask for it once (single flight).
 
 use std::sync::Arc;
@@ -56,6 +56,8 @@ impl Scope {
 /// What a token depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
+    /// The registry that the token is sent to: another may name the same token endpoint.
+    registry: String,
     realm: String,
     service: String,
     scopes: Vec<String>,
@@ -93,7 +95,7 @@ pub(crate) struct Authorization {
 
 /// Who asks for what where.
 pub(crate) struct Wanted<'a> {
-    /// The registry, for messages.
+    /// The registry.
     pub(crate) target: &'a str,
     /// The URL that answered 401.
     pub(crate) asked: &'a Url,
@@ -153,6 +155,7 @@ impl Tokens {
     ) -> Result<Authorization, Fault> {
         let url = self.realm(wanted, realm)?;
         let key = Key {
+            registry: wanted.target.to_owned(),
             realm: realm.to_owned(),
             service: service.to_owned(),
             scopes: wanted.scopes.clone(),
@@ -211,9 +214,9 @@ impl Tokens {
         let is_exchange = matches!(wanted.credential, Some(Credential::Refresh(_)));
         let request = match wanted.credential {
             Some(Credential::Refresh(token)) => {
-                exchange_form(url, service, &wanted.scopes, token, deadline)
+                exchange_form(wanted, url, service, token, deadline)
             }
-            other => ask_with_get(url, service, &wanted.scopes, other, deadline),
+            other => ask_with_get(wanted, url, service, other, deadline),
         };
         let request =
             request.ok_or_else(|| wanted.fault(FaultKind::Config, "unusable credentials"))?;
@@ -255,16 +258,16 @@ const MAX_TOKEN: u64 = 256 << 10;
 const MAX_TOKENS: u64 = 16 << 20;
 
 fn ask_with_get(
+    wanted: &Wanted<'_>,
     mut url: Url,
     service: &str,
-    scopes: &[String],
     credential: Option<&Credential>,
     deadline: Instant,
 ) -> Option<Request> {
     if !service.is_empty() {
         url.query_pairs_mut().append_pair("service", service);
     }
-    for scope in scopes {
+    for scope in &wanted.scopes {
         url.query_pairs_mut().append_pair("scope", scope);
     }
     let mut headers = HeaderMap::new();
@@ -274,14 +277,15 @@ fn ask_with_get(
     }
     let (method, body, confided) = (Method::GET, Body::Empty, None);
     let (limit, take) = (MAX_TOKEN, Take::Whole);
-    Some(Request { method, url, headers, body, confided, limit, take, deadline })
+    let registry = wanted.target.to_owned();
+    Some(Request { registry, method, url, headers, body, confided, limit, take, deadline })
 }
 
 /// OAuth2: a refresh token for an access token.
 fn exchange_form(
+    wanted: &Wanted<'_>,
     url: Url,
     service: &str,
-    scopes: &[String],
     token: &Secret,
     deadline: Instant,
 ) -> Option<Request> {
@@ -289,7 +293,7 @@ fn exchange_form(
         .append_pair("grant_type", "refresh_token")
         .append_pair("service", service)
         .append_pair("client_id", "sealgate")
-        .append_pair("scope", &scopes.join(" "))
+        .append_pair("scope", &wanted.scopes.join(" "))
         .append_pair("refresh_token", token.reveal())
         .finish();
     let headers = content_type("application/x-www-form-urlencoded")?;
@@ -297,7 +301,8 @@ fn exchange_form(
     let body = Body::Once(form.into());
     let (method, confided) = (Method::POST, Some(token.clone()));
     let (limit, take) = (MAX_TOKEN, Take::Whole);
-    Some(Request { method, url, headers, body, confided, limit, take, deadline })
+    let registry = wanted.target.to_owned();
+    Some(Request { registry, method, url, headers, body, confided, limit, take, deadline })
 }
 
 #[derive(Deserialize)]
@@ -309,7 +314,7 @@ struct TokenAnswer {
 
 impl Key {
     fn weight(&self) -> u32 {
-        let texts = [&self.realm, &self.service].into_iter().chain(&self.scopes);
+        let texts = [&self.registry, &self.realm, &self.service].into_iter().chain(&self.scopes);
         weight(256 + texts.map(String::len).sum::<usize>())
     }
 }
@@ -354,6 +359,7 @@ mod tests {
         let tokens = Tokens::new(&Options::default());
         for number in 0..200 {
             let key = Key {
+                registry: "reg.io".into(),
                 realm: "https://auth.io/token".into(),
                 service: "reg".into(),
                 scopes: vec![format!("repository:a/{number}:pull")],

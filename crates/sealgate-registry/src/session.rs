@@ -195,6 +195,7 @@ impl Client {
             headers.insert(AUTHORIZATION, value.clone());
         }
         Ok(Request {
+            registry: host.name.clone(),
             method: ask.method.clone(),
             url,
             headers,

@@ -49,6 +49,8 @@ struct Held {
 
 /// One request.
 pub(crate) struct Request {
+    /// The registry (host and port) that the question is for: itself, or its token endpoint.
+    pub(crate) registry: String,
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
@@ -126,9 +128,14 @@ impl Wire {
         })
     }
 
-    fn connections(&self, url: &Url) -> &reqwest::Client {
+    /// The connections for an address that is asked for the sake of `registry`. Those with the
+    /// client certificate are for questions to its registry only, and for no address but its own:
+    /// another registry that names this one as its token endpoint, or redirects there, would have
+    /// it answer in our name.
+    fn connections(&self, registry: &str, url: &Url) -> &reqwest::Client {
+        let is = |name: &str, other: &str| canonical_registry(other) == name;
         match &self.certified {
-            Some((name, certified)) if canonical_registry(&authority(url)) == name => certified,
+            Some((name, certified)) if is(name, registry) && is(name, &place(url)) => certified,
             _ => &self.connections,
         }
     }
@@ -151,7 +158,8 @@ impl Wire {
 
     /// Asks and follows redirects; the body is still on the wire.
     async fn open<'a>(&self, asked: &'a str, request: Request) -> Result<Opened<'a>, Fault> {
-        let Request { mut method, mut url, mut headers, body, deadline, .. } = request;
+        let Request { registry, mut method, mut url, mut headers, body, deadline, .. } = request;
+        let mut client = self.connections(&registry, &url);
         let (origin, own) = (url.origin(), authority(&url));
         let mut target = Cow::Borrowed(asked);
         let authorization = headers.remove(AUTHORIZATION);
@@ -162,7 +170,7 @@ impl Wire {
                 headers.insert(AUTHORIZATION, value.clone());
             }
             let sent = body.take();
-            let response = self.send(&target, &method, &url, headers, sent, deadline).await?;
+            let response = send(client, &target, &method, &url, headers, sent, deadline).await?;
             let Some(next) = redirect(&target, &url, &response)? else {
                 return Ok(Opened { response, url, target });
             };
@@ -178,33 +186,16 @@ impl Wire {
                 }
             };
             url = next;
+            if authority(&url) != own {
+                // Whoever is there chooses where it goes on: not with our certificate.
+                client = &self.connections;
+            }
             target = match authority(&url) {
                 place if place == own => Cow::Borrowed(asked),
                 place => Cow::Owned(format!("{} (redirected from {asked})", printable(&place))),
             };
         }
         Err(fault(asked, FaultKind::TooMany, format!("more than {MAX_REDIRECTS} redirects")))
-    }
-
-    async fn send(
-        &self,
-        target: &str,
-        method: &Method,
-        url: &Url,
-        headers: HeaderMap,
-        body: Option<reqwest::Body>,
-        deadline: Instant,
-    ) -> Result<Response, Fault> {
-        let client = self.connections(url);
-        let mut builder = client.request(method.clone(), url.clone()).headers(headers);
-        if let Some(body) = body {
-            builder = builder.body(body);
-        }
-        match tokio::time::timeout_at(deadline, builder.send()).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(broken(target, error)),
-            Err(_) => Err(late(target)),
-        }
     }
 
     /// Reads at most `limit` bytes. What `Content-Length` says is used to refuse early only.
@@ -299,6 +290,26 @@ impl Body {
             Self::Once(bytes) => (Some(bytes.into()), None),
             Self::Stream(stream) => (Some(stream), None),
         }
+    }
+}
+
+async fn send(
+    client: &reqwest::Client,
+    target: &str,
+    method: &Method,
+    url: &Url,
+    headers: HeaderMap,
+    body: Option<reqwest::Body>,
+    deadline: Instant,
+) -> Result<Response, Fault> {
+    let mut builder = client.request(method.clone(), url.clone()).headers(headers);
+    if let Some(body) = body {
+        builder = builder.body(body);
+    }
+    match tokio::time::timeout_at(deadline, builder.send()).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) => Err(broken(target, error)),
+        Err(_) => Err(late(target)),
     }
 }
 

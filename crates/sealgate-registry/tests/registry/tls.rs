@@ -192,6 +192,84 @@ async fn a_client_certificate_for_one_registry_is_shown_to_no_other() {
     assert!(shown_to(own, own).await.is_err());
 }
 
+fn identity(authority: &Authority) -> ClientIdentity {
+    let (certificate, key) = authority.issue("client");
+    ClientIdentity {
+        certificates: certificate.pem().into_bytes(),
+        key: zeroize::Zeroizing::new(key.serialize_pem().into_bytes()),
+    }
+}
+
+/// Whoever names the registry in a pod is answered in our name by nobody: neither where that
+/// registry redirects to the one that knows our certificate, nor where it names it as its token
+/// endpoint, nor with a token that was bought there for the other.
+#[tokio::test]
+async fn another_registry_gets_nothing_by_our_certificate() {
+    let says = |status, header, body: &str| Trouble::Says {
+        status,
+        media_type: "application/json",
+        header,
+        body: body.to_owned(),
+    };
+    let (internal, hostile) = (with_image().await, served(serve::Options::default()).await);
+    let authority = Authority::new();
+    let own = door(&internal, &authority, "127.0.0.1", true).await;
+    let other = door(&hostile, &authority, "127.0.0.1", false).await;
+    let client = || {
+        Client::new(Options {
+            trust: Trust::Only(authority.pem()),
+            identity: Some(identity(&authority)),
+            identity_for: Recipients::Registry(own.to_string()),
+            ..options()
+        })
+        .unwrap()
+    };
+    let at = |registry: SocketAddr| Repository::parse(&format!("{registry}/a/b")).unwrap();
+    let redirect = Trouble::Redirect(format!("https://{own}/v2/a/b/manifests/v1"));
+    hostile.trouble(Rule::always("/manifests/", redirect));
+    internal.clear_log();
+    assert!(client().manifest(&at(other), &tag("v1")).await.is_err());
+    assert_eq!(internal.log(), []);
+
+    let realm = format!("Bearer realm=\"https://{own}/token\",service=\"internal\"");
+    let unauthorized = || says(401, Some(("www-authenticate", realm.clone())), "");
+    internal.trouble(Rule::always("/token", says(200, None, r#"{"token":"of-internal"}"#)));
+    hostile.recover();
+    hostile.trouble(Rule::always("/v2/", unauthorized()));
+    hostile.clear_log();
+    let both = client();
+    assert!(both.resolve(&at(other), &tag("v1")).await.is_err());
+    assert_eq!(internal.log(), []);
+    // A token that the registry's own question has bought is for its questions.
+    internal.trouble(Rule::times("/v2/", 1, unauthorized()));
+    assert!(both.resolve(&at(own), &tag("v1")).await.unwrap().is_some());
+    assert_eq!(internal.count("GET", "/token"), 1, "its own token endpoint knows us");
+    assert!(both.resolve(&at(other), &tag("v1")).await.is_err());
+    assert!(hostile.log().iter().all(|e| e.authorization.is_none()), "{:?}", hostile.log());
+}
+
+/// The way back is the choice of whoever is on it.
+#[tokio::test]
+async fn a_redirect_that_comes_back_does_not_bring_our_certificate() {
+    let (internal, storage) = (with_image().await, served(serve::Options::default()).await);
+    let authority = Authority::new();
+    let own = door(&internal, &authority, "127.0.0.1", true).await;
+    let there = door(&storage, &authority, "127.0.0.1", false).await;
+    let away = Trouble::Redirect(format!("https://{there}/v2/a/b/manifests/v1"));
+    internal.trouble(Rule::times("/manifests/", 1, away));
+    let back = Trouble::Redirect(format!("https://{own}/v2/a/b/manifests/v1"));
+    storage.trouble(Rule::always("/manifests/", back));
+    internal.clear_log();
+    let found = ask(own, |o| {
+        o.trust = Trust::Only(authority.pem());
+        o.identity = Some(identity(&authority));
+        o.identity_for = Recipients::Registry(own.to_string());
+        o.retries.max = 0;
+    });
+    assert!(found.await.is_err());
+    assert_eq!(internal.log().len(), 1);
+}
+
 #[test]
 fn unusable_certificates_are_a_fault_of_the_configuration() {
     let config = |change: fn(&mut Options)| {
