@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use url::Url;
 
 use crate::challenge::Challenge;
 use crate::options::{InsecureRegistries, Options, PlainHttp};
@@ -37,10 +37,21 @@ pub(crate) struct Host {
     pub(crate) budget: Budget,
     plain_http: PlainHttp,
     insecure: InsecureRegistries,
-    known: AtomicU8,
-    challenge: Mutex<Option<Challenge>>,
+    known: Mutex<Option<Known>>,
+    challenge: Mutex<Option<(Scheme, Challenge)>>,
     referrers: Mutex<HashMap<String, (Capability, Instant)>>,
 }
+
+/// How a registry was spoken to last.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    scheme: Scheme,
+    /// How long plain HTTP counts; HTTPS always does.
+    until: Instant,
+}
+
+/// How long a registry that does not speak TLS is not asked again whether it does.
+const PLAIN_HTTP_MEMORY: Duration = Duration::from_secs(600);
 
 /// Paths whose capability is remembered per registry; then all are forgotten.
 const MAX_PREFIXES: usize = 4096;
@@ -52,7 +63,7 @@ impl Host {
             budget: Budget::new(options.retries.budget),
             plain_http: options.plain_http,
             insecure: options.insecure.clone(),
-            known: AtomicU8::new(0),
+            known: Mutex::new(None),
             challenge: Mutex::new(None),
             referrers: Mutex::new(HashMap::new()),
         }
@@ -61,31 +72,63 @@ impl Host {
     /// The schemes that may still be the right one, best first.
     pub(crate) fn schemes(&self) -> &'static [Scheme] {
         let possible = schemes(&self.name, self.plain_http, &self.insecure);
-        match self.known.load(Ordering::Relaxed) {
+        let known = self.known.lock().ok().and_then(|known| *known);
+        match known {
             // What was spoken before may not be allowed any more.
-            1 if possible.contains(&Scheme::Http) => &[Scheme::Http],
-            2 => &[Scheme::Https],
+            Some(Known { scheme: Scheme::Http, until })
+                if possible.contains(&Scheme::Http) && Instant::now() < until =>
+            {
+                &[Scheme::Http]
+            }
+            Some(Known { scheme: Scheme::Https, .. }) => &[Scheme::Https],
             _ => possible,
         }
     }
 
-    /// The registry answered over `scheme`.
+    /// Whether `scheme` is the one that is tried first.
+    pub(crate) fn prefers(&self, scheme: Scheme) -> bool {
+        schemes(&self.name, self.plain_http, &self.insecure).first() == Some(&scheme)
+    }
+
+    /// The registry answered over `scheme`. Plain HTTP is no news about one that speaks TLS, and
+    /// where it is the second choice, it is for a while only.
     pub(crate) fn speaks(&self, scheme: Scheme) {
-        let code = match scheme {
-            Scheme::Http => 1,
-            Scheme::Https => 2,
-        };
-        self.known.store(code, Ordering::Relaxed);
+        let Ok(mut known) = self.known.lock() else { return };
+        match (scheme, &*known) {
+            (Scheme::Http, Some(Known { scheme: Scheme::Https, .. })) => {}
+            // Not for longer: HTTPS is to be tried again.
+            (Scheme::Http, Some(Known { until, .. })) if Instant::now() < *until => {}
+            _ => *known = Some(Known { scheme, until: Instant::now() + PLAIN_HTTP_MEMORY }),
+        }
     }
 
-    /// How the registry asked last.
+    /// The registry was not reached over the scheme that it speaks as far as we know. It is found
+    /// out anew, but nobody brings a registry from TLS to plain HTTP so; on loopback nobody is
+    /// there to do it.
+    pub(crate) fn missed(&self, scheme: Scheme) {
+        let Ok(mut known) = self.known.lock() else { return };
+        let again = scheme == Scheme::Http || is_loopback(&self.name);
+        known.take_if(|known| again && known.scheme == scheme);
+    }
+
+    /// How the registry asked last. What was said over plain HTTP can be anybody's word: it counts
+    /// as long as that is how the registry is spoken to.
     pub(crate) fn challenge(&self) -> Option<Challenge> {
-        self.challenge.lock().ok()?.clone()
+        let (scheme, challenge) = self.challenge.lock().ok()?.clone()?;
+        let counts = scheme == Scheme::Https || self.schemes() == [Scheme::Http];
+        counts.then_some(challenge)
     }
 
-    pub(crate) fn remember_challenge(&self, challenge: &Challenge) {
+    pub(crate) fn remember_challenge(&self, scheme: Scheme, challenge: &Challenge) {
         if let Ok(mut slot) = self.challenge.lock() {
-            *slot = Some(challenge.clone());
+            *slot = Some((scheme, challenge.clone()));
+        }
+    }
+
+    /// Forgets how the registry asked, if that is it still.
+    pub(crate) fn forget_challenge(&self, challenge: &Challenge) {
+        if let Ok(mut slot) = self.challenge.lock() {
+            slot.take_if(|(_, known)| known == challenge);
         }
     }
 
@@ -122,6 +165,14 @@ impl Host {
 }
 
 impl Scheme {
+    /// The scheme of an address.
+    pub(crate) fn of(url: &Url) -> Self {
+        match url.scheme() {
+            "https" => Self::Https,
+            _ => Self::Http,
+        }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -190,5 +241,48 @@ mod tests {
         assert_eq!(host.schemes(), [Scheme::Http]);
         options.insecure.set([]);
         assert_eq!(host.schemes(), [Scheme::Https], "what it spoke before is not allowed any more");
+    }
+
+    #[test]
+    fn plain_http_is_remembered_for_a_while_and_never_instead_of_https() {
+        let options = Options { plain_http: PlainHttp::Anywhere, ..Options::default() };
+        let host = Host::new("registry.corp", &options);
+        host.speaks(Scheme::Http);
+        assert_eq!(host.schemes(), [Scheme::Http]);
+        let until = Instant::now() + Duration::from_millis(50);
+        *host.known.lock().unwrap() = Some(Known { scheme: Scheme::Http, until });
+        host.speaks(Scheme::Http);
+        std::thread::sleep(Duration::from_millis(60));
+        assert_eq!(host.schemes(), [Scheme::Https, Scheme::Http]);
+        host.speaks(Scheme::Http);
+        host.missed(Scheme::Http);
+        assert_eq!(host.schemes(), [Scheme::Https, Scheme::Http]);
+        host.speaks(Scheme::Https);
+        host.speaks(Scheme::Http);
+        host.missed(Scheme::Https);
+        assert_eq!(host.schemes(), [Scheme::Https]);
+        let local = Host::new("localhost:5000", &options);
+        local.speaks(Scheme::Https);
+        local.missed(Scheme::Https);
+        assert_eq!(local.schemes(), [Scheme::Http, Scheme::Https]);
+    }
+
+    #[test]
+    fn what_was_asked_over_plain_http_counts_as_long_as_that_is_spoken() {
+        let options = Options::default();
+        let host = Host::new("registry.corp", &options);
+        options.insecure.set(["registry.corp".to_owned()]);
+        host.speaks(Scheme::Http);
+        host.remember_challenge(Scheme::Http, &Challenge::Basic);
+        assert_eq!(host.challenge(), Some(Challenge::Basic));
+        options.insecure.set([]);
+        assert_eq!(host.challenge(), None);
+        options.insecure.set(["registry.corp".to_owned()]);
+        host.speaks(Scheme::Https);
+        assert_eq!(host.challenge(), None);
+        host.remember_challenge(Scheme::Https, &Challenge::Basic);
+        assert_eq!(host.challenge(), Some(Challenge::Basic));
+        host.forget_challenge(&Challenge::Basic);
+        assert_eq!(host.challenge(), None);
     }
 }

@@ -110,7 +110,7 @@ impl Client {
     async fn converse(&self, ask: &mut Ask<'_>) -> Result<Reply, Fault> {
         let host = self.host(ask.repository).await;
         let mut turn = Turn::new(self, &host, ask);
-        turn.begin().await?;
+        turn.begin().await;
         loop {
             let reply = self.persist(&host, ask, turn.header.clone()).await?;
             match reply.status {
@@ -156,19 +156,32 @@ impl Client {
         ask: &mut Ask<'_>,
         authorization: Option<&HeaderValue>,
     ) -> Result<Reply, Fault> {
+        let possible = host.schemes();
+        let known = possible.len() == 1;
+        // An answer that wants TLS is reason enough to try it.
+        let schemes = if possible == [Scheme::Http] { &HTTP_THEN_HTTPS } else { possible };
         let mut first = None;
-        let schemes = host.schemes();
         for (tried, scheme) in schemes.iter().enumerate() {
+            if tried > 0 && matches!(ask.body, Body::Spent) {
+                break;
+            }
             let last = tried + 1 == schemes.len();
             let request = self.request(host, ask, *scheme, authorization)?;
             match self.shared.wire.exchange(&host.name, request).await {
                 // From plain HTTP to TLS only: never the other way for what an answer says.
-                Ok(reply) if !last && *scheme == Scheme::Http && wants_tls(&reply) => {
-                    first = Some(Ok(reply));
+                Ok(reply) if *scheme == Scheme::Http && wants_tls(&reply, first.as_ref()) => {
+                    host.missed(Scheme::Http);
+                    first.get_or_insert(Ok(reply));
                 }
                 Ok(reply) => {
-                    host.speaks(*scheme);
+                    if answers_for(host, *scheme, &reply, first.as_ref()) {
+                        host.speaks(*scheme);
+                    }
                     return Ok(reply);
+                }
+                Err(fault) if known && other_scheme(&fault) => {
+                    host.missed(*scheme);
+                    return first.unwrap_or(Err(fault));
                 }
                 Err(fault) if !last && other_scheme(&fault) => first = Some(Err(fault)),
                 // A certificate that is not believed was shown over TLS: that is what it speaks.
@@ -221,14 +234,35 @@ fn passes(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// What servers say that are spoken to without TLS and want it (Go's and nginx's words; to HEAD
-/// they cannot say it, so there any 400 is worth a try).
-fn wants_tls(reply: &Reply) -> bool {
+const HTTP_THEN_HTTPS: [Scheme; 2] = [Scheme::Http, Scheme::Https];
+
+/// Whether an answer over plain HTTP comes from a server that is spoken to without TLS and wants
+/// it (Go's and nginx's words; to HEAD they cannot say it, so there any 400 is worth a try, but
+/// where TLS was tried and is not spoken).
+fn wants_tls(reply: &Reply, first: Option<&Result<Reply, Fault>>) -> bool {
     let text = String::from_utf8_lossy(&reply.body);
     reply.status == StatusCode::BAD_REQUEST
-        && (text.is_empty()
-            || text.contains("HTTP request to an HTTPS server")
-            || text.contains("plain HTTP request was sent to HTTPS port"))
+        && (text.contains("HTTP request to an HTTPS server")
+            || text.contains("plain HTTP request was sent to HTTPS port")
+            || (text.is_empty() && !speaks_no_tls(first)))
+}
+
+/// Whether an answer says how the registry is spoken to. Not where it sent us to another scheme.
+/// Plain HTTP, as the second choice, only if the port has answered TLS with something else: that
+/// a connection broke says nothing about the next one.
+fn answers_for(
+    host: &Host,
+    scheme: Scheme,
+    reply: &Reply,
+    first: Option<&Result<Reply, Fault>>,
+) -> bool {
+    let is_same = Scheme::of(&reply.url) == scheme;
+    is_same && (scheme == Scheme::Https || host.prefers(scheme) || speaks_no_tls(first))
+}
+
+/// Whether the attempt by TLS was answered, and not by TLS.
+fn speaks_no_tls(first: Option<&Result<Reply, Fault>>) -> bool {
+    matches!(first, Some(Err(fault)) if fault.kind == FaultKind::Tls)
 }
 
 /// Whether a fault may come from speaking the wrong scheme. A bad certificate does not: falling
@@ -254,6 +288,8 @@ struct Turn<'a> {
     header: Option<HeaderValue>,
     /// The challenge that the header answers.
     answered: Option<Challenge>,
+    /// The remembered challenge that could not be answered, and why.
+    failed: Option<(Challenge, Fault)>,
     /// Another challenge than the answered one came, and has been answered, too.
     switched: bool,
     cached: bool,
@@ -272,22 +308,33 @@ impl<'a> Turn<'a> {
             at: 0,
             header: None,
             answered: None,
+            failed: None,
             switched: false,
             cached: false,
             deadline: ask.deadline,
         }
     }
 
-    /// Where the registry is known to ask, the answer goes with the first request.
-    async fn begin(&mut self) -> Result<(), Fault> {
-        let Some(challenge) = self.host.challenge() else { return Ok(()) };
+    /// Where the registry is known to ask, the answer goes with the first request. What is known
+    /// may be out of date (another token endpoint, a repository that needs none): where it leads to
+    /// nothing, the registry is asked without.
+    async fn begin(&mut self) {
+        let Some(challenge) = self.host.challenge() else { return };
+        let now = Instant::now();
+        // Time for the question itself is left, however slow a token endpoint is.
+        let patience = self.deadline.saturating_duration_since(now) / 2;
+        let known = tokio::time::timeout_at(now + patience, self.answer_known(&challenge)).await;
+        if let Err(fault) = known.unwrap_or_else(|_| Err(late(&self.host.name))) {
+            self.host.forget_challenge(&challenge);
+            (self.at, self.cached, self.header, self.answered) = (0, false, None, None);
+            self.failed = Some((challenge, fault));
+        }
+    }
+
+    async fn answer_known(&mut self, challenge: &Challenge) -> Result<(), Fault> {
         self.look_up().await?;
         let asked = self.own_url()?;
-        match self.authorize(&challenge, &asked, None).await {
-            // Perhaps this question needs none: the registry will say.
-            Err(fault) if self.is_anonymous() && refuses(&fault) => Ok(()),
-            result => result,
-        }
+        self.authorize(challenge, &asked, None).await
     }
 
     /// Answers a 401.
@@ -298,15 +345,24 @@ impl<'a> Turn<'a> {
             refusal.detail.push_str(" (no credentials are sent where a redirect leads)");
             return Err(refusal);
         }
-        self.look_up().await?;
-        let challenge = match Challenge::parse(&reply.headers) {
+        let parsed = Challenge::parse(&reply.headers);
+        match self.failed.take() {
+            // It asks as before: what failed at the beginning would fail again.
+            Some((challenge, fault))
+                if parsed.as_ref().is_ok_and(|it| it.asks_like(&challenge)) =>
+            {
+                return Err(fault);
+            }
+            _ => self.look_up().await?,
+        }
+        let challenge = match parsed {
             Ok(challenge) => challenge,
             // No scheme is named: where there is a password for this registry, Basic is what Go's
             // clients try.
             Err(Unanswerable::Unnamed) if self.has_password() => Challenge::Basic,
             Err(why) => return Err(unanswerable(reply, &why)),
         };
-        self.host.remember_challenge(&challenge);
+        self.host.remember_challenge(Scheme::of(&reply.url), &challenge);
         let Some(refused) = self.header.take() else {
             return self.authorize(&challenge, &reply.url, None).await;
         };
@@ -324,7 +380,7 @@ impl<'a> Turn<'a> {
 
     /// Answers a 403 with the next credential.
     async fn change(&mut self, reply: &Reply) -> Result<(), Fault> {
-        match self.host.challenge() {
+        match self.answered.clone() {
             Some(challenge) => self.next_credential(&challenge, reply).await,
             None => Err(self.complain(reply.refusal())),
         }

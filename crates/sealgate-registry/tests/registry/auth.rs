@@ -407,3 +407,57 @@ async fn a_credential_for_one_registry_is_not_sent_to_another() {
     }
     assert!(other.log().iter().all(|entry| entry.authorization.is_none()), "{:?}", other.log());
 }
+
+/// A token endpoint that has moved, or is down: what was remembered of it is no answer.
+#[tokio::test]
+async fn what_was_remembered_of_a_token_endpoint_is_not_the_last_word() {
+    let says = |challenge: String| Trouble::Says {
+        status: 401,
+        media_type: "application/json",
+        header: Some(("www-authenticate", challenge)),
+        body: String::new(),
+    };
+    let gone = served(serve::Options::default()).await;
+    let registry = served(bearer(vec![Account::new("ada", "pw")], &[])).await;
+    let repository = repository(&registry, "a/b");
+    push_image(&with(password("ada", "pw")), &repository, "v1").await;
+    let public = served(serve::Options::default()).await;
+    let open = super::repository(&public, "a/b");
+    push_image(&client(), &open, "v1").await;
+    for trouble in [
+        Trouble::Status(404),
+        Trouble::Status(401),
+        Trouble::Status(503),
+        Trouble::WebPage(200),
+        Trouble::Late(Duration::from_secs(60)),
+    ] {
+        gone.recover();
+        gone.trouble(Rule::always("/token", trouble.clone()));
+        let old = || says(format!("Bearer realm=\"http://{}/token\"", gone.registry()));
+        // One that asks elsewhere now, and one that does not ask any more.
+        for (served, repository) in [(&registry, &repository), (&public, &open)] {
+            let client = with(password("ada", "pw"));
+            served.recover();
+            served.trouble(Rule::always("/v2/", old()));
+            assert!(client.resolve(repository, &tag("v1")).await.is_err(), "{trouble:?}");
+            served.recover();
+            for _ in 0..2 {
+                let found = client.resolve(repository, &tag("v1")).await;
+                assert!(found.unwrap().is_some(), "{trouble:?}");
+            }
+        }
+    }
+    // One that asks as before is not asked twice.
+    gone.recover();
+    gone.trouble(Rule::always("/token", Trouble::Status(401)));
+    let realm = format!("Bearer realm=\"http://{}/token\"", gone.registry());
+    registry.trouble(Rule::always("/v2/", says(realm)));
+    let client = with(password("ada", "pw"));
+    for _ in 0..2 {
+        gone.clear_log();
+        registry.clear_log();
+        let fault = client.resolve(&repository, &tag("v1")).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Unauthorized);
+        assert_eq!((registry.log().len(), gone.log().len()), (1, 1));
+    }
+}

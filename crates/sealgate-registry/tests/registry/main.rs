@@ -2,6 +2,7 @@
 
 mod auth;
 mod faults;
+mod plain;
 mod push;
 mod real;
 mod referrers;
