@@ -179,7 +179,7 @@ enum First {
     None(Answer),
 }
 
-/// Judges the first page: 404, 400, 405, 406, or a page that is no index: no such API. Anything
+/// Judges the first page: 404, 400, 405, 406, 501, or a page that is no index: no such API. Anything
 /// else that is not an index is a fault. A 200 whose body is an OCI index is a list, whatever the
 /// answer calls it.
 fn first_page(reply: &Reply) -> Result<First, Fault> {
@@ -196,7 +196,7 @@ fn first_page(reply: &Reply) -> Result<First, Fault> {
             let not_here = says("NAME_UNKNOWN") || says("MANIFEST_UNKNOWN");
             Ok(First::None(if not_here { Answer::NotHere } else { Answer::NoApi }))
         }
-        200 | 400 | 405 | 406 => Ok(First::None(Answer::NoApi)),
+        200 | 400 | 405 | 406 | 501 => Ok(First::None(Answer::NoApi)),
         _ => Err(reply.refusal()),
     }
 }

@@ -49,6 +49,22 @@ pub(crate) enum Guard {
     Absent,
 }
 
+/// Whether the referrers API has what was pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listed {
+    Yes,
+    /// No, or not for readers that go by the letter: they read the fallback tag.
+    No,
+    /// There are others in the list: nobody reads the fallback tag.
+    OthersOnly,
+    /// The list could not be read.
+    Unknown,
+}
+
+/// Looks at a list that does not hold what was pushed, and the first pause between them.
+const LOOKS: u32 = 4;
+const LATE_LIST: Duration = Duration::from_millis(200);
+
 /// What became of a PUT.
 pub(crate) enum Put {
     Done {
@@ -223,50 +239,81 @@ impl Client {
         };
         let put = self.put_manifest(repository, at, media_type, bytes.clone(), Guard::None).await?;
         let Some(subject) = shape.subject.clone() else { return Ok(digest) };
-        if !self.lists(repository, &subject.digest, &digest, put).await? {
+        let listed = self.listed(repository, &subject.digest, &digest, put).await?;
+        if listed != Listed::Yes {
             let entry = crate::fallback::entry(&shape, &digest, &bytes)
                 .map_err(|detail| config(format!("manifest to push: {detail}")))?;
             self.add_referrer(repository, &subject.digest, entry).await?;
         }
+        if listed == Listed::OthersOnly {
+            self.find_referrer(repository, &subject.digest, &digest).await?;
+        }
         Ok(digest)
+    }
+
+    /// Looks for what was pushed as a reader does, until the list of a registry that is slow to
+    /// update it has it. A list with somebody in it keeps readers from the fallback tag.
+    async fn find_referrer(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+        digest: &Digest,
+    ) -> Result<(), Fault> {
+        for look in 1..=LOOKS {
+            let list = self.list_referrers(repository, subject).await?;
+            if list.iter().any(|entry| entry.digest == *digest) {
+                return Ok(());
+            }
+            if look < LOOKS {
+                tokio::time::sleep(LATE_LIST * look).await;
+            }
+        }
+        let detail = format!(
+            "its list of the referrers of {subject} holds others and not {digest}, which was \
+             stored: those who verify will not find it",
+        );
+        Err(Fault::new(FaultKind::Malformed, repository.registry(), detail))
     }
 
     /// Whether readers find `digest` under its subject by the registry's API. `OCI-Subject` is a
     /// promise only: some registries make it and have no API, or one that lists nobody, or one
     /// whose lists other readers do not take for lists. So we look as a reader would. Once that
     /// was seen to hold, the promise is taken for it for a while.
-    async fn lists(
+    async fn listed(
         &self,
         repository: &Repository,
         subject: &Digest,
         digest: &Digest,
         put: Put,
-    ) -> Result<bool, Fault> {
+    ) -> Result<Listed, Fault> {
         let host = self.host(repository).await;
         let promised = matches!(put, Put::Done { keeps_referrers: true });
         match host.capability(repository.path()) {
-            Some(Capability::FallbackTag) => return Ok(false),
-            Some(Capability::ApiLists) if promised => return Ok(true),
+            Some(Capability::FallbackTag) => return Ok(Listed::No),
+            Some(Capability::ApiLists) if promised => return Ok(Listed::Yes),
             _ => {}
         }
-        let listed = match self.api_list(repository, subject).await {
-            Ok(Answer::List(list, Labelled::Index)) => {
-                list.iter().any(|entry| entry.digest == *digest)
-            }
-            Ok(Answer::List(..) | Answer::NoApi | Answer::NotHere) => false,
+        let (list, labelled) = match self.api_list(repository, subject).await {
+            Ok(Answer::List(list, labelled)) => (list, labelled),
+            Ok(Answer::NoApi | Answer::NotHere) => return Ok(Listed::No),
             // Whoever may push may not be allowed to read the list, or it is longer than we read:
-            // nothing that contradicts the promise.
+            // nothing that contradicts the promise, and nothing that bears it out.
             Err(fault) if promised => {
                 tracing::warn!(%fault, "the list of referrers could not be read after a push");
-                return Ok(true);
+                return Ok(Listed::Unknown);
             }
             Err(fault) => return Err(fault),
         };
-        if listed {
-            let keep = self.shared.options.timeouts.capability;
-            host.remember_capability(repository.path(), Capability::ApiLists, keep);
+        let found = list.iter().any(|entry| entry.digest == *digest);
+        match labelled {
+            Labelled::Index if found => {
+                let keep = self.shared.options.timeouts.capability;
+                host.remember_capability(repository.path(), Capability::ApiLists, keep);
+                Ok(Listed::Yes)
+            }
+            _ if !found && !list.is_empty() => Ok(Listed::OthersOnly),
+            _ => Ok(Listed::No),
         }
-        Ok(listed)
     }
 
     /// One PUT of a manifest. Guarded ones are not repeated: a lost answer may have been a success.

@@ -110,18 +110,94 @@ async fn a_promise_that_holds_costs_one_question() {
     assert_eq!(served.count("PUT", "/manifests/sha256-"), 0);
 }
 
-/// Who may push and not read the list has pushed all the same.
+/// Who may push and not read the list has pushed all the same; the promise is no proof, so the
+/// fallback tag is written, too.
 #[tokio::test]
 async fn a_promise_stands_where_the_list_cannot_be_read() {
+    for trouble in [403, 500, 501].map(Trouble::Status) {
+        let served = served(serve::Options::default()).await;
+        let (client, repository) = (client(), repository(&served, "a/b"));
+        let image = push_image(&client, &repository, "v1").await;
+        served.trouble(Rule::always("/referrers/", trouble.clone()));
+        let bundle = push_bundle(&client, &repository, &image, "bundle").await;
+        assert_eq!(served.count("PUT", "/manifests/sha256-"), 1, "{trouble:?}");
+        let by_tag = client.referrers_by_tag(&repository, &image.digest).await.unwrap();
+        assert_eq!(by_tag.iter().map(|entry| &entry.digest).collect::<Vec<_>>(), [&bundle]);
+        served.recover();
+        let list = super::client().referrers(&repository, &image.digest).await.unwrap();
+        assert_eq!(list.iter().map(|entry| &entry.digest).collect::<Vec<_>>(), [&bundle]);
+    }
+}
+
+/// A registry that promises, and whose API answers that it has none.
+#[tokio::test]
+async fn not_implemented_is_no_api() {
     let served = served(serve::Options::default()).await;
     let (client, repository) = (client(), repository(&served, "a/b"));
     let image = push_image(&client, &repository, "v1").await;
-    served.trouble(Rule::always("/referrers/", Trouble::Status(403)));
+    served.trouble(Rule::always("/referrers/", Trouble::Status(501)));
     let bundle = push_bundle(&client, &repository, &image, "bundle").await;
-    assert_eq!(served.count("PUT", "/manifests/sha256-"), 0);
-    served.recover();
+    for reader in [client, super::client()] {
+        let list = reader.referrers(&repository, &image.digest).await.unwrap();
+        assert_eq!(list.iter().map(|entry| &entry.digest).collect::<Vec<_>>(), [&bundle]);
+    }
+}
+
+/// Readers read the fallback tag where the list is empty, not where others are in it: a push that
+/// nobody will find is none.
+#[tokio::test]
+async fn a_list_that_has_others_only_is_no_success() {
+    for referrers in [Referrers::Api, Referrers::Promised] {
+        let served = served(kind_of(referrers)).await;
+        let (client, repository) = (client(), repository(&served, "a/b"));
+        let image = push_image(&client, &repository, "v1").await;
+        let other = push_image(&client, &repository, "v2").await;
+        let index = serde_json::json!({
+            "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [other],
+        });
+        let others = || says(200, media_type::OCI_INDEX, &index.to_string());
+        let layer = push_blob(&client, &repository, b"bundle").await;
+        let bytes = bundle_manifest(&image, &layer);
+        let at = Identifier::Digest(Digest::of(&bytes));
+        push_blob(&client, &repository, b"{}").await;
+        let push = async || {
+            let bytes = bytes.clone().into();
+            client.push_manifest(&repository, &at, media_type::OCI_MANIFEST, bytes).await
+        };
+        served.trouble(Rule::always("/referrers/", others()));
+        let fault = push().await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Malformed);
+        assert!(fault.detail.contains("holds others"), "{fault}");
+        let list = client.referrers(&repository, &image.digest).await.unwrap();
+        assert!(list.iter().all(|entry| Identifier::Digest(entry.digest.clone()) != at));
+        // One that is slow to list it is waited for.
+        served.recover();
+        served.trouble(Rule::times("/referrers/", 2, others()));
+        if referrers == Referrers::Api {
+            push().await.unwrap();
+            let list = client.referrers(&repository, &image.digest).await.unwrap();
+            assert!(list.iter().any(|entry| Identifier::Digest(entry.digest.clone()) == at));
+        }
+    }
+}
+
+/// go-containerregistry's writers have left such lists.
+#[tokio::test]
+async fn a_fallback_list_with_an_entry_twice_takes_another_one() {
+    let served = served(without_api()).await;
+    let (client, repository) = (client(), repository(&served, "a/b"));
+    let image = push_image(&client, &repository, "v1").await;
+    let other = push_image(&client, &repository, "v2").await;
+    let index = serde_json::json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [other, other],
+    });
+    let bytes = serde_json::to_vec(&index).unwrap().into();
+    let at = fallback(&image);
+    client.push_manifest(&repository, &at, media_type::OCI_INDEX, bytes).await.unwrap();
+    let bundle = push_bundle(&client, &repository, &image, "bundle").await;
     let list = client.referrers(&repository, &image.digest).await.unwrap();
-    assert_eq!(list.iter().map(|entry| &entry.digest).collect::<Vec<_>>(), [&bundle]);
+    let found: std::collections::BTreeSet<_> = list.into_iter().map(|entry| entry.digest).collect();
+    assert_eq!(found, [other.digest, bundle].into());
 }
 
 /// The fallback tag is read where the API lists nobody, and there only.
@@ -215,7 +291,9 @@ async fn what_is_made_up_does_not_hide_the_api_from_others() {
 
 #[tokio::test]
 async fn odd_answers_mean_no_api_and_refusals_are_faults() {
-    for trouble in [400, 405, 406].map(Trouble::Status).into_iter().chain([Trouble::WebPage(200)]) {
+    for trouble in
+        [400, 405, 406, 501].map(Trouble::Status).into_iter().chain([Trouble::WebPage(200)])
+    {
         let served = served(serve::Options::default()).await;
         let (client, repository) = (client(), repository(&served, "a/b"));
         let image = push_image(&client, &repository, "v1").await;
