@@ -374,12 +374,13 @@ fn guard(tagged: &Tagged) -> Guard {
 fn merged(old: Option<Index>, seen: &Seen) -> Option<Index> {
     let mut index = old.unwrap_or_else(empty_index);
     let mut all = seen.clone();
-    let before = index.manifests.len();
+    // By digest: a list may hold one twice.
+    let there = |digest: &String| index.manifests.iter().any(|it| it.digest.to_string() == *digest);
+    if seen.keys().all(there) {
+        return None;
+    }
     for entry in std::mem::take(&mut index.manifests) {
         all.insert(entry.digest.to_string(), entry);
-    }
-    if all.len() == before {
-        return None;
     }
     index.manifests = all.into_values().collect();
     Some(index)
@@ -428,6 +429,10 @@ mod tests {
         let second = merged(Some(first), &seen(&["c"])).unwrap();
         assert_eq!(second.manifests.len(), 3);
         assert!(second.manifests.is_sorted_by_key(|d| d.digest.to_string()));
+        let mut twice = second;
+        twice.manifests = vec![named("a"), named("a")];
+        assert_eq!(merged(Some(twice.clone()), &seen(&["a"])), None);
+        assert_eq!(merged(Some(twice), &seen(&["b"])).unwrap().manifests.len(), 2);
     }
 
     #[test]
