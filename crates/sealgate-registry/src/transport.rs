@@ -135,7 +135,7 @@ impl Wire {
     fn connections(&self, registry: &str, url: &Url) -> &reqwest::Client {
         let is = |name: &str, other: &str| canonical_registry(other) == name;
         match &self.certified {
-            Some((name, certified)) if is(name, registry) && is(name, &place(url)) => certified,
+            Some((name, certified)) if is(name, registry) && is(name, &authority(url)) => certified,
             _ => &self.connections,
         }
     }

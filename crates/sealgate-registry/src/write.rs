@@ -11,7 +11,7 @@ use sealgate_core::digest::{Digest, Hasher};
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::manifest::Descriptor;
 use sealgate_core::reference::{Identifier, Repository};
-use sealgate_engine::ports::BlobStream;
+use sealgate_engine::ports::{BlobStream, Registry as _};
 use tokio::time::Instant;
 use url::Url;
 
@@ -260,7 +260,7 @@ impl Client {
         digest: &Digest,
     ) -> Result<(), Fault> {
         for look in 1..=LOOKS {
-            let list = self.list_referrers(repository, subject).await?;
+            let list = self.referrers(repository, subject).await?;
             if list.iter().any(|entry| entry.digest == *digest) {
                 return Ok(());
             }
