@@ -53,6 +53,8 @@ pub struct Setting {
     pub arguments: Vec<String>,
     /// `http://HOST:PORT`: the proxy for whatever is not on loopback.
     pub proxy: Option<String>,
+    /// More variables of its environment.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// Where a gate has its policies from.
@@ -90,7 +92,7 @@ impl Gate {
         };
         // Neither the developer's cluster nor their registry passwords.
         command.env_remove("KUBECONFIG").env("HOME", "/nonexistent").env_remove("DOCKER_CONFIG");
-        command.args(&setting.arguments);
+        command.args(&setting.arguments).envs(setting.environment.iter().cloned());
         for variable in ["HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"] {
             match &setting.proxy {
                 Some(proxy) => command.env(variable, proxy),

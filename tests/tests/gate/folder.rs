@@ -78,6 +78,40 @@ fn the_folder_is_read_again_when_it_changes() {
     assert_eq!(answer["allowed"], false, "{answer}");
 }
 
+/// What a credential helper prints is for the operator, and its answers are for nobody.
+#[test]
+fn a_denial_does_not_hold_the_words_of_a_credential_helper() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = sandbox_with_key();
+    let registry = Service::bind().unwrap();
+    let host = registry.host.clone();
+    registry.answer_with(|_| Answer::unauthorized("Basic realm=\"x\""));
+    let policy = policy("folder-helper", &host, &sandbox.read("cosign.pub"));
+    sandbox.write("policies/policy.yaml", policy);
+    let script = "#!/bin/sh\necho 'oops hunter2'; echo 'not logged in' >&2; exit 1\n";
+    let path = sandbox.write("bin/docker-credential-tests", script);
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    sandbox.write("docker/config.json", json!({ "credsStore": "tests" }).to_string());
+    let search = std::env::var("PATH").unwrap_or_default();
+    let environment = vec![
+        ("DOCKER_CONFIG", sandbox.path("docker").display().to_string()),
+        ("PATH", format!("{}:{search}", sandbox.path("bin").display())),
+    ];
+    let setting = Setting { environment, ..Setting::default() };
+    let gate = Gate::with_folder_and("folder-helper", &sandbox.path("policies"), setting).unwrap();
+    let image = format!("{host}/app@sha256:{}", "a".repeat(64));
+    let answer = gate.review("/validate", &pod(&image)).unwrap();
+    assert_eq!(answer["allowed"], false, "{answer}");
+    let said = answer.to_string();
+    assert!(said.contains("credential helper"), "{said}");
+    let log = gate.log();
+    for text in [&said, &log] {
+        assert!(!text.contains("oops") && !text.contains("hunter2"), "{text}");
+    }
+    assert!(!said.contains("not logged in"), "{said}");
+    assert!(log.contains("not logged in"), "{log}");
+}
+
 #[test]
 fn it_says_how_it_is() {
     let sandbox = sandbox_with_key();

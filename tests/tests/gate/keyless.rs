@@ -59,6 +59,7 @@ fn setting(sandbox: &Sandbox) -> Setting {
     Setting {
         arguments: vec!["--trusted-root".to_owned(), root.display().to_string()],
         proxy: Some(format!("http://{}", wire().host)),
+        ..Setting::default()
     }
 }
 

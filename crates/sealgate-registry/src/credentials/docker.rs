@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::helper::Helper;
+use super::helper::{Helper, HelperWords};
 use super::{Credential, Secret, normal_host, server_key};
 
 /// No configuration of a sane machine is larger.
@@ -138,12 +138,13 @@ impl DockerConfig {
         &self,
         registry: &str,
         path: &str,
+        words: HelperWords,
     ) -> Result<Vec<Credential>, Fault> {
         let host = normal_host(registry);
         let mut found = Vec::new();
         let mut failed = None;
         if let Some(helper) = self.helper(&host) {
-            match self.ask(helper, &host).await {
+            match self.ask(helper, &host, words).await {
                 Ok(credential) => found.extend(credential),
                 Err(fault) => failed = Some(fault),
             }
@@ -164,10 +165,15 @@ impl DockerConfig {
         own.or(self.store.as_ref()).map(String::as_str).filter(|name| !name.is_empty())
     }
 
-    async fn ask(&self, helper: &str, host: &str) -> Result<Option<Credential>, Fault> {
+    async fn ask(
+        &self,
+        helper: &str,
+        host: &str,
+        words: HelperWords,
+    ) -> Result<Option<Credential>, Fault> {
         let server = server_key(host);
         let key = (helper.to_owned(), server.clone());
-        let ask = async { Helper::find(helper, self.path.as_deref())?.get(&server).await };
+        let ask = async { Helper::find(helper, self.path.as_deref())?.get(&server, words).await };
         self.memory
             .try_get_with(key, ask)
             .await

@@ -35,6 +35,17 @@ struct Answer {
     secret: Secret,
 }
 
+/// The reader of what a credential helper says of its failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HelperWords {
+    /// Whoever configured the helper: they are part of the fault.
+    #[default]
+    InFault,
+    /// Not whoever gets the fault: what is on standard error goes to the log, and what is on
+    /// standard output, where answers are, to nobody.
+    InLog,
+}
+
 /// What a helper left behind.
 struct Output {
     status: ExitStatus,
@@ -59,12 +70,24 @@ impl Helper {
     }
 
     /// Asks for the credentials of `server`; `None` where the helper has none.
-    pub(super) async fn get(&self, server: &str) -> Result<Option<Credential>, Fault> {
+    pub(super) async fn get(
+        &self,
+        server: &str,
+        words: HelperWords,
+    ) -> Result<Option<Credential>, Fault> {
         let output = self.run("get", server.as_bytes()).await?;
         if output.status.success() {
             return self.read(&output.stdout);
         }
-        if output.says_none() { Ok(None) } else { Err(self.failed(&output, &[])) }
+        match words {
+            _ if output.says_none() => Ok(None),
+            HelperWords::InFault => Err(self.failed(&output, &[])),
+            HelperWords::InLog => {
+                let (status, words) = (output.status, printable(&words_of(&output.stderr)));
+                tracing::warn!(helper = self.name, %status, words, "a credential helper failed");
+                Err(fault(&self.name, "failed; the log of the gate has its message"))
+            }
+        }
     }
 
     /// Has the helper keep a user name and a password for `server`.
@@ -157,11 +180,16 @@ impl Output {
     /// What the helper says of its failure: on standard output, as the protocol has it, else on
     /// standard error. An answer is no such words: there is a secret in it.
     fn words(&self) -> String {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-        let said = [text(&self.stdout), text(&self.stderr)];
-        let is_answer = |words: &str| words.contains('{') || words.contains("Secret");
-        said.into_iter().find(|words| !words.is_empty() && !is_answer(words)).unwrap_or_default()
+        let said = [words_of(&self.stdout), words_of(&self.stderr)];
+        said.into_iter().find(|words| !words.is_empty()).unwrap_or_default()
     }
+}
+
+/// The words in an output; none in an answer.
+fn words_of(output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
+    let is_answer = text.contains('{') || text.contains("Secret");
+    if is_answer { String::new() } else { text.trim().to_owned() }
 }
 
 /// What comes out of a pipe, up to a bound; then it is closed.

@@ -20,6 +20,7 @@ use sealgate_engine::ports::PullSecret;
 use zeroize::Zeroizing;
 
 pub use docker::DockerConfig;
+pub use helper::HelperWords;
 pub use kubernetes::PullSecrets;
 pub use login::{KeptBy, config_path, login};
 pub use sealgate_http::Secret;
@@ -96,6 +97,7 @@ impl Environment {
 #[derive(Clone, Debug, Default)]
 pub struct Keychain {
     sources: Vec<Source>,
+    helper_words: HelperWords,
 }
 
 #[derive(Clone, Debug)]
@@ -126,7 +128,7 @@ impl Keychain {
                 }
             }
         }
-        Self { sources }
+        Self { sources, helper_words: HelperWords::default() }
     }
 
     /// The docker and containers files that the process's own environment names. A file that
@@ -137,7 +139,14 @@ impl Keychain {
 
     /// One docker configuration.
     pub fn from_docker_config(config: DockerConfig) -> Self {
-        Self { sources: vec![Source::Docker(Arc::new(config))] }
+        Self { sources: vec![Source::Docker(Arc::new(config))], ..Self::default() }
+    }
+
+    /// This keychain with another reader of what its credential helpers say.
+    #[must_use]
+    pub fn with_helper_words(mut self, helper_words: HelperWords) -> Self {
+        self.helper_words = helper_words;
+        self
     }
 
     /// This keychain with a credential for one registry (host and port) in front of it.
@@ -154,7 +163,7 @@ impl Keychain {
         }
         let mut sources = vec![Source::Pull(Arc::new(PullSecrets::parse(secrets)))];
         sources.extend(self.sources.iter().cloned());
-        Self { sources }
+        Self { sources, ..*self }
     }
 
     /// The credentials for a repository, best first, each once.
@@ -167,7 +176,7 @@ impl Keychain {
         let mut failed = None;
         for source in &self.sources {
             let more = match source {
-                Source::Docker(config) => config.lookup(registry, path).await,
+                Source::Docker(config) => config.lookup(registry, path, self.helper_words).await,
                 Source::Pull(secrets) => secrets.lookup(registry, path),
                 Source::Given(host, credential) => {
                     let is_for = same_registry(host, registry);

@@ -281,6 +281,36 @@ async fn a_file_without_anything_in_it_has_no_settings() {
         for path in [&file, Path::new("/dev/null")] {
             let environment =
                 Environment { registry_auth_file: Some(path.into()), ..Environment::default() };
+/// A denial is read by whoever creates a pod.
+#[tokio::test]
+async fn a_helpers_words_for_the_log_are_in_no_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = serde_json::json!({ "credHelpers": { "a.io": "fails" } });
+    let search = || Some(folder.path().as_os_str().to_owned());
+    for text in [
+        "echo 'oops hunter2'; exit 1",
+        "echo 'oops hunter2' >&2; exit 1",
+        "echo '{\"Username\":\"ada\",\"Secret\":\"hunter2\"}'; exit 1",
+        "echo 'oops hunter2'; exit 0",
+    ] {
+        script(folder.path(), "fails", &format!("#!/bin/sh\n{text}"));
+        let keychain = config(json.clone(), search()).with_helper_words(HelperWords::InLog);
+        // As the gate opens it for a pod with pull secrets.
+        let secret = serde_json::json!({ "auths": {} }).to_string().into_bytes();
+        let opened = keychain.with_pull_secrets(&[PullSecret { docker_config_json: secret }]);
+        for keychain in [keychain, opened] {
+            let fault = keychain.lookup("a.io", "x").await.unwrap_err();
+            assert_eq!(fault.kind, FaultKind::Config);
+            assert!(!format!("{fault:?}").contains("oops"), "{text}: {fault}");
+            assert!(!format!("{fault:?}").contains("hunter2"), "{text}: {fault}");
+        }
+    }
+    script(folder.path(), "none", "#!/bin/sh\necho 'credentials not found'; exit 1");
+    let json = serde_json::json!({ "credHelpers": { "a.io": "none" } });
+    let keychain = config(json, search()).with_helper_words(HelperWords::InLog);
+    assert_eq!(keychain.lookup("a.io", "x").await.unwrap(), []);
+}
+
             let keychain = Keychain::from_environment(&environment);
             assert_eq!(keychain.lookup("a.io", "x").await.unwrap(), [], "{text:?} {path:?}");
         }

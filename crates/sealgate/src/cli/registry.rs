@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, Args};
 use sealgate_core::reference::Repository;
-use sealgate_registry::credentials::{Credential, Keychain, Secret};
+use sealgate_registry::credentials::{Credential, HelperWords, Keychain, Secret};
 use sealgate_registry::{Client, ClientIdentity, Options, PlainHttp, Recipients, Trust};
 
 use super::files;
@@ -107,6 +107,8 @@ impl RegistryFlags {
         let (registry, flags) = self.of_one_registry()?;
         let (credential, identity) = (flags.credential()?, flags.identity()?);
         let mut options = self.options()?;
+        // Denials are read by whoever creates a pod, and a helper's output may hold secrets.
+        options.keychain = options.keychain.with_helper_words(HelperWords::InLog);
         if let Some(registry) = registry {
             if let Some(credential) = credential {
                 options.keychain = options.keychain.with_credential(&registry, credential);
