@@ -46,7 +46,7 @@ pub fn client(
         // The library's own reading of the environment follows other rules than Go's.
         .no_proxy();
     let rules = match settings.proxies {
-        Proxies::Environment => ProxyRules::from_env(),
+        Proxies::Environment => ProxyRules::from_env()?,
         Proxies::Off => None,
     };
     let common = match rules {

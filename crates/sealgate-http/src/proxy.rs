@@ -7,6 +7,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use reqwest::Url;
+use sealgate_core::fault::{Fault, FaultKind};
 
 use crate::host::Host;
 
@@ -46,26 +47,34 @@ type Port = Option<String>;
 
 impl ProxyRules {
     /// The rules of the process's environment; `None` where it names no proxy.
-    pub(crate) fn from_env() -> Option<Self> {
+    ///
+    /// # Errors
+    /// `Config` where a variable names a proxy that cannot be used: to ask without one instead is
+    /// not for us to decide.
+    pub(crate) fn from_env() -> Result<Option<Self>, Fault> {
         Self::read(|name| std::env::var(name).ok())
     }
 
-    fn read(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
+    fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, Fault> {
         let first = |name: &str| {
             let names = [name.to_owned(), name.to_ascii_lowercase()];
-            names.iter().filter_map(|name| variable(name)).find(|value| !value.is_empty())
+            names.into_iter().find_map(|name| {
+                let value = variable(&name).filter(|value| !value.is_empty())?;
+                Some((name, value))
+            })
         };
-        let all = first("ALL_PROXY").and_then(|text| address(&text));
-        let proxy = |name: &str| first(name).and_then(|text| address(&text)).or(all.clone());
+        let proxy = |name: &str| {
+            let named = first(name).or_else(|| first("ALL_PROXY"));
+            named.map(|(name, text)| address(&text).ok_or_else(|| unusable(&name))).transpose()
+        };
         // A CGI program has the header `Proxy:` of whoever asks it in HTTP_PROXY.
         let is_cgi = first("REQUEST_METHOD").is_some();
-        let http = proxy("HTTP_PROXY").filter(|_| !is_cgi);
         let rules = Self {
-            http,
-            https: proxy("HTTPS_PROXY"),
-            exempt: first("NO_PROXY").map(|text| exemptions(&text)).unwrap_or_default(),
+            http: if is_cgi { None } else { proxy("HTTP_PROXY")? },
+            https: proxy("HTTPS_PROXY")?,
+            exempt: first("NO_PROXY").map(|(_, text)| exemptions(&text)).unwrap_or_default(),
         };
-        (rules.http.is_some() || rules.https.is_some()).then_some(rules)
+        Ok((rules.http.is_some() || rules.https.is_some()).then_some(rules))
     }
 
     /// The proxy that `url` is asked through, if any.
@@ -167,24 +176,35 @@ fn ascii(name: &str) -> String {
     url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_else(|| name.to_owned())
 }
 
-/// A proxy's address: a URL, or `HOST:PORT` for plain HTTP.
+/// A proxy's address: a URL, or `HOST:PORT` for plain HTTP; `None` where it is none that is spoken.
 fn address(text: &str) -> Option<Url> {
-    let whole = Url::parse(text).ok().filter(Url::has_host);
-    whole.or_else(|| Url::parse(&format!("http://{text}")).ok())
+    let text = text.trim();
+    let whole = match text.contains("://") {
+        true => Url::parse(text),
+        false => Url::parse(&format!("http://{text}")),
+    };
+    whole.ok().filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"))
+}
+
+/// Without the value, which may hold a password.
+fn unusable(variable: &str) -> Fault {
+    let detail = "is not the address of a proxy that can be used: want HOST:PORT, http://... or \
+                  https://...";
+    Fault::new(FaultKind::Config, format!("environment variable {variable}"), detail)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn rules(variables: &[(&str, &str)]) -> Option<ProxyRules> {
+    fn read(variables: &[(&str, &str)]) -> Result<Option<ProxyRules>, Fault> {
         let find = |name: &str| variables.iter().find(|(n, _)| *n == name);
         ProxyRules::read(|name| find(name).map(|(_, value)| (*value).to_owned()))
     }
 
     fn asked_through(variables: &[(&str, &str)], url: &str) -> Option<String> {
         let url = Url::parse(url).unwrap();
-        rules(variables)?.proxy_for(&url).map(ToString::to_string)
+        read(variables).unwrap()?.proxy_for(&url).map(ToString::to_string)
     }
 
     /// Whether `url` is asked directly where `NO_PROXY` is `exempt`.
@@ -303,5 +323,41 @@ mod tests {
         ] {
             assert_eq!(asked_through(variables, url).as_deref(), proxy, "{variables:?} {url}");
         }
+    }
+
+    /// Whoever names a proxy does not want to be connected without it.
+    #[test]
+    fn a_proxy_that_cannot_be_used_is_a_fault() {
+        for value in [
+            "socks://eve:hunter2@proxy:1080",
+            "socks5://proxy:1080",
+            "htp://proxy",
+            "http://",
+            "https://:443",
+            "http://proxy:99999",
+            "://proxy",
+            " ",
+            "a b",
+        ] {
+            for (variables, named) in [
+                (&[("HTTPS_PROXY", value)][..], "HTTPS_PROXY"),
+                (&[("https_proxy", value)], "https_proxy"),
+                (&[("HTTP_PROXY", value), ("HTTPS_PROXY", "a.io")], "HTTP_PROXY"),
+                (&[("ALL_PROXY", value), ("HTTP_PROXY", "a.io")], "ALL_PROXY"),
+            ] {
+                let Err(fault) = read(variables) else { panic!("{variables:?}") };
+                assert_eq!(fault.kind, FaultKind::Config);
+                assert!(fault.target.ends_with(named), "{fault}");
+                assert!(!format!("{fault:?}").contains("hunter2"), "{fault}");
+            }
+        }
+        // Nobody is asked through it.
+        let both = [("HTTP_PROXY", "a.io"), ("HTTPS_PROXY", "a.io"), ("ALL_PROXY", "socks://b.io")];
+        assert!(read(&both).unwrap().is_some());
+        let cgi = [("REQUEST_METHOD", "GET"), ("HTTP_PROXY", "htp://a.io")];
+        assert!(read(&cgi).unwrap().is_none());
+        let with_password = [("HTTPS_PROXY", "ada:pw@proxy:3128")];
+        let asked = asked_through(&with_password, "https://reg.io/");
+        assert_eq!(asked.as_deref(), Some("http://ada:pw@proxy:3128/"));
     }
 }
