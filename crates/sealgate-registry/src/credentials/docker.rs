@@ -41,6 +41,8 @@ impl fmt::Debug for DockerConfig {
 /// What an entry of `auths` is for: a host and a path below it, both possibly patterns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Scope {
+    /// The host as the key has it, in lower case.
+    written: String,
     pub(super) host: String,
     pub(super) path: String,
 }
@@ -144,13 +146,25 @@ impl DockerConfig {
         let mut found = Vec::new();
         let mut failed = None;
         if let Some(helper) = self.helper(&host) {
-            match self.ask(helper, &host, words).await {
-                Ok(credential) => found.extend(credential),
-                Err(fault) => failed = Some(fault),
+            // As written, as docker asks; then the one name of all spellings.
+            let mut servers = vec![server_key(registry), server_key(&host)];
+            servers.dedup();
+            for server in servers {
+                match self.ask(helper, server, words).await {
+                    Ok(credential) => found.extend(credential),
+                    Err(fault) => failed = failed.or(Some(fault)),
+                }
+                if !found.is_empty() {
+                    break;
+                }
             }
         }
         let fits = |scope: &Scope| scope.host == host && scope.holds(path);
-        found.extend(self.auths.usable.iter().filter(|(s, _)| fits(s)).map(|(_, c)| c.clone()));
+        let mut entries: Vec<_> = self.auths.usable.iter().filter(|(s, _)| fits(s)).collect();
+        // Of one path, the entry that names the registry as it is asked comes first.
+        let written = registry.to_ascii_lowercase();
+        entries.sort_by_key(|(s, _)| (std::cmp::Reverse(s.path.len()), s.written != written));
+        found.extend(entries.into_iter().map(|(_, credential)| credential.clone()));
         let bad = self.auths.bad.iter().find(|scope| fits(scope));
         match failed.or_else(|| bad.map(|scope| scope.unreadable(&self.name))) {
             Some(fault) if found.is_empty() => Err(fault),
@@ -168,10 +182,9 @@ impl DockerConfig {
     async fn ask(
         &self,
         helper: &str,
-        host: &str,
+        server: String,
         words: HelperWords,
     ) -> Result<Option<Credential>, Fault> {
-        let server = server_key(host);
         let key = (helper.to_owned(), server.clone());
         let ask = async { Helper::find(helper, self.path.as_deref())?.get(&server, words).await };
         self.memory
@@ -219,7 +232,8 @@ impl Scope {
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         let path = path.trim_end_matches('/');
         let path = if matches!(path, "v1" | "v2") { "" } else { path };
-        Self { host: normal_host(host), path: path.to_owned() }
+        let written = host.to_ascii_lowercase();
+        Self { written, host: normal_host(host), path: path.to_owned() }
     }
 
     /// The entry is for what was asked, and nobody can tell what it says.

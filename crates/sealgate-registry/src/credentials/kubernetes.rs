@@ -82,7 +82,8 @@ impl PullSecrets {
     }
 }
 
-/// `*.example.com` fits `a.example.com`, not `a.b.example.com`; ports must be the same.
+/// `*.example.com` fits `a.example.com`, not `a.b.example.com`; ports must be the same, and none is
+/// the one of HTTPS.
 fn host_fits(pattern: &str, host: &str) -> bool {
     let (pattern, port) = split_port(pattern);
     let (host, host_port) = split_port(host);
@@ -94,6 +95,7 @@ fn host_fits(pattern: &str, host: &str) -> bool {
 
 fn split_port(host: &str) -> (&str, &str) {
     match host.rsplit_once(':') {
+        Some((name, "443")) => (name, ""),
         Some((name, port)) if !port.contains(']') => (name, port),
         _ => (host, ""),
     }

@@ -220,15 +220,16 @@ fn same_registry(one: &str, other: &str) -> bool {
     canonical_registry(&one) == canonical_registry(&other)
 }
 
-/// The name that docker and its helpers keep a registry's credentials under.
+/// The name that docker and its helpers keep a registry's credentials under: as it was written,
+/// with or without a port.
 fn server_key(registry: &str) -> String {
     match normal_host(registry).as_str() {
         "index.docker.io" => "https://index.docker.io/v1/".to_owned(),
-        host => host.to_owned(),
+        _ => parse_registry(registry).unwrap_or_else(|_| registry.to_ascii_lowercase()),
     }
 }
 
-/// The one name of a registry that credentials are kept under: the name that image patterns are
+/// The one name of a registry that credentials are looked up by: the name that image patterns are
 /// compared with. What is no registry there (a pattern with wildcards) stays as it is.
 pub(crate) fn normal_host(host: &str) -> String {
     match parse_registry(host) {

@@ -89,6 +89,7 @@ async fn pull_secrets_match_as_the_kubelet_matches() {
     let auths = serde_json::json!({ "auths": {
         "*.gcr.io": entry("any"), "eu.gcr.io/proj": entry("proj"),
         "reg.io:5000": entry("port"), "r?g.io": entry("mark"), "[a-z].io": entry("class"),
+        "*.corp:443": entry("https"), "*.lan:5000": entry("wild"),
     }});
     let legacy = serde_json::json!({ "old.io": entry("old") });
     let secrets = [auths, legacy]
@@ -104,6 +105,12 @@ async fn pull_secrets_match_as_the_kubelet_matches() {
         ("reg.io:5000", "a", vec!["port:p"]),
         ("x.io", "a", vec![]),
         ("old.io", "a", vec!["old:p"]),
+        ("reg.corp:443", "a", vec!["https:p"]),
+        ("reg.corp", "a", vec!["https:p"]),
+        ("reg.corp:5000", "a", vec![]),
+        ("reg.lan:5000", "a", vec!["wild:p"]),
+        ("reg.lan:443", "a", vec![]),
+        ("reg.lan", "a", vec![]),
     ] {
         assert_eq!(find(&keychain, registry, path).await, found, "{registry}/{path}");
     }
@@ -183,6 +190,56 @@ read s; printf '{"ServerURL":"%s","Username":"ada","Secret":"for-%s"}' "$s" "$s"
     }
 }
 
+/// `docker login HOST:443` keeps what it is told under that name.
+#[tokio::test]
+async fn a_helper_is_asked_for_the_name_as_written_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let search = || Some(folder.path().as_os_str().to_owned());
+    let keeper = r#"#!/bin/sh
+read s; echo "$s" >> $(dirname "$0")/asked
+case "$s" in
+port.io:443|bare.io|both.io*) printf '{"Username":"ada","Secret":"for-%s"}' "$s" ;;
+bad.io:443) echo 'out of order'; exit 1 ;;
+*) echo 'credentials not found in native keychain'; exit 1 ;;
+esac"#;
+    script(folder.path(), "keeper", keeper);
+    let json = serde_json::json!({
+        "credsStore": "keeper",
+        "auths": { "file.io": entry("bare"), "file.io:443": entry("port") },
+    });
+    for (registry, found, asked) in [
+        ("port.io:443", vec!["ada:for-port.io:443"], "port.io:443\n"),
+        ("port.io", vec![], "port.io\n"),
+        ("bare.io:443", vec!["ada:for-bare.io"], "bare.io:443\nbare.io\n"),
+        ("both.io:443", vec!["ada:for-both.io:443"], "both.io:443\n"),
+        ("both.io", vec!["ada:for-both.io"], "both.io\n"),
+        ("file.io", vec!["bare:p", "port:p"], "file.io\n"),
+        ("file.io:443", vec!["port:p", "bare:p"], "file.io:443\nfile.io\n"),
+    ] {
+        let log = folder.path().join("asked");
+        let _ = std::fs::remove_file(&log);
+        let keychain = config(json.clone(), search());
+        assert_eq!(find(&keychain, registry, "x").await, found, "{registry}");
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), asked, "{registry}");
+    }
+    let keychain = config(json, search());
+    assert_eq!(keychain.lookup("bad.io:443", "x").await.unwrap_err().kind, FaultKind::Config);
+}
+
+#[tokio::test]
+async fn login_keeps_the_name_as_it_was_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, kept) = (folder.path().join("config.json"), folder.path().join("kept"));
+    script(folder.path(), "keeper", &format!("#!/bin/sh\ncat > {}", kept.display()));
+    std::fs::write(&path, r#"{"credsStore":"keeper"}"#).unwrap();
+    let search = Some(folder.path().as_os_str().to_owned());
+    login(&path, "reg.io:443", "ada", &Secret::new("pw"), search).await.unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&std::fs::read(&kept).unwrap()).unwrap();
+    assert_eq!(told["ServerURL"], "reg.io:443");
+    let file: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(file["auths"]["reg.io:443"], serde_json::json!({}));
+}
+
 #[tokio::test]
 async fn a_helpers_own_words_are_shown() {
     let folder = tempfile::tempdir().unwrap();
@@ -222,6 +279,36 @@ async fn a_helpers_own_words_are_shown() {
     let endless = "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx || exit 1; done";
     let fault = answer("endless", endless).await.unwrap_err();
     assert!(fault.detail.chars().count() < 300, "{}", fault.detail.len());
+}
+
+/// A denial is read by whoever creates a pod.
+#[tokio::test]
+async fn a_helpers_words_for_the_log_are_in_no_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = serde_json::json!({ "credHelpers": { "a.io": "fails" } });
+    let search = || Some(folder.path().as_os_str().to_owned());
+    for text in [
+        "echo 'oops hunter2'; exit 1",
+        "echo 'oops hunter2' >&2; exit 1",
+        "echo '{\"Username\":\"ada\",\"Secret\":\"hunter2\"}'; exit 1",
+        "echo 'oops hunter2'; exit 0",
+    ] {
+        script(folder.path(), "fails", &format!("#!/bin/sh\n{text}"));
+        let keychain = config(json.clone(), search()).with_helper_words(HelperWords::InLog);
+        // As the gate opens it for a pod with pull secrets.
+        let secret = serde_json::json!({ "auths": {} }).to_string().into_bytes();
+        let opened = keychain.with_pull_secrets(&[PullSecret { docker_config_json: secret }]);
+        for keychain in [keychain, opened] {
+            let fault = keychain.lookup("a.io", "x").await.unwrap_err();
+            assert_eq!(fault.kind, FaultKind::Config);
+            assert!(!format!("{fault:?}").contains("oops"), "{text}: {fault}");
+            assert!(!format!("{fault:?}").contains("hunter2"), "{text}: {fault}");
+        }
+    }
+    script(folder.path(), "none", "#!/bin/sh\necho 'credentials not found'; exit 1");
+    let json = serde_json::json!({ "credHelpers": { "a.io": "none" } });
+    let keychain = config(json, search()).with_helper_words(HelperWords::InLog);
+    assert_eq!(keychain.lookup("a.io", "x").await.unwrap(), []);
 }
 
 /// As docker has it: an empty helper means this file, whatever the store.
@@ -281,36 +368,6 @@ async fn a_file_without_anything_in_it_has_no_settings() {
         for path in [&file, Path::new("/dev/null")] {
             let environment =
                 Environment { registry_auth_file: Some(path.into()), ..Environment::default() };
-/// A denial is read by whoever creates a pod.
-#[tokio::test]
-async fn a_helpers_words_for_the_log_are_in_no_fault() {
-    let folder = tempfile::tempdir().unwrap();
-    let json = serde_json::json!({ "credHelpers": { "a.io": "fails" } });
-    let search = || Some(folder.path().as_os_str().to_owned());
-    for text in [
-        "echo 'oops hunter2'; exit 1",
-        "echo 'oops hunter2' >&2; exit 1",
-        "echo '{\"Username\":\"ada\",\"Secret\":\"hunter2\"}'; exit 1",
-        "echo 'oops hunter2'; exit 0",
-    ] {
-        script(folder.path(), "fails", &format!("#!/bin/sh\n{text}"));
-        let keychain = config(json.clone(), search()).with_helper_words(HelperWords::InLog);
-        // As the gate opens it for a pod with pull secrets.
-        let secret = serde_json::json!({ "auths": {} }).to_string().into_bytes();
-        let opened = keychain.with_pull_secrets(&[PullSecret { docker_config_json: secret }]);
-        for keychain in [keychain, opened] {
-            let fault = keychain.lookup("a.io", "x").await.unwrap_err();
-            assert_eq!(fault.kind, FaultKind::Config);
-            assert!(!format!("{fault:?}").contains("oops"), "{text}: {fault}");
-            assert!(!format!("{fault:?}").contains("hunter2"), "{text}: {fault}");
-        }
-    }
-    script(folder.path(), "none", "#!/bin/sh\necho 'credentials not found'; exit 1");
-    let json = serde_json::json!({ "credHelpers": { "a.io": "none" } });
-    let keychain = config(json, search()).with_helper_words(HelperWords::InLog);
-    assert_eq!(keychain.lookup("a.io", "x").await.unwrap(), []);
-}
-
             let keychain = Keychain::from_environment(&environment);
             assert_eq!(keychain.lookup("a.io", "x").await.unwrap(), [], "{text:?} {path:?}");
         }
