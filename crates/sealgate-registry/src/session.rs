@@ -500,8 +500,10 @@ impl<'a> Turn<'a> {
         self.credentials.as_ref()?.get(self.at)
     }
 
+    /// Whether one of the credentials that are left is a password.
     fn has_password(&self) -> bool {
-        matches!(self.credential(), Some(Credential::Password { .. }))
+        let left = self.credentials.iter().flatten().skip(self.at);
+        left.into_iter().any(|it| matches!(it, Credential::Password { .. }))
     }
 
     fn is_anonymous(&self) -> bool {

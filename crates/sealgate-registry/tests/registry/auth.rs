@@ -294,6 +294,24 @@ async fn a_challenge_need_not_be_to_the_letter() {
     assert!(fault.detail.contains("does not say which credentials it wants"), "{fault}");
 }
 
+/// An entry may have a token, which comes first, and a password beside it.
+#[tokio::test]
+async fn a_401_that_names_no_scheme_gets_the_password_beside_a_token() {
+    let access = Access::Basic(vec![Account::new("ada", "pw")]);
+    let served = served(serve::Options { access, ..serve::Options::default() }).await;
+    let repository = repository(&served, "a/b");
+    push_image(&with(password("ada", "pw")), &repository, "v1").await;
+    let unnamed =
+        Trouble::Says { status: 401, media_type: "text/plain", header: None, body: String::new() };
+    served.trouble(Rule::times("/v2/", 1, unnamed));
+    let entry = serde_json::json!({ "username": "ada", "password": "pw", "identitytoken": "id" });
+    let json = serde_json::json!({ "auths": { served.registry(): entry } }).to_string();
+    let handle = client().open(&[PullSecret { docker_config_json: json.into_bytes() }]);
+    served.clear_log();
+    assert!(handle.resolve(&repository, &tag("v1")).await.unwrap().is_some());
+    assert_eq!(served.log().len(), 2);
+}
+
 /// As the token specification says: not every token server has the POST.
 #[tokio::test]
 async fn a_token_endpoint_without_post_gets_the_password() {
