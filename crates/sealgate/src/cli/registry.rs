@@ -220,7 +220,8 @@ fn host_and_value(text: &str) -> Option<(String, &str)> {
     let repository = Repository::parse(&format!("{host}/x")).ok()?;
     // Else it is a path, at Docker Hub or at the registry before the slash.
     let is_host = host.contains(['.', ':']) || host == repository.registry();
-    let is_whole = !host.contains('/') && !value.is_empty();
+    // Of a token without a host, `=`s may be the end: base64.
+    let is_whole = !host.contains('/') && value.bytes().any(|byte| byte != b'=');
     (is_host && is_whole).then(|| (repository.registry().to_owned(), value))
 }
 
@@ -240,7 +241,10 @@ pub(crate) fn of_one_host(arg: Arg) -> Arg {
 
 /// A credential that would go to any registry that a pod names.
 fn without_host(flag: &str) -> CliError {
+    let wanted = "HOST is a registry's host name, with a port or without; VALUE is neither empty \
+                  nor made of `=` alone";
     CliError::new(format!("{flag} must name the registry that it is for: {flag}=HOST=VALUE"))
+        .note(wanted)
         .note("without a host it would be sent to every registry that somebody names in a pod")
         .note(SEVERAL_REGISTRIES)
 }
@@ -288,6 +292,10 @@ mod tests {
             &["--registry-username=*.io=ada", "--registry-password=*.io=hunter2"],
             &["--registry-token=hunter2"],
             &["--registry-token=aHVudGVyMg=="],
+            &["--registry-token=hunter2.cd="],
+            &["--registry-token=hunter2.cd=="],
+            &["--registry-token=hunter2.cd==="],
+            &["--registry-username=reg.io==", "--registry-password=reg.io=hunter2"],
             &["--registry-client-cert=client.crt", "--registry-client-key=client.key"],
             &["--registry-client-cert=./a=b.crt", "--registry-client-key=client.key"],
         ] {
