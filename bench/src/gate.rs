@@ -18,6 +18,11 @@ use crate::Row;
 const COLD: usize = 400;
 const CONNECTIONS: usize = 32;
 const WARM_SECONDS: u64 = 30;
+/// As many policies as a large cluster has, and how many a file of the folder may hold.
+const POLICIES: usize = 5000;
+const POLICIES_A_FILE: usize = 1000;
+/// Warm admissions one after the other, enough for the hundredths of a second that the system counts.
+const ADMISSIONS: usize = 2000;
 
 /// A gate that runs; dropping it kills it.
 struct Gate {
@@ -35,7 +40,61 @@ pub(crate) fn run() -> anyhow::Result<Vec<Row>> {
     let runtime = tokio::runtime::Runtime::new()?;
     rows.push(runtime.block_on(cold(&gate, &images))?);
     rows.extend(warm(&sandbox, &gate, &images[0])?);
+    drop(gate);
+    rows.extend(policies(&sandbox, &images[0])?);
     Ok(rows)
+}
+
+/// What a gate with some policies costs.
+struct Cost {
+    /// Processor time until it is ready, milliseconds.
+    start: f64,
+    /// Resident memory when it is ready, MiB.
+    memory: f64,
+    /// Processor time of one warm admission, microseconds.
+    admission: f64,
+}
+
+/// Many policies of which one is about the image, beside that one alone, in the same run.
+fn policies(sandbox: &Sandbox, image: &Image) -> anyhow::Result<Vec<Row>> {
+    let one = Cost::of(sandbox, 1, image)?;
+    let many = Cost::of(sandbox, POLICIES, image)?;
+    let what = |part: &str| format!("{POLICIES} policies, one of which applies: {part}");
+    Ok(vec![
+        Row::grown(&what("processor until ready"), "ms", many.start, one.start),
+        Row::grown(&what("memory"), "MiB", many.memory, one.memory),
+        Row::grown(&what("warm admission, processor"), "µs", many.admission, one.admission),
+    ])
+}
+
+impl Cost {
+    fn of(sandbox: &Sandbox, count: usize, image: &Image) -> anyhow::Result<Self> {
+        let (key, folder) = (sandbox.read("cosign.pub"), format!("policies-{count}"));
+        sandbox.write(&format!("{folder}/0.yaml"), policy("signed", "**", &key));
+        let others: Vec<usize> = (1..count).collect();
+        for (number, some) in others.chunks(POLICIES_A_FILE).enumerate() {
+            let some = some.iter().map(|other| {
+                policy(&format!("other-{other}"), &format!("registry.test/team-{other}/**"), &key)
+            });
+            let text = some.collect::<Vec<_>>().join("---\n");
+            sandbox.write(&format!("{folder}/{}.yaml", number + 1), text);
+        }
+        let gate = Gate::with(sandbox, &folder)?;
+        let runtime = tokio::runtime::Runtime::new()?;
+        let client = client()?;
+        runtime.block_on(gate.ready(&client, count))?;
+        let (start, memory) = (gate.processor()?, gate.memory()?);
+        runtime.block_on(admit(&client, &gate.url(), image))?;
+        let before = gate.processor()?;
+        runtime.block_on(async {
+            for _ in 0..ADMISSIONS {
+                admit(&client, &gate.url(), image).await?;
+            }
+            anyhow::Ok(())
+        })?;
+        let admission = (gate.processor()? - before) * 1e3 / ADMISSIONS as f64;
+        Ok(Self { start, memory, admission })
+    }
 }
 
 fn signed(sandbox: &Sandbox) -> anyhow::Result<Vec<Image>> {
@@ -51,19 +110,53 @@ fn signed(sandbox: &Sandbox) -> anyhow::Result<Vec<Image>> {
 
 impl Gate {
     fn start(sandbox: &Sandbox) -> anyhow::Result<Self> {
-        sandbox.write("policies/signed.yaml", policy(&sandbox.read("cosign.pub")));
+        let key = sandbox.read("cosign.pub");
+        sandbox.write("policies/signed.yaml", policy("signed", "**", &key));
+        let gate = Self::with(sandbox, "policies")?;
+        // The first look at the folder comes right after the gate listens.
+        std::thread::sleep(Duration::from_millis(500));
+        Ok(gate)
+    }
+
+    /// With a folder of policies, not necessarily ready.
+    fn with(sandbox: &Sandbox, policies: &str) -> anyhow::Result<Self> {
         let port = free_port()?;
         let listen = format!("127.0.0.1:{port}");
         let mut command = Command::new(sealgate());
         command.args(["serve", "--self-signed", "--listen", &listen, "--policies"]);
-        command.arg(sandbox.path("policies"));
+        command.arg(sandbox.path(policies));
         let log = fs::File::create(sandbox.path("gate.log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let gate = Self { child: command.spawn().context("the gate did not start")?, port };
         wait_until(Duration::from_secs(10), || TcpStream::connect(("127.0.0.1", port)).is_ok())?;
-        // The first look at the folder comes right after the door opens.
-        std::thread::sleep(Duration::from_millis(500));
         Ok(gate)
+    }
+
+    /// Waits until it goes by so many policies.
+    async fn ready(&self, client: &reqwest::Client, policies: usize) -> anyhow::Result<()> {
+        let url = format!("https://127.0.0.1:{}/readyz", self.port);
+        let start = Instant::now();
+        loop {
+            let answer = client.get(&url).send().await?;
+            let said = answer.text().await?;
+            if said.starts_with(&format!("ready: {policies} polic")) {
+                return Ok(());
+            }
+            if start.elapsed() > Duration::from_secs(60) {
+                bail!("the gate says {said:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Processor time so far, milliseconds; the system counts hundredths of a second.
+    fn processor(&self) -> anyhow::Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The name of the program, in parentheses, may have blanks.
+        let fields = stat.rsplit_once(')').context("stat")?.1;
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+        let ticks: Vec<f64> = ticks.collect::<Result<_, _>>()?;
+        Ok(ticks.iter().sum::<f64>() * 10.0)
     }
 
     fn url(&self) -> String {
@@ -183,11 +276,11 @@ fn warm(sandbox: &Sandbox, gate: &Gate, image: &Image) -> anyhow::Result<Vec<Row
     ])
 }
 
-fn policy(key: &str) -> String {
+fn policy(name: &str, glob: &str, key: &str) -> String {
     let key: String = key.lines().map(|line| format!("          {line}\n")).collect();
     format!(
         "apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\nmetadata:\n  \
-         name: signed\nspec:\n  images:\n  - glob: \"**\"\n  authorities:\n  - key:\n      \
+         name: {name}\nspec:\n  images:\n  - glob: \"{glob}\"\n  authorities:\n  - key:\n      \
          data: |\n{key}"
     )
 }
