@@ -31,12 +31,15 @@ mod found;
 mod objects;
 mod preflight;
 mod probe;
+mod roots;
+mod selectors;
 
 use configurations::Place;
 pub use found::Found;
 use objects::Objects;
 pub use preflight::undecidable;
 use probe::TIMES;
+pub use selectors::Selected;
 
 /// How long to wait for the gate's pods, and for the API server to reach them.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -85,6 +88,23 @@ pub async fn find(client: &Client, namespace: &str) -> Result<Found, Fault> {
     Cluster { client, namespace }.find().await
 }
 
+/// What the gate's webhooks would not be called about, and policy-controller's are.
+///
+/// # Errors
+/// What the API server says.
+pub async fn selected(client: &Client, options: &InstallOptions) -> Result<Selected, Fault> {
+    Cluster { client, namespace: &options.namespace }.selected(options).await
+}
+
+/// Policies that the gate would judge by another trust root than policy-controller does, because its
+/// root is set by flags and they name none: name and reason.
+///
+/// # Errors
+/// What the API server says.
+pub async fn resting_on_its_root(client: &Client, namespace: &str) -> Result<Vec<String>, Fault> {
+    Cluster { client, namespace }.resting_on_its_root().await
+}
+
 /// Installs the gate in the place of what [`find`] found.
 ///
 /// # Errors
@@ -97,10 +117,13 @@ pub async fn take_over(
 ) -> Result<(), Fault> {
     let cluster = Cluster { client, namespace: &options.namespace };
     let found = cluster.find().await?;
+    cluster.refuse_unguarded(options).await?;
     cluster.keep_definitions().await?;
     cluster.start_beside(options, say).await?;
     let bundle = cluster.bundle().await?;
     cluster.wait_until_reached(Place::Aside, &bundle, say).await?;
+    // A namespace may have been made since, and what is replaced tells no more what it selected.
+    cluster.refuse_unguarded(options).await?;
     cluster.replace(options, Place::Aside, &bundle).await?;
     for (kind, name) in &found.others {
         cluster.configurations(kind).delete(name).await?;

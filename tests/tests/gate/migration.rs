@@ -36,6 +36,7 @@ fn policy_controller_is_replaced_and_comes_back() {
     let nodes = Nodes::start("migration", cluster, NAMESPACE).unwrap();
     let site = Site::build(cluster, &nodes);
     install_policy_controller(&site);
+    namespaces_that_would_lose_their_webhook_are_named(&site);
     let kept = site.what_is_kept();
     let watch = Watch::start(&site);
     installing_over_it_is_refused(&site);
@@ -317,6 +318,51 @@ fn installing_over_it_is_refused(site: &Site<'_>) {
         .says("sealgate install --replace");
     assert_eq!(site.configuration(CONFIGURATIONS[1].0, CONFIGURATIONS[1].1), before);
     assert_eq!(site.nodes.ready("app.kubernetes.io/name", "sealgate"), 0);
+}
+
+/// A second configuration that calls policy-controller about namespaces with another label, as the
+/// Red Hat operator writes it.
+fn namespaces_that_would_lose_their_webhook_are_named(site: &Site<'_>) {
+    let (kind, name) = ("validatingwebhookconfiguration", "policy.rhtas.com");
+    let theirs = site.configuration(CONFIGURATIONS[1].0, CONFIGURATIONS[1].1);
+    let mut webhook = theirs["webhooks"][0].clone();
+    webhook["name"] = json!(name);
+    webhook["namespaceSelector"] = json!({
+        "matchExpressions": [
+            { "key": "policy.rhtas.com/include", "operator": "In", "values": ["true"] },
+        ],
+    });
+    webhook["objectSelector"] = json!({ "matchLabels": { "judge": "me" } });
+    let other = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": { "name": name },
+        "webhooks": [webhook],
+    });
+    site.cluster.namespace("red-hat", &["policy.rhtas.com/include=true"]);
+    site.cluster.apply(&other.to_string()).ok();
+    let before = site.configuration(kind, name);
+    let words = ["install", "--replace", "--image", "sealgate:test"];
+    let dry: Vec<&str> = words.iter().chain(&["--dry-run"]).copied().collect();
+    let command = "kubectl label namespace red-hat policy.sigstore.dev/include=true";
+    site.sandbox
+        .sealgate(&dry)
+        .ok()
+        .says(&format!("would not be guarded: {command}"))
+        .says("policy.rhtas.com selects namespaces by")
+        .says("has the objectSelector")
+        .says_no("label namespace town");
+    site.sandbox
+        .sealgate(&words)
+        .fails_with("namespaces that policy-controller guards")
+        .says(command);
+    assert_eq!(site.configuration(kind, name), before, "nothing was changed");
+    assert_eq!(site.nodes.ready("app.kubernetes.io/name", "sealgate"), 0);
+    let command: Vec<&str> = command.split(' ').skip(1).collect();
+    site.cluster.kubectl(&command).ok();
+    site.sandbox.sealgate(&dry).ok().says_no("would not be guarded");
+    site.cluster.kubectl(&["delete", kind, name]).ok();
+    site.cluster.kubectl(&["delete", "namespace", "red-hat", "--wait=false"]).ok();
 }
 
 fn the_gate_has_its_place(site: &Site<'_>) {

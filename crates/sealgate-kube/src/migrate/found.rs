@@ -123,6 +123,14 @@ impl Cluster<'_> {
         Ok(())
     }
 
+    /// Whether a webhook configuration is among those of [`Found::describe`].
+    pub(super) fn calls_other(&self, live: &Value) -> bool {
+        let known = live["metadata"]["name"].as_str().is_some_and(|name| NAMES.contains(&name));
+        configurations::others(live).filter_map(configurations::service).any(
+            |(namespace, service)| namespace == self.namespace && (known || service == SERVICE),
+        )
+    }
+
     /// What runs the pods that a Service's selector is about.
     async fn behind(&self, selector: &Value) -> Result<Vec<Workload>, Fault> {
         let mut workloads = Vec::new();

@@ -50,7 +50,7 @@ pub async fn undecidable(
     Ok(problems)
 }
 
-fn with_type(mut object: Value) -> Value {
+pub(super) fn with_type(mut object: Value) -> Value {
     object["apiVersion"] = json!(format!("{GROUP}/{}", POLICY_VERSIONS[0]));
     object["kind"] = json!("ClusterImagePolicy");
     if let Some(metadata) = object["metadata"].as_object_mut() {

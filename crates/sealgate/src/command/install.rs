@@ -185,21 +185,40 @@ async fn take_over(
     for what in found.describe() {
         terminal::say(format!("found {what}"));
     }
+    let selected = migrate::selected(client, options).await?;
+    selected.notes().iter().for_each(terminal::warn);
     let problems = migrate::undecidable(client, &options.namespace, Arc::new(SystemClock)).await?;
+    let other_roots = migrate::resting_on_its_root(client, &options.namespace).await?;
     if dry_run {
+        let commands = selected.commands();
+        commands.iter().for_each(|it| terminal::warn(format!("would not be guarded: {it}")));
+        other_roots.iter().for_each(|it| terminal::warn(format!("another trust root: {it}")));
         problems.iter().for_each(|problem| terminal::warn(format!("cannot be judged: {problem}")));
         let steps = migrate::STEPS.iter().enumerate();
         steps.for_each(|(number, step)| terminal::say(format!("{}. {step}", number + 1)));
         return Ok(());
     }
-    if !problems.is_empty() {
-        let error = CliError::new(
-            "policies that enforce and that the gate cannot judge: it would refuse their images",
-        );
-        return Err(problems.into_iter().fold(error, CliError::note).note("nothing was changed"));
-    }
+    refuse(
+        "namespaces that policy-controller guards and the gate would not, because they do not have \
+         the label of the gate's webhooks",
+        selected.commands(),
+    )?;
+    refuse("policies that rest on policy-controller's own trust root", other_roots)?;
+    refuse(
+        "policies that enforce and that the gate cannot judge: it would refuse their images",
+        problems,
+    )?;
     migrate::take_over(client, options, &mut |step| terminal::say(step)).await?;
     Ok(())
+}
+
+/// Refuses before any change where there is a reason to.
+fn refuse(why: &str, reasons: Vec<String>) -> Outcome {
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    let error = CliError::new(why);
+    Err(reasons.into_iter().fold(error, CliError::note).note("nothing was changed"))
 }
 
 fn printed(documents: &[Value], format: Format) -> Result<String, CliError> {
