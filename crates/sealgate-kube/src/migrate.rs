@@ -27,6 +27,7 @@ use crate::install::{
 use crate::{api, apply};
 
 mod configurations;
+mod finalizers;
 mod found;
 mod objects;
 mod preflight;
@@ -35,6 +36,7 @@ mod roots;
 mod selectors;
 
 use configurations::Place;
+pub use finalizers::remove_finalizers;
 pub use found::Found;
 use objects::Objects;
 pub use preflight::undecidable;
@@ -49,13 +51,14 @@ const LOOK: Duration = Duration::from_millis(250);
 /// server and every node must have heard of it.
 const SETTLE: Duration = Duration::from_secs(5);
 /// What [`take_over`] does, in order, for people.
-pub const STEPS: [&str; 8] = [
+pub const STEPS: [&str; 9] = [
     "keep the CustomResourceDefinitions whatever Helm does, and let the API server convert policies",
     "start the gate beside policy-controller, behind the Service sealgate, and wait for its pods",
     "wait until the API server reaches the gate and trusts its certificate",
     "put the gate's webhooks in the place of policy-controller's, one update a configuration: from \
      here the gate enforces",
     "delete policy-controller's Deployment and the bindings of its account",
+    "remove policy-controller's finalizers from policies and TrustRoots, so that they can be deleted",
     "give the Service webhook to the gate, and wait until the API server reaches it",
     "call the gate by the Service webhook, under the names of an installation",
     "delete what only the migration needed; policies, TrustRoots, Secrets and \
@@ -131,6 +134,7 @@ pub async fn take_over(
     say("the gate enforces (policy-controller still runs, and is asked no more)");
     sleep(SETTLE).await;
     cluster.stop_other(&found, say).await?;
+    cluster.remove_finalizers(say).await?;
     cluster.apply(options, |document| document["kind"] == "Service").await?;
     cluster.wait_until_reached(Place::Installed, &bundle, say).await?;
     cluster.replace(options, Place::Installed, &bundle).await?;

@@ -139,7 +139,8 @@ impl<'a> Site<'a> {
             let one = |item: &Value| {
                 json!([item["metadata"]["name"], item["metadata"]["uid"], item["spec"]])
             };
-            items.iter().map(one).collect::<Value>()
+            let stays = |item: &&Value| item["metadata"]["name"] != "going";
+            items.iter().filter(stays).map(one).collect::<Value>()
         };
         let secret =
             self.api.get("/api/v1/namespaces/cosign-system/secrets/migration-key").unwrap();
@@ -275,6 +276,7 @@ fn install_policy_controller(site: &Site<'_>) {
     site.cluster.kubectl(&["apply", "-f", &root]).ok();
     let host = &registries::docker().host;
     for (name, key) in [
+        ("going", json!({ "data": public })),
         ("by-secret", json!({ "secretRef": { "name": "migration-key" } })),
         ("by-data", json!({ "data": public })),
     ] {
@@ -290,6 +292,12 @@ fn install_policy_controller(site: &Site<'_>) {
         let applied = || site.cluster.apply(&policy.to_string()).code == 0;
         wait_until(PATIENCE, applied).expect("policy-controller takes policies");
     }
+    let has_finalizer = || {
+        let going = site.api.get(&format!("{POLICIES}/going")).unwrap();
+        let finalizers = &going["metadata"]["finalizers"];
+        finalizers.to_string().contains("clusterimagepolicies.policy.sigstore.dev")
+    };
+    wait_until(PATIENCE, has_finalizer).expect("policy-controller puts its finalizer");
     let guarded = || {
         let (status, body) = site.would_run(&site.unsigned);
         status == 400
@@ -399,8 +407,27 @@ fn the_gate_has_its_place(site: &Site<'_>) {
     for path in [service.as_str(), probe] {
         assert_eq!(site.api.get(path).unwrap(), Value::Null, "{path} is left");
     }
+    // Nobody is there to take them away when an object is deleted.
+    for path in [POLICIES, "/apis/policy.sigstore.dev/v1alpha1/trustroots"] {
+        let list = site.api.get(path).unwrap();
+        let items = list["items"].as_array().expect("a list");
+        assert!(!items.is_empty(), "{path}");
+        for item in items {
+            let finalizers = &item["metadata"]["finalizers"];
+            let is_free = finalizers.is_null() || *finalizers == json!([]);
+            assert!(is_free, "{}: {finalizers}", item["metadata"]["name"]);
+        }
+    }
+    inherited_policies_can_be_deleted(site);
     // And again: there is nothing left to do.
     site.sandbox.sealgate(&["install", "--replace", "--image", "sealgate:test"]).ok();
+}
+
+/// One that policy-controller has put its finalizer on.
+fn inherited_policies_can_be_deleted(site: &Site<'_>) {
+    let delete = ["delete", "clusterimagepolicy", "going", "--timeout=30s"];
+    site.cluster.kubectl(&delete).ok();
+    assert_eq!(site.api.get(&format!("{POLICIES}/going")).unwrap(), Value::Null);
 }
 
 /// `install` is the upgrade: by itself, and printed and applied.

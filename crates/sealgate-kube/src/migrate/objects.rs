@@ -11,6 +11,16 @@ use crate::cluster::{Failure, within};
 /// How often an object is read and written again when others write it, too.
 const TRIES: usize = 10;
 
+/// What became of a patch of one version of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patched {
+    Done,
+    /// It has another version by now.
+    Conflict,
+    /// There is no such object.
+    Gone,
+}
+
 /// A kind of object, in a namespace or in none.
 #[derive(Clone)]
 pub(super) struct Objects {
@@ -88,6 +98,24 @@ impl Objects {
             .await
             .map(drop)
             .map_err(|failure| failure.fault(&target))
+    }
+
+    /// As [`Self::merge`], with the `resourceVersion` that the patch names.
+    pub(super) async fn merge_unchanged(
+        &self,
+        name: &str,
+        patch: &Value,
+    ) -> Result<Patched, Fault> {
+        let target = self.describe(name);
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
+        match within(&target, self.api.patch(name, &parameters, &patch)).await {
+            Ok(_) => Ok(Patched::Done),
+            Err(failure) if failure.is_conflict() => Ok(Patched::Conflict),
+            Err(Failure::Api(kube::Error::Api(status))) if status.is_not_found() => {
+                Ok(Patched::Gone)
+            }
+            Err(failure) => Err(failure.fault(&target)),
+        }
     }
 
     /// Creates it, only to see whether that would be possible.

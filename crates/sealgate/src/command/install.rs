@@ -163,6 +163,12 @@ pub(crate) async fn run(args: InstallArgs, session: &mut Session) -> Outcome {
             terminal::say(format!("deleted {}", apply::describe(deletion)));
         }
     }
+    if replace {
+        // Migrations by versions before this one left them.
+        for object in migrate::remove_finalizers(&client).await? {
+            terminal::warn(format!("the finalizer of policy-controller stays: {object}"));
+        }
+    }
     Ok(())
 }
 

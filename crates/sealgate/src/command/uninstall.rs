@@ -84,8 +84,14 @@ pub(crate) async fn run(args: UninstallArgs, session: &mut Session) -> Outcome {
             .note("finish it with sealgate install --replace or sealgate uninstall --hand-over"));
     }
     let (mut deleted, mut failed) = (Vec::new(), Vec::new());
+    let mut is_released = !with_policies;
     for deletion in &deletions {
         let what = apply::describe(deletion);
+        // The webhooks are gone by now, so nobody refuses the writes.
+        if deletion.kind == "CustomResourceDefinition" && !is_released {
+            is_released = true;
+            release_policies(&client).await;
+        }
         match apply::delete(&client, deletion).await {
             Ok(true) => {
                 if format == Format::Text {
@@ -112,6 +118,18 @@ pub(crate) async fn run(args: UninstallArgs, session: &mut Session) -> Outcome {
             ));
             Err(failed.iter().skip(1).fold(error, |error, fault| error.note(fault.to_string())))
         }
+    }
+}
+
+/// Finalizers of a policy-controller that runs no more would keep policies and their definitions from
+/// going. Without this they are deleted all the same, and go when somebody removes them.
+async fn release_policies(client: &sealgate_kube::Client) {
+    let stays = |what: &dyn std::fmt::Display| {
+        terminal::warn(format!("the finalizer of policy-controller stays: {what}"));
+    };
+    match migrate::remove_finalizers(client).await {
+        Ok(kept) => kept.iter().for_each(|object| stays(object)),
+        Err(fault) => stays(&fault),
     }
 }
 

@@ -1,0 +1,140 @@
+//! policy-controller's finalizers on policies and TrustRoots.
+//!
+//! policy-controller puts one on each object and takes it away when the object is deleted. When it
+//! does not run any more nobody does, and the object, and its CustomResourceDefinition, would never
+//! go. Other finalizers are their owners' and stay. policy-controller that comes back adds its own
+//! again.
+
+use kube::Client;
+use sealgate_core::fault::{Fault, FaultKind};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::objects::{Objects, Patched};
+use super::{Cluster, SETTLE, Say};
+use crate::crd::{GROUP, POLICY_VERSIONS, ROOT_VERSION};
+
+/// The kind, its plural, its version; the finalizer is the plural in our group.
+const KINDS: [(&str, &str, &str); 2] = [
+    ("ClusterImagePolicy", "clusterimagepolicies", POLICY_VERSIONS[0]),
+    ("TrustRoot", "trustroots", ROOT_VERSION),
+];
+/// How often an object is read and written again when others write it, too.
+const TRIES: usize = 10;
+/// How many objects are named that keep theirs.
+const MAX_NAMED: usize = 20;
+
+/// What became of the finalizers of all objects.
+#[derive(Debug, Default)]
+struct Removed {
+    count: usize,
+    failed: Vec<Fault>,
+}
+
+/// Removes policy-controller's finalizers from all policies and TrustRoots: it must not run any more.
+/// Returns the objects that keep theirs, and why.
+///
+/// # Errors
+/// What the API server says to listing them.
+pub async fn remove_finalizers(client: &Client) -> Result<Vec<String>, Fault> {
+    Ok(described(&remove_once(client).await?.failed))
+}
+
+impl Cluster<'_> {
+    /// As [`remove_finalizers`], until policy-controller, of which a pod may still end, puts none back.
+    pub(super) async fn remove_finalizers(&self, say: Say<'_>) -> Result<(), Fault> {
+        let mut failed = Vec::new();
+        self.wait("policy-controller puts its finalizers back", async || {
+            let removed = remove_once(self.client).await?;
+            failed = removed.failed;
+            if removed.count > 0 {
+                sleep(SETTLE).await;
+            }
+            Ok(removed.count == 0)
+        })
+        .await?;
+        for object in described(&failed) {
+            say(&format!("the finalizer of policy-controller stays, remove it by hand: {object}"));
+        }
+        Ok(())
+    }
+}
+
+async fn remove_once(client: &Client) -> Result<Removed, Fault> {
+    let mut removed = Removed::default();
+    for (kind, plural, version) in KINDS {
+        let objects = Objects::of(client, &format!("{GROUP}/{version}"), kind, plural, None);
+        let finalizer = finalizer(plural);
+        let listed = match objects.list().await {
+            // Its definition is gone, or was never there.
+            Err(fault) if fault.kind == FaultKind::Missing => continue,
+            listed => listed?,
+        };
+        for object in listed {
+            match remove(&objects, object, &finalizer).await {
+                Ok(done) => removed.count += usize::from(done),
+                Err(fault) => removed.failed.push(fault),
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// Whether it was there, and is gone.
+async fn remove(objects: &Objects, object: Value, finalizer: &str) -> Result<bool, Fault> {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let mut live = Some(object);
+    for _ in 0..TRIES {
+        let Some(patch) = live.as_ref().and_then(|live| without(live, finalizer)) else {
+            return Ok(false);
+        };
+        match objects.merge_unchanged(&name, &patch).await? {
+            Patched::Done => return Ok(true),
+            Patched::Gone => return Ok(false),
+            Patched::Conflict => live = objects.get(&name).await?,
+        }
+    }
+    Err(Fault::new(FaultKind::Cancelled, objects.describe(&name), "others write it"))
+}
+
+/// The patch that removes a finalizer from the version that was read; `None` where it is not there.
+fn without(live: &Value, finalizer: &str) -> Option<Value> {
+    let mut finalizers = live["metadata"]["finalizers"].as_array()?.clone();
+    let before = finalizers.len();
+    finalizers.retain(|it| it != finalizer);
+    let version = &live["metadata"]["resourceVersion"];
+    (finalizers.len() < before)
+        .then(|| json!({ "metadata": { "resourceVersion": version, "finalizers": finalizers } }))
+}
+
+pub(super) fn finalizer(plural: &str) -> String {
+    format!("{plural}.{GROUP}")
+}
+
+fn described(failed: &[Fault]) -> Vec<String> {
+    let mut all: Vec<String> = failed.iter().take(MAX_NAMED).map(ToString::to_string).collect();
+    let left = failed.len().saturating_sub(MAX_NAMED);
+    if left > 0 {
+        all.push(format!("and {left} more"));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_finalizer_goes_and_only_from_the_version_that_was_read() {
+        let ours = finalizer("clusterimagepolicies");
+        assert_eq!(ours, "clusterimagepolicies.policy.sigstore.dev");
+        let live = |finalizers: Value| json!({ "metadata": { "resourceVersion": "7", "finalizers": finalizers } });
+        assert_eq!(
+            without(&live(json!(["a.example/x", ours, "trustroots.policy.sigstore.dev"])), &ours),
+            Some(live(json!(["a.example/x", "trustroots.policy.sigstore.dev"])))
+        );
+        assert_eq!(without(&live(json!([ours])), &ours), Some(live(json!([]))));
+        assert_eq!(without(&live(json!(["a.example/x"])), &ours), None);
+        assert_eq!(without(&json!({ "metadata": {} }), &ours), None);
+    }
+}
