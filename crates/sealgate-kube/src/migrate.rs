@@ -26,6 +26,7 @@ use crate::install::{
 };
 use crate::{api, apply};
 
+mod compiled;
 mod configurations;
 mod finalizers;
 mod found;
@@ -394,7 +395,8 @@ impl Cluster<'_> {
             times = if serves && self.ask().await.is_ok() { times + 1 } else { 0 };
             Ok(times >= TIMES)
         })
-        .await
+        .await?;
+        self.wait_until_compiled(say).await
     }
 
     /// Everything of the gate that policy-controller does not have, too.

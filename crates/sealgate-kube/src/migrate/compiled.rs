@@ -1,0 +1,102 @@
+//! Policies that policy-controller has compiled.
+//!
+//! Its webhook judges by the ConfigMap `config-image-policies`, which its reconciler fills one entry a
+//! policy, after its webhooks answer; where a key cannot be had it removes the entry. An image of a
+//! policy without entry is judged by the others, or by none.
+
+use sealgate_core::fault::{Fault, FaultKind};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::finalizers::finalizer;
+use super::objects::Objects;
+use super::{Cluster, LOOK, PATIENCE, Say, TIMES};
+use crate::crd::{GROUP, POLICY_VERSIONS};
+
+/// The ConfigMap that policy-controller's webhook reads.
+const CONFIG_MAP: &str = "config-image-policies";
+/// How many policies are named that are not compiled.
+const MAX_NAMED: usize = 20;
+
+impl Cluster<'_> {
+    /// Waits until policy-controller has compiled each enforcing policy.
+    pub(super) async fn wait_until_compiled(&self, say: Say<'_>) -> Result<(), Fault> {
+        say("waiting until policy-controller has compiled its policies");
+        let version = format!("{GROUP}/{}", POLICY_VERSIONS[0]);
+        let (kind, plural) = ("ClusterImagePolicy", "clusterimagepolicies");
+        let policies = Objects::of(self.client, &version, kind, plural, None);
+        let maps = Objects::of(self.client, "v1", "ConfigMap", "configmaps", Some(self.namespace));
+        let end = Instant::now() + PATIENCE;
+        let mut times = 0;
+        loop {
+            let compiled = maps.get(CONFIG_MAP).await?.unwrap_or_default();
+            let missing = not_compiled(&policies.list().await?, &compiled["data"]);
+            times = if missing.is_empty() { times + 1 } else { 0 };
+            if times >= TIMES {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(never_compiled(&missing));
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+/// Enforcing policies that policy-controller has not reconciled or that have no entry. An entry alone
+/// may be from before: it reconciles a policy only once its finalizer is there.
+fn not_compiled(policies: &[Value], entries: &Value) -> Vec<String> {
+    let finalizer = finalizer("clusterimagepolicies");
+    let is_missing = |policy: &&Value| {
+        let metadata = &policy["metadata"];
+        let name = metadata["name"].as_str().unwrap_or_default();
+        let finalizers = metadata["finalizers"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let seen = finalizers.iter().any(|it| *it == finalizer);
+        let enforces = policy["spec"]["mode"] != "warn" && metadata["deletionTimestamp"].is_null();
+        enforces && !(seen && entries.get(name).is_some())
+    };
+    let missing = policies.iter().filter(is_missing);
+    missing.map(|it| it["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+fn never_compiled(missing: &[String]) -> Fault {
+    let named = missing.get(..MAX_NAMED).unwrap_or(missing).join(", ");
+    let more = match missing.len().saturating_sub(MAX_NAMED) {
+        0 => String::new(),
+        left => format!(" and {left} more"),
+    };
+    let why = format!(
+        "policy-controller has not compiled {named}{more} after {} s: see the status of each, and \
+         its log; the gate still enforces",
+        PATIENCE.as_secs()
+    );
+    Fault::new(FaultKind::Timeout, format!("ConfigMap {CONFIG_MAP}"), why)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_enforcing_policy_needs_its_finalizer_and_its_entry() {
+        let finalizers = json!([finalizer("clusterimagepolicies")]);
+        let policy = |name: &str, finalizers: &Value, mode: &str| json!({ "metadata": { "name": name, "finalizers": finalizers }, "spec": { "mode": mode } });
+        let mut going = policy("going", &finalizers, "enforce");
+        going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        let policies = [
+            policy("done", &finalizers, "enforce"),
+            policy("stale", &json!([]), "enforce"),
+            policy("bad-key", &finalizers, ""),
+            policy("warns", &json!([]), "warn"),
+            going,
+        ];
+        let entries = json!({ "done": "{}", "stale": "{}", "_example": "x" });
+        assert_eq!(not_compiled(&policies, &entries), ["stale", "bad-key"]);
+        assert_eq!(not_compiled(&policies, &Value::Null), ["done", "stale", "bad-key"]);
+        let many: Vec<String> = (0..MAX_NAMED + 2).map(|number| format!("p{number}")).collect();
+        let fault = never_compiled(&many);
+        assert!(fault.detail.contains("p19 and 2 more"), "{}", fault.detail);
+    }
+}
