@@ -16,6 +16,7 @@ use sealgate_policy::config::Config;
 use sealgate_policy::select::{NoMatch, PolicySet};
 use sealgate_policy::trust_root;
 
+use super::Defined;
 use super::secrets::{Name, SecretData};
 
 /// The ConfigMap with the gate's settings.
@@ -87,18 +88,39 @@ pub(super) fn read(text: &str, system_namespace: &str) -> Result<Vec<Document>, 
     Ok(documents)
 }
 
-/// What a file defines, for telling two definitions of one thing.
-pub(super) fn names(documents: &[Document]) -> Vec<String> {
-    let name = |document: &Document| match document {
-        Document::Policy(policy) => Some(format!("ClusterImagePolicy {}", policy.name)),
-        Document::TrustRoot(root) => Some(format!("TrustRoot {}", root.name)),
-        Document::Secret(secret) => Some(format!("Secret {}/{}", secret.namespace, secret.name)),
-        Document::ConfigMap { namespace, name, .. } => {
-            Some(format!("ConfigMap {namespace}/{name}"))
-        }
-        Document::Unreadable { .. } | Document::Other { .. } => None,
-    };
-    documents.iter().filter_map(name).collect()
+/// What a file defines, for telling two definitions of one thing, and a file that became another.
+pub(super) fn defined(documents: &[Document], system_namespace: &str) -> Defined {
+    let mut defined = Defined::default();
+    for document in documents {
+        let (list, name) = match document {
+            Document::Policy(policy) => {
+                (&mut defined.policies, format!("ClusterImagePolicy {}", policy.name))
+            }
+            Document::TrustRoot(root) => (&mut defined.roots, format!("TrustRoot {}", root.name)),
+            Document::Secret(secret) => {
+                (&mut defined.others, format!("Secret {}/{}", secret.namespace, secret.name))
+            }
+            Document::ConfigMap { namespace, name, .. } => {
+                let list = match is_settings(namespace, name, system_namespace) {
+                    true => &mut defined.others,
+                    false => &mut defined.unread,
+                };
+                (list, format!("ConfigMap {namespace}/{name}"))
+            }
+            Document::Other { api_version, kind, name } => {
+                (&mut defined.unread, format!("{api_version} {kind} {name}"))
+            }
+            // No file with one is taken over.
+            Document::Unreadable { .. } => continue,
+        };
+        list.insert(name);
+    }
+    defined
+}
+
+/// Whether a ConfigMap is the one with the gate's settings.
+fn is_settings(namespace: &str, name: &str, system_namespace: &str) -> bool {
+    name == CONFIG_MAP && (namespace.is_empty() || namespace == system_namespace)
 }
 
 /// Compiles everything. `no_match` comes before what the ConfigMap says; `roots` is told of the
@@ -144,6 +166,11 @@ pub(super) fn assemble<'a>(
             Document::Other { api_version, kind, name } => {
                 warnings.push(format!("{file}: {api_version} {kind} {name} is not looked at"));
             }
+            Document::ConfigMap { namespace, name, .. }
+                if !is_settings(namespace, name, system_namespace) =>
+            {
+                warnings.push(format!("{file}: ConfigMap {namespace}/{name} is not looked at"));
+            }
             _ => {}
         }
     }
@@ -172,8 +199,7 @@ fn config<'a>(
     let mut data = BTreeMap::new();
     for document in documents {
         if let Document::ConfigMap { namespace, name, data: entries } = document
-            && name == CONFIG_MAP
-            && (namespace.is_empty() || namespace == system_namespace)
+            && is_settings(namespace, name, system_namespace)
         {
             data.extend(entries.clone());
         }

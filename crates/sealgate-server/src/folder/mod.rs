@@ -4,7 +4,7 @@
 //! problem is reported. Only deleting a file removes what was in it. What the files *mean* is
 //! `D`, read by `sealgate-kube`; this module knows names, versions and problems only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -22,11 +22,26 @@ pub use source::{FolderOptions, follow};
 /// A file's text to what it says.
 type Parse<D> = dyn Fn(&str) -> Result<D, String> + Send;
 
+/// A file's documents to what they define.
+type Define<D> = dyn Fn(&D) -> Defined + Send;
+
 /// How a file is read.
 pub(crate) struct Reading<D> {
     pub(crate) parse: Box<Parse<D>>,
-    /// The names it defines. Two files must not define the same name.
-    pub(crate) names: fn(&D) -> Vec<String>,
+    pub(crate) defined: Box<Define<D>>,
+}
+
+/// What a file defines, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Defined {
+    /// Policies.
+    pub(crate) policies: BTreeSet<String>,
+    /// What policies rest on.
+    pub(crate) roots: BTreeSet<String>,
+    /// What else is read.
+    pub(crate) others: BTreeSet<String>,
+    /// What is not read.
+    pub(crate) unread: BTreeSet<String>,
 }
 
 /// A folder that is looked at again and again.
@@ -160,24 +175,56 @@ impl<D> Folder<D> {
     }
 
     fn check_names(&self, file: &str, documents: &D) -> Result<(), String> {
-        let names = (self.reading.names)(documents);
+        let defined = (self.reading.defined)(documents);
         for (other, kept) in self.good().filter(|(other, _)| *other != file) {
-            let taken = (self.reading.names)(kept).into_iter().find(|name| names.contains(name));
-            if let Some(name) = taken {
+            let there = (self.reading.defined)(kept);
+            if let Some(name) = there.names().find(|name| defined.names().any(|own| own == *name)) {
                 return Err(format!("{name} is already defined in {other}"));
             }
         }
         Ok(())
     }
 
-    /// A file that defined something and is another thing now was not deleted on purpose.
+    /// A file that defined something and is another thing now was not changed on purpose.
     fn check_emptied(&self, file: &str, documents: &D) -> Result<(), String> {
-        let defined = |documents: &D| !(self.reading.names)(documents).is_empty();
         let good = self.files.get(file).and_then(|kept| kept.good.as_deref());
-        if good.is_some_and(defined) && !defined(documents) {
-            return Err("nothing in it is read by this gate any more (delete the file to remove \
-                        what it defined)"
-                .to_owned());
+        match good {
+            Some(good) => {
+                let good = (self.reading.defined)(good);
+                (self.reading.defined)(documents).check_follows(&good)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Defined {
+    /// All that is read. Two files must not define the same name.
+    fn names(&self) -> impl Iterator<Item = &String> {
+        self.policies.iter().chain(&self.roots).chain(&self.others)
+    }
+
+    /// Whether this may be the next version of a file that defined `before`. Policies that are
+    /// renamed or taken out of a file are; those that became something else are not.
+    fn check_follows(&self, before: &Self) -> Result<(), String> {
+        let advice = "delete the file to remove what it defined";
+        if before.names().next().is_some() && self.names().next().is_none() {
+            return Err(format!("nothing in it is read by this gate any more ({advice})"));
+        }
+        if !before.policies.is_empty() && self.policies.is_empty() {
+            return Err(format!("no ClusterImagePolicy is in it any more ({advice})"));
+        }
+        let rules = |it: &Self| !it.policies.is_empty() || !it.roots.is_empty();
+        if rules(before) && !rules(self) {
+            return Err(format!("no TrustRoot is in it any more ({advice})"));
+        }
+        let lost = before.policies.difference(&self.policies);
+        let lost = lost.chain(before.roots.difference(&self.roots)).next();
+        let gained = self.unread.difference(&before.unread).next();
+        if let (Some(lost), Some(gained)) = (lost, gained) {
+            return Err(format!(
+                "{lost} is not in it any more, but {gained}, which this gate does not read"
+            ));
         }
         Ok(())
     }

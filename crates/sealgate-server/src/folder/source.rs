@@ -97,6 +97,17 @@ pub fn follow(
     (receiver, secrets)
 }
 
+/// How files of policies are read.
+pub(super) fn reading(system_namespace: &str) -> Reading<Vec<Document>> {
+    let (of_parse, of_define) = (system_namespace.to_owned(), system_namespace.to_owned());
+    Reading {
+        parse: Box::new(move |text| assemble::read(text, &of_parse)),
+        defined: Box::new(move |documents: &Vec<Document>| {
+            assemble::defined(documents, &of_define)
+        }),
+    }
+}
+
 impl Follower {
     fn new(
         options: FolderOptions,
@@ -104,11 +115,7 @@ impl Follower {
         roots: Arc<Roots>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let namespace = options.system_namespace.clone();
-        let reading = Reading {
-            parse: Box::new(move |text| assemble::read(text, &namespace)),
-            names: |documents: &Vec<Document>| assemble::names(documents),
-        };
+        let reading = reading(&options.system_namespace);
         let bounds = Bounds { settle: options.settle, ..Bounds::default() };
         let folder = Folder::new(&options.path, reading, bounds);
         let (reread, told) = (roots.changes(), Vec::new());

@@ -10,7 +10,10 @@ fn folder(path: &Path) -> Folder<Vec<String>> {
             true => Err("a mistake".to_owned()),
             false => Ok(text.split_whitespace().map(str::to_owned).collect()),
         }),
-        names: |words: &Vec<String>| words.clone(),
+        defined: Box::new(|words: &Vec<String>| {
+            let policies = words.iter().cloned().collect();
+            Defined { policies, ..Defined::default() }
+        }),
     };
     Folder::new(path, reading, Bounds { settle: Duration::ZERO, ..Bounds::default() })
 }
@@ -101,4 +104,88 @@ fn a_folder_that_goes_away_takes_nothing_with_it() {
     fs::rename(place.path().join("moved"), &inner).unwrap();
     assert!(look(&mut folder));
     assert_eq!(folder.problems(), []);
+}
+
+const POLICY: &str = "apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\nmetadata: \
+    {name: NAME}\nspec:\n  images: [{glob: \"**\"}]\n  authorities: [{static: {action: fail}}]\n";
+const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NAME}\ndata: {a: b}\n";
+const SECRET: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: NAME}\nstringData: {a: b}\n";
+const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: NAME}\n";
+
+fn stream(documents: &[(&str, &str)]) -> String {
+    let texts = documents.iter().map(|(text, name)| text.replace("NAME", name));
+    texts.collect::<Vec<_>>().join("---\n")
+}
+
+/// Whether a file may go from the one to the other; a file that may not keeps its last good version.
+#[test]
+fn policies_that_became_something_else_stay() {
+    let settings = (CONFIG_MAP, "config-policy-controller");
+    let table: &[(&[(&str, &str)], &[(&str, &str)], bool)] = &[
+        // Became something else.
+        (&[(POLICY, "a")], &[(CONFIG_MAP, "a")], false),
+        (&[(POLICY, "a")], &[settings], false),
+        (&[(POLICY, "a")], &[(SECRET, "a")], false),
+        (&[(POLICY, "a")], &[(POD, "a")], false),
+        (&[(POLICY, "a")], &[(SECRET, "a"), (CONFIG_MAP, "a")], false),
+        (&[(POLICY, "a"), (SECRET, "k")], &[(SECRET, "k")], false),
+        (&[(POLICY, "a"), (POLICY, "b")], &[(POLICY, "a"), (POD, "b")], false),
+        (&[(POLICY, "a"), (POLICY, "b")], &[(POLICY, "a"), (CONFIG_MAP, "b")], false),
+        (&[(SECRET, "k")], &[(CONFIG_MAP, "k")], false),
+        (&[settings], &[(CONFIG_MAP, "other")], false),
+        // Changed on purpose.
+        (&[(POLICY, "a"), (POLICY, "b")], &[(POLICY, "a")], true),
+        (&[(POLICY, "a"), (POLICY, "b")], &[(POLICY, "a"), (POLICY, "c")], true),
+        (&[(POLICY, "a")], &[(POLICY, "b")], true),
+        (&[(POLICY, "a")], &[(POLICY, "b"), (SECRET, "k")], true),
+        (&[(POLICY, "a")], &[(POLICY, "a"), (POD, "x")], true),
+        (&[(POLICY, "a"), (POLICY, "b"), (POD, "x")], &[(POLICY, "a"), (POD, "x")], true),
+        (&[(CONFIG_MAP, "x")], &[(POD, "x")], true),
+        (&[(POD, "x")], &[(POLICY, "a")], true),
+    ];
+    for (before, after, wanted) in table {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a.yaml");
+        let bounds = Bounds { settle: Duration::ZERO, ..Bounds::default() };
+        let mut folder = Folder::new(place.path(), source::reading("cosign-system"), bounds);
+        let case = format!("{before:?} to {after:?}");
+        fs::write(&path, stream(before)).unwrap();
+        folder.refresh(SystemTime::now());
+        assert_eq!(folder.problems(), [], "{case}");
+        let good = |folder: &Folder<_>| folder.good().map(|(_, all)| Arc::clone(all)).next();
+        let first = good(&folder).expect("a version");
+        fs::write(&path, stream(after)).unwrap();
+        folder.refresh(SystemTime::now());
+        let problems = folder.problems();
+        assert_eq!(problems.is_empty(), *wanted, "{case}: {problems:?}");
+        let kept = Arc::ptr_eq(&first, &good(&folder).expect("a version"));
+        assert_eq!(kept, !wanted, "{case}");
+        // Deleting the file is how to remove it.
+        fs::remove_file(&path).unwrap();
+        folder.refresh(SystemTime::now());
+        assert_eq!((folder.problems(), good(&folder).is_none()), (Vec::new(), true), "{case}");
+    }
+}
+
+#[test]
+fn trust_roots_that_became_something_else_stay() {
+    let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    let file = |policies: &[&str], roots: &[&str], others: &[&str], unread: &[&str]| Defined {
+        policies: set(policies),
+        roots: set(roots),
+        others: set(others),
+        unread: set(unread),
+    };
+    for (before, after, wanted) in [
+        (file(&[], &["r"], &[], &[]), file(&[], &[], &["s"], &[]), false),
+        (file(&[], &["r"], &[], &[]), file(&[], &[], &[], &["pod"]), false),
+        (file(&[], &["r", "q"], &[], &[]), file(&[], &["r"], &[], &["pod"]), false),
+        (file(&["p"], &["r"], &[], &[]), file(&["p"], &[], &[], &["pod"]), false),
+        (file(&["p"], &["r"], &[], &[]), file(&[], &["r"], &[], &[]), false),
+        (file(&["p"], &["r"], &[], &[]), file(&["p"], &[], &[], &[]), true),
+        (file(&[], &["r", "q"], &[], &[]), file(&[], &["r"], &[], &[]), true),
+        (file(&[], &["r"], &[], &[]), file(&["p"], &[], &[], &[]), true),
+    ] {
+        assert_eq!(after.check_follows(&before).is_ok(), wanted, "{before:?} to {after:?}");
+    }
 }
