@@ -53,7 +53,7 @@ const NO_EFFECT: &str = "this gate reads its policies from a folder: this object
 /// # Errors
 /// [`Malformed`] for what is not a review of a ClusterImagePolicy or TrustRoot; see [`answer::malformed`].
 pub fn validated(body: &[u8], with: &Validation<'_>) -> Result<Reviewed, Malformed> {
-    reviewed(body, |uid, written| {
+    reviewed(body, |uid, written, _| {
         let errors = match written {
             Written::Policy(policy) => {
                 let mut errors = validate(&policy, with.context);
@@ -68,13 +68,15 @@ pub fn validated(body: &[u8], with: &Validation<'_>) -> Result<Reviewed, Malform
     })
 }
 
-/// The answer of `/default-policies` to the review in `body`: a patch that fills in the defaults.
+/// The answer of `/default-policies` to the review in `body`: a patch that fills in the defaults. A
+/// write that leaves the spec as it is, such as one of labels or finalizers, changes none of it.
 ///
 /// # Errors
 /// [`Malformed`] for what is not a review of a ClusterImagePolicy or TrustRoot; see [`answer::malformed`].
 pub fn defaulted(body: &[u8]) -> Result<Reviewed, Malformed> {
-    reviewed(body, |uid, written| {
+    reviewed(body, |uid, written, spec| {
         let fields = match written {
+            _ if spec == Spec::Kept => Vec::new(),
             Written::Policy(policy) => default_fields(&policy),
             Written::TrustRoot(root) => root.default_fields(),
         };
@@ -100,14 +102,16 @@ type Judged = (bool, Vec<u8>);
 
 fn reviewed(
     body: &[u8],
-    judge: impl FnOnce(&str, Written) -> Judged,
+    judge: impl FnOnce(&str, Written, Spec) -> Judged,
 ) -> Result<Reviewed, Malformed> {
-    let (uid, (asked, scope, dry_run)) =
-        with_request(body, |request| Ok((read(&request)?, request.scope(), request.dry_run)))?;
+    let (uid, (asked, spec, scope, dry_run)) = with_request(body, |request| {
+        let (asked, spec) = (read(&request)?, Spec::of(&request));
+        Ok((asked, spec, request.scope(), request.dry_run))
+    })?;
     let (allowed, body) = match asked {
         None => (true, answer::allowed(&uid)),
         Some(Err(unreadable)) => refuse_unreadable(&uid, &unreadable),
-        Some(Ok(written)) => judge(&uid, written),
+        Some(Ok(written)) => judge(&uid, written, spec),
     };
     Ok(Reviewed { body, allowed, scope, dry_run })
 }
@@ -139,6 +143,27 @@ fn operations(fields: Vec<DefaultField>) -> Vec<Value> {
 enum Written {
     Policy(Box<ClusterImagePolicy>),
     TrustRoot(Box<TrustRootObject>),
+}
+
+/// What a request does to the spec of its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spec {
+    Written,
+    /// It is the stored one.
+    Kept,
+}
+
+impl Spec {
+    fn of(request: &Request<'_>) -> Self {
+        let spec = |object: Option<&serde_json::value::RawValue>| {
+            let object: Value = serde_json::from_str(object?.get()).ok()?;
+            object.get("spec").cloned()
+        };
+        match (spec(request.object), spec(request.old_object)) {
+            (Some(new), Some(old)) if new == old => Self::Kept,
+            _ => Self::Written,
+        }
+    }
 }
 
 /// The object; `None` where there is nothing to judge: it is deleted, or only its status is

@@ -185,6 +185,19 @@ fn defaults_become_a_patch() {
 }
 
 #[test]
+fn a_write_of_metadata_leaves_the_spec_as_it_is() {
+    let stored = policy(static_pass());
+    let mut new = stored.clone();
+    new["metadata"]["finalizers"] = json!([]);
+    let response = default_response(&review("UPDATE", new.clone(), stored.clone()));
+    assert_eq!(response["allowed"], true);
+    assert!(response.get("patch").is_none(), "{response}");
+    new["spec"]["images"] = json!([{ "glob": "a/**" }]);
+    let response = default_response(&review("UPDATE", new, stored));
+    assert!(response.get("patch").is_some(), "{response}");
+}
+
+#[test]
 fn a_policy_with_all_its_defaults_gets_no_patch() {
     let spec = json!({
         "mode": "warn",
