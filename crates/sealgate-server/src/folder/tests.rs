@@ -117,11 +117,14 @@ fn stream(documents: &[(&str, &str)]) -> String {
     texts.collect::<Vec<_>>().join("---\n")
 }
 
+/// Documents of a file: their text, and the name in it.
+type Documents<'a> = &'a [(&'a str, &'a str)];
+
 /// Whether a file may go from the one to the other; a file that may not keeps its last good version.
 #[test]
 fn policies_that_became_something_else_stay() {
     let settings = (CONFIG_MAP, "config-policy-controller");
-    let table: &[(&[(&str, &str)], &[(&str, &str)], bool)] = &[
+    let table: &[(Documents<'_>, Documents<'_>, bool)] = &[
         // Became something else.
         (&[(POLICY, "a")], &[(CONFIG_MAP, "a")], false),
         (&[(POLICY, "a")], &[settings], false),
