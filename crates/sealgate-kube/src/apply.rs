@@ -9,15 +9,23 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{Scope, pinned_kind};
 use kube::{Api, Client};
 use sealgate_core::fault::{Fault, FaultKind};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cluster::{Failure, within};
-use crate::install::{DEPLOYMENT, Deletion, Owner, PART_OF, PART_OF_SEALGATE};
+use crate::install::{
+    self, DEPLOYMENT, Deletion, InstallOptions, Owner, PART_OF, PART_OF_SEALGATE,
+};
+
+mod ownership;
 
 /// The name under which fields are ours.
 pub const FIELD_MANAGER: &str = "sealgate-install";
 
-/// Applies one document; returns `Kind namespace/name` of it.
+/// How often fields are taken over again when others write the object meanwhile.
+const TRIES: usize = 10;
+
+/// Applies one document; returns `Kind namespace/name` of it. What `kubectl apply` set in it and the
+/// document does not set is removed, but labels and annotations.
 ///
 /// # Errors
 /// What the API server says; `Malformed` where the document has no kind or name.
@@ -40,9 +48,56 @@ pub async fn apply(client: &Client, document: &Value) -> Result<String, Fault> {
         (Scope::Namespaced, None) => Api::default_namespaced_with(client.clone(), &resource),
         (Scope::Cluster, _) => Api::all_with(client.clone(), &resource),
     };
+    take_over_fields(&api, &name, &target).await?;
     let how = PatchParams::apply(FIELD_MANAGER).force();
     within(&target, api.patch(&name, &how, &Patch::Apply(document))).await.map_err(fault)?;
     Ok(target)
+}
+
+/// Makes the fields that `kubectl apply` owns ours, so that applying removes those that are not set
+/// any more. Changes no field itself.
+async fn take_over_fields(api: &Api<DynamicObject>, name: &str, target: &str) -> Result<(), Fault> {
+    let mut last = None;
+    for _ in 0..TRIES {
+        let live = within(target, api.get_metadata_opt(name)).await;
+        let Some(live) = live.map_err(|failure| failure.fault(target))? else { return Ok(()) };
+        let entries = live.metadata.managed_fields.unwrap_or_default();
+        let Some(entries) = ownership::taken_over(&entries, FIELD_MANAGER) else { return Ok(()) };
+        let metadata = json!({
+            "resourceVersion": live.metadata.resource_version,
+            "managedFields": entries,
+        });
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        let how =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        match within(target, api.patch(name, &how, &patch)).await {
+            Ok(_) => return Ok(()),
+            Err(failure) if failure.is_conflict() => last = Some(failure),
+            Err(failure) => return Err(failure.fault(target)),
+        }
+    }
+    let last = last.map(|failure| failure.fault(target));
+    Err(last.unwrap_or_else(|| Fault::new(FaultKind::Cancelled, target, "others write it")))
+}
+
+/// Deletes what versions before installed and this one does not ([`install::retired`]); returns what
+/// there was. A PriorityClass that the gate's Deployment names stays: without it no pod could start.
+///
+/// # Errors
+/// What the API server says.
+pub async fn delete_retired(
+    client: &Client,
+    options: &InstallOptions,
+) -> Result<Vec<String>, Fault> {
+    let class = priority_class(client, &options.namespace).await?;
+    let mut deleted = Vec::new();
+    for deletion in install::retired(options) {
+        let is_used = deletion.kind == "PriorityClass" && class.as_ref() == Some(&deletion.name);
+        if !is_used && delete(client, &deletion).await? {
+            deleted.push(describe(&deletion));
+        }
+    }
+    Ok(deleted)
 }
 
 /// Deletes one object; `false` where there was none, or somebody else's, or where its kind is gone
@@ -83,12 +138,20 @@ async fn is_ours(api: &Api<DynamicObject>, name: &str, target: &str) -> Result<b
 /// # Errors
 /// What the API server says.
 pub async fn replicas(client: &Client, namespace: &str) -> Result<Option<u32>, Fault> {
+    let replicas = deployment(client, namespace).await?.and_then(|it| it.spec?.replicas);
+    Ok(replicas.and_then(|replicas| u32::try_from(replicas).ok()).filter(|replicas| *replicas > 0))
+}
+
+/// The PriorityClass that the installed gate's pods have.
+async fn priority_class(client: &Client, namespace: &str) -> Result<Option<String>, Fault> {
+    let deployment = deployment(client, namespace).await?;
+    Ok(deployment.and_then(|it| it.spec?.template.spec?.priority_class_name))
+}
+
+async fn deployment(client: &Client, namespace: &str) -> Result<Option<Deployment>, Fault> {
     let target = target("Deployment", Some(namespace), DEPLOYMENT);
     let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    let found = within(&target, api.get_opt(DEPLOYMENT)).await;
-    let found = found.map_err(|failure| failure.fault(&target))?;
-    let replicas = found.and_then(|deployment| deployment.spec?.replicas);
-    Ok(replicas.and_then(|replicas| u32::try_from(replicas).ok()).filter(|replicas| *replicas > 0))
+    within(&target, api.get_opt(DEPLOYMENT)).await.map_err(|failure| failure.fault(&target))
 }
 
 /// `Kind namespace/name`.

@@ -143,9 +143,7 @@ pub async fn take_over(
     cluster.apply(options, |_| true).await?;
     cluster.services().delete(MIGRATION_SERVICE).await?;
     cluster.remove_probe().await?;
-    for deletion in install::retired(options) {
-        apply::delete(client, &deletion).await?;
-    }
+    apply::delete_retired(client, options).await?;
     say("policy-controller is replaced");
     Ok(())
 }

@@ -158,10 +158,8 @@ pub(crate) async fn run(args: InstallArgs, session: &mut Session) -> Outcome {
         let applied = apply::apply(&client, document).await?;
         terminal::say(format!("applied {applied}"));
     }
-    for deletion in &install::retired(&options) {
-        if apply::delete(&client, deletion).await? {
-            terminal::say(format!("deleted {}", apply::describe(deletion)));
-        }
+    for deleted in apply::delete_retired(&client, &options).await? {
+        terminal::say(format!("deleted {deleted}"));
     }
     if replace {
         // Migrations by versions before this one left them.
