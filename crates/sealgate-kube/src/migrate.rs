@@ -122,7 +122,7 @@ pub async fn take_over(
     let cluster = Cluster { client, namespace: &options.namespace };
     let found = cluster.find().await?;
     cluster.refuse_unguarded(options).await?;
-    cluster.keep_definitions().await?;
+    keep_definitions(client).await?;
     cluster.start_beside(options, say).await?;
     let bundle = cluster.bundle().await?;
     cluster.wait_until_reached(Place::Aside, &bundle, say).await?;
@@ -183,30 +183,31 @@ pub async fn hand_over(
     Ok(HandOver::Done)
 }
 
-impl Cluster<'_> {
-    /// A Helm release that held the definitions must not take them along, and with them all policies;
-    /// and the API server converts by itself from now on.
-    async fn keep_definitions(&self) -> Result<(), Fault> {
-        let definitions = self.definitions();
-        for document in crate::crd::all() {
-            let (_, name) = kind_and_name(&document);
-            if definitions.get(name).await?.is_some() {
-                let patch = json!({
-                    "metadata": { "annotations": document["metadata"]["annotations"] },
-                    "spec": { "conversion": { "strategy": "None", "webhook": null } },
-                });
-                definitions.merge(name, &patch).await?;
-            }
-            apply::apply(self.client, &document).await?;
+/// Makes the CustomResourceDefinitions this version's, whoever they were of: a Helm release that held
+/// them must not take them along, and with them all policies; and the API server converts by itself
+/// from now on. policy-controller filled in the conversion webhook: applying alone leaves its
+/// address, and the API server refuses that.
+///
+/// # Errors
+/// What the API server says.
+pub async fn keep_definitions(client: &Client) -> Result<(), Fault> {
+    let (kind, plural) = ("CustomResourceDefinition", "customresourcedefinitions");
+    let definitions = Objects::of(client, api::EXTENSIONS, kind, plural, None);
+    for document in crate::crd::all() {
+        let (_, name) = kind_and_name(&document);
+        if definitions.get(name).await?.is_some() {
+            let patch = json!({
+                "metadata": { "annotations": document["metadata"]["annotations"] },
+                "spec": { "conversion": { "strategy": "None", "webhook": null } },
+            });
+            definitions.merge(name, &patch).await?;
         }
-        Ok(())
+        apply::apply(client, &document).await?;
     }
+    Ok(())
+}
 
-    fn definitions(&self) -> Objects {
-        let (kind, plural) = ("CustomResourceDefinition", "customresourcedefinitions");
-        Objects::of(self.client, api::EXTENSIONS, kind, plural, None)
-    }
-
+impl Cluster<'_> {
     /// Starts the gate with no name in common with what runs.
     async fn start_beside(&self, options: &InstallOptions, say: Say<'_>) -> Result<(), Fault> {
         self.make_room("Deployment", say).await?;

@@ -154,6 +154,7 @@ pub(crate) async fn run(args: InstallArgs, session: &mut Session) -> Outcome {
         let installed = apply::replicas(&client, &options.namespace).await?;
         gate.replicas = installed.unwrap_or(gate.replicas);
     }
+    migrate::keep_definitions(&client).await?;
     for document in &install::documents(&options) {
         let applied = apply::apply(&client, document).await?;
         terminal::say(format!("applied {applied}"));
