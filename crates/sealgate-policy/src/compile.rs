@@ -476,8 +476,7 @@ fn operator(name: &str) -> Option<Operator> {
 }
 
 fn conditions(need: &Need) -> Vec<Condition> {
-    let mut lacks = Vec::new();
-    collect_lacks(need, &mut lacks);
+    let lacks = lacks(need);
     let keys = |lack: &Lack| matches!(lack, Lack::Key | Lack::Kms);
     let roots = |lack: &Lack| matches!(lack, Lack::TrustRoot);
     let policies = |lack: &Lack| matches!(lack, Lack::Policy);
@@ -494,6 +493,13 @@ fn condition<'a>(kind: &'static str, lacks: impl Iterator<Item = &'a (Lack, Stri
     let reason = lacks.first().map_or("", |(lack, _)| lack.code());
     let message: Vec<&str> = lacks.iter().map(|(_, message)| message.as_str()).collect();
     Condition { kind, holds: lacks.is_empty(), reason, message: message.join("; ") }
+}
+
+/// All that keeps `need` from being judged, each with words for people.
+pub fn lacks(need: &Need) -> Vec<(Lack, String)> {
+    let mut lacks = Vec::new();
+    collect_lacks(need, &mut lacks);
+    lacks
 }
 
 fn collect_lacks(need: &Need, lacks: &mut Vec<(Lack, String)>) {

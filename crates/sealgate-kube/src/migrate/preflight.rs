@@ -1,21 +1,23 @@
 //! Before the gate takes over: the policies that it would refuse images by because it cannot judge
 //! them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kube::Client;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_engine::ports::{Clock, SecretSource as _};
 use sealgate_policy::cip::validate::Context;
-use sealgate_policy::cip::{ClusterImagePolicy, SecretRef};
-use sealgate_policy::compile::{Compiled, Lookups, RootRef, compile, content_of_secret};
-use sealgate_policy::rule::Mode;
+use sealgate_policy::cip::{Authority, ClusterImagePolicy, SecretRef};
+use sealgate_policy::compile::{
+    Compiled, Lookups, RootRef, SecretContent, compile, content_of_secret, lacks,
+};
+use sealgate_policy::rule::{Lack, Mode};
 use serde_json::{Value, json};
 
 use super::objects::Objects;
 use crate::cluster::ClusterSecrets;
-use crate::crd::{GROUP, POLICY_VERSIONS};
+use crate::crd::{GROUP, POLICY_VERSIONS, ROOT_VERSION};
 use crate::install::PullSecretRights;
 
 /// Enforcing policies that the gate cannot judge, and would refuse images by: name and reason.
@@ -39,15 +41,29 @@ pub async fn undecidable(
         listed => listed?,
     };
     let secrets = ClusterSecrets::new(client.clone(), PullSecretRights::Nowhere, clock);
+    let roots = names_of_trust_roots(client).await?;
     let mut problems = Vec::new();
     for object in policies {
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         match ClusterImagePolicy::from_json(&with_type(object)) {
             Err(error) => problems.push(format!("{name}: {error}")),
-            Ok(policy) => problems.extend(lacking(&policy, namespace, &secrets).await?),
+            Ok(policy) => {
+                let contents = contents_of_secrets(&policy, namespace, &secrets).await?;
+                problems.extend(lacking(&policy, namespace, &contents, &roots));
+            }
         }
     }
     Ok(problems)
+}
+
+async fn names_of_trust_roots(client: &Client) -> Result<BTreeSet<String>, Fault> {
+    let version = format!("{GROUP}/{}", ROOT_VERSION);
+    let roots = match Objects::of(client, &version, "TrustRoot", "trustroots", None).list().await {
+        Err(fault) if fault.kind == FaultKind::Missing => Vec::new(),
+        listed => listed?,
+    };
+    let name = |root: &Value| root["metadata"]["name"].as_str().map(str::to_owned);
+    Ok(roots.iter().filter_map(name).collect())
 }
 
 pub(super) fn with_type(mut object: Value) -> Value {
@@ -59,13 +75,15 @@ pub(super) fn with_type(mut object: Value) -> Value {
     object
 }
 
-/// What of an enforcing policy cannot be judged. Trust roots are not looked at: the gate reads them.
-async fn lacking(
+/// What the secrets that a policy names hold.
+type Contents = BTreeMap<String, Result<SecretContent, Fault>>;
+
+async fn contents_of_secrets(
     policy: &ClusterImagePolicy,
     namespace: &str,
     secrets: &ClusterSecrets,
-) -> Result<Vec<String>, Fault> {
-    let mut contents = BTreeMap::new();
+) -> Result<Contents, Fault> {
+    let mut contents = Contents::new();
     for authority in &policy.spec.authorities {
         let ca = authority.keyless.as_ref().and_then(|keyless| keyless.ca_cert.as_ref());
         for key in [authority.key.as_ref(), ca].into_iter().flatten() {
@@ -74,6 +92,17 @@ async fn lacking(
             contents.insert(secret.name.clone(), content_of_secret(&secret.name, data.as_ref()));
         }
     }
+    Ok(contents)
+}
+
+/// What of an enforcing policy cannot be judged. Of trust roots, only that they are there: what is in
+/// them the gate reads.
+fn lacking(
+    policy: &ClusterImagePolicy,
+    namespace: &str,
+    contents: &Contents,
+    trust_roots: &BTreeSet<String>,
+) -> Vec<String> {
     let lookup = |secret: &SecretRef| match contents.get(&secret.name) {
         Some(content) => content.clone(),
         None => content_of_secret(&secret.name, None),
@@ -82,12 +111,31 @@ async fn lacking(
     let context =
         Context { system_namespace: namespace.to_owned(), empty_authorities: Default::default() };
     let lookups = Lookups { secrets: &lookup, roots: &roots };
-    let Compiled { rule, conditions, .. } = compile(policy, "cluster", &context, &lookups);
+    let Compiled { rule, .. } = compile(policy, "cluster", &context, &lookups);
     if rule.mode == Mode::Warn {
-        return Ok(Vec::new());
+        return Vec::new();
     }
-    let bad = conditions.iter().filter(|condition| {
-        !condition.holds && !["Ready", "TrustRootsInlined"].contains(&condition.kind)
-    });
-    Ok(bad.map(|c| format!("{}: {}: {}", policy.name, c.reason, c.message)).collect())
+    let name = &policy.name;
+    let lacks = lacks(&rule.need).into_iter().filter(|(lack, _)| *lack != Lack::TrustRoot);
+    let lacks = lacks.map(|(lack, what)| format!("{name}: {}: {what}", lack.code()));
+    let missing = named_trust_roots(policy).filter(|root| !trust_roots.contains(*root));
+    let missing: BTreeSet<&str> = missing.collect();
+    let code = Lack::TrustRoot.code();
+    let missing = missing.iter().map(|root| format!("{name}: {code}: TrustRoot {root} not found"));
+    lacks.chain(missing).collect()
 }
+
+fn named_trust_roots(policy: &ClusterImagePolicy) -> impl Iterator<Item = &str> {
+    let authorities = policy.spec.authorities.iter();
+    authorities.flat_map(trust_roots_of).filter(|name| !name.is_empty())
+}
+
+fn trust_roots_of(authority: &Authority) -> impl Iterator<Item = &str> {
+    let keyless = authority.keyless.as_ref().map(|it| it.trust_root_ref.as_str());
+    let log = authority.ctlog.as_ref().map(|it| it.trust_root_ref.as_str());
+    let timestamp = authority.rfc3161timestamp.as_ref().map(|it| it.trust_root_ref.as_str());
+    keyless.into_iter().chain(log).chain(timestamp)
+}
+
+#[cfg(test)]
+mod tests;
