@@ -44,8 +44,6 @@ pub use preflight::undecidable;
 use probe::TIMES;
 pub use selectors::Selected;
 
-/// How long to wait for the gate's pods, and for the API server to reach them.
-const PATIENCE: Duration = Duration::from_secs(300);
 /// How often to look.
 const LOOK: Duration = Duration::from_millis(250);
 /// From a change of webhook configurations or Services to the next step that relies on it: every API
@@ -82,6 +80,15 @@ pub enum HandOver {
 struct Cluster<'a> {
     client: &'a Client,
     namespace: &'a str,
+    /// When to give up waiting.
+    end: Instant,
+}
+
+impl<'a> Cluster<'a> {
+    /// `patience`: for all waiting together.
+    fn new(client: &'a Client, namespace: &'a str, patience: Duration) -> Self {
+        Self { client, namespace, end: Instant::now() + patience }
+    }
 }
 
 /// What of policy-controller there is in the gate's namespace.
@@ -89,7 +96,7 @@ struct Cluster<'a> {
 /// # Errors
 /// What the API server says; `Config` where policy-controller is in another namespace.
 pub async fn find(client: &Client, namespace: &str) -> Result<Found, Fault> {
-    Cluster { client, namespace }.find().await
+    Cluster::new(client, namespace, Duration::ZERO).find().await
 }
 
 /// What the gate's webhooks would not be called about, and policy-controller's are.
@@ -97,7 +104,7 @@ pub async fn find(client: &Client, namespace: &str) -> Result<Found, Fault> {
 /// # Errors
 /// What the API server says.
 pub async fn selected(client: &Client, options: &InstallOptions) -> Result<Selected, Fault> {
-    Cluster { client, namespace: &options.namespace }.selected(options).await
+    Cluster::new(client, &options.namespace, Duration::ZERO).selected(options).await
 }
 
 /// Policies that the gate would judge by another trust root than policy-controller does, because its
@@ -106,10 +113,11 @@ pub async fn selected(client: &Client, options: &InstallOptions) -> Result<Selec
 /// # Errors
 /// What the API server says.
 pub async fn resting_on_its_root(client: &Client, namespace: &str) -> Result<Vec<String>, Fault> {
-    Cluster { client, namespace }.resting_on_its_root().await
+    Cluster::new(client, namespace, Duration::ZERO).resting_on_its_root().await
 }
 
-/// Installs the gate in the place of what [`find`] found.
+/// Installs the gate in the place of what [`find`] found. `patience`: how long to wait, in all, for
+/// the gate's pods and for the API server to reach them.
 ///
 /// # Errors
 /// What the API server says; `Timeout` where pods do not get ready or are not reached. Whoever
@@ -117,9 +125,10 @@ pub async fn resting_on_its_root(client: &Client, namespace: &str) -> Result<Vec
 pub async fn take_over(
     client: &Client,
     options: &InstallOptions,
+    patience: Duration,
     say: Say<'_>,
 ) -> Result<(), Fault> {
-    let cluster = Cluster { client, namespace: &options.namespace };
+    let cluster = Cluster::new(client, &options.namespace, patience);
     let found = cluster.find().await?;
     cluster.refuse_unguarded(options).await?;
     keep_definitions(client).await?;
@@ -152,15 +161,17 @@ pub async fn take_over(
 /// can be installed under its names; a call after that waits until it enforces, and removes the gate.
 ///
 /// # Errors
-/// As [`take_over`].
+/// As [`take_over`]; `Config` where no gate is installed.
 pub async fn hand_over(
     client: &Client,
     options: &InstallOptions,
+    patience: Duration,
     say: Say<'_>,
 ) -> Result<HandOver, Fault> {
-    let cluster = Cluster { client, namespace: &options.namespace };
+    let cluster = Cluster::new(client, &options.namespace, patience);
     let found = cluster.find().await?;
     if !found.is_aside {
+        cluster.must_have_gate().await?;
         cluster.step_aside(options, say).await?;
         return Ok(HandOver::Aside);
     }
@@ -351,6 +362,17 @@ impl Cluster<'_> {
         Objects::of(self.client, "v1", "Secret", "secrets", Some(self.namespace))
     }
 
+    /// Before anything is changed.
+    async fn must_have_gate(&self) -> Result<(), Fault> {
+        let live = self.apps("Deployment").get(DEPLOYMENT).await?;
+        if live.as_ref().is_some_and(configurations::is_labelled) {
+            return Ok(());
+        }
+        let target = format!("Deployment {}/{DEPLOYMENT}", self.namespace);
+        let detail = "the gate is not installed here: there is nothing to hand over";
+        Err(Fault::new(FaultKind::Config, target, detail))
+    }
+
     async fn step_aside(&self, options: &InstallOptions, say: Say<'_>) -> Result<(), Fault> {
         self.apply_migration_service(options).await?;
         let bundle = self.bundle().await?;
@@ -424,10 +446,14 @@ impl Cluster<'_> {
         what: &str,
         mut is_so: impl AsyncFnMut() -> Result<bool, Fault>,
     ) -> Result<(), Fault> {
-        let end = Instant::now() + PATIENCE;
+        let start = Instant::now();
         while !is_so().await? {
-            if Instant::now() > end {
-                let detail = format!("still not so after {} s", PATIENCE.as_secs());
+            if Instant::now() > self.end {
+                let waited = start.elapsed().as_secs();
+                let detail = format!(
+                    "still not so after {waited} s; mend the cause and run the same command again, \
+                     or allow more time with --timeout"
+                );
                 return Err(Fault::new(FaultKind::Timeout, what, detail));
             }
             sleep(LOOK).await;

@@ -45,7 +45,7 @@ fn program_name(first: Option<&OsString>) -> &'static str {
 }
 
 fn run(cli: Cli, program: &'static str) -> Outcome {
-    let mut session = Session::new(cli.global.output_file.as_deref(), program)?;
+    let mut session = Session::new(cli.global.output_file.as_deref(), program, cli.global.timeout)?;
     let verbose = cli.global.verbose == Some(true);
     let command = match cli.command {
         // The gate and the demo run until they are stopped, on a runtime of their own; the gate

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::cli::files;
 use crate::failure::CliError;
@@ -11,6 +12,8 @@ pub(crate) struct Session {
     out: Box<dyn Write + Send>,
     /// The name we were called by: `sealgate` or `cosign`.
     pub(crate) program: &'static str,
+    /// `--timeout`.
+    pub(crate) timeout: Duration,
     /// Whether a failure is to be told as a document, too.
     pub(crate) errors: Errors,
 }
@@ -26,7 +29,11 @@ pub(crate) enum Errors {
 }
 
 impl Session {
-    pub(crate) fn new(output_file: Option<&Path>, program: &'static str) -> Result<Self, CliError> {
+    pub(crate) fn new(
+        output_file: Option<&Path>,
+        program: &'static str,
+        timeout: Duration,
+    ) -> Result<Self, CliError> {
         let out: Box<dyn Write + Send> = match output_file {
             None => Box::new(std::io::stdout()),
             Some(path) => Box::new(std::fs::File::create(path).map_err(|error| {
@@ -34,7 +41,13 @@ impl Session {
                 files::named(path, &error).during(&step)
             })?),
         };
-        Ok(Self { out, program, errors: Errors::Text })
+        Ok(Self { out, program, timeout, errors: Errors::Text })
+    }
+
+    /// How long a command may wait for a cluster: less than `--timeout`, so that there is time to say
+    /// for what it waited in vain.
+    pub(crate) fn patience(&self) -> Duration {
+        self.timeout - self.timeout / 10
     }
 
     /// Writes text as it is.

@@ -4,13 +4,15 @@
 //! policy, after its webhooks answer; where a key cannot be had it removes the entry. An image of a
 //! policy without entry is judged by the others, or by none.
 
+use std::time::Duration;
+
 use sealgate_core::fault::{Fault, FaultKind};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::finalizers::finalizer;
 use super::objects::Objects;
-use super::{Cluster, LOOK, PATIENCE, Say, TIMES};
+use super::{Cluster, LOOK, Say, TIMES};
 use crate::crd::{GROUP, POLICY_VERSIONS};
 
 /// The ConfigMap that policy-controller's webhook reads.
@@ -26,7 +28,7 @@ impl Cluster<'_> {
         let (kind, plural) = ("ClusterImagePolicy", "clusterimagepolicies");
         let policies = Objects::of(self.client, &version, kind, plural, None);
         let maps = Objects::of(self.client, "v1", "ConfigMap", "configmaps", Some(self.namespace));
-        let end = Instant::now() + PATIENCE;
+        let start = Instant::now();
         let mut times = 0;
         loop {
             let compiled = maps.get(CONFIG_MAP).await?.unwrap_or_default();
@@ -35,8 +37,8 @@ impl Cluster<'_> {
             if times >= TIMES {
                 return Ok(());
             }
-            if Instant::now() > end {
-                return Err(never_compiled(&missing));
+            if Instant::now() > self.end {
+                return Err(never_compiled(&missing, start.elapsed()));
             }
             sleep(LOOK).await;
         }
@@ -59,7 +61,7 @@ fn not_compiled(policies: &[Value], entries: &Value) -> Vec<String> {
     missing.map(|it| it["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-fn never_compiled(missing: &[String]) -> Fault {
+fn never_compiled(missing: &[String], waited: Duration) -> Fault {
     let named = missing.get(..MAX_NAMED).unwrap_or(missing).join(", ");
     let more = match missing.len().saturating_sub(MAX_NAMED) {
         0 => String::new(),
@@ -68,7 +70,7 @@ fn never_compiled(missing: &[String]) -> Fault {
     let why = format!(
         "policy-controller has not compiled {named}{more} after {} s: see the status of each, and \
          its log; the gate still enforces",
-        PATIENCE.as_secs()
+        waited.as_secs()
     );
     Fault::new(FaultKind::Timeout, format!("ConfigMap {CONFIG_MAP}"), why)
 }
@@ -96,7 +98,7 @@ mod tests {
         assert_eq!(not_compiled(&policies, &entries), ["stale", "bad-key"]);
         assert_eq!(not_compiled(&policies, &Value::Null), ["done", "stale", "bad-key"]);
         let many: Vec<String> = (0..MAX_NAMED + 2).map(|number| format!("p{number}")).collect();
-        let fault = never_compiled(&many);
+        let fault = never_compiled(&many, Duration::from_secs(9));
         assert!(fault.detail.contains("p19 and 2 more"), "{}", fault.detail);
     }
 }

@@ -50,7 +50,10 @@ impl Cluster<'_> {
             })
             .await;
         waited.map_err(|fault| match last {
-            Some(last) => Fault::new(fault.kind, fault.target, last.detail),
+            Some(last) => {
+                let detail = format!("{} ({})", last.detail, fault.detail);
+                Fault::new(fault.kind, fault.target, detail)
+            }
             None => fault,
         })
     }

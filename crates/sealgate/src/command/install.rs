@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use sealgate_kube::apply;
@@ -148,7 +149,7 @@ pub(crate) async fn run(args: InstallArgs, session: &mut Session) -> Outcome {
         return Err(in_the_way(&found));
     }
     if replace && (dry_run || !found.is_nothing()) {
-        return take_over(&client, &options, &found, dry_run).await;
+        return take_over(&client, &options, &found, dry_run, session.patience()).await;
     }
     if let (Gate::Deployment(gate), None) = (&mut options.gate, args.replicas) {
         let installed = apply::replicas(&client, &options.namespace).await?;
@@ -186,6 +187,7 @@ async fn take_over(
     options: &InstallOptions,
     found: &Found,
     dry_run: bool,
+    patience: Duration,
 ) -> Outcome {
     for what in found.describe() {
         terminal::say(format!("found {what}"));
@@ -213,7 +215,7 @@ async fn take_over(
         "policies that enforce and that the gate cannot judge: it would refuse their images",
         problems,
     )?;
-    migrate::take_over(client, options, &mut |step| terminal::say(step)).await?;
+    migrate::take_over(client, options, patience, &mut |step| terminal::say(step)).await?;
     Ok(())
 }
 

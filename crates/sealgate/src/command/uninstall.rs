@@ -1,6 +1,8 @@
 //! `uninstall`: takes the gate out of a cluster, webhooks first, so that nothing is ever refused by
 //! a gate that is gone.
 
+use std::time::Duration;
+
 use clap::Args;
 use sealgate_core::fault::FaultKind;
 use sealgate_kube::apply;
@@ -63,7 +65,7 @@ pub(crate) async fn run(args: UninstallArgs, session: &mut Session) -> Outcome {
         );
     }
     if args.hand_over == Some(true) {
-        return hand_over(&args, &options).await;
+        return hand_over(&args, &options, session.patience()).await;
     }
     if args.yes != Some(true) {
         terminal::warn(match with_policies {
@@ -133,13 +135,13 @@ async fn release_policies(client: &sealgate_kube::Client) {
     }
 }
 
-async fn hand_over(args: &UninstallArgs, options: &InstallOptions) -> Outcome {
+async fn hand_over(args: &UninstallArgs, options: &InstallOptions, patience: Duration) -> Outcome {
     if args.yes != Some(true) {
         terminal::warn("this hands the cluster over to policy-controller, in two calls");
         terminal::confirm("in scripts: --yes").await?;
     }
     let client = args.cluster.client().await?;
-    match migrate::hand_over(&client, options, &mut |step| terminal::say(step)).await? {
+    match migrate::hand_over(&client, options, patience, &mut |step| terminal::say(step)).await? {
         HandOver::Aside => terminal::say(
             "install policy-controller now, wait until its pods are ready, and run \
              sealgate uninstall --hand-over again",
