@@ -268,9 +268,11 @@ pub fn deletions(options: &InstallOptions, with_policies: bool) -> Vec<Deletion>
     deletions
 }
 
-/// What versions before installed and this one does not: deleted after an upgrade.
+/// What versions before installed and this one does not, and what options ask for that are not given
+/// any more: deleted after an upgrade.
 pub fn retired(options: &InstallOptions) -> Vec<Deletion> {
     let mut deletions = rights::retired(options);
+    deletions.extend(deployment::retired(options));
     deletions.push(retired_priority_class());
     deletions
 }

@@ -28,6 +28,10 @@ const OPERATING: &str = include_str!("../../../docs/guides/operating.md");
 const PATIENCE: Duration = Duration::from_secs(90);
 const POLICIES: &str = "/apis/policy.sigstore.dev/v1beta1/clusterimagepolicies";
 const SETTINGS: &str = "/api/v1/namespaces/cosign-system/configmaps/config-policy-controller";
+const DEFINITION: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/\
+                          clusterimagepolicies.policy.sigstore.dev";
+const DEPLOYMENT: &str =
+    "/apis/apps/v1/namespaces/cosign-system/deployments/policy-controller-webhook";
 
 #[test]
 fn policy_controller_is_replaced_and_comes_back() {
@@ -66,6 +70,8 @@ fn the_guide_for_operating_the_gate() {
     let nodes = Nodes::start("operating", cluster, NAMESPACE).unwrap();
     let site = Site::build(cluster, &nodes);
     cluster.namespace("shop", &[INCLUDE]);
+    nothing_is_handed_over_where_no_gate_is(&site);
+    an_older_installation_by_kubectl_is_upgraded(&site);
     // Somebody has labelled everything.
     site.sandbox.sealgate(&["install", "--image", "sealgate:test"]).ok();
     cluster.kubectl(&["label", "namespace", NAMESPACE, INCLUDE]).ok();
@@ -96,6 +102,96 @@ fn the_guide_for_operating_the_gate() {
     site.follow(OPERATING, guide.by_ref().take(1));
     wait_until(PATIENCE, refused).expect("the gate judges again");
     assert!(guide.next().is_none(), "every command of the guide was run");
+}
+
+/// Told at once, and nothing is left behind.
+fn nothing_is_handed_over_where_no_gate_is(site: &Site<'_>) {
+    site.cluster.namespace(NAMESPACE, &[]);
+    let words = ["uninstall", "--hand-over", "--yes", "--timeout", "30s"];
+    site.sandbox.sealgate(&words).fails_with("the gate is not installed here");
+    let service = format!("/api/v1/namespaces/{NAMESPACE}/services/sealgate");
+    assert_eq!(site.api.get(&service).unwrap(), Value::Null);
+}
+
+/// With what older versions had, and a flag that is not given any more. Fields that `kubectl apply`
+/// set are ours to remove; labels and annotations in its file are not.
+fn an_older_installation_by_kubectl_is_upgraded(site: &Site<'_>) {
+    definitions_of_policy_controller_are_left(site);
+    let class = json!({
+        "apiVersion": "scheduling.k8s.io/v1",
+        "kind": "PriorityClass",
+        "metadata": { "name": "sealgate", "labels": { "app.kubernetes.io/part-of": "sealgate" } },
+        "value": 1000,
+    });
+    site.cluster.apply(&class.to_string()).ok();
+    let words = ["install", "--dry-run", "-o", "json", "--image", "sealgate:old"];
+    let flags = ["--priority-class", "sealgate", "--image-pull-secret", "old-pull"];
+    let bundle = ["--registry-ca-bundle", "registry-ca.pem"];
+    site.sandbox.write("registry-ca.pem", Authority::new("tests registry ca").unwrap().pem);
+    let words: Vec<&str> = words.into_iter().chain(flags).chain(bundle).collect();
+    let mut old = site.sandbox.sealgate(&words).ok().json();
+    for item in old["items"].as_array_mut().expect("a list") {
+        if item["kind"] == "Deployment" {
+            item["metadata"]["labels"]["team"] = json!("red");
+            item["spec"]["template"]["metadata"]["annotations"] = json!({ "old": "yes" });
+        }
+    }
+    site.cluster.apply(&old.to_string()).ok();
+    let is_settled = |image: &str| {
+        let live = site.api.get(DEPLOYMENT).unwrap();
+        let is_new = live["spec"]["template"]["spec"]["containers"][0]["image"] == image;
+        let count = |what: &str| live["status"][what].as_u64().unwrap_or_default();
+        is_new
+            && live["status"]["observedGeneration"] == live["metadata"]["generation"]
+            && ["replicas", "updatedReplicas", "availableReplicas"].map(count) == [2, 2, 2]
+    };
+    wait_until(PATIENCE, || is_settled("sealgate:old")).expect("the old gate runs");
+    let conversion = || site.api.get(DEFINITION).unwrap()["spec"]["conversion"].clone();
+    assert_eq!(conversion(), json!({ "strategy": "None" }), "kubectl takes it over");
+    definitions_of_policy_controller_are_left(site);
+    // As long as the pods have the class, it stays.
+    let words = ["install", "--image", "sealgate:old", "--priority-class", "sealgate"];
+    let words: Vec<&str> = words.into_iter().chain(bundle).collect();
+    site.sandbox.sealgate(&words).ok().says_no("PriorityClass");
+    assert_eq!(conversion(), json!({ "strategy": "None" }));
+    wait_until(PATIENCE, || is_settled("sealgate:old")).expect("the old gate runs");
+    let said = site.sandbox.sealgate(&["install", "--image", "sealgate:test"]).ok();
+    said.says("deleted PriorityClass sealgate").says("deleted ConfigMap cosign-system/sealgate-");
+    wait_until(PATIENCE, || is_settled("sealgate:test")).unwrap_or_else(|_| {
+        panic!("the new gate runs: {:#}", site.api.get(DEPLOYMENT).unwrap()["status"])
+    });
+    let live = site.api.get(DEPLOYMENT).unwrap();
+    let template = &live["spec"]["template"];
+    assert!(template["spec"]["containers"][0].get("volumeMounts").is_none(), "{template:#}");
+    for gone in ["priorityClassName", "imagePullSecrets", "volumes"] {
+        assert!(template["spec"].get(gone).is_none(), "{template:#}");
+    }
+    assert!(template["metadata"].get("annotations").is_none(), "{template:#}");
+    assert_eq!(live["metadata"]["labels"]["team"], "red");
+    // And kubectl goes on from there.
+    let printed = ["install", "--dry-run", "--image", "sealgate:test"];
+    let printed = site.sandbox.sealgate(&printed).ok().stdout;
+    site.cluster.apply(&printed).ok().says_no("last-applied-configuration");
+}
+
+/// As `helm uninstall` leaves them: with the conversion webhook that policy-controller filled in.
+fn definitions_of_policy_controller_are_left(site: &Site<'_>) {
+    for file in ["300-clusterimagepolicy.yaml", "300-trustroot.yaml"] {
+        let file = of_policy_controller("config").join(file).display().to_string();
+        site.cluster.kubectl(&["apply", "-f", &file]).ok();
+    }
+    let filled = json!({ "spec": { "conversion": { "strategy": "Webhook", "webhook": {
+        "conversionReviewVersions": ["v1"],
+        "clientConfig": {
+            "service": { "name": "webhook", "namespace": NAMESPACE, "path": "/resource-conversion" },
+        },
+    } } } });
+    let filled = filled.to_string();
+    for name in ["clusterimagepolicies", "trustroots"] {
+        let name = format!("{name}.policy.sigstore.dev");
+        let words = ["patch", "customresourcedefinition", &name, "--type=merge", "-p", &filled];
+        site.cluster.kubectl(&words).ok();
+    }
 }
 
 /// A cluster, its clients, and two images.

@@ -4,7 +4,7 @@ use sealgate_core::digest::Digest;
 use serde_json::{Value, json};
 
 use super::{
-    ACCOUNT, Certificates, DEPLOYMENT, Deletion, DeploymentOptions, InstallOptions,
+    ACCOUNT, Certificates, DEPLOYMENT, Deletion, DeploymentOptions, Gate, InstallOptions,
     PullSecretRights, SERVICE, metadata,
 };
 use crate::api;
@@ -38,8 +38,21 @@ pub(super) fn deletions(namespace: &str) -> Vec<Deletion> {
             DEPLOYMENT,
         ),
         Deletion::namespaced("v1", "Service", "services", namespace, SERVICE),
-        Deletion::namespaced("v1", "ConfigMap", "configmaps", namespace, REGISTRY_CA),
+        registry_ca_deletion(namespace),
     ]
+}
+
+/// What the pods do not mount any more.
+pub(super) fn retired(options: &InstallOptions) -> Option<Deletion> {
+    let is_mounted = matches!(
+        &options.gate,
+        Gate::Deployment(gate) if gate.registries.ca_bundle.is_some()
+    );
+    (!is_mounted).then(|| registry_ca_deletion(&options.namespace))
+}
+
+fn registry_ca_deletion(namespace: &str) -> Deletion {
+    Deletion::namespaced("v1", "ConfigMap", "configmaps", namespace, REGISTRY_CA)
 }
 
 fn selector() -> Value {

@@ -288,6 +288,13 @@ fn registries_and_secrets_of_the_gates_own_image() {
     for field in ["imagePullSecrets", "priorityClassName", "volumes"] {
         assert!(pod.get(field).is_none(), "{field}");
     }
+    let goes = |options: &InstallOptions| {
+        let deletions = retired(options);
+        deletions.iter().any(|it| it.kind == "ConfigMap" && it.name == "sealgate-registry-ca")
+    };
+    assert!(!goes(&options));
+    assert!(goes(&InstallOptions::default()), "a bundle that is not given any more");
+    assert!(goes(&elsewhere()));
 }
 
 /// Names that policy-controller's objects have, too, are not enough to delete what they name.
