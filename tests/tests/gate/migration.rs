@@ -369,7 +369,9 @@ fn install_policy_controller(site: &Site<'_>) {
         ["patch", "configmap", "config-policy-controller", "-n", NAMESPACE, "-p", &settings];
     site.cluster.kubectl(&patch).ok();
     let root = of_policy_controller("trustroots/valid-sigstore-keys.yaml").display().to_string();
-    site.cluster.kubectl(&["apply", "-f", &root]).ok();
+    // The API server may believe the certificate of before for a moment.
+    let applied = || site.cluster.kubectl(&["apply", "-f", &root]).code == 0;
+    wait_until(PATIENCE, applied).expect("policy-controller takes a TrustRoot");
     let host = &registries::docker().host;
     for (name, key) in [
         ("going", json!({ "data": public })),
