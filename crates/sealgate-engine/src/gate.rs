@@ -185,6 +185,9 @@ impl<'a> Visit<'a> {
     /// not wait long for a warning.
     async fn foresee(&self, policies: &PolicySet) -> Vec<JudgedImage> {
         let Admission { restarted, scope, holder, .. } = self.admission;
+        if restarted.is_empty() {
+            return Vec::new();
+        }
         let soon = self.deadline.min(Instant::now() + PATIENCE_FOR_WARNINGS);
         let visit = Self::until(self.gate, self.admission, soon);
         // A tag that nobody asks about needs no digest.
