@@ -45,7 +45,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// What a gate with some policies costs.
+/// The cost of a gate with some policies.
 struct Cost {
     /// Processor time until it is ready, milliseconds.
     start: f64,

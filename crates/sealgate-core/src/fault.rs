@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Declares each kind once: the enum, [`FaultKind::ALL`] and the codes follow from it.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $code:literal;)*) => {
-        /// What kept us from finding out. Each kind has a stable one-word code.
+        /// The cause that kept us from finding out. Each kind has a stable one-word code.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case")]
         pub enum FaultKind {

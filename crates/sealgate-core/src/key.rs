@@ -192,7 +192,7 @@ impl PublicKey {
         self.any_hash(hash, fits).map(SignatureScheme::Hashed)
     }
 
-    /// Whether a digest is not enough to verify with this key: by pure Ed25519 it is not.
+    /// True where a digest is not enough to verify with this key, as by pure Ed25519.
     pub fn needs_message(&self) -> bool {
         self.algorithm == KeyAlgorithm::Ed25519
     }

@@ -71,7 +71,7 @@ impl<'a> Undecoded<'a> {
         self.label
     }
 
-    /// Whether headers stand before the content, as in keys that old versions of OpenSSL encrypted.
+    /// True where headers stand before the content, as in keys that old versions of OpenSSL encrypted.
     pub fn has_headers(&self) -> bool {
         self.body.split('\n').next().is_some_and(is_header)
     }

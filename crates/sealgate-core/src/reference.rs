@@ -290,12 +290,12 @@ pub fn parse_registry(text: &str) -> Result<String, InvalidRegistry> {
     }
 }
 
-/// Whether a text is a port in its one spelling: 1 to 65535, without leading zeros.
+/// True for a port in its one spelling: 1 to 65535, without leading zeros.
 pub fn is_port(text: &str) -> bool {
     text.parse::<u16>().is_ok() && !text.starts_with(['+', '0'])
 }
 
-/// Whether a text is a tag.
+/// True for a tag of an image reference.
 pub fn is_tag(text: &str) -> bool {
     let first_ok = !text.is_empty() && !text.starts_with(['.', '-']);
     text.len() <= MAX_TAG && first_ok && text.bytes().all(is_tag_byte)

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::{HashAlgorithm, KeyAlgorithm};
 
-/// How a message is prepared before it is signed.
+/// The preparation of a message before it is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SignatureScheme {
     /// ECDSA or RSA PKCS #1 v1.5 over this hash of the message.
@@ -21,7 +21,7 @@ pub enum SignatureScheme {
 pub struct SignatureAlgorithm {
     /// The kind of key.
     pub key: KeyAlgorithm,
-    /// How the message is prepared.
+    /// The preparation of the message.
     pub scheme: SignatureScheme,
 }
 

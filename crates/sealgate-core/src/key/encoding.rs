@@ -22,7 +22,7 @@ const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 
-/// What is refused, by name.
+/// Names of curves and algorithms that are refused, by object identifier.
 const NAMES: [(&str, &str); 14] = [
     ("1.3.132.0.10", "secp256k1"),
     ("1.3.132.0.33", "P-224"),
@@ -100,7 +100,7 @@ fn other_kind(label: &str) -> String {
     }
 }
 
-/// Whether it is a label that can be shown to anybody.
+/// True for a label that can be shown to anybody.
 fn is_plain(label: &str) -> bool {
     label.len() <= 40 && label.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b' '))
 }

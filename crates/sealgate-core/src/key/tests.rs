@@ -249,7 +249,7 @@ fn only_canonical_der_signatures_verify() {
     assert!(!verifies(&signature[4..]), "no DER at all");
 }
 
-/// What `openssl pkey -pubin -text` prints beside a key.
+/// The text that `openssl pkey -pubin -text` prints beside a key.
 const OPENSSL_TEXT: &str = "Public-Key: (256 bit)\npub:\n    04:5a:ad:1c\nASN1 OID: prime256v1\n\
                             NIST CURVE: P-256\n";
 

@@ -145,8 +145,8 @@ impl LogProofs {
     pub fn logs(&self) -> usize {
         self.proofs.iter().map(|proof| &proof.log).collect::<BTreeSet<_>>().len()
     }
-    /// Whether each entry that names a signature algorithm names this one, by which the signature
-    /// verified. (Entries of Rekor v2 name it, those of Rekor v1 do not.)
+    /// Checks that each entry that names a signature algorithm names this one, by which the
+    /// signature verified. (Entries of Rekor v2 name it, those of Rekor v1 do not.)
     pub(crate) fn check_algorithm(&self, algorithm: SignatureAlgorithm) -> Result<(), LogReject> {
         let names_another = |named: &&Foreign| Some(named.as_str()) != algorithm.key_details();
         let mut named = self.proofs.iter().filter_map(|proof| proof.key_details.as_ref());
