@@ -14,7 +14,7 @@ use sealgate_core::evidence::{BundleBytes, Evidence, Origin};
 use sealgate_core::identity::{IdentityAuthority, IdentityMatcher};
 use sealgate_core::trust::TrustRoot;
 use sealgate_core::verify::{
-    Authority, Claims, Grounds, Question, RootSource, Wishes, verify_image_with,
+    Authority, Claims, Overrides, Question, RootSource, TrustConfig, verify_image_with,
 };
 
 use sealgate_tests::programs::{Sandbox, built, sealgate};
@@ -34,8 +34,9 @@ const SEEDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/seeds");
 pub(crate) fn run() -> anyhow::Result<Vec<Row>> {
     let root = TrustRoot::parse(&fs::read(format!("{SEEDS}/keys/trusted_root.json"))?)?;
     let (root, source) = (Some(Arc::new(root)), RootSource::Configured);
-    let grounds = Grounds { root, source, wishes: Wishes::default() };
-    let in_process = ["rekor-v1", "rekor-v2"].into_iter().map(|name| in_process(name, &grounds));
+    let trust_config = TrustConfig { root, source, overrides: Overrides::default() };
+    let in_process =
+        ["rekor-v1", "rekor-v2"].into_iter().map(|name| in_process(name, &trust_config));
     let mut rows = in_process.collect::<anyhow::Result<Vec<_>>>()?;
     rows.extend(commands()?);
     Ok(rows)
@@ -83,7 +84,7 @@ fn one(sandbox: &Sandbox, name: &str, words: &[&str]) -> anyhow::Result<Vec<Row>
 }
 
 /// From the bytes of a bundle to `Verified`, nothing kept from one to the next.
-fn in_process(name: &str, grounds: &Grounds) -> anyhow::Result<Row> {
+fn in_process(name: &str, trust_config: &TrustConfig) -> anyhow::Result<Row> {
     let json = fs::read(format!("{SEEDS}/verify/{name}"))?;
     let origin = Origin { repository: "bench".to_owned(), manifest: None, layer: None };
     let evidence = Evidence::Bundle(BundleBytes { origin, json });
@@ -96,7 +97,7 @@ fn in_process(name: &str, grounds: &Grounds) -> anyhow::Result<Row> {
     };
     let before = processor_time()?;
     for _ in 0..RUNS {
-        verify_image_with(&evidence, &authority, &question, &grounds.trust(&authority, NOW))?;
+        verify_image_with(&evidence, &authority, &question, &trust_config.trust(&authority, NOW))?;
     }
     let each = (processor_time()? - before) / f64::from(RUNS);
     let what = format!("keyless bundle ({name}) in process: processor");

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use sealgate_core::certificate::{CertifiedKey, Presented, SctDemand, certify};
+use sealgate_core::certificate::{CertifiedKey, Presented, SctRequirement, certify};
 use sealgate_core::trust::TrustRoot;
 
 /// The middle of the seeds' validity.
@@ -18,12 +18,12 @@ static GENUINE: LazyLock<CertifiedKey> =
 
 fn judge(leaf: &[u8]) -> Option<CertifiedKey> {
     let presented = Presented { leaf, untrusted: &[], detached_sct: None };
-    certify(presented, &ROOT, &[NOW], SctDemand::Required).ok()
+    certify(presented, &ROOT, &[NOW], SctRequirement::Required).ok()
 }
 
 fuzz_target!(|leaf: &[u8]| {
     let presented = Presented { leaf, untrusted: &[leaf.to_vec()], detached_sct: Some(leaf) };
-    let _ = certify(presented, &ROOT, &[NOW], SctDemand::NotRequired);
+    let _ = certify(presented, &ROOT, &[NOW], SctRequirement::NotRequired);
     if let Some(certified) = judge(leaf) {
         assert_eq!(certified.key(), GENUINE.key());
         assert_eq!(certified.identity(), GENUINE.identity());

@@ -10,13 +10,13 @@ use sealgate_core::identity::{IdentityAuthority, IdentityMatcher};
 use sealgate_core::reject::Reject;
 use sealgate_core::trust::TrustRoot;
 use sealgate_core::verify::{
-    Authority, Check, Claims, Grounds, Question, RootSource, Verified, Wishes, verify_image_with,
+    Authority, Check, Claims, TrustConfig, Question, RootSource, Verified, Overrides, verify_image_with,
 };
 
-static GROUNDS: LazyLock<Grounds> = LazyLock::new(|| Grounds {
+static GROUNDS: LazyLock<TrustConfig> = LazyLock::new(|| TrustConfig {
     root: TrustRoot::parse(include_bytes!("../seeds/keys/trusted_root.json")).ok().map(Into::into),
     source: RootSource::Configured,
-    wishes: Wishes::default(),
+    overrides: Overrides::default(),
 });
 static SIGNED: LazyLock<Vec<u8>> =
     LazyLock::new(|| judge(include_bytes!("../seeds/verify/rekor-v1")).unwrap().payload().to_vec());

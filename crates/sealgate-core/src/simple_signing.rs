@@ -2,7 +2,7 @@
 //!
 //! Keys are read without regard to case, as Go does (old payloads have
 //! `Docker-manifest-digest`). Stricter than cosign: `critical.type` must be cosign's, a digest
-//! must be there, and an unknown member of `critical` is refused, as the format demands.
+//! must be there, and an unknown member of `critical` is refused, as the format requires.
 
 use std::collections::BTreeMap;
 

@@ -9,8 +9,8 @@ use sealgate_core::key::PublicKey;
 use sealgate_core::reject::Reject;
 use sealgate_core::trust::TrustRoot;
 use sealgate_core::verify::{
-    Artifact, Authority, BlobSignature, Check, Grounds, KeyAuthority, RootSource, VerifiedBlob,
-    Wishes, verify_blob_with,
+    Artifact, Authority, BlobSignature, Check, KeyAuthority, Overrides, RootSource, TrustConfig,
+    VerifiedBlob, verify_blob_with,
 };
 
 const ISSUER: &str = "https://token.actions.githubusercontent.com";
@@ -29,14 +29,14 @@ const TODAY: i64 = 1_795_000_000;
 fn judge(bundle: &[u8], authority: &Authority, package: &str) -> Result<VerifiedBlob, Reject> {
     let root = TrustRoot::parse(include_bytes!("data/trusted_root.json")).unwrap();
     let (root, source) = (Some(Arc::new(root)), RootSource::Configured);
-    let grounds = Grounds { root, source, wishes: Wishes::default() };
+    let trust_config = TrustConfig { root, source, overrides: Overrides::default() };
     let package: [Digest; 1] = [package.parse().unwrap()];
     let artifact = Artifact::Digests(&package);
     verify_blob_with(
         BlobSignature::Bundle(bundle),
         authority,
         artifact,
-        &grounds.trust(authority, TODAY),
+        &trust_config.trust(authority, TODAY),
     )
 }
 

@@ -28,7 +28,7 @@ pub struct Admission {
     /// The images to judge; those that an UPDATE leaves unchanged are not in here.
     pub images: Vec<ImageUse>,
     /// Those that it leaves unchanged while it changes the object's labels.
-    pub standing: Option<Standing>,
+    pub unchanged: Option<UnchangedImages>,
     /// Those that it leaves unchanged while it makes new pods (a restart, more replicas). The
     /// object is let in whatever they are; a warning tells what its pods will meet.
     pub restarted: Vec<ImageUse>,
@@ -59,7 +59,7 @@ pub enum Holder {
 /// the rules for the old labels; the rules that only the new ones bring must hold, too. Else an
 /// object could be made without a label and take it on when nobody looks at its images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct UnchangedImages {
     /// The labels before.
     pub labels: BTreeMap<String, String>,
     /// The images.

@@ -6,15 +6,16 @@ use sealgate_core::digest::{Algorithm, Digest};
 use sealgate_core::dsse::{Envelope, IN_TOTO};
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::verify::{
-    Artifact, Authority, BlobSignature, Trust, VerifiedBlob, Wish, verify_blob_with as judge,
+    Artifact, Authority, BlobSignature, Override, VerificationContext, VerifiedBlob,
+    verify_blob_with as judge,
 };
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::annotation;
 use crate::failure::Failure;
 use crate::ports::Signer;
+use crate::transparency::{self, Draft, DraftVerifier, Signatory, TransparencyServices};
 use crate::unfinished::{Drafts, Step, Unfinished, Work};
-use crate::witness::{self, Approval, Draft, Signatory, Witnesses};
 
 /// The largest blob that is held in memory, for keys that can only verify whole content.
 pub const MAX_HELD: u64 = 1 << 30;
@@ -39,84 +40,88 @@ pub async fn sign_blob(content: &[u8], signer: &dyn Signer) -> Result<SignedBlob
     let signatory = Signatory::of_key(signer.public_key().clone());
     let digest = signatory.signed_digest(content, &signature);
     let artifact = Artifact::Content(content);
-    witness_blob(signature, digest, artifact, &signatory, &Witnesses::none()).await
+    publish_blob(signature, digest, artifact, &signatory, &TransparencyServices::none()).await
 }
 
-/// Lets a signature over a blob be witnessed. `digest` is the blob's, by the hash that was
+/// Timestamps a signature over a blob and publishes it to the transparency logs. `digest` is the blob's, by the hash that was
 /// signed. The order is that of [`crate::sign::sign_image_with`].
 ///
 /// # Errors
 /// [`Failure::Unfinished`] holds what was made when a log failed; [`finish_blob`] goes on.
-pub async fn witness_blob(
+pub async fn publish_blob(
     signature: Vec<u8>,
     digest: Digest,
     artifact: Artifact<'_>,
     signatory: &Signatory,
-    witnesses: &Witnesses,
+    transparency: &TransparencyServices,
 ) -> Result<SignedBlob, Failure> {
     let content = Content::Message(MessageSignature { digest: Some(digest), signature });
-    witness_content(content, artifact, signatory, witnesses).await
+    publish_content(content, artifact, signatory, transparency).await
 }
 
-/// Lets an in-toto statement about a blob be witnessed; `signature` is over its envelope's
+/// Timestamps and publishes a signed in-toto statement about a blob; `signature` is over its envelope's
 /// encoding.
 ///
 /// # Errors
-/// As for [`witness_blob`].
-pub async fn witness_statement(
+/// As for [`publish_blob`].
+pub async fn publish_statement(
     signature: Vec<u8>,
     statement: Vec<u8>,
     artifact: Artifact<'_>,
     signatory: &Signatory,
-    witnesses: &Witnesses,
+    transparency: &TransparencyServices,
 ) -> Result<SignedBlob, Failure> {
     let (payload_type, signatures) = (IN_TOTO.to_owned(), vec![signature]);
     let content = Content::Envelope(Envelope { payload_type, payload: statement, signatures });
-    witness_content(content, artifact, signatory, witnesses).await
+    publish_content(content, artifact, signatory, transparency).await
 }
 
-async fn witness_content(
+async fn publish_content(
     content: Content,
     artifact: Artifact<'_>,
     signatory: &Signatory,
-    witnesses: &Witnesses,
+    transparency: &TransparencyServices,
 ) -> Result<SignedBlob, Failure> {
-    let mut draft = Draft::new(content, signatory, witnesses);
-    draft.stamp(witnesses).await?;
-    finish_blob(draft, artifact, signatory, witnesses).await
+    let mut draft = Draft::new(content, signatory, transparency);
+    draft.stamp(transparency).await?;
+    finish_blob(draft, artifact, signatory, transparency).await
 }
 
 /// Goes on with a draft: tells the logs that are missing.
 ///
 /// # Errors
-/// As for [`witness_blob`].
+/// As for [`publish_blob`].
 pub async fn finish_blob(
     mut draft: Draft,
     artifact: Artifact<'_>,
     signatory: &Signatory,
-    witnesses: &Witnesses,
+    transparency: &TransparencyServices,
 ) -> Result<SignedBlob, Failure> {
-    witnesses.check()?;
-    approve(&draft, artifact, &Approval::new(signatory, witnesses, Wish::Ignored)?)?;
-    if let Err(fault) = draft.log(signatory, witnesses).await {
+    transparency.check()?;
+    approve(&draft, artifact, &DraftVerifier::new(signatory, transparency, Override::Ignored)?)?;
+    if let Err(fault) = draft.log(signatory, transparency).await {
         let drafts = Drafts::Blob(Box::new(draft));
         let work = Work { signatory: signatory.clone(), drafts };
         return Err(Unfinished::failure(Step::Log, fault.into(), work));
     }
-    approve(&draft, artifact, &Approval::new(signatory, witnesses, witnesses.log_wish())?)?;
+    approve(
+        &draft,
+        artifact,
+        &DraftVerifier::new(signatory, transparency, transparency.log_override())?,
+    )?;
     let digest = match &draft.bundle.content {
         Content::Message(message) => message.digest.clone(),
         Content::Envelope(_) => None,
     };
     Ok(SignedBlob {
         digest: digest.unwrap_or_else(|| artifact_digest(artifact)),
-        signature: annotation::base64(witness::signature(&draft.bundle.content)?),
+        signature: annotation::base64(transparency::signature(&draft.bundle.content)?),
         bundle: draft.bundle.to_json(),
         log: draft.bundle.log,
     })
 }
 
-fn approve(draft: &Draft, artifact: Artifact<'_>, by: &Approval<'_>) -> Result<(), Failure> {
+fn approve(draft: &Draft, artifact: Artifact<'_>, by: &DraftVerifier<'_>) -> Result<(), Failure> {
     let json = by.readable(&draft.bundle).to_json();
     judge(BlobSignature::Bundle(json.as_bytes()), by.authority(), artifact, &by.trust())?;
     Ok(())
@@ -137,7 +142,7 @@ pub async fn verify_blob(
     name: &str,
     evidence: BlobSignature<'_>,
     authority: &Authority,
-    trust: &Trust<'_>,
+    trust: &VerificationContext<'_>,
 ) -> Result<VerifiedBlob, Failure> {
     match authority.blob_digests() {
         Some(algorithms) => {

@@ -167,8 +167,8 @@ impl<'a> Search<'a> {
 
     fn look_at(&mut self, piece: &Evidence, question: &Question, now: i64) {
         let origin = piece.origin().clone();
-        let SignedBy { by, grounds, .. } = self.signed;
-        match verify_image_with(piece, by, question, &grounds.trust(by, now)) {
+        let SignedBy { by, trust_config, .. } = self.signed;
+        match verify_image_with(piece, by, question, &trust_config.trust(by, now)) {
             Ok(verified) if self.signed.formats.allows(verified.format()) => {
                 self.verified.push(VerifiedBy {
                     key: verified.key().clone(),

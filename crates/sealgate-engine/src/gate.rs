@@ -21,7 +21,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::admit::{Admission, Answer, Holder, ImageUse, Standing};
+use crate::admit::{Admission, Answer, Holder, ImageUse, UnchangedImages};
 use crate::cache::{CacheSettings, CacheStats, Landed, Reader, Subject, VerdictCache, Verdicts};
 use crate::examine::{Examination, Opened, too_slow};
 use crate::failure::Failure;
@@ -168,15 +168,15 @@ impl<'a> Visit<'a> {
     }
 
     async fn judge_all(&self, policies: &PolicySet) -> Vec<JudgedImage> {
-        let Admission { images, standing, scope, holder, .. } = self.admission;
+        let Admission { images, unchanged, scope, holder, .. } = self.admission;
         let resolved = match holder {
             Holder::ControlledTemplate => self.resolve(images).await,
             Holder::Pod | Holder::Template | Holder::NamedTemplate => Resolved::new(),
         };
         let mut seen: Vec<Sight<'_, '_>> =
             images.iter().map(|image| self.see(image, scope, &resolved, policies)).collect();
-        if let Some(standing) = standing {
-            seen.extend(self.see_standing(standing, policies).await);
+        if let Some(unchanged) = unchanged {
+            seen.extend(self.see_unchanged(unchanged, policies).await);
         }
         self.judge(seen).await
     }
@@ -281,15 +281,15 @@ impl<'a> Visit<'a> {
     /// refused: else a rule for `env: dev` would let in every other label. One that cannot be
     /// read has been let in by nobody: no rule names it. In a template, what a tag points to now
     /// is judged.
-    async fn see_standing<'p>(
+    async fn see_unchanged<'p>(
         &self,
-        standing: &'a Standing,
+        unchanged: &'a UnchangedImages,
         policies: &'p PolicySet,
     ) -> Vec<Sight<'a, 'p>> {
         let now = &self.admission.scope;
-        let before = Scope { labels: standing.labels.clone(), ..now.clone() };
+        let before = Scope { labels: unchanged.labels.clone(), ..now.clone() };
         let mut concerned = Vec::new();
-        for image in &standing.images {
+        for image in &unchanged.images {
             let Ok(reference) = image.image.parse::<Reference>() else { continue };
             if !newly_ruled(&reference, [&before, now], policies).is_empty()
                 || is_deserted(&reference, [&before, now], policies)

@@ -1,4 +1,4 @@
-//! The use case behind `sign`: resolve, make the payload, sign it, let it be witnessed, verify what
+//! The use case behind `sign`: resolve, make the payload, sign it, timestamp and publish it, verify what
 //! was made, and only then write it, in either format or both.
 
 mod made;
@@ -17,7 +17,7 @@ use sealgate_core::fault::Fault;
 use sealgate_core::manifest::Descriptor;
 use sealgate_core::reference::{Identifier, Reference};
 use sealgate_core::simple_signing::SimpleSigning;
-use sealgate_core::verify::{Claims, Question, Wish, verify_image_with};
+use sealgate_core::verify::{Claims, Override, Question, verify_image_with};
 use sealgate_core::{dsse, statement};
 
 use crate::annotation;
@@ -25,8 +25,8 @@ use crate::failure::Failure;
 use crate::index;
 use crate::pin;
 use crate::ports::{Clock, Registry, Signer};
+use crate::transparency::{self, Draft, DraftVerifier, Signatory, TransparencyServices};
 use crate::unfinished::{Drafts, Step, Unfinished, Work};
-use crate::witness::{self, Approval, Draft, Signatory, Witnesses};
 
 pub use made::{ImageDraft, LegacyDraft, Signed, SignedBundle, SignedLegacy};
 pub use request::{Formats, SignRequest, Upload};
@@ -35,7 +35,7 @@ pub use request::{Formats, SignRequest, Upload};
 struct Signing<'a> {
     registry: &'a dyn Registry,
     signatory: &'a Signatory,
-    witnesses: &'a Witnesses,
+    transparency: &'a TransparencyServices,
     request: &'a SignRequest,
     now: Timestamp,
 }
@@ -49,20 +49,20 @@ pub async fn sign_image(
     request: &SignRequest,
 ) -> Result<Vec<Signed>, Failure> {
     let signatory = Signatory::of_key(signer.public_key().clone());
-    let witnesses = Witnesses::none();
-    let by = Hand { signer, signatory: &signatory, witnesses: &witnesses };
+    let transparency = TransparencyServices::none();
+    let by = SigningParties { signer, signatory: &signatory, transparency: &transparency };
     sign_image_with(registry, reference, by, clock, request).await
 }
 
-/// Who signs, and who bears witness.
+/// The signer and the transparency services that it uses.
 #[derive(Clone, Copy)]
-pub struct Hand<'a> {
+pub struct SigningParties<'a> {
     /// Makes the signatures.
     pub signer: &'a dyn Signer,
     /// Whose they are.
     pub signatory: &'a Signatory,
-    /// Who bears witness of them.
-    pub witnesses: &'a Witnesses,
+    /// The services that timestamp and publish the signatures.
+    pub transparency: &'a TransparencyServices,
 }
 
 /// Signs `reference`, and everything below it where the request says so: the image itself comes
@@ -76,14 +76,14 @@ pub struct Hand<'a> {
 pub async fn sign_image_with(
     registry: &dyn Registry,
     reference: &Reference,
-    by: Hand<'_>,
+    by: SigningParties<'_>,
     clock: &dyn Clock,
     request: &SignRequest,
 ) -> Result<Vec<Signed>, Failure> {
-    let Hand { signer, signatory, witnesses } = by;
-    check_legacy(request.formats, witnesses)?;
+    let SigningParties { signer, signatory, transparency } = by;
+    check_legacy(request.formats, transparency)?;
     let images = images(registry, reference, request).await?;
-    let signing = Signing { registry, signatory, witnesses, request, now: clock.now() };
+    let signing = Signing { registry, signatory, transparency, request, now: clock.now() };
     let drafts = stream::iter(images)
         .map(async |(reference, subject)| signing.draft(signer, reference, subject).await)
         .buffered(request.limits.concurrent.max(1))
@@ -97,7 +97,7 @@ pub async fn sign_image_with(
 pub async fn finish(
     registry: &dyn Registry,
     work: Work,
-    witnesses: &Witnesses,
+    transparency: &TransparencyServices,
     clock: &dyn Clock,
     request: &SignRequest,
 ) -> Result<Vec<Signed>, Failure> {
@@ -106,9 +106,9 @@ pub async fn finish(
         return Err(Failure::Invalid("what is to be finished was made for a file".to_owned()));
     };
     let now = clock.now();
-    let signing = Signing { registry, signatory: &signatory, witnesses, request, now };
+    let signing = Signing { registry, signatory: &signatory, transparency, request, now };
     for image in &images {
-        signing.approve(image, Wish::Ignored)?;
+        signing.approve(image, Override::Ignored)?;
     }
     signing.finish(images).await
 }
@@ -134,8 +134,8 @@ async fn images(
 }
 
 /// The annotations of a legacy signature hold one of each.
-fn check_legacy(formats: Formats, witnesses: &Witnesses) -> Result<(), Failure> {
-    if formats.legacy() && (witnesses.logs.len() > 1 || witnesses.timestamps.len() > 1) {
+fn check_legacy(formats: Formats, transparency: &TransparencyServices) -> Result<(), Failure> {
+    if formats.legacy() && (transparency.logs.len() > 1 || transparency.timestamps.len() > 1) {
         let text = "the legacy format holds one log entry and one timestamp: name one log and \
                     one timestamp authority, or write bundles";
         return Err(Failure::Invalid(text.to_owned()));
@@ -162,9 +162,9 @@ impl Signing<'_> {
         };
         let mut image = ImageDraft { reference, subject, bundle, legacy };
         for draft in image.drafts() {
-            draft.stamp(self.witnesses).await?;
+            draft.stamp(self.transparency).await?;
         }
-        self.approve(&image, Wish::Ignored)?;
+        self.approve(&image, Override::Ignored)?;
         Ok(image)
     }
 
@@ -174,7 +174,7 @@ impl Signing<'_> {
         let payload_type = dsse::IN_TOTO.to_owned();
         let signatures = vec![signature];
         let content = Content::Envelope(dsse::Envelope { payload_type, payload, signatures });
-        Ok(Draft::new(content, self.signatory, self.witnesses))
+        Ok(Draft::new(content, self.signatory, self.transparency))
     }
 
     async fn legacy(
@@ -192,12 +192,12 @@ impl Signing<'_> {
         let signature = signer.sign(&payload).await?;
         let digest = Some(self.signatory.signed_digest(&payload, &signature));
         let content = Content::Message(MessageSignature { digest, signature });
-        Ok(LegacyDraft { draft: Draft::new(content, self.signatory, self.witnesses), payload })
+        Ok(LegacyDraft { draft: Draft::new(content, self.signatory, self.transparency), payload })
     }
 
     /// What we publish and write must be what we would accept.
-    fn approve(&self, image: &ImageDraft, log: Wish) -> Result<(), Failure> {
-        let approval = Approval::new(self.signatory, self.witnesses, log)?;
+    fn approve(&self, image: &ImageDraft, log: Override) -> Result<(), Failure> {
+        let approval = DraftVerifier::new(self.signatory, self.transparency, log)?;
         let (authority, trust) = (approval.authority(), approval.trust());
         let question = Question {
             subject: image.subject.digest.clone(),
@@ -219,18 +219,18 @@ impl Signing<'_> {
     }
 
     async fn finish(&self, mut images: Vec<ImageDraft>) -> Result<Vec<Signed>, Failure> {
-        self.witnesses.check()?;
+        self.transparency.check()?;
         if let Err(fault) = self.log(&mut images).await {
             return Err(self.unfinished(Step::Log, fault.into(), images));
         }
         for image in &images {
-            self.approve(image, self.witnesses.log_wish())?;
+            self.approve(image, self.transparency.log_override())?;
         }
         let storing: Vec<_> = images.iter().map(|image| self.store(image)).collect();
         let at_once = self.request.limits.concurrent.max(1);
         let stored = stream::iter(storing).buffered(at_once).try_collect().await;
         match stored {
-            Err(cause) if !self.witnesses.logs.is_empty() => {
+            Err(cause) if !self.transparency.logs.is_empty() => {
                 Err(self.unfinished(Step::Store, cause, images))
             }
             other => other,
@@ -242,7 +242,7 @@ impl Signing<'_> {
         // Collected, so that the stream holds futures of one type whatever they borrow.
         let mut asked = Vec::new();
         for draft in images.iter_mut().flat_map(ImageDraft::drafts) {
-            asked.push(draft.log(self.signatory, self.witnesses));
+            asked.push(draft.log(self.signatory, self.transparency));
         }
         let at_once = self.request.limits.concurrent.max(1);
         let outcomes: Vec<_> = stream::iter(asked).buffered(at_once).collect().await;
@@ -264,7 +264,7 @@ impl Signing<'_> {
                         or sign with a Rekor v1 log";
             return Err(Failure::Invalid(text.to_owned()));
         }
-        let signature = annotation::base64(witness::signature(&draft.bundle.content)?);
+        let signature = annotation::base64(transparency::signature(&draft.bundle.content)?);
         let mut notes = BTreeMap::from([(annotation::SIGNATURE.to_owned(), signature)]);
         let certificates = self.signatory.certificates();
         if let Some((leaf, chain)) = certificates.split_first() {

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::sign::{ImageDraft, LegacyDraft};
-use crate::witness::{Draft, Signatory};
+use crate::transparency::{Draft, Signatory};
 
 const SCHEMA: &str = "sealgate.dev/unfinished/v1";
 const MAX_CERTIFICATES: usize = 16;

@@ -14,7 +14,8 @@ use sealgate_core::fault::Fault;
 use sealgate_core::reference::{Identifier, Reference, Repository};
 use sealgate_core::reject::Reject;
 use sealgate_core::verify::{
-    Authority, Claims, Grounds, Question, Trust, Verified, verify_image_with as judge,
+    Authority, Claims, Question, TrustConfig, VerificationContext, Verified,
+    verify_image_with as judge,
 };
 
 use crate::failure::Failure;
@@ -30,9 +31,9 @@ pub struct VerifyRequest {
     /// Who may have signed.
     pub authority: Authority,
     /// What verification rests on beside the authority: trust root, and what was wished.
-    pub grounds: Grounds,
+    pub trust_config: TrustConfig,
     /// The time of verification, in seconds since 1970: now, or a past time to investigate
-    /// (`--at`). See [`Trust::now`].
+    /// (`--at`). See [`VerificationContext::now`].
     pub now: i64,
     /// Annotations that a signature must carry (`-a`).
     pub annotations: BTreeMap<String, String>,
@@ -56,7 +57,7 @@ impl VerifyRequest {
     pub fn new(authority: impl Into<Authority>) -> Self {
         Self {
             authority: authority.into(),
-            grounds: Grounds::default(),
+            trust_config: TrustConfig::default(),
             now: 0,
             annotations: BTreeMap::new(),
             claims: Claims::Checked,
@@ -284,8 +285,8 @@ impl<'a> Verifier<'a> {
             annotations: self.request.annotations.clone(),
             claims: self.request.claims,
         };
-        let VerifyRequest { authority, grounds, now, .. } = self.request;
-        judge_all(&gathered, authority, &question, &grounds.trust(authority, *now))
+        let VerifyRequest { authority, trust_config, now, .. } = self.request;
+        judge_all(&gathered, authority, &question, &trust_config.trust(authority, *now))
     }
 
     async fn gather(&self, repository: &Repository, digest: &Digest) -> Gathered {
@@ -300,7 +301,7 @@ pub(crate) fn judge_all(
     gathered: &Gathered,
     authority: &Authority,
     question: &Question,
-    trust: &Trust<'_>,
+    trust: &VerificationContext<'_>,
 ) -> Outcome {
     let mut signatures = Vec::new();
     let mut rejected = Vec::new();

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use sealgate_engine::admit::{Admission, Holder, ImageUse, Standing};
+use sealgate_engine::admit::{Admission, Holder, ImageUse, UnchangedImages};
 use sealgate_policy::scope::Scope;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -35,7 +35,7 @@ pub struct Review {
 /// What the API server wants to know.
 #[derive(Clone, Debug)]
 pub enum Ask {
-    /// May these images run? There is at least one, new or standing.
+    /// May these images run? There is at least one, new or unchanged.
     Judge(Box<Admission>),
     /// More replicas, by the `scale` subresource: allow. The review does not hold the workload;
     /// whoever reads it can tell what its pods will meet ([`scaled_up`]).
@@ -346,7 +346,7 @@ struct Old {
 #[derive(Default)]
 struct Change {
     new: Vec<ImageUse>,
-    standing: Option<Standing>,
+    unchanged: Option<UnchangedImages>,
     restarted: Vec<ImageUse>,
 }
 
@@ -394,12 +394,12 @@ impl Change {
         let restarted = if restarts { unchanged.clone() } else { Vec::new() };
         let labels = old.metadata.labels;
         let relabelled = !unchanged.is_empty() && labels != metadata.labels;
-        let standing = relabelled.then_some(Standing { labels, images: unchanged });
-        Self { new, standing, restarted }
+        let unchanged = relabelled.then_some(UnchangedImages { labels, images: unchanged });
+        Self { new, unchanged, restarted }
     }
 
     fn is_empty(&self) -> bool {
-        self.new.is_empty() && self.standing.is_none() && self.restarted.is_empty()
+        self.new.is_empty() && self.unchanged.is_none() && self.restarted.is_empty()
     }
 }
 
@@ -430,7 +430,7 @@ fn admission(
         pull_secrets: workload.pull_secrets,
         pod_labels: workload.pod_labels,
         images: change.new,
-        standing: change.standing,
+        unchanged: change.unchanged,
         restarted: change.restarted,
     }
 }

@@ -19,7 +19,7 @@ use sealgate_core::reference::Repository;
 use sealgate_core::trust::{
     AuthorityObject, CertificateAuthority, InvalidTrustRoot, SigstoreKeys, TrustRoot,
 };
-use sealgate_core::verify::{Authority as Signers, Grounds, KeyAuthority};
+use sealgate_core::verify::{Authority as Signers, KeyAuthority, TrustConfig};
 
 use crate::cip::field_error::{FieldErrors, Level};
 use crate::cip::validate::{self, Context};
@@ -29,12 +29,12 @@ use crate::cip::{
 };
 use crate::glob::{Glob, TagTrust};
 use crate::object_match::{ObjectMatch, Operator, Requirement, Selector};
-use crate::rule::{Formats, Lack, Mode, Need, Origin, Rule, SignedBy, Source, When};
+use crate::rule::{Formats, Mode, Need, Origin, Rule, SignedBy, Source, UndecidableReason, When};
 
-mod grounds;
+mod trust_config;
 
-use grounds::Lacking;
-pub use grounds::{RootLookup, RootRef};
+use trust_config::Lacking;
+pub use trust_config::{RootLookup, RootRef};
 
 /// The entry of a key pair's secret that holds the public key.
 const PUBLIC_ENTRY: &str = "cosign.pub";
@@ -123,7 +123,7 @@ pub fn compile(
 pub fn root_warnings(policy: &ClusterImagePolicy, roots: &RootLookup<'_>) -> FieldErrors {
     let mut warnings = FieldErrors::none();
     for (index, authority) in policy.spec.authorities.iter().enumerate() {
-        if let Some(message) = grounds::other_log(authority, roots) {
+        if let Some(message) = trust_config::other_log(authority, roots) {
             let warning = FieldErrors::generic(message, ["ctlog.url"]);
             warnings.also(warning.via_field_index("authorities", index));
         }
@@ -136,7 +136,7 @@ pub fn root_warnings(policy: &ClusterImagePolicy, roots: &RootLookup<'_>) -> Fie
 pub fn unreadable(name: &str, place: &str, error: &str) -> Compiled {
     let need = Need::Undecidable {
         authority: String::new(),
-        condition: Lack::Invalid,
+        condition: UndecidableReason::Invalid,
         detail: format!("the policy cannot be read: {error}"),
     };
     let when = When { images: vec![Glob::any()], tags: TagTrust::AsWritten, matches: Vec::new() };
@@ -214,14 +214,14 @@ fn need(spec: &Spec, context: &Context, lookups: &Lookups<'_>, errors: &FieldErr
     let mut needs = vec![authorities];
     if spec.policy.is_some() {
         let detail = "the field `policy` (CUE, Rego) is not supported yet";
-        needs.push(lacking("", Lack::Policy, detail));
+        needs.push(lacking("", UndecidableReason::Policy, detail));
     }
     if errors.is_empty() && spec.authorities.is_empty() && !spec.is_exemption() {
-        needs.push(lacking("", Lack::Invalid, "the policy names no authorities"));
+        needs.push(lacking("", UndecidableReason::Invalid, "the policy names no authorities"));
     }
     if !errors.is_empty() {
         let detail = format!("the policy is not valid: {errors}").replace('\n', " ");
-        needs.push(lacking("", Lack::Invalid, &detail));
+        needs.push(lacking("", UndecidableReason::Invalid, &detail));
     }
     match needs.len() {
         1 => needs.swap_remove(0),
@@ -229,7 +229,7 @@ fn need(spec: &Spec, context: &Context, lookups: &Lookups<'_>, errors: &FieldErr
     }
 }
 
-fn lacking(authority: &str, condition: Lack, detail: &str) -> Need {
+fn lacking(authority: &str, condition: UndecidableReason, detail: &str) -> Need {
     Need::Undecidable { authority: authority.to_owned(), condition, detail: detail.to_owned() }
 }
 
@@ -253,15 +253,15 @@ fn authority(authority: &Authority, context: &Context, lookups: &Lookups<'_>) ->
     signed.unwrap_or_else(|Lacking { lack, detail }| lacking(name, lack, &detail))
 }
 
-/// What an authority asks for that this version does not check. To leave the demand out would
+/// What an authority asks for that this version does not check. To leave the requirement out would
 /// admit what its author refuses.
-pub(crate) fn not_yet(authority: &Authority) -> Option<(Lack, &'static str)> {
+pub(crate) fn not_yet(authority: &Authority) -> Option<(UndecidableReason, &'static str)> {
     if !authority.attestations.is_empty() {
-        return Some((Lack::Attestations, "attestations are not supported yet"));
+        return Some((UndecidableReason::Attestations, "attestations are not supported yet"));
     }
     let ca = authority.keyless.as_ref().and_then(|keyless| keyless.ca_cert.as_ref());
     let kms = [authority.key.as_ref(), ca].into_iter().flatten().any(|key| !key.kms.is_empty());
-    kms.then_some((Lack::Kms, "keys in a KMS are not supported yet"))
+    kms.then_some((UndecidableReason::Kms, "keys in a KMS are not supported yet"))
 }
 
 fn by_key(
@@ -273,13 +273,13 @@ fn by_key(
     let keys = vec![public_key(key, context, lookups)?];
     let hash = match validate::hash_algorithm(&key.hash_algorithm) {
         // The default, which the defaulting webhook writes into every policy, so that it cannot
-        // be told from a wish. cosign itself signs with the hash that fits the key.
+        // be told from a setting. cosign itself signs with the hash that fits the key.
         Some(HashAlgorithm::Sha256) => None,
         Some(other) => Some(other),
         None => return Err(Lacking::invalid("the hash algorithm is unknown")),
     };
-    let grounds = grounds::of_key(authority, lookups.roots)?;
-    signed(authority, KeyAuthority { keys, hash }.into(), grounds)
+    let trust_config = trust_config::of_key(authority, lookups.roots)?;
+    signed(authority, KeyAuthority { keys, hash }.into(), trust_config)
 }
 
 fn by_identities(
@@ -297,17 +297,17 @@ fn by_identities(
         Some(certificate) => Some(ca_certificate(certificate, context, lookups)?),
         None => None,
     };
-    let grounds = grounds::of_keyless(authority, keyless, ca, lookups.roots)?;
-    signed(authority, Signers::Identities(IdentityAuthority { identities }), grounds)
+    let trust_config = trust_config::of_keyless(authority, keyless, ca, lookups.roots)?;
+    signed(authority, Signers::Identities(IdentityAuthority { identities }), trust_config)
 }
 
-fn signed(authority: &Authority, by: Signers, grounds: Grounds) -> Result<Need, Lacking> {
+fn signed(authority: &Authority, by: Signers, trust_config: TrustConfig) -> Result<Need, Lacking> {
     let (Ok(source), Some(formats)) = (source(authority), formats(&authority.signature_format))
     else {
         return Err(Lacking::invalid("the authority is not valid"));
     };
     let authority = authority.name.clone();
-    Ok(Need::Signed(SignedBy { authority, by, grounds, source, formats }))
+    Ok(Need::Signed(SignedBy { authority, by, trust_config, source, formats }))
 }
 
 /// Both issuer and subject must be asked for, each in exactly one way.
@@ -385,11 +385,11 @@ fn referred<'a>(
 
 impl Lacking {
     fn invalid(detail: &str) -> Self {
-        Self { lack: Lack::Invalid, detail: detail.to_owned() }
+        Self { lack: UndecidableReason::Invalid, detail: detail.to_owned() }
     }
 
     fn key(detail: impl Into<String>) -> Self {
-        Self { lack: Lack::Key, detail: detail.into() }
+        Self { lack: UndecidableReason::Key, detail: detail.into() }
     }
 }
 
@@ -477,9 +477,10 @@ fn operator(name: &str) -> Option<Operator> {
 
 fn conditions(need: &Need) -> Vec<Condition> {
     let lacks = lacks(need);
-    let keys = |lack: &Lack| matches!(lack, Lack::Key | Lack::Kms);
-    let roots = |lack: &Lack| matches!(lack, Lack::TrustRoot);
-    let policies = |lack: &Lack| matches!(lack, Lack::Policy);
+    let keys =
+        |lack: &UndecidableReason| matches!(lack, UndecidableReason::Key | UndecidableReason::Kms);
+    let roots = |lack: &UndecidableReason| matches!(lack, UndecidableReason::TrustRoot);
+    let policies = |lack: &UndecidableReason| matches!(lack, UndecidableReason::Policy);
     vec![
         condition("KeysInlined", lacks.iter().filter(|(lack, _)| keys(lack))),
         condition("TrustRootsInlined", lacks.iter().filter(|(lack, _)| roots(lack))),
@@ -488,7 +489,10 @@ fn conditions(need: &Need) -> Vec<Condition> {
     ]
 }
 
-fn condition<'a>(kind: &'static str, lacks: impl Iterator<Item = &'a (Lack, String)>) -> Condition {
+fn condition<'a>(
+    kind: &'static str,
+    lacks: impl Iterator<Item = &'a (UndecidableReason, String)>,
+) -> Condition {
     let lacks: Vec<_> = lacks.collect();
     let reason = lacks.first().map_or("", |(lack, _)| lack.code());
     let message: Vec<&str> = lacks.iter().map(|(_, message)| message.as_str()).collect();
@@ -496,13 +500,13 @@ fn condition<'a>(kind: &'static str, lacks: impl Iterator<Item = &'a (Lack, Stri
 }
 
 /// All that keeps `need` from being judged, each with words for people.
-pub fn lacks(need: &Need) -> Vec<(Lack, String)> {
+pub fn lacks(need: &Need) -> Vec<(UndecidableReason, String)> {
     let mut lacks = Vec::new();
     collect_lacks(need, &mut lacks);
     lacks
 }
 
-fn collect_lacks(need: &Need, lacks: &mut Vec<(Lack, String)>) {
+fn collect_lacks(need: &Need, lacks: &mut Vec<(UndecidableReason, String)>) {
     match need {
         Need::All(needs) | Need::Any(needs) => {
             needs.iter().for_each(|need| collect_lacks(need, lacks));

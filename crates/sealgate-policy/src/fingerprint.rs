@@ -4,7 +4,7 @@
 use sealgate_core::digest::{Algorithm, Digest, Hasher};
 use sealgate_core::identity::{IdentityMatcher, Wanted};
 use sealgate_core::key::HashAlgorithm;
-use sealgate_core::verify::{Authority, Chains, Grounds, RootSource, Wish, Wishes};
+use sealgate_core::verify::{Authority, Chains, Override, Overrides, RootSource, TrustConfig};
 
 use crate::glob::TagTrust;
 use crate::object_match::{ObjectMatch, Operator};
@@ -124,7 +124,7 @@ impl Form {
                 self.list(wanted.identities.iter(), Self::identity);
             }
         }
-        self.grounds(&signed.grounds);
+        self.trust_config(&signed.trust_config);
         self.list(signed.source.iter(), Self::source);
     }
 
@@ -140,19 +140,19 @@ impl Form {
         });
     }
 
-    fn grounds(&mut self, grounds: &Grounds) {
-        let root = grounds.root.as_ref().map(|root| root.fingerprint().to_string());
+    fn trust_config(&mut self, trust_config: &TrustConfig) {
+        let root = trust_config.root.as_ref().map(|root| root.fingerprint().to_string());
         self.option(root.as_deref());
-        self.text(match grounds.source {
+        self.text(match trust_config.source {
             RootSource::Configured => "configured",
             RootSource::Embedded => "embedded",
         });
-        let Wishes { log, timestamp, sct, chains } = grounds.wishes;
-        for wish in [log, timestamp, sct] {
-            self.text(match wish {
-                Wish::Unsaid => "unsaid",
-                Wish::Required => "required",
-                Wish::Ignored => "ignored",
+        let Overrides { log, timestamp, sct, chains } = trust_config.overrides;
+        for setting in [log, timestamp, sct] {
+            self.text(match setting {
+                Override::Unset => "unsaid",
+                Override::Required => "required",
+                Override::Ignored => "ignored",
             });
         }
         self.text(match chains {

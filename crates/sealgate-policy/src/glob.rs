@@ -55,7 +55,7 @@ pub struct Glob {
 /// What a tag that stands beside a digest is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TagTrust {
-    /// It counts as written. For rules that demand a signature over the digest: a wrong tag can
+    /// It counts as written. For rules that require a signature over the digest: a wrong tag can
     /// bring an image under the rule, and there only content that the authority signed passes.
     AsWritten,
     /// It does not count: a pattern with a tag matches references without a digest only. For

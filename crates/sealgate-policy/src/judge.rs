@@ -10,7 +10,7 @@ use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::identity::Identity;
 use sealgate_core::verify::{Authority, Format};
 
-use crate::rule::{Lack, Mode, Need, Rule, SignedBy};
+use crate::rule::{Mode, Need, Rule, SignedBy, UndecidableReason};
 
 /// What was found out about one authority and one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,7 +145,7 @@ pub enum Cause {
     /// The policy asks for what cannot be decided now.
     Undecidable {
         /// What is lacking.
-        condition: Lack,
+        condition: UndecidableReason,
         /// What was said about it.
         detail: String,
     },

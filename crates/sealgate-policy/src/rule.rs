@@ -5,7 +5,7 @@
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::{Reference, Repository};
-use sealgate_core::verify::{Authority, Format, Grounds};
+use sealgate_core::verify::{Authority, Format, TrustConfig};
 
 use crate::fingerprint;
 use crate::glob::{Glob, TagTrust};
@@ -83,7 +83,7 @@ pub enum Need {
         /// The authority's name; empty when the whole policy is meant.
         authority: String,
         /// What is lacking, with a stable code.
-        condition: Lack,
+        condition: UndecidableReason,
         /// What was said about it.
         detail: String,
     },
@@ -96,8 +96,8 @@ pub struct SignedBy {
     pub authority: String,
     /// Who may sign: keys, or identities in certificates.
     pub by: Authority,
-    /// What verification rests on beside that: the trust root, and what the policy wishes.
-    pub grounds: Grounds,
+    /// What verification rests on beside that: the trust root, and what the policy overrides.
+    pub trust_config: TrustConfig,
     /// Where signatures lie, when not beside the image.
     pub source: Option<Source>,
     /// Which forms of signature count.
@@ -139,7 +139,7 @@ pub enum Mode {
 
 /// What a rule lacks to be decided. The code is stable and stands in conditions and denials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Lack {
+pub enum UndecidableReason {
     /// Attestations come with a later issue.
     Attestations,
     /// CUE and Rego come with a later issue.
@@ -192,7 +192,7 @@ impl Formats {
     }
 }
 
-impl Lack {
+impl UndecidableReason {
     /// Every lack.
     pub const ALL: [Self; 6] =
         [Self::Attestations, Self::Policy, Self::Kms, Self::Key, Self::TrustRoot, Self::Invalid];
@@ -291,7 +291,7 @@ mod tests {
     /// Neither what is lacking nor what is bad is mended by asking for less.
     #[test]
     fn no_remedy_weakens_what_is_asked_for() {
-        let lacks = Lack::ALL.iter().map(|lack| (lack.code(), lack.remedy()));
+        let lacks = UndecidableReason::ALL.iter().map(|lack| (lack.code(), lack.remedy()));
         let rejects = Reject::catalogue().iter().map(|reason| (reason.code, reason.remedy));
         for (code, remedy) in lacks.chain(rejects) {
             assert_eq!(weakens(remedy), None, "{code}: {remedy}");

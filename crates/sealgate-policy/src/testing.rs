@@ -6,7 +6,7 @@ use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::key::PublicKey;
 use sealgate_core::trust::TrustRoot;
-use sealgate_core::verify::{Format, Grounds, KeyAuthority, RootSource};
+use sealgate_core::verify::{Format, KeyAuthority, RootSource, TrustConfig};
 use serde_json::{Value, json};
 
 use crate::cip::validate::Context;
@@ -79,8 +79,8 @@ pub(crate) fn rule(name: &str, need: Need, mode: Mode) -> Rule {
 /// A need of a signature by `authority`.
 pub(crate) fn signed(authority: &str) -> Need {
     let keys = KeyAuthority { keys: vec![PublicKey::from_pem(KEY).unwrap()], hash: None };
-    let (authority, by, grounds) = (authority.to_owned(), keys.into(), Grounds::default());
-    Need::Signed(SignedBy { authority, by, grounds, source: None, formats: Formats::Both })
+    let (authority, by, trust_config) = (authority.to_owned(), keys.into(), TrustConfig::default());
+    Need::Signed(SignedBy { authority, by, trust_config, source: None, formats: Formats::Both })
 }
 
 /// One verified signature.

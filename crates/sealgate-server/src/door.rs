@@ -131,7 +131,7 @@ impl GateDoor {
             Ask::Nothing(why, about) => return self.nothing(hook, why, &about),
         };
         let policies = self.policies.borrow().set.clone();
-        let is_only_told = admission.images.is_empty() && admission.standing.is_none();
+        let is_only_told = admission.images.is_empty() && admission.unchanged.is_none();
         match policies {
             None if is_only_told => self.nothing(hook, Nothing::Unchanged, &admission),
             Some(policies) => ok(self.judge(hook, &admission, &policies, end).await),

@@ -13,7 +13,7 @@ use sealgate_core::digest::Digest;
 use sealgate_core::key::PublicKey;
 use sealgate_core::manifest::{Descriptor, media_type};
 use sealgate_core::reference::{Identifier, Repository};
-use sealgate_core::verify::{Grounds, KeyAuthority};
+use sealgate_core::verify::{KeyAuthority, TrustConfig};
 use sealgate_engine::admit::{Admission, Answer, Gate, GatePorts, ImageUse};
 use sealgate_engine::cache::CacheSettings;
 use sealgate_engine::limits::Limits;
@@ -103,7 +103,7 @@ fn policies() -> PolicySet {
     let signed = SignedBy {
         authority: "a".to_owned(),
         by: keys.into(),
-        grounds: Grounds::default(),
+        trust_config: TrustConfig::default(),
         source: None,
         formats: Formats::Both,
     };
@@ -129,7 +129,7 @@ async fn ask(gate: &Gate, images: &[String]) -> Answer {
         images: images.collect(),
         pod_labels: Default::default(),
         holder: Default::default(),
-        standing: None,
+        unchanged: None,
         restarted: Vec::new(),
     };
     gate.validate(&admission, &policies(), Some(Duration::from_secs(20))).await

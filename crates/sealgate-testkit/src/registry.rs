@@ -1,4 +1,4 @@
-//! A registry in memory, with a log of every request, and faults and delays on demand.
+//! A registry in memory, with a log of every request, and faults and delays on request.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;

@@ -289,7 +289,7 @@ fn logs_and_timestamps_are_asked_for_by_their_own_roots() {
     scene.cluster().apply(&with(&elsewhere).to_string()).ok();
     let text = "has no usable transparency log https://rekor.example.com (TrustRootUnavailable)";
     scene.refuses(&image, text);
-    // A key that must be in the log, and is not; the same key without that demand.
+    // A key that must be in the log, and is not; the same key without that requirement.
     let by_key = scene.signed_by("cosign", "by-key", Format::Bundle);
     let mut authority = scene.key_authority("cosign");
     let policy = scene.policy(&json!({ "authorities": [authority] }));

@@ -35,7 +35,7 @@ pub struct Presented<'a> {
 
 /// Whether a promise of a certificate log is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SctDemand {
+pub enum SctRequirement {
     /// At least one known log must have promised to publish the certificate.
     Required,
     /// None is needed. One that is there, of a known log and wrong, is still a reject.
@@ -98,13 +98,13 @@ pub fn certify(
     presented: Presented<'_>,
     root: &TrustRoot,
     times: &[i64],
-    sct: SctDemand,
+    sct: SctRequirement,
 ) -> Result<CertifiedKey, Reject> {
     let leaf = X509::parse(presented.leaf)?;
     let authorities = &root.certificate_authorities;
     let chain = verify_chain(&leaf, presented.untrusted, authorities, times, Purpose::CodeSigning)?;
     let promised = sct::verify(&leaf, &chain, presented.detached_sct, &root.ct_logs)?;
-    if sct == SctDemand::Required && promised.logs() == 0 {
+    if sct == SctRequirement::Required && promised.logs() == 0 {
         return Err(Reject::NoSct);
     }
     Ok(CertifiedKey {

@@ -20,12 +20,12 @@ fn presented(leaf: &[u8]) -> Presented<'_> {
 }
 
 fn outcome(pki: &Pki, leaf: &[u8]) -> Result<CertifiedKey, &'static str> {
-    certify(presented(leaf), &pki.trust_root(), TIMES, SctDemand::Required)
+    certify(presented(leaf), &pki.trust_root(), TIMES, SctRequirement::Required)
         .map_err(|reject| reject.code())
 }
 
 fn at(pki: &Pki, leaf: &[u8], times: &[i64]) -> Option<&'static str> {
-    let outcome = certify(presented(leaf), &pki.trust_root(), times, SctDemand::Required);
+    let outcome = certify(presented(leaf), &pki.trust_root(), times, SctRequirement::Required);
     outcome.err().map(|reject| reject.code())
 }
 
@@ -86,7 +86,7 @@ fn the_authority_counts_in_its_window_only() {
         let chain = pki.authority().chain().to_vec();
         let authority = CertificateAuthority::new("x", chain, validity).unwrap();
         let root = TrustRoot { certificate_authorities: vec![authority], ..pki.trust_root() };
-        let outcome = certify(presented(&leaf), &root, &[NOW, NOW + 10], SctDemand::Required);
+        let outcome = certify(presented(&leaf), &root, &[NOW, NOW + 10], SctRequirement::Required);
         outcome.err().map(|reject| reject.code())
     };
     assert_eq!(with(Validity { start: Some(NOW), end: Some(NOW + 10) }), None);
@@ -103,9 +103,9 @@ fn another_authority_with_the_same_names_is_not_this_one() {
         ..pki.trust_root()
     };
     let leaf = pki.leaf().der;
-    assert!(certify(presented(&leaf), &both, TIMES, SctDemand::Required).is_ok());
+    assert!(certify(presented(&leaf), &both, TIMES, SctRequirement::Required).is_ok());
     let none = TrustRoot { certificate_authorities: Vec::new(), ..pki.trust_root() };
-    let reject = certify(presented(&leaf), &none, TIMES, SctDemand::Required).unwrap_err();
+    let reject = certify(presented(&leaf), &none, TIMES, SctRequirement::Required).unwrap_err();
     assert_eq!(reject.code(), "untrusted-certificate");
 }
 
@@ -117,7 +117,7 @@ fn intermediates_may_come_with_the_signature_but_roots_may_not() {
     let root = TrustRoot { certificate_authorities: vec![bare], ..pki.trust_root() };
     let with = |root: &TrustRoot, untrusted: &[Vec<u8>]| {
         let presented = Presented { untrusted, ..presented(&leaf) };
-        certify(presented, root, TIMES, SctDemand::Required).err().map(|reject| reject.code())
+        certify(presented, root, TIMES, SctRequirement::Required).err().map(|reject| reject.code())
     };
     assert_eq!(with(&root, &[]), Some("untrusted-certificate"));
     assert_eq!(with(&root, std::slice::from_ref(&pki.intermediate.der)), None);
@@ -165,7 +165,7 @@ fn a_self_signed_leaf_is_never_believed() {
     // Not even when the trust root has it for an authority.
     let own = CertificateAuthority::new("x", vec![leaf.clone()], around(YEAR)).unwrap();
     let root = TrustRoot { certificate_authorities: vec![own], ..TrustRoot::default() };
-    assert!(certify(presented(&leaf), &root, TIMES, SctDemand::NotRequired).is_err());
+    assert!(certify(presented(&leaf), &root, TIMES, SctRequirement::NotRequired).is_err());
     // Nor an authority's own certificate.
     for ca in [&pki.root, &pki.intermediate] {
         assert!(outcome(&pki, &ca.der).is_err());
@@ -229,7 +229,7 @@ fn the_length_of_the_path_is_limited_by_root_and_intermediates() {
     let authority = CertificateAuthority::new("x", chain(&pki), around(YEAR)).unwrap();
     let root = TrustRoot { certificate_authorities: vec![authority], ..pki.trust_root() };
     let leaf = pki.leaf().der;
-    let reject = certify(presented(&leaf), &root, TIMES, SctDemand::Required).unwrap_err();
+    let reject = certify(presented(&leaf), &root, TIMES, SctRequirement::Required).unwrap_err();
     assert_eq!(reject.code(), "bad-certificate");
 
     let mut pki = Pki::new();
@@ -338,10 +338,12 @@ fn a_wrong_timestamp_of_a_known_log_is_a_reject_even_beside_a_good_one() {
     assert_eq!(scts(&pki, |pki, cert| vec![foreign(pki, cert)]), Err("wrong-sct"));
     // Where none is required, a wrong one is a reject all the same.
     let leaf = pki.issue(leaf_params(), |pki, cert| vec![changed(pki, cert)]).der;
-    let reject = certify(presented(&leaf), &pki.trust_root(), TIMES, SctDemand::NotRequired);
+    let reject = certify(presented(&leaf), &pki.trust_root(), TIMES, SctRequirement::NotRequired);
     assert_eq!(reject.unwrap_err().code(), "wrong-sct");
     let bare = pki.issue(leaf_params(), |_, _| Vec::new()).der;
-    assert!(certify(presented(&bare), &pki.trust_root(), TIMES, SctDemand::NotRequired).is_ok());
+    assert!(
+        certify(presented(&bare), &pki.trust_root(), TIMES, SctRequirement::NotRequired).is_ok()
+    );
 }
 
 #[test]
@@ -375,7 +377,7 @@ fn a_timestamp_beside_the_certificate_counts_too() {
     let bare = pki.issue(leaf_params(), |_, _| Vec::new()).der;
     let with = |sct: &str| {
         let presented = Presented { detached_sct: Some(sct.as_bytes()), ..presented(&bare) };
-        let outcome = certify(presented, &pki.trust_root(), TIMES, SctDemand::Required);
+        let outcome = certify(presented, &pki.trust_root(), TIMES, SctRequirement::Required);
         outcome.map(|certified| certified.ct_logs()).map_err(|reject| reject.code())
     };
     let good = pki.detached_sct(&pki.ct, &bare, NOW);
@@ -414,6 +416,6 @@ proptest! {
     #[test]
     fn random_bytes_never_panic(bytes: Vec<u8>) {
         let pki = TrustRoot::default();
-        let _ = certify(presented(&bytes), &pki, TIMES, SctDemand::NotRequired);
+        let _ = certify(presented(&bytes), &pki, TIMES, SctRequirement::NotRequired);
     }
 }

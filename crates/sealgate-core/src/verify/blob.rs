@@ -3,7 +3,7 @@
 use super::material::{self, Certificates};
 use super::signature::{self, SignatureProof};
 use super::vouch::{Beside, Vouched, Vouchers, vouch};
-use super::{Authority, Check, KeyAuthority, Trust, all_digests, claim};
+use super::{Authority, Check, KeyAuthority, VerificationContext, all_digests, claim};
 use crate::bundle::{Bundle, Content, LogMaterial, MessageSignature, OlderBundle};
 use crate::certificate::CertifiedKey;
 use crate::digest::{Algorithm, Digest};
@@ -142,7 +142,12 @@ pub fn verify_blob(
     authority: &KeyAuthority,
     artifact: Artifact<'_>,
 ) -> Result<VerifiedBlob, Reject> {
-    verify_blob_with(evidence, &Authority::Keys(authority.clone()), artifact, &Trust::none())
+    verify_blob_with(
+        evidence,
+        &Authority::Keys(authority.clone()),
+        artifact,
+        &VerificationContext::none(),
+    )
 }
 
 /// Is this a signature by this authority over this blob, with all that is asked for? The rules
@@ -151,7 +156,7 @@ pub fn verify_blob_with(
     evidence: BlobSignature<'_>,
     authority: &Authority,
     artifact: Artifact<'_>,
-    trust: &Trust<'_>,
+    trust: &VerificationContext<'_>,
 ) -> Result<VerifiedBlob, Reject> {
     match evidence {
         BlobSignature::Detached(signature) => {
@@ -181,7 +186,7 @@ fn verify_older(
     older: &OlderBundle,
     authority: &Authority,
     artifact: Artifact<'_>,
-    trust: &Trust<'_>,
+    trust: &VerificationContext<'_>,
 ) -> Result<VerifiedBlob, Reject> {
     let certificates = match authority {
         Authority::Keys(_) => None,
@@ -201,7 +206,7 @@ fn verify_parts(
     parts: &Parts<'_>,
     authority: &Authority,
     artifact: Artifact<'_>,
-    trust: &Trust<'_>,
+    trust: &VerificationContext<'_>,
 ) -> Result<VerifiedBlob, Reject> {
     let signature = undo_base64(parts.signature);
     let certificates = match authority {
@@ -222,9 +227,9 @@ fn verify_bundle(
     bundle: &Bundle,
     authority: &Authority,
     artifact: Artifact<'_>,
-    trust: &Trust<'_>,
+    trust: &VerificationContext<'_>,
 ) -> Result<VerifiedBlob, Reject> {
-    let certificates = Certificates::of_bundle(bundle, authority, trust.demands.chains())?;
+    let certificates = Certificates::of_bundle(bundle, authority, trust.requirements.chains())?;
     let certificates = certificates.as_ref();
     match &bundle.content {
         Content::Message(message) => {
@@ -250,7 +255,7 @@ fn of_message(
     found: &Found<'_>,
     authority: &Authority,
     artifact: Artifact<'_>,
-    trust: &Trust<'_>,
+    trust: &VerificationContext<'_>,
 ) -> Result<VerifiedBlob, Reject> {
     let digests = trust.logged_digests(found.log, || artifact.digests());
     let beside = Beside {

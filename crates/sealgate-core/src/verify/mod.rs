@@ -1,6 +1,6 @@
 //! Evidence and an authority in, [`Verified`] or [`Reject`] out.
 //!
-//! One file for each part: `demands` (what is asked for, decided once), `vouch` (time, log,
+//! One file for each part: `requirements` (what is asked for, decided once), `vouch` (time, log,
 //! certificate and identity), `signature` (the bytes), `claim` (is it about *this* digest, and of
 //! *this* predicate type?). Each returns a small private proof; [`Verified`] can only be made
 //! from all of them, so a skipped check does not compile. `material` reads what lies beside a
@@ -8,10 +8,10 @@
 
 mod blob;
 mod claim;
-mod demands;
-mod grounds;
 mod material;
+mod requirements;
 mod signature;
+mod trust_config;
 mod vouch;
 
 use std::collections::BTreeMap;
@@ -20,9 +20,12 @@ use serde_json::Value;
 
 pub use blob::{Artifact, BlobSignature, Parts, VerifiedBlob, verify_blob, verify_blob_with};
 use claim::Claimed;
-pub use demands::{Chains, Demand, Demands, RootSource, Trust, Wish, Wishes};
-pub use grounds::Grounds;
 use material::Certificates;
+pub use requirements::{
+    Chains, Override, Overrides, ProofRequirement, ProofRequirements, RootSource,
+    VerificationContext,
+};
+pub use trust_config::TrustConfig;
 use vouch::{Beside, Vouched, Vouchers, vouch};
 
 use crate::bundle::{Bundle, Content, LogMaterial};
@@ -234,7 +237,12 @@ pub fn verify_image(
     authority: &KeyAuthority,
     question: &Question,
 ) -> Result<Verified, Reject> {
-    verify_image_with(evidence, &Authority::Keys(authority.clone()), question, &Trust::none())
+    verify_image_with(
+        evidence,
+        &Authority::Keys(authority.clone()),
+        question,
+        &VerificationContext::none(),
+    )
 }
 
 /// Is this evidence an image signature by this authority, about this subject, with all that is
@@ -247,7 +255,7 @@ pub fn verify_image_with(
     evidence: &Evidence,
     authority: &Authority,
     question: &Question,
-    trust: &Trust<'_>,
+    trust: &VerificationContext<'_>,
 ) -> Result<Verified, Reject> {
     match evidence {
         Evidence::Legacy(layer) => verify_legacy(layer, authority, question, trust),
@@ -298,7 +306,7 @@ fn verify_legacy(
     layer: &LegacySignature,
     authority: &Authority,
     question: &Question,
-    trust: &Trust<'_>,
+    trust: &VerificationContext<'_>,
 ) -> Result<Verified, Reject> {
     let note = |key: &str| layer.annotations.get(key).map(String::as_str).unwrap_or_default();
     let signature = note(annotation::SIGNATURE);
@@ -334,10 +342,10 @@ fn verify_bundle(
     evidence: &BundleBytes,
     authority: &Authority,
     question: &Question,
-    trust: &Trust<'_>,
+    trust: &VerificationContext<'_>,
 ) -> Result<Verified, Reject> {
     let bundle = Bundle::parse(&evidence.json)?;
-    let certificates = Certificates::of_bundle(&bundle, authority, trust.demands.chains())?;
+    let certificates = Certificates::of_bundle(&bundle, authority, trust.requirements.chains())?;
     let Content::Envelope(envelope) = &bundle.content else {
         return Err(Reject::NotAnEnvelope);
     };

@@ -7,7 +7,7 @@
 //! which of several keys has signed.
 
 use super::signature::BySigner;
-use super::{Authority, Check, KeyAuthority, Trust};
+use super::{Authority, Check, KeyAuthority, VerificationContext};
 use crate::bundle::LogMaterial;
 use crate::certificate::{CertifiedKey, Presented, certify};
 use crate::identity::IdentityAuthority;
@@ -75,7 +75,7 @@ impl Vouchers {
 pub(super) fn vouch<S: BySigner>(
     beside: Beside<'_>,
     authority: &Authority,
-    trust: &Trust<'_>,
+    trust: &VerificationContext<'_>,
     signed: impl FnOnce(&KeyAuthority) -> Result<S, Reject>,
 ) -> Result<(S, Vouched), Reject> {
     match authority {
@@ -87,7 +87,7 @@ pub(super) fn vouch<S: BySigner>(
 fn by_keys<S: BySigner>(
     beside: Beside<'_>,
     keys: &KeyAuthority,
-    trust: &Trust<'_>,
+    trust: &VerificationContext<'_>,
     signed: impl FnOnce(&KeyAuthority) -> Result<S, Reject>,
 ) -> Result<(S, Vouched), Reject> {
     let signed = signed(keys)?;
@@ -103,7 +103,7 @@ fn by_keys<S: BySigner>(
 fn by_identities<S: BySigner>(
     beside: Beside<'_>,
     identities: &IdentityAuthority,
-    trust: &Trust<'_>,
+    trust: &VerificationContext<'_>,
     signed: impl FnOnce(&KeyAuthority) -> Result<S, Reject>,
 ) -> Result<(S, Vouched), Reject> {
     if identities.identities.is_empty() {
@@ -115,10 +115,10 @@ fn by_identities<S: BySigner>(
     let logs = logs(&beside, trust, Signer::Certificate(presented.leaf), &times)?;
     let mut at: Vec<i64> = times.seconds();
     at.extend(logs.integrated_times());
-    if at.is_empty() && trust.demands.trusts_now() {
+    if at.is_empty() && trust.requirements.trusts_now() {
         at.push(trust.now);
     }
-    let certified = certify(presented, root, &at, trust.demands.sct_demand())?;
+    let certified = certify(presented, root, &at, trust.requirements.sct_requirement())?;
     certified.identity().check(identities)?;
     let key = certified.key().clone();
     let signed = signed(&KeyAuthority { keys: vec![key.clone()], hash: None })?;
@@ -128,7 +128,7 @@ fn by_identities<S: BySigner>(
     Ok((signed, Vouched { key, algorithm, certificate, logs, times, unread: false }))
 }
 
-fn times(beside: &Beside<'_>, trust: &Trust<'_>) -> Result<TrustedTimes, Reject> {
+fn times(beside: &Beside<'_>, trust: &VerificationContext<'_>) -> Result<TrustedTimes, Reject> {
     let times = match trust.root {
         None => TrustedTimes::default(),
         Some(root) => verify_timestamps(
@@ -137,7 +137,7 @@ fn times(beside: &Beside<'_>, trust: &Trust<'_>) -> Result<TrustedTimes, Reject>
             beside.signature,
         )?,
     };
-    if trust.demands.timestamp().is_required() && times.authorities() == 0 {
+    if trust.requirements.timestamp().is_required() && times.authorities() == 0 {
         return Err(Reject::NoTimestamp);
     }
     Ok(times)
@@ -145,7 +145,7 @@ fn times(beside: &Beside<'_>, trust: &Trust<'_>) -> Result<TrustedTimes, Reject>
 
 fn logs(
     beside: &Beside<'_>,
-    trust: &Trust<'_>,
+    trust: &VerificationContext<'_>,
     signer: Signer<'_>,
     times: &TrustedTimes,
 ) -> Result<LogProofs, Reject> {
@@ -165,7 +165,7 @@ fn logs(
             &at,
         )?,
     };
-    if trust.demands.log().is_required() && proofs.logs() == 0 {
+    if trust.requirements.log().is_required() && proofs.logs() == 0 {
         return Err(Reject::NotLogged);
     }
     Ok(proofs)

@@ -8,7 +8,7 @@ use sealgate_core::reject::Reject;
 
 use crate::annotation;
 use crate::failure::Failure;
-use crate::witness::{self, Draft};
+use crate::transparency::{self, Draft};
 
 /// One image that was signed.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ pub struct ImageDraft {
 pub struct LegacyDraft {
     /// The SimpleSigning payload.
     pub payload: Vec<u8>,
-    /// Signature, certificate and witnesses, as a bundle over the payload.
+    /// Signature, certificate and proofs, as a bundle over the payload.
     pub draft: Draft,
 }
 
@@ -96,7 +96,7 @@ impl SignedBundle {
         };
         Ok(Self {
             payload: envelope.payload.clone(),
-            signature: annotation::base64(witness::signature(&draft.bundle.content)?),
+            signature: annotation::base64(transparency::signature(&draft.bundle.content)?),
             json: draft.bundle.to_json().into_bytes(),
             log: draft.bundle.log.clone(),
             stored: None,
@@ -109,7 +109,7 @@ impl SignedLegacy {
         let bundle = &legacy.draft.bundle;
         Ok(Self {
             payload: legacy.payload.clone(),
-            signature: annotation::base64(witness::signature(&bundle.content)?),
+            signature: annotation::base64(transparency::signature(&bundle.content)?),
             log: bundle.log.clone(),
             stored: None,
             manifest: None,

@@ -14,8 +14,8 @@ use crate::annotation;
 use crate::failure::Failure;
 use crate::legacy::{self, Layer, Style};
 use crate::referrer;
+use crate::transparency::Draft;
 use crate::triangulate::{self, Attachment};
-use crate::witness::Draft;
 use crate::write;
 
 impl Signing<'_> {

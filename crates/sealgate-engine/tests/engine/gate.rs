@@ -5,7 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::{Reference, Repository};
-use sealgate_engine::admit::{Admission, Answer, Gate, GatePorts, Holder, ImageUse, Standing};
+use sealgate_engine::admit::{
+    Admission, Answer, Gate, GatePorts, Holder, ImageUse, UnchangedImages,
+};
 use sealgate_engine::cache::CacheSettings;
 use sealgate_engine::limits::Limits;
 use sealgate_engine::ports::{PullSecret, SecretSource};
@@ -13,7 +15,9 @@ use sealgate_engine::record::DecisionRecord;
 use sealgate_engine::sign::Formats as Written;
 use sealgate_policy::glob::{Glob, TagTrust};
 use sealgate_policy::object_match::{ObjectMatch, Operator, Requirement, Selector};
-use sealgate_policy::rule::{Formats, Lack, Mode, Need, Origin, Rule, SignedBy, Source, When};
+use sealgate_policy::rule::{
+    Formats, Mode, Need, Origin, Rule, SignedBy, Source, UndecidableReason, When,
+};
 use sealgate_policy::scope::Scope;
 use sealgate_policy::select::{NoMatch, PolicySet};
 use sealgate_testkit::image;
@@ -76,7 +80,7 @@ pub(crate) fn admission(images: &[&str]) -> Admission {
         images: images.collect(),
         pod_labels: Default::default(),
         holder: Default::default(),
-        standing: None,
+        unchanged: None,
         restarted: Vec::new(),
     }
 }
@@ -86,7 +90,7 @@ fn signed_by(name: &str, keys: &[&TestKey]) -> SignedBy {
     SignedBy {
         authority: name.to_owned(),
         by: keys.into(),
-        grounds: Default::default(),
+        trust_config: Default::default(),
         source: None,
         formats: Formats::Both,
     }
@@ -418,7 +422,7 @@ async fn images_that_stay_are_judged_by_the_rules_that_new_labels_bring() {
         };
         let mut admission = admission(&[image]);
         let images = std::mem::take(&mut admission.images);
-        admission.standing = Some(Standing { labels: labels(before), images });
+        admission.unchanged = Some(UnchangedImages { labels: labels(before), images });
         admission.scope.labels = labels(now);
         admission
     };
@@ -454,7 +458,7 @@ async fn what_cannot_be_decided_is_never_let_in_and_nobody_is_asked() {
     for need in [
         Need::Undecidable {
             authority: "keyless".to_owned(),
-            condition: Lack::Attestations,
+            condition: UndecidableReason::Attestations,
             detail: "not yet".to_owned(),
         },
         Need::All(Vec::new()),
@@ -826,7 +830,7 @@ async fn rules_that_ask_for_nothing_do_not_keep_the_others_from_being_remembered
     let image = signed_image(&house, "mixed", &key, Written::Both).await;
     let later = Need::Undecidable {
         authority: "keyless".to_owned(),
-        condition: Lack::Attestations,
+        condition: UndecidableReason::Attestations,
         detail: "not yet".to_owned(),
     };
     let need = Need::Signed(signed_by("ours", &[&key]));

@@ -5,9 +5,9 @@ mod gather;
 mod hostile;
 mod keyless;
 mod moving;
+mod publishing;
 mod signing;
 mod verifying;
-mod witnessing;
 
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::key::PublicKey;

@@ -5,7 +5,7 @@ use sealgate_core::digest::Digest;
 use sealgate_core::fault::FaultKind;
 use sealgate_core::manifest::{Manifest, media_type};
 use sealgate_core::reference::Identifier;
-use sealgate_core::verify::{BlobSignature, Trust};
+use sealgate_core::verify::{BlobSignature, VerificationContext};
 use sealgate_engine::attach::{AttachRequest, attach_signature, payload};
 use sealgate_engine::blob::{sign_blob, verify_blob};
 use sealgate_engine::failure::Failure;
@@ -184,16 +184,34 @@ async fn blobs_are_signed_and_verified_by_every_key() {
         let signed = sign_blob(b"content", &key).await.unwrap();
         let authority = authority(&[&key]).into();
         let evidence = BlobSignature::Bundle(signed.bundle.as_bytes());
-        verify_blob(&mut &b"content"[..], "file", evidence, &authority, &Trust::none())
-            .await
-            .unwrap();
+        verify_blob(
+            &mut &b"content"[..],
+            "file",
+            evidence,
+            &authority,
+            &VerificationContext::none(),
+        )
+        .await
+        .unwrap();
         let evidence = BlobSignature::Detached(signed.signature.as_bytes());
-        verify_blob(&mut &b"content"[..], "file", evidence, &authority, &Trust::none())
-            .await
-            .unwrap();
+        verify_blob(
+            &mut &b"content"[..],
+            "file",
+            evidence,
+            &authority,
+            &VerificationContext::none(),
+        )
+        .await
+        .unwrap();
         let evidence = BlobSignature::Bundle(signed.bundle.as_bytes());
-        let failure =
-            verify_blob(&mut &b"other"[..], "file", evidence, &authority, &Trust::none()).await;
+        let failure = verify_blob(
+            &mut &b"other"[..],
+            "file",
+            evidence,
+            &authority,
+            &VerificationContext::none(),
+        )
+        .await;
         assert!(matches!(failure, Err(Failure::Rejected(_))), "{algorithm:?}");
     }
     let liar = LyingSigner { shown: TestKey::p256(), used: TestKey::p256() };

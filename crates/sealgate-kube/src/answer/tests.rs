@@ -21,7 +21,7 @@ fn admission() -> Admission {
         images: vec![image(0), image(1)],
         pod_labels: Default::default(),
         holder: Default::default(),
-        standing: None,
+        unchanged: None,
         restarted: Vec::new(),
     }
 }

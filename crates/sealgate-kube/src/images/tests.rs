@@ -155,8 +155,8 @@ fn an_image_is_unchanged_where_its_text_stood_in_the_same_sort_of_field() {
         image("/spec/volumes/0/image/reference", "v@1"),
     ];
     let left = |pointer: &str, text: &str| {
-        let (new, standing) = changed(vec![image(pointer, text)], &old);
-        assert_eq!(new.len() + standing.len(), 1);
+        let (new, unchanged) = changed(vec![image(pointer, text)], &old);
+        assert_eq!(new.len() + unchanged.len(), 1);
         new.len()
     };
     assert_eq!(left("/spec/containers/0/image", "a@1"), 0);

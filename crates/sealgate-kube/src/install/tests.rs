@@ -333,7 +333,7 @@ fn sample(schema: &Value) -> Value {
     }
 }
 
-/// A field that the schema lacks would be pruned before the gate sees it: a demand lost. So an object
+/// A field that the schema lacks would be pruned before the gate sees it: a requirement lost. So an object
 /// with every field of the schema must be read without loss, and the types must know no other.
 #[test]
 fn the_schema_and_the_types_know_the_same_fields() {
@@ -368,7 +368,7 @@ fn the_schema_of_trust_roots_and_their_types_know_the_same_fields() {
     }
 }
 
-/// policy-controller loses a `ctlog` without a URL on this way, and with it the demand for a log.
+/// policy-controller loses a `ctlog` without a URL on this way, and with it the requirement for a log.
 #[test]
 fn conversion_between_the_versions_loses_no_field() {
     let crd = crd::cluster_image_policies();

@@ -12,7 +12,7 @@ use sealgate_policy::cip::{Authority, ClusterImagePolicy, SecretRef};
 use sealgate_policy::compile::{
     Compiled, Lookups, RootRef, SecretContent, compile, content_of_secret, lacks,
 };
-use sealgate_policy::rule::{Lack, Mode};
+use sealgate_policy::rule::{Mode, UndecidableReason};
 use serde_json::{Value, json};
 
 use super::objects::Objects;
@@ -116,11 +116,12 @@ fn lacking(
         return Vec::new();
     }
     let name = &policy.name;
-    let lacks = lacks(&rule.need).into_iter().filter(|(lack, _)| *lack != Lack::TrustRoot);
+    let lacks =
+        lacks(&rule.need).into_iter().filter(|(lack, _)| *lack != UndecidableReason::TrustRoot);
     let lacks = lacks.map(|(lack, what)| format!("{name}: {}: {what}", lack.code()));
     let missing = named_trust_roots(policy).filter(|root| !trust_roots.contains(*root));
     let missing: BTreeSet<&str> = missing.collect();
-    let code = Lack::TrustRoot.code();
+    let code = UndecidableReason::TrustRoot.code();
     let missing = missing.iter().map(|root| format!("{name}: {code}: TrustRoot {root} not found"));
     lacks.chain(missing).collect()
 }

@@ -142,17 +142,17 @@ fn new_labels_bring_the_images_that_stay_before_the_judge() {
     new["metadata"]["labels"] = json!({ "app": "web", "env": "prod" });
     let admission = judged(request("UPDATE", new.clone(), pod("a")));
     assert!(admission.images.is_empty());
-    let standing = admission.standing.expect("the image stays");
-    assert_eq!(standing.images[0].path, "spec.containers[0].image");
-    assert_eq!(standing.labels.get("env"), None);
+    let unchanged = admission.unchanged.expect("the image stays");
+    assert_eq!(unchanged.images[0].path, "spec.containers[0].image");
+    assert_eq!(unchanged.labels.get("env"), None);
     assert_eq!(admission.scope.labels.get("env").map(String::as_str), Some("prod"));
     let mut both = new.clone();
     both["spec"]["initContainers"] = json!([{ "name": "i", "image": "b" }]);
     let admission = judged(request("UPDATE", both, pod("a")));
-    assert_eq!((admission.images.len(), admission.standing.map(|s| s.images.len())), (1, Some(1)));
+    assert_eq!((admission.images.len(), admission.unchanged.map(|s| s.images.len())), (1, Some(1)));
     let mut other = pod("b");
     other["metadata"]["labels"] = json!({});
-    assert_eq!(judged(request("UPDATE", other, pod("a"))).standing, None, "all are new");
+    assert_eq!(judged(request("UPDATE", other, pod("a"))).unchanged, None, "all are new");
     let mut dying = pod("a");
     dying["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     assert_eq!(nothing(request("UPDATE", new, dying)), Some(Nothing::BeingDeleted));
@@ -361,7 +361,7 @@ fn an_update_that_makes_new_pods_is_asked_about() {
         ("ReplicaSet", deployment("a", json!({ "replicas": 2 }))),
     ] {
         let admission = judged(update(kind, new));
-        assert!(admission.images.is_empty() && admission.standing.is_none(), "{kind}");
+        assert!(admission.images.is_empty() && admission.unchanged.is_none(), "{kind}");
         assert_eq!(admission.restarted.len(), 1, "{kind}");
     }
     for (kind, new) in [
@@ -402,7 +402,7 @@ fn a_scale_up_asks_about_the_workload_that_it_names() {
     let mut workload = deployment("nginx", json!({}));
     workload["metadata"]["labels"] = json!({ "env": "prod" });
     let admission = scaled_up(&about, workload.to_string().as_bytes()).expect("holds a template");
-    assert!(admission.images.is_empty() && admission.standing.is_none());
+    assert!(admission.images.is_empty() && admission.unchanged.is_none());
     assert_eq!(admission.restarted[0].image, "nginx");
     assert_eq!(admission.scope.kind, "Deployment");
     assert_eq!(admission.scope.labels["env"], "prod");

@@ -2,7 +2,7 @@
 //!
 //! The versions differ in nothing but their name, so the object is left as it is: no field can be
 //! lost, not even one that a later version brings. (policy-controller drops `ctlog` without a
-//! URL, and with it the demand for a log.)
+//! URL, and with it the requirement for a log.)
 
 use serde_json::Value;
 

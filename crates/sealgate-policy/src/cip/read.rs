@@ -1,6 +1,6 @@
 //! Policies and trust roots from YAML text (several documents, as in a folder of policies) and from JSON values
 //! (as an API server gives them): one reader for both. Strict: an unknown field is an error, never
-//! ignored, since a misspelt demand would be no demand. A field that is null is left out, as it is
+//! ignored, since a misspelt requirement would have no effect. A field that is null is left out, as it is
 //! for an API server. An error names the field, and in a text its line and column. Size, depth,
 //! nodes and aliases are bounded.
 

@@ -4,7 +4,7 @@ use sealgate_core::fault::FaultKind;
 
 use super::*;
 use crate::judge::{Finding, judge};
-use crate::rule::{Lack, Need};
+use crate::rule::{Need, UndecidableReason};
 use crate::testing::{rejected, rule, signed, timeout, verified};
 
 const SUBJECT: &str = "ghcr.io/acme/app@sha256:aa";
@@ -287,7 +287,7 @@ fn need() -> impl Strategy<Value = Need> {
         1 => Just(Need::Never { authority: "n".to_owned(), message: String::new() }),
         1 => Just(Need::Exempt),
         1 => Just(Need::Undecidable {
-            authority: String::new(), condition: Lack::Policy, detail: String::new() }),
+            authority: String::new(), condition: UndecidableReason::Policy, detail: String::new() }),
     ];
     leaf.prop_recursive(3, 12, 4, |inner| {
         let list = prop::collection::vec(inner, 0..4);
@@ -393,12 +393,12 @@ proptest! {
 
 #[test]
 fn no_denial_advises_to_ask_for_less() {
-    let undecidable = |condition: Lack| {
+    let undecidable = |condition: UndecidableReason| {
         let (authority, detail) = (String::new(), "detail".to_owned());
         Need::Undecidable { authority, condition, detail }
     };
     let never = Need::Never { authority: "a".to_owned(), message: "never".to_owned() };
-    let mut needs: Vec<Need> = Lack::ALL.into_iter().map(undecidable).collect();
+    let mut needs: Vec<Need> = UndecidableReason::ALL.into_iter().map(undecidable).collect();
     needs.extend([never, Need::Any(Vec::new()), Need::Exempt, signed("a")]);
     let failed = |need: Need, finding: &Finding| {
         let rule = rule("p", need, Mode::Enforce);

@@ -13,7 +13,7 @@ fn never() -> Need {
 
 fn undecidable() -> Need {
     let (authority, detail) = ("u".to_owned(), "later".to_owned());
-    Need::Undecidable { authority, condition: Lack::Policy, detail }
+    Need::Undecidable { authority, condition: UndecidableReason::Policy, detail }
 }
 
 /// `good` verifies, `bad` does not, anything else times out.

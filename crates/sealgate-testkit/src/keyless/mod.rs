@@ -317,7 +317,7 @@ fn public(pair: &KeyPair) -> PublicKey {
 mod tests {
     use sealgate_core::evidence::{BundleBytes, Evidence, Origin};
     use sealgate_core::verify::{
-        Artifact, BlobSignature, Claims, Grounds, Question, RootSource, Wish, Wishes,
+        Artifact, BlobSignature, Claims, Override, Overrides, Question, RootSource, TrustConfig,
         verify_blob_with, verify_image_with,
     };
 
@@ -331,18 +331,18 @@ mod tests {
         let named = Named::default();
         let by = world.certified(&named);
         let subject = Digest::of(b"image");
-        let stamped = Wishes { log: Wish::Ignored, ..Wishes::default() };
-        for (proof, wishes) in [
-            (Proof::Rekor1, Wishes::default()),
-            (Proof::Rekor1Stamped, Wishes::default()),
-            (Proof::Rekor2, Wishes::default()),
+        let stamped = Overrides { log: Override::Ignored, ..Overrides::default() };
+        for (proof, overrides) in [
+            (Proof::Rekor1, Overrides::default()),
+            (Proof::Rekor1Stamped, Overrides::default()),
+            (Proof::Rekor2, Overrides::default()),
             (Proof::Stamped, stamped),
             (Proof::Nothing, stamped),
         ] {
             let (root, source) = (world.trust_root().into(), RootSource::Configured);
-            let grounds = Grounds { root: Some(root), source, wishes };
+            let trust_config = TrustConfig { root: Some(root), source, overrides };
             let authority = named.authority();
-            let trust = grounds.trust(&authority, world.now + 1);
+            let trust = trust_config.trust(&authority, world.now + 1);
             let blob = world.blob_bundle(&by, b"blob", proof).to_json();
             let blob = BlobSignature::Bundle(blob.as_bytes());
             verify_blob_with(blob, &authority, Artifact::Content(b"blob"), &trust).unwrap();

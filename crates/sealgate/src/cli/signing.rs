@@ -20,10 +20,10 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 use sealgate_core::trust::TrustRoot;
-use sealgate_core::verify::{RootSource, Wish};
+use sealgate_core::verify::{Override, RootSource};
 use sealgate_engine::ports::{Clock as _, Signer};
-use sealgate_engine::sign::Hand;
-use sealgate_engine::witness::{Signatory, Witnesses};
+use sealgate_engine::sign::SigningParties;
+use sealgate_engine::transparency::{Signatory, TransparencyServices};
 use sealgate_keys::KeyPair;
 use sealgate_sigstore::http::{self, Client, ClientIdentity};
 use sealgate_sigstore::oidc::Secret;
@@ -185,26 +185,26 @@ impl Steps {
     }
 }
 
-/// Who signs, and who bears witness.
+/// The signer, and the services that timestamp and publish its signatures.
 pub(crate) struct Signing {
     pub(crate) signer: KeyPair,
     pub(crate) signatory: Signatory,
-    pub(crate) witnesses: Witnesses,
+    pub(crate) transparency: TransparencyServices,
     services: Services,
 }
 
 /// A trust root for what is made, and what is judged with it.
 struct Judges {
     root: Option<Arc<TrustRoot>>,
-    sct: Wish,
+    sct: Override,
     now: Timestamp,
 }
 
 impl Signing {
     /// For the engine.
-    pub(crate) fn hand(&self) -> Hand<'_> {
-        let Self { signer, signatory, witnesses, .. } = self;
-        Hand { signer, signatory, witnesses }
+    pub(crate) fn parties(&self) -> SigningParties<'_> {
+        let Self { signer, signatory, transparency, .. } = self;
+        SigningParties { signer, signatory, transparency }
     }
 
     /// Says what verifiers need to know, if no log was told of a key's signatures.
@@ -235,19 +235,19 @@ impl SigningServices {
             Some(key) => self.with_key(key, &asked, &services, &ports, &judges).await?,
             None => self.with_identity(&asked, &services, &ports, &judges).await?,
         };
-        let witnesses = judges.witnesses(&signatory, ports);
-        Ok(Signing { signer, signatory, witnesses, services })
+        let transparency = judges.transparency(&signatory, ports);
+        Ok(Signing { signer, signatory, transparency, services })
     }
 
-    /// Goes on where [`Signing`] had stopped: no key, only those who bear witness.
+    /// Goes on where [`Signing`] had stopped: no key, only the services.
     pub(crate) async fn reopen(
         &self,
         signatory: &Signatory,
         services: &Services,
-    ) -> Result<Witnesses, CliError> {
+    ) -> Result<TransparencyServices, CliError> {
         let now = SystemClock.now();
         let judges = self.judges(services, None, now).await?;
-        Ok(judges.witnesses(signatory, self.ports(services)?))
+        Ok(judges.transparency(signatory, self.ports(services)?))
     }
 
     /// Whether a certificate is asked for.
@@ -429,8 +429,8 @@ impl SigningServices {
         now: Timestamp,
     ) -> Result<Judges, CliError> {
         let sct = match self.insecure_skip_verify {
-            Some(true) => Wish::Ignored,
-            _ => Wish::Unsaid,
+            Some(true) => Override::Ignored,
+            _ => Override::Unset,
         };
         let asked = [services.logs.is_empty(), services.timestamps.is_empty()];
         let alone = !self.certifies(key) && self.certificate.is_none() && asked == [true, true];
@@ -495,12 +495,12 @@ impl SigningServices {
 }
 
 impl Judges {
-    fn witnesses(self, signatory: &Signatory, ports: Ports) -> Witnesses {
+    fn transparency(self, signatory: &Signatory, ports: Ports) -> TransparencyServices {
         let now = self.now.as_second();
         let begins = signatory.certificate().map(|certificate| certificate.not_before());
         let now = begins.filter(|begin| (now..=now + SKEW).contains(begin)).unwrap_or(now);
         let Ports { timestamps, logs, .. } = ports;
-        Witnesses { timestamps, logs, root: self.root, sct: self.sct, now }
+        TransparencyServices { timestamps, logs, root: self.root, sct: self.sct, now }
     }
 }
 

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use sealgate_core::trust::{
     AuthorityObject, CertificateAuthority, MAX_AUTHORITIES, SigstoreKeys, TrustRoot, Validity,
 };
-use sealgate_core::verify::{Authority, Chains, Demands, Grounds, Trust, Wish, Wishes};
+use sealgate_core::verify::{
+    Authority, Chains, Override, Overrides, ProofRequirements, TrustConfig, VerificationContext,
+};
 use sealgate_core::{base64, certificate};
 use sealgate_engine::ports::Clock as _;
 use sealgate_sigstore::root::{
@@ -93,7 +95,7 @@ pub(crate) struct TrustFlags {
 /// What a verification rests on, and how it came to that.
 pub(crate) struct Basis {
     pub(crate) authority: Authority,
-    pub(crate) grounds: Grounds,
+    pub(crate) trust_config: TrustConfig,
     pub(crate) now: Timestamp,
     /// Whether `now` is a past time that the user has chosen.
     pub(crate) past: bool,
@@ -104,18 +106,18 @@ pub(crate) struct Basis {
 
 impl Basis {
     /// For the verifier.
-    pub(crate) fn trust(&self) -> Trust<'_> {
-        self.grounds.trust(&self.authority, self.now.as_second())
+    pub(crate) fn trust(&self) -> VerificationContext<'_> {
+        self.trust_config.trust(&self.authority, self.now.as_second())
     }
 
     /// What is asked for.
-    pub(crate) fn demands(&self) -> Demands {
-        self.grounds.demands(&self.authority)
+    pub(crate) fn requirements(&self) -> ProofRequirements {
+        self.trust_config.requirements(&self.authority)
     }
 
     /// The root that decides.
     pub(crate) fn root(&self) -> Option<&TrustRoot> {
-        self.grounds.root.as_deref()
+        self.trust_config.root.as_deref()
     }
 }
 
@@ -135,10 +137,10 @@ impl TrustFlags {
             root = Arc::new(self.replace(TrustRoot::clone(&root))?);
         }
         self.tell(what);
-        let (source, wishes) = (chosen.source, self.wishes());
+        let (source, overrides) = (chosen.source, self.overrides());
         Ok(Basis {
             authority,
-            grounds: Grounds { root: Some(root), source, wishes },
+            trust_config: TrustConfig { root: Some(root), source, overrides },
             now: self.at.unwrap_or(present),
             past: self.at.is_some(),
             origin: chosen.origin,
@@ -242,22 +244,22 @@ impl TrustFlags {
 
     /// What is asked for beside the usual. `--insecure-ignore-tlog=false` asks for the log even
     /// where a key is judged by the key alone.
-    fn wishes(&self) -> Wishes {
+    fn overrides(&self) -> Overrides {
         let log = match (self.insecure_ignore_tlog, self.private_infrastructure) {
-            (Some(true), _) | (_, Some(true)) => Wish::Ignored,
-            (Some(false), _) => Wish::Required,
-            (None, _) => Wish::Unsaid,
+            (Some(true), _) | (_, Some(true)) => Override::Ignored,
+            (Some(false), _) => Override::Required,
+            (None, _) => Override::Unset,
         };
-        let timestamp = if self.wants_timestamps() { Wish::Required } else { Wish::Unsaid };
+        let timestamp = if self.wants_timestamps() { Override::Required } else { Override::Unset };
         let sct = match self.insecure_ignore_sct {
-            Some(true) => Wish::Ignored,
-            _ => Wish::Unsaid,
+            Some(true) => Override::Ignored,
+            _ => Override::Unset,
         };
         let chains = match self.allow_certificate_chain {
             Some(true) => Chains::Allowed,
             _ => Chains::ByVersion,
         };
-        Wishes { log, timestamp, sct, chains }
+        Overrides { log, timestamp, sct, chains }
     }
 
     fn tell(&self, what: &str) {
@@ -338,20 +340,20 @@ mod tests {
 
     #[test]
     fn what_is_said_decides_what_is_asked_for() {
-        let wishes = |flags: TrustFlags| flags.wishes();
-        let unsaid = Wishes::default();
-        assert_eq!(wishes(TrustFlags::default()), unsaid);
+        let overrides = |flags: TrustFlags| flags.overrides();
+        let unsaid = Overrides::default();
+        assert_eq!(overrides(TrustFlags::default()), unsaid);
         let ignored = TrustFlags { insecure_ignore_tlog: Some(true), ..Default::default() };
-        assert_eq!(wishes(ignored).log, Wish::Ignored);
+        assert_eq!(overrides(ignored).log, Override::Ignored);
         let private = TrustFlags { private_infrastructure: Some(true), ..Default::default() };
-        assert_eq!(wishes(private).log, Wish::Ignored);
+        assert_eq!(overrides(private).log, Override::Ignored);
         let required = TrustFlags { insecure_ignore_tlog: Some(false), ..Default::default() };
-        assert_eq!(wishes(required).log, Wish::Required);
+        assert_eq!(overrides(required).log, Override::Required);
         let chain = Some(PathBuf::from("tsa.pem"));
         let stamped = TrustFlags { timestamp_certificate_chain: chain, ..Default::default() };
-        assert_eq!(wishes(stamped), Wishes { timestamp: Wish::Required, ..unsaid });
+        assert_eq!(overrides(stamped), Overrides { timestamp: Override::Required, ..unsaid });
         let sct = TrustFlags { insecure_ignore_sct: Some(true), ..Default::default() };
-        assert_eq!(wishes(sct), Wishes { sct: Wish::Ignored, ..unsaid });
+        assert_eq!(overrides(sct), Overrides { sct: Override::Ignored, ..unsaid });
     }
 
     #[test]

@@ -13,8 +13,8 @@ use sealgate_engine::legacy::MediaTypes;
 use sealgate_engine::pin;
 use sealgate_engine::ports::Registry;
 use sealgate_engine::sign::{Formats, SignRequest, Signed, Upload, finish, sign_image_with};
+use sealgate_engine::transparency::Signatory;
 use sealgate_engine::unfinished::Drafts;
-use sealgate_engine::witness::Signatory;
 use serde_json::{Value, json};
 
 use crate::cli::files::{self, Mode};
@@ -185,7 +185,7 @@ impl SignArgs {
         let mut done = Vec::new();
         for image in &images {
             let spinner = terminal::spinner("Signing artifact...");
-            let signed = sign_image_with(registry, image, signing.hand(), clock, request).await;
+            let signed = sign_image_with(registry, image, signing.parties(), clock, request).await;
             spinner.finish_and_clear();
             let signed = signed.map_err(|failure| {
                 tell_what_is_signed(self.keep(failure, &signing, image), &done)
@@ -241,8 +241,8 @@ impl SignArgs {
             Drafts::Images(images) => images.first().map(|image| image.subject.digest.clone()),
             Drafts::Blob(_) => None,
         };
-        let witnesses = self.services.reopen(&signatory, &services).await?;
-        let finished = finish(registry, work, &witnesses, clock, request).await;
+        let transparency = self.services.reopen(&signatory, &services).await?;
+        let finished = finish(registry, work, &transparency, clock, request).await;
         let signed = finished.map_err(|failure| match failure {
             Failure::Unfinished(unfinished) => {
                 let digest = &digest.unwrap_or_else(|| Digest::of(b""));

@@ -9,11 +9,11 @@ use clap::Args;
 use sealgate_core::certificate::pem;
 use sealgate_core::digest::{Algorithm, Digest};
 use sealgate_core::verify::Artifact;
-use sealgate_engine::blob::{SignedBlob, finish_blob, witness_blob};
+use sealgate_engine::blob::{SignedBlob, finish_blob, publish_blob};
 use sealgate_engine::failure::Failure;
 use sealgate_engine::ports::Signer as _;
+use sealgate_engine::transparency::Signatory;
 use sealgate_engine::unfinished::Drafts;
-use sealgate_engine::witness::Signatory;
 
 use crate::cli::files::{self, Mode};
 use crate::cli::keys::TokenFlags;
@@ -121,7 +121,7 @@ enum Unsigned {
 
 /// Read once and not kept, unless the key signs whole content.
 async fn sign(signing: &Signing, blob: &Path) -> Result<SignedBlob, Unsigned> {
-    let Signing { signer, signatory, witnesses, .. } = signing;
+    let Signing { signer, signatory, transparency, .. } = signing;
     let during =
         |error: CliError| Unsigned::Cli(error.during(&format!("signing {}", blob.display())));
     let unread = |error: CliError| during(error.during("getting payload"));
@@ -131,14 +131,15 @@ async fn sign(signing: &Signing, blob: &Path) -> Result<SignedBlob, Unsigned> {
         let signature = signature.map_err(|error| during(error.into()))?;
         let digest = Digest::of(&content);
         let artifact = Artifact::Content(&content);
-        let signed = witness_blob(signature, digest.clone(), artifact, signatory, witnesses).await;
+        let signed =
+            publish_blob(signature, digest.clone(), artifact, signatory, transparency).await;
         return signed.map_err(|failure| Unsigned::Engine(failure, digest));
     }
     let source = files::open_or_stdin(blob).map_err(unread)?;
     let (signature, digest) = signer.sign_reader(source).map_err(|error| during(error.into()))?;
     let digests = [digest.clone()];
     let artifact = Artifact::Digests(&digests);
-    let signed = witness_blob(signature, digest.clone(), artifact, signatory, witnesses).await;
+    let signed = publish_blob(signature, digest.clone(), artifact, signatory, transparency).await;
     signed.map_err(|failure| Unsigned::Engine(failure, digest))
 }
 
@@ -198,10 +199,10 @@ impl SignBlobArgs {
                 .note("use `sealgate sign --resume`"));
         };
         let signatory = work.signatory;
-        let witnesses = self.services.reopen(&signatory, &services).await?;
+        let transparency = self.services.reopen(&signatory, &services).await?;
         let content = files::read_or_stdin(blob, MAX_HELD)?;
         let artifact = Artifact::Content(&content);
-        let finished = finish_blob(*draft, artifact, &signatory, &witnesses).await;
+        let finished = finish_blob(*draft, artifact, &signatory, &transparency).await;
         let signed = finished.map_err(|failure| match failure {
             Failure::Unfinished(unfinished) => {
                 let digest = &Digest::with(Algorithm::Sha256, &content);

@@ -8,7 +8,7 @@ use sealgate_core::digest::Digest;
 use sealgate_core::dsse::{IN_TOTO, pae};
 use sealgate_core::statement::Statement;
 use sealgate_core::verify::Artifact;
-use sealgate_engine::blob::{SignedBlob, witness_blob, witness_statement};
+use sealgate_engine::blob::{SignedBlob, publish_blob, publish_statement};
 use sealgate_engine::ports::Signer as _;
 
 use crate::cli::files::{self, Mode};
@@ -59,15 +59,15 @@ pub(crate) async fn run(mut args: SignBundleArgs) -> Outcome {
 }
 
 async fn blob(signing: &Signing, content: &[u8]) -> Result<SignedBlob, CliError> {
-    let Signing { signer, signatory, witnesses, .. } = signing;
+    let Signing { signer, signatory, transparency, .. } = signing;
     let signature = signer.sign(content).await?;
     let (digest, artifact) = (Digest::of(content), Artifact::Content(content));
-    Ok(witness_blob(signature, digest, artifact, signatory, witnesses).await?)
+    Ok(publish_blob(signature, digest, artifact, signatory, transparency).await?)
 }
 
 /// What a statement is about need not be here: it is about its own first subject.
 async fn statement(signing: &Signing, content: Vec<u8>) -> Result<SignedBlob, CliError> {
-    let Signing { signer, signatory, witnesses, .. } = signing;
+    let Signing { signer, signatory, transparency, .. } = signing;
     let parsed = Statement::parse(&content);
     let parsed = parsed.map_err(|reason| CliError::new(format!("not a statement: {reason}")))?;
     let subject = parsed.subjects.first();
@@ -79,5 +79,5 @@ async fn statement(signing: &Signing, content: Vec<u8>) -> Result<SignedBlob, Cl
     }
     let signature = signer.sign(&pae(IN_TOTO, &content)).await?;
     let artifact = Artifact::Digests(&digests);
-    Ok(witness_statement(signature, content, artifact, signatory, witnesses).await?)
+    Ok(publish_statement(signature, content, artifact, signatory, transparency).await?)
 }

@@ -171,7 +171,7 @@ impl VerifyArgs {
 
     fn request(&self, basis: &Basis) -> Result<VerifyRequest, CliError> {
         Ok(VerifyRequest {
-            grounds: basis.grounds.clone(),
+            trust_config: basis.trust_config.clone(),
             now: basis.now.as_second(),
             annotations: values::annotations(&self.annotations).map_err(CliError::new)?,
             claims: match self.check_claims {

@@ -10,7 +10,9 @@ use sealgate_core::identity::{Claim, Identity, Subject};
 use sealgate_core::key::{SignatureAlgorithm, SignatureScheme};
 use sealgate_core::log::LogProof;
 use sealgate_core::timestamp::TrustedTime;
-use sealgate_core::verify::{Authority, Check, Demand, RootSource, Verified, VerifiedBlob};
+use sealgate_core::verify::{
+    Authority, Check, ProofRequirement, RootSource, Verified, VerifiedBlob,
+};
 use sealgate_sigstore::root::Origin;
 use serde_json::{Map, Value, json};
 
@@ -71,9 +73,9 @@ impl Vouching<'_> {
 pub(crate) fn lines(basis: &Basis, signatures: &[Vouching<'_>], made: &BTreeSet<Check>) -> String {
     let mut text = String::new();
     if !made.contains(&Check::Log) {
-        let demand = basis.demands().log();
-        let why = match (demand, signatures.iter().any(|one| one.unread)) {
-            (Demand::Ignored, _) => ", as requested",
+        let requirement = basis.requirements().log();
+        let why = match (requirement, signatures.iter().any(|one| one.unread)) {
+            (ProofRequirement::Ignored, _) => ", as requested",
             (_, true) => " (log entries or timestamps that lie there were not looked at)",
             (_, false) => "",
         };
@@ -92,8 +94,10 @@ pub(crate) fn lines(basis: &Basis, signatures: &[Vouching<'_>], made: &BTreeSet<
         let algorithm = prehashed.algorithm;
         let _ = writeln!(text, "Signature algorithm: {algorithm} (Ed25519 over the SHA-512).");
     }
-    if matches!(basis.authority, Authority::Identities(_)) || basis.demands().log().is_required() {
-        let _ = writeln!(text, "Asked for: {}", basis.demands());
+    if matches!(basis.authority, Authority::Identities(_))
+        || basis.requirements().log().is_required()
+    {
+        let _ = writeln!(text, "Asked for: {}", basis.requirements());
         let _ = writeln!(text, "Trust root: {}", origin(basis));
     }
     if basis.past {
@@ -137,19 +141,22 @@ fn one_line(text: &str) -> String {
 
 /// For machines: what was asked for, by which root, at which time. To be put beside other fields.
 pub(crate) fn document(basis: &Basis) -> Map<String, Value> {
-    let demands = basis.demands();
+    let requirements = basis.requirements();
     let mut root = origin_document(&basis.origin);
     root.insert("description".to_owned(), origin(basis).into());
     let fingerprint = basis.root().map(|root| root.fingerprint().to_string());
     root.insert("fingerprint".to_owned(), fingerprint.into());
-    root.insert("configured".to_owned(), (basis.grounds.source == RootSource::Configured).into());
+    root.insert(
+        "configured".to_owned(),
+        (basis.trust_config.source == RootSource::Configured).into(),
+    );
     let fields = [
         (
-            "demands",
+            "requirements",
             json!({
-                "transparencyLog": demand(demands.log()),
-                "timestamp": demand(demands.timestamp()),
-                "certificateLog": demand(demands.sct()),
+                "transparencyLog": requirement(requirements.log()),
+                "timestamp": requirement(requirements.timestamp()),
+                "certificateLog": requirement(requirements.sct()),
             }),
         ),
         ("trustRoot", Value::Object(root)),
@@ -159,13 +166,13 @@ pub(crate) fn document(basis: &Basis) -> Map<String, Value> {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-fn demand(demand: Demand) -> &'static str {
-    match demand {
-        Demand::Wished => "required",
-        Demand::ByCertificate => "required-by-certificate",
-        Demand::ByTrustRoot => "required-by-trust-root",
-        Demand::NotAsked => "not-asked",
-        Demand::Ignored => "ignored",
+fn requirement(requirement: ProofRequirement) -> &'static str {
+    match requirement {
+        ProofRequirement::ByOverride => "required",
+        ProofRequirement::ByCertificate => "required-by-certificate",
+        ProofRequirement::ByTrustRoot => "required-by-trust-root",
+        ProofRequirement::NotRequired => "not-asked",
+        ProofRequirement::Ignored => "ignored",
     }
 }
 

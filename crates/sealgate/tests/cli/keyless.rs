@@ -269,7 +269,7 @@ fn the_report_holds_certificate_log_and_trust_root() {
     let report = scene.verify(&["-o", "sealgate-json"]).code(0).json();
     assert_eq!(report["schema"], "sealgate.dev/verify/v1");
     assert_eq!(
-        report["demands"],
+        report["requirements"],
         serde_json::json!({
             "transparencyLog": "required-by-certificate",
             "timestamp": "not-asked",
@@ -320,7 +320,7 @@ fn a_key_with_a_configured_trust_root_needs_its_log_entry() {
     scene.verify_by(&["--key", "cosign.pub", "--insecure-ignore-tlog=false"]).code(12);
     let report = scene.verify_by(&["--key", "cosign.pub", "-o", "sealgate-json"]).code(0).json();
     assert_eq!(report["trustRoot"]["origin"], "embedded");
-    assert_eq!(report["demands"]["transparencyLog"], "not-asked");
+    assert_eq!(report["requirements"]["transparencyLog"], "not-asked");
     assert_eq!(report["images"][0]["signatures"][0]["transparencyLog"], "not-asked");
 }
 

@@ -80,7 +80,7 @@ fn the_identity_must_be_a_wanted_one() {
 fn a_certificate_needs_a_trust_root_and_a_key_a_keys_bundle() {
     let world = World::new();
     let bundle = evidence(world.bundle().to_json());
-    let outcome = verify_image_with(&bundle, &wanted(), &question(), &Trust::none());
+    let outcome = verify_image_with(&bundle, &wanted(), &question(), &VerificationContext::none());
     assert_eq!(code(outcome), "no-trust-root");
     let key = Authority::Keys(Key::generate().authority());
     assert_eq!(code(world.judge(&bundle, &key)), "certificate-in-bundle");
@@ -90,9 +90,9 @@ fn a_certificate_needs_a_trust_root_and_a_key_a_keys_bundle() {
 fn what_is_ignored_is_not_asked_for_but_what_is_there_must_be_right() {
     let world = World::new();
     let (unlogged, _) = world.unlogged(&world.pki.leaf(), &statement());
-    let ignored = Wishes { log: Wish::Ignored, ..Wishes::default() };
-    let with = |bundle: &Bundle, wishes| {
-        code(wishing(&world.root(), &evidence(bundle.to_json()), &wanted(), wishes))
+    let ignored = Overrides { log: Override::Ignored, ..Overrides::default() };
+    let with = |bundle: &Bundle, overrides| {
+        code(wishing(&world.root(), &evidence(bundle.to_json()), &wanted(), overrides))
     };
     // No time is known: the certificate must be valid now.
     assert_eq!(with(&unlogged, ignored), "verified");
@@ -107,12 +107,15 @@ fn what_is_ignored_is_not_asked_for_but_what_is_there_must_be_right() {
     let mut wrong = world.bundle();
     entry(&mut wrong).promise = Some(vec![0; 70]);
     assert_eq!(with(&wrong, ignored), "log-promise");
-    let stamps = Wishes { timestamp: Wish::Required, ..Wishes::default() };
+    let stamps = Overrides { timestamp: Override::Required, ..Overrides::default() };
     assert_eq!(with(&world.bundle(), stamps), "no-timestamp");
     assert_eq!(with(&world.bundle2(), stamps), "verified");
     let bare = world.pki.issue(leaf_params(), |_, _| Vec::new());
     let bare = world.bundle_of(&bare, &statement());
-    assert_eq!(with(&bare, Wishes { sct: Wish::Ignored, ..Wishes::default() }), "verified");
+    assert_eq!(
+        with(&bare, Overrides { sct: Override::Ignored, ..Overrides::default() }),
+        "verified"
+    );
 }
 
 /// A key's bundle, with a log entry if `log` is there.
@@ -134,44 +137,44 @@ fn keys_bundle(key: &Key, log: Option<&TestLog>) -> Bundle {
 fn a_key_needs_its_log_entry_where_a_configured_trust_root_names_a_log() {
     let (world, key) = (World::new(), Key::generate());
     let authority = Authority::Keys(key.authority());
-    let with = |bundle: &Bundle, root: &TrustRoot, source, wish| {
-        let wishes = Wishes { log: wish, ..Wishes::default() };
-        let demands = Demands::decide(wishes, &authority, Some(root), source);
-        let trust = Trust { root: Some(root), demands, now: NOW };
+    let with = |bundle: &Bundle, root: &TrustRoot, source, setting| {
+        let overrides = Overrides { log: setting, ..Overrides::default() };
+        let requirements = ProofRequirements::decide(overrides, &authority, Some(root), source);
+        let trust = VerificationContext { root: Some(root), requirements, now: NOW };
         let evidence = evidence(bundle.to_json());
         code(verify_image_with(&evidence, &authority, &question(), &trust))
     };
     let (root, bare) = (world.root(), keys_bundle(&key, None));
     let (configured, embedded) = (RootSource::Configured, RootSource::Embedded);
-    assert_eq!(with(&bare, &root, configured, Wish::Unsaid), "not-logged");
-    assert_eq!(with(&bare, &root, embedded, Wish::Unsaid), "verified");
-    assert_eq!(with(&bare, &root, embedded, Wish::Required), "not-logged");
-    assert_eq!(with(&bare, &root, configured, Wish::Ignored), "verified");
+    assert_eq!(with(&bare, &root, configured, Override::Unset), "not-logged");
+    assert_eq!(with(&bare, &root, embedded, Override::Unset), "verified");
+    assert_eq!(with(&bare, &root, embedded, Override::Required), "not-logged");
+    assert_eq!(with(&bare, &root, configured, Override::Ignored), "verified");
     let unnamed = TrustRoot { transparency_logs: Vec::new(), ..root.clone() };
-    assert_eq!(with(&bare, &unnamed, configured, Wish::Unsaid), "verified");
+    assert_eq!(with(&bare, &unnamed, configured, Override::Unset), "verified");
     for log in [&world.rekor1, &world.rekor2] {
         let logged = keys_bundle(&key, Some(log));
-        assert_eq!(with(&logged, &root, configured, Wish::Unsaid), "verified");
+        assert_eq!(with(&logged, &root, configured, Override::Unset), "verified");
         // Present and wrong is a reject, even where none was needed.
         let mut wrong = logged.clone();
         entry(&mut wrong).body =
             keys_bundle(&Key::generate(), Some(log)).log.entries[0].body.clone();
-        for (source, wish) in [(embedded, Wish::Unsaid), (configured, Wish::Ignored)] {
-            assert!(with(&wrong, &root, source, wish).starts_with("log-"));
+        for (source, setting) in [(embedded, Override::Unset), (configured, Override::Ignored)] {
+            assert!(with(&wrong, &root, source, setting).starts_with("log-"));
         }
         // Of an unknown log it neither counts nor breaks the rest.
-        assert_eq!(with(&wrong, &unnamed, configured, Wish::Unsaid), "verified");
+        assert_eq!(with(&wrong, &unnamed, configured, Override::Unset), "verified");
         let other = keys_bundle(&Key::generate(), Some(log));
         let mut moved = logged.clone();
         moved.log = other.log;
-        assert_eq!(with(&moved, &root, embedded, Wish::Unsaid), "log-other-signature");
+        assert_eq!(with(&moved, &root, embedded, Override::Unset), "log-other-signature");
     }
     // A log that the trust root names and that cannot be used is still asked for.
     let mut skipped = unnamed;
     let reason = crate::reject::Foreign::new("unsupported");
     let part = crate::trust::Part::TransparencyLog;
     skipped.skipped.push(crate::trust::Skipped { part, uri: reason.clone(), reason });
-    assert_eq!(with(&bare, &skipped, configured, Wish::Unsaid), "not-logged");
+    assert_eq!(with(&bare, &skipped, configured, Override::Unset), "not-logged");
 }
 
 /// Legacy layer, envelope and blob, signed by an Ed25519 key in the given variant.
@@ -262,8 +265,8 @@ fn a_chain_in_a_new_bundle_counts_where_it_is_allowed() {
     let top = CertificateAuthority::new("x", vec![world.pki.root.der.clone()], around(YEAR));
     let root = TrustRoot { certificate_authorities: vec![top.unwrap()], ..world.root() };
     let with = |bundle: &Bundle, chains| {
-        let wishes = Wishes { chains, ..Wishes::default() };
-        code(wishing(&root, &evidence(bundle.to_json()), &wanted(), wishes))
+        let overrides = Overrides { chains, ..Overrides::default() };
+        code(wishing(&root, &evidence(bundle.to_json()), &wanted(), overrides))
     };
     let chain = |more: &[&Vec<u8>]| {
         let all = [&[&leaf], more].concat().into_iter().cloned().collect();
@@ -282,23 +285,25 @@ fn a_chain_in_a_new_bundle_counts_where_it_is_allowed() {
 #[test]
 fn what_was_decided_is_told() {
     let root = World::new().root();
-    let decide = |wishes, authority: &Authority| {
-        Demands::decide(wishes, authority, Some(&root), RootSource::Configured).to_string()
+    let decide = |overrides, authority: &Authority| {
+        ProofRequirements::decide(overrides, authority, Some(&root), RootSource::Configured)
+            .to_string()
     };
     let key = Authority::Keys(Key::generate().authority());
     assert_eq!(
-        decide(Wishes::default(), &key),
+        decide(Overrides::default(), &key),
         "transparency log: required, because the trust root names a log; \
          signed timestamp: not asked for; certificate log: not asked for"
     );
-    let ignored = Wishes { log: Wish::Ignored, timestamp: Wish::Required, ..Wishes::default() };
+    let ignored =
+        Overrides { log: Override::Ignored, timestamp: Override::Required, ..Overrides::default() };
     assert_eq!(
         decide(ignored, &wanted()),
         "transparency log: not asked for, as requested; signed timestamp: required; \
          certificate log: required, as always with certificates"
     );
-    let none = Trust::none().demands;
-    assert!(none.log() == Demand::NotAsked && !none.log().is_required());
+    let none = VerificationContext::none().requirements;
+    assert!(none.log() == ProofRequirement::NotRequired && !none.log().is_required());
 }
 
 #[test]
@@ -307,9 +312,10 @@ fn blobs_verify_by_certificate_in_every_form() {
     let content = b"content";
     let root = world.root();
     let judge = |json: &str, artifact: Artifact<'_>, authority: &Authority| {
-        let wishes = Wishes::default();
-        let demands = Demands::decide(wishes, authority, Some(&root), RootSource::Configured);
-        let trust = Trust { root: Some(&root), demands, now: NOW };
+        let overrides = Overrides::default();
+        let requirements =
+            ProofRequirements::decide(overrides, authority, Some(&root), RootSource::Configured);
+        let trust = VerificationContext { root: Some(&root), requirements, now: NOW };
         verify_blob_with(BlobSignature::Bundle(json.as_bytes()), authority, artifact, &trust)
             .map_err(|reject| reject.code())
     };
@@ -372,9 +378,10 @@ fn a_key_that_comes_with_a_signature_never_takes_the_place_of_the_given_one() {
     let parts =
         Parts { signature: &signature, certificate: &public, chain: "", log: &log, sct: None };
     let blob = |evidence, authority: &Authority| {
-        let wishes = Wishes::default();
-        let demands = Demands::decide(wishes, authority, Some(&root), RootSource::Configured);
-        let trust = Trust { root: Some(&root), demands, now: NOW };
+        let overrides = Overrides::default();
+        let requirements =
+            ProofRequirements::decide(overrides, authority, Some(&root), RootSource::Configured);
+        let trust = VerificationContext { root: Some(&root), requirements, now: NOW };
         verify_blob_with(evidence, authority, Artifact::Content(content), &trust)
             .map_or_else(|reject| reject.code(), |_| "verified")
     };
@@ -389,7 +396,7 @@ fn a_key_that_comes_with_a_signature_never_takes_the_place_of_the_given_one() {
     let layer = stranger.changed_legacy(|layer| {
         layer.annotations.insert(annotation::CERTIFICATE.to_owned(), public.clone());
     });
-    let ignored = Wishes { log: Wish::Ignored, ..Wishes::default() };
+    let ignored = Overrides { log: Override::Ignored, ..Overrides::default() };
     let image = |authority: &Authority| code(wishing(&root, &layer, authority, ignored));
     assert_eq!(image(&by_key(&ours)), "wrong-signature");
     assert_eq!(image(&wanted()), "bad-certificate");
@@ -418,9 +425,13 @@ fn blobs_verify_by_the_parts_of_a_signature() {
         sct: Some(sct.as_bytes()),
     };
     let judge = |parts: Parts<'_>, artifact: &[u8]| {
-        let demands =
-            Demands::decide(Wishes::default(), &wanted(), Some(&root), RootSource::Configured);
-        let trust = Trust { root: Some(&root), demands, now: NOW };
+        let requirements = ProofRequirements::decide(
+            Overrides::default(),
+            &wanted(),
+            Some(&root),
+            RootSource::Configured,
+        );
+        let trust = VerificationContext { root: Some(&root), requirements, now: NOW };
         let evidence = BlobSignature::Parts(parts);
         verify_blob_with(evidence, &wanted(), Artifact::Content(artifact), &trust)
             .map_err(|reject| reject.code())

@@ -1,6 +1,6 @@
 use kube::api::ObjectMeta;
 use sealgate_core::fault::FaultKind;
-use sealgate_policy::rule::{Lack, Need};
+use sealgate_policy::rule::{Need, UndecidableReason};
 use sealgate_policy::select::NoMatch;
 use serde_json::json;
 
@@ -80,8 +80,8 @@ fn key_data(pem: &str) -> Option<BTreeMap<String, Vec<u8>>> {
 }
 
 /// What the only rule lacks.
-fn lack(book: &mut Book) -> Option<Lack> {
-    fn first(need: &Need) -> Option<Lack> {
+fn lack(book: &mut Book) -> Option<UndecidableReason> {
+    fn first(need: &Need) -> Option<UndecidableReason> {
         match need {
             Need::All(needs) | Need::Any(needs) => needs.iter().find_map(first),
             Need::Undecidable { condition, .. } => Some(*condition),
@@ -153,16 +153,16 @@ fn edits_and_deletions_are_followed() {
 #[test]
 fn a_policy_that_cannot_be_read_is_a_rule_that_never_holds() {
     let mut book = listed(vec![object("a", json!({ "imagez": [] }))]);
-    assert_eq!(lack(&mut book), Some(Lack::Invalid));
+    assert_eq!(lack(&mut book), Some(UndecidableReason::Invalid));
     let mut book = listed(vec![object("a", json!("text"))]);
-    assert_eq!(lack(&mut book), Some(Lack::Invalid));
+    assert_eq!(lack(&mut book), Some(UndecidableReason::Invalid));
 }
 
 #[test]
 fn a_secret_is_read_when_a_policy_names_it_and_when_it_changes() {
     let mut book = listed(vec![with_secret("a")]);
     assert_eq!(book.secrets_to_read(), ["cosign-pub"]);
-    assert_eq!(lack(&mut book), Some(Lack::Key), "not read yet");
+    assert_eq!(lack(&mut book), Some(UndecidableReason::Key), "not read yet");
     book.take_secret("cosign-pub".to_owned(), Ok(key_data(PEM)));
     assert_eq!(lack(&mut book), None);
     assert!(book.secrets_to_read().is_empty());
@@ -182,13 +182,17 @@ fn a_key_goes_only_when_the_cluster_says_so() {
         lack(book)
     };
     let fault = || Fault::new(FaultKind::Timeout, "secret", "no answer");
-    assert_eq!(read(&mut book, Err(fault())), Some(Lack::Key), "never read");
+    assert_eq!(read(&mut book, Err(fault())), Some(UndecidableReason::Key), "never read");
     assert_eq!(read(&mut book, Ok(key_data(PEM))), None);
     assert_eq!(read(&mut book, Err(fault())), None, "the last good one stays");
-    assert_eq!(read(&mut book, Ok(None)), Some(Lack::Key), "deleted");
+    assert_eq!(read(&mut book, Ok(None)), Some(UndecidableReason::Key), "deleted");
     assert_eq!(read(&mut book, Ok(key_data(PEM))), None);
-    assert_eq!(read(&mut book, Ok(key_data("junk"))), Some(Lack::Key), "overwritten");
-    assert_eq!(read(&mut book, Err(fault())), Some(Lack::Key), "and a fault brings nothing back");
+    assert_eq!(read(&mut book, Ok(key_data("junk"))), Some(UndecidableReason::Key), "overwritten");
+    assert_eq!(
+        read(&mut book, Err(fault())),
+        Some(UndecidableReason::Key),
+        "and a fault brings nothing back"
+    );
 }
 
 #[test]

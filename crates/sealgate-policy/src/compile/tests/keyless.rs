@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use sealgate_core::identity::Wanted;
-use sealgate_core::verify::{Authority as Signers, Demands, RootSource, Wish};
+use sealgate_core::verify::{Authority as Signers, Override, ProofRequirements, RootSource};
 use sealgate_testkit::keyless::World;
 
 use super::*;
@@ -80,9 +80,9 @@ fn summary(authority: Value) -> String {
         assert!(!ready.holds && !inlined.holds);
         return inlined.message.trim_start_matches("authority authority-0: ").to_owned();
     };
-    let root = signed.grounds.root.as_ref().expect("a root");
-    let demands = signed.grounds.demands(&signed.by);
-    format!("{} asks {}", parts(root), asked(demands))
+    let root = signed.trust_config.root.as_ref().expect("a root");
+    let requirements = signed.trust_config.requirements(&signed.by);
+    format!("{} asks {}", parts(root), asked(requirements))
 }
 
 fn parts(root: &TrustRoot) -> String {
@@ -103,11 +103,11 @@ fn parts(root: &TrustRoot) -> String {
     )
 }
 
-fn asked(demands: Demands) -> String {
+fn asked(requirements: ProofRequirements) -> String {
     let asked = [
-        ("log", demands.log().is_required()),
-        ("timestamp", demands.timestamp().is_required()),
-        ("sct", demands.sct().is_required()),
+        ("log", requirements.log().is_required()),
+        ("timestamp", requirements.timestamp().is_required()),
+        ("sct", requirements.sct().is_required()),
     ];
     let names: Vec<&str> = asked.iter().filter_map(|(name, is)| is.then_some(*name)).collect();
     names.join("+")
@@ -272,7 +272,10 @@ fn a_key_alone_needs_no_root_and_everything_else_does() {
     let key = json!({"data": KEY});
     let alone = compiled(spec(json!({"key": key})));
     let signed = alone.rule.need.signed();
-    assert_eq!((&signed[0].grounds.root, signed[0].grounds.wishes.log), (&None, Wish::Ignored));
+    assert_eq!(
+        (&signed[0].trust_config.root, signed[0].trust_config.overrides.log),
+        (&None, Override::Ignored)
+    );
     for authority in [
         json!({"key": key, "ctlog": {}}),
         json!({"key": key, "ctlog": {"url": REKOR}}),
@@ -293,7 +296,7 @@ fn what_is_taken_as_a_whole_is_shared() {
     for authority in [json!({"key": {"data": KEY}}), json!({"keyless": keyless(json!({}))})] {
         let compiled = compiled_with(spec(authority), &roots);
         let signed = compiled.rule.need.signed();
-        assert!(Arc::ptr_eq(signed[0].grounds.root.as_ref().unwrap(), &own));
+        assert!(Arc::ptr_eq(signed[0].trust_config.root.as_ref().unwrap(), &own));
     }
 }
 
@@ -305,7 +308,8 @@ fn a_certificate_of_the_policy_replaces_the_authorities_of_the_root() {
     assert_eq!(summary(own(json!({"data": chain}))), expected);
     let compiled = compiled_with(spec(own(json!({"data": chain}))), &roots);
     let signed = compiled.rule.need.signed();
-    let [authority] = signed[0].grounds.root.as_ref().unwrap().certificate_authorities.as_slice()
+    let [authority] =
+        signed[0].trust_config.root.as_ref().unwrap().certificate_authorities.as_slice()
     else {
         panic!("one authority")
     };

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use sealgate_core::certificate::{Presented, SctDemand, Unverified, certify};
+use sealgate_core::certificate::{Presented, SctRequirement, Unverified, certify};
 use sealgate_core::key::PublicKey;
 use sealgate_core::trust::{CertificateAuthority, MAX_CHAIN, TrustRoot, Validity};
-use sealgate_engine::witness::Signatory;
+use sealgate_engine::transparency::Signatory;
 
 use super::MAX_PEM;
 use crate::cli::files;
@@ -77,7 +77,7 @@ fn check_chain(leaf: &Unverified, chain: &[Vec<u8>]) -> Result<(), CliError> {
     let authority = authority.map_err(|error| unusable(&error))?;
     let root = TrustRoot { certificate_authorities: vec![authority], ..TrustRoot::default() };
     let presented = Presented { leaf: leaf.der(), untrusted: &[], detached_sct: None };
-    certify(presented, &root, &[leaf.not_before()], SctDemand::NotRequired)
+    certify(presented, &root, &[leaf.not_before()], SctRequirement::NotRequired)
         .map(drop)
         .map_err(|error| unusable(&error))
 }

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use sealgate_core::certificate::{Presented, SctDemand, certify as verify_certificate};
+use sealgate_core::certificate::{Presented, SctRequirement, certify as verify_certificate};
 use sealgate_core::key::HashAlgorithm;
-use sealgate_core::verify::Wish;
+use sealgate_core::verify::Override;
 use sealgate_engine::ports::IdentityToken;
-use sealgate_engine::witness::Signatory;
+use sealgate_engine::transparency::Signatory;
 use sealgate_keys::{KeyPair, pair::Kind};
 use sealgate_sigstore::http;
 use sealgate_sigstore::oidc::{
@@ -142,8 +142,8 @@ fn check(signatory: &Signatory, judges: &Judges, steps: Steps) -> Result<(), Cli
     let certificate = signatory.certificate();
     let certificate = certificate.ok_or_else(|| CliError::new("the certificate cannot be read"))?;
     let sct = match (judges.sct, root.ct_logs.is_empty()) {
-        (Wish::Ignored, _) | (Wish::Unsaid, true) => SctDemand::NotRequired,
-        _ => SctDemand::Required,
+        (Override::Ignored, _) | (Override::Unset, true) => SctRequirement::NotRequired,
+        _ => SctRequirement::Required,
     };
     let presented = Presented { leaf: certificate.der(), untrusted: &[], detached_sct: None };
     let certified = verify_certificate(presented, root, &[certificate.not_before()], sct);

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sealgate_core::bundle::LogMaterial;
 use sealgate_core::certificate::pem;
-use sealgate_engine::witness::Signatory;
+use sealgate_engine::transparency::Signatory;
 use serde_json::{Value, json};
 
 use crate::terminal;

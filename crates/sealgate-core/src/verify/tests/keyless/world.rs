@@ -189,17 +189,18 @@ pub(super) fn judge(
     evidence: &Evidence,
     authority: &Authority,
 ) -> Result<Verified, Reject> {
-    wishing(root, evidence, authority, Wishes::default())
+    wishing(root, evidence, authority, Overrides::default())
 }
 
 pub(super) fn wishing(
     root: &TrustRoot,
     evidence: &Evidence,
     authority: &Authority,
-    wishes: Wishes,
+    overrides: Overrides,
 ) -> Result<Verified, Reject> {
-    let demands = Demands::decide(wishes, authority, Some(root), RootSource::Configured);
-    let trust = Trust { root: Some(root), demands, now: NOW + 20 };
+    let requirements =
+        ProofRequirements::decide(overrides, authority, Some(root), RootSource::Configured);
+    let trust = VerificationContext { root: Some(root), requirements, now: NOW + 20 };
     verify_image_with(evidence, authority, &question(), &trust)
 }
 

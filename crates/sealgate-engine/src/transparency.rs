@@ -1,4 +1,4 @@
-//! What bears witness of a signature: certificates say whose key it was, timestamp authorities
+//! Proofs that accompany a signature: certificates say whose key it was, timestamp authorities
 //! when, transparency logs that everybody may know.
 //!
 //! A [`Draft`] is a bundle on its way. Timestamps come first, because they are published nowhere
@@ -18,7 +18,9 @@ use sealgate_core::identity::{IdentityAuthority, IdentityMatcher, Wanted};
 use sealgate_core::key::{HashAlgorithm, PublicKey};
 use sealgate_core::reject::{Document, Reject};
 use sealgate_core::trust::TrustRoot;
-use sealgate_core::verify::{Authority, Grounds, KeyAuthority, RootSource, Trust, Wish, Wishes};
+use sealgate_core::verify::{
+    Authority, KeyAuthority, Override, Overrides, RootSource, TrustConfig, VerificationContext,
+};
 
 use crate::failure::Failure;
 use crate::ports::{
@@ -33,9 +35,9 @@ pub struct Signatory {
     certificates: Vec<Vec<u8>>,
 }
 
-/// Who is asked to bear witness, and what our own verifier judges the result with.
+/// The services that timestamp and publish a signature, and the trust root that our verifier checks the result with.
 #[derive(Clone, Default)]
-pub struct Witnesses {
+pub struct TransparencyServices {
     /// All of them sign the time.
     pub timestamps: Vec<Arc<dyn TimestampAuthority>>,
     /// All of them take the signature.
@@ -43,7 +45,7 @@ pub struct Witnesses {
     /// Whom to believe. Without one only the signature itself is checked before it is written.
     pub root: Option<Arc<TrustRoot>>,
     /// What to ask of certificate logs; unsaid: a promise, if the trust root knows such a log.
-    pub sct: Wish,
+    pub sct: Override,
     /// The time, in seconds since 1970.
     pub now: i64,
 }
@@ -144,7 +146,7 @@ impl Signatory {
     }
 }
 
-impl Witnesses {
+impl TransparencyServices {
     /// Nobody: the signature stands alone.
     pub fn none() -> Self {
         Self::default()
@@ -158,50 +160,50 @@ impl Witnesses {
         self.root.as_ref().filter(|_| vouched)
     }
 
-    fn grounds(&self, root: &Arc<TrustRoot>, log: Wish) -> Grounds {
-        let wished = |is: bool| if is { Wish::Required } else { Wish::Unsaid };
+    fn trust_config(&self, root: &Arc<TrustRoot>, log: Override) -> TrustConfig {
+        let wished = |is: bool| if is { Override::Required } else { Override::Unset };
         let sct = match self.sct {
-            Wish::Unsaid if root.ct_logs.is_empty() => Wish::Ignored,
+            Override::Unset if root.ct_logs.is_empty() => Override::Ignored,
             other => other,
         };
         let timestamp = wished(!self.timestamps.is_empty());
-        let wishes = Wishes { log, timestamp, sct, ..Wishes::default() };
-        Grounds { root: Some(root.clone()), source: RootSource::Configured, wishes }
+        let overrides = Overrides { log, timestamp, sct, ..Overrides::default() };
+        TrustConfig { root: Some(root.clone()), source: RootSource::Configured, overrides }
     }
 }
 
 /// What our verifier judges a draft with, before it is written.
-pub(crate) struct Approval<'a> {
+pub(crate) struct DraftVerifier<'a> {
     authority: Authority,
-    grounds: Option<Grounds>,
+    trust_config: Option<TrustConfig>,
     signatory: &'a Signatory,
     now: i64,
 }
 
-impl<'a> Approval<'a> {
+impl<'a> DraftVerifier<'a> {
     /// `log`: whether the logs were told yet.
     pub(crate) fn new(
         signatory: &'a Signatory,
-        witnesses: &Witnesses,
-        log: Wish,
+        transparency: &TransparencyServices,
+        log: Override,
     ) -> Result<Self, Failure> {
-        let root = witnesses.root_for(signatory);
+        let root = transparency.root_for(signatory);
         let authority = match root {
             Some(_) => signatory.authority()?,
             None => signatory.by_key(),
         };
-        let grounds = root.map(|root| witnesses.grounds(root, log));
-        Ok(Self { authority, grounds, signatory, now: witnesses.now })
+        let trust_config = root.map(|root| transparency.trust_config(root, log));
+        Ok(Self { authority, trust_config, signatory, now: transparency.now })
     }
 
     pub(crate) fn authority(&self) -> &Authority {
         &self.authority
     }
 
-    pub(crate) fn trust(&self) -> Trust<'_> {
-        match &self.grounds {
-            Some(grounds) => grounds.trust(&self.authority, self.now),
-            None => Trust::none(),
+    pub(crate) fn trust(&self) -> VerificationContext<'_> {
+        match &self.trust_config {
+            Some(trust_config) => trust_config.trust(&self.authority, self.now),
+            None => VerificationContext::none(),
         }
     }
 
@@ -209,7 +211,7 @@ impl<'a> Approval<'a> {
     /// in a bundle that names it.
     pub(crate) fn readable(&self, bundle: &Bundle) -> Bundle {
         let mut bundle = bundle.clone();
-        if self.grounds.is_none() {
+        if self.trust_config.is_none() {
             bundle.material = Signatory::of_key(self.signatory.key.clone()).material();
         }
         bundle
@@ -217,22 +219,29 @@ impl<'a> Approval<'a> {
 }
 
 impl Draft {
-    /// A bundle of version 0.3 that nobody bears witness of yet.
-    pub fn new(content: Content, signatory: &Signatory, witnesses: &Witnesses) -> Self {
+    /// A bundle of version 0.3 without log entries and timestamps.
+    pub fn new(
+        content: Content,
+        signatory: &Signatory,
+        transparency: &TransparencyServices,
+    ) -> Self {
         let (version, log) = (Version::V03, LogMaterial::default());
         let material = signatory.material();
         let bundle = Bundle { version, material, log, content };
-        let missing = witnesses.logs.iter().map(|log| log.url().to_owned()).collect();
+        let missing = transparency.logs.iter().map(|log| log.url().to_owned()).collect();
         Self { bundle, missing }
     }
 
     /// Lets all authorities sign the time, unless that was done before.
-    pub(crate) async fn stamp(&mut self, witnesses: &Witnesses) -> Result<(), Failure> {
+    pub(crate) async fn stamp(
+        &mut self,
+        transparency: &TransparencyServices,
+    ) -> Result<(), Failure> {
         if !self.bundle.log.timestamps.is_empty() {
             return Ok(());
         }
         let signature = signature(&self.bundle.content)?.to_vec();
-        let stamps = witnesses.timestamps.iter().map(|tsa| tsa.timestamp(&signature));
+        let stamps = transparency.timestamps.iter().map(|tsa| tsa.timestamp(&signature));
         self.bundle.log.timestamps = future::try_join_all(stamps).await?;
         Ok(())
     }
@@ -242,12 +251,12 @@ impl Draft {
     pub(crate) async fn log(
         &mut self,
         signatory: &Signatory,
-        witnesses: &Witnesses,
+        transparency: &TransparencyServices,
     ) -> Result<(), Fault> {
         let submission = &submission(&self.bundle.content, signatory)
             .map_err(|reject| Fault::new(FaultKind::Config, "bundle", reject.to_string()))?;
         let asked = self.missing.iter().map(async |url| -> Result<LogEntry, Fault> {
-            let log = witnesses.logs.iter().find(|log| log.url() == url);
+            let log = transparency.logs.iter().find(|log| log.url() == url);
             log.ok_or_else(|| unknown(url))?.upload(submission).await
         });
         let answers = future::join_all(asked).await;
@@ -267,7 +276,7 @@ impl Draft {
     }
 }
 
-impl Witnesses {
+impl TransparencyServices {
     /// What would be published must have a chance to be accepted afterwards.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         let knows_none = |root: &Arc<TrustRoot>| root.transparency_logs.is_empty();
@@ -281,8 +290,8 @@ impl Witnesses {
     }
 
     /// Whether a log's proof is to be in what is written.
-    pub(crate) fn log_wish(&self) -> Wish {
-        if self.logs.is_empty() { Wish::Ignored } else { Wish::Required }
+    pub(crate) fn log_override(&self) -> Override {
+        if self.logs.is_empty() { Override::Ignored } else { Override::Required }
     }
 }
 

@@ -16,18 +16,20 @@ use sealgate_core::reference::Identifier;
 use sealgate_core::simple_signing::SimpleSigning;
 use sealgate_core::trust::TrustRoot;
 use sealgate_core::verify::{
-    Artifact, Authority, BlobSignature, Check, Grounds, RootSource, Wishes, verify_blob_with,
+    Artifact, Authority, BlobSignature, Check, Overrides, RootSource, TrustConfig, verify_blob_with,
 };
-use sealgate_engine::blob::witness_blob;
+use sealgate_engine::blob::publish_blob;
 use sealgate_engine::failure::Failure;
 use sealgate_engine::ports::{
     CertificateIssuer, IdentityToken, LogSubmission, SignatureLog, Signer, SubmittedContent,
     TimestampAuthority,
 };
-use sealgate_engine::sign::{Formats, Hand, SignRequest, Signed, finish, sign_image_with};
+use sealgate_engine::sign::{
+    Formats, SignRequest, Signed, SigningParties, finish, sign_image_with,
+};
+use sealgate_engine::transparency::{Signatory, TransparencyServices};
 use sealgate_engine::unfinished::{Drafts, Step, Unfinished, Work};
 use sealgate_engine::verify::{Outcome, VerifyRequest, verify_image};
-use sealgate_engine::witness::{Signatory, Witnesses};
 use sealgate_testkit::image;
 use sealgate_testkit::key::TestKey;
 use sealgate_testkit::keyless::{Certified, ISSUER, Named, Proof, SUBJECT, World};
@@ -165,24 +167,24 @@ impl Scene {
     }
 
     /// One log, a timestamp where the log signs no time, and the world's root.
-    fn witnesses(&self, log: &Arc<Log>) -> Witnesses {
+    fn transparency(&self, log: &Arc<Log>) -> TransparencyServices {
         let stamped = log.proof != Proof::Rekor1;
-        Witnesses {
+        TransparencyServices {
             timestamps: stamped.then(|| self.tsa()).into_iter().collect(),
             logs: vec![log.clone()],
             root: Some(Arc::new(self.world.trust_root())),
             now: self.world.now + 1,
-            ..Witnesses::none()
+            ..TransparencyServices::none()
         }
     }
 
     async fn sign(
         &self,
-        witnesses: &Witnesses,
+        transparency: &TransparencyServices,
         request: &SignRequest,
     ) -> Result<Vec<Signed>, Failure> {
         let (signer, signatory) = (self.holder(), self.signatory());
-        let by = Hand { signer: &signer, signatory: &signatory, witnesses };
+        let by = SigningParties { signer: &signer, signatory: &signatory, transparency };
         let at = image::at(&app(), &self.digest);
         sign_image_with(&self.registry, &at, by, &FrozenClock::default(), request).await
     }
@@ -190,9 +192,9 @@ impl Scene {
     /// What a user of this world finds.
     async fn verify(&self, authority: Authority, digest: &Digest) -> Outcome {
         let root = Some(Arc::new(self.world.trust_root()));
-        let (source, wishes) = (RootSource::Configured, Wishes::default());
+        let (source, overrides) = (RootSource::Configured, Overrides::default());
         let request = VerifyRequest {
-            grounds: Grounds { root, source, wishes },
+            trust_config: TrustConfig { root, source, overrides },
             now: self.world.now + 86_400,
             ..VerifyRequest::new(authority)
         };
@@ -230,7 +232,7 @@ async fn what_a_certificate_signs_verifies_by_its_identity() {
     for proof in [Proof::Rekor1, Proof::Rekor2] {
         let scene = Scene::new();
         let log = Arc::new(scene.log(proof));
-        let signed = scene.sign(&scene.witnesses(&log), &SignRequest::default()).await.unwrap();
+        let signed = scene.sign(&scene.transparency(&log), &SignRequest::default()).await.unwrap();
         assert_eq!(log.asked.load(Ordering::Relaxed), 1);
         let bundle = signed[0].bundle.as_ref().unwrap();
         assert_eq!(bundle.log.entries.len(), 1);
@@ -260,8 +262,9 @@ async fn a_certificate_of_another_key_is_refused() {
 async fn a_legacy_signature_carries_certificate_entry_and_timestamp() {
     let scene = Scene::new();
     let log = Arc::new(scene.log(Proof::Rekor1));
-    let witnesses = Witnesses { timestamps: vec![scene.tsa()], ..scene.witnesses(&log) };
-    scene.sign(&witnesses, &legacy()).await.unwrap();
+    let transparency =
+        TransparencyServices { timestamps: vec![scene.tsa()], ..scene.transparency(&log) };
+    scene.sign(&transparency, &legacy()).await.unwrap();
     let tag = format!("sha256-{}.sig", scene.digest.hex());
     let raw = scene.registry.peek(&app(), &Identifier::Tag(tag)).unwrap();
     let manifest: Manifest = serde_json::from_slice(&raw.bytes).unwrap();
@@ -284,11 +287,11 @@ async fn a_legacy_signature_carries_certificate_entry_and_timestamp() {
 async fn an_entry_without_a_promise_does_not_fit_into_the_legacy_format() {
     let scene = Scene::new();
     let log = Arc::new(scene.log(Proof::Rekor2));
-    let failure = scene.sign(&scene.witnesses(&log), &legacy()).await.unwrap_err();
+    let failure = scene.sign(&scene.transparency(&log), &legacy()).await.unwrap_err();
     assert!(matches!(failure, Failure::Invalid(_)), "{failure}");
     let two = vec![log.clone() as Arc<dyn SignatureLog>, log.clone()];
-    let witnesses = Witnesses { logs: two, ..scene.witnesses(&log) };
-    let failure = scene.sign(&witnesses, &legacy()).await.unwrap_err();
+    let transparency = TransparencyServices { logs: two, ..scene.transparency(&log) };
+    let failure = scene.sign(&transparency, &legacy()).await.unwrap_err();
     assert!(matches!(failure, Failure::Invalid(_)), "{failure}");
     assert_eq!(scene.stored(), 0);
 }
@@ -301,19 +304,21 @@ async fn nothing_is_told_to_a_log_that_our_verifier_would_refuse() {
     let elsewhere = Arc::new(strangers.certified(&Named::default()));
     // A certificate of another authority, a timestamp of another one, a certificate that has
     // expired.
-    let foreign_root =
-        Witnesses { root: Some(Arc::new(strangers.trust_root())), ..scene.witnesses(&log) };
-    let foreign_stamp = Witnesses {
-        timestamps: vec![Arc::new(Tsa(strangers.clone(), elsewhere))],
-        ..scene.witnesses(&log)
+    let foreign_root = TransparencyServices {
+        root: Some(Arc::new(strangers.trust_root())),
+        ..scene.transparency(&log)
     };
-    let late = Witnesses {
+    let foreign_stamp = TransparencyServices {
+        timestamps: vec![Arc::new(Tsa(strangers.clone(), elsewhere))],
+        ..scene.transparency(&log)
+    };
+    let late = TransparencyServices {
         timestamps: Vec::new(),
         now: scene.world.now + 86_400,
-        ..scene.witnesses(&log)
+        ..scene.transparency(&log)
     };
-    for witnesses in [foreign_root, foreign_stamp, late] {
-        let failure = scene.sign(&witnesses, &SignRequest::default()).await.unwrap_err();
+    for transparency in [foreign_root, foreign_stamp, late] {
+        let failure = scene.sign(&transparency, &SignRequest::default()).await.unwrap_err();
         assert!(matches!(failure, Failure::Rejected(_)), "{failure}");
     }
     assert_eq!((log.asked.load(Ordering::Relaxed), scene.stored()), (0, 0));
@@ -324,7 +329,7 @@ async fn an_entry_of_a_log_that_nobody_knows_is_not_stored() {
     let scene = Scene::new();
     let strangers = Arc::new(World::default());
     let log = Arc::new(Log { world: strangers, ..scene.log(Proof::Rekor2) });
-    let failure = scene.sign(&scene.witnesses(&log), &SignRequest::default()).await.unwrap_err();
+    let failure = scene.sign(&scene.transparency(&log), &SignRequest::default()).await.unwrap_err();
     assert_eq!(failure.code(), "not-logged");
     assert_eq!(scene.stored(), 0);
 }
@@ -334,8 +339,9 @@ async fn what_could_never_be_finished_is_not_begun_or_not_kept() {
     let scene = Scene::new();
     let log = Arc::new(scene.log(Proof::Rekor2));
     let root = TrustRoot { transparency_logs: Vec::new(), ..scene.world.trust_root() };
-    let witnesses = Witnesses { root: Some(Arc::new(root)), ..scene.witnesses(&log) };
-    let failure = scene.sign(&witnesses, &SignRequest::default()).await.unwrap_err();
+    let transparency =
+        TransparencyServices { root: Some(Arc::new(root)), ..scene.transparency(&log) };
+    let failure = scene.sign(&transparency, &SignRequest::default()).await.unwrap_err();
     assert!(matches!(failure, Failure::Invalid(_)), "{failure}");
     assert_eq!(log.asked.load(Ordering::Relaxed), 0);
     let log = Arc::new(Log {
@@ -343,8 +349,8 @@ async fn what_could_never_be_finished_is_not_begun_or_not_kept() {
         failure: FaultKind::Unsupported,
         ..scene.log(Proof::Rekor2)
     });
-    let witnesses = scene.witnesses(&log);
-    let failure = scene.sign(&witnesses, &SignRequest::default()).await.unwrap_err();
+    let transparency = scene.transparency(&log);
+    let failure = scene.sign(&transparency, &SignRequest::default()).await.unwrap_err();
     assert!(matches!(failure, Failure::Fault(_)), "{failure}");
     assert_eq!(scene.stored(), 0);
 }
@@ -358,9 +364,9 @@ async fn a_failed_upload_stores_nothing_and_is_finished_later() {
     let children = [scene.digest.clone(), other];
     scene.digest = index.clone();
     let log = Arc::new(Log { failures: Mutex::new(1), ..scene.log(Proof::Rekor2) });
-    let witnesses = scene.witnesses(&log);
+    let transparency = scene.transparency(&log);
     let request = SignRequest { recursive: true, ..SignRequest::default() };
-    let left = unfinished(scene.sign(&witnesses, &request).await);
+    let left = unfinished(scene.sign(&transparency, &request).await);
     assert_eq!((left.step, left.cause.code()), (Step::Log, "server-error"));
     // All were tried, one is missing, nothing is stored.
     assert_eq!((log.asked.load(Ordering::Relaxed), scene.stored()), (3, 0));
@@ -371,7 +377,7 @@ async fn a_failed_upload_stores_nothing_and_is_finished_later() {
     assert_eq!(work, left.work);
     let clock = FrozenClock::default();
     let request = SignRequest::default();
-    let signed = finish(&scene.registry, work, &witnesses, &clock, &request).await.unwrap();
+    let signed = finish(&scene.registry, work, &transparency, &clock, &request).await.unwrap();
     // Only the missing one was told.
     assert_eq!((signed.len(), log.asked.load(Ordering::Relaxed)), (3, 4));
     for digest in children.iter().chain([&index]) {
@@ -384,12 +390,12 @@ async fn a_failed_upload_stores_nothing_and_is_finished_later() {
 async fn what_the_registry_did_not_take_is_finished_without_another_entry() {
     let scene = Scene::new();
     let log = Arc::new(scene.log(Proof::Rekor1));
-    let witnesses = scene.witnesses(&log);
+    let transparency = scene.transparency(&log);
     scene.registry.fail(Request::PushManifest, "", 1, fault(FaultKind::Denied));
-    let left = unfinished(scene.sign(&witnesses, &SignRequest::default()).await);
+    let left = unfinished(scene.sign(&transparency, &SignRequest::default()).await);
     assert_eq!((left.step, left.cause.code()), (Step::Store, "denied"));
     let (clock, request) = (FrozenClock::default(), SignRequest::default());
-    finish(&scene.registry, left.work, &witnesses, &clock, &request).await.unwrap();
+    finish(&scene.registry, left.work, &transparency, &clock, &request).await.unwrap();
     assert_eq!(log.asked.load(Ordering::Relaxed), 1);
     let outcome = scene.verify(somebody(), &scene.digest).await;
     assert!(matches!(outcome, Outcome::Verified { .. }), "{outcome:?}");
@@ -399,8 +405,8 @@ async fn what_the_registry_did_not_take_is_finished_without_another_entry() {
 async fn kept_work_is_believed_in_nothing() {
     let scene = Scene::new();
     let log = Arc::new(Log { failures: Mutex::new(1), ..scene.log(Proof::Rekor2) });
-    let witnesses = scene.witnesses(&log);
-    let left = unfinished(scene.sign(&witnesses, &SignRequest::default()).await);
+    let transparency = scene.transparency(&log);
+    let left = unfinished(scene.sign(&transparency, &SignRequest::default()).await);
     let kept = left.work.to_json().unwrap();
     let other = image::image(&scene.registry, &app(), "another image");
     let moved = kept.replace(scene.digest.hex(), other.hex());
@@ -418,7 +424,7 @@ async fn kept_work_is_believed_in_nothing() {
     let Ok(work) = Work::parse(moved.as_bytes()) else { panic!() };
     let clock = FrozenClock::default();
     let request = SignRequest::default();
-    let failure = finish(&scene.registry, work, &witnesses, &clock, &request).await.unwrap_err();
+    let failure = finish(&scene.registry, work, &transparency, &clock, &request).await.unwrap_err();
     assert_eq!(failure.code(), "other-subject");
     assert_eq!((log.asked.load(Ordering::Relaxed), scene.stored()), (1, 0));
 }
@@ -427,8 +433,8 @@ async fn kept_work_is_believed_in_nothing() {
 async fn without_a_trust_root_only_the_signature_is_checked() {
     let scene = Scene::new();
     let log = Arc::new(scene.log(Proof::Rekor2));
-    let witnesses = Witnesses { root: None, ..scene.witnesses(&log) };
-    scene.sign(&witnesses, &SignRequest::default()).await.unwrap();
+    let transparency = TransparencyServices { root: None, ..scene.transparency(&log) };
+    scene.sign(&transparency, &SignRequest::default()).await.unwrap();
     let outcome = scene.verify(somebody(), &scene.digest).await;
     assert!(matches!(outcome, Outcome::Verified { .. }), "{outcome:?}");
 }
@@ -441,8 +447,14 @@ async fn several_logs_and_authorities_all_bear_witness() {
     let logs: Vec<Arc<dyn SignatureLog>> = vec![one, two];
     let timestamps = vec![scene.tsa(), scene.tsa()];
     let root = Some(Arc::new(scene.world.trust_root()));
-    let witnesses = Witnesses { logs, timestamps, root, now: scene.world.now, ..Witnesses::none() };
-    let signed = scene.sign(&witnesses, &SignRequest::default()).await.unwrap();
+    let transparency = TransparencyServices {
+        logs,
+        timestamps,
+        root,
+        now: scene.world.now,
+        ..TransparencyServices::none()
+    };
+    let signed = scene.sign(&transparency, &SignRequest::default()).await.unwrap();
     let log = &signed[0].bundle.as_ref().unwrap().log;
     assert_eq!((log.entries.len(), log.timestamps.len()), (2, 2));
 }
@@ -451,11 +463,11 @@ async fn several_logs_and_authorities_all_bear_witness() {
 async fn a_blob_is_witnessed_and_a_failed_upload_is_kept() {
     let scene = Scene::new();
     let log = Arc::new(Log { failures: Mutex::new(1), ..scene.log(Proof::Rekor2) });
-    let (witnesses, signatory) = (scene.witnesses(&log), scene.signatory());
+    let (transparency, signatory) = (scene.transparency(&log), scene.signatory());
     let artifact = Artifact::Content(b"content");
     let witness = async || {
         let (signature, digest) = (scene.by.sign(b"content"), Digest::of(b"content"));
-        witness_blob(signature, digest, artifact, &signatory, &witnesses).await
+        publish_blob(signature, digest, artifact, &signatory, &transparency).await
     };
     let Err(Failure::Unfinished(left)) = witness().await else { panic!() };
     assert!(matches!(left.work.drafts, Drafts::Blob(_)));
@@ -463,10 +475,10 @@ async fn a_blob_is_witnessed_and_a_failed_upload_is_kept() {
     assert_eq!(Work::parse(kept.as_bytes()).unwrap(), left.work);
     let signed = witness().await.unwrap();
     let root = Some(Arc::new(scene.world.trust_root()));
-    let (source, wishes) = (RootSource::Configured, Wishes::default());
-    let grounds = Grounds { root, source, wishes };
+    let (source, overrides) = (RootSource::Configured, Overrides::default());
+    let trust_config = TrustConfig { root, source, overrides };
     let authority = somebody();
-    let trust = grounds.trust(&authority, scene.world.now + 86_400);
+    let trust = trust_config.trust(&authority, scene.world.now + 86_400);
     let bundle = BlobSignature::Bundle(signed.bundle.as_bytes());
     verify_blob_with(bundle, &authority, artifact, &trust).unwrap();
 }
@@ -478,8 +490,13 @@ async fn a_key_signs_with_a_timestamp_as_well() {
     let signatory = Signatory::of_key(key.public_key().clone());
     let root = Some(Arc::new(scene.world.trust_root()));
     let timestamps = vec![scene.tsa()];
-    let witnesses = Witnesses { timestamps, root, now: scene.world.now, ..Witnesses::none() };
-    let by = Hand { signer: &key, signatory: &signatory, witnesses: &witnesses };
+    let transparency = TransparencyServices {
+        timestamps,
+        root,
+        now: scene.world.now,
+        ..TransparencyServices::none()
+    };
+    let by = SigningParties { signer: &key, signatory: &signatory, transparency: &transparency };
     let at = image::at(&app(), &scene.digest);
     let clock = FrozenClock::default();
     let signed =

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use sealgate_core::fault::Fault;
 use sealgate_core::trust::{CertificateAuthority, Part, TrustRoot};
-use sealgate_core::verify::{Grounds, RootSource, Wish, Wishes};
+use sealgate_core::verify::{Override, Overrides, RootSource, TrustConfig};
 
 use crate::cip::{Authority, Keyless, Timestamp, TransparencyLog};
-use crate::rule::Lack;
+use crate::rule::UndecidableReason;
 
 /// Which trust root is meant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,7 +28,7 @@ pub type RootLookup<'a> = dyn Fn(&RootRef) -> Result<(Arc<TrustRoot>, RootSource
 /// What an authority needs and cannot have.
 #[derive(Debug)]
 pub(super) struct Lacking {
-    pub(super) lack: Lack,
+    pub(super) lack: UndecidableReason,
     pub(super) detail: String,
 }
 
@@ -57,7 +57,7 @@ pub(super) fn of_keyless(
     keyless: &Keyless,
     ca: Option<CertificateAuthority>,
     lookup: &RootLookup<'_>,
-) -> Result<Grounds, Lacking> {
+) -> Result<TrustConfig, Lacking> {
     let roots = Roots { lookup, base: RootRef::named(&keyless.trust_root_ref) };
     let base = roots.get(&roots.base)?;
     let mut root = TrustRoot::clone(&base.root);
@@ -67,46 +67,53 @@ pub(super) fn of_keyless(
     if root.certificate_authorities.is_empty() {
         return Err(base.lacks("certificate authority"));
     }
-    let mut wishes = Wishes::default();
+    let mut overrides = Overrides::default();
     match keyless.insecure_ignore_sct {
-        Some(true) => wishes.sct = Wish::Ignored,
+        Some(true) => overrides.sct = Override::Ignored,
         _ if root.ct_logs.is_empty() => {
             return Err(base.lacks("usable certificate log (ctLogs)"));
         }
         _ => {}
     }
-    roots.add_proofs(authority, &mut root, &mut wishes)?;
+    roots.add_proofs(authority, &mut root, &mut overrides)?;
     if authority.ctlog.is_none() {
-        (wishes.log, wishes.timestamp) = some_time(&root, &base, wishes.timestamp)?;
+        (overrides.log, overrides.timestamp) = some_time(&root, &base, overrides.timestamp)?;
     }
-    Ok(base.grounds(root, wishes))
+    Ok(base.trust_config(root, overrides))
 }
 
 /// How a certificate gets its trusted time where the policy names no log.
-fn some_time(root: &TrustRoot, base: &Found, timestamp: Wish) -> Result<(Wish, Wish), Lacking> {
-    if timestamp == Wish::Required {
-        return Ok((Wish::Ignored, Wish::Required));
+fn some_time(
+    root: &TrustRoot,
+    base: &Found,
+    timestamp: Override,
+) -> Result<(Override, Override), Lacking> {
+    if timestamp == Override::Required {
+        return Ok((Override::Ignored, Override::Required));
     }
     if !root.transparency_logs.is_empty() {
-        return Ok((Wish::Unsaid, timestamp));
+        return Ok((Override::Unset, timestamp));
     }
     // A log that is named and cannot be used is no reason to do without one.
     if root.names_transparency_log() || root.timestamp_authorities.is_empty() {
         return Err(base.lacks("usable transparency log, and no timestamp authority either"));
     }
-    Ok((Wish::Ignored, Wish::Required))
+    Ok((Override::Ignored, Override::Required))
 }
 
 /// What keys rest on. A key needs neither log nor timestamp unless the policy asks for them; what
 /// lies beside a signature is still compared with the gate's own root, where there is one.
-pub(super) fn of_key(authority: &Authority, lookup: &RootLookup<'_>) -> Result<Grounds, Lacking> {
+pub(super) fn of_key(
+    authority: &Authority,
+    lookup: &RootLookup<'_>,
+) -> Result<TrustConfig, Lacking> {
     let roots = Roots { lookup, base: RootRef::Default };
-    let mut wishes = Wishes { log: Wish::Ignored, ..Wishes::default() };
+    let mut overrides = Overrides { log: Override::Ignored, ..Overrides::default() };
     let asks = authority.ctlog.is_some() || authority.rfc3161timestamp.is_some();
     let own = roots.get(&RootRef::Default);
     if !asks {
         let (root, source) = own.map(|own| (own.root, own.source)).ok().unzip();
-        return Ok(Grounds { root, source: source.unwrap_or_default(), wishes });
+        return Ok(TrustConfig { root, source: source.unwrap_or_default(), overrides });
     }
     // The parts that are asked for may come from elsewhere.
     let own = own.unwrap_or_else(|_| Found::nothing());
@@ -115,8 +122,8 @@ pub(super) fn of_key(authority: &Authority, lookup: &RootLookup<'_>) -> Result<G
         ct_logs: Vec::new(),
         ..TrustRoot::clone(&own.root)
     };
-    roots.add_proofs(authority, &mut root, &mut wishes)?;
-    Ok(own.grounds(root, wishes))
+    roots.add_proofs(authority, &mut root, &mut overrides)?;
+    Ok(own.trust_config(root, overrides))
 }
 
 /// What is to be told where `ctlog` names a TrustRoot and the address of a log that it does not have.
@@ -149,7 +156,7 @@ impl Roots<'_> {
         };
         match (self.lookup)(which) {
             Ok((root, source)) => Ok(Found { root, source, name }),
-            Err(fault) => Err(Lacking { lack: Lack::TrustRoot, detail: fault.detail }),
+            Err(fault) => Err(Lacking { lack: UndecidableReason::TrustRoot, detail: fault.detail }),
         }
     }
 
@@ -182,7 +189,7 @@ impl Roots<'_> {
         &self,
         authority: &Authority,
         root: &mut TrustRoot,
-        wishes: &mut Wishes,
+        overrides: &mut Overrides,
     ) -> Result<(), Lacking> {
         if let Some(TransparencyLog { url, trust_root_ref }) = &authority.ctlog {
             // A TrustRoot that is named says which logs count, as in policy-controller. Where none
@@ -195,7 +202,7 @@ impl Roots<'_> {
             let found = self.with(trust_root_ref, &what, |root| has_log(root, url))?;
             root.transparency_logs.clone_from(&found.root.transparency_logs);
             root.skipped.retain(|skipped| skipped.part != Part::TransparencyLog);
-            wishes.log = Wish::Required;
+            overrides.log = Override::Required;
             // A Rekor v2 entry has its time from a timestamp. Whoever names a root for a key's
             // log names its clocks, too; a certificate's clocks are named with the certificate.
             if authority.keyless.is_none() {
@@ -206,7 +213,7 @@ impl Roots<'_> {
             let has = |root: &TrustRoot| !root.timestamp_authorities.is_empty();
             let found = self.with(trust_root_ref, "timestamp authority", has)?;
             root.timestamp_authorities.clone_from(&found.root.timestamp_authorities);
-            wishes.timestamp = Wish::Required;
+            overrides.timestamp = Override::Required;
         }
         Ok(())
     }
@@ -220,13 +227,13 @@ impl Found {
 
     fn lacks(&self, what: &str) -> Lacking {
         let detail = format!("{} has no {what}", self.name);
-        Lacking { lack: Lack::TrustRoot, detail }
+        Lacking { lack: UndecidableReason::TrustRoot, detail }
     }
 
     /// Shares the root where nothing else was put together.
-    fn grounds(self, root: TrustRoot, wishes: Wishes) -> Grounds {
+    fn trust_config(self, root: TrustRoot, overrides: Overrides) -> TrustConfig {
         let root = if *self.root == root { self.root } else { Arc::new(root) };
-        Grounds { root: Some(root), source: self.source, wishes }
+        TrustConfig { root: Some(root), source: self.source, overrides }
     }
 }
 

@@ -1,22 +1,22 @@
 //! What is asked for, decided once and shown: a log's proof, a signed timestamp, a certificate
-//! log's promise. Everything here is a decision about demands; what is there and wrong is refused
+//! log's promise. Everything here is a decision about requirements; what is there and wrong is refused
 //! whatever was decided, as soon as the trust root knows who is said to have signed it.
 
 use std::fmt;
 
 use super::Authority;
 use crate::bundle::LogMaterial;
-use crate::certificate::SctDemand;
+use crate::certificate::SctRequirement;
 use crate::digest::Digest;
 use crate::trust::TrustRoot;
 
 /// What a verification rests on, beside the authority.
 #[derive(Clone, Copy, Debug)]
-pub struct Trust<'a> {
+pub struct VerificationContext<'a> {
     /// Whom to believe. Without one, keys judge alone and certificates cannot be judged.
     pub root: Option<&'a TrustRoot>,
     /// What is asked for.
-    pub demands: Demands,
+    pub requirements: ProofRequirements,
     /// The time, in seconds since 1970. Counts as the time of a signature only where neither a
     /// log nor a timestamp is asked for and there is none; and a log entry without any time
     /// must be of a log that counts now.
@@ -35,10 +35,10 @@ pub enum RootSource {
 
 /// What a user or a policy says about one proof.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Wish {
+pub enum Override {
     /// Nothing: the usual rule decides.
     #[default]
-    Unsaid,
+    Unset,
     /// It must be there.
     Required,
     /// It is not asked for (`--insecure-ignore-tlog` and its like).
@@ -47,13 +47,13 @@ pub enum Wish {
 
 /// What a user or a policy says about all proofs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Wishes {
+pub struct Overrides {
     /// A transparency log's proof.
-    pub log: Wish,
+    pub log: Override,
     /// An RFC 3161 timestamp.
-    pub timestamp: Wish,
+    pub timestamp: Override,
     /// A certificate log's promise.
-    pub sct: Wish,
+    pub sct: Override,
     /// Chains of certificates in bundles.
     pub chains: Chains,
 }
@@ -69,46 +69,46 @@ pub enum Chains {
     Allowed,
 }
 
-/// What is asked for. Made by [`Demands::decide`] only.
+/// What is asked for. Made by [`ProofRequirements::decide`] only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Demands {
-    log: Demand,
-    timestamp: Demand,
-    sct: Demand,
+pub struct ProofRequirements {
+    log: ProofRequirement,
+    timestamp: ProofRequirement,
+    sct: ProofRequirement,
     chains: Chains,
 }
 
 /// Whether a proof is asked for, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Demand {
+pub enum ProofRequirement {
     /// The user or the policy requires it.
-    Wished,
+    ByOverride,
     /// A certificate cannot be judged without.
     ByCertificate,
     /// The configured trust root names a log.
     ByTrustRoot,
     /// Nobody asks for it.
-    NotAsked,
+    NotRequired,
     /// The user or the policy has said not to ask for it.
     Ignored,
 }
 
-impl Demand {
+impl ProofRequirement {
     /// Whether it must be there.
     pub fn is_required(self) -> bool {
-        matches!(self, Self::Wished | Self::ByCertificate | Self::ByTrustRoot)
+        matches!(self, Self::ByOverride | Self::ByCertificate | Self::ByTrustRoot)
     }
 
-    fn of(wish: Wish, otherwise: Self) -> Self {
-        match wish {
-            Wish::Required => Self::Wished,
-            Wish::Ignored => Self::Ignored,
-            Wish::Unsaid => otherwise,
+    fn of(setting: Override, otherwise: Self) -> Self {
+        match setting {
+            Override::Required => Self::ByOverride,
+            Override::Ignored => Self::Ignored,
+            Override::Unset => otherwise,
         }
     }
 }
 
-impl Demands {
+impl ProofRequirements {
     /// The rules:
     ///
     /// - Log: a certificate always needs one; a key if the trust root is configured and names a
@@ -117,41 +117,43 @@ impl Demands {
     /// - Promise of a certificate log: a certificate needs one, unless wished otherwise. A key
     ///   has none.
     pub fn decide(
-        wishes: Wishes,
+        overrides: Overrides,
         authority: &Authority,
         root: Option<&TrustRoot>,
         source: RootSource,
     ) -> Self {
         let names_log = root.is_some_and(TrustRoot::names_transparency_log);
         let (log, sct) = match authority {
-            Authority::Identities(_) => (Demand::ByCertificate, Demand::ByCertificate),
-            Authority::Keys(_) if names_log && source == RootSource::Configured => {
-                (Demand::ByTrustRoot, Demand::NotAsked)
+            Authority::Identities(_) => {
+                (ProofRequirement::ByCertificate, ProofRequirement::ByCertificate)
             }
-            Authority::Keys(_) => (Demand::NotAsked, Demand::NotAsked),
+            Authority::Keys(_) if names_log && source == RootSource::Configured => {
+                (ProofRequirement::ByTrustRoot, ProofRequirement::NotRequired)
+            }
+            Authority::Keys(_) => (ProofRequirement::NotRequired, ProofRequirement::NotRequired),
         };
         let sct = match authority {
-            Authority::Identities(_) => Demand::of(wishes.sct, sct),
+            Authority::Identities(_) => ProofRequirement::of(overrides.sct, sct),
             Authority::Keys(_) => sct,
         };
         Self {
-            log: Demand::of(wishes.log, log),
-            timestamp: Demand::of(wishes.timestamp, Demand::NotAsked),
+            log: ProofRequirement::of(overrides.log, log),
+            timestamp: ProofRequirement::of(overrides.timestamp, ProofRequirement::NotRequired),
             sct,
-            chains: wishes.chains,
+            chains: overrides.chains,
         }
     }
 
     /// Whether a transparency log's proof is asked for.
-    pub fn log(&self) -> Demand {
+    pub fn log(&self) -> ProofRequirement {
         self.log
     }
     /// Whether an RFC 3161 timestamp is asked for.
-    pub fn timestamp(&self) -> Demand {
+    pub fn timestamp(&self) -> ProofRequirement {
         self.timestamp
     }
     /// Whether a certificate log's promise is asked for.
-    pub fn sct(&self) -> Demand {
+    pub fn sct(&self) -> ProofRequirement {
         self.sct
     }
 
@@ -159,8 +161,8 @@ impl Demands {
         self.chains
     }
 
-    pub(super) fn sct_demand(&self) -> SctDemand {
-        if self.sct.is_required() { SctDemand::Required } else { SctDemand::NotRequired }
+    pub(super) fn sct_requirement(&self) -> SctRequirement {
+        if self.sct.is_required() { SctRequirement::Required } else { SctRequirement::NotRequired }
     }
 
     /// Whether the time of verification may stand for the time of the signature: the user has
@@ -170,7 +172,7 @@ impl Demands {
     }
 }
 
-impl Trust<'_> {
+impl VerificationContext<'_> {
     /// The digests that log entries are compared with, made only where there are entries that
     /// can be judged.
     pub(super) fn logged_digests(
@@ -182,31 +184,36 @@ impl Trust<'_> {
     }
 }
 
-impl Trust<'static> {
+impl VerificationContext<'static> {
     /// No trust root: keys judge alone.
     pub fn none() -> Self {
-        let demand = Demand::NotAsked;
+        let requirement = ProofRequirement::NotRequired;
         let chains = Chains::ByVersion;
-        let demands = Demands { log: demand, timestamp: demand, sct: demand, chains };
-        Self { root: None, demands, now: 0 }
+        let requirements = ProofRequirements {
+            log: requirement,
+            timestamp: requirement,
+            sct: requirement,
+            chains,
+        };
+        Self { root: None, requirements, now: 0 }
     }
 }
 
 /// Why, for a person.
-impl fmt::Display for Demand {
+impl fmt::Display for ProofRequirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Wished => "required",
+            Self::ByOverride => "required",
             Self::ByCertificate => "required, as always with certificates",
             Self::ByTrustRoot => "required, because the trust root names a log",
-            Self::NotAsked => "not asked for",
+            Self::NotRequired => "not asked for",
             Self::Ignored => "not asked for, as requested",
         })
     }
 }
 
 /// One sentence, for a person.
-impl fmt::Display for Demands {
+impl fmt::Display for ProofRequirements {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
