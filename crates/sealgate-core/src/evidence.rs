@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::digest::Digest;
 use crate::reject::Reject;
 
 /// Where a piece of evidence was found, for people and for audit records.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Origin {
     /// The repository, `registry/path`, or the path of a layout folder or file.
     pub repository: String,
     /// The manifest that holds it; none for a local file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Digest>,
     /// The layer that is it; none for a local file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<Digest>,
 }
 

@@ -1,12 +1,15 @@
-//! Verdicts that need not be found out again, and single flight for those that must.
+//! Facts that need not be verified again, and a single gathering for those that must.
 //!
-//! A pass is content-addressed: the same digest, repository and rules (with their keys) give the
-//! same verdict whoever asks, so it is shared by everybody, for as long as its time to live. It
-//! says that the content is signed, not that the asker may pull it: the kubelet finds that out.
-//! A refusal is kept briefly, and only for the same credentials, since a registry may say "not
-//! found" to those it does not know. A fault is never kept.
+//! A verified signature is content-addressed: the same digest, repository and requirement give the
+//! same fact whoever asks, so it is shared by all workloads, for as long as its time to live. It
+//! says that the content is signed, not that the workload may pull it: the kubelet checks that.
+//! Verdicts are never kept; each is judged anew, so that a policy which reads the workload is never
+//! answered with the verdict for another one. Other facts are kept briefly, and only for the same
+//! credentials, since a registry may answer "not found" to those it does not know. Facts with a
+//! fault that matters are never kept.
 //!
-//! No lock is held while anything is asked. If who asks first gives up, the next one asks.
+//! No lock is held while a registry is asked. If the caller that gathers gives up, the next one
+//! gathers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,17 +17,22 @@ use std::time::Duration;
 
 use moka::future::Cache;
 use sealgate_core::digest::{Algorithm, Digest};
-use sealgate_core::reference::Repository;
-use sealgate_policy::judge::{Cause, Verdict};
+use sealgate_policy::facts::{Candidates, Facts};
+use sealgate_policy::image_state::PinnedImage;
+use sealgate_policy::judge::{Cause, Verdict, judge};
+use sealgate_policy::rule::{Criterion, RequirementId};
 
-/// How long, and how much.
+use crate::evaluate::all_hold;
+
+/// Times to live and sizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheSettings {
-    /// How long a pass is good.
+    /// The time to live of a verified signature.
     pub pass: Duration,
-    /// How long a refusal that is known to be one is good; zero: not at all.
+    /// The time to live of facts by which a policy does not hold; zero: not kept.
     pub refusal: Duration,
-    /// How many passes are kept, and a tenth as many refusals.
+    /// The number of images and requirements whose signatures are kept, and ten times the number
+    /// of other facts.
     pub entries: u64,
 }
 
@@ -34,33 +42,28 @@ impl Default for CacheSettings {
     }
 }
 
-/// What a verdict is about: content, where its signatures lie, and what was asked of it.
+/// A gathering: an image, and the criteria that it goes on for until they hold.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Subject {
-    /// The image's repository.
-    pub repository: Repository,
-    /// Its digest.
-    pub digest: Digest,
-    /// The fingerprints of the rules, with the keys that they trust; in order.
-    pub rules: Arc<[Digest]>,
+pub(crate) struct Subject {
+    pub(crate) image: PinnedImage,
+    /// The fingerprints of the rules, in order.
+    pub(crate) rules: Arc<[Digest]>,
 }
 
-/// With which credentials signatures are read.
+/// The credentials that signatures are read with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Reader {
-    /// The namespace.
-    pub namespace: String,
-    /// The service account.
-    pub service_account: String,
+pub(crate) struct Reader<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) service_account: &'a str,
     /// The names of the pull secrets.
-    pub pull_secrets: Vec<String>,
+    pub(crate) pull_secrets: &'a [String],
 }
 
-impl Reader {
-    /// A name of fixed size: whoever writes a pod chooses how long its list of secrets is.
-    pub(crate) fn print(&self) -> Digest {
-        let texts = [&self.namespace, &self.service_account];
-        let texts = texts.into_iter().chain(&self.pull_secrets);
+impl Reader<'_> {
+    /// A fingerprint of fixed size: the author of a pod chooses the length of its list of secrets.
+    pub(crate) fn fingerprint(&self) -> Digest {
+        let texts = [self.namespace, self.service_account];
+        let texts = texts.into_iter().chain(self.pull_secrets.iter().map(String::as_str));
         let mut form = Digest::hasher(Algorithm::Sha256);
         for text in texts {
             form.update(&(text.len() as u64).to_be_bytes());
@@ -70,26 +73,23 @@ impl Reader {
     }
 }
 
-/// The verdicts of the rules of a [`Subject`], in their order.
-pub type Verdicts = Arc<[Verdict]>;
-
-/// How often it helped.
+/// Counters of the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheStats {
     /// Answers from memory.
     pub hits: u64,
-    /// Answers that had to be found out.
+    /// Answers that had to be gathered.
     pub misses: u64,
     /// Entries now.
     pub entries: u64,
 }
 
-/// The verdict cache. Cheap to clone; clones share everything.
+/// The fact cache. Cheap to clone; clones share everything.
 #[derive(Clone)]
-pub struct VerdictCache {
-    passes: Cache<Subject, Verdicts>,
-    /// Flights under way, and what landed as a refusal a moment ago.
-    flights: Cache<(Subject, Digest), Verdicts>,
+pub(crate) struct FactCache {
+    verified: Cache<(PinnedImage, RequirementId), Arc<Candidates>>,
+    /// Gatherings under way, and facts that were gathered a moment ago.
+    gatherings: Cache<(Subject, Digest), Arc<Facts>>,
     counts: Arc<Counts>,
 }
 
@@ -99,83 +99,103 @@ struct Counts {
     misses: AtomicU64,
 }
 
-/// How an answer was had.
-pub enum Landed {
-    /// A verdict that is known.
-    Known(Verdicts),
-    /// We asked, and something could not be found out.
-    Faulted(Verdicts),
-    /// Somebody else asked for us, and could not find out something.
-    OthersFault(Verdicts),
+/// The result of a gathering.
+pub(crate) enum Shared {
+    /// Facts without a fault that matters.
+    Final(Arc<Facts>),
+    /// This caller gathered, with a fault.
+    OwnFault(Arc<Facts>),
+    /// Another caller gathered for this one, with a fault.
+    OthersFault(Arc<Facts>),
 }
 
-impl VerdictCache {
-    /// An empty cache.
-    pub fn new(settings: &CacheSettings) -> Self {
-        let passes = Cache::builder().max_capacity(settings.entries).time_to_live(settings.pass);
-        let flights = Cache::builder()
+impl FactCache {
+    pub(crate) fn new(settings: &CacheSettings) -> Self {
+        let verified = Cache::builder().max_capacity(settings.entries).time_to_live(settings.pass);
+        let gatherings = Cache::builder()
             .max_capacity((settings.entries / 10).max(16))
             .time_to_live(settings.refusal);
-        Self { passes: passes.build(), flights: flights.build(), counts: Arc::default() }
+        Self { verified: verified.build(), gatherings: gatherings.build(), counts: Arc::default() }
     }
 
-    /// A pass that is known.
-    pub async fn pass(&self, subject: &Subject) -> Option<Verdicts> {
-        let known = self.passes.get(subject).await;
-        if known.is_some() {
-            self.counts.hits.fetch_add(1, Ordering::Relaxed);
+    /// The facts by which all criteria hold, if they are in memory.
+    pub(crate) async fn passing(
+        &self,
+        image: &PinnedImage,
+        criteria: &[Arc<Criterion>],
+    ) -> Option<Facts> {
+        let mut facts = Facts::default();
+        for signed in criteria.iter().flat_map(|criterion| criterion.need.signed()) {
+            let key = (image.clone(), signed.requirement.id().clone());
+            if let Some(candidates) = self.verified.get(&key).await {
+                facts.insert(key.1, candidates);
+            }
         }
-        known
+        if !all_hold(criteria, &facts) {
+            return None;
+        }
+        self.counts.hits.fetch_add(1, Ordering::Relaxed);
+        Some(facts)
     }
 
-    /// What is known, else what `find_out` says; it runs once however many ask at the same time.
-    pub async fn get(
+    /// The facts from memory, else those from `gather`, which runs once however many callers ask
+    /// at the same time.
+    pub(crate) async fn get(
         &self,
         subject: Subject,
-        reader: &Reader,
-        find_out: impl Future<Output = Verdicts>,
-    ) -> Landed {
+        reader: &Reader<'_>,
+        criteria: &[Arc<Criterion>],
+        gather: impl Future<Output = Facts>,
+    ) -> Shared {
         let mut asked = false;
-        let key = (subject.clone(), reader.print());
-        let landed = self.flights.try_get_with(key.clone(), async {
+        let key = (subject, reader.fingerprint());
+        let shared = self.gatherings.try_get_with_by_ref(&key, async {
             asked = true;
             self.counts.misses.fetch_add(1, Ordering::Relaxed);
-            let verdicts = find_out.await;
-            match verdicts.iter().any(has_fault) {
-                true => Err(verdicts),
-                false => Ok(verdicts),
+            let facts = Arc::new(gather.await);
+            match criteria.iter().any(|criterion| has_fault(&judge(criterion, &facts))) {
+                true => Err(facts),
+                false => Ok(facts),
             }
         });
-        match landed.await {
-            Ok(verdicts) if asked => {
-                if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Pass { .. })) {
-                    self.passes.insert(subject, verdicts.clone()).await;
-                    self.flights.invalidate(&key).await;
+        match shared.await {
+            Ok(facts) if asked => {
+                self.keep_verified(&key.0.image, &facts).await;
+                if all_hold(criteria, &facts) {
+                    self.gatherings.invalidate(&key).await;
                 }
-                Landed::Known(verdicts)
+                Shared::Final(facts)
             }
-            Ok(verdicts) => {
+            Ok(facts) => {
                 self.counts.hits.fetch_add(1, Ordering::Relaxed);
-                Landed::Known(verdicts)
+                Shared::Final(facts)
             }
-            Err(verdicts) if asked => Landed::Faulted(Verdicts::clone(&verdicts)),
-            Err(verdicts) => Landed::OthersFault(Verdicts::clone(&verdicts)),
+            Err(facts) if asked => Shared::OwnFault(Arc::clone(&facts)),
+            Err(facts) => Shared::OthersFault(Arc::clone(&facts)),
         }
     }
 
-    /// How often it helped.
-    pub fn stats(&self) -> CacheStats {
+    async fn keep_verified(&self, image: &PinnedImage, facts: &Facts) {
+        for (requirement, candidates) in facts.iter() {
+            if !candidates.verified().is_empty() {
+                let key = (image.clone(), requirement.clone());
+                self.verified.insert(key, Arc::new(candidates.verified_only())).await;
+            }
+        }
+    }
+
+    pub(crate) fn stats(&self) -> CacheStats {
         CacheStats {
             hits: self.counts.hits.load(Ordering::Relaxed),
             misses: self.counts.misses.load(Ordering::Relaxed),
-            entries: self.passes.entry_count() + self.flights.entry_count(),
+            entries: self.verified.entry_count() + self.gatherings.entry_count(),
         }
     }
 }
 
 /// Whether the same question may have another answer a moment later. A policy that cannot be
-/// decided because of what stands in it is as definitive as a refusal: its fingerprint changes
-/// when it changes.
+/// decided because of its content is as final as a refusal: its fingerprint changes when it
+/// changes.
 fn has_fault(verdict: &Verdict) -> bool {
     let faults = |cause: &Cause| matches!(cause, Cause::Fault(_));
     matches!(verdict, Verdict::Fault { reasons } if reasons.iter().any(|r| faults(&r.cause)))
@@ -186,20 +206,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn readers_with_other_secrets_have_other_prints() {
-        let reader = |namespace: &str, secrets: &[&str]| Reader {
-            namespace: namespace.to_owned(),
-            service_account: "default".to_owned(),
-            pull_secrets: secrets.iter().map(|name| (*name).to_owned()).collect(),
-        };
-        let all = [
-            reader("shop", &[]),
-            reader("shop", &["a", "b"]),
-            reader("shop", &["ab"]),
-            reader("shop", &["b", "a"]),
-            reader("shopdefault", &[]),
+    fn readers_with_other_secrets_have_other_fingerprints() {
+        let names = |secrets: &[&str]| secrets.iter().map(|name| (*name).to_owned()).collect();
+        let all: [(&str, Vec<String>); 5] = [
+            ("shop", names(&[])),
+            ("shop", names(&["a", "b"])),
+            ("shop", names(&["ab"])),
+            ("shop", names(&["b", "a"])),
+            ("shopdefault", names(&[])),
         ];
-        let prints = all.iter().map(Reader::print).collect::<std::collections::BTreeSet<_>>();
-        assert_eq!(prints.len(), all.len());
+        let fingerprints = all.iter().map(|(namespace, pull_secrets)| {
+            Reader { namespace, service_account: "default", pull_secrets }.fingerprint()
+        });
+        assert_eq!(fingerprints.collect::<std::collections::BTreeSet<_>>().len(), all.len());
     }
 }

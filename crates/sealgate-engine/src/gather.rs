@@ -5,7 +5,7 @@
 //! never becomes "no signatures". Entries of a referrers list are never filtered by what the
 //! list says of them: writers put wrong artifact types there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::stream::{self, Stream, StreamExt};
@@ -438,9 +438,9 @@ impl<'a> Gathering<'a> {
     }
 }
 
-/// Everything about `subject`, an image of `repository`. Where signatures lie `elsewhere`
-/// (`COSIGN_REPOSITORY`), referrers beside the image are looked at too, for cosign writes bundles
-/// there whatever the variable says.
+/// The candidates for `subject`, an image of `repository`. Where signatures lie `elsewhere`
+/// (`COSIGN_REPOSITORY`), referrers beside the image are read too, for cosign writes bundles there
+/// whatever the variable says.
 pub async fn everything(
     registry: &dyn Registry,
     repository: &Repository,
@@ -459,9 +459,30 @@ pub async fn everything(
     found.without_duplicates()
 }
 
+/// The candidates of several places, each once.
+pub(crate) struct Distinct<'a> {
+    pub(crate) evidence: Vec<&'a Evidence>,
+    pub(crate) faults: Vec<&'a Fault>,
+}
+
 impl Gathered {
-    /// Takes what another search found, too.
-    pub fn append(&mut self, other: Self) {
+    /// The candidates of several places, in their order. One that was found in several places is
+    /// there once.
+    pub(crate) fn distinct<'a>(places: impl Iterator<Item = &'a Self>) -> Distinct<'a> {
+        let (mut evidence, mut faults) = (Vec::new(), Vec::new());
+        let mut known = HashSet::new();
+        for gathered in places {
+            for piece in &gathered.evidence {
+                if content(piece).is_none_or(|content| known.insert(content)) {
+                    evidence.push(piece);
+                }
+            }
+            faults.extend(&gathered.faults);
+        }
+        Distinct { evidence, faults }
+    }
+
+    fn append(&mut self, other: Self) {
         self.evidence.extend(other.evidence);
         self.faults.extend(other.faults);
     }
@@ -482,19 +503,26 @@ impl Gathered {
         all
     }
 
-    /// Each piece once, whether or not it was found in several places: a bundle by its layer, a
-    /// legacy signature by its layer and annotations.
-    pub fn without_duplicates(mut self) -> Self {
-        let mut seen = HashSet::new();
-        self.evidence.retain(|piece| {
-            let annotations = match piece {
-                Evidence::Bundle(_) => None,
-                Evidence::Legacy(signature) => Some(signature.annotations.clone()),
-                Evidence::Unusable { .. } => return true,
-            };
-            seen.insert((piece.origin().layer.clone(), annotations))
+    /// Each candidate once: a bundle by its layer, a legacy signature by its layer and annotations.
+    fn without_duplicates(mut self) -> Self {
+        let mut known = HashSet::new();
+        self.evidence.retain(|piece| match content(piece) {
+            Some((layer, annotations)) => known.insert((layer.cloned(), annotations.cloned())),
+            None => true,
         });
         self
+    }
+}
+
+/// The identity of a candidate's content; none for what cannot be used.
+type Content<'a> = (Option<&'a Digest>, Option<&'a BTreeMap<String, String>>);
+
+fn content(piece: &Evidence) -> Option<Content<'_>> {
+    let layer = piece.origin().layer.as_ref();
+    match piece {
+        Evidence::Bundle(_) => Some((layer, None)),
+        Evidence::Legacy(signature) => Some((layer, Some(&signature.annotations))),
+        Evidence::Unusable { .. } => None,
     }
 }
 

@@ -18,7 +18,7 @@ use sealgate_core::trust::TrustRoot;
 use sealgate_policy::scope::Scope;
 use sealgate_policy::trust_root;
 
-use crate::record::DecisionRecord;
+use crate::record::Decided;
 
 /// A blob as it arrives. The last item is an error if the bytes do not have the digest.
 pub type BlobStream = Pin<Box<dyn Stream<Item = Result<Bytes, Fault>> + Send>>;
@@ -313,9 +313,9 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> jiff::Timestamp;
 }
 
-/// Keeps decisions: a log, an audit trail. Called on the way of every admission, so it must not
-/// block; what takes time goes into a queue.
+/// Takes decisions: a log, metrics, records. Called in every admission, so it must not block; work
+/// that takes time goes into a queue.
 pub trait AuditSink: Send + Sync {
     /// Takes one decision.
-    fn record(&self, record: DecisionRecord);
+    fn record(&self, decided: &Decided<'_>);
 }

@@ -1,124 +1,102 @@
-//! One record for each admission: the same fields whether it was let in or refused, so that a
-//! log can be searched without knowing the answer first.
+//! One record for each decision: the same fields whether the object was admitted or refused, so
+//! that a log can be searched without knowing the answer first; and everything that the decision
+//! depends on, so that it can be replayed without a network ([`crate::replay`]).
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
-use sealgate_policy::decide::{Decision, Fact};
+pub use sealgate_policy::decide::ImageRecord;
+use sealgate_policy::decide::{Decision, JudgedImage};
+use sealgate_policy::facts::Facts;
+use sealgate_policy::image_state::{ImageState, judge_image};
+use sealgate_policy::select::{NoMatch, PolicySet};
+use sealgate_policy::workload::Admission;
 use serde::{Deserialize, Serialize};
-
-use crate::admit::Admission;
 
 /// The schema of [`DecisionRecord`]; the last part grows when a field changes its meaning.
 pub const SCHEMA: &str = "sealgate.dev/decision/v1";
 
-/// What was decided, about what, for whom, and why.
+/// A decision, with everything that it was made of.
+#[derive(Clone, Copy)]
+pub struct Decided<'a> {
+    /// The request.
+    pub admission: &'a Admission,
+    /// Its images, with the rules that apply and the facts.
+    pub images: &'a [EvaluatedImage],
+    /// The decision.
+    pub decision: &'a Decision,
+    /// The policies in force.
+    pub policies: &'a PolicySet,
+    /// The time of the decision.
+    pub time: Timestamp,
+    /// The time that it took.
+    pub took: Duration,
+}
+
+/// An image with the rules that apply to it and the facts about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EvaluatedImage {
+    /// The image and the criteria that it is judged by.
+    #[serde(flatten)]
+    pub state: ImageState,
+    /// The facts; none where no criterion requires signatures of a digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<Arc<Facts>>,
+}
+
+/// The record of a decision: request, outcome, reason, and everything that a replay needs. Holds
+/// no key and no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionRecord {
     /// [`SCHEMA`].
     pub schema: String,
-    /// When it was decided, RFC 3339 in UTC.
+    /// The time of the decision, RFC 3339 in UTC.
     pub time: Timestamp,
-    /// The review's uid.
-    pub uid: String,
-    /// Who asked.
-    pub user: String,
-    /// `CREATE` or `UPDATE`.
-    pub operation: String,
-    /// API group and version, `apps/v1`.
-    pub api_version: String,
-    /// `Deployment`.
-    pub kind: String,
-    /// The object's namespace.
-    pub namespace: String,
-    /// The object's name.
-    pub name: String,
-    /// Whether the API server only pretended.
-    pub dry_run: bool,
-    /// Let in or not.
+    /// The request.
+    pub admission: Admission,
+    /// Whether the object is admitted.
     pub allowed: bool,
-    /// The denial; empty when let in.
+    /// The denial; empty when admitted.
     pub message: String,
     /// Warnings.
     pub warnings: Vec<String>,
-    /// Each image with each rule that was about it.
+    /// The outcome of each image by each rule that applies to it.
     pub images: Vec<ImageRecord>,
-    /// The fingerprint of the policies that were in force.
+    /// The fingerprint of the policies in force.
     pub policies: String,
-    /// How long it took, in microseconds.
+    /// The outcome of an image that no policy applies to.
+    pub no_match: NoMatch,
+    /// Each image with the rules and the facts that it was judged by.
+    pub evaluated: Vec<EvaluatedImage>,
+    /// The time that the decision took, in microseconds.
     pub micros: u64,
 }
 
-/// One image and one rule (or none).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ImageRecord {
-    /// `spec.containers[0].image`
-    pub path: String,
-    /// The image as written.
-    pub image: String,
-    /// `repository@digest` as judged; empty if it never got that far.
-    pub subject: String,
-    /// The rule; empty where none applied.
-    pub rule: String,
-    /// `enforce` or `warn`; empty where no rule applied.
-    pub mode: String,
-    /// `pass`, `fail`, `fault`, `no-match`, `not-pinned`, `placeholder` or `unreadable`.
-    pub outcome: String,
-    /// Whether this alone refuses the object.
-    pub denies: bool,
-    /// The authorities that held.
-    pub authorities: Vec<String>,
-    /// Who has signed for them: `subject (issuer)` of a certificate, or `key` and its fingerprint.
-    #[serde(default)]
-    pub signers: Vec<String>,
-    /// The stable codes of the reasons.
-    pub codes: Vec<String>,
-}
-
-impl DecisionRecord {
-    /// The record of a decision.
-    pub fn new(
-        admission: &Admission,
-        decision: &Decision,
-        policies: String,
-        time: Timestamp,
-        took: std::time::Duration,
-    ) -> Self {
-        let scope = &admission.scope;
-        Self {
-            schema: SCHEMA.to_owned(),
-            time,
-            uid: admission.uid.clone(),
-            user: admission.user.clone(),
-            operation: scope.operation.clone(),
-            api_version: scope.api_version(),
-            kind: scope.kind.clone(),
-            namespace: scope.namespace.clone(),
-            name: scope.name.clone(),
-            dry_run: admission.dry_run,
-            allowed: decision.allowed,
-            message: decision.message.clone(),
-            warnings: decision.warnings.clone(),
-            images: decision.facts.iter().map(ImageRecord::from).collect(),
-            policies,
-            micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        }
+impl EvaluatedImage {
+    /// The verdict of each criterion, from the facts.
+    pub fn judge(&self) -> JudgedImage {
+        judge_image(&self.state, self.facts.as_deref())
     }
 }
 
-impl From<&Fact> for ImageRecord {
-    fn from(fact: &Fact) -> Self {
+impl From<&Decided<'_>> for DecisionRecord {
+    fn from(decided: &Decided<'_>) -> Self {
+        let Decided { admission, images, decision, policies, time, took } = *decided;
         Self {
-            path: fact.path.clone(),
-            image: fact.image.clone(),
-            subject: fact.subject.clone(),
-            rule: fact.rule.clone(),
-            mode: fact.mode.map_or("", |mode| mode.name()).to_owned(),
-            outcome: fact.outcome.to_owned(),
-            denies: fact.denies,
-            authorities: fact.authorities.clone(),
-            signers: fact.signers.clone(),
-            codes: fact.codes.clone(),
+            schema: SCHEMA.to_owned(),
+            time,
+            admission: admission.clone(),
+            allowed: decision.allowed,
+            message: decision.message.clone(),
+            warnings: decision.warnings.clone(),
+            images: decision.images.clone(),
+            policies: policies.fingerprint().to_string(),
+            no_match: policies.no_match(),
+            evaluated: images.to_vec(),
+            micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The use case behind `verify`: references in, an outcome for each image out.
 //!
-//! Pins, gathers, and lets the core judge each candidate. Missing, unsigned, not matching and
-//! "could not find out" are four different outcomes.
+//! The request becomes one criterion: a signature by its authority. Each image is evaluated and
+//! judged by it, as the admission webhooks do with the criteria of policies. Missing, unsigned, not
+//! matching and "could not find out" are four different outcomes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,13 +14,16 @@ use sealgate_core::evidence::Origin;
 use sealgate_core::fault::Fault;
 use sealgate_core::reference::{Identifier, Reference, Repository};
 use sealgate_core::reject::Reject;
-use sealgate_core::verify::{
-    Authority, Claims, Question, TrustConfig, VerificationContext, Verified,
-    verify_image_with as judge,
+use sealgate_core::verify::{Authority, Claims, TrustConfig, Verified};
+use sealgate_policy::facts::Facts;
+use sealgate_policy::image_state::PinnedImage;
+use sealgate_policy::judge::{Verdict, judge};
+use sealgate_policy::rule::{
+    Criterion, Formats, Mode, Need, SignatureRequirement, SignedBy, Source,
 };
 
+use crate::evaluate::{Candidate, ImageEvaluation};
 use crate::failure::Failure;
-use crate::gather::{self, Gathered};
 use crate::index;
 use crate::limits::Limits;
 use crate::pin;
@@ -176,10 +180,11 @@ impl Report {
     }
 }
 
-/// Verifies images, each digest once however often it is asked for (single flight).
+/// Verifies images, each digest once however often it is asked for.
 pub struct Verifier<'a> {
     registry: &'a dyn Registry,
     request: &'a VerifyRequest,
+    criterion: Arc<Criterion>,
     outcomes: Cache<(Repository, Digest), Arc<Outcome>>,
 }
 
@@ -210,7 +215,7 @@ pub fn verify_images<'a>(
 impl<'a> Verifier<'a> {
     /// A verifier that remembers the outcome of the last few thousand digests.
     pub fn new(registry: &'a dyn Registry, request: &'a VerifyRequest) -> Self {
-        Self { registry, request, outcomes: Cache::new(4096) }
+        Self { registry, request, criterion: request.criterion(), outcomes: Cache::new(4096) }
     }
 
     /// One image, with its children where the request says so.
@@ -267,7 +272,7 @@ impl<'a> Verifier<'a> {
     async fn outcome(&self, repository: &Repository, digest: &Digest) -> Outcome {
         let key = (repository.clone(), digest.clone());
         let made = self.outcomes.try_get_with(key, async {
-            match self.examine(repository, digest).await {
+            match self.evaluate(repository, digest).await {
                 outcome @ Outcome::Fault { .. } => Err(outcome),
                 outcome => Ok(Arc::new(outcome)),
             }
@@ -278,48 +283,60 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    async fn examine(&self, repository: &Repository, digest: &Digest) -> Outcome {
-        let gathered = self.gather(repository, digest).await;
-        let question = Question {
-            subject: digest.clone(),
-            annotations: self.request.annotations.clone(),
-            claims: self.request.claims,
+    async fn evaluate(&self, repository: &Repository, digest: &Digest) -> Outcome {
+        let evaluation = ImageEvaluation {
+            image: &PinnedImage { repository: repository.clone(), digest: digest.clone() },
+            criteria: std::slice::from_ref(&self.criterion),
+            limits: &self.request.limits,
+            now: self.request.now,
         };
-        let VerifyRequest { authority, trust_config, now, .. } = self.request;
-        judge_all(&gathered, authority, &question, &trust_config.trust(authority, *now))
-    }
-
-    async fn gather(&self, repository: &Repository, digest: &Digest) -> Gathered {
-        let VerifyRequest { signature_repository, tag_prefix, limits, .. } = self.request;
-        let (registry, elsewhere) = (self.registry, signature_repository.as_ref());
-        gather::everything(registry, repository, elsewhere, digest, tag_prefix, limits).await
+        let (facts, candidates) = evaluation.of_everything(self.registry).await;
+        Outcome::of(&judge(&self.criterion, &facts), &facts, candidates)
     }
 }
 
-/// Judges every candidate and says what that makes of the digest.
-pub(crate) fn judge_all(
-    gathered: &Gathered,
-    authority: &Authority,
-    question: &Question,
-    trust: &VerificationContext<'_>,
-) -> Outcome {
-    let mut signatures = Vec::new();
-    let mut rejected = Vec::new();
-    for piece in &gathered.evidence {
-        match judge(piece, authority, question, trust) {
-            Ok(verified) => signatures.push(verified),
-            Err(reason) => rejected.push(Rejected { origin: piece.origin().clone(), reason }),
-        }
+impl VerifyRequest {
+    /// The one criterion that every image must meet.
+    fn criterion(&self) -> Arc<Criterion> {
+        let source = Source {
+            repository: self.signature_repository.clone(),
+            also_beside: true,
+            tag_prefix: Some(self.tag_prefix.clone()),
+            pull_secrets: Vec::new(),
+        };
+        let requirement = SignatureRequirement {
+            by: self.authority.clone(),
+            trust_config: self.trust_config.clone(),
+            source: Some(source),
+            annotations: self.annotations.clone(),
+            claims: self.claims,
+        };
+        let signed = SignedBy::new(String::new(), requirement, Formats::Both);
+        Criterion::new("verify".to_owned(), Mode::Enforce, Need::Signed(signed))
     }
-    match gathered.faults.first() {
-        _ if !signatures.is_empty() => {
-            Outcome::Verified { signatures, rejected, faults: gathered.faults.clone() }
+}
+
+impl Outcome {
+    /// The view of a verdict: with the candidates, and no match apart from no signatures.
+    fn of(verdict: &Verdict, facts: &Facts, candidates: Vec<Candidate>) -> Self {
+        let (mut signatures, mut rejected) = (Vec::new(), Vec::new());
+        for Candidate { origin, result } in candidates {
+            match result {
+                Ok(verified) => signatures.push(verified),
+                Err(reason) => rejected.push(Rejected { origin, reason }),
+            }
         }
-        Some(fault) => Outcome::Fault { fault: fault.clone(), rejected },
-        None if rejected.iter().all(|r| is_no_signature(&r.reason)) => {
-            Outcome::NoSignatures { rejected }
+        let mut faults: Vec<Fault> = facts.faults().cloned().collect();
+        match verdict {
+            Verdict::Pass { .. } => Self::Verified { signatures, rejected, faults },
+            Verdict::Fail { .. } | Verdict::Fault { .. } if !faults.is_empty() => {
+                Self::Fault { fault: faults.swap_remove(0), rejected }
+            }
+            _ if rejected.iter().all(|it| is_no_signature(&it.reason)) => {
+                Self::NoSignatures { rejected }
+            }
+            _ => Self::NoMatch { rejected },
         }
-        None => Outcome::NoMatch { rejected },
     }
 }
 

@@ -162,7 +162,7 @@ fn shorten(text: &str, limit: usize) -> &str {
 fn patch(admission: &Admission, pins: &[(String, String)]) -> Option<Vec<Value>> {
     let mut operations = Vec::with_capacity(pins.len() * 2);
     for (pointer, text) in pins {
-        let asked = admission.images.iter().find(|image| image.pointer == *pointer)?;
+        let asked = admission.workload.images.iter().find(|image| image.pointer == *pointer)?;
         operations.push(json!({ "op": "test", "path": pointer, "value": asked.image }));
         operations.push(json!({ "op": "replace", "path": pointer, "value": text }));
     }

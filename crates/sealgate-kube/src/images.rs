@@ -42,9 +42,9 @@ pub enum Kind {
     CronJob,
 }
 
-/// What a workload says about the images it would run.
+/// The part of a workload that concerns the images of its pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Workload {
+pub struct PodContent {
     /// Its image fields, in the order init, normal, ephemeral containers, volumes.
     pub images: Vec<ImageUse>,
     /// The service account of its pods; `default` where it names none.
@@ -136,21 +136,21 @@ struct LocalReference {
 }
 
 /// Reads the images of `object`, which is of `kind` in API group `group`.
-pub fn walk(group: &str, kind: &str, object: &RawValue) -> Result<Workload, WalkError> {
+pub fn walk(group: &str, kind: &str, object: &RawValue) -> Result<PodContent, WalkError> {
     let kind = Kind::of(group, kind)?;
     let steps = kind.steps();
     let (template, spec) = descend(object, steps)?;
     let spec = decode_pod_spec(spec)?;
-    let workload = Workload {
+    let pods = PodContent {
         pod_labels: labels(template)?,
         images: collect(&spec, kind, steps)?,
         service_account: service_account(&spec),
         pull_secrets: pull_secrets(&spec)?,
     };
-    if workload.images.is_empty() {
+    if pods.images.is_empty() {
         return Err(WalkError::NoImage(steps.join(".")));
     }
-    Ok(workload)
+    Ok(pods)
 }
 
 /// The images of `new` that `old` does not have, and those that it has. With a digest, an image

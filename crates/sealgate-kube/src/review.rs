@@ -9,12 +9,12 @@
 
 use std::collections::BTreeMap;
 
-use sealgate_engine::admit::{Admission, Holder, ImageUse, UnchangedImages};
+use sealgate_engine::admit::{Admission, Holder, ImageUse, UnchangedImages, Workload};
 use sealgate_policy::scope::Scope;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::images::{self, WalkError, Workload, cut, null_is_default};
+use crate::images::{self, PodContent, WalkError, cut, null_is_default};
 
 /// The largest review that is read: the API server takes objects of up to 3 MiB, and a review of an
 /// UPDATE holds two of them and an envelope.
@@ -151,7 +151,7 @@ pub(crate) struct Request<'a> {
 impl Request<'_> {
     /// The object as far as the request itself names it.
     pub(crate) fn scope(&self) -> Scope {
-        scope(self, Metadata::default())
+        scope(self, Metadata::default(), String::new())
     }
 }
 
@@ -275,19 +275,19 @@ fn ask(request: &Request<'_>) -> Result<Ask, MalformedReason> {
         "" | "ephemeralcontainers" => {}
         "scale" if asks_for_more(request) => {
             let admission =
-                admission(request, Metadata::default(), Workload::default(), Change::default());
+                admission(request, Metadata::default(), PodContent::default(), Change::default());
             return Ok(Ask::ScaledUp(Box::new(admission)));
         }
         _ => return Ok(nothing(Nothing::Subresource, request, Metadata::default())),
     }
     let object = request.object.ok_or(MalformedReason::Missing("request.object"))?;
     let head = read_head(object, request)?;
-    let workload = images::walk(&request.kind.group, &request.kind.kind, object)?;
+    let pods = images::walk(&request.kind.group, &request.kind.kind, object)?;
     let old = match operation {
         Operation::Update => Some(read_old(request)?),
         _ => None,
     };
-    Ok(question(request, head, workload, old))
+    Ok(question(request, head, pods, old))
 }
 
 /// Whether a `Scale` has more replicas than it had. What cannot be read asks for nothing: this
@@ -322,22 +322,23 @@ pub fn scaled_up(scale: &Admission, object: &[u8]) -> Option<Admission> {
     if metadata.has_controller() {
         return None;
     }
-    let workload = images::walk(&scale.scope.group, &kind, object).ok()?;
     let mut admission = scale.clone();
-    admission.scope.kind = kind;
-    admission.scope.labels = metadata.labels;
-    admission.holder = Holder::NamedTemplate;
-    admission.service_account = workload.service_account;
-    admission.pull_secrets = workload.pull_secrets;
-    admission.pod_labels = workload.pod_labels;
-    admission.restarted = workload.images;
+    let workload = &mut admission.workload;
+    let pods = images::walk(&workload.scope.group, &kind, object).ok()?;
+    workload.scope.kind = kind;
+    workload.scope.labels = metadata.labels;
+    workload.scope.service_account = pods.service_account;
+    workload.holder = Holder::NamedTemplate;
+    workload.pull_secrets = pods.pull_secrets;
+    workload.pod_labels = pods.pod_labels;
+    workload.restarted = pods.images;
     Some(admission)
 }
 
 /// The object before an UPDATE.
 struct Old {
     metadata: Metadata,
-    workload: Workload,
+    pods: PodContent,
     /// Whether the update makes new pods of images that it leaves as they are.
     restarts: bool,
 }
@@ -364,15 +365,15 @@ fn read_old(request: &Request<'_>) -> Result<Old, MalformedReason> {
     Ok(Old {
         metadata: head.metadata,
         // An old object that cannot be walked has no images to compare with: all are judged.
-        workload: walked.unwrap_or_default(),
+        pods: walked.unwrap_or_default(),
         restarts: request.object.is_some_and(|new| {
             images::makes_new_pods(&request.kind.group, &request.kind.kind, object, new)
         }),
     })
 }
 
-fn question(request: &Request<'_>, head: Head, mut workload: Workload, old: Option<Old>) -> Ask {
-    let images = std::mem::take(&mut workload.images);
+fn question(request: &Request<'_>, head: Head, mut pods: PodContent, old: Option<Old>) -> Ask {
+    let images = std::mem::take(&mut pods.images);
     let change = match old {
         Some(old) if old.metadata.deletion_timestamp.is_some() => {
             return nothing(Nothing::BeingDeleted, request, head.metadata);
@@ -383,12 +384,12 @@ fn question(request: &Request<'_>, head: Head, mut workload: Workload, old: Opti
     if change.is_empty() {
         return nothing(Nothing::Unchanged, request, head.metadata);
     }
-    Ask::Judge(Box::new(admission(request, head.metadata, workload, change)))
+    Ask::Judge(Box::new(admission(request, head.metadata, pods, change)))
 }
 
 impl Change {
     fn between(old: Old, images: Vec<ImageUse>, metadata: &Metadata) -> Self {
-        let (new, unchanged) = images::changed(images, &old.workload.images);
+        let (new, unchanged) = images::changed(images, &old.pods.images);
         // Whoever changes an object with a controlling owner is a controller: it reads no warning.
         let restarts = old.restarts && !metadata.has_controller();
         let restarted = if restarts { unchanged.clone() } else { Vec::new() };
@@ -410,28 +411,29 @@ impl Metadata {
 }
 
 fn nothing(why: Nothing, request: &Request<'_>, metadata: Metadata) -> Ask {
-    let admission = admission(request, metadata, Workload::default(), Change::default());
+    let admission = admission(request, metadata, PodContent::default(), Change::default());
     Ask::Nothing(why, Box::new(admission))
 }
 
 fn admission(
     request: &Request<'_>,
     metadata: Metadata,
-    workload: Workload,
+    pods: PodContent,
     change: Change,
 ) -> Admission {
     Admission {
         uid: request.uid.clone(),
-        holder: holder(&request.kind.kind, &metadata),
-        scope: scope(request, metadata),
         user: request.user_info.username.clone(),
         dry_run: request.dry_run,
-        service_account: workload.service_account,
-        pull_secrets: workload.pull_secrets,
-        pod_labels: workload.pod_labels,
-        images: change.new,
-        unchanged: change.unchanged,
-        restarted: change.restarted,
+        workload: Workload {
+            holder: holder(&request.kind.kind, &metadata),
+            scope: scope(request, metadata, pods.service_account),
+            pull_secrets: pods.pull_secrets,
+            pod_labels: pods.pod_labels,
+            images: change.new,
+            unchanged: change.unchanged,
+            restarted: change.restarted,
+        },
     }
 }
 
@@ -460,7 +462,7 @@ fn read_head(object: &RawValue, request: &Request<'_>) -> Result<Head, Malformed
     Ok(head)
 }
 
-fn scope(request: &Request<'_>, metadata: Metadata) -> Scope {
+fn scope(request: &Request<'_>, metadata: Metadata, service_account: String) -> Scope {
     let first = |texts: [&String; 3]| {
         texts.into_iter().find(|text| !text.is_empty()).cloned().unwrap_or_default()
     };
@@ -472,6 +474,7 @@ fn scope(request: &Request<'_>, metadata: Metadata) -> Scope {
         namespace: first([&metadata.namespace, &request.namespace, &String::new()]),
         name: first([&metadata.name, &request.name, &metadata.generate_name]),
         labels: metadata.labels,
+        service_account,
         operation: request.operation.clone(),
     }
 }

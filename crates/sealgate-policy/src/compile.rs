@@ -29,7 +29,10 @@ use crate::cip::{
 };
 use crate::glob::{Glob, TagTrust};
 use crate::object_match::{ObjectMatch, Operator, Requirement, Selector};
-use crate::rule::{Formats, Mode, Need, Origin, Rule, SignedBy, Source, UndecidableReason, When};
+use crate::rule::{
+    Formats, Mode, Need, Origin, Rule, SignatureRequirement, SignedBy, Source, UndecidableReason,
+    When,
+};
 
 mod trust_config;
 
@@ -306,8 +309,9 @@ fn signed(authority: &Authority, by: Signers, trust_config: TrustConfig) -> Resu
     else {
         return Err(Lacking::invalid("the authority is not valid"));
     };
-    let authority = authority.name.clone();
-    Ok(Need::Signed(SignedBy { authority, by, trust_config, source, formats }))
+    let requirement =
+        SignatureRequirement { source, ..SignatureRequirement::new(by, trust_config) };
+    Ok(Need::Signed(SignedBy::new(authority.name.clone(), requirement, formats)))
 }
 
 /// Both issuer and subject must be asked for, each in exactly one way.
@@ -403,7 +407,7 @@ fn source(authority: &Authority) -> Result<Option<Source>, ()> {
     };
     let pull_secrets = source.signature_pull_secrets.iter().map(|s| s.name.clone()).collect();
     let tag_prefix = source.tag_prefix.clone().filter(|prefix| !prefix.is_empty());
-    Ok(Some(Source { repository, tag_prefix, pull_secrets }))
+    Ok(Some(Source { repository, also_beside: false, tag_prefix, pull_secrets }))
 }
 
 fn formats(name: &str) -> Option<Formats> {

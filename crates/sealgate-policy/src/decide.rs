@@ -6,16 +6,21 @@
 //! has anything but a pass. An image without a digest is refused by the enforcing rules that are
 //! about it and by nothing else: a rule in warn mode warns of it, as of everything.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::Fault;
+use serde::{Deserialize, Serialize};
 
-use crate::judge::{Passed, PassedBy, Verdict, VerifiedBy};
-use crate::rule::{Mode, Rule};
+use crate::facts::VerifiedFact;
+use crate::judge::{Passed, PassedBy, Verdict};
+use crate::rule::{Criterion, Mode};
 use crate::select::NoMatch;
 
-mod page;
+mod denial_text;
 
-pub use self::page::bounded as bounded_warnings;
+pub use self::denial_text::bounded as bounded_warnings;
 
 /// What stands before every denial, as in policy-controller.
 pub const VALIDATION_FAILED: &str = "validation failed: ";
@@ -46,7 +51,8 @@ pub struct JudgedImage {
 }
 
 /// The consequence for an object when one of its images does not pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Effect {
     /// The object is refused.
     #[default]
@@ -85,12 +91,8 @@ pub enum Outcome {
 /// The verdict of one rule.
 #[derive(Clone, Debug)]
 pub struct Ruled {
-    /// The rule's name.
-    pub rule: String,
-    /// What its failure does.
-    pub mode: Mode,
-    /// The rule's fingerprint.
-    pub fingerprint: Digest,
+    /// The rule's criterion.
+    pub criterion: Arc<Criterion>,
     /// The verdict.
     pub verdict: Verdict,
 }
@@ -104,46 +106,36 @@ pub struct Decision {
     pub message: String,
     /// Warnings, one header line each.
     pub warnings: Vec<String>,
-    /// What happened to each image, for audit records, metrics and events. In the order of the
-    /// images, then of the rules' names.
-    pub facts: Vec<Fact>,
+    /// The outcome of each image by each rule, for audit records, metrics and events. In the order
+    /// of the images, then of the rules' names.
+    pub images: Vec<ImageRecord>,
 }
 
-/// What happened to one image, by one rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fact {
-    /// Where the image stands in the object.
+/// The outcome of one image by one rule, or by none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageRecord {
+    /// `spec.containers[0].image`
     pub path: String,
     /// The image as written.
     pub image: String,
-    /// `repository@digest` as judged, or empty.
+    /// `repository@digest` as judged; empty without a digest.
     pub subject: String,
     /// The rule; empty where none applied.
     pub rule: String,
-    /// The rule's mode; none where no rule applied.
-    pub mode: Option<Mode>,
+    /// `enforce` or `warn`; empty where no rule applied.
+    pub mode: Cow<'static, str>,
     /// `pass`, `fail`, `fault`, `no-match`, `not-pinned`, `placeholder` or `unreadable`.
-    pub outcome: &'static str,
+    pub outcome: Cow<'static, str>,
     /// Whether this alone refuses the object.
     pub denies: bool,
     /// The authorities that held.
     pub authorities: Vec<String>,
-    /// Who has signed for them: a key's fingerprint, or a certificate's subject and issuer.
+    /// Their signers: `subject (issuer)` of a certificate, or `key` and its fingerprint.
+    #[serde(default)]
     pub signers: Vec<String>,
-    /// Stable codes of the reasons, sorted, each once.
+    /// The stable codes of the reasons, sorted, each once.
     pub codes: Vec<String>,
-}
-
-impl Ruled {
-    /// The verdict of `rule`.
-    pub fn new(rule: &Rule, verdict: Verdict) -> Self {
-        Self {
-            rule: rule.name.clone(),
-            mode: rule.mode,
-            fingerprint: rule.fingerprint.clone(),
-            verdict,
-        }
-    }
 }
 
 /// Decides on an object with these images. With no images there is nothing to refuse: whoever
@@ -169,27 +161,27 @@ pub fn decide(images: &[JudgedImage], no_match: NoMatch) -> Decision {
 
 #[derive(Default)]
 struct Decided {
-    denials: Vec<page::Entry>,
+    denials: Vec<denial_text::Entry>,
     warnings: Vec<String>,
-    facts: Vec<Fact>,
+    images: Vec<ImageRecord>,
 }
 
 impl Decided {
     fn unreadable(&mut self, image: &JudgedImage, error: &str) {
-        self.facts.push(Fact::of(image, "unreadable", true));
-        self.refuse(image, page::Entry::unreadable(image, error));
+        self.images.push(ImageRecord::of(image, "unreadable", true));
+        self.refuse(image, denial_text::Entry::unreadable(image, error));
     }
 
     fn placeholder(&mut self, image: &JudgedImage) {
-        self.facts.push(Fact::of(image, "placeholder", false));
-        self.warnings.push(page::placeholder(image));
+        self.images.push(ImageRecord::of(image, "placeholder", false));
+        self.warnings.push(denial_text::placeholder(image));
     }
 
     fn no_match(&mut self, image: &JudgedImage, no_match: NoMatch) {
-        self.facts.push(Fact::of(image, "no-match", no_match == NoMatch::Deny));
+        self.images.push(ImageRecord::of(image, "no-match", no_match == NoMatch::Deny));
         match no_match {
-            NoMatch::Deny => self.refuse(image, page::Entry::no_match(image)),
-            NoMatch::Warn => self.warn(image, &page::Entry::no_match(image)),
+            NoMatch::Deny => self.refuse(image, denial_text::Entry::no_match(image)),
+            NoMatch::Warn => self.warn(image, &denial_text::Entry::no_match(image)),
             NoMatch::Allow => {}
         }
     }
@@ -197,25 +189,25 @@ impl Decided {
     fn not_pinned(&mut self, image: &JudgedImage, cause: Option<&Fault>, rules: &[Ruled]) {
         let mut enforcing = Vec::new();
         for ruled in in_order(rules) {
-            self.facts.push(Fact::not_pinned(image, ruled));
-            match (&ruled.verdict, ruled.mode) {
+            self.images.push(ImageRecord::not_pinned(image, ruled));
+            match (&ruled.verdict, ruled.criterion.mode) {
                 (Verdict::Pass { authorities }, _) => self.passed(image, ruled, authorities),
-                (_, Mode::Enforce) => enforcing.push(ruled.rule.as_str()),
-                (_, Mode::Warn) => self.warn(image, &page::Entry::failed(image, ruled)),
+                (_, Mode::Enforce) => enforcing.push(ruled.criterion.name.as_str()),
+                (_, Mode::Warn) => self.warn(image, &denial_text::Entry::failed(image, ruled)),
             }
         }
         if !enforcing.is_empty() {
-            self.refuse(image, page::Entry::not_pinned(image, cause, &enforcing));
+            self.refuse(image, denial_text::Entry::not_pinned(image, cause, &enforcing));
         }
     }
 
     fn ruled(&mut self, image: &JudgedImage, rules: &[Ruled]) {
         for ruled in in_order(rules) {
-            self.facts.push(Fact::ruled(image, ruled));
-            match (&ruled.verdict, ruled.mode) {
+            self.images.push(ImageRecord::ruled(image, ruled));
+            match (&ruled.verdict, ruled.criterion.mode) {
                 (Verdict::Pass { authorities }, _) => self.passed(image, ruled, authorities),
-                (_, Mode::Enforce) => self.refuse(image, page::Entry::failed(image, ruled)),
-                (_, Mode::Warn) => self.warn(image, &page::Entry::failed(image, ruled)),
+                (_, Mode::Enforce) => self.refuse(image, denial_text::Entry::failed(image, ruled)),
+                (_, Mode::Warn) => self.warn(image, &denial_text::Entry::failed(image, ruled)),
             }
         }
     }
@@ -223,21 +215,23 @@ impl Decided {
     /// An exemption lets in, and says so.
     fn passed(&mut self, image: &JudgedImage, ruled: &Ruled, authorities: &[Passed]) {
         if authorities.iter().any(|passed| passed.by == PassedBy::Exemption) {
-            self.warnings.push(page::exemption(image, &ruled.rule));
+            self.warnings.push(denial_text::exemption(image, &ruled.criterion.name));
         }
     }
 
-    fn refuse(&mut self, image: &JudgedImage, entry: page::Entry) {
+    fn refuse(&mut self, image: &JudgedImage, entry: denial_text::Entry) {
         match image.effect {
             Effect::Refuses => self.denials.push(entry),
-            Effect::Warns => self.warnings.push(page::pods_will_be_refused(&entry.warning())),
+            Effect::Warns => {
+                self.warnings.push(denial_text::pods_will_be_refused(&entry.warning()))
+            }
             Effect::WarnsOfUnseen => {
-                self.warnings.push(page::pods_will_be_refused(&entry.brief_warning()));
+                self.warnings.push(denial_text::pods_will_be_refused(&entry.brief_warning()));
             }
         }
     }
 
-    fn warn(&mut self, image: &JudgedImage, entry: &page::Entry) {
+    fn warn(&mut self, image: &JudgedImage, entry: &denial_text::Entry) {
         self.warnings.push(match image.effect {
             Effect::Refuses | Effect::Warns => entry.warning(),
             Effect::WarnsOfUnseen => entry.brief_warning(),
@@ -246,27 +240,39 @@ impl Decided {
 
     fn finish(self) -> Decision {
         let allowed = self.denials.is_empty();
-        let message = if allowed { String::new() } else { page::message(self.denials) };
-        Decision { allowed, message, warnings: page::sorted(self.warnings), facts: self.facts }
+        let message = if allowed { String::new() } else { denial_text::message(self.denials) };
+        Decision {
+            allowed,
+            message,
+            warnings: denial_text::sorted(self.warnings),
+            images: self.images,
+        }
     }
 }
 
-/// By name, then by fingerprint: two rules may have one name.
+impl Ruled {
+    /// By name, then by fingerprint: two rules may have one name.
+    fn key(&self) -> (&str, &Digest) {
+        (&self.criterion.name, &self.criterion.fingerprint)
+    }
+}
+
+/// In the order of their names.
 fn in_order(rules: &[Ruled]) -> Vec<&Ruled> {
     let mut rules: Vec<&Ruled> = rules.iter().collect();
-    rules.sort_by(|a, b| (&a.rule, &a.fingerprint).cmp(&(&b.rule, &b.fingerprint)));
+    rules.sort_by(|a, b| a.key().cmp(&b.key()));
     rules
 }
 
-impl Fact {
+impl ImageRecord {
     fn of(image: &JudgedImage, outcome: &'static str, refuses: bool) -> Self {
         Self {
             path: image.path.clone(),
             image: image.image.clone(),
             subject: image.subject.clone(),
             rule: String::new(),
-            mode: None,
-            outcome,
+            mode: "".into(),
+            outcome: outcome.into(),
             denies: refuses && image.effect == Effect::Refuses,
             authorities: Vec::new(),
             signers: Vec::new(),
@@ -279,7 +285,9 @@ impl Fact {
         let fact = Self::ruled(image, ruled);
         match ruled.verdict {
             Verdict::Pass { .. } => fact,
-            Verdict::Fail { .. } | Verdict::Fault { .. } => Self { outcome: "not-pinned", ..fact },
+            Verdict::Fail { .. } | Verdict::Fault { .. } => {
+                Self { outcome: "not-pinned".into(), ..fact }
+            }
         }
     }
 
@@ -294,12 +302,12 @@ impl Fact {
         codes.dedup();
         let held = matches!(ruled.verdict, Verdict::Pass { .. });
         Self {
-            rule: ruled.rule.clone(),
-            mode: Some(ruled.mode),
+            rule: ruled.criterion.name.clone(),
+            mode: ruled.criterion.mode.name().into(),
             authorities: passed.iter().map(|passed| passed.authority.clone()).collect(),
             signers: signers(passed),
             codes,
-            ..Self::of(image, ruled.verdict.code(), !held && ruled.mode == Mode::Enforce)
+            ..Self::of(image, ruled.verdict.code(), !held && ruled.criterion.mode == Mode::Enforce)
         }
     }
 }
@@ -310,7 +318,7 @@ fn signers(passed: &[Passed]) -> Vec<String> {
         PassedBy::Signatures(signatures) => signatures.as_slice(),
         PassedBy::Static | PassedBy::Exemption => &[],
     });
-    let mut signers: Vec<String> = signatures.map(VerifiedBy::signer).collect();
+    let mut signers: Vec<String> = signatures.map(VerifiedFact::signer).collect();
     signers.sort();
     signers.dedup();
     signers

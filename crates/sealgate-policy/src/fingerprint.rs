@@ -4,20 +4,40 @@
 use sealgate_core::digest::{Algorithm, Digest, Hasher};
 use sealgate_core::identity::{IdentityMatcher, Wanted};
 use sealgate_core::key::HashAlgorithm;
-use sealgate_core::verify::{Authority, Chains, Override, Overrides, RootSource, TrustConfig};
+use sealgate_core::verify::{
+    Authority, Chains, Claims, Override, Overrides, RootSource, TrustConfig,
+};
 
 use crate::glob::TagTrust;
 use crate::object_match::{ObjectMatch, Operator};
-use crate::rule::{Mode, Need, SignedBy, Source, When};
+use crate::rule::{Mode, Need, SignatureRequirement, SignedBy, Source, When};
 
 /// The fingerprint of a rule with these parts.
 pub(crate) fn of_rule(name: &str, when: &When, need: &Need, mode: Mode) -> Digest {
     let mut form = Form::new();
-    form.text("sealgate rule v1");
+    form.text("sealgate rule v2");
     form.text(name);
     form.text(mode.name());
     form.when(when);
     form.need(need);
+    form.0.finish()
+}
+
+/// The fingerprint of a criterion outside of any rule.
+pub(crate) fn of_criterion(name: &str, need: &Need, mode: Mode) -> Digest {
+    let mut form = Form::new();
+    form.text("sealgate criterion v1");
+    form.text(name);
+    form.text(mode.name());
+    form.need(need);
+    form.0.finish()
+}
+
+/// The fingerprint of a requirement.
+pub(crate) fn of_requirement(requirement: &SignatureRequirement) -> Digest {
+    let mut form = Form::new();
+    form.text("sealgate requirement v1");
+    form.requirement(requirement);
     form.0.finish()
 }
 
@@ -113,7 +133,12 @@ impl Form {
 
     fn signed(&mut self, signed: &SignedBy) {
         self.words("signed", [&signed.authority, signed.formats.name()]);
-        match &signed.by {
+        self.text(&signed.requirement.id().to_string());
+    }
+
+    fn requirement(&mut self, requirement: &SignatureRequirement) {
+        let SignatureRequirement { by, trust_config, source, annotations, claims } = requirement;
+        match by {
             Authority::Keys(keys) => {
                 self.text("keys");
                 self.list(keys.keys.iter(), |form, key| form.bytes(key.spki_der()));
@@ -124,8 +149,13 @@ impl Form {
                 self.list(wanted.identities.iter(), Self::identity);
             }
         }
-        self.trust_config(&signed.trust_config);
-        self.list(signed.source.iter(), Self::source);
+        self.trust_config(trust_config);
+        self.list(source.iter(), Self::source);
+        self.list(annotations.iter(), |form, (key, value)| form.words("annotation", [key, value]));
+        self.text(match claims {
+            Claims::Checked => "claims checked",
+            Claims::Ignored => "claims ignored",
+        });
     }
 
     fn identity(&mut self, identity: &IdentityMatcher) {
@@ -163,6 +193,7 @@ impl Form {
 
     fn source(&mut self, source: &Source) {
         self.option(source.repository.as_ref().map(ToString::to_string).as_deref());
+        self.text(if source.also_beside { "also beside" } else { "only there" });
         self.option(source.tag_prefix.as_deref());
         self.list(source.pull_secrets.iter(), |form, name| form.text(name));
     }

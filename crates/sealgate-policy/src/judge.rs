@@ -1,65 +1,34 @@
-//! Findings to a verdict: what holds of a rule's need, for one image.
+//! Facts to a verdict: whether the need of a rule holds for one image. A pure function of data.
 //!
 //! Three outcomes that never mix: it holds, it does not (known), it could not be found out.
 //! `Any` holds when one part holds, even if another faults; otherwise a fault weighs more than a
 //! failure, since the part that faulted might have held. `All` fails when one part fails, whatever
 //! the others say; otherwise a fault weighs more than a pass. Empty lists are faults.
 
-use sealgate_core::digest::Digest;
-use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_core::identity::Identity;
-use sealgate_core::verify::{Authority, Format};
+use sealgate_core::evidence::Origin;
+use sealgate_core::fault::Fault;
+use sealgate_core::verify::Format;
 
-use crate::rule::{Mode, Need, Rule, SignedBy, UndecidableReason};
+use crate::facts::{Candidates, Facts, VerifiedFact};
+use crate::rule::{Criterion, Formats, Mode, Need, SignedBy, Signers, UndecidableReason};
 
-/// What was found out about one authority and one image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finding {
-    /// At least one signature was verified. An empty list counts as a fault.
-    Verified(Vec<VerifiedBy>),
-    /// It is known that no signature counts.
-    Rejected {
-        /// cosign's line: `no signatures found`, `no matching signatures: …`.
-        summary: String,
-        /// Each candidate and why it does not count.
-        candidates: Vec<RejectedCandidate>,
-    },
-    /// It could not be found out.
-    Fault(Fault),
-}
+/// The action for a signature in another format than the policy names.
+const SIGN_IN_FORMAT: &str = "sign in the format that the policy names with `signatureFormat`";
+/// The largest number of candidates in a cause.
+const MAX_CANDIDATES: usize = 20;
+/// The largest number of distinct reasons in a summary.
+const MAX_REASONS: usize = 3;
 
-/// A signature that was verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerifiedBy {
-    /// The fingerprint of the key.
-    pub key: Digest,
-    /// Whom the certificate names; `None` for a key of the policy.
-    pub identity: Option<SignerIdentity>,
-    /// Legacy layer or bundle.
-    pub format: Format,
-    /// Where it lay.
-    pub origin: String,
-}
-
-/// Whom a certificate names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SignerIdentity {
-    /// The names, joined by commas.
-    pub subject: String,
-    /// Who has authenticated the signer; empty where the certificate does not say.
-    pub issuer: String,
-}
-
-/// A candidate that does not count.
+/// A candidate that does not satisfy an authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedCandidate {
-    /// Where it lay.
+    /// The location, as `repository@digest`.
     pub origin: String,
-    /// The stable one-word code.
+    /// The stable one-word code of the reason.
     pub code: String,
-    /// Why it does not count.
+    /// The reason.
     pub text: String,
-    /// What a person can do about it.
+    /// The action that corrects it.
     pub remedy: String,
 }
 
@@ -97,7 +66,7 @@ pub struct Passed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PassedBy {
     /// By these signatures; never empty.
-    Signatures(Vec<VerifiedBy>),
+    Signatures(Vec<VerifiedFact>),
     /// By `static: {action: pass}`: nothing was verified.
     Static,
     /// By a policy that exempts: nothing was verified, and a warning is due.
@@ -109,20 +78,10 @@ pub enum PassedBy {
 pub struct AuthorityReason {
     /// Its name; empty when the whole policy is meant.
     pub authority: String,
-    /// By what it wants signatures to be vouched for.
-    pub kind: AuthorityKind,
+    /// The kind of its signers.
+    pub signers: Signers,
     /// Why.
     pub cause: Cause,
-}
-
-/// By what an authority wants signatures to be vouched for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AuthorityKind {
-    /// Keys, or nothing at all.
-    #[default]
-    Key,
-    /// Identities in certificates.
-    Keyless,
 }
 
 /// Why an authority did not hold.
@@ -168,10 +127,9 @@ enum Stand {
     Fault,
 }
 
-/// Judges one image by `rule`. `find` is asked once for each [`SignedBy`] of the rule's need, in
-/// order, and says what was found out about the image.
-pub fn judge(rule: &Rule, find: &mut dyn FnMut(&SignedBy) -> Finding) -> Verdict {
-    let Weighed { stand, passed, reasons } = weigh(&rule.need, rule.mode, find);
+/// Judges one image by a rule's criterion, from the facts about that image.
+pub fn judge(criterion: &Criterion, facts: &Facts) -> Verdict {
+    let Weighed { stand, passed, reasons } = weigh(&criterion.need, criterion.mode, facts);
     match stand {
         Stand::Pass if passed.is_empty() => Verdict::Fault { reasons: vec![nobody()] },
         Stand::Pass => Verdict::Pass { authorities: passed },
@@ -180,11 +138,11 @@ pub fn judge(rule: &Rule, find: &mut dyn FnMut(&SignedBy) -> Finding) -> Verdict
     }
 }
 
-fn weigh(need: &Need, mode: Mode, find: &mut dyn FnMut(&SignedBy) -> Finding) -> Weighed {
+fn weigh(need: &Need, mode: Mode, facts: &Facts) -> Weighed {
     match need {
-        Need::All(needs) => all(needs.iter().map(|need| weigh(need, mode, find))),
-        Need::Any(needs) => any(needs.iter().map(|need| weigh(need, mode, find))),
-        Need::Signed(signed) => weigh_signed(signed, find),
+        Need::All(needs) => all(needs.iter().map(|need| weigh(need, mode, facts))),
+        Need::Any(needs) => any(needs.iter().map(|need| weigh(need, mode, facts))),
+        Need::Signed(signed) => weigh_signed(signed, facts),
         Need::Always { authority } => Weighed::pass(authority, PassedBy::Static),
         Need::Never { authority, message } => {
             Weighed::not(Stand::Fail, authority, Cause::Static { message: message.clone() })
@@ -198,25 +156,80 @@ fn weigh(need: &Need, mode: Mode, find: &mut dyn FnMut(&SignedBy) -> Finding) ->
     }
 }
 
-fn weigh_signed(signed: &SignedBy, find: &mut dyn FnMut(&SignedBy) -> Finding) -> Weighed {
-    let authority = signed.authority.as_str();
-    let kind = AuthorityKind::of(&signed.by);
-    if signed.by.is_empty() {
-        return Weighed::not(Stand::Fault, authority, Cause::NoKeys).of_kind(kind);
-    }
-    let weighed = match find(signed) {
-        Finding::Verified(by) if by.is_empty() => {
-            let detail = "the verification named no signature";
-            let fault = Fault::new(FaultKind::Malformed, format!("authority {authority}"), detail);
-            Weighed::not(Stand::Fault, authority, Cause::Fault(fault))
+/// A verified candidate in an accepted format holds, whatever else there is. Otherwise a source
+/// that could not be read weighs more than rejected candidates: there may be more.
+fn weigh_signed(signed: &SignedBy, facts: &Facts) -> Weighed {
+    let SignedBy { authority, signers, formats, requirement } = signed;
+    let weighed = match (signers, facts.candidates(requirement.id())) {
+        (Signers::NoKeys | Signers::NoIdentities, _) => {
+            Weighed::not(Stand::Fault, authority, Cause::NoKeys)
         }
-        Finding::Verified(by) => Weighed::pass(authority, PassedBy::Signatures(by)),
-        Finding::Rejected { summary, candidates } => {
-            Weighed::not(Stand::Fail, authority, Cause::Rejected { summary, candidates })
+        (_, Err(fault)) => Weighed::not(Stand::Fault, authority, Cause::Fault(fault)),
+        (_, Ok(candidates)) => {
+            let verified: Vec<VerifiedFact> = candidates
+                .verified()
+                .iter()
+                .filter(|fact| formats.allows(fact.format))
+                .cloned()
+                .collect();
+            match candidates.faults().first() {
+                _ if !verified.is_empty() => {
+                    Weighed::pass(authority, PassedBy::Signatures(verified))
+                }
+                Some(fault) => Weighed::not(Stand::Fault, authority, Cause::Fault(fault.clone())),
+                None => Weighed::not(Stand::Fail, authority, rejected(candidates, *formats)),
+            }
         }
-        Finding::Fault(fault) => Weighed::not(Stand::Fault, authority, Cause::Fault(fault)),
     };
-    weighed.of_kind(kind)
+    weighed.of_signers(*signers)
+}
+
+/// The cause where no candidate is accepted: cosign's summary, and each candidate with its reason.
+fn rejected(candidates: &Candidates, formats: Formats) -> Cause {
+    let other_format = candidates.verified().iter().filter(|fact| !formats.allows(fact.format));
+    let mut reasons: Vec<String> = candidates
+        .reasons()
+        .map(str::to_owned)
+        .chain(other_format.clone().map(|fact| not_accepted(fact.format)))
+        .collect();
+    reasons.sort();
+    reasons.dedup();
+    reasons.truncate(MAX_REASONS);
+    let summary = match reasons.is_empty() {
+        true => "no signatures found".to_owned(),
+        false => format!("no matching signatures: {}", reasons.join("; ")),
+    };
+    let rejected = candidates.rejected().iter().map(|fact| RejectedCandidate {
+        origin: place(&fact.origin),
+        code: fact.code.clone(),
+        text: fact.text.clone(),
+        remedy: fact.remedy.clone(),
+    });
+    let other_format = other_format.map(|fact| RejectedCandidate {
+        origin: place(&fact.origin),
+        code: "other-format".to_owned(),
+        text: not_accepted(fact.format),
+        remedy: SIGN_IN_FORMAT.to_owned(),
+    });
+    let mut candidates: Vec<RejectedCandidate> = rejected.chain(other_format).collect();
+    candidates.sort_by(|one, other| one.origin.cmp(&other.origin));
+    candidates.truncate(MAX_CANDIDATES);
+    Cause::Rejected { summary, candidates }
+}
+
+fn not_accepted(format: Format) -> String {
+    let found = match format {
+        Format::Legacy => "a legacy signature",
+        Format::Bundle => "a bundle",
+    };
+    format!("{found} is good, but the policy asks for the other format")
+}
+
+fn place(origin: &Origin) -> String {
+    match (&origin.manifest, &origin.layer) {
+        (Some(digest), _) | (None, Some(digest)) => format!("{}@{digest}", origin.repository),
+        (None, None) => origin.repository.clone(),
+    }
 }
 
 fn all(parts: impl Iterator<Item = Weighed>) -> Weighed {
@@ -253,8 +266,8 @@ fn gather(parts: impl Iterator<Item = Weighed>, weigh: fn(&[Stand]) -> Stand) ->
 }
 
 fn nobody() -> AuthorityReason {
-    let (authority, kind) = (String::new(), AuthorityKind::Key);
-    AuthorityReason { authority, kind, cause: Cause::NoAuthorities }
+    let (authority, signers) = (String::new(), Signers::Key);
+    AuthorityReason { authority, signers, cause: Cause::NoAuthorities }
 }
 
 impl Weighed {
@@ -264,53 +277,24 @@ impl Weighed {
     }
 
     fn not(stand: Stand, authority: &str, cause: Cause) -> Self {
-        let (authority, kind) = (authority.to_owned(), AuthorityKind::Key);
-        let reasons = vec![AuthorityReason { authority, kind, cause }];
+        let (authority, signers) = (authority.to_owned(), Signers::Key);
+        let reasons = vec![AuthorityReason { authority, signers, cause }];
         Self { stand, passed: Vec::new(), reasons }
     }
 
-    fn of_kind(mut self, kind: AuthorityKind) -> Self {
-        self.reasons.iter_mut().for_each(|reason| reason.kind = kind);
+    fn of_signers(mut self, signers: Signers) -> Self {
+        self.reasons.iter_mut().for_each(|reason| reason.signers = signers);
         self
     }
 }
 
-impl AuthorityKind {
-    fn of(by: &Authority) -> Self {
-        match by {
-            Authority::Keys(_) => Self::Key,
-            Authority::Identities(_) => Self::Keyless,
-        }
-    }
-
+impl Signers {
     /// policy-controller's word in denials: `key` or `keyless`.
-    fn name(self) -> &'static str {
+    fn word(self) -> &'static str {
         match self {
-            Self::Key => "key",
-            Self::Keyless => "keyless",
+            Self::Key | Self::NoKeys => "key",
+            Self::Keyless | Self::NoIdentities => "keyless",
         }
-    }
-}
-
-impl SignerIdentity {
-    /// What a certificate says.
-    pub fn of(identity: &Identity) -> Self {
-        let subjects: Vec<String> = identity.subjects.iter().map(ToString::to_string).collect();
-        let issuer = identity.issuer.clone().unwrap_or_default();
-        Self { subject: subjects.join(", "), issuer }
-    }
-}
-
-impl VerifiedBy {
-    /// Who signed, as one bounded line for records: `subject (issuer)`, or the key's fingerprint.
-    pub fn signer(&self) -> String {
-        const MAX_SIGNER: usize = 512;
-        let text = match &self.identity {
-            Some(SignerIdentity { subject, issuer }) => format!("{subject} ({issuer})"),
-            None => format!("key {}", self.key),
-        };
-        let line = |c: char| if c.is_control() { ' ' } else { c };
-        text.chars().take(MAX_SIGNER).map(line).collect()
     }
 }
 
@@ -336,9 +320,11 @@ impl Verdict {
 impl AuthorityReason {
     /// policy-controller's text for the cause. `image` is `repository@digest`.
     pub fn text(&self, image: &str) -> String {
-        let (authority, kind) = (&self.authority, self.kind.name());
+        let (authority, signers) = (&self.authority, self.signers.word());
         let failed = |e: &dyn std::fmt::Display| {
-            format!("signature {kind} validation failed for authority {authority} for {image}: {e}")
+            format!(
+                "signature {signers} validation failed for authority {authority} for {image}: {e}"
+            )
         };
         match &self.cause {
             Cause::Rejected { summary, .. } => failed(summary),
@@ -350,7 +336,7 @@ impl AuthorityReason {
             Cause::Undecidable { condition, detail } => {
                 format!("authority {authority} cannot be decided: {detail} ({})", condition.code())
             }
-            Cause::NoKeys if self.kind == AuthorityKind::Keyless => {
+            Cause::NoKeys if self.signers == Signers::NoIdentities => {
                 format!("there are no identities for authority {authority}")
             }
             Cause::NoKeys => format!("there are no public keys for authority {authority}"),

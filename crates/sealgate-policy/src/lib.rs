@@ -8,8 +8,10 @@ pub mod cip;
 pub mod compile;
 pub mod config;
 pub mod decide;
+pub mod facts;
 mod fingerprint;
 pub mod glob;
+pub mod image_state;
 pub mod judge;
 pub mod object_match;
 pub mod rule;
@@ -18,3 +20,4 @@ pub mod select;
 #[cfg(test)]
 mod testing;
 pub mod trust_root;
+pub mod workload;

@@ -2,31 +2,43 @@
 //! a failure does. The compilers (`compile`, later Binary Authorization) make rules; `select`,
 //! `judge` and `decide` use them and know no policy language.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::{Reference, Repository};
-use sealgate_core::verify::{Authority, Format, TrustConfig};
+use sealgate_core::verify::{Authority, Claims, Format, TrustConfig};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::fingerprint;
 use crate::glob::{Glob, TagTrust};
 use crate::object_match::ObjectMatch;
 use crate::scope::Scope;
 
-/// What must hold for an image, under which circumstances.
+/// A compiled policy: the images that it applies to, and the criterion that they must meet.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// The policy's name, as denials say it.
-    pub name: String,
     /// The object it was compiled from.
     pub origin: Origin,
-    /// Which images of which objects it is about.
+    /// The images of which objects it applies to.
     pub when: When,
-    /// What must hold for them.
-    pub need: Need,
-    /// What a failure does.
+    /// The criterion, shared with the images that it is applied to.
+    pub criterion: Arc<Criterion>,
+}
+
+/// The part of a rule that a verdict depends on. A decision record holds it, without keys and
+/// trust roots, so that the verdict can be reached again from the facts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Criterion {
+    /// The policy's name, as denials say it.
+    pub name: String,
+    /// The consequence of a failure.
     pub mode: Mode,
-    /// SHA-256 of everything above that decides: equal fingerprints judge alike. A verdict cache
-    /// keys by image digest, *repository* (signatures are looked up there) and this.
+    /// The condition.
+    pub need: Need,
+    /// SHA-256 of the whole rule except its origin: equal fingerprints judge alike.
     pub fingerprint: Digest,
 }
 
@@ -54,8 +66,9 @@ pub struct When {
     pub matches: Vec<ObjectMatch>,
 }
 
-/// What must hold.
-#[derive(Clone, Debug)]
+/// The condition of a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Need {
     /// Each of these. An empty list never holds.
     All(Vec<Need>),
@@ -75,48 +88,90 @@ pub enum Need {
         /// The author's text.
         message: String,
     },
-    /// A policy with no authorities in mode warn: lets images in, and says so each time. In mode
+    /// A policy without authorities in mode warn: admits images with a warning each time. In mode
     /// enforce it never holds.
     Exempt,
-    /// Asks for something that cannot be found out now. Never holds; it is a fault, not a reject.
+    /// A condition that cannot be evaluated now. Never holds; it is a fault, not a reject.
     Undecidable {
         /// The authority's name; empty when the whole policy is meant.
         authority: String,
-        /// What is lacking, with a stable code.
+        /// The reason, with a stable code.
         condition: UndecidableReason,
-        /// What was said about it.
+        /// Details for a person.
         detail: String,
     },
 }
 
 /// A signature by an authority.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SignedBy {
     /// The authority's name.
     pub authority: String,
-    /// Who may sign: keys, or identities in certificates.
-    pub by: Authority,
-    /// What verification rests on beside that: the trust root, and what the policy overrides.
-    pub trust_config: TrustConfig,
-    /// Where signatures lie, when not beside the image.
-    pub source: Option<Source>,
-    /// Which forms of signature count.
+    /// The kind of its signers.
+    pub signers: Signers,
+    /// The signature formats that are accepted.
     pub formats: Formats,
+    /// The requirement that a signature must satisfy.
+    pub requirement: RequirementRef,
 }
 
-/// Where an authority's signatures lie.
+/// The kind of signers that an authority names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Signers {
+    /// Holders of keys.
+    Key,
+    /// Identities in certificates.
+    Keyless,
+    /// An empty list of keys: no signature satisfies it.
+    NoKeys,
+    /// An empty list of identities: no signature satisfies it.
+    NoIdentities,
+}
+
+/// The fingerprint of a [`SignatureRequirement`]: equal requirements have equal facts.
+pub type RequirementId = Digest;
+
+/// A requirement by its fingerprint. In a decision record the fingerprint stands alone: the facts
+/// say what satisfied it.
+#[derive(Clone, Debug)]
+pub struct RequirementRef {
+    id: RequirementId,
+    requirement: Option<Arc<SignatureRequirement>>,
+}
+
+/// A requirement that a signature is verified against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignatureRequirement {
+    /// The signers: keys, or identities in certificates.
+    pub by: Authority,
+    /// The trust root, and the proofs that the policy requires.
+    pub trust_config: TrustConfig,
+    /// The location of the signatures, when not beside the image.
+    pub source: Option<Source>,
+    /// Annotations that the signature must carry, each with this value.
+    pub annotations: BTreeMap<String, String>,
+    /// Whether the signed payload must name the image's digest. Policies always require it.
+    pub claims: Claims,
+}
+
+/// The location of an authority's signatures.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Source {
-    /// The repository to look in; the image's own where there is none.
+    /// The repository to search; the image's own where there is none.
     pub repository: Option<Repository>,
+    /// Whether referrers of the image in its own repository are searched, too.
+    pub also_beside: bool,
     /// What stands before `sha256-….sig` in the signature's tag.
     pub tag_prefix: Option<String>,
     /// Names of pull secrets in the workload's namespace.
     pub pull_secrets: Vec<String>,
 }
 
-/// Which forms of signature count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// The signature formats that are accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Formats {
     /// Legacy layers and bundles: the union.
     #[default]
@@ -127,8 +182,9 @@ pub enum Formats {
     Bundle,
 }
 
-/// What a failure of a rule does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// The consequence of a failure of a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// The object is refused.
     #[default]
@@ -138,7 +194,7 @@ pub enum Mode {
 }
 
 /// What a rule lacks to be decided. The code is stable and stands in conditions and denials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum UndecidableReason {
     /// Attestations come with a later issue.
     Attestations,
@@ -158,7 +214,98 @@ impl Rule {
     /// A rule of these parts, with its fingerprint.
     pub fn new(name: String, origin: Origin, when: When, need: Need, mode: Mode) -> Self {
         let fingerprint = fingerprint::of_rule(&name, &when, &need, mode);
-        Self { name, origin, when, need, mode, fingerprint }
+        Self { origin, when, criterion: Arc::new(Criterion { name, mode, need, fingerprint }) }
+    }
+
+    /// The policy's name.
+    pub fn name(&self) -> &str {
+        &self.criterion.name
+    }
+
+    /// The consequence of a failure.
+    pub fn mode(&self) -> Mode {
+        self.criterion.mode
+    }
+
+    /// The condition.
+    pub fn need(&self) -> &Need {
+        &self.criterion.need
+    }
+
+    /// SHA-256 of the whole rule except its origin.
+    pub fn fingerprint(&self) -> &Digest {
+        &self.criterion.fingerprint
+    }
+}
+
+impl Criterion {
+    /// A criterion outside of any policy.
+    pub fn new(name: String, mode: Mode, need: Need) -> Arc<Self> {
+        let fingerprint = fingerprint::of_criterion(&name, &need, mode);
+        Arc::new(Self { name, mode, need, fingerprint })
+    }
+
+    /// Whether it requires signatures, and so facts.
+    pub fn needs_facts(&self) -> bool {
+        self.need.needs_facts()
+    }
+}
+
+impl SignatureRequirement {
+    /// A requirement of a signature over the image's digest, found beside the image.
+    pub fn new(by: Authority, trust_config: TrustConfig) -> Self {
+        let (annotations, claims) = (BTreeMap::new(), Claims::Checked);
+        Self { by, trust_config, source: None, annotations, claims }
+    }
+}
+
+impl SignedBy {
+    /// A signature that satisfies `requirement`, in one of `formats`.
+    pub fn new(authority: String, requirement: SignatureRequirement, formats: Formats) -> Self {
+        let signers = match &requirement.by {
+            Authority::Keys(_) if requirement.by.is_empty() => Signers::NoKeys,
+            Authority::Keys(_) => Signers::Key,
+            Authority::Identities(_) if requirement.by.is_empty() => Signers::NoIdentities,
+            Authority::Identities(_) => Signers::Keyless,
+        };
+        Self { authority, signers, formats, requirement: RequirementRef::new(requirement) }
+    }
+}
+
+impl RequirementRef {
+    fn new(requirement: SignatureRequirement) -> Self {
+        let id = fingerprint::of_requirement(&requirement);
+        Self { id, requirement: Some(Arc::new(requirement)) }
+    }
+
+    /// The fingerprint.
+    pub fn id(&self) -> &RequirementId {
+        &self.id
+    }
+
+    /// The requirement itself; `None` in a rule that was read from a record.
+    pub fn requirement(&self) -> Option<&Arc<SignatureRequirement>> {
+        self.requirement.as_ref()
+    }
+}
+
+impl PartialEq for RequirementRef {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for RequirementRef {}
+
+impl Serialize for RequirementRef {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.id.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RequirementRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self { id: RequirementId::deserialize(deserializer)?, requirement: None })
     }
 }
 
@@ -271,12 +418,20 @@ impl Need {
         }
     }
 
-    /// Every authority that asks for a signature, in order: what has to be gathered.
+    /// Every signature that is required, in order: each needs facts.
     pub fn signed(&self) -> Vec<&SignedBy> {
         match self {
             Self::All(needs) | Self::Any(needs) => needs.iter().flat_map(Self::signed).collect(),
             Self::Signed(signed) => vec![signed],
             _ => Vec::new(),
+        }
+    }
+
+    fn needs_facts(&self) -> bool {
+        match self {
+            Self::All(needs) | Self::Any(needs) => needs.iter().any(Self::needs_facts),
+            Self::Signed(_) => true,
+            _ => false,
         }
     }
 }

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 /// The object that names the images: its kind, its place, its labels.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Scope {
     /// API group, empty for core.
     pub group: String,
@@ -19,6 +22,8 @@ pub struct Scope {
     pub name: String,
     /// The object's own labels.
     pub labels: BTreeMap<String, String>,
+    /// The service account of the pod (template).
+    pub service_account: String,
     /// `CREATE`, `UPDATE`, or empty outside admission.
     pub operation: String,
 }
@@ -34,6 +39,7 @@ impl Scope {
             namespace: self.namespace.clone(),
             name: self.name.clone(),
             labels,
+            service_account: self.service_account.clone(),
             operation: "CREATE".to_owned(),
         }
     }

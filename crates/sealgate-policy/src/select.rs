@@ -2,13 +2,15 @@
 
 use sealgate_core::digest::Digest;
 use sealgate_core::reference::Reference;
+use serde::{Deserialize, Serialize};
 
 use crate::fingerprint;
 use crate::rule::Rule;
 use crate::scope::Scope;
 
 /// What happens to an image that no rule is about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum NoMatch {
     /// It is refused. Also what an unknown word in the configuration means.
     #[default]
@@ -42,8 +44,8 @@ impl PolicySet {
     /// A set of `rules`, put into one order whatever order they came in. Two rules of one name
     /// both stand: each must hold.
     pub fn new(mut rules: Vec<Rule>, no_match: NoMatch) -> Self {
-        rules.sort_by(|a, b| (&a.name, &a.fingerprint).cmp(&(&b.name, &b.fingerprint)));
-        let prints: Vec<String> = rules.iter().map(|rule| rule.fingerprint.to_string()).collect();
+        rules.sort_by(|a, b| (a.name(), a.fingerprint()).cmp(&(b.name(), b.fingerprint())));
+        let prints: Vec<String> = rules.iter().map(|rule| rule.fingerprint().to_string()).collect();
         let parts = prints.iter().map(String::as_str).chain([no_match.name()]);
         let fingerprint = fingerprint::of_parts(parts.collect::<Vec<_>>().into_iter());
         Self { rules, no_match, fingerprint }
@@ -94,7 +96,7 @@ mod tests {
 
     fn names(set: &PolicySet, image: &str) -> Vec<String> {
         let rules = set.select(&image.parse().unwrap(), &pod("x"));
-        rules.into_iter().map(|rule| rule.name.clone()).collect()
+        rules.into_iter().map(|rule| rule.name().to_owned()).collect()
     }
 
     #[test]
@@ -122,13 +124,14 @@ mod tests {
         let globs = ["ghcr.io/acme/*", &digest, "ghcr.io/acme/app:v1", "ghcr.io/acme/app:v2"];
         let selected = |tags: TagTrust| {
             let rules = globs.iter().map(|glob| {
-                let Rule { name, origin, when, need, mode, .. } = about(glob, glob);
-                Rule::new(name, origin, When { tags, ..when }, need, mode)
+                let Rule { origin, when, criterion } = about(glob, glob);
+                let (name, need) = (criterion.name.clone(), criterion.need.clone());
+                Rule::new(name, origin, When { tags, ..when }, need, criterion.mode)
             });
             let set = PolicySet::new(rules.collect(), NoMatch::Deny);
             let image = "ghcr.io/acme/app:v1".parse().unwrap();
             let rules = set.select_unresolved(&image, &pod("x"));
-            rules.into_iter().map(|rule| rule.name.clone()).collect::<Vec<_>>()
+            rules.into_iter().map(|rule| rule.name().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(
             selected(TagTrust::AsWritten),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sealgate_core::digest::Digest;
+use sealgate_core::evidence::Origin as EvidenceOrigin;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::key::PublicKey;
 use sealgate_core::trust::TrustRoot;
@@ -12,9 +13,9 @@ use serde_json::{Value, json};
 use crate::cip::validate::Context;
 use crate::cip::{ClusterImagePolicy, SecretRef};
 use crate::compile::{Compiled, Lookups, RootLookup, RootRef, SecretContent, compile};
+use crate::facts::{Candidates, Facts, RejectedFact, VerifiedFact};
 use crate::glob::{Glob, TagTrust};
-use crate::judge::{Finding, RejectedCandidate, VerifiedBy};
-use crate::rule::{Formats, Mode, Need, Origin, Rule, SignedBy, When};
+use crate::rule::{Formats, Mode, Need, Origin, Rule, SignatureRequirement, SignedBy, When};
 use crate::scope::Scope;
 
 /// A P-256 key.
@@ -76,38 +77,69 @@ pub(crate) fn rule(name: &str, need: Need, mode: Mode) -> Rule {
     Rule::new(name.to_owned(), Origin::default(), when, need, mode)
 }
 
-/// A need of a signature by `authority`.
+/// A need of a signature by `authority`, whose requirement is of its own.
 pub(crate) fn signed(authority: &str) -> Need {
     let keys = KeyAuthority { keys: vec![PublicKey::from_pem(KEY).unwrap()], hash: None };
-    let (authority, by, trust_config) = (authority.to_owned(), keys.into(), TrustConfig::default());
-    Need::Signed(SignedBy { authority, by, trust_config, source: None, formats: Formats::Both })
+    let annotations = [("authority".to_owned(), authority.to_owned())].into();
+    let requirement = SignatureRequirement::new(keys.into(), TrustConfig::default());
+    let requirement = SignatureRequirement { annotations, ..requirement };
+    Need::Signed(SignedBy::new(authority.to_owned(), requirement, Formats::Both))
+}
+
+/// The requirement of a compiled need.
+pub(crate) fn requirement(signed: &SignedBy) -> &SignatureRequirement {
+    signed.requirement.requirement().expect("compiled")
+}
+
+/// The facts about an image: `candidates` for each signature that `need` requires.
+pub(crate) fn facts(need: &Need, candidates: impl Fn(&SignedBy) -> Candidates) -> Facts {
+    let mut facts = Facts::default();
+    for signed in need.signed() {
+        facts.insert(signed.requirement.id().clone(), Arc::new(candidates(signed)));
+    }
+    facts
 }
 
 /// One verified signature.
-pub(crate) fn verified() -> Finding {
-    Finding::Verified(vec![VerifiedBy {
+pub(crate) fn verified() -> Candidates {
+    let mut candidates = Candidates::default();
+    candidates.push_verified(VerifiedFact {
+        origin: origin("ghcr.io/acme/app"),
+        format: Format::Legacy,
         key: Digest::of(b"key"),
         identity: None,
-        format: Format::Legacy,
-        origin: "ghcr.io/acme/app".to_owned(),
-    }])
+        digest: None,
+        payload: Digest::of(b"payload"),
+        logs: Vec::new(),
+        timestamps: Vec::new(),
+    });
+    candidates
 }
 
 /// No signature, with these candidates' codes.
-pub(crate) fn rejected(codes: &[&str]) -> Finding {
-    let candidates = codes.iter().map(|code| RejectedCandidate {
-        origin: "ghcr.io/acme/app@sha256:aa".to_owned(),
-        code: (*code).to_owned(),
-        text: format!("text of {code}"),
-        remedy: format!("remedy of {code}"),
-    });
-    let summary = if codes.is_empty() { "no signatures found" } else { "no matching signatures" };
-    Finding::Rejected { summary: summary.to_owned(), candidates: candidates.collect() }
+pub(crate) fn rejected(codes: &[&str]) -> Candidates {
+    let mut candidates = Candidates::default();
+    for code in codes {
+        candidates.push_rejected_fact(RejectedFact {
+            origin: origin("ghcr.io/acme/app@sha256:aa"),
+            code: (*code).to_owned(),
+            text: format!("text of {code}"),
+            remedy: format!("remedy of {code}"),
+        });
+        candidates.push_reason("wrong".to_owned());
+    }
+    candidates
 }
 
 /// A registry that did not answer.
-pub(crate) fn timeout() -> Finding {
-    Finding::Fault(Fault::new(FaultKind::Timeout, "ghcr.io", "no answer within 9s"))
+pub(crate) fn timeout() -> Candidates {
+    let mut candidates = Candidates::default();
+    candidates.push_fault(Fault::new(FaultKind::Timeout, "ghcr.io", "no answer within 9s"));
+    candidates
+}
+
+fn origin(repository: &str) -> EvidenceOrigin {
+    EvidenceOrigin { repository: repository.to_owned(), manifest: None, layer: None }
 }
 
 /// A pod in `namespace`.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sealgate_engine::admit::Admission;
 use sealgate_engine::ports::AuditSink;
-use sealgate_engine::record::{DecisionRecord, ImageRecord};
+use sealgate_engine::record::{Decided, ImageRecord};
 use sealgate_policy::scope::Scope;
 use tracing::info;
 
@@ -44,24 +44,20 @@ impl DecisionLog {
 }
 
 impl AuditSink for DecisionLog {
-    fn record(&self, record: DecisionRecord) {
-        let reason = reason(&record);
-        let scope = Scope {
-            resource: plural(&record.kind).to_owned(),
-            operation: record.operation.clone(),
-            ..Scope::default()
-        };
+    fn record(&self, decided: &Decided<'_>) {
+        let (admission, decision) = (decided.admission, decided.decision);
+        let reason = reason(&decision.images);
         self.metrics.admitted(&Admitted {
             hook: Hook::Validate,
-            scope: Some(&scope),
-            allowed: record.allowed,
-            dry_run: record.dry_run,
+            scope: Some(&admission.workload.scope),
+            allowed: decision.allowed,
+            dry_run: admission.dry_run,
             reason,
         });
-        for image in &record.images {
+        for image in &decision.images {
             self.metrics.image(outcome(image));
         }
-        Line::of_record(&record, reason).write();
+        Line::of_decision(decided, reason);
     }
 }
 
@@ -99,7 +95,7 @@ impl Unjudged<'_> {
     /// Writes the line; the counters are the caller's.
     pub(crate) fn write(&self) {
         let nothing = Scope::default();
-        let scope = self.about.map_or(&nothing, |about| &about.scope);
+        let scope = self.about.map_or(&nothing, |about| &about.workload.scope);
         Line {
             uid: self.uid,
             user: self.about.map_or("", |about| &about.user),
@@ -121,25 +117,29 @@ impl Unjudged<'_> {
     }
 }
 
-impl<'a> Line<'a> {
-    fn of_record(record: &'a DecisionRecord, reason: &'a str) -> Self {
-        Self {
-            uid: &record.uid,
-            user: &record.user,
-            operation: &record.operation,
-            api_version: &record.api_version,
-            kind: &record.kind,
-            namespace: &record.namespace,
-            name: &record.name,
-            dry_run: record.dry_run,
-            allowed: record.allowed,
+impl Line<'_> {
+    /// Writes the line of a decision.
+    fn of_decision(decided: &Decided<'_>, reason: &str) {
+        let (admission, decision) = (decided.admission, decided.decision);
+        let scope = &admission.workload.scope;
+        Line {
+            uid: &admission.uid,
+            user: &admission.user,
+            operation: &scope.operation,
+            api_version: &scope.api_version(),
+            kind: &scope.kind,
+            namespace: &scope.namespace,
+            name: &scope.name,
+            dry_run: admission.dry_run,
+            allowed: decision.allowed,
             reason,
-            denial: &record.message,
-            warnings: record.warnings.len(),
-            images: images(record),
-            policies: &record.policies,
-            micros: record.micros,
+            denial: &decision.message,
+            warnings: decision.warnings.len(),
+            images: images(&decision.images),
+            policies: &decided.policies.fingerprint().to_string(),
+            micros: u64::try_from(decided.took.as_micros()).unwrap_or(u64::MAX),
         }
+        .write();
     }
 
     /// The one place where decisions are written: whatever was decided, the fields are those of
@@ -167,16 +167,17 @@ impl<'a> Line<'a> {
     }
 }
 
-fn images(record: &DecisionRecord) -> String {
+fn images(images: &[ImageRecord]) -> String {
     // Records are plain text and lists: writing them does not fail.
-    serde_json::to_string(&record.images).unwrap_or_default()
+    serde_json::to_string(images).unwrap_or_default()
 }
 
-/// The outcome that decided: the first that denies, else the weakest that let in.
-fn reason(record: &DecisionRecord) -> &'static str {
-    let deciding = record.images.iter().find(|image| image.denies).or_else(|| {
-        record.images.iter().find(|image| outcome(image) != "pass").or(record.images.first())
-    });
+/// The outcome that decided: the first that denies, else the weakest that admits.
+fn reason(images: &[ImageRecord]) -> &'static str {
+    let deciding = images
+        .iter()
+        .find(|image| image.denies)
+        .or_else(|| images.iter().find(|image| outcome(image) != "pass").or(images.first()));
     deciding.map_or("nothing", outcome)
 }
 
@@ -185,20 +186,6 @@ fn outcome(image: &ImageRecord) -> &'static str {
     const KNOWN: [&str; 7] =
         ["pass", "fail", "fault", "no-match", "not-pinned", "placeholder", "unreadable"];
     KNOWN.into_iter().find(|known| *known == image.outcome).unwrap_or("other")
-}
-
-fn plural(kind: &str) -> &'static str {
-    match kind {
-        "Pod" => "pods",
-        "ReplicaSet" => "replicasets",
-        "Deployment" => "deployments",
-        "StatefulSet" => "statefulsets",
-        "DaemonSet" => "daemonsets",
-        "Job" => "jobs",
-        "CronJob" => "cronjobs",
-        "ReplicationController" => "replicationcontrollers",
-        _ => "other",
-    }
 }
 
 #[cfg(test)]

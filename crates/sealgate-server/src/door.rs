@@ -131,7 +131,8 @@ impl GateDoor {
             Ask::Nothing(why, about) => return self.nothing(hook, why, &about),
         };
         let policies = self.policies.borrow().set.clone();
-        let is_only_told = admission.images.is_empty() && admission.unchanged.is_none();
+        let is_only_told =
+            admission.workload.images.is_empty() && admission.workload.unchanged.is_none();
         match policies {
             None if is_only_told => self.nothing(hook, Nothing::Unchanged, &admission),
             Some(policies) => ok(self.judge(hook, &admission, &policies, end).await),
@@ -153,7 +154,8 @@ impl GateDoor {
     async fn scaled(&self, hook: Hook, about: &Admission) -> Option<Admission> {
         let source = self.workloads.as_ref().filter(|_| hook == Hook::Validate)?;
         self.policies.borrow().set.as_ref()?;
-        let read = tokio::time::timeout(WORKLOAD_PATIENCE, source.workload(&about.scope)).await;
+        let read =
+            tokio::time::timeout(WORKLOAD_PATIENCE, source.workload(&about.workload.scope)).await;
         match read {
             Ok(Ok(object)) => scaled_up(about, &object?),
             Ok(Err(fault)) => {
@@ -247,7 +249,7 @@ impl GateDoor {
     /// `about` is what was asked, as far as it is known.
     fn count(&self, hook: Hook, about: Option<&Admission>, allowed: bool, reason: &'static str) {
         let (scope, dry_run) =
-            (about.map(|about| &about.scope), about.is_some_and(|about| about.dry_run));
+            (about.map(|about| &about.workload.scope), about.is_some_and(|about| about.dry_run));
         self.metrics.admitted(&Admitted { hook, scope, allowed, dry_run, reason });
     }
 }

@@ -14,13 +14,14 @@ use sealgate_core::key::PublicKey;
 use sealgate_core::manifest::{Descriptor, media_type};
 use sealgate_core::reference::{Identifier, Repository};
 use sealgate_core::verify::{KeyAuthority, TrustConfig};
-use sealgate_engine::admit::{Admission, Answer, Gate, GatePorts, ImageUse};
+use sealgate_engine::admit::{Admission, Answer, Gate, GatePorts, ImageUse, Workload};
 use sealgate_engine::cache::CacheSettings;
 use sealgate_engine::limits::Limits;
 use sealgate_engine::ports::Registry;
 use sealgate_policy::glob::{Glob, TagTrust};
-use sealgate_policy::rule::{Formats, Mode, Need, Origin, Rule, SignedBy, When};
-use sealgate_policy::scope::Scope;
+use sealgate_policy::rule::{
+    Formats, Mode, Need, Origin, Rule, SignatureRequirement, SignedBy, When,
+};
 use sealgate_policy::select::{NoMatch, PolicySet};
 use sealgate_registry::serve::{self, Rule as Misbehave, Served, Trouble};
 use sealgate_registry::{Client, Options};
@@ -100,13 +101,8 @@ fn gate(client: Client) -> Gate {
 
 fn policies() -> PolicySet {
     let keys = KeyAuthority { keys: vec![PublicKey::from_pem(KEY).unwrap()], hash: None };
-    let signed = SignedBy {
-        authority: "a".to_owned(),
-        by: keys.into(),
-        trust_config: TrustConfig::default(),
-        source: None,
-        formats: Formats::Both,
-    };
+    let requirement = SignatureRequirement::new(keys.into(), TrustConfig::default());
+    let signed = SignedBy::new("a".to_owned(), requirement, Formats::Both);
     let when = When { images: vec![Glob::any()], tags: TagTrust::AsWritten, matches: Vec::new() };
     let rule =
         Rule::new("p".to_owned(), Origin::default(), when, Need::Signed(signed), Mode::Enforce);
@@ -121,16 +117,9 @@ async fn ask(gate: &Gate, images: &[String]) -> Answer {
     });
     let admission = Admission {
         uid: "1".to_owned(),
-        scope: Scope::default(),
         user: String::new(),
         dry_run: false,
-        service_account: String::new(),
-        pull_secrets: Vec::new(),
-        images: images.collect(),
-        pod_labels: Default::default(),
-        holder: Default::default(),
-        unchanged: None,
-        restarted: Vec::new(),
+        workload: Workload { images: images.collect(), ..Workload::default() },
     };
     gate.validate(&admission, &policies(), Some(Duration::from_secs(20))).await
 }

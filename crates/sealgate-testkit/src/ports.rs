@@ -9,7 +9,7 @@ use sealgate_core::fault::Fault;
 use sealgate_engine::ports::{
     AuditSink, Clock, PullSecret, Registry, RegistryAccess, SecretSource,
 };
-use sealgate_engine::record::DecisionRecord;
+use sealgate_engine::record::{Decided, DecisionRecord};
 
 /// Always the same time.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +97,8 @@ impl SecretSource for MemorySecrets {
     }
 }
 
-/// Remembers every decision.
+/// Keeps every decision. Each is replayed from its record at once: every test that decides anything
+/// tests the replay, too.
 #[derive(Default)]
 pub struct Recorder(Mutex<Vec<DecisionRecord>>);
 
@@ -109,7 +110,14 @@ impl Recorder {
 }
 
 impl AuditSink for Recorder {
-    fn record(&self, record: DecisionRecord) {
+    fn record(&self, decided: &Decided<'_>) {
+        let record = DecisionRecord::from(decided);
+        let json = serde_json::to_string(&record).unwrap();
+        let read: DecisionRecord = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, record, "what is written is read");
+        assert_eq!(read.replay().differences, [], "replayed from the record");
+        let replayed = read.replay_with(decided.policies);
+        assert_eq!(replayed.differences, [], "replayed by the policies in force: {json}");
         self.0.lock().unwrap().push(record);
     }
 }

@@ -16,6 +16,7 @@ mod vouch;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use blob::{Artifact, BlobSignature, Parts, VerifiedBlob, verify_blob, verify_blob_with};
@@ -81,7 +82,8 @@ pub enum Claims {
 }
 
 /// Which form the evidence had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// A `.sig` layer.
     Legacy,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::{Reference, Repository};
 use sealgate_engine::admit::{
-    Admission, Answer, Gate, GatePorts, Holder, ImageUse, UnchangedImages,
+    Admission, Answer, Gate, GatePorts, Holder, ImageUse, UnchangedImages, Workload,
 };
 use sealgate_engine::cache::CacheSettings;
 use sealgate_engine::limits::Limits;
@@ -16,7 +16,8 @@ use sealgate_engine::sign::Formats as Written;
 use sealgate_policy::glob::{Glob, TagTrust};
 use sealgate_policy::object_match::{ObjectMatch, Operator, Requirement, Selector};
 use sealgate_policy::rule::{
-    Formats, Mode, Need, Origin, Rule, SignedBy, Source, UndecidableReason, When,
+    Formats, Mode, Need, Origin, Rule, SignatureRequirement, SignedBy, Source, UndecidableReason,
+    When,
 };
 use sealgate_policy::scope::Scope;
 use sealgate_policy::select::{NoMatch, PolicySet};
@@ -72,28 +73,26 @@ pub(crate) fn admission(images: &[&str]) -> Admission {
     });
     Admission {
         uid: "1".to_owned(),
-        scope: Scope { namespace: "shop".to_owned(), ..Scope::default() },
         user: "somebody".to_owned(),
         dry_run: false,
-        service_account: "default".to_owned(),
-        pull_secrets: Vec::new(),
-        images: images.collect(),
-        pod_labels: Default::default(),
-        holder: Default::default(),
-        unchanged: None,
-        restarted: Vec::new(),
+        workload: Workload {
+            scope: Scope {
+                namespace: "shop".to_owned(),
+                service_account: "default".to_owned(),
+                ..Scope::default()
+            },
+            images: images.collect(),
+            ..Workload::default()
+        },
     }
 }
 
+fn requirement(keys: &[&TestKey]) -> SignatureRequirement {
+    SignatureRequirement::new(authority(keys).into(), Default::default())
+}
+
 fn signed_by(name: &str, keys: &[&TestKey]) -> SignedBy {
-    let keys = authority(keys);
-    SignedBy {
-        authority: name.to_owned(),
-        by: keys.into(),
-        trust_config: Default::default(),
-        source: None,
-        formats: Formats::Both,
-    }
+    SignedBy::new(name.to_owned(), requirement(keys), Formats::Both)
 }
 
 fn rule(name: &str, mode: Mode, need: Need) -> Rule {
@@ -103,6 +102,12 @@ fn rule(name: &str, mode: Mode, need: Need) -> Rule {
         matches: Vec::new(),
     };
     Rule::new(name.to_owned(), Origin::default(), when, need, mode)
+}
+
+fn with_when(rule: Rule, change: impl FnOnce(When) -> When) -> Rule {
+    let Rule { origin, when, criterion } = rule;
+    let (name, need) = (criterion.name.clone(), criterion.need.clone());
+    Rule::new(name, origin, change(when), need, criterion.mode)
 }
 
 fn policies(rules: Vec<Rule>) -> PolicySet {
@@ -227,7 +232,7 @@ async fn a_refusal_is_remembered_briefly_and_only_for_the_same_credentials() {
     assert!(!house.validate(&[&text], &policies).await.allowed);
     assert_eq!(house.registry.take_count(), 0);
     let mut other = admission(&[&text]);
-    other.scope.namespace = "elsewhere".to_owned();
+    other.workload.scope.namespace = "elsewhere".to_owned();
     assert!(!house.gate.validate(&other, &policies, None).await.allowed);
     assert_eq!(house.registry.take_count(), asked);
     image::sign(&house.registry, &reference, &key, Written::Bundle).await;
@@ -287,8 +292,9 @@ async fn a_cancelled_leader_is_followed_by_another() {
 async fn the_deadline_names_the_registry_that_was_slow() {
     let (house, key) = (house(), TestKey::p256());
     let slow = image::repository("slow.example/signatures");
-    let source = Source { repository: Some(slow), ..Source::default() };
-    let far = SignedBy { source: Some(source), ..signed_by("far", &[&key]) };
+    let source = Source { also_beside: false, repository: Some(slow), ..Source::default() };
+    let far = SignatureRequirement { source: Some(source), ..requirement(&[&key]) };
+    let far = SignedBy::new("far".to_owned(), far, Formats::Both);
     let near = signed_by("near", &[&key]);
     let image = signed_image(&house, "slow", &key, Written::Bundle).await;
     let long = Duration::from_secs(60);
@@ -411,8 +417,7 @@ async fn images_that_stay_are_judged_by_the_rules_that_new_labels_bring() {
     let about = |name: &str, selector: Selector| {
         let rule = rule(name, Mode::Enforce, Need::Signed(signed_by("ours", &[&key])));
         let matches = vec![ObjectMatch { selector, ..ObjectMatch::default() }];
-        let Rule { name, origin, when, need, mode, .. } = rule;
-        Rule::new(name, origin, When { matches, ..when }, need, mode)
+        with_when(rule, |when| When { matches, ..when })
     };
     let prod_only = PolicySet::new(vec![about("prod", Selector::new(vec![prod]))], NoMatch::Allow);
     let always = PolicySet::new(vec![about("all", Selector::default())], NoMatch::Deny);
@@ -421,9 +426,9 @@ async fn images_that_stay_are_judged_by_the_rules_that_new_labels_bring() {
             values.iter().map(|value| ("env".to_owned(), (*value).to_owned())).collect()
         };
         let mut admission = admission(&[image]);
-        let images = std::mem::take(&mut admission.images);
-        admission.unchanged = Some(UnchangedImages { labels: labels(before), images });
-        admission.scope.labels = labels(now);
+        let images = std::mem::take(&mut admission.workload.images);
+        admission.workload.unchanged = Some(UnchangedImages { labels: labels(before), images });
+        admission.workload.scope.labels = labels(now);
         admission
     };
     let ask = async |admission: Admission, policies| {
@@ -533,8 +538,13 @@ async fn a_tag_that_could_not_be_pinned_is_refused_with_the_reason() {
     assert!(answer.message.contains("could not parse reference: in@valid"), "{}", answer.message);
 }
 
+fn with_holder(mut admission: Admission, holder: Holder) -> Admission {
+    admission.workload.holder = holder;
+    admission
+}
+
 fn in_template(images: &[&str], holder: Holder) -> Admission {
-    Admission { holder, ..admission(images) }
+    with_holder(admission(images), holder)
 }
 
 /// A ReplicaSet whose template differs from its Deployment's is answered with another ReplicaSet,
@@ -620,10 +630,9 @@ async fn a_placeholder_in_a_template_is_a_warning_where_no_enforcing_rule_is_abo
         house.registry.take_count();
     }
     let everywhere = |mode| {
-        let Rule { name, origin, when, need, .. } =
-            rule("all", mode, Need::Signed(signed_by("ours", &[&key])));
-        let when = When { images: vec![Glob::any()], ..when };
-        PolicySet::new(vec![Rule::new(name, origin, when, need, mode)], NoMatch::Deny)
+        let rule = rule("all", mode, Need::Signed(signed_by("ours", &[&key])));
+        let rule = with_when(rule, |when| When { images: vec![Glob::any()], ..when });
+        PolicySet::new(vec![rule], NoMatch::Deny)
     };
     let object = in_template(&["auto"], Holder::Template);
     let refused = house.gate.validate(&object, &everywhere(Mode::Enforce), None).await;
@@ -643,7 +652,7 @@ async fn a_restart_is_let_in_and_told_what_its_pods_will_meet() {
     image::tagged(&house.registry, &image::reference(tag), "unsigned");
     let restart = async |image: &str, policies: &PolicySet| {
         let mut admission = in_template(&[image], Holder::Template);
-        admission.restarted = std::mem::take(&mut admission.images);
+        admission.workload.restarted = std::mem::take(&mut admission.workload.images);
         house.gate.validate(&admission, policies, None).await
     };
     let quiet = restart(&signed, &policies).await;
@@ -659,7 +668,7 @@ async fn a_restart_is_let_in_and_told_what_its_pods_will_meet() {
     image::tagged(&house.registry, &image::reference("reg.example/acme/app:slow"), "slow");
     house.registry.delay(Request::Resolve, "slow", usize::MAX, Duration::from_secs(60));
     let mut two = in_template(&[tag, "reg.example/acme/app:slow"], Holder::Template);
-    two.restarted = std::mem::take(&mut two.images);
+    two.workload.restarted = std::mem::take(&mut two.workload.images);
     let started = std::time::Instant::now();
     let slow = house.gate.validate(&two, &policies, None).await;
     assert!(slow.allowed && started.elapsed() < Duration::from_secs(6));
@@ -683,7 +692,7 @@ async fn of_an_object_that_is_only_named_no_image_is_told() {
             let need = Need::Signed(signed_by("ours", &[&key]));
             let policies = PolicySet::new(vec![rule("p", mode, need)], no_match);
             let mut named = in_template(&names, Holder::NamedTemplate);
-            named.restarted = std::mem::take(&mut named.images);
+            named.workload.restarted = std::mem::take(&mut named.workload.images);
             let answer = house.gate.validate(&named, &policies, None).await;
             assert!(answer.allowed);
             assert_eq!(answer.warnings.len(), 3, "{:?}", answer.warnings);
@@ -719,12 +728,11 @@ async fn a_rule_about_templates_alone_asks_a_controlled_one_for_a_digest() {
         }])
     };
     let judged = async |matches: Vec<ObjectMatch>, pod_label: &str| {
-        let Rule { name, origin, when, need, mode, .. } =
-            rule("p", Mode::Enforce, Need::Signed(signed_by("ours", &[&key])));
-        let rule = Rule::new(name, origin, When { matches, ..when }, need, mode);
+        let rule = rule("p", Mode::Enforce, Need::Signed(signed_by("ours", &[&key])));
+        let rule = with_when(rule, |when| When { matches, ..when });
         let mut owned = in_template(&[text], Holder::ControlledTemplate);
-        owned.scope.resource = "replicasets".to_owned();
-        owned.pod_labels = [("app".to_owned(), pod_label.to_owned())].into();
+        owned.workload.scope.resource = "replicasets".to_owned();
+        owned.workload.pod_labels = [("app".to_owned(), pod_label.to_owned())].into();
         let policies = PolicySet::new(vec![rule], NoMatch::Allow);
         house.gate.validate(&owned, &policies, None).await
     };
@@ -739,7 +747,7 @@ async fn a_rule_about_templates_alone_asks_a_controlled_one_for_a_digest() {
         let answer = judged(matches, label).await;
         assert!(!answer.allowed);
         assert!(answer.message.contains("must be an image digest"), "{}", answer.message);
-        assert!(answer.message.contains("about replicasets and not about their pods"));
+        assert!(answer.message.contains("applies to replicasets and not to their pods"));
     }
 }
 
@@ -881,7 +889,7 @@ async fn the_secrets_of_a_pod_are_read_once_for_all_its_images() {
     let images = images.collect::<Vec<_>>();
     let images = images.iter().map(String::as_str).collect::<Vec<_>>();
     let mut admission = admission(&images);
-    admission.pull_secrets = vec!["pull".to_owned()];
+    admission.workload.pull_secrets = vec!["pull".to_owned()];
     assert!(!gate.validate(&admission, &signed_policy(&key), None).await.allowed);
     assert_eq!(access.opened(), [1]);
 }

@@ -164,7 +164,7 @@ async fn a_pass_is_everybodys_and_a_refusal_is_not() {
     let policies = signed_policy(&key);
     let of = |namespace: &str| {
         let mut admission = admission(&[&image.to_string()]);
-        admission.scope.namespace = namespace.to_owned();
+        admission.workload.scope.namespace = namespace.to_owned();
         admission
     };
     let ask = async |namespace| house.gate.validate(&of(namespace), &policies, None).await.allowed;

@@ -1,6 +1,5 @@
-use sealgate_engine::admit::ImageUse;
+use sealgate_engine::admit::{ImageUse, Workload};
 use sealgate_policy::decide::{MAX_WARNING, MAX_WARNINGS};
-use sealgate_policy::scope::Scope;
 
 use super::*;
 use crate::images::WalkError;
@@ -13,16 +12,9 @@ fn admission() -> Admission {
     };
     Admission {
         uid: "u-1".to_owned(),
-        scope: Scope::default(),
         user: String::new(),
         dry_run: false,
-        service_account: "default".to_owned(),
-        pull_secrets: Vec::new(),
-        images: vec![image(0), image(1)],
-        pod_labels: Default::default(),
-        holder: Default::default(),
-        unchanged: None,
-        restarted: Vec::new(),
+        workload: Workload { images: vec![image(0), image(1)], ..Workload::default() },
     }
 }
 

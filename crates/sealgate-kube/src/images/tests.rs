@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn walk_value(group: &str, kind: &str, object: &Value) -> Result<Workload, WalkError> {
+fn walk_value(group: &str, kind: &str, object: &Value) -> Result<PodContent, WalkError> {
     let raw = serde_json::value::to_raw_value(object).expect("JSON");
     walk(group, kind, &raw)
 }

@@ -112,12 +112,12 @@ fn lacking(
         Context { system_namespace: namespace.to_owned(), empty_authorities: Default::default() };
     let lookups = Lookups { secrets: &lookup, roots: &roots };
     let Compiled { rule, .. } = compile(policy, "cluster", &context, &lookups);
-    if rule.mode == Mode::Warn {
+    if rule.mode() == Mode::Warn {
         return Vec::new();
     }
     let name = &policy.name;
     let lacks =
-        lacks(&rule.need).into_iter().filter(|(lack, _)| *lack != UndecidableReason::TrustRoot);
+        lacks(rule.need()).into_iter().filter(|(lack, _)| *lack != UndecidableReason::TrustRoot);
     let lacks = lacks.map(|(lack, what)| format!("{name}: {}: {what}", lack.code()));
     let missing = named_trust_roots(policy).filter(|root| !trust_roots.contains(*root));
     let missing: BTreeSet<&str> = missing.collect();

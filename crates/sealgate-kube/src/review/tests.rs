@@ -42,8 +42,8 @@ fn parsed(request: Value) -> Result<Ask, Malformed> {
 fn nothing(request: Value) -> Option<Nothing> {
     match parsed(request).expect("is a review") {
         Ask::Nothing(nothing, admission) => {
-            assert_eq!((admission.user.as_str(), admission.images.len()), ("jo", 0));
-            assert_eq!(admission.scope.namespace, "shop");
+            assert_eq!((admission.user.as_str(), admission.workload.images.len()), ("jo", 0));
+            assert_eq!(admission.workload.scope.namespace, "shop");
             Some(nothing)
         }
         Ask::Judge(_) | Ask::ScaledUp(_) => None,
@@ -65,10 +65,10 @@ fn a_create_asks_about_every_image_with_its_scope() {
     assert_eq!(admission.uid, "u-1");
     assert_eq!(admission.user, "jo");
     assert!(admission.dry_run);
-    assert_eq!(admission.service_account, "sa");
-    assert_eq!(admission.images[0].image, "nginx");
-    assert_eq!(admission.images[0].path, "spec.containers[0].image");
-    let scope = admission.scope;
+    assert_eq!(admission.workload.scope.service_account, "sa");
+    assert_eq!(admission.workload.images[0].image, "nginx");
+    assert_eq!(admission.workload.images[0].path, "spec.containers[0].image");
+    let scope = admission.workload.scope;
     assert_eq!((scope.group.as_str(), scope.version.as_str()), ("", "v1"));
     assert_eq!((scope.resource.as_str(), scope.kind.as_str()), ("pods", "Pod"));
     assert_eq!((scope.namespace.as_str(), scope.name.as_str()), ("shop", "web"));
@@ -80,11 +80,11 @@ fn a_create_asks_about_every_image_with_its_scope() {
 fn namespace_and_name_come_from_the_request_where_the_object_has_none() {
     let mut object = pod("nginx");
     object["metadata"] = json!({ "generateName": "web-" });
-    let scope = judged(request("CREATE", object.clone(), Value::Null)).scope;
+    let scope = judged(request("CREATE", object.clone(), Value::Null)).workload.scope;
     assert_eq!((scope.namespace.as_str(), scope.name.as_str()), ("shop", "web"));
     let mut unnamed = request("CREATE", object, Value::Null);
     unnamed["name"] = json!("");
-    assert_eq!(judged(unnamed).scope.name, "web-");
+    assert_eq!(judged(unnamed).workload.scope.name, "web-");
 }
 
 /// Every kind that is judged lives in a namespace. With none, policies for `prod` would be silent.
@@ -93,7 +93,7 @@ fn a_workload_without_a_namespace_is_malformed() {
     for nowhere in [json!(""), Value::Null] {
         let mut create = request("CREATE", pod("nginx"), Value::Null);
         create["namespace"] = nowhere.clone();
-        assert_eq!(judged(create.clone()).scope.namespace, "shop");
+        assert_eq!(judged(create.clone()).workload.scope.namespace, "shop");
         create["object"]["metadata"]["namespace"] = nowhere;
         let malformed = parsed(create).expect_err("nowhere");
         assert_eq!(malformed.reason, MalformedReason::Missing("request.namespace"));
@@ -130,7 +130,7 @@ fn an_update_asks_about_changed_images_only() {
     new["spec"]["ephemeralContainers"] = json!([{ "name": "d", "image": "debug" }]);
     let mut update = request("UPDATE", new, pod("a"));
     update["subResource"] = json!("ephemeralcontainers");
-    let images = judged(update).images;
+    let images = judged(update).workload.images;
     assert_eq!(images.len(), 1);
     assert_eq!(images[0].path, "spec.ephemeralContainers[0].image");
 }
@@ -141,18 +141,21 @@ fn new_labels_bring_the_images_that_stay_before_the_judge() {
     let mut new = pod("a");
     new["metadata"]["labels"] = json!({ "app": "web", "env": "prod" });
     let admission = judged(request("UPDATE", new.clone(), pod("a")));
-    assert!(admission.images.is_empty());
-    let unchanged = admission.unchanged.expect("the image stays");
+    assert!(admission.workload.images.is_empty());
+    let unchanged = admission.workload.unchanged.expect("the image stays");
     assert_eq!(unchanged.images[0].path, "spec.containers[0].image");
     assert_eq!(unchanged.labels.get("env"), None);
-    assert_eq!(admission.scope.labels.get("env").map(String::as_str), Some("prod"));
+    assert_eq!(admission.workload.scope.labels.get("env").map(String::as_str), Some("prod"));
     let mut both = new.clone();
     both["spec"]["initContainers"] = json!([{ "name": "i", "image": "b" }]);
     let admission = judged(request("UPDATE", both, pod("a")));
-    assert_eq!((admission.images.len(), admission.unchanged.map(|s| s.images.len())), (1, Some(1)));
+    assert_eq!(
+        (admission.workload.images.len(), admission.workload.unchanged.map(|s| s.images.len())),
+        (1, Some(1))
+    );
     let mut other = pod("b");
     other["metadata"]["labels"] = json!({});
-    assert_eq!(judged(request("UPDATE", other, pod("a"))).unchanged, None, "all are new");
+    assert_eq!(judged(request("UPDATE", other, pod("a"))).workload.unchanged, None, "all are new");
     let mut dying = pod("a");
     dying["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     assert_eq!(nothing(request("UPDATE", new, dying)), Some(Nothing::BeingDeleted));
@@ -175,7 +178,7 @@ fn fewer_replicas_do_not_excuse_another_image() {
         request
     };
     assert_eq!(nothing(update(deployment(1, "a"), deployment(5, "a"))), Some(Nothing::Unchanged));
-    assert_eq!(judged(update(deployment(1, "b"), deployment(5, "a"))).images.len(), 1);
+    assert_eq!(judged(update(deployment(1, "b"), deployment(5, "a"))).workload.images.len(), 1);
 }
 
 /// A user may write a deletionTimestamp into a new object; only the stored one's counts.
@@ -190,7 +193,7 @@ fn a_new_object_cannot_declare_itself_dying() {
 #[test]
 fn an_old_object_that_cannot_be_walked_excuses_nothing() {
     let admission = judged(request("UPDATE", pod("a"), json!({ "spec": {} })));
-    assert_eq!(admission.images.len(), 1);
+    assert_eq!(admission.workload.images.len(), 1);
 }
 
 #[test]
@@ -287,7 +290,7 @@ proptest! {
         *request.pointer_mut(at).expect("is there") = value;
         if let Ok(review) = parse(review_of(request).to_string().as_bytes()) {
             match review.ask {
-                Ask::Judge(admission) => prop_assert!(!admission.images.is_empty()),
+                Ask::Judge(admission) => prop_assert!(!admission.workload.images.is_empty()),
                 other => prop_assert!(false, "{other:?}"),
             }
         }
@@ -330,8 +333,8 @@ fn a_controlling_owner_is_believed_of_templates_only() {
         let request = request("CREATE", object, Value::Null);
         let request = if kind == "Pod" { request } else { of_kind(kind, request) };
         let admission = judged(request);
-        assert_eq!(admission.images.len(), 1, "{kind}");
-        admission.holder
+        assert_eq!(admission.workload.images.len(), 1, "{kind}");
+        admission.workload.holder
     };
     let controller = json!([{ "kind": "Rollout", "name": "r", "uid": "1", "controller": true }]);
     let other = json!([{ "kind": "Rollout", "name": "r", "uid": "1", "controller": false }]);
@@ -361,8 +364,11 @@ fn an_update_that_makes_new_pods_is_asked_about() {
         ("ReplicaSet", deployment("a", json!({ "replicas": 2 }))),
     ] {
         let admission = judged(update(kind, new));
-        assert!(admission.images.is_empty() && admission.unchanged.is_none(), "{kind}");
-        assert_eq!(admission.restarted.len(), 1, "{kind}");
+        assert!(
+            admission.workload.images.is_empty() && admission.workload.unchanged.is_none(),
+            "{kind}"
+        );
+        assert_eq!(admission.workload.restarted.len(), 1, "{kind}");
     }
     for (kind, new) in [
         ("Deployment", deployment("a", json!({ "replicas": 0 }))),
@@ -377,7 +383,7 @@ fn an_update_that_makes_new_pods_is_asked_about() {
     assert_eq!(nothing(update("ReplicaSet", owned)), Some(Nothing::Unchanged));
     // An image that is new is judged as ever, beside it.
     let admission = judged(update("Deployment", deployment("b", json!({ "replicas": 3 }))));
-    assert_eq!((admission.images.len(), admission.restarted.len()), (1, 0));
+    assert_eq!((admission.workload.images.len(), admission.workload.restarted.len()), (1, 0));
 }
 
 #[test]
@@ -398,15 +404,15 @@ fn a_scale_up_asks_about_the_workload_that_it_names() {
     assert_eq!(nothing(scale(3, 1)), Some(Nothing::Subresource));
     assert_eq!(nothing(scale(3, 3)), Some(Nothing::Subresource));
     let Ok(Ask::ScaledUp(about)) = parsed(scale(1, 3)) else { panic!("more replicas") };
-    assert!(about.images.is_empty() && about.restarted.is_empty());
+    assert!(about.workload.images.is_empty() && about.workload.restarted.is_empty());
     let mut workload = deployment("nginx", json!({}));
     workload["metadata"]["labels"] = json!({ "env": "prod" });
     let admission = scaled_up(&about, workload.to_string().as_bytes()).expect("holds a template");
-    assert!(admission.images.is_empty() && admission.unchanged.is_none());
-    assert_eq!(admission.restarted[0].image, "nginx");
-    assert_eq!(admission.scope.kind, "Deployment");
-    assert_eq!(admission.scope.labels["env"], "prod");
-    assert_eq!((admission.holder, admission.uid.as_str()), (Holder::NamedTemplate, "u-1"));
+    assert!(admission.workload.images.is_empty() && admission.workload.unchanged.is_none());
+    assert_eq!(admission.workload.restarted[0].image, "nginx");
+    assert_eq!(admission.workload.scope.kind, "Deployment");
+    assert_eq!(admission.workload.scope.labels["env"], "prod");
+    assert_eq!((admission.workload.holder, admission.uid.as_str()), (Holder::NamedTemplate, "u-1"));
     workload["metadata"]["ownerReferences"] = json!([{ "controller": true }]);
     for unread in [workload.to_string(), "{}".to_owned(), "?".to_owned()] {
         assert!(scaled_up(&about, unread.as_bytes()).is_none(), "{unread}");

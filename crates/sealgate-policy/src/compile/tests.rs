@@ -4,7 +4,7 @@ use super::*;
 use crate::select::{NoMatch, PolicySet};
 mod keyless;
 
-use crate::testing::{KEY, OTHER_KEY, compiled, no_root, no_secret, pod, policy};
+use crate::testing::{KEY, OTHER_KEY, compiled, no_root, no_secret, pod, policy, requirement};
 
 fn lacks(need: &Need) -> Vec<&'static str> {
     let mut lacks = Vec::new();
@@ -17,7 +17,9 @@ fn spec(authority: Value) -> Value {
 }
 
 fn hash_of(signed: &SignedBy) -> Option<HashAlgorithm> {
-    let sealgate_core::verify::Authority::Keys(keys) = &signed.by else { panic!("{signed:?}") };
+    let sealgate_core::verify::Authority::Keys(keys) = &requirement(signed).by else {
+        panic!("{signed:?}")
+    };
     keys.hash
 }
 
@@ -42,17 +44,17 @@ fn a_key_becomes_a_signature_that_is_needed() {
     assert!(compiled.errors.is_empty(), "{}", compiled.errors);
     assert!(compiled.conditions.iter().all(|condition| condition.holds));
     assert_eq!(compiled.rule.origin.generation, Some(7));
-    assert_eq!(compiled.rule.mode, Mode::Enforce);
-    let Need::Any(needs) = &compiled.rule.need else { panic!("{:?}", compiled.rule.need) };
+    assert_eq!(compiled.rule.mode(), Mode::Enforce);
+    let Need::Any(needs) = &compiled.rule.need() else { panic!("{:?}", compiled.rule.need()) };
     let [Need::Signed(first), Need::Signed(second), Need::Never { message, .. }] = needs.as_slice()
     else {
         panic!("{needs:?}")
     };
     assert_eq!((first.authority.as_str(), hash_of(first)), ("authority-0", None));
-    assert_eq!(first.source, None);
+    assert_eq!(requirement(first).source, None);
     assert_eq!(hash_of(second), Some(HashAlgorithm::Sha512));
     assert_eq!(second.formats, Formats::Bundle);
-    let source = second.source.as_ref().unwrap();
+    let source = requirement(second).source.as_ref().unwrap();
     assert_eq!(source.repository.as_ref().unwrap().to_string(), "ghcr.io/acme/sigs");
     assert_eq!(source.tag_prefix.as_deref(), Some("x-"));
     assert_eq!(source.pull_secrets, ["pull"]);
@@ -79,11 +81,11 @@ fn what_comes_later_is_undecidable_and_says_so() {
         (json!({"key": {"secretRef": {"name": "gone"}}}), "InliningKeysFailed"),
     ] {
         let compiled = compiled(spec(authority));
-        assert_eq!(lacks(&compiled.rule.need), [code]);
+        assert_eq!(lacks(compiled.rule.need()), [code]);
         let ready = compiled.conditions.iter().find(|c| c.kind == "Ready").unwrap();
         assert!(!ready.holds);
         assert_eq!(ready.reason, code);
-        assert!(compiled.rule.need.signed().is_empty());
+        assert!(compiled.rule.need().signed().is_empty());
     }
 }
 
@@ -92,8 +94,8 @@ fn a_policy_of_the_whole_is_needed_beside_the_authorities() {
     let mut spec = spec(json!({"key": {"data": KEY}}));
     spec["policy"] = json!({"type": "cue", "data": "x"});
     let compiled = compiled(spec);
-    assert!(matches!(&compiled.rule.need, Need::All(needs) if needs.len() == 2));
-    assert_eq!(lacks(&compiled.rule.need), ["PolicyUnsupported"]);
+    assert!(matches!(&compiled.rule.need(), Need::All(needs) if needs.len() == 2));
+    assert_eq!(lacks(compiled.rule.need()), ["PolicyUnsupported"]);
     let inlined = compiled.conditions.iter().find(|c| c.kind == "PoliciesInlined").unwrap();
     assert!(!inlined.holds);
 }
@@ -151,17 +153,17 @@ fn secrets_are_looked_up_in_the_gates_namespace() {
     };
     let lookups = Lookups { secrets: &secrets, roots: &no_root };
     let found = compile(&policy, "", &Context::default(), &lookups);
-    assert_eq!(found.rule.need.signed().len(), 1);
+    assert_eq!(found.rule.need().signed().len(), 1);
 }
 
 #[test]
 fn no_authorities_exempt_in_mode_warn_only() {
     let exempt = compiled(json!({"images": [{"glob": "k8s.gcr.io/**"}], "mode": "warn"}));
-    assert!(matches!(exempt.rule.need, Need::Exempt));
+    assert!(matches!(exempt.rule.need(), Need::Exempt));
     assert!(!exempt.warnings.is_empty());
     let enforced = compiled(json!({"images": [{"glob": "k8s.gcr.io/**"}]}));
     assert_eq!(enforced.errors.to_string(), "missing field(s): spec.authorities");
-    assert_eq!(lacks(&enforced.rule.need), ["Invalid"]);
+    assert_eq!(lacks(enforced.rule.need()), ["Invalid"]);
     let context =
         Context { empty_authorities: validate::EmptyAuthorities::Taken, ..Context::default() };
     let taken = policy(json!({"images": [{"glob": "**"}]}));
@@ -169,7 +171,8 @@ fn no_authorities_exempt_in_mode_warn_only() {
     let taken = compile(&taken, "", &context, &lookups);
     assert!(taken.errors.is_empty());
     assert!(!taken.conditions.iter().any(|c| c.kind == "Ready" && c.holds));
-    let verdict = crate::judge::judge(&taken.rule, &mut |_| crate::testing::verified());
+    let facts = crate::testing::facts(taken.rule.need(), |_| crate::testing::verified());
+    let verdict = crate::judge::judge(&taken.rule.criterion, &facts);
     assert_eq!(verdict.code(), "fault");
 }
 
@@ -180,10 +183,10 @@ fn a_broken_pattern_refuses_everything_or_covers_nothing() {
         compiled(json!({"images": [{"glob": "["}], "authorities": pass, "mode": mode}))
     };
     let enforced = broken("enforce");
-    assert_eq!(lacks(&enforced.rule.need), ["Invalid"]);
+    assert_eq!(lacks(enforced.rule.need()), ["Invalid"]);
     assert!(selects(&enforced, "quay.io/any/thing", "x"));
     assert!(!selects(&broken("warn"), "quay.io/any/thing", "x"));
-    assert_eq!(broken("Warn").rule.mode, Mode::Enforce);
+    assert_eq!(broken("Warn").rule.mode(), Mode::Enforce);
     let half = compiled(json!({
         "images": [{"glob": "["}, {"glob": "ghcr.io/**"}], "authorities": pass, "mode": "warn"}));
     assert!(selects(&half, "ghcr.io/a/b", "x"));
@@ -197,7 +200,7 @@ fn a_pattern_that_no_image_can_match_takes_nothing_from_the_others() {
         "images": [{"glob": "https://quay.io/**"}, {"glob": "ghcr.io/**"}],
         "authorities": [{"key": {"data": KEY}}]}));
     assert!(both.errors.is_empty(), "{}", both.errors);
-    assert_eq!(lacks(&both.rule.need), [] as [&str; 0]);
+    assert_eq!(lacks(&both.rule.need()), [] as [&str; 0]);
     assert!(both.impossible.to_string().contains("spec.images[0].glob"), "{}", both.impossible);
     assert!(selects(&both, "ghcr.io/a/b", "x") && !selects(&both, "quay.io/a/b", "x"));
 }
@@ -220,8 +223,8 @@ fn a_broken_match_refuses_everywhere_or_covers_nothing() {
 fn what_cannot_be_read_refuses_every_image() {
     let compiled = unreadable("p", "a.yaml", "json: unknown field \"x\"");
     assert!(selects(&compiled, "any/thing", "any"));
-    assert_eq!(compiled.rule.mode, Mode::Enforce);
-    assert_eq!(lacks(&compiled.rule.need), ["Invalid"]);
+    assert_eq!(compiled.rule.mode(), Mode::Enforce);
+    assert_eq!(lacks(compiled.rule.need()), ["Invalid"]);
 }
 
 #[test]
@@ -297,7 +300,7 @@ fn matches_select_objects() {
 
 #[test]
 fn fingerprints_follow_what_decides() {
-    let print = |spec: Value| compiled(spec).rule.fingerprint;
+    let print = |spec: Value| compiled(spec).rule.fingerprint().clone();
     let base = spec(json!({"key": {"data": KEY}}));
     assert_eq!(
         print(base.clone()),

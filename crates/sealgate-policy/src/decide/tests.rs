@@ -1,11 +1,13 @@
 use proptest::prelude::*;
 
+use sealgate_core::evidence::Origin;
 use sealgate_core::fault::FaultKind;
 
 use super::*;
-use crate::judge::{Finding, judge};
+use crate::facts::{Candidates, Facts, RejectedFact};
+use crate::judge::judge;
 use crate::rule::{Need, UndecidableReason};
-use crate::testing::{rejected, rule, signed, timeout, verified};
+use crate::testing::{facts, rejected, rule, signed, timeout, verified};
 
 const SUBJECT: &str = "ghcr.io/acme/app@sha256:aa";
 
@@ -19,10 +21,10 @@ fn image(index: usize, outcome: Outcome) -> JudgedImage {
     }
 }
 
-fn ruled(name: &str, mode: Mode, finding: Finding) -> Ruled {
+fn ruled(name: &str, mode: Mode, candidates: Candidates) -> Ruled {
     let rule = rule(name, Need::Any(vec![signed("authority-0")]), mode);
-    let verdict = judge(&rule, &mut |_| finding.clone());
-    Ruled::new(&rule, verdict)
+    let facts = facts(rule.need(), |_| candidates.clone());
+    Ruled { verdict: judge(&rule.criterion, &facts), criterion: rule.criterion }
 }
 
 fn decision(outcomes: Vec<Outcome>) -> Decision {
@@ -42,15 +44,15 @@ fn a_denial_begins_as_the_peers_and_goes_on_with_what_to_do() {
     assert_eq!(
         decision.message,
         "validation failed: failed policy: signed: spec.containers[0].image\n\
-         ghcr.io/acme/app:v1@sha256:aa signature key validation failed for authority authority-0 for ghcr.io/acme/app@sha256:aa: no matching signatures\n  \
+         ghcr.io/acme/app:v1@sha256:aa signature key validation failed for authority authority-0 for ghcr.io/acme/app@sha256:aa: no matching signatures: wrong\n  \
          authority authority-0: 2 candidates found, none valid:\n    \
          [wrong-key] ghcr.io/acme/app@sha256:aa: text of wrong-key\n    \
          [wrong-digest] ghcr.io/acme/app@sha256:aa: text of wrong-digest\n  \
          what to do: remedy of wrong-key\n  \
          what to do: remedy of wrong-digest"
     );
-    assert_eq!(decision.facts[0].codes, ["wrong-digest", "wrong-key"]);
-    assert!(decision.facts[0].denies);
+    assert_eq!(decision.images[0].codes, ["wrong-digest", "wrong-key"]);
+    assert!(decision.images[0].denies);
 }
 
 #[test]
@@ -68,7 +70,7 @@ fn the_other_denials_read_as_the_peers() {
     ));
     let slow = decision(vec![Outcome::Ruled(vec![ruled("r", Mode::Enforce, timeout())])]);
     assert!(slow.message.contains("could not find out: [timeout] ghcr.io: no answer within 9s"));
-    assert_eq!(slow.facts[0].outcome, "fault");
+    assert_eq!(slow.images[0].outcome, "fault");
 }
 
 #[test]
@@ -87,7 +89,7 @@ fn equal_failures_are_told_once_and_others_in_order() {
 
 #[test]
 fn warn_and_enforce_never_mix() {
-    let both = |warn: Finding, enforce: Finding| {
+    let both = |warn: Candidates, enforce: Candidates| {
         decision(vec![Outcome::Ruled(vec![
             ruled("warns", Mode::Warn, warn),
             ruled("enforces", Mode::Enforce, enforce),
@@ -107,7 +109,8 @@ fn warn_and_enforce_never_mix() {
 #[test]
 fn an_exemption_lets_in_with_a_warning() {
     let rule = rule("exempts", Need::Exempt, Mode::Warn);
-    let exempt = Ruled::new(&rule, judge(&rule, &mut |_| timeout()));
+    let verdict = judge(&rule.criterion, &Facts::default());
+    let exempt = Ruled { verdict, criterion: rule.criterion };
     let decision = decision(vec![Outcome::Ruled(vec![exempt])]);
     assert!(decision.allowed);
     assert!(decision.warnings[0].starts_with("exempted by policy: exempts: "));
@@ -125,7 +128,7 @@ fn no_match_follows_the_configuration() {
     );
     let allowed = decide(&images, NoMatch::Allow);
     assert!(allowed.allowed && allowed.warnings.is_empty());
-    assert_eq!(allowed.facts[0].outcome, "no-match");
+    assert_eq!(allowed.images[0].outcome, "no-match");
 }
 
 /// Kyverno's users met the opposite: a registry that is down denies pods that nothing enforces.
@@ -135,8 +138,8 @@ fn without_a_digest_only_an_enforcing_rule_about_the_image_refuses() {
     let unresolved = |rules| vec![image(0, Outcome::NotPinned { cause: cause(), rules })];
     let with = |need: Need, mode| {
         let rule = rule("p", need, mode);
-        let fault = Finding::Fault(cause().unwrap());
-        vec![Ruled::new(&rule, judge(&rule, &mut |_| fault.clone()))]
+        let verdict = judge(&rule.criterion, &Facts::unavailable(cause().unwrap()));
+        vec![Ruled { criterion: rule.criterion, verdict }]
     };
     let passes = Need::Always { authority: "a".to_owned() };
     let either = Need::Any(vec![signed("b"), passes.clone()]);
@@ -160,8 +163,8 @@ fn without_a_digest_only_an_enforcing_rule_about_the_image_refuses() {
     for (number, (rules, no_match, allowed, outcome, warnings)) in table.into_iter().enumerate() {
         let decision = decide(&unresolved(rules), no_match);
         assert_eq!(decision.allowed, allowed, "{number}: {}", decision.message);
-        assert_eq!(decision.facts[0].outcome, outcome, "{number}");
-        assert_eq!(decision.facts[0].denies, !allowed, "{number}");
+        assert_eq!(decision.images[0].outcome, outcome, "{number}");
+        assert_eq!(decision.images[0].denies, !allowed, "{number}");
         assert_eq!(decision.warnings.len(), warnings, "{number}: {:?}", decision.warnings);
     }
     let warned = decide(&unresolved(with(signed("a"), Mode::Warn)), NoMatch::Deny);
@@ -173,7 +176,7 @@ fn an_object_that_runs_nothing_itself_is_warned_of_what_its_pods_will_meet() {
     let with = |effect, outcome| JudgedImage { effect, ..image(0, outcome) };
     let refused = || Outcome::Ruled(vec![ruled("p", Mode::Enforce, rejected(&[]))]);
     let foretold = decide(&[with(Effect::Warns, refused())], NoMatch::Deny);
-    assert!(foretold.allowed && !foretold.facts[0].denies);
+    assert!(foretold.allowed && !foretold.images[0].denies);
     assert!(
         foretold.warnings[0]
             .starts_with("pods will be refused: failed policy: p: spec.containers[0].image: "),
@@ -188,7 +191,7 @@ fn an_object_that_runs_nothing_itself_is_warned_of_what_its_pods_will_meet() {
     assert!(no_match.warnings[0].starts_with("pods will be refused: no matching policies: "));
     let open = decide(&[with(Effect::Refuses, Outcome::Placeholder)], NoMatch::Deny);
     assert!(open.allowed);
-    assert_eq!(open.facts[0].outcome, "placeholder");
+    assert_eq!(open.images[0].outcome, "placeholder");
     assert!(open.warnings[0].starts_with("placeholder image not verified: "));
 }
 
@@ -197,8 +200,8 @@ fn an_object_that_runs_nothing_itself_is_warned_of_what_its_pods_will_meet() {
 fn a_warning_has_its_reason_before_what_is_cut() {
     let long =
         format!("registry.example.com/{}/app:v1@sha256:{}", "team".repeat(20), "a".repeat(64));
-    let warned = |name: &str, finding: Finding| {
-        let outcome = Outcome::Ruled(vec![ruled(name, Mode::Warn, finding)]);
+    let warned = |name: &str, candidates: Candidates| {
+        let outcome = Outcome::Ruled(vec![ruled(name, Mode::Warn, candidates)]);
         let image = JudgedImage {
             path: "spec.jobTemplate.spec.template.spec.initContainers[10].image".to_owned(),
             image: long.clone(),
@@ -220,12 +223,12 @@ fn a_warning_has_its_reason_before_what_is_cut() {
         ),
         "{unsigned}"
     );
-    for (name, finding, reason) in [
+    for (name, found, reason) in [
         ("a", rejected(&["wrong-key", "wrong-digest"]), "[wrong-digest, wrong-key] no matching"),
         ("a", timeout(), "could not find out: [timeout] ghcr.io: no answer within 9s"),
         ("n".repeat(253).as_str(), rejected(&[]), "no signatures found"),
     ] {
-        let line = warned(name, finding);
+        let line = warned(name, found);
         assert!(line.contains(reason), "{line}");
     }
 }
@@ -233,16 +236,19 @@ fn a_warning_has_its_reason_before_what_is_cut() {
 #[test]
 fn foreign_text_stays_in_its_line_and_its_bounds() {
     let evil = "x\nfailed policy: fake\u{1b}[31m\u{202e}".to_owned() + &"é".repeat(5000);
-    let mut finding = rejected(&["a"; 50]);
-    if let Finding::Rejected { summary, candidates } = &mut finding {
-        *summary = evil.clone();
-        for candidate in candidates {
-            (candidate.origin, candidate.text) = (evil.clone(), evil.clone());
-            candidate.remedy = evil.clone();
-        }
+    let mut found = Candidates::default();
+    found.push_reason(evil.clone());
+    for _ in 0..50 {
+        let repository = evil.clone();
+        found.push_rejected_fact(RejectedFact {
+            origin: Origin { repository, manifest: None, layer: None },
+            code: "a".to_owned(),
+            text: evil.clone(),
+            remedy: evil.clone(),
+        });
     }
     let outcomes = |mode| -> Vec<Outcome> {
-        let one = |i| Outcome::Ruled(vec![ruled(&format!("r{i:02}"), mode, finding.clone())]);
+        let one = |i| Outcome::Ruled(vec![ruled(&format!("r{i:02}"), mode, found.clone())]);
         (0..30).map(one).collect()
     };
     let denied = decision(outcomes(Mode::Enforce));
@@ -259,8 +265,8 @@ fn foreign_text_stays_in_its_line_and_its_bounds() {
 #[test]
 fn every_head_is_told_before_any_page() {
     let outcomes = (0..12).map(|i| {
-        let finding = rejected(&["some-code"; 10]);
-        Outcome::Ruled(vec![ruled(&format!("policy-{i:02}"), Mode::Enforce, finding)])
+        let found = rejected(&["some-code"; 10]);
+        Outcome::Ruled(vec![ruled(&format!("policy-{i:02}"), Mode::Enforce, found)])
     });
     let message = decision(outcomes.collect()).message;
     for i in 0..12 {
@@ -270,13 +276,12 @@ fn every_head_is_told_before_any_page() {
     assert!(message.len() <= MAX_MESSAGE);
 }
 
-fn finding() -> impl Strategy<Value = Finding> {
+fn candidates() -> impl Strategy<Value = Candidates> {
     prop_oneof![
         Just(verified()),
         Just(rejected(&["wrong-key"])),
         Just(rejected(&[])),
         Just(timeout()),
-        Just(Finding::Verified(Vec::new())),
     ]
 }
 
@@ -296,13 +301,13 @@ fn need() -> impl Strategy<Value = Need> {
 }
 
 /// What must hold, written down a second time and as plainly as can be.
-fn truth(need: &Need, mode: Mode, findings: &[Finding]) -> bool {
+fn truth(need: &Need, mode: Mode, found: &[Candidates]) -> bool {
     match need {
-        Need::All(needs) => !needs.is_empty() && needs.iter().all(|n| truth(n, mode, findings)),
-        Need::Any(needs) => needs.iter().any(|n| truth(n, mode, findings)),
+        Need::All(needs) => !needs.is_empty() && needs.iter().all(|n| truth(n, mode, found)),
+        Need::Any(needs) => needs.iter().any(|n| truth(n, mode, found)),
         Need::Signed(by) => {
             let index: usize = by.authority.parse().unwrap();
-            matches!(&findings[index], Finding::Verified(list) if !list.is_empty())
+            !found[index].verified().is_empty()
         }
         Need::Always { .. } => true,
         Need::Exempt => mode == Mode::Warn,
@@ -318,10 +323,10 @@ fn mirrored(need: &Need) -> Need {
     }
 }
 
-fn judged(need: &Need, mode: Mode, findings: &[Finding], index: usize) -> Ruled {
+fn judged(need: &Need, mode: Mode, found: &[Candidates], index: usize) -> Ruled {
     let rule = rule(&format!("r{index}"), need.clone(), mode);
-    let verdict = judge(&rule, &mut |by| findings[by.authority.parse::<usize>().unwrap()].clone());
-    Ruled::new(&rule, verdict)
+    let facts = facts(need, |by| found[by.authority.parse::<usize>().unwrap()].clone());
+    Ruled { verdict: judge(&rule.criterion, &facts), criterion: rule.criterion }
 }
 
 fn mode() -> impl Strategy<Value = Mode> {
@@ -332,19 +337,19 @@ proptest! {
     #[test]
     fn allowed_is_exactly_that_every_enforcing_rule_holds(
         rules in prop::collection::vec((need(), mode()), 0..5),
-        findings in prop::collection::vec(finding(), 4),
+        found in prop::collection::vec(candidates(), 4),
     ) {
         let outcome = |rules: &[(Need, Mode)]| Outcome::Ruled(
-            rules.iter().enumerate().map(|(i, (need, mode))| judged(need, *mode, &findings, i)).collect(),
+            rules.iter().enumerate().map(|(i, (need, mode))| judged(need, *mode, &found, i)).collect(),
         );
         let expected = !rules.is_empty()
-            && rules.iter().all(|(need, mode)| *mode == Mode::Warn || truth(need, *mode, &findings));
+            && rules.iter().all(|(need, mode)| *mode == Mode::Warn || truth(need, *mode, &found));
         let decision = decision(vec![outcome(&rules)]);
         prop_assert_eq!(decision.allowed, expected);
         prop_assert_eq!(decision.message.is_empty(), expected);
-        prop_assert_eq!(decision.facts.iter().any(|fact| fact.denies), !expected);
+        prop_assert_eq!(decision.images.iter().any(|fact| fact.denies), !expected);
         // Each warning rule that does not hold is told, unless another says the very same.
-        let told = rules.iter().any(|(need, mode)| *mode == Mode::Warn && !truth(need, *mode, &findings));
+        let told = rules.iter().any(|(need, mode)| *mode == Mode::Warn && !truth(need, *mode, &found));
         if told {
             prop_assert!(!decision.warnings.is_empty());
         }
@@ -353,17 +358,17 @@ proptest! {
     #[test]
     fn order_changes_nothing_that_is_decided(
         rules in prop::collection::vec((need(), mode()), 1..5),
-        findings in prop::collection::vec(finding(), 4),
+        found in prop::collection::vec(candidates(), 4),
     ) {
         let ruled: Vec<Ruled> =
-            rules.iter().enumerate().map(|(i, (n, m))| judged(n, *m, &findings, i)).collect();
+            rules.iter().enumerate().map(|(i, (n, m))| judged(n, *m, &found, i)).collect();
         let backwards: Vec<Ruled> = ruled.iter().rev().cloned().collect();
         let straight = decision(vec![Outcome::Ruled(ruled)]);
         prop_assert_eq!(&straight, &decision(vec![Outcome::Ruled(backwards)]));
         let turned: Vec<Ruled> = rules
             .iter()
             .enumerate()
-            .map(|(i, (n, m))| judged(&mirrored(n), *m, &findings, i))
+            .map(|(i, (n, m))| judged(&mirrored(n), *m, &found, i))
             .collect();
         prop_assert_eq!(straight.allowed, decision(vec![Outcome::Ruled(turned)]).allowed);
     }
@@ -377,7 +382,7 @@ proptest! {
                 cause: None, rules: vec![ruled("r", Mode::Enforce, timeout())] }),
             Just(Outcome::Unreadable { error: "x".to_owned() }),
             Just(Outcome::Ruled(Vec::new())),
-            finding().prop_filter("not verified", |f| !matches!(f, Finding::Verified(l) if !l.is_empty()))
+            candidates().prop_filter("not verified", |found| found.verified().is_empty())
                 .prop_map(|f| Outcome::Ruled(vec![ruled("r", Mode::Enforce, f)])),
         ],
         at in 0..5usize,
@@ -400,15 +405,16 @@ fn no_denial_advises_to_ask_for_less() {
     let never = Need::Never { authority: "a".to_owned(), message: "never".to_owned() };
     let mut needs: Vec<Need> = UndecidableReason::ALL.into_iter().map(undecidable).collect();
     needs.extend([never, Need::Any(Vec::new()), Need::Exempt, signed("a")]);
-    let failed = |need: Need, finding: &Finding| {
+    let failed = |need: Need, candidates: &Candidates| {
         let rule = rule("p", need, Mode::Enforce);
-        let verdict = judge(&rule, &mut |_| finding.clone());
-        Outcome::Ruled(vec![Ruled::new(&rule, verdict)])
+        let facts = facts(rule.need(), |_| candidates.clone());
+        let verdict = judge(&rule.criterion, &facts);
+        Outcome::Ruled(vec![Ruled { criterion: rule.criterion, verdict }])
     };
-    let findings = [rejected(&[]), timeout()];
+    let found = [rejected(&[]), timeout()];
     let mut outcomes: Vec<Outcome> = needs
         .into_iter()
-        .flat_map(|need| findings.iter().map(move |finding| failed(need.clone(), finding)))
+        .flat_map(|need| found.iter().map(move |candidates| failed(need.clone(), candidates)))
         .collect();
     outcomes.push(Outcome::Ruled(Vec::new()));
     for outcome in outcomes {

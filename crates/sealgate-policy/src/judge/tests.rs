@@ -1,7 +1,8 @@
 use sealgate_core::verify::KeyAuthority;
 
 use super::*;
-use crate::testing::{rejected, rule, signed, timeout, verified};
+use crate::rule::SignatureRequirement;
+use crate::testing::{facts, rejected, rule, signed, timeout, verified};
 
 fn always() -> Need {
     Need::Always { authority: "s".to_owned() }
@@ -17,17 +18,21 @@ fn undecidable() -> Need {
 }
 
 /// `good` verifies, `bad` does not, anything else times out.
-fn find(signed: &SignedBy) -> Finding {
+fn candidates(signed: &SignedBy) -> Candidates {
     match signed.authority.as_str() {
         "good" => verified(),
         "bad" => rejected(&["wrong-key"]),
-        "hollow" => Finding::Verified(Vec::new()),
         _ => timeout(),
     }
 }
 
 fn code(need: Need, mode: Mode) -> &'static str {
-    judge(&rule("r", need, mode), &mut find).code()
+    judged(need, mode).code()
+}
+
+fn judged(need: Need, mode: Mode) -> Verdict {
+    let facts = facts(&need, candidates);
+    judge(&rule("r", need, mode).criterion, &facts)
 }
 
 #[test]
@@ -53,7 +58,6 @@ fn combines_as_the_header_says() {
         (Need::All(vec![Need::Any(vec![good()]), undecidable()]), "fault"),
         (Need::Any(vec![Need::All(vec![good(), bad()]), bad()]), "fail"),
         (undecidable(), "fault"),
-        (signed("hollow"), "fault"),
         (always(), "pass"),
     ] {
         assert_eq!(code(need.clone(), Mode::Enforce), expected, "{need:?}");
@@ -65,9 +69,10 @@ fn combines_as_the_header_says() {
 
 #[test]
 fn an_authority_without_keys_is_never_asked() {
-    let Need::Signed(mut keyless) = signed("good") else { unreachable!() };
-    keyless.by = KeyAuthority { keys: Vec::new(), hash: None }.into();
-    let verdict = judge(&rule("r", Need::Signed(keyless), Mode::Enforce), &mut |_| verified());
+    let nobody = KeyAuthority { keys: Vec::new(), hash: None };
+    let requirement = SignatureRequirement::new(nobody.into(), Default::default());
+    let need = Need::Signed(SignedBy::new("good".to_owned(), requirement, Formats::Both));
+    let verdict = judged(need, Mode::Enforce);
     assert_eq!(verdict.reasons()[0].cause, Cause::NoKeys);
     assert_eq!(verdict.reasons()[0].text(""), "there are no public keys for authority good");
     assert_eq!(verdict.code(), "fault");
@@ -76,15 +81,12 @@ fn an_authority_without_keys_is_never_asked() {
 #[test]
 fn says_who_held_and_who_did_not() {
     let need = Need::Any(vec![signed("bad"), signed("good"), always()]);
-    let Verdict::Pass { authorities } = judge(&rule("r", need, Mode::Enforce), &mut find) else {
-        panic!()
-    };
+    let Verdict::Pass { authorities } = judged(need, Mode::Enforce) else { panic!() };
     let names: Vec<&str> = authorities.iter().map(|passed| passed.authority.as_str()).collect();
     assert_eq!(names, ["good", "s"]);
     // What passed inside a part that failed did not hold.
     let part = Need::All(vec![signed("good"), signed("bad")]);
-    let Verdict::Pass { authorities } =
-        judge(&rule("r", Need::Any(vec![part, always()]), Mode::Enforce), &mut find)
+    let Verdict::Pass { authorities } = judged(Need::Any(vec![part, always()]), Mode::Enforce)
     else {
         panic!()
     };
@@ -94,15 +96,46 @@ fn says_who_held_and_who_did_not() {
 #[test]
 fn causes_read_as_the_peers() {
     let need = Need::Any(vec![signed("bad"), never(), undecidable(), signed("slow")]);
-    let verdict = judge(&rule("r", need, Mode::Enforce), &mut find);
+    let verdict = judged(need, Mode::Enforce);
     let texts: Vec<String> = verdict.reasons().iter().map(|r| r.text("R@D")).collect();
     assert_eq!(
         texts,
         [
-            "signature key validation failed for authority bad for R@D: no matching signatures",
+            "signature key validation failed for authority bad for R@D: no matching signatures: wrong",
             "disallowed by static policy: no",
             "authority u cannot be decided: later (PolicyUnsupported)",
             "signature key validation failed for authority slow for R@D: ghcr.io: no answer within 9s (timeout)",
         ]
     );
+}
+
+/// A rule that was read from a record, without keys, reaches the same verdict.
+#[test]
+fn a_recorded_criterion_and_facts_give_the_same_verdict() {
+    for need in [
+        Need::Any(vec![signed("bad"), signed("good"), always()]),
+        Need::All(vec![signed("bad"), never(), undecidable()]),
+        Need::Any(vec![signed("bad"), signed("slow")]),
+        Need::Exempt,
+    ] {
+        let facts = facts(&need, candidates);
+        let criterion = rule("r", need, Mode::Warn).criterion;
+        let recorded = serde_json::to_string(&(&criterion, &facts)).unwrap();
+        assert!(!recorded.contains("MFkw"), "no key in a record");
+        let (read, read_facts): (Criterion, Facts) = serde_json::from_str(&recorded).unwrap();
+        assert_eq!(read, *criterion);
+        assert_eq!(judge(&read, &read_facts), judge(&criterion, &facts));
+    }
+}
+
+/// Nothing was verified: never a pass, and never "no signatures".
+#[test]
+fn without_facts_a_signature_is_a_fault() {
+    let criterion = rule("r", signed("good"), Mode::Enforce).criterion;
+    assert_eq!(judge(&criterion, &Facts::default()).code(), "fault");
+}
+
+#[test]
+fn no_remedy_weakens() {
+    assert_eq!(sealgate_testkit::remedy::weakens(SIGN_IN_FORMAT), None);
 }

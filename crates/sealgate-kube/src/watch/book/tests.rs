@@ -72,7 +72,7 @@ fn no_root(which: &RootRef) -> OwnRoot {
 }
 
 fn names(book: &mut Book) -> Vec<String> {
-    book.compile(&no_root).0.set.rules().iter().map(|rule| rule.name.clone()).collect()
+    book.compile(&no_root).0.set.rules().iter().map(|rule| rule.name().to_owned()).collect()
 }
 
 fn key_data(pem: &str) -> Option<BTreeMap<String, Vec<u8>>> {
@@ -89,7 +89,7 @@ fn lack(book: &mut Book) -> Option<UndecidableReason> {
         }
     }
     let (policies, reports) = book.compile(&no_root);
-    let lack = first(&policies.set.rules()[0].need);
+    let lack = first(policies.set.rules()[0].need());
     let ready = reports[0].conditions.iter().find(|c| c.kind == "Ready").expect("Ready");
     assert_eq!(ready.holds, lack.is_none());
     assert_eq!(policies.problems.is_empty(), lack.is_none());

@@ -72,16 +72,16 @@ fn keyless(fields: Value) -> Value {
 fn summary(authority: Value) -> String {
     let compiled = compiled_with(spec(authority), &roots);
     assert!(compiled.errors.is_empty(), "{}", compiled.errors);
-    let needs = compiled.rule.need.signed();
+    let needs = compiled.rule.need().signed();
     let [signed] = needs.as_slice() else {
         let inlined = compiled.conditions.iter().find(|c| c.kind == "TrustRootsInlined").unwrap();
         let ready = compiled.conditions.iter().find(|c| c.kind == "Ready").unwrap();
-        assert_eq!(lacks(&compiled.rule.need), ["TrustRootUnavailable"]);
+        assert_eq!(lacks(compiled.rule.need()), ["TrustRootUnavailable"]);
         assert!(!ready.holds && !inlined.holds);
         return inlined.message.trim_start_matches("authority authority-0: ").to_owned();
     };
-    let root = signed.trust_config.root.as_ref().expect("a root");
-    let requirements = signed.trust_config.requirements(&signed.by);
+    let root = requirement(signed).trust_config.root.as_ref().expect("a root");
+    let requirements = requirement(signed).trust_config.requirements(&requirement(signed).by);
     format!("{} asks {}", parts(root), asked(requirements))
 }
 
@@ -271,9 +271,12 @@ fn what_cannot_be_had_is_never_left_out() {
 fn a_key_alone_needs_no_root_and_everything_else_does() {
     let key = json!({"data": KEY});
     let alone = compiled(spec(json!({"key": key})));
-    let signed = alone.rule.need.signed();
+    let signed = alone.rule.need().signed();
     assert_eq!(
-        (&signed[0].trust_config.root, signed[0].trust_config.overrides.log),
+        (
+            &requirement(signed[0]).trust_config.root,
+            requirement(signed[0]).trust_config.overrides.log
+        ),
         (&None, Override::Ignored)
     );
     for authority in [
@@ -284,7 +287,7 @@ fn a_key_alone_needs_no_root_and_everything_else_does() {
         json!({"keyless": keyless(json!({"insecureIgnoreSCT": true}))}),
     ] {
         let compiled = compiled(spec(authority.clone()));
-        assert_eq!(lacks(&compiled.rule.need), ["TrustRootUnavailable"], "{authority}");
+        assert_eq!(lacks(compiled.rule.need()), ["TrustRootUnavailable"], "{authority}");
     }
 }
 
@@ -295,8 +298,8 @@ fn what_is_taken_as_a_whole_is_shared() {
     let roots = |_: &RootRef| Ok((Arc::clone(&own), RootSource::Embedded));
     for authority in [json!({"key": {"data": KEY}}), json!({"keyless": keyless(json!({}))})] {
         let compiled = compiled_with(spec(authority), &roots);
-        let signed = compiled.rule.need.signed();
-        assert!(Arc::ptr_eq(signed[0].trust_config.root.as_ref().unwrap(), &own));
+        let signed = compiled.rule.need().signed();
+        assert!(Arc::ptr_eq(requirement(signed[0]).trust_config.root.as_ref().unwrap(), &own));
     }
 }
 
@@ -307,9 +310,14 @@ fn a_certificate_of_the_policy_replaces_the_authorities_of_the_root() {
     let expected = "ca=mixed ct=own log=own tsa=own asks log+sct";
     assert_eq!(summary(own(json!({"data": chain}))), expected);
     let compiled = compiled_with(spec(own(json!({"data": chain}))), &roots);
-    let signed = compiled.rule.need.signed();
-    let [authority] =
-        signed[0].trust_config.root.as_ref().unwrap().certificate_authorities.as_slice()
+    let signed = compiled.rule.need().signed();
+    let [authority] = requirement(signed[0])
+        .trust_config
+        .root
+        .as_ref()
+        .unwrap()
+        .certificate_authorities
+        .as_slice()
     else {
         panic!("one authority")
     };
@@ -321,16 +329,16 @@ fn a_certificate_of_the_policy_replaces_the_authorities_of_the_root() {
     };
     let data = |pem: &str| [("ca.pem".to_owned(), pem.as_bytes().to_vec())].into();
     let found = with(&|_| content_of_secret("ca", Some(&data(chain))));
-    assert_eq!(found.rule.need.signed(), signed);
+    assert_eq!(found.rule.need().signed(), signed);
     for secrets in [
         &no_secret as &SecretLookup<'_>,
         &|_: &SecretRef| content_of_secret("ca", Some(&data(KEY))),
         &|_: &SecretRef| content_of_secret("ca", Some(&data("junk"))),
     ] {
-        assert_eq!(lacks(&with(secrets).rule.need), ["InliningKeysFailed"]);
+        assert_eq!(lacks(with(secrets).rule.need()), ["InliningKeysFailed"]);
     }
     let kms = compiled_with(spec(own(json!({"kms": "hashivault://k"}))), &roots);
-    assert_eq!(lacks(&kms.rule.need), ["KmsUnsupported"]);
+    assert_eq!(lacks(&kms.rule.need()), ["KmsUnsupported"]);
 }
 
 #[test]
@@ -344,10 +352,10 @@ fn identities_are_taken_over_each_in_one_way() {
             "source": [{"oci": "ghcr.io/acme/sigs"}]})),
         &roots,
     );
-    let signed = compiled.rule.need.signed();
+    let signed = compiled.rule.need().signed();
     assert_eq!(signed[0].formats, Formats::Bundle);
-    assert!(signed[0].source.is_some());
-    let Signers::Identities(authority) = &signed[0].by else { panic!("identities") };
+    assert!(requirement(signed[0]).source.is_some());
+    let Signers::Identities(authority) = &requirement(signed[0]).by else { panic!("identities") };
     let [first, second] = authority.identities.as_slice() else { panic!("two") };
     assert_eq!(first.subject, Some(Wanted::Exactly("s".to_owned())));
     assert!(matches!(&second.issuer, Some(Wanted::Matching(p)) if p.as_str() == "^https://i$"));
@@ -362,13 +370,14 @@ fn identities_are_taken_over_each_in_one_way() {
     ] {
         let compiled = compiled_with(spec(json!({"keyless": {"identities": identities}})), &roots);
         assert!(!compiled.errors.is_empty(), "{identities}");
-        assert!(compiled.rule.need.signed().is_empty(), "{identities}");
+        assert!(compiled.rule.need().signed().is_empty(), "{identities}");
     }
 }
 
 #[test]
 fn fingerprints_follow_identities_roots_and_wishes() {
-    let print = |authority: Value| compiled_with(spec(authority), &roots).rule.fingerprint;
+    let print =
+        |authority: Value| compiled_with(spec(authority), &roots).rule.fingerprint().clone();
     let one = |issuer: &str, subject: &str| json!({"keyless": {"identities": [{"issuer": issuer, "subject": subject}]}});
     let mut all = vec![
         print(one("i", "s")),

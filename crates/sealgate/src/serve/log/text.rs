@@ -112,7 +112,7 @@ fn images(json: &str) -> String {
 
 fn image(record: &ImageRecord) -> String {
     let ImageRecord { image, rule, mode, outcome, codes, signers, .. } = record;
-    let said = [rule, mode, outcome].into_iter().filter(|part| !part.is_empty());
+    let said = [&**rule, &**mode, &**outcome].into_iter().filter(|part| !part.is_empty());
     let said: Vec<String> = said.map(|part| short(part)).collect();
     let mut text = format!("{}: {}", short(image), said.join(", "));
     if !codes.is_empty() {
@@ -201,8 +201,8 @@ mod tests {
             image: image.to_owned(),
             subject: String::new(),
             rule: "signed-by-us".to_owned(),
-            mode: "enforce".to_owned(),
-            outcome: outcome.to_owned(),
+            mode: "enforce".into(),
+            outcome: outcome.to_owned().into(),
             denies,
             authorities: Vec::new(),
             signers: Vec::new(),

@@ -9,7 +9,8 @@ use sealgate_core::fault::{Fault, FaultKind};
 use super::{
     Effect, JudgedImage, MAX_MESSAGE, MAX_WARNING, MAX_WARNINGS, Ruled, VALIDATION_FAILED,
 };
-use crate::judge::{AuthorityKind, AuthorityReason, Cause, RejectedCandidate};
+use crate::judge::{AuthorityReason, Cause, RejectedCandidate};
+use crate::rule::Signers;
 
 /// The longest piece of foreign text in a message, in characters.
 const MAX_TEXT: usize = 600;
@@ -97,11 +98,11 @@ impl Entry {
         let texts: Vec<String> =
             reasons.iter().map(|reason| clean(&reason.text(subject(image)))).collect();
         Self {
-            message: format!("failed policy: {}", clean(&ruled.rule)),
+            message: format!("failed policy: {}", clean(&ruled.criterion.name)),
             path: clean(&image.path),
             details: format!("{} {}", clean(&image.image), texts.join(" ")),
             short: format!("{}: {}", short(reasons), clean(&image.image)),
-            brief: format!("failed policy: {} [{}]", clean(&ruled.rule), codes(reasons)),
+            brief: format!("failed policy: {} [{}]", clean(&ruled.criterion.name), codes(reasons)),
             page: page(reasons),
         }
     }
@@ -310,9 +311,9 @@ fn rejected(who: &str, candidates: &[RejectedCandidate]) -> Vec<String> {
 fn to_do(reason: &AuthorityReason) -> Vec<String> {
     match &reason.cause {
         Cause::Rejected { candidates, .. } if candidates.is_empty() => {
-            let how = match reason.kind {
-                AuthorityKind::Key => "sealgate sign --key KEY IMAGE@DIGEST",
-                AuthorityKind::Keyless => "sealgate sign IMAGE@DIGEST",
+            let how = match reason.signers {
+                Signers::Key | Signers::NoKeys => "sealgate sign --key KEY IMAGE@DIGEST",
+                Signers::Keyless | Signers::NoIdentities => "sealgate sign IMAGE@DIGEST",
             };
             vec![format!("sign the image: {how}")]
         }

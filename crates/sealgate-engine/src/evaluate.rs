@@ -1,0 +1,283 @@
+//! One image and the criteria that apply to it: gathers the candidates, verifies each against
+//! every requirement, and states the facts. The only place where evidence about an image is
+//! verified: `verify`, the admission webhooks and whatever judges images later call it.
+//!
+//! Each place is read once for all requirements. A place that cannot be read, in time or at all,
+//! is a fault for each requirement whose signatures are looked for there.
+
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use sealgate_core::evidence::{Evidence, Origin};
+use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_core::reference::Repository;
+use sealgate_core::reject::Reject;
+use sealgate_core::verify::{Question, Verified, verify_image_with};
+use sealgate_policy::facts::Facts;
+use sealgate_policy::image_state::PinnedImage;
+use sealgate_policy::judge::{Verdict, judge};
+use sealgate_policy::rule::{Criterion, RequirementId, SignatureRequirement};
+use tokio::time::Instant;
+
+use crate::gather::{Gathered, Gathering};
+use crate::limits::Limits;
+use crate::ports::Registry;
+
+/// An image, the criteria that it is judged by, and the bounds of the evaluation.
+pub(crate) struct ImageEvaluation<'a> {
+    pub(crate) image: &'a PinnedImage,
+    pub(crate) criteria: &'a [Arc<Criterion>],
+    pub(crate) limits: &'a Limits,
+    /// Seconds since 1970.
+    pub(crate) now: i64,
+}
+
+/// A candidate with the result of its verification.
+pub(crate) struct Candidate {
+    pub(crate) origin: Origin,
+    pub(crate) result: Result<Verified, Reject>,
+}
+
+/// A registry for one place, and the fault that kept its pull secrets from being read.
+pub(crate) type Opened<R> = (R, Option<Fault>);
+
+/// A repository where signatures are looked for, and the secrets that open it.
+#[derive(Clone, PartialEq, Eq)]
+struct Place {
+    repository: Repository,
+    tag_prefix: String,
+    pull_secrets: Vec<String>,
+    search: Search,
+}
+
+/// The signatures that are looked for in a place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Search {
+    /// Referrers and the legacy tag.
+    All,
+    /// Referrers.
+    Referrers,
+}
+
+/// The places to read, and the requirements whose signatures are looked for there.
+struct Plan {
+    places: Vec<Place>,
+    requirements: Vec<Planned>,
+}
+
+/// A requirement, with the indexes of its places.
+struct Planned {
+    id: RequirementId,
+    requirement: Arc<SignatureRequirement>,
+    places: Vec<usize>,
+}
+
+impl ImageEvaluation<'_> {
+    /// The facts, gathered until every criterion holds or everything was read. `open` is called
+    /// once for each place, with the names of its pull secrets. A place that is not read by
+    /// `deadline` is a fault.
+    pub(crate) async fn until_decided<R, Open>(
+        &self,
+        deadline: Instant,
+        open: impl Fn(Vec<String>) -> Open + Sync,
+    ) -> Facts
+    where
+        R: Deref<Target = dyn Registry> + Send + Sync,
+        Open: Future<Output = Opened<R>> + Send,
+    {
+        let plan = Plan::new(self.image, self.criteria);
+        let facts = Mutex::new(plan.no_facts());
+        let mut searches = (0..plan.places.len())
+            .map(|place| self.search(&plan, place, deadline, &open, &facts))
+            .collect::<FuturesUnordered<_>>();
+        while let Some(decided) = searches.next().await {
+            if decided {
+                break;
+            }
+        }
+        drop(searches);
+        facts.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The facts and the candidates themselves, with everything read. The candidates are in the
+    /// order of their lists, each once, though it be found in several places.
+    pub(crate) async fn of_everything(&self, registry: &dyn Registry) -> (Facts, Vec<Candidate>) {
+        let plan = Plan::new(self.image, self.criteria);
+        let read = plan.places.iter().map(|place| self.read(registry, place));
+        let gathered: Vec<Gathered> = futures::future::join_all(read).await;
+        let (mut facts, mut candidates) = (plan.no_facts(), Vec::new());
+        for planned in &plan.requirements {
+            let places = planned.places.iter().filter_map(|place| gathered.get(*place));
+            let gathered = Gathered::distinct(places);
+            for fault in gathered.faults {
+                facts.candidates_mut(&planned.id).push_fault(fault.clone());
+            }
+            for evidence in gathered.evidence {
+                let result = self.verify(evidence, planned, &mut facts);
+                candidates.push(Candidate { origin: evidence.origin().clone(), result });
+            }
+        }
+        (facts, candidates)
+    }
+
+    async fn read(&self, registry: &dyn Registry, place: &Place) -> Gathered {
+        let gathering = self.gathering(registry, place);
+        match place.search {
+            Search::All => gathering.all().await,
+            Search::Referrers => gathering.bundles().await,
+        }
+    }
+
+    fn gathering<'r>(&'r self, registry: &'r dyn Registry, place: &'r Place) -> Gathering<'r> {
+        let Place { repository, tag_prefix, .. } = place;
+        Gathering::new(registry, repository, &self.image.digest, tag_prefix, self.limits)
+    }
+
+    /// Reads one place; true as soon as every criterion holds.
+    async fn search<R, Open>(
+        &self,
+        plan: &Plan,
+        place: usize,
+        deadline: Instant,
+        open: impl Fn(Vec<String>) -> Open + Sync,
+        facts: &Mutex<Facts>,
+    ) -> bool
+    where
+        R: Deref<Target = dyn Registry> + Send + Sync,
+        Open: Future<Output = Opened<R>> + Send,
+    {
+        let Some(Place { pull_secrets, repository, .. }) = plan.places.get(place) else {
+            return false;
+        };
+        let (mut decided, mut faults, mut secrets_fault) = (false, Vec::new(), None);
+        let work = async {
+            let (registry, fault) = open(pull_secrets.clone()).await;
+            secrets_fault = fault;
+            let look = |evidence: Evidence| {
+                let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut verified = false;
+                for planned in plan.looking_in(place) {
+                    verified |= self.verify(&evidence, planned, &mut facts).is_ok();
+                }
+                decided = verified && self.all_hold(&facts);
+                decided
+            };
+            if let Some(place) = plan.places.get(place) {
+                self.gathering(&*registry, place).bundles_first(&mut faults, look).await;
+            }
+        };
+        // A fault from before the deadline says more than the deadline itself.
+        let in_time = tokio::time::timeout_at(deadline, work).await.is_ok();
+        faults.extend(secrets_fault);
+        if !in_time {
+            faults.push(too_slow(repository.registry()));
+        }
+        let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
+        for planned in plan.looking_in(place) {
+            faults
+                .iter()
+                .for_each(|fault| facts.candidates_mut(&planned.id).push_fault(fault.clone()));
+        }
+        decided
+    }
+
+    /// Verifies one candidate against one requirement.
+    fn verify(
+        &self,
+        evidence: &Evidence,
+        planned: &Planned,
+        facts: &mut Facts,
+    ) -> Result<Verified, Reject> {
+        let SignatureRequirement { by, trust_config, annotations, claims, .. } =
+            &*planned.requirement;
+        let question = Question {
+            subject: self.image.digest.clone(),
+            annotations: annotations.clone(),
+            claims: *claims,
+        };
+        let result = verify_image_with(evidence, by, &question, &trust_config.trust(by, self.now));
+        let candidates = facts.candidates_mut(&planned.id);
+        match &result {
+            Ok(verified) => candidates.push_verified(verified.into()),
+            Err(reason) => candidates.push_rejected(evidence.origin().clone(), reason),
+        }
+        result
+    }
+
+    fn all_hold(&self, facts: &Facts) -> bool {
+        all_hold(self.criteria, facts)
+    }
+}
+
+impl Plan {
+    fn new(image: &PinnedImage, criteria: &[Arc<Criterion>]) -> Self {
+        let mut plan = Self { places: Vec::new(), requirements: Vec::new() };
+        for signed in criteria.iter().flat_map(|criterion| criterion.need.signed()) {
+            let id = signed.requirement.id();
+            let Some(requirement) = signed.requirement.requirement() else { continue };
+            if plan.requirements.iter().any(|planned| planned.id == *id) {
+                continue;
+            }
+            let places = Place::of(requirement, image);
+            let places = places.into_iter().map(|place| plan.place(place)).collect();
+            let planned = Planned { id: id.clone(), requirement: requirement.clone(), places };
+            plan.requirements.push(planned);
+        }
+        plan
+    }
+
+    /// The index of `place`.
+    fn place(&mut self, place: Place) -> usize {
+        let known = self.places.iter().position(|known| *known == place);
+        known.unwrap_or_else(|| {
+            self.places.push(place);
+            self.places.len() - 1
+        })
+    }
+
+    /// No candidates for any requirement.
+    fn no_facts(&self) -> Facts {
+        let mut facts = Facts::default();
+        for planned in &self.requirements {
+            facts.insert(planned.id.clone(), Arc::default());
+        }
+        facts
+    }
+
+    fn looking_in(&self, place: usize) -> impl Iterator<Item = &Planned> {
+        self.requirements.iter().filter(move |planned| planned.places.contains(&place))
+    }
+}
+
+impl Place {
+    fn of(requirement: &SignatureRequirement, image: &PinnedImage) -> Vec<Self> {
+        let source = requirement.source.clone().unwrap_or_default();
+        let tag_prefix = source.tag_prefix.unwrap_or_default();
+        let pull_secrets = source.pull_secrets;
+        let place = |repository, search| Self {
+            repository,
+            tag_prefix: tag_prefix.clone(),
+            pull_secrets: pull_secrets.clone(),
+            search,
+        };
+        let beside = || image.repository.clone();
+        match source.repository.filter(|repository| *repository != image.repository) {
+            None => vec![place(beside(), Search::All)],
+            Some(elsewhere) if source.also_beside => {
+                vec![place(elsewhere, Search::All), place(beside(), Search::Referrers)]
+            }
+            Some(elsewhere) => vec![place(elsewhere, Search::All)],
+        }
+    }
+}
+
+/// Whether every criterion holds.
+pub(crate) fn all_hold(criteria: &[Arc<Criterion>], facts: &Facts) -> bool {
+    criteria.iter().all(|criterion| matches!(judge(criterion, facts), Verdict::Pass { .. }))
+}
+
+/// The fault of a registry that was too slow.
+pub(crate) fn too_slow(registry: &str) -> Fault {
+    Fault::new(FaultKind::Timeout, registry, "no answer before the webhook's deadline")
+}

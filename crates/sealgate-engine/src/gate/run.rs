@@ -1,0 +1,267 @@
+//! One admission under way: resolves the tags of its images and gathers the facts about them, with
+//! the pull secrets of its workload and until its deadline.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt};
+use sealgate_core::digest::Digest;
+use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_core::reference::Reference;
+use sealgate_policy::facts::Facts;
+use sealgate_policy::image_state::{
+    ImageState, PinnedImage, Resolution, ResolvedTags, new_images, restarted_images,
+    tags_of_new_images, tags_of_restarted_images, tags_to_pin,
+};
+use sealgate_policy::rule::Criterion;
+use sealgate_policy::select::PolicySet;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use super::{Gate, GatePorts, RESERVE};
+use crate::admit::{ImageUse, Workload};
+use crate::cache::{Reader, Shared, Subject};
+use crate::evaluate::{ImageEvaluation, Opened, too_slow};
+use crate::failure::Failure;
+use crate::pin;
+use crate::ports::Registry;
+use crate::record::EvaluatedImage;
+
+/// The most images of one object that are under way at a time.
+const CONCURRENT_IMAGES: usize = 8;
+/// How often a gathering by another caller that failed is followed by one of our own.
+const ATTEMPTS: usize = 3;
+
+/// One admission under way.
+pub(super) struct AdmissionRun<'a> {
+    gate: &'a Gate,
+    workload: &'a Workload,
+    deadline: Instant,
+    /// The registry with the workload's own pull secrets, opened when it is first needed.
+    own_registry: OnceCell<Opened<Arc<dyn Registry>>>,
+}
+
+impl<'a> AdmissionRun<'a> {
+    pub(super) fn new(gate: &'a Gate, workload: &'a Workload, deadline: Instant) -> Self {
+        Self { gate, workload, deadline, own_registry: OnceCell::new() }
+    }
+
+    /// The images that must pass, with the facts about them.
+    pub(super) async fn new_images(&self, policies: &PolicySet) -> Vec<EvaluatedImage> {
+        let tags = tags_of_new_images(self.workload, policies);
+        let resolved = self.resolved(tags).await;
+        self.evaluate(new_images(self.workload, policies, &resolved)).await
+    }
+
+    /// The images of the new pods that the object makes, with the facts about them.
+    pub(super) async fn restarted_images(&self, policies: &PolicySet) -> Vec<EvaluatedImage> {
+        if self.workload.restarted.is_empty() {
+            return Vec::new();
+        }
+        let tags = tags_of_restarted_images(self.workload, policies);
+        let resolved = self.resolved(tags).await;
+        self.evaluate(restarted_images(self.workload, policies, &resolved)).await
+    }
+
+    /// JSON pointers and the text to write there, for each tag that can be resolved.
+    pub(super) async fn pins(&self) -> Vec<(String, String)> {
+        let resolved: HashMap<&str, _> =
+            self.resolve(tags_to_pin(self.workload)).await.into_iter().collect();
+        let pin = |image: &ImageUse| match resolved.get(image.image.as_str()) {
+            Some(Ok(reference)) => Some((image.pointer.clone(), reference.to_string())),
+            _ => None,
+        };
+        self.workload.images.iter().filter_map(pin).collect()
+    }
+
+    async fn resolved(&self, tags: Vec<&ImageUse>) -> ResolvedTags {
+        let mut resolved = ResolvedTags::default();
+        for (text, result) in self.resolve(tags).await {
+            resolved.insert(text, result.as_ref());
+        }
+        resolved
+    }
+
+    /// The references with the digests that the tags resolve to now.
+    async fn resolve<'i>(
+        &self,
+        tags: Vec<&'i ImageUse>,
+    ) -> Vec<(&'i str, Result<Reference, Fault>)> {
+        let parsed = tags.into_iter().filter_map(|image| {
+            let tag = image.image.parse::<Reference>().ok()?;
+            Some((image.image.as_str(), tag))
+        });
+        // Collected first: a closure inside the stream would not be general enough for `Send`.
+        let work = parsed.map(|(text, tag)| async move { (text, self.pin(&tag).await) });
+        let work = stream::iter(work.collect::<Vec<_>>());
+        work.buffer_unordered(CONCURRENT_IMAGES).collect().await
+    }
+
+    /// The images with the facts about them: those in memory first, the others gathered together.
+    async fn evaluate(&self, mut states: Vec<ImageState>) -> Vec<EvaluatedImage> {
+        for state in &mut states {
+            self.find_cause(state).await;
+        }
+        let mut known: HashMap<Subject, Arc<Facts>> = HashMap::new();
+        let mut unknown: HashMap<Subject, Vec<Arc<Criterion>>> = HashMap::new();
+        let subjects: Vec<Option<Subject>> = states.iter().map(subject).collect();
+        for (state, subject) in states.iter().zip(&subjects) {
+            let Some(subject) = subject else { continue };
+            if known.contains_key(subject) || unknown.contains_key(subject) {
+                continue;
+            }
+            let criteria: Vec<_> = state.criteria_with_facts().cloned().collect();
+            match self.gate.facts.passing(&subject.image, &criteria).await {
+                Some(facts) => known.insert(subject.clone(), Arc::new(facts)).is_none(),
+                None => unknown.insert(subject.clone(), criteria).is_none(),
+            };
+        }
+        // Collected first, as above. One slow registry holds one place, not all that come after.
+        let work = unknown.iter().map(|(subject, criteria)| self.facts(subject, criteria));
+        let mut found = stream::iter(work.collect::<Vec<_>>()).buffer_unordered(CONCURRENT_IMAGES);
+        while let Some((subject, facts)) = found.next().await {
+            known.insert(subject.clone(), facts);
+        }
+        let evaluated = |(state, subject): (ImageState, Option<Subject>)| EvaluatedImage {
+            state,
+            facts: subject.and_then(|subject| known.get(&subject).cloned()),
+        };
+        states.into_iter().zip(subjects).map(evaluated).collect()
+    }
+
+    async fn facts<'s>(
+        &self,
+        subject: &'s Subject,
+        criteria: &[Arc<Criterion>],
+    ) -> (&'s Subject, Arc<Facts>) {
+        // The caller that gathers may have a later deadline than this one.
+        let grace = self.deadline + RESERVE / 4;
+        let gathered = tokio::time::timeout_at(grace, self.gather(subject, criteria)).await;
+        let facts = gathered.unwrap_or_else(|_| {
+            Arc::new(Facts::unavailable(too_slow(subject.image.repository.registry())))
+        });
+        (subject, facts)
+    }
+
+    async fn gather(&self, subject: &Subject, criteria: &[Arc<Criterion>]) -> Arc<Facts> {
+        let mut attempts = 0;
+        loop {
+            let evaluation = ImageEvaluation {
+                image: &subject.image,
+                criteria,
+                limits: &self.gate.limits,
+                now: self.gate.ports.clock.now().as_second(),
+            };
+            let gather = evaluation.until_decided(self.deadline, |secrets| self.open(secrets));
+            attempts += 1;
+            match self.gate.facts.get(subject.clone(), &self.reader(), criteria, gather).await {
+                Shared::Final(facts) | Shared::OwnFault(facts) => return facts,
+                // Their time was up; this caller still has time of its own. Other faults would be
+                // the same: a registry that refuses one is not asked again for each of a hundred.
+                Shared::OthersFault(facts) => {
+                    let too_late = Instant::now() >= self.deadline || attempts >= ATTEMPTS;
+                    if too_late || !facts.faults().any(|fault| fault.kind == FaultKind::Timeout) {
+                        return facts;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds the fault that kept a tag from being resolved, where a rule requires signatures.
+    async fn find_cause(&self, state: &mut ImageState) {
+        let needs_facts = state.criteria_with_facts().next().is_some();
+        let Resolution::Tag { cause: cause @ None } = &mut state.resolution else { return };
+        if needs_facts && let Ok(tag) = state.image.parse::<Reference>() {
+            *cause = self.why_not_pinned(&tag).await;
+        }
+    }
+
+    /// The fault that the mutating webhook met; asked again if it is not in memory.
+    async fn why_not_pinned(&self, tag: &Reference) -> Option<Fault> {
+        match self.gate.unpinned.get(&self.unpinned_key(tag)).await {
+            Some(fault) => Some(fault),
+            None => self.pin(tag).await.err(),
+        }
+    }
+
+    fn unpinned_key(&self, tag: &Reference) -> (Digest, String) {
+        (self.reader().fingerprint(), tag.original().to_owned())
+    }
+
+    /// The tag with the digest that it resolves to now. A fault is kept for the denial.
+    async fn pin(&self, tag: &Reference) -> Result<Reference, Fault> {
+        let (registry, secrets_fault) = self.open(Vec::new()).await;
+        let found = tokio::time::timeout_at(self.deadline, pin::resolve(&*registry, tag)).await;
+        let found = match found {
+            Ok(pinned) => pinned.map_err(|failure| not_pinned(tag, failure)),
+            Err(_) => Err(too_slow(tag.repository().registry())),
+        };
+        let found = found.map_err(|fault| secrets_fault.unwrap_or(fault));
+        let key = self.unpinned_key(tag);
+        match found {
+            Ok(pinned) => {
+                self.gate.unpinned.invalidate(&key).await;
+                Ok(pinned.reference)
+            }
+            Err(fault) => {
+                tracing::warn!(image = tag.original(), %fault, "tag not resolved");
+                self.gate.unpinned.insert(key, fault.clone()).await;
+                Err(fault)
+            }
+        }
+    }
+
+    fn reader(&self) -> Reader<'_> {
+        Reader {
+            namespace: &self.workload.scope.namespace,
+            service_account: &self.workload.scope.service_account,
+            pull_secrets: &self.workload.pull_secrets,
+        }
+    }
+
+    /// A registry with the pull secrets of the pod, and `more` of its namespace.
+    async fn open(&self, more: Vec<String>) -> Opened<Arc<dyn Registry>> {
+        match more.is_empty() {
+            true => self.own_registry.get_or_init(|| self.open_with(Vec::new())).await.clone(),
+            false => self.open_with(more).await,
+        }
+    }
+
+    async fn open_with(&self, more: Vec<String>) -> Opened<Arc<dyn Registry>> {
+        let Workload { scope, pull_secrets, .. } = self.workload;
+        let names = [pull_secrets.as_slice(), &more].concat();
+        let GatePorts { secrets, registries, .. } = &self.gate.ports;
+        let asked = secrets.pull_secrets(&scope.namespace, &scope.service_account, &names);
+        // Half of the time: public images can then still be read.
+        let now = Instant::now();
+        let half = now + self.deadline.saturating_duration_since(now) / 2;
+        let asked = tokio::time::timeout_at(half, asked).await;
+        match asked.unwrap_or_else(|_| Err(no_secrets(&scope.namespace))) {
+            Ok(secrets) => (registries.open(&secrets), None),
+            // Public signatures can be read without; if none is found, this is why.
+            Err(fault) => (registries.open(&[]), Some(fault)),
+        }
+    }
+}
+
+/// The gathering that an image needs; none where no rule requires signatures of a digest.
+fn subject(state: &ImageState) -> Option<Subject> {
+    let image: &PinnedImage = state.pinned()?;
+    let rules: Arc<[Digest]> =
+        state.criteria_with_facts().map(|criterion| criterion.fingerprint.clone()).collect();
+    (!rules.is_empty()).then(|| Subject { image: image.clone(), rules })
+}
+
+/// Names the API server as the one that was slow, not the registry, which was not asked yet.
+fn no_secrets(namespace: &str) -> Fault {
+    let target = format!("pull secrets in {namespace}");
+    Fault::new(FaultKind::Timeout, target, "the API server gave no answer in time")
+}
+
+fn not_pinned(tag: &Reference, failure: Failure) -> Fault {
+    match failure {
+        Failure::Fault(fault) => fault,
+        other => Fault::new(FaultKind::Missing, tag.repository().registry(), other.to_string()),
+    }
+}
