@@ -18,7 +18,6 @@ use sealgate_core::trust::TrustRoot;
 use sealgate_core::verify::{
     Artifact, Authority, BlobSignature, Check, Overrides, RootSource, TrustConfig, verify_blob_with,
 };
-use sealgate_engine::blob::publish_blob;
 use sealgate_engine::failure::Failure;
 use sealgate_engine::ports::{
     CertificateIssuer, IdentityToken, LogSubmission, SignatureLog, Signer, SubmittedContent,
@@ -27,6 +26,7 @@ use sealgate_engine::ports::{
 use sealgate_engine::sign::{
     Formats, SignRequest, Signed, SigningParties, finish, sign_image_with,
 };
+use sealgate_engine::sign_blob::publish_blob;
 use sealgate_engine::transparency::{Signatory, TransparencyServices};
 use sealgate_engine::unfinished::{Drafts, Step, Unfinished, Work};
 use sealgate_engine::verify::{Outcome, VerifyRequest, verify_image};

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::io::{Cursor, Read};
 use std::sync::Arc;
 
 use sealgate_core::digest::Digest;
@@ -7,12 +8,13 @@ use sealgate_core::manifest::{Manifest, media_type};
 use sealgate_core::reference::Identifier;
 use sealgate_core::verify::{BlobSignature, VerificationContext};
 use sealgate_engine::attach::{AttachRequest, attach_signature, payload};
-use sealgate_engine::blob::{sign_blob, verify_blob};
 use sealgate_engine::failure::Failure;
 use sealgate_engine::legacy::MediaTypes;
 use sealgate_engine::ports::Registry;
 use sealgate_engine::sign::{Formats, SignRequest, Upload, sign_image};
+use sealgate_engine::sign_blob::sign_blob;
 use sealgate_engine::verify::{Outcome, VerifyRequest, verify_image};
+use sealgate_engine::verify_blob::{Blob, BlobFailure, verify_blob};
 use sealgate_testkit::image;
 use sealgate_testkit::key::{ALL, AbsentSigner, LyingSigner, TestKey};
 use sealgate_testkit::ports::FrozenClock;
@@ -183,39 +185,43 @@ async fn blobs_are_signed_and_verified_by_every_key() {
         let key = TestKey::generate(algorithm);
         let signed = sign_blob(b"content", &key).await.unwrap();
         let authority = authority(&[&key]).into();
-        let evidence = BlobSignature::Bundle(signed.bundle.as_bytes());
-        verify_blob(
-            &mut &b"content"[..],
-            "file",
-            evidence,
-            &authority,
-            &VerificationContext::none(),
-        )
-        .await
-        .unwrap();
-        let evidence = BlobSignature::Detached(signed.signature.as_bytes());
-        verify_blob(
-            &mut &b"content"[..],
-            "file",
-            evidence,
-            &authority,
-            &VerificationContext::none(),
-        )
-        .await
-        .unwrap();
-        let evidence = BlobSignature::Bundle(signed.bundle.as_bytes());
-        let failure = verify_blob(
-            &mut &b"other"[..],
-            "file",
-            evidence,
-            &authority,
-            &VerificationContext::none(),
-        )
-        .await;
-        assert!(matches!(failure, Err(Failure::Rejected(_))), "{algorithm:?}");
+        let bundle = BlobSignature::Bundle(signed.bundle.as_bytes());
+        let detached = BlobSignature::Detached(signed.signature.as_bytes());
+        let verify = |blob: Blob<'_>, evidence: BlobSignature<'_>| {
+            verify_blob(blob, evidence, &authority, &VerificationContext::none())
+        };
+        for evidence in [bundle, detached] {
+            verify(Blob::Stream(&mut &b"content"[..]), evidence).unwrap();
+            verify(Blob::File(&mut Cursor::new(b"content")), evidence).unwrap();
+            for failure in [
+                verify(Blob::Stream(&mut &b"other"[..]), evidence),
+                verify(Blob::File(&mut Cursor::new(b"other")), evidence),
+                verify(Blob::Digest(Digest::of(b"other")), evidence),
+            ] {
+                assert!(matches!(failure, Err(BlobFailure::Rejected(_))), "{algorithm:?}");
+            }
+        }
     }
     let liar = LyingSigner { shown: TestKey::p256(), used: TestKey::p256() };
     assert!(matches!(sign_blob(b"content", &liar).await, Err(Failure::Rejected(_))));
+}
+
+#[tokio::test]
+async fn a_blob_that_cannot_be_read_is_not_rejected() {
+    struct Broken;
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::Error::other("the disk is gone"))
+        }
+    }
+    for algorithm in ALL {
+        let key = TestKey::generate(algorithm);
+        let signed = sign_blob(b"content", &key).await.unwrap();
+        let evidence = BlobSignature::Bundle(signed.bundle.as_bytes());
+        let (authority, context) = (authority(&[&key]).into(), VerificationContext::none());
+        let failure = verify_blob(Blob::Stream(&mut Broken), evidence, &authority, &context);
+        assert!(matches!(failure, Err(BlobFailure::Read(_))), "{algorithm:?}");
+    }
 }
 
 #[tokio::test]

@@ -8,11 +8,14 @@ use sealgate_core::fault::cause;
 
 use crate::failure::CliError;
 
+/// The path that stands for standard input.
+const STDIN: &str = "-";
+
 /// The content of `path`, at most `limit` bytes.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, CliError> {
     let failed = |error: std::io::Error| named(path, &error);
     let file = std::fs::File::open(path).map_err(failed)?;
-    bounded(file, limit, &path.display().to_string())
+    bounded(file, limit, path)
 }
 
 /// What the system has against reading a file, if that is why it could not be read.
@@ -21,36 +24,36 @@ pub(crate) fn unreadable(path: &Path) -> Option<CliError> {
         Ok(file) => file,
         Err(error) => return Some(named(path, &error)),
     };
-    file.read(&mut [0]).err().map(|error| unread(&path.display().to_string(), &error))
+    file.read(&mut [0]).err().map(|error| unread(path, &error))
 }
 
 /// All of standard input, at most `limit` bytes.
 pub(crate) fn read_stdin(limit: u64) -> Result<Vec<u8>, CliError> {
-    bounded(std::io::stdin().lock(), limit, "standard input")
+    bounded(std::io::stdin().lock(), limit, Path::new(STDIN))
 }
 
 /// A file, or standard input for `-`.
 pub(crate) fn read_or_stdin(path: &Path, limit: u64) -> Result<Vec<u8>, CliError> {
-    if path == Path::new("-") { read_stdin(limit) } else { read(path, limit) }
+    if path == Path::new(STDIN) { read_stdin(limit) } else { read(path, limit) }
 }
 
 /// A file, or standard input for `-`, to read in pieces.
 pub(crate) fn open_or_stdin(path: &Path) -> Result<Box<dyn std::io::Read>, CliError> {
-    if path == Path::new("-") {
+    if path == Path::new(STDIN) {
         return Ok(Box::new(std::io::stdin().lock()));
     }
     let file = std::fs::File::open(path).map_err(|error| named(path, &error))?;
     Ok(Box::new(file))
 }
 
-fn bounded(source: impl std::io::Read, limit: u64, name: &str) -> Result<Vec<u8>, CliError> {
+fn bounded(source: impl std::io::Read, limit: u64, path: &Path) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
     let read = source.take(limit.saturating_add(1)).read_to_end(&mut bytes);
-    read.map_err(|error| unread(name, &error))?;
-    if bytes.len() as u64 > limit {
-        return Err(CliError::new(format!("{name}: larger than {limit} bytes")));
+    read.map_err(|error| unread(path, &error))?;
+    match bytes.len() as u64 > limit {
+        true => Err(too_large(path, limit)),
+        false => Ok(bytes),
     }
-    Ok(bytes)
 }
 
 /// Who may read a file that is written.
@@ -89,8 +92,19 @@ pub(crate) fn named(path: &Path, error: &std::io::Error) -> CliError {
     CliError::new(format!("open {}: {}", path.display(), reason(error)))
 }
 
-fn unread(name: &str, error: &std::io::Error) -> CliError {
-    CliError::new(format!("read {name}: {}", reason(error)))
+/// The failure of reading a file that was opened.
+pub(crate) fn unread(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::new(format!("read {}: {}", name(path), reason(error)))
+}
+
+/// The refusal of a file larger than `limit` bytes.
+pub(crate) fn too_large(path: &Path, limit: u64) -> CliError {
+    CliError::new(format!("{}: larger than {limit} bytes", name(path)))
+}
+
+/// The path for messages.
+fn name(path: &Path) -> std::path::Display<'_> {
+    if path == Path::new(STDIN) { Path::new("standard input").display() } else { path.display() }
 }
 
 /// What the system says, without its number and without the names of files that are ours:

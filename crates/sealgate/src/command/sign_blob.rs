@@ -9,11 +9,12 @@ use clap::Args;
 use sealgate_core::certificate::pem;
 use sealgate_core::digest::{Algorithm, Digest};
 use sealgate_core::verify::Artifact;
-use sealgate_engine::blob::{SignedBlob, finish_blob, publish_blob};
 use sealgate_engine::failure::Failure;
 use sealgate_engine::ports::Signer as _;
+use sealgate_engine::sign_blob::{SignedBlob, finish_blob, publish_blob};
 use sealgate_engine::transparency::Signatory;
 use sealgate_engine::unfinished::Drafts;
+use sealgate_engine::verify_blob::MAX_HELD;
 
 use crate::cli::files::{self, Mode};
 use crate::cli::keys::TokenFlags;
@@ -24,8 +25,6 @@ use crate::failure::{CliError, Outcome};
 use crate::session::Session;
 use crate::terminal;
 
-/// The largest file that is held in memory: a key that signs whole content.
-const MAX_HELD: u64 = 1 << 30;
 /// How to go on with what stayed unfinished.
 const RESUME: &str = "sealgate sign-blob --bundle BUNDLE FILE --resume";
 

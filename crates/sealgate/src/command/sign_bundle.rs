@@ -8,16 +8,14 @@ use sealgate_core::digest::Digest;
 use sealgate_core::dsse::{IN_TOTO, pae};
 use sealgate_core::statement::Statement;
 use sealgate_core::verify::Artifact;
-use sealgate_engine::blob::{SignedBlob, publish_blob, publish_statement};
 use sealgate_engine::ports::Signer as _;
+use sealgate_engine::sign_blob::{SignedBlob, publish_blob, publish_statement};
+use sealgate_engine::verify_blob::MAX_HELD;
 
 use crate::cli::files::{self, Mode};
 use crate::cli::signing::{Asked, Signing, SigningServices};
 use crate::failure::{CliError, Outcome};
 use crate::terminal;
-
-/// The largest file: it is held in memory.
-const MAX_FILE: u64 = 1 << 30;
 
 /// Sign a file without a key, as the sigstore-conformance suite calls it
 #[derive(Args, Debug)]
@@ -45,7 +43,7 @@ pub(crate) struct SignBundleArgs {
 pub(crate) async fn run(mut args: SignBundleArgs) -> Outcome {
     args.services.staging = args.staging;
     args.services.judge(None)?;
-    let content = files::read(&args.artifact, MAX_FILE)?;
+    let content = files::read(&args.artifact, MAX_HELD)?;
     let what = [args.artifact.display().to_string()];
     let asked = Asked { yes: true, what: &what, ..Asked::default() };
     let signing = args.services.open(asked).await?;

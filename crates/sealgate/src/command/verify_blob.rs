@@ -1,17 +1,15 @@
-//! `verify-blob`: is this file signed by this key, or by somebody with this identity?
+//! `verify-blob`: verifies the signature of a file, by a key or by a certificate's identity.
 
-use std::io::Read as _;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sealgate_core::base64;
 use sealgate_core::bundle::{LogMaterial, OlderBundle};
 use sealgate_core::certificate::pem;
-use sealgate_core::digest::{Algorithm, Digest};
-use sealgate_core::reject::Reject;
-use sealgate_core::verify::{
-    Artifact, Authority, BlobSignature, Check, Parts, VerifiedBlob, verify_blob_with,
-};
+use sealgate_core::digest::Digest;
+use sealgate_core::verify::{Authority, BlobSignature, Check, Parts, VerifiedBlob};
+use sealgate_engine::verify_blob::{Blob, BlobFailure, MAX_HELD, verify_blob};
 use serde_json::json;
 
 use crate::cli::files;
@@ -66,8 +64,6 @@ pub(crate) struct VerifyBlobArgs {
 
 /// The largest bundle or signature file.
 const MAX_SIGNATURE: u64 = 32 << 20;
-/// The largest blob that is held in memory, for keys that sign whole content (Ed25519).
-const MAX_WHOLE: u64 = 1 << 30;
 
 pub(crate) async fn run(args: VerifyBlobArgs, session: &mut Session) -> Outcome {
     session.errors = args.output.errors();
@@ -75,35 +71,38 @@ pub(crate) async fn run(args: VerifyBlobArgs, session: &mut Session) -> Outcome 
     args.check()?;
     let basis = args.services.basis(args.key.as_deref(), "blob").await?;
     let evidence = args.evidence(&basis.authority)?;
-    let verified = judge(&evidence, &args.blob, &basis).map_err(|error| match &args.bundle {
+    let verified = verify(&evidence, &args.blob, &basis).map_err(|error| match &args.bundle {
         Some(bundle) => error.note(format!("bundle: {}", bundle.display())),
         None => error,
     })?;
     args.tell(&verified, &basis, session)
 }
 
-/// Is `evidence` what is wanted about `blob`, a file or a digest?
-pub(crate) fn judge(
+/// Verifies `evidence` over the file or digest that `path` names.
+pub(crate) fn verify(
     evidence: &Evidence,
     path: &Path,
     basis: &Basis,
 ) -> Result<VerifiedBlob, CliError> {
-    let trust = basis.trust();
-    let verify = |blob: &Blob| {
-        verify_blob_with(evidence.as_core(), &basis.authority, blob.as_core(), &trust)
-    };
-    let verified = match verify(&Blob::read(path, &basis.authority)?) {
-        // A certificate's key is known only now; some want the whole content.
-        Err(Reject::NeedsContent) if path.is_file() => {
-            verify(&Blob::Content(files::read(path, MAX_WHOLE)?))
+    let verify =
+        |blob: Blob<'_>| verify_blob(blob, evidence.as_core(), &basis.authority, &basis.trust());
+    let verified = match given_digest(path) {
+        Some(digest) => verify(Blob::Digest(digest)),
+        None if path.is_file() => {
+            let mut file = File::open(path).map_err(|error| files::named(path, &error))?;
+            verify(Blob::File(&mut file))
         }
-        other => other,
+        None => verify(Blob::Stream(&mut *files::open_or_stdin(path)?)),
     };
-    verified.map_err(|reason| {
-        let error = CliError::new(reason.to_string())
-            .note(format!("{} [{}]", path.display(), reason.code()))
-            .note(format!("what to do: {}", reason.remedy()));
-        verification::unlogged(error, std::iter::once(&reason), basis)
+    verified.map_err(|failure| match failure {
+        BlobFailure::Rejected(reason) => {
+            let error = CliError::new(reason.to_string())
+                .note(format!("{} [{}]", path.display(), reason.code()))
+                .note(format!("what to do: {}", reason.remedy()));
+            verification::unlogged(error, std::iter::once(&reason), basis)
+        }
+        BlobFailure::Read(error) => files::unread(path, &error),
+        BlobFailure::TooLarge => files::too_large(path, MAX_HELD),
     })
 }
 
@@ -299,47 +298,7 @@ fn detached(text: &str) -> Result<Vec<u8>, CliError> {
     }
 }
 
-/// The blob, or what was computed of it while it was read.
-enum Blob {
-    Content(Vec<u8>),
-    Digests(Vec<Digest>),
-}
-
-impl Blob {
-    fn as_core(&self) -> Artifact<'_> {
-        match self {
-            Self::Content(bytes) => Artifact::Content(bytes),
-            Self::Digests(digests) => Artifact::Digests(digests),
-        }
-    }
-
-    /// Reads the blob once; keeps it only for keys that need all of it.
-    fn read(path: &Path, authority: &Authority) -> Result<Self, CliError> {
-        if let Some(digest) = given_digest(path) {
-            return Ok(Self::Digests(vec![digest]));
-        }
-        let Some(algorithms) = authority.blob_digests() else {
-            return files::read_or_stdin(path, MAX_WHOLE).map(Self::Content);
-        };
-        hash(path, &algorithms).map(Self::Digests)
-    }
-}
-
 /// A digest in the place of a file, unless there is a file of that name.
 fn given_digest(path: &Path) -> Option<Digest> {
     if path.exists() { None } else { path.to_str()?.parse().ok() }
-}
-
-fn hash(path: &Path, algorithms: &[Algorithm]) -> Result<Vec<Digest>, CliError> {
-    let mut source = files::open_or_stdin(path)?;
-    let mut hashers: Vec<_> =
-        algorithms.iter().map(|algorithm| Digest::hasher(*algorithm)).collect();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let length = source.read(&mut buffer)?;
-        let Some(piece) = buffer.get(..length).filter(|piece| !piece.is_empty()) else {
-            return Ok(hashers.into_iter().map(|hasher| hasher.finish()).collect());
-        };
-        hashers.iter_mut().for_each(|hasher| hasher.update(piece));
-    }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sealgate_core::bundle::MAX_BUNDLE;
 
-use super::verify_blob::{Evidence, judge};
+use super::verify_blob::{Evidence, verify};
 use crate::cli::files;
 use crate::cli::verifying::VerifyingServices;
 use crate::failure::Outcome;
@@ -39,7 +39,7 @@ pub(crate) async fn run(mut args: VerifyBundleArgs) -> Outcome {
     args.services.trust.staging = args.staging;
     let basis = args.services.basis(args.key.as_deref(), "blob").await?;
     let evidence = Evidence::Bundle(files::read(&args.bundle, MAX_BUNDLE as u64)?);
-    judge(&evidence, &args.artifact, &basis)?;
+    verify(&evidence, &args.artifact, &basis)?;
     terminal::say("Verified OK");
     Ok(())
 }

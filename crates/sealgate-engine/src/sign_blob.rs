@@ -2,24 +2,15 @@
 //! signature) or a detached signature in base64.
 
 use sealgate_core::bundle::{Content, LogMaterial, MessageSignature};
-use sealgate_core::digest::{Algorithm, Digest};
+use sealgate_core::digest::Digest;
 use sealgate_core::dsse::{Envelope, IN_TOTO};
-use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_core::verify::{
-    Artifact, Authority, BlobSignature, Override, VerificationContext, VerifiedBlob,
-    verify_blob_with as judge,
-};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use sealgate_core::verify::{Artifact, BlobSignature, Override, verify_blob_with};
 
 use crate::annotation;
 use crate::failure::Failure;
 use crate::ports::Signer;
 use crate::transparency::{self, Draft, DraftVerifier, Signatory, TransparencyServices};
 use crate::unfinished::{Drafts, Step, Unfinished, Work};
-
-/// The largest blob that is held in memory, for keys that can only verify whole content.
-pub const MAX_HELD: u64 = 1 << 30;
-const PIECE: usize = 256 << 10;
 
 /// What was made for a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +114,12 @@ pub async fn finish_blob(
 
 fn approve(draft: &Draft, artifact: Artifact<'_>, by: &DraftVerifier<'_>) -> Result<(), Failure> {
     let json = by.readable(&draft.bundle).to_json();
-    judge(BlobSignature::Bundle(json.as_bytes()), by.authority(), artifact, &by.trust())?;
+    verify_blob_with(
+        BlobSignature::Bundle(json.as_bytes()),
+        by.authority(),
+        artifact,
+        &by.trust(),
+    )?;
     Ok(())
 }
 
@@ -133,59 +129,4 @@ fn artifact_digest(artifact: Artifact<'_>) -> Digest {
         Artifact::Content(bytes) => Digest::of(bytes),
         Artifact::Digests(digests) => digests.first().cloned().unwrap_or_else(|| Digest::of(b"")),
     }
-}
-
-/// Verifies a signature over what `content` reads. Read once and not kept, unless a key of the
-/// authority needs the whole of it; then at most [`MAX_HELD`] bytes. `name` is for messages.
-pub async fn verify_blob(
-    content: &mut (dyn AsyncRead + Send + Unpin),
-    name: &str,
-    evidence: BlobSignature<'_>,
-    authority: &Authority,
-    trust: &VerificationContext<'_>,
-) -> Result<VerifiedBlob, Failure> {
-    match authority.blob_digests() {
-        Some(algorithms) => {
-            let digests = digests(content, name, &algorithms).await?;
-            Ok(judge(evidence, authority, Artifact::Digests(&digests), trust)?)
-        }
-        None => {
-            let bytes = whole(content, name).await?;
-            Ok(judge(evidence, authority, Artifact::Content(&bytes), trust)?)
-        }
-    }
-}
-
-async fn digests(
-    content: &mut (dyn AsyncRead + Send + Unpin),
-    name: &str,
-    algorithms: &[Algorithm],
-) -> Result<Vec<Digest>, Failure> {
-    let mut hashers = algorithms.iter().map(|a| Digest::hasher(*a)).collect::<Vec<_>>();
-    let mut piece = vec![0; PIECE];
-    loop {
-        let length = content.read(&mut piece).await.map_err(|error| unreadable(name, error))?;
-        let Some(bytes) = piece.get(..length).filter(|bytes| !bytes.is_empty()) else { break };
-        hashers.iter_mut().for_each(|hasher| hasher.update(bytes));
-    }
-    Ok(hashers.into_iter().map(|hasher| hasher.finish()).collect())
-}
-
-async fn whole(
-    content: &mut (dyn AsyncRead + Send + Unpin),
-    name: &str,
-) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let read = content.take(MAX_HELD + 1).read_to_end(&mut bytes).await;
-    match read.map_err(|error| unreadable(name, error))? {
-        length if length as u64 > MAX_HELD => {
-            let detail = format!("this key needs the whole content, at most {MAX_HELD} bytes");
-            Err(Fault::new(FaultKind::TooLarge, name, detail).into())
-        }
-        _ => Ok(bytes),
-    }
-}
-
-fn unreadable(name: &str, error: std::io::Error) -> Failure {
-    Fault::new(FaultKind::Unreachable, name, error.to_string()).into()
 }
