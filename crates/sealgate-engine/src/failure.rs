@@ -1,4 +1,4 @@
-//! How a use case ends when it does not end well.
+//! The failures of the use cases.
 
 use std::fmt;
 
@@ -6,29 +6,24 @@ use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::Reference;
 use sealgate_core::reject::Reject;
 
-use crate::unfinished::{Step, Unfinished};
-
-/// Why nothing was done, or not all of it.
+/// The reason why a use case failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// There is no such image: the registry said so.
+    /// The registry answered that there is no such image.
     NotFound(Box<Reference>),
-    /// Our own verifier does not accept what we were about to write, or what was given.
+    /// A signature that was given, or that was about to be stored, does not verify.
     Rejected(Reject),
-    /// Something else stands where we would write, and we were not told to replace it.
+    /// The target holds other content, and replacing it was not requested.
     Occupied {
-        /// Where.
+        /// The target.
         at: Box<Reference>,
-        /// What stands there.
+        /// Its content.
         found: String,
     },
-    /// What was asked for cannot be done with this image or these arguments.
+    /// The request is impossible for this image or these arguments.
     Invalid(String),
-    /// We could not find out, or could not write.
+    /// The registry or a service could not be read or written.
     Fault(Fault),
-    /// Signatures were made, and a log or the registry did not take them: they can be finished
-    /// later.
-    Unfinished(Box<Unfinished>),
 }
 
 impl Failure {
@@ -40,15 +35,13 @@ impl Failure {
             Self::Occupied { .. } => "occupied",
             Self::Invalid(_) => "invalid",
             Self::Fault(fault) => fault.kind.code(),
-            Self::Unfinished(unfinished) => unfinished.cause.code(),
         }
     }
 
-    /// The same as a fault, for callers that only ask whether they could find out.
+    /// The same as a fault, for callers to whom every failure is one.
     pub(crate) fn into_fault(self) -> Fault {
         match self {
             Self::Fault(fault) => fault,
-            Self::Unfinished(unfinished) => unfinished.cause.into_fault(),
             other => Fault::new(FaultKind::Missing, "image", other.to_string()),
         }
     }
@@ -72,10 +65,6 @@ impl fmt::Display for Failure {
             }
             Self::Invalid(text) => f.write_str(text),
             Self::Fault(fault) => write!(f, "{fault}"),
-            Self::Unfinished(unfinished) => match unfinished.step {
-                Step::Log => write!(f, "uploading to the transparency log: {}", unfinished.cause),
-                Step::Store => write!(f, "storing the signature: {}", unfinished.cause),
-            },
         }
     }
 }

@@ -35,7 +35,6 @@ pub mod sign_blob;
 pub mod transparency;
 pub mod tree;
 pub mod triangulate;
-pub mod unfinished;
 pub mod verify;
 pub mod verify_blob;
 mod write;

@@ -4,7 +4,7 @@ use sealgate_core::digest::Digest;
 use sealgate_core::manifest::media_type;
 use sealgate_core::reference::{Identifier, Reference, Repository};
 use sealgate_engine::ports::Signer;
-use sealgate_engine::sign::{Formats, SignRequest, Signed, sign_image};
+use sealgate_engine::sign::{Formats, SignRequest, SignedImage, sign_image};
 use serde_json::json;
 
 use crate::ports::FrozenClock;
@@ -75,7 +75,7 @@ pub async fn sign(
     image: &Reference,
     signer: &dyn Signer,
     formats: Formats,
-) -> Signed {
+) -> SignedImage {
     let request = SignRequest { formats, ..SignRequest::default() };
     let clock = FrozenClock::default();
     let mut signed = sign_image(registry, image, signer, &clock, &request).await.unwrap();

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::{InvalidReference, Repository};
 use sealgate_engine::failure::Failure;
+use sealgate_engine::sign::SignFailure;
 use sealgate_keys::KeyError;
 
 use crate::cli::files;
@@ -120,6 +121,15 @@ impl From<Failure> for CliError {
                 Self::new(format!("{reason} [{}]", reason.code())).note(reason.remedy())
             }
             other => Self::new(other.to_string()),
+        }
+    }
+}
+
+impl From<SignFailure> for CliError {
+    fn from(failure: SignFailure) -> Self {
+        match failure {
+            SignFailure::Failed(failure) => failure.into(),
+            unfinished @ SignFailure::Unfinished(_) => Self::new(unfinished.to_string()),
         }
     }
 }

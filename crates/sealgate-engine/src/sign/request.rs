@@ -1,4 +1,4 @@
-//! What the caller of `sign` decides.
+//! The settings of signing images.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use sealgate_core::reference::Repository;
 use crate::legacy::MediaTypes;
 use crate::limits::Limits;
 
-/// Which form signatures are written in.
+/// The formats that signatures are written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Formats {
-    /// A Sigstore bundle as a referrer, what cosign 3 writes.
+    /// A Sigstore bundle as a referrer, the format of cosign 3.
     #[default]
     Bundle,
-    /// A layer of the `.sig` image (`--new-bundle-format=false`).
+    /// A layer of the `.sig` image (`--new-bundle-format=false`), the format of cosign 1 and 2.
     Legacy,
     /// Both.
     Both,
@@ -29,36 +29,37 @@ impl Formats {
     }
 }
 
-/// Whether signatures are stored (`--upload`).
+/// The destination of signatures (`--upload`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Upload {
-    /// Beside the image.
+    /// The registry.
     #[default]
     Registry,
-    /// Not at all: the caller gets the bytes.
+    /// The caller only, who gets the bytes.
     Nowhere,
 }
 
-/// How to sign.
+/// The settings of signing images.
 #[derive(Clone, Debug, Default)]
 pub struct SignRequest {
     /// Annotations that the signature carries (`-a`).
     pub annotations: BTreeMap<String, String>,
-    /// Which form to write.
+    /// The formats to write.
     pub formats: Formats,
-    /// Whether to store it.
+    /// Whether to store the signatures.
     pub upload: Upload,
     /// Whether to sign everything below an index, too (`--recursive`).
     pub recursive: bool,
     /// Media types of a new `.sig` image (`COSIGN_DOCKER_MEDIA_TYPES`).
     pub media_types: MediaTypes,
-    /// Whether the `.sig` image says when it was made (`--record-creation-timestamp`).
+    /// Whether the `.sig` image records its creation time (`--record-creation-timestamp`).
     pub record_creation_timestamp: bool,
-    /// What a legacy payload names instead of the repository (`--sign-container-identity`).
+    /// The image name in a legacy payload, instead of the repository
+    /// (`--sign-container-identity`).
     pub container_identity: Option<String>,
-    /// Where to store, if not beside the image (`COSIGN_REPOSITORY`).
+    /// The repository to store signatures in, instead of the image's own (`COSIGN_REPOSITORY`).
     pub signature_repository: Option<Repository>,
-    /// What legacy tags begin with.
+    /// The prefix of legacy tags.
     pub tag_prefix: String,
     /// Bounds.
     pub limits: Limits,

@@ -1,6 +1,7 @@
-//! Writing what was signed, in either format or both.
+//! The storage of signatures in the registry, in either format or both.
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use sealgate_core::base64;
 use sealgate_core::digest::Digest;
 use sealgate_core::key::PublicKey;
@@ -8,88 +9,101 @@ use sealgate_core::manifest::{Descriptor, media_type};
 use sealgate_core::reference::{Identifier, Repository};
 use sealgate_core::verify::IMAGE_SIGNATURE_PREDICATE;
 
-use super::made::{ImageDraft, Signed, SignedBundle, SignedLegacy};
-use super::{Signing, Upload};
+use super::pending::{PendingImage, PendingLegacy};
+use super::request::{SignRequest, Upload};
+use super::signed::{SignedBundle, SignedImage, SignedLegacy};
+use super::verification_key::VerificationKey;
 use crate::annotation;
 use crate::failure::Failure;
 use crate::legacy::{self, Layer, Style};
+use crate::ports::Registry;
 use crate::referrer;
-use crate::transparency::Draft;
 use crate::triangulate::{self, Attachment};
 use crate::write;
 
-impl Signing<'_> {
-    pub(super) async fn store(&self, image: &ImageDraft) -> Result<Signed, Failure> {
-        let ImageDraft { reference, subject, bundle, legacy } = image;
-        let mut bundle = bundle.as_ref().map(SignedBundle::of).transpose()?;
-        let mut legacy = legacy.as_ref().map(SignedLegacy::of).transpose()?;
+/// A registry and the settings that signatures are stored with.
+#[derive(Clone, Copy)]
+pub(super) struct SignatureStore<'a> {
+    pub(super) registry: &'a dyn Registry,
+    pub(super) request: &'a SignRequest,
+    pub(super) key: &'a VerificationKey,
+    pub(super) now: Timestamp,
+}
+
+impl SignatureStore<'_> {
+    /// Stores the signatures of an image, unless they go to the caller only.
+    pub(super) async fn store(self, image: &PendingImage) -> Result<SignedImage, Failure> {
+        let PendingImage { reference, subject, bundle, legacy } = image;
+        let mut signed_bundle = bundle.as_ref().map(SignedBundle::of).transpose()?;
+        let mut signed_legacy = legacy.as_ref().map(SignedLegacy::of).transpose()?;
         if self.request.upload == Upload::Registry {
-            let place = self.request.signature_repository.as_ref();
-            let place = place.unwrap_or(reference.repository());
-            if let Some(bundle) = &mut bundle {
-                self.store_bundle(place, bundle, subject).await?;
+            let repository = self.request.signature_repository.as_ref();
+            let repository = repository.unwrap_or(reference.repository());
+            if let Some(signed) = &mut signed_bundle {
+                self.store_bundle(repository, signed, subject).await?;
             }
-            if let (Some(legacy), Some(draft)) = (&mut legacy, &image.legacy) {
-                self.store_legacy(place, legacy, &draft.draft, &subject.digest).await?;
+            if let (Some(signed), Some(pending)) = (&mut signed_legacy, legacy) {
+                self.store_legacy(repository, signed, pending, &subject.digest).await?;
             }
         }
         let (reference, digest) = (reference.clone(), subject.digest.clone());
-        Ok(Signed { reference, digest, bundle, legacy })
+        Ok(SignedImage { reference, digest, bundle: signed_bundle, legacy: signed_legacy })
     }
 
     async fn store_bundle(
-        &self,
-        place: &Repository,
-        bundle: &mut SignedBundle,
+        self,
+        repository: &Repository,
+        signed: &mut SignedBundle,
         image: &Descriptor,
     ) -> Result<(), Failure> {
         let predicate = IMAGE_SIGNATURE_PREDICATE;
-        let manifest = referrer::manifest(&bundle.json, predicate, image, self.now);
-        let json = Bytes::from(bundle.json.clone());
-        let digest = referrer::push(self.registry, place, json, &manifest).await?;
-        bundle.stored = Some(place.at(Identifier::Digest(digest)));
+        let manifest = referrer::manifest(&signed.json, predicate, image, self.now);
+        let json = Bytes::from(signed.json.clone());
+        let digest = referrer::push(self.registry, repository, json, &manifest).await?;
+        signed.stored = Some(repository.at(Identifier::Digest(digest)));
         Ok(())
     }
 
     async fn store_legacy(
-        &self,
-        place: &Repository,
-        legacy: &mut SignedLegacy,
-        draft: &Draft,
+        self,
+        repository: &Repository,
+        signed: &mut SignedLegacy,
+        pending: &PendingLegacy,
         digest: &Digest,
     ) -> Result<(), Failure> {
-        let mut descriptor = write::describe(media_type::SIMPLE_SIGNING, &legacy.payload);
-        descriptor.annotations = self.annotations(draft)?;
-        let content = Some(Bytes::from(legacy.payload.clone()));
+        let mut descriptor = write::describe(media_type::SIMPLE_SIGNING, &pending.payload);
+        descriptor.annotations = pending.annotations(self.key)?;
+        let content = Some(Bytes::from(pending.payload.clone()));
         let layers = [Layer { descriptor, content }];
         let tag = triangulate::tag(&self.request.tag_prefix, digest, Attachment::Signatures);
         let style = Style {
             media_types: self.request.media_types,
             created: self.request.record_creation_timestamp.then_some(self.now),
         };
-        let key = self.signatory.key();
-        let covered = |there: &Descriptor, ours: &Layer| {
-            there == &ours.descriptor || signs_the_same(key, there, ours, &legacy.payload)
+        let key = self.key.key();
+        let covered = |stored: &Descriptor, new: &Layer| {
+            stored == &new.descriptor || signs_the_same(key, stored, new, &pending.payload)
         };
-        let now = legacy::append(self.registry, place, &tag, &layers, &style, covered).await?;
-        legacy.existed = now.added == 0;
-        legacy.manifest = Some(now.manifest);
-        legacy.stored = Some(place.at(Identifier::Tag(tag)));
+        let appended =
+            legacy::append(self.registry, repository, &tag, &layers, &style, covered).await?;
+        signed.existed = appended.added == 0;
+        signed.manifest = Some(appended.manifest);
+        signed.stored = Some(repository.at(Identifier::Tag(tag)));
         Ok(())
     }
 }
 
-/// Whether a layer that stands there is the same payload, signed by the same key, with nothing
-/// else beside it: another one of it would say nothing new.
-fn signs_the_same(key: &PublicKey, there: &Descriptor, ours: &Layer, payload: &[u8]) -> bool {
-    let signature = match there.annotations.get(annotation::SIGNATURE) {
-        Some(text) if there.annotations.len() == 1 && ours.descriptor.annotations.len() == 1 => {
+/// Whether a stored layer has the same payload, signed by the same key, and neither it nor the new
+/// layer has further annotations: the new one would add nothing.
+fn signs_the_same(key: &PublicKey, stored: &Descriptor, new: &Layer, payload: &[u8]) -> bool {
+    let signature = match stored.annotations.get(annotation::SIGNATURE) {
+        Some(text) if stored.annotations.len() == 1 && new.descriptor.annotations.len() == 1 => {
             text
         }
         _ => return false,
     };
     let decoded = base64::decode(signature);
-    there.digest == ours.descriptor.digest
-        && there.media_type == ours.descriptor.media_type
+    stored.digest == new.descriptor.digest
+        && stored.media_type == new.descriptor.media_type
         && decoded.is_ok_and(|signature| key.verify(payload, &signature, None).is_ok())
 }

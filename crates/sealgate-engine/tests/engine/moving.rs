@@ -13,7 +13,7 @@ use sealgate_engine::failure::Failure;
 use sealgate_engine::limits::Limits;
 use sealgate_engine::ports::Registry as _;
 use sealgate_engine::save::save_image;
-use sealgate_engine::sign::{Formats, SignRequest, sign_image};
+use sealgate_engine::sign::{Formats, SignFailure, SignRequest, sign_image};
 use sealgate_engine::tree::tree;
 use sealgate_engine::verify::{Outcome, VerifyRequest, verify_image};
 use sealgate_testkit::image;
@@ -318,8 +318,10 @@ async fn what_is_no_image_is_so_for_everybody() {
         let target = MemoryRegistry::new();
         let copy = CopyRequest::default();
         let attach = AttachRequest { signature: "MTIz".to_owned(), ..AttachRequest::default() };
+        let signed = sign_image(&registry, &from, &key, &clock, &SignRequest::default()).await;
+        let Err(SignFailure::Failed(unsigned)) = signed else { panic!("{bytes}: {signed:?}") };
         let said = [
-            sign_image(&registry, &from, &key, &clock, &SignRequest::default()).await.err(),
+            Some(unsigned),
             attach_signature(&registry, &from, &attach).await.err(),
             tree(&registry, &from, None, "", &Limits::default()).await.err(),
             copy_image(&registry, &from, &target, &to, &copy).await.err(),

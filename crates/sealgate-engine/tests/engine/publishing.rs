@@ -1,5 +1,5 @@
-//! Signing with certificates, timestamps and logs, by a whole Sigstore in memory: in which order,
-//! what is refused before anybody is told, and what is finished later.
+//! Signing with certificates, timestamps and logs of a Sigstore in memory: the order of the steps,
+//! refusals before anything is uploaded, and resuming.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,11 +24,11 @@ use sealgate_engine::ports::{
     TimestampAuthority,
 };
 use sealgate_engine::sign::{
-    Formats, SignRequest, Signed, SigningParties, finish, sign_image_with,
+    Formats, PendingArtifacts, PendingSignatures, SignFailure, SignRequest, SignedImage,
+    SigningParties, Step, Unfinished, VerificationKey, resume, sign_image_with,
 };
 use sealgate_engine::sign_blob::publish_blob;
-use sealgate_engine::transparency::{Signatory, TransparencyServices};
-use sealgate_engine::unfinished::{Drafts, Step, Unfinished, Work};
+use sealgate_engine::transparency::TransparencyServices;
 use sealgate_engine::verify::{Outcome, VerifyRequest, verify_image};
 use sealgate_testkit::image;
 use sealgate_testkit::key::TestKey;
@@ -135,7 +135,7 @@ impl Scene {
         let world = Arc::new(World::default());
         let by = Arc::new(world.certified(&Named::default()));
         let registry = MemoryRegistry::new();
-        let digest = image::image(&registry, &app(), "witnessed");
+        let digest = image::image(&registry, &app(), "logged");
         Self { world, by, registry, digest }
     }
 
@@ -143,8 +143,8 @@ impl Scene {
         Holder { by: self.by.clone(), public: self.by.public_key() }
     }
 
-    fn signatory(&self) -> Signatory {
-        Signatory::certified(self.by.public_key(), vec![self.by.der.clone()]).unwrap()
+    fn verification_key(&self) -> VerificationKey {
+        VerificationKey::certified(self.by.public_key(), vec![self.by.der.clone()]).unwrap()
     }
 
     fn log(&self, proof: Proof) -> Log {
@@ -182,9 +182,9 @@ impl Scene {
         &self,
         transparency: &TransparencyServices,
         request: &SignRequest,
-    ) -> Result<Vec<Signed>, Failure> {
-        let (signer, signatory) = (self.holder(), self.signatory());
-        let by = SigningParties { signer: &signer, signatory: &signatory, transparency };
+    ) -> Result<Vec<SignedImage>, SignFailure> {
+        let (signer, key) = (self.holder(), self.verification_key());
+        let by = SigningParties { signer: &signer, key: &key, transparency };
         let at = image::at(&app(), &self.digest);
         sign_image_with(&self.registry, &at, by, &FrozenClock::default(), request).await
     }
@@ -220,9 +220,9 @@ fn legacy() -> SignRequest {
     SignRequest { formats: Formats::Legacy, ..SignRequest::default() }
 }
 
-fn unfinished(outcome: Result<Vec<Signed>, Failure>) -> Unfinished {
+fn unfinished(outcome: Result<Vec<SignedImage>, SignFailure>) -> Unfinished {
     match outcome {
-        Err(Failure::Unfinished(unfinished)) => *unfinished,
+        Err(SignFailure::Unfinished(unfinished)) => *unfinished,
         other => panic!("{other:?}"),
     }
 }
@@ -251,10 +251,10 @@ async fn a_certificate_of_another_key_is_refused() {
     let other = scene.world.certified(&Named::default());
     let token = IdentityToken::new("token");
     let ours = Issuer(vec![scene.by.der.clone()]);
-    let signatory = Signatory::issued(&scene.holder(), &ours, &token).await.unwrap();
-    assert_eq!(signatory, scene.signatory());
+    let issued = VerificationKey::issued(&scene.holder(), &ours, &token).await.unwrap();
+    assert_eq!(issued, scene.verification_key());
     for wrong in [Issuer(vec![other.der.clone()]), Issuer(Vec::new()), Issuer(vec![vec![0]])] {
-        assert!(Signatory::issued(&scene.holder(), &wrong, &token).await.is_err());
+        assert!(VerificationKey::issued(&scene.holder(), &wrong, &token).await.is_err());
     }
 }
 
@@ -284,32 +284,32 @@ async fn a_legacy_signature_carries_certificate_entry_and_timestamp() {
 }
 
 #[tokio::test]
-async fn an_entry_without_a_promise_does_not_fit_into_the_legacy_format() {
+async fn an_entry_without_a_signed_entry_timestamp_does_not_fit_into_the_legacy_format() {
     let scene = Scene::new();
     let log = Arc::new(scene.log(Proof::Rekor2));
     let failure = scene.sign(&scene.transparency(&log), &legacy()).await.unwrap_err();
-    assert!(matches!(failure, Failure::Invalid(_)), "{failure}");
+    assert!(matches!(failure, SignFailure::Failed(Failure::Invalid(_))), "{failure}");
     let two = vec![log.clone() as Arc<dyn SignatureLog>, log.clone()];
     let transparency = TransparencyServices { logs: two, ..scene.transparency(&log) };
     let failure = scene.sign(&transparency, &legacy()).await.unwrap_err();
-    assert!(matches!(failure, Failure::Invalid(_)), "{failure}");
+    assert!(matches!(failure, SignFailure::Failed(Failure::Invalid(_))), "{failure}");
     assert_eq!(scene.stored(), 0);
 }
 
 #[tokio::test]
-async fn nothing_is_told_to_a_log_that_our_verifier_would_refuse() {
+async fn nothing_is_uploaded_that_does_not_verify() {
     let scene = Scene::new();
     let log = Arc::new(scene.log(Proof::Rekor2));
-    let strangers = Arc::new(World::default());
-    let elsewhere = Arc::new(strangers.certified(&Named::default()));
+    let others = Arc::new(World::default());
+    let elsewhere = Arc::new(others.certified(&Named::default()));
     // A certificate of another authority, a timestamp of another one, a certificate that has
     // expired.
     let foreign_root = TransparencyServices {
-        root: Some(Arc::new(strangers.trust_root())),
+        root: Some(Arc::new(others.trust_root())),
         ..scene.transparency(&log)
     };
     let foreign_stamp = TransparencyServices {
-        timestamps: vec![Arc::new(Tsa(strangers.clone(), elsewhere))],
+        timestamps: vec![Arc::new(Tsa(others.clone(), elsewhere))],
         ..scene.transparency(&log)
     };
     let late = TransparencyServices {
@@ -319,30 +319,30 @@ async fn nothing_is_told_to_a_log_that_our_verifier_would_refuse() {
     };
     for transparency in [foreign_root, foreign_stamp, late] {
         let failure = scene.sign(&transparency, &SignRequest::default()).await.unwrap_err();
-        assert!(matches!(failure, Failure::Rejected(_)), "{failure}");
+        assert!(matches!(failure, SignFailure::Failed(Failure::Rejected(_))), "{failure}");
     }
     assert_eq!((log.asked.load(Ordering::Relaxed), scene.stored()), (0, 0));
 }
 
 #[tokio::test]
-async fn an_entry_of_a_log_that_nobody_knows_is_not_stored() {
+async fn an_entry_of_a_log_outside_the_trust_root_is_not_stored() {
     let scene = Scene::new();
-    let strangers = Arc::new(World::default());
-    let log = Arc::new(Log { world: strangers, ..scene.log(Proof::Rekor2) });
+    let others = Arc::new(World::default());
+    let log = Arc::new(Log { world: others, ..scene.log(Proof::Rekor2) });
     let failure = scene.sign(&scene.transparency(&log), &SignRequest::default()).await.unwrap_err();
     assert_eq!(failure.code(), "not-logged");
     assert_eq!(scene.stored(), 0);
 }
 
 #[tokio::test]
-async fn what_could_never_be_finished_is_not_begun_or_not_kept() {
+async fn signing_that_could_never_be_resumed_is_not_started_or_not_kept() {
     let scene = Scene::new();
     let log = Arc::new(scene.log(Proof::Rekor2));
     let root = TrustRoot { transparency_logs: Vec::new(), ..scene.world.trust_root() };
     let transparency =
         TransparencyServices { root: Some(Arc::new(root)), ..scene.transparency(&log) };
     let failure = scene.sign(&transparency, &SignRequest::default()).await.unwrap_err();
-    assert!(matches!(failure, Failure::Invalid(_)), "{failure}");
+    assert!(matches!(failure, SignFailure::Failed(Failure::Invalid(_))), "{failure}");
     assert_eq!(log.asked.load(Ordering::Relaxed), 0);
     let log = Arc::new(Log {
         failures: Mutex::new(1),
@@ -351,12 +351,12 @@ async fn what_could_never_be_finished_is_not_begun_or_not_kept() {
     });
     let transparency = scene.transparency(&log);
     let failure = scene.sign(&transparency, &SignRequest::default()).await.unwrap_err();
-    assert!(matches!(failure, Failure::Fault(_)), "{failure}");
+    assert!(matches!(failure, SignFailure::Failed(Failure::Fault(_))), "{failure}");
     assert_eq!(scene.stored(), 0);
 }
 
 #[tokio::test]
-async fn a_failed_upload_stores_nothing_and_is_finished_later() {
+async fn a_failed_upload_stores_nothing_and_is_resumed() {
     let mut scene = Scene::new();
     let other = image::image(&scene.registry, &app(), "below");
     let index =
@@ -370,15 +370,16 @@ async fn a_failed_upload_stores_nothing_and_is_finished_later() {
     assert_eq!((left.step, left.cause.code()), (Step::Log, "server-error"));
     // All were tried, one is missing, nothing is stored.
     assert_eq!((log.asked.load(Ordering::Relaxed), scene.stored()), (3, 0));
-    assert_eq!(left.work.missing(), ["https://log.example"]);
-    assert!(left.work.is_timestamped());
-    let kept = left.work.to_json().unwrap();
-    let work = Work::parse(kept.as_bytes()).unwrap();
-    assert_eq!(work, left.work);
+    assert_eq!(left.signatures.missing_logs(), ["https://log.example"]);
+    assert!(left.signatures.is_timestamped());
+    let kept = left.signatures.to_json().unwrap();
+    let signatures = PendingSignatures::parse(kept.as_bytes()).unwrap();
+    assert_eq!(signatures, left.signatures);
     let clock = FrozenClock::default();
     let request = SignRequest::default();
-    let signed = finish(&scene.registry, work, &transparency, &clock, &request).await.unwrap();
-    // Only the missing one was told.
+    let signed =
+        resume(&scene.registry, signatures, &transparency, &clock, &request).await.unwrap();
+    // Only the missing one was uploaded.
     assert_eq!((signed.len(), log.asked.load(Ordering::Relaxed)), (3, 4));
     for digest in children.iter().chain([&index]) {
         let outcome = scene.verify(somebody(), digest).await;
@@ -387,7 +388,7 @@ async fn a_failed_upload_stores_nothing_and_is_finished_later() {
 }
 
 #[tokio::test]
-async fn what_the_registry_did_not_take_is_finished_without_another_entry() {
+async fn a_failed_store_is_resumed_without_another_log_entry() {
     let scene = Scene::new();
     let log = Arc::new(scene.log(Proof::Rekor1));
     let transparency = scene.transparency(&log);
@@ -395,36 +396,37 @@ async fn what_the_registry_did_not_take_is_finished_without_another_entry() {
     let left = unfinished(scene.sign(&transparency, &SignRequest::default()).await);
     assert_eq!((left.step, left.cause.code()), (Step::Store, "denied"));
     let (clock, request) = (FrozenClock::default(), SignRequest::default());
-    finish(&scene.registry, left.work, &transparency, &clock, &request).await.unwrap();
+    resume(&scene.registry, left.signatures, &transparency, &clock, &request).await.unwrap();
     assert_eq!(log.asked.load(Ordering::Relaxed), 1);
     let outcome = scene.verify(somebody(), &scene.digest).await;
     assert!(matches!(outcome, Outcome::Verified { .. }), "{outcome:?}");
 }
 
 #[tokio::test]
-async fn kept_work_is_believed_in_nothing() {
+async fn a_file_of_unfinished_signatures_is_not_trusted() {
     let scene = Scene::new();
     let log = Arc::new(Log { failures: Mutex::new(1), ..scene.log(Proof::Rekor2) });
     let transparency = scene.transparency(&log);
     let left = unfinished(scene.sign(&transparency, &SignRequest::default()).await);
-    let kept = left.work.to_json().unwrap();
+    let kept = left.signatures.to_json().unwrap();
     let other = image::image(&scene.registry, &app(), "another image");
     let moved = kept.replace(scene.digest.hex(), other.hex());
-    let stranger = World::default().certified(&Named::default());
+    let other_signer = World::default().certified(&Named::default());
     let key = kept.replace(
         &serde_json::to_string(&scene.by.public_key().to_pem()).unwrap(),
-        &serde_json::to_string(&stranger.public_key().to_pem()).unwrap(),
+        &serde_json::to_string(&other_signer.public_key().to_pem()).unwrap(),
     );
     assert_ne!(key, kept);
-    assert!(Work::parse(key.as_bytes()).is_err());
+    assert!(PendingSignatures::parse(key.as_bytes()).is_err());
     for nonsense in ["", "{}", "[]", &kept.replace("unfinished/v1", "unfinished/v9")] {
-        assert!(Work::parse(nonsense.as_bytes()).is_err(), "{nonsense}");
+        assert!(PendingSignatures::parse(nonsense.as_bytes()).is_err(), "{nonsense}");
     }
     // The statement is about the first image still.
-    let Ok(work) = Work::parse(moved.as_bytes()) else { panic!() };
+    let Ok(signatures) = PendingSignatures::parse(moved.as_bytes()) else { panic!() };
     let clock = FrozenClock::default();
     let request = SignRequest::default();
-    let failure = finish(&scene.registry, work, &transparency, &clock, &request).await.unwrap_err();
+    let failure =
+        resume(&scene.registry, signatures, &transparency, &clock, &request).await.unwrap_err();
     assert_eq!(failure.code(), "other-subject");
     assert_eq!((log.asked.load(Ordering::Relaxed), scene.stored()), (1, 0));
 }
@@ -440,7 +442,7 @@ async fn without_a_trust_root_only_the_signature_is_checked() {
 }
 
 #[tokio::test]
-async fn several_logs_and_authorities_all_bear_witness() {
+async fn every_log_and_every_timestamp_authority_is_asked() {
     let scene = Scene::new();
     let one = Arc::new(Log { url: "https://one.example", ..scene.log(Proof::Rekor1) });
     let two = Arc::new(Log { url: "https://two.example", ..scene.log(Proof::Rekor2) });
@@ -460,20 +462,20 @@ async fn several_logs_and_authorities_all_bear_witness() {
 }
 
 #[tokio::test]
-async fn a_blob_is_witnessed_and_a_failed_upload_is_kept() {
+async fn a_blob_is_logged_and_a_failed_upload_is_kept() {
     let scene = Scene::new();
     let log = Arc::new(Log { failures: Mutex::new(1), ..scene.log(Proof::Rekor2) });
-    let (transparency, signatory) = (scene.transparency(&log), scene.signatory());
+    let (transparency, key) = (scene.transparency(&log), scene.verification_key());
     let artifact = Artifact::Content(b"content");
-    let witness = async || {
+    let publish = async || {
         let (signature, digest) = (scene.by.sign(b"content"), Digest::of(b"content"));
-        publish_blob(signature, digest, artifact, &signatory, &transparency).await
+        publish_blob(signature, digest, artifact, &key, &transparency).await
     };
-    let Err(Failure::Unfinished(left)) = witness().await else { panic!() };
-    assert!(matches!(left.work.drafts, Drafts::Blob(_)));
-    let kept = left.work.to_json().unwrap();
-    assert_eq!(Work::parse(kept.as_bytes()).unwrap(), left.work);
-    let signed = witness().await.unwrap();
+    let Err(SignFailure::Unfinished(left)) = publish().await else { panic!() };
+    assert!(matches!(left.signatures.artifacts, PendingArtifacts::Blob(_)));
+    let kept = left.signatures.to_json().unwrap();
+    assert_eq!(PendingSignatures::parse(kept.as_bytes()).unwrap(), left.signatures);
+    let signed = publish().await.unwrap();
     let root = Some(Arc::new(scene.world.trust_root()));
     let (source, overrides) = (RootSource::Configured, Overrides::default());
     let trust_config = TrustConfig { root, source, overrides };
@@ -487,7 +489,7 @@ async fn a_blob_is_witnessed_and_a_failed_upload_is_kept() {
 async fn a_key_signs_with_a_timestamp_as_well() {
     let scene = Scene::new();
     let key = TestKey::p256();
-    let signatory = Signatory::of_key(key.public_key().clone());
+    let verification_key = VerificationKey::plain(key.public_key().clone());
     let root = Some(Arc::new(scene.world.trust_root()));
     let timestamps = vec![scene.tsa()];
     let transparency = TransparencyServices {
@@ -496,7 +498,7 @@ async fn a_key_signs_with_a_timestamp_as_well() {
         now: scene.world.now,
         ..TransparencyServices::none()
     };
-    let by = SigningParties { signer: &key, signatory: &signatory, transparency: &transparency };
+    let by = SigningParties { signer: &key, key: &verification_key, transparency: &transparency };
     let at = image::at(&app(), &scene.digest);
     let clock = FrozenClock::default();
     let signed =

@@ -11,7 +11,7 @@ use sealgate_engine::attach::{AttachRequest, attach_signature, payload};
 use sealgate_engine::failure::Failure;
 use sealgate_engine::legacy::MediaTypes;
 use sealgate_engine::ports::Registry;
-use sealgate_engine::sign::{Formats, SignRequest, Upload, sign_image};
+use sealgate_engine::sign::{Formats, SignFailure, SignRequest, Upload, sign_image};
 use sealgate_engine::sign_blob::sign_blob;
 use sealgate_engine::verify::{Outcome, VerifyRequest, verify_image};
 use sealgate_engine::verify_blob::{Blob, BlobFailure, verify_blob};
@@ -126,7 +126,7 @@ async fn nothing_is_written_that_our_verifier_refuses() {
     for formats in [Formats::Bundle, Formats::Legacy, Formats::Both] {
         let request = SignRequest { formats, ..SignRequest::default() };
         let failure = sign_image(&registry, &at, &liar, &CLOCK(), &request).await.unwrap_err();
-        assert!(matches!(failure, Failure::Rejected(_)), "{failure}");
+        assert!(matches!(failure, SignFailure::Failed(Failure::Rejected(_))), "{failure}");
         let absent = AbsentSigner(TestKey::p256());
         let failure = sign_image(&registry, &at, &absent, &CLOCK(), &request).await.unwrap_err();
         assert_eq!(failure.code(), "unreachable");
@@ -203,7 +203,8 @@ async fn blobs_are_signed_and_verified_by_every_key() {
         }
     }
     let liar = LyingSigner { shown: TestKey::p256(), used: TestKey::p256() };
-    assert!(matches!(sign_blob(b"content", &liar).await, Err(Failure::Rejected(_))));
+    let failure = sign_blob(b"content", &liar).await;
+    assert!(matches!(failure, Err(SignFailure::Failed(Failure::Rejected(_)))));
 }
 
 #[tokio::test]

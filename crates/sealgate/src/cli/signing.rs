@@ -22,8 +22,8 @@ use jiff::Timestamp;
 use sealgate_core::trust::TrustRoot;
 use sealgate_core::verify::{Override, RootSource};
 use sealgate_engine::ports::{Clock as _, Signer};
-use sealgate_engine::sign::SigningParties;
-use sealgate_engine::transparency::{Signatory, TransparencyServices};
+use sealgate_engine::sign::{SigningParties, VerificationKey};
+use sealgate_engine::transparency::TransparencyServices;
 use sealgate_keys::KeyPair;
 use sealgate_sigstore::http::{self, Client, ClientIdentity};
 use sealgate_sigstore::oidc::Secret;
@@ -188,7 +188,7 @@ impl Steps {
 /// The signer, and the services that timestamp and publish its signatures.
 pub(crate) struct Signing {
     pub(crate) signer: KeyPair,
-    pub(crate) signatory: Signatory,
+    pub(crate) key: VerificationKey,
     pub(crate) transparency: TransparencyServices,
     services: Services,
 }
@@ -203,13 +203,13 @@ struct Judges {
 impl Signing {
     /// For the engine.
     pub(crate) fn parties(&self) -> SigningParties<'_> {
-        let Self { signer, signatory, transparency, .. } = self;
-        SigningParties { signer, signatory, transparency }
+        let Self { signer, key, transparency, .. } = self;
+        SigningParties { signer, key, transparency }
     }
 
     /// Says what verifiers need to know, if no log was told of a key's signatures.
     pub(crate) fn tell_unlogged(&self, steps: Steps) {
-        let by_key = self.signatory.certificates().is_empty();
+        let by_key = self.key.certificates().is_empty();
         if by_key && self.services.logs.is_empty() && steps == Steps::Told {
             made::tell_unlogged();
         }
@@ -236,18 +236,18 @@ impl SigningServices {
             None => self.with_identity(&asked, &services, &ports, &judges).await?,
         };
         let transparency = judges.transparency(&signatory, ports);
-        Ok(Signing { signer, signatory, transparency, services })
+        Ok(Signing { signer, key: signatory, transparency, services })
     }
 
     /// Goes on where [`Signing`] had stopped: no key, only the services.
     pub(crate) async fn reopen(
         &self,
-        signatory: &Signatory,
+        key: &VerificationKey,
         services: &Services,
     ) -> Result<TransparencyServices, CliError> {
         let now = SystemClock.now();
         let judges = self.judges(services, None, now).await?;
-        Ok(judges.transparency(signatory, self.ports(services)?))
+        Ok(judges.transparency(key, self.ports(services)?))
     }
 
     /// Whether a certificate is asked for.
@@ -266,7 +266,7 @@ impl SigningServices {
         services: &Services,
         ports: &Ports,
         judges: &Judges,
-    ) -> Result<(KeyPair, Signatory), CliError> {
+    ) -> Result<(KeyPair, VerificationKey), CliError> {
         let signer = keys::signer(key).await?;
         if self.issue_certificate == Some(true) {
             let token = self.token(services).await?;
@@ -279,9 +279,9 @@ impl SigningServices {
         let signatory = match &self.certificate {
             Some(path) => {
                 let chain = self.certificate_chain.as_deref();
-                certificate::signatory(public, path, chain, asked.legacy)?
+                certificate::certified(public, path, chain, asked.legacy)?
             }
-            None => Signatory::of_key(public),
+            None => VerificationKey::plain(public),
         };
         privacy::ask(asked, services, self.asking(), None).await?;
         Ok((signer, signatory))
@@ -293,7 +293,7 @@ impl SigningServices {
         services: &Services,
         ports: &Ports,
         judges: &Judges,
-    ) -> Result<(KeyPair, Signatory), CliError> {
+    ) -> Result<(KeyPair, VerificationKey), CliError> {
         let signer = keyless::ephemeral_key(asked.algorithm, asked.steps).await?;
         let token = self.token(services).await?;
         privacy::ask(asked, services, self.asking(), Some(&token.claims)).await?;
@@ -495,9 +495,9 @@ impl SigningServices {
 }
 
 impl Judges {
-    fn transparency(self, signatory: &Signatory, ports: Ports) -> TransparencyServices {
+    fn transparency(self, key: &VerificationKey, ports: Ports) -> TransparencyServices {
         let now = self.now.as_second();
-        let begins = signatory.certificate().map(|certificate| certificate.not_before());
+        let begins = key.certificate().map(|certificate| certificate.not_before());
         let now = begins.filter(|begin| (now..=now + SKEW).contains(begin)).unwrap_or(now);
         let Ports { timestamps, logs, .. } = ports;
         TransparencyServices { timestamps, logs, root: self.root, sct: self.sct, now }

@@ -8,13 +8,13 @@ use sealgate_core::bundle::LogMaterial;
 use sealgate_core::certificate::pem;
 use sealgate_core::digest::Digest;
 use sealgate_core::reference::Reference;
-use sealgate_engine::failure::Failure;
 use sealgate_engine::legacy::MediaTypes;
 use sealgate_engine::pin;
 use sealgate_engine::ports::Registry;
-use sealgate_engine::sign::{Formats, SignRequest, Signed, Upload, finish, sign_image_with};
-use sealgate_engine::transparency::Signatory;
-use sealgate_engine::unfinished::Drafts;
+use sealgate_engine::sign::{
+    Formats, PendingArtifacts, SignFailure, SignRequest, SignedImage, Upload, VerificationKey,
+    sign_image_with,
+};
 use serde_json::{Value, json};
 
 use crate::cli::files::{self, Mode};
@@ -167,7 +167,7 @@ impl SignArgs {
         registry: &dyn Registry,
         clock: &BuildClock,
         request: &SignRequest,
-    ) -> Result<Vec<Signed>, CliError> {
+    ) -> Result<Vec<SignedImage>, CliError> {
         self.services.judge(self.key.as_deref())?;
         let images = self.pinned(registry).await?;
         let below = if request.recursive { ", and of every image below it" } else { "" };
@@ -190,7 +190,7 @@ impl SignArgs {
             let signed = signed.map_err(|failure| {
                 tell_what_is_signed(self.keep(failure, &signing, image), &done)
             })?;
-            self.tell_all(&signed, &signing.signatory)?;
+            self.tell_all(&signed, &signing.key)?;
             done.extend(signed);
         }
         signing.tell_unlogged(steps);
@@ -217,7 +217,7 @@ impl SignArgs {
         Ok(pinned)
     }
 
-    fn keep(&self, failure: Failure, signing: &Signing, image: &Reference) -> CliError {
+    fn keep(&self, failure: SignFailure, signing: &Signing, image: &Reference) -> CliError {
         let nothing = Digest::of(b"");
         let (bundle, digest) = (self.bundle.as_deref(), image.digest().unwrap_or(&nothing));
         resume::keep(failure, signing, Place { bundle, digest, command: RESUME })
@@ -230,37 +230,40 @@ impl SignArgs {
         registry: &dyn Registry,
         clock: &BuildClock,
         request: &SignRequest,
-    ) -> Result<Vec<Signed>, CliError> {
+    ) -> Result<Vec<SignedImage>, CliError> {
         if !self.images.is_empty() || self.key.is_some() {
             return Err(CliError::new("--resume goes on with what is in its file")
                 .note("give neither images nor --key"));
         }
-        let (work, services) = resume::read(path)?;
-        let signatory = work.signatory.clone();
-        let digest = match &work.drafts {
-            Drafts::Images(images) => images.first().map(|image| image.subject.digest.clone()),
-            Drafts::Blob(_) => None,
+        let (pending, services) = resume::read(path)?;
+        let key = pending.verification_key.clone();
+        let digest = match &pending.artifacts {
+            PendingArtifacts::Images(images) => {
+                images.first().map(|image| image.subject.digest.clone())
+            }
+            PendingArtifacts::Blob(_) => None,
         };
-        let transparency = self.services.reopen(&signatory, &services).await?;
-        let finished = finish(registry, work, &transparency, clock, request).await;
+        let transparency = self.services.reopen(&key, &services).await?;
+        let finished =
+            sealgate_engine::sign::resume(registry, pending, &transparency, clock, request).await;
         let signed = finished.map_err(|failure| match failure {
-            Failure::Unfinished(unfinished) => {
+            SignFailure::Unfinished(unfinished) => {
                 let digest = &digest.unwrap_or_else(|| Digest::of(b""));
                 let place = Place { bundle: self.bundle.as_deref(), digest, command: RESUME };
                 resume::keep_with(&unfinished, &services.logs, place)
             }
             other => other.into(),
         })?;
-        self.tell_all(&signed, &signatory)?;
+        self.tell_all(&signed, &key)?;
         Ok(signed)
     }
 
-    fn tell_all(&self, signed: &[Signed], signatory: &Signatory) -> Outcome {
+    fn tell_all(&self, signed: &[SignedImage], key: &VerificationKey) -> Outcome {
         // A file for each image: neither the images of a call nor those of an index share one.
         let many = signed.len() > 1 || self.images.len() > 1;
         for one in signed {
             self.tell(one);
-            self.write_files(one, signatory, many)?;
+            self.write_files(one, key, many)?;
         }
         Ok(())
     }
@@ -338,7 +341,7 @@ impl SignArgs {
     }
 
     /// Where the signature went, and what exactly was signed.
-    fn tell(&self, signed: &Signed) {
+    fn tell(&self, signed: &SignedImage) {
         if self.output == Output::Json {
             return;
         }
@@ -369,7 +372,7 @@ impl SignArgs {
         }
     }
 
-    fn write_files(&self, signed: &Signed, signatory: &Signatory, many: bool) -> Outcome {
+    fn write_files(&self, signed: &SignedImage, key: &VerificationKey, many: bool) -> Outcome {
         let named = |path: &Path| match many {
             true => suffixed(path, &signed.digest.to_string().replace(':', "-")),
             false => path.to_owned(),
@@ -386,8 +389,8 @@ impl SignArgs {
             files::write(&named(path), payload, Mode::Private)?;
         }
         if let Some(path) = &self.output_certificate {
-            let leaf = signatory.certificates().first();
-            let text = leaf.map_or_else(|| signatory.key().to_pem(), |leaf| pem::write(leaf));
+            let leaf = key.certificates().first();
+            let text = leaf.map_or_else(|| key.key().to_pem(), |leaf| pem::write(leaf));
             files::write(path, text.as_bytes(), Mode::Private)?;
             self.say(format!("Certificate wrote in the file {}", path.display()));
         }
@@ -396,7 +399,7 @@ impl SignArgs {
             let text = match (&signed.bundle, &signed.legacy) {
                 (Some(bundle), _) => bundle.json.clone(),
                 (None, Some(legacy)) => {
-                    made::older_bundle(signature, &legacy.log, signatory).into_bytes()
+                    made::older_bundle(signature, &legacy.log, key).into_bytes()
                 }
                 (None, None) => return Ok(()),
             };
@@ -408,8 +411,9 @@ impl SignArgs {
 }
 
 /// Images of the same call that were signed before one failed stay signed.
-fn tell_what_is_signed(error: CliError, done: &[Signed]) -> CliError {
-    let name = |signed: &Signed| format!("{}@{}", signed.reference.repository(), signed.digest);
+fn tell_what_is_signed(error: CliError, done: &[SignedImage]) -> CliError {
+    let name =
+        |signed: &SignedImage| format!("{}@{}", signed.reference.repository(), signed.digest);
     match done {
         [] => error,
         done => {
@@ -435,7 +439,7 @@ fn warn_of_tag(args: &SignArgs, image: &Reference) {
 }
 
 /// Log entries and timestamps of both forms.
-fn logs(signed: &Signed) -> impl Iterator<Item = &LogMaterial> {
+fn logs(signed: &SignedImage) -> impl Iterator<Item = &LogMaterial> {
     let bundle = signed.bundle.iter().map(|bundle| &bundle.log);
     bundle.chain(signed.legacy.iter().map(|legacy| &legacy.log))
 }
@@ -459,7 +463,7 @@ pub(crate) fn media_types() -> Result<MediaTypes, CliError> {
     }
 }
 
-fn entry(signed: &Signed) -> serde_json::Value {
+fn entry(signed: &SignedImage) -> serde_json::Value {
     json!({
         "reference": signed.reference.to_string(),
         "digest": signed.digest,

@@ -11,9 +11,8 @@ use sealgate_core::digest::{Algorithm, Digest};
 use sealgate_core::verify::Artifact;
 use sealgate_engine::failure::Failure;
 use sealgate_engine::ports::Signer as _;
-use sealgate_engine::sign_blob::{SignedBlob, finish_blob, publish_blob};
-use sealgate_engine::transparency::Signatory;
-use sealgate_engine::unfinished::Drafts;
+use sealgate_engine::sign::{PendingArtifacts, SignFailure, VerificationKey};
+use sealgate_engine::sign_blob::{SignedBlob, publish_blob, resume_blob};
 use sealgate_engine::verify_blob::MAX_HELD;
 
 use crate::cli::files::{self, Mode};
@@ -106,7 +105,7 @@ pub(crate) async fn run(args: SignBlobArgs, session: &mut Session) -> Outcome {
     for blob in &args.blobs {
         let signed = sign(&signing, blob).await;
         let signed = signed.map_err(|failure| args.keep(failure, &signing, blob))?;
-        args.give(&signed, &signing.signatory, session)?;
+        args.give(&signed, &signing.key, session)?;
     }
     signing.tell_unlogged(Steps::Told);
     Ok(())
@@ -115,12 +114,12 @@ pub(crate) async fn run(args: SignBlobArgs, session: &mut Session) -> Outcome {
 /// Why a blob has no signature.
 enum Unsigned {
     Cli(CliError),
-    Engine(Failure, Digest),
+    Engine(SignFailure, Digest),
 }
 
 /// Read once and not kept, unless the key signs whole content.
 async fn sign(signing: &Signing, blob: &Path) -> Result<SignedBlob, Unsigned> {
-    let Signing { signer, signatory, transparency, .. } = signing;
+    let Signing { signer, key, transparency, .. } = signing;
     let during =
         |error: CliError| Unsigned::Cli(error.during(&format!("signing {}", blob.display())));
     let unread = |error: CliError| during(error.during("getting payload"));
@@ -130,15 +129,14 @@ async fn sign(signing: &Signing, blob: &Path) -> Result<SignedBlob, Unsigned> {
         let signature = signature.map_err(|error| during(error.into()))?;
         let digest = Digest::of(&content);
         let artifact = Artifact::Content(&content);
-        let signed =
-            publish_blob(signature, digest.clone(), artifact, signatory, transparency).await;
+        let signed = publish_blob(signature, digest.clone(), artifact, key, transparency).await;
         return signed.map_err(|failure| Unsigned::Engine(failure, digest));
     }
     let source = files::open_or_stdin(blob).map_err(unread)?;
     let (signature, digest) = signer.sign_reader(source).map_err(|error| during(error.into()))?;
     let digests = [digest.clone()];
     let artifact = Artifact::Digests(&digests);
-    let signed = publish_blob(signature, digest.clone(), artifact, signatory, transparency).await;
+    let signed = publish_blob(signature, digest.clone(), artifact, key, transparency).await;
     signed.map_err(|failure| Unsigned::Engine(failure, digest))
 }
 
@@ -169,11 +167,11 @@ impl SignBlobArgs {
     fn keep(&self, failure: Unsigned, signing: &Signing, blob: &Path) -> CliError {
         match failure {
             Unsigned::Cli(error) => error,
-            Unsigned::Engine(failure @ Failure::Unfinished(_), digest) => {
+            Unsigned::Engine(failure @ SignFailure::Unfinished(_), digest) => {
                 let bundle = self.bundle.as_deref();
                 resume::keep(failure, signing, Place { bundle, digest: &digest, command: RESUME })
             }
-            Unsigned::Engine(Failure::Rejected(reason), _) => {
+            Unsigned::Engine(SignFailure::Failed(Failure::Rejected(reason)), _) => {
                 CliError::new(format!("the signature that was made is bad: {reason}"))
                     .note(reason.remedy())
                     .during(&format!("signing {}", blob.display()))
@@ -192,44 +190,44 @@ impl SignBlobArgs {
         if self.key.is_some() {
             return Err(CliError::new("--resume goes on with what is signed: leave --key away"));
         }
-        let (work, services) = resume::read(path)?;
-        let Drafts::Blob(draft) = work.drafts else {
+        let (pending, services) = resume::read(path)?;
+        let PendingArtifacts::Blob(blob_bundle) = pending.artifacts else {
             return Err(CliError::new(format!("{}: it is about images", path.display()))
                 .note("use `sealgate sign --resume`"));
         };
-        let signatory = work.signatory;
-        let transparency = self.services.reopen(&signatory, &services).await?;
+        let key = pending.verification_key;
+        let transparency = self.services.reopen(&key, &services).await?;
         let content = files::read_or_stdin(blob, MAX_HELD)?;
         let artifact = Artifact::Content(&content);
-        let finished = finish_blob(*draft, artifact, &signatory, &transparency).await;
+        let finished = resume_blob(*blob_bundle, artifact, &key, &transparency).await;
         let signed = finished.map_err(|failure| match failure {
-            Failure::Unfinished(unfinished) => {
+            SignFailure::Unfinished(unfinished) => {
                 let digest = &Digest::with(Algorithm::Sha256, &content);
                 let place = Place { bundle: self.bundle.as_deref(), digest, command: RESUME };
                 resume::keep_with(&unfinished, &services.logs, place)
             }
             other => other.into(),
         })?;
-        self.give(&signed, &signatory, session)
+        self.give(&signed, &key, session)
     }
 
     /// The bundle, and the bare signature where it is asked for: to files, or to standard output
     /// if there is no new bundle to hold it.
-    fn give(&self, signed: &SignedBlob, signatory: &Signatory, session: &mut Session) -> Outcome {
+    fn give(&self, signed: &SignedBlob, key: &VerificationKey, session: &mut Session) -> Outcome {
         made::tell_log_entries(&signed.log);
         if let Some(path) = &self.bundle {
-            let older = || made::older_bundle(&signed.signature, &signed.log, signatory);
+            let older = || made::older_bundle(&signed.signature, &signed.log, key);
             let text = if self.is_older() { older() } else { signed.bundle.clone() };
             files::write(path, text.as_bytes(), Mode::Private)?;
             terminal::say(format!("Wrote bundle to file {}", path.display()));
         }
-        self.give_parts(signed, signatory)?;
+        self.give_parts(signed, key)?;
         self.give_signature(&signed.signature, session)
     }
 
-    fn give_parts(&self, signed: &SignedBlob, signatory: &Signatory) -> Outcome {
+    fn give_parts(&self, signed: &SignedBlob, key: &VerificationKey) -> Outcome {
         if let Some(path) = &self.output_certificate {
-            match signatory.certificates().first() {
+            match key.certificates().first() {
                 Some(leaf) => {
                     let text = STANDARD.encode(pem::write(leaf));
                     files::write(path, text.as_bytes(), Mode::Private)?;

@@ -57,15 +57,15 @@ pub(crate) async fn run(mut args: SignBundleArgs) -> Outcome {
 }
 
 async fn blob(signing: &Signing, content: &[u8]) -> Result<SignedBlob, CliError> {
-    let Signing { signer, signatory, transparency, .. } = signing;
+    let Signing { signer, key, transparency, .. } = signing;
     let signature = signer.sign(content).await?;
     let (digest, artifact) = (Digest::of(content), Artifact::Content(content));
-    Ok(publish_blob(signature, digest, artifact, signatory, transparency).await?)
+    Ok(publish_blob(signature, digest, artifact, key, transparency).await?)
 }
 
 /// What a statement is about need not be here: it is about its own first subject.
 async fn statement(signing: &Signing, content: Vec<u8>) -> Result<SignedBlob, CliError> {
-    let Signing { signer, signatory, transparency, .. } = signing;
+    let Signing { signer, key, transparency, .. } = signing;
     let parsed = Statement::parse(&content);
     let parsed = parsed.map_err(|reason| CliError::new(format!("not a statement: {reason}")))?;
     let subject = parsed.subjects.first();
@@ -77,5 +77,5 @@ async fn statement(signing: &Signing, content: Vec<u8>) -> Result<SignedBlob, Cl
     }
     let signature = signer.sign(&pae(IN_TOTO, &content)).await?;
     let artifact = Artifact::Digests(&digests);
-    Ok(publish_statement(signature, content, artifact, signatory, transparency).await?)
+    Ok(publish_statement(signature, content, artifact, key, transparency).await?)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use sealgate_core::certificate::{Presented, SctRequirement, Unverified, certify};
 use sealgate_core::key::PublicKey;
 use sealgate_core::trust::{CertificateAuthority, MAX_CHAIN, TrustRoot, Validity};
-use sealgate_engine::transparency::Signatory;
+use sealgate_engine::sign::VerificationKey;
 
 use super::MAX_PEM;
 use crate::cli::files;
@@ -13,12 +13,12 @@ use crate::failure::CliError;
 use crate::terminal;
 
 /// The key with its certificates.
-pub(super) fn signatory(
+pub(super) fn certified(
     key: PublicKey,
     path: &Path,
     chain: Option<&Path>,
     legacy: bool,
-) -> Result<Signatory, CliError> {
+) -> Result<VerificationKey, CliError> {
     let leaf = read_leaf(path)?;
     let mut certificates = vec![leaf.der().to_vec()];
     if let Some(path) = chain {
@@ -32,7 +32,7 @@ pub(super) fn signatory(
             );
         }
     }
-    Ok(Signatory::certified(key, certificates)?)
+    Ok(VerificationKey::certified(key, certificates)?)
 }
 
 fn read_leaf(path: &Path) -> Result<Unverified, CliError> {

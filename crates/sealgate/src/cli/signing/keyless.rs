@@ -7,7 +7,7 @@ use sealgate_core::certificate::{Presented, SctRequirement, certify as verify_ce
 use sealgate_core::key::HashAlgorithm;
 use sealgate_core::verify::Override;
 use sealgate_engine::ports::IdentityToken;
-use sealgate_engine::transparency::Signatory;
+use sealgate_engine::sign::VerificationKey;
 use sealgate_keys::{KeyPair, pair::Kind};
 use sealgate_sigstore::http;
 use sealgate_sigstore::oidc::{
@@ -119,27 +119,31 @@ pub(super) async fn certify(
     ports: &Ports,
     judges: &Judges,
     steps: Steps,
-) -> Result<Signatory, CliError> {
+) -> Result<VerificationKey, CliError> {
     let issuer = ports.issuer.as_deref();
     let issuer =
         issuer.ok_or_else(|| CliError::new("no fulcio URLs provided in signing config"))?;
     steps.say("Retrieving signed certificate...");
-    let signatory = Signatory::issued(signer, issuer, token).await;
-    let signatory = signatory
+    let verification_key = VerificationKey::issued(signer, issuer, token).await;
+    let verification_key = verification_key
         .map_err(|failure| CliError::from(failure).during("getting signer: getting certificate"))?;
-    check(&signatory, judges, steps)?;
+    check(&verification_key, judges, steps)?;
     // What verifiers must ask for: the token's own words may differ, as those of CI jobs do.
-    if let Some(certificate) = signatory.certificate() {
+    if let Some(certificate) = verification_key.certificate() {
         steps.say(basis::identity_lines(certificate.identity()).trim_end());
     }
-    Ok(signatory)
+    Ok(verification_key)
 }
 
 /// The certificate is one that our verifier would believe at the moment it begins, before
 /// anything is signed with its key.
-fn check(signatory: &Signatory, judges: &Judges, steps: Steps) -> Result<(), CliError> {
+fn check(
+    verification_key: &VerificationKey,
+    judges: &Judges,
+    steps: Steps,
+) -> Result<(), CliError> {
     let Some(root) = &judges.root else { return Ok(()) };
-    let certificate = signatory.certificate();
+    let certificate = verification_key.certificate();
     let certificate = certificate.ok_or_else(|| CliError::new("the certificate cannot be read"))?;
     let sct = match (judges.sct, root.ct_logs.is_empty()) {
         (Override::Ignored, _) | (Override::Unset, true) => SctRequirement::NotRequired,

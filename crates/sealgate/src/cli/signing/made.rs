@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sealgate_core::bundle::LogMaterial;
 use sealgate_core::certificate::pem;
-use sealgate_engine::transparency::Signatory;
+use sealgate_engine::sign::VerificationKey;
 use serde_json::{Value, json};
 
 use crate::terminal;
@@ -29,11 +29,11 @@ pub(super) fn tell_unlogged() {
 
 /// The bundle of cosign 1 and 2: `{"base64Signature","cert","rekorBundle"}`. A key without
 /// certificate or log leaves the signature alone.
-pub(crate) fn older_bundle(signature: &str, log: &LogMaterial, signatory: &Signatory) -> String {
+pub(crate) fn older_bundle(signature: &str, log: &LogMaterial, key: &VerificationKey) -> String {
     let mut bundle = json!({ "base64Signature": signature });
-    let leaf = signatory.certificates().first();
+    let leaf = key.certificates().first();
     if leaf.is_some() || !log.entries.is_empty() {
-        let text = leaf.map_or_else(|| signatory.key().to_pem(), |leaf| pem::write(leaf));
+        let text = leaf.map_or_else(|| key.key().to_pem(), |leaf| pem::write(leaf));
         bundle["cert"] = Value::String(STANDARD.encode(text));
     }
     let (entry, _) = log.to_annotations();

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use sealgate_core::digest::Digest;
-use sealgate_engine::failure::Failure;
-use sealgate_engine::unfinished::{Step, Unfinished, Work};
+use sealgate_engine::sign::{PendingSignatures, SignFailure, Step, Unfinished};
 use sealgate_sigstore::signing_config::{LogService, RekorVersion, Services};
 use serde_json::{Value, json};
 
@@ -28,8 +27,8 @@ pub(crate) struct Place<'a> {
 }
 
 /// Keeps what was made, and says how to go on.
-pub(crate) fn keep(failure: Failure, signing: &Signing, place: Place<'_>) -> CliError {
-    let Failure::Unfinished(unfinished) = failure else { return failure.into() };
+pub(crate) fn keep(failure: SignFailure, signing: &Signing, place: Place<'_>) -> CliError {
+    let SignFailure::Unfinished(unfinished) = failure else { return failure.into() };
     keep_with(&unfinished, &signing.services.logs, place)
 }
 
@@ -39,7 +38,7 @@ pub(crate) fn keep_with(
     logs: &[LogService],
     place: Place<'_>,
 ) -> CliError {
-    let Unfinished { step, cause, work } = unfinished;
+    let Unfinished { step, cause, signatures } = unfinished;
     let what = match step {
         Step::Log => "error signing bundle: uploading to the transparency log",
         Step::Store => "storing the signature, which the transparency log has",
@@ -47,11 +46,11 @@ pub(crate) fn keep_with(
     // The service's own words; remedies for registries do not fit here.
     let error = CliError::new(format!("{what}: {cause}")).note("nothing was stored");
     let path = place.file();
-    match write(&path, work, logs) {
+    match write(&path, signatures, logs) {
         Ok(()) => error
             .note(format!("what was signed is kept in {}", path.display()))
             .note(format!("to go on: {} {}", place.command, path.display()))
-            .note(until(work, logs)),
+            .note(until(signatures, logs)),
         Err(unwritten) => error
             .note(format!("it could not be kept either: {}", unwritten.message))
             .note("sign again"),
@@ -70,9 +69,9 @@ impl Place<'_> {
     }
 }
 
-fn write(path: &Path, work: &Work, logs: &[LogService]) -> Result<(), CliError> {
-    let mut document: Value =
-        serde_json::from_str(&work.to_json()?).map_err(|error| CliError::new(error.to_string()))?;
+fn write(path: &Path, signatures: &PendingSignatures, logs: &[LogService]) -> Result<(), CliError> {
+    let mut document: Value = serde_json::from_str(&signatures.to_json()?)
+        .map_err(|error| CliError::new(error.to_string()))?;
     let logs: Vec<_> = logs
         .iter()
         .map(|log| json!({ "url": log.url, "apiVersion": version(log.version) }))
@@ -90,17 +89,17 @@ fn version(version: RekorVersion) -> u64 {
 
 /// Until when it makes sense to go on: a log of version 1 signs the time of the entry, which must
 /// lie within the certificate; else a signed time must show that the certificate was good.
-fn until(work: &Work, logs: &[LogService]) -> String {
-    let Some(certificate) = work.signatory.certificate() else {
+fn until(signatures: &PendingSignatures, logs: &[LogService]) -> String {
+    let Some(certificate) = signatures.verification_key.certificate() else {
         return "there is no hurry: a key does not expire".to_owned();
     };
     let end = Timestamp::from_second(certificate.not_after());
     let end = end.map_or_else(|_| "its end".to_owned(), |end| end.to_string());
-    let missing = work.missing();
+    let missing = signatures.missing_logs();
     let v1 = |log: &LogService| {
         log.version == RekorVersion::V1 && missing.iter().any(|url| same(url, &log.url))
     };
-    match (logs.iter().any(v1), work.is_timestamped()) {
+    match (logs.iter().any(v1), signatures.is_timestamped()) {
         (true, _) => format!(
             "go on before {end}: a log of version 1 signs the time of its entry, which must lie \
              within the certificate; later, sign again"
@@ -116,16 +115,16 @@ fn until(work: &Work, logs: &[LogService]) -> String {
 }
 
 /// What such a file holds: the signatures, and the logs to tell.
-pub(crate) fn read(path: &Path) -> Result<(Work, Services), CliError> {
-    let bytes = files::read(path, Work::MAX as u64)?;
-    let work = Work::parse(&bytes)
+pub(crate) fn read(path: &Path) -> Result<(PendingSignatures, Services), CliError> {
+    let bytes = files::read(path, PendingSignatures::MAX as u64)?;
+    let signatures = PendingSignatures::parse(&bytes)
         .map_err(|failure| CliError::from(failure).note(format!("in {}", path.display())))?;
     let document: Value = serde_json::from_slice(&bytes)
         .map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
     let logs: Vec<_> = document["logs"].as_array().into_iter().flatten().filter_map(log).collect();
     // All of them, also those that have taken it: their proofs are asked for.
-    match work.missing().iter().find(|url| !logs.iter().any(|log| same(&log.url, url))) {
-        None => Ok((work, Services { logs, ..Services::default() })),
+    match signatures.missing_logs().iter().find(|url| !logs.iter().any(|log| same(&log.url, url))) {
+        None => Ok((signatures, Services { logs, ..Services::default() })),
         Some(url) => Err(CliError::new(format!(
             "{}: it does not say how to speak with the log {url}",
             path.display()
