@@ -26,7 +26,7 @@ pub(crate) struct UninstallArgs {
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     with_policies: Option<bool>,
 
-    /// Hands over to policy-controller with a webhook enforcing at every moment: the first call frees
+    /// Hand over to policy-controller with a webhook enforcing at every moment: the first call frees
     /// its names, then install it, then call again
     #[arg(long, value_name = BOOL, value_parser = go_bool, conflicts_with_all = ["with_policies", "dry_run"])]
     hand_over: Option<bool>,
