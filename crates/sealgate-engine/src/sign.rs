@@ -115,7 +115,7 @@ pub async fn resume(
 ) -> Result<Vec<SignedImage>, SignFailure> {
     let PendingSignatures { verification_key, artifacts } = signatures;
     let PendingArtifacts::Images(images) = artifacts else {
-        let text = "the unfinished signature is over a file, not an image";
+        let text = "the unfinished signature was made for a file, not an image";
         return Err(Failure::Invalid(text.to_owned()).into());
     };
     let key = &verification_key;

@@ -1,4 +1,4 @@
-//! `--key` and what it means: a signer that is open, or a public key.
+//! `--key`: a private key, opened for signing, or a public key.
 
 use clap::Args;
 use sealgate_core::fault::{Fault, FaultKind};
@@ -7,11 +7,12 @@ use sealgate_engine::ports::SecretSource;
 use sealgate_keys::{KeyError, KeyPair, KeyReference};
 
 use super::files;
+use super::signing::Refusal;
 use super::values::{BOOL, go_bool};
 use crate::failure::CliError;
 use crate::terminal::{self, Ask};
 
-/// Hardware keys: known by name, refused by name.
+/// The flags of hardware security keys, which are refused.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct TokenFlags {
     /// Use a hardware security key
@@ -24,14 +25,22 @@ pub(crate) struct TokenFlags {
 }
 
 impl TokenFlags {
+    /// Refuses hardware security keys.
     pub(crate) fn check(&self) -> Result<(), CliError> {
+        Ok(self.check_signing()?)
+    }
+
+    /// The same for the plan of a signing run.
+    pub(crate) fn check_signing(&self) -> Result<(), Refusal> {
         let flag = match (self.sk, &self.slot) {
             (Some(true), _) => "--sk",
             (_, Some(_)) => "--slot",
             _ => return Ok(()),
         };
-        let why = "use a key file, env://VAR or k8s://NAMESPACE/SECRET";
-        Err(CliError::unsupported(&format!("{flag} (hardware security keys)"), why))
+        Err(Refusal::Unsupported {
+            what: format!("{flag} (hardware security keys)"),
+            why: "use a key file, env://VAR or k8s://NAMESPACE/SECRET",
+        })
     }
 }
 
@@ -56,7 +65,7 @@ pub(crate) async fn signer(reference: &str) -> Result<KeyPair, CliError> {
     })
 }
 
-/// What to do about a key that does not open.
+/// The remedy for a private key that cannot be opened.
 fn remedy(error: &KeyError) -> Option<&'static str> {
     match error {
         KeyError::PemType(kind) if kind == "PUBLIC KEY" => {
@@ -86,7 +95,7 @@ pub(crate) async fn verifier(reference: &str) -> Result<PublicKey, CliError> {
     found.map_err(|error| error.during("loading public key"))
 }
 
-/// Why there is no key: in cosign's words first where it is our own file or variable.
+/// The failure to read a key, in cosign's words where it is a local file or a variable.
 fn unread(reference: &KeyReference, fault: Fault) -> CliError {
     let unreadable = match reference {
         KeyReference::File(path) => files::unreadable(path),
@@ -101,7 +110,7 @@ fn unread(reference: &KeyReference, fault: Fault) -> CliError {
     }
 }
 
-/// The cluster, where the reference needs one.
+/// The cluster's secrets, where the reference names one.
 async fn cluster(reference: &KeyReference) -> Result<Option<Box<dyn SecretSource>>, CliError> {
     match reference {
         KeyReference::Kubernetes { .. } => super::cluster::secrets().await.map(Some),

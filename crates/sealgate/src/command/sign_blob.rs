@@ -1,5 +1,5 @@
-//! `sign-blob`: signs a file, with a key or as whoever an identity token names; the signature is a
-//! bundle, or text for `--signature`.
+//! `sign-blob`: signs files, with a key or keyless. The signature is a bundle, or base64 text for
+//! `verify-blob --signature`.
 
 use std::path::{Path, PathBuf};
 
@@ -17,14 +17,15 @@ use sealgate_engine::verify_blob::MAX_HELD;
 
 use crate::cli::files::{self, Mode};
 use crate::cli::keys::TokenFlags;
-use crate::cli::signing::resume::{self, Place};
-use crate::cli::signing::{Asked, Signing, SigningServices, Steps, made};
+use crate::cli::signing::plan::{CommandFlags, ServiceAccess, SignatureFormat, SigningPlan};
+use crate::cli::signing::resume::{self, ResumeFile};
+use crate::cli::signing::{Refusal, Signing, SigningFlags, open, reopen, report};
 use crate::cli::values::{BOOL, go_bool};
 use crate::failure::{CliError, Outcome};
 use crate::session::Session;
 use crate::terminal;
 
-/// How to go on with what stayed unfinished.
+/// The command that resumes an unfinished signature, up to the file's name.
 const RESUME: &str = "sealgate sign-blob --bundle BUNDLE FILE --resume";
 
 /// Sign files
@@ -79,7 +80,7 @@ pub(crate) struct SignBlobArgs {
     token: TokenFlags,
 
     #[command(flatten)]
-    services: SigningServices,
+    signing: SigningFlags,
 
     /// The files (- is standard input)
     #[arg(value_name = "BLOB", required = true)]
@@ -87,37 +88,32 @@ pub(crate) struct SignBlobArgs {
 }
 
 pub(crate) async fn run(args: SignBlobArgs, session: &mut Session) -> Outcome {
-    args.check()?;
-    if let Some(path) = &args.services.resume {
-        return args.go_on(path, session).await;
+    match args.plan()? {
+        SignBlobPlan::Sign(plan) => args.sign(&plan, session).await,
+        SignBlobPlan::Resume { file, blob, access } => {
+            args.resume(&file, &blob, &access, session).await
+        }
     }
-    args.services.judge(args.key.as_deref())?;
-    let what: Vec<_> = args.blobs.iter().map(|blob| blob.display().to_string()).collect();
-    let asked = Asked {
-        key: args.key.as_deref(),
-        yes: args.yes == Some(true),
-        what: &what,
-        algorithm: args.signing_algorithm.as_deref(),
-        legacy: args.is_older(),
-        steps: Steps::Told,
-    };
-    let signing = args.services.open(asked).await?;
-    for blob in &args.blobs {
-        let signed = sign(&signing, blob).await;
-        let signed = signed.map_err(|failure| args.keep(failure, &signing, blob))?;
-        args.give(&signed, &signing.key, session)?;
-    }
-    signing.tell_unlogged(Steps::Told);
-    Ok(())
 }
 
-/// Why a blob has no signature.
+/// A plan to sign blobs.
+#[derive(Debug)]
+pub(crate) enum SignBlobPlan {
+    /// Signs the blobs of the command line.
+    Sign(Box<SigningPlan>),
+    /// Resumes an unfinished signature over a blob.
+    Resume { file: PathBuf, blob: PathBuf, access: ServiceAccess },
+}
+
+/// The reason why a blob was not signed.
 enum Unsigned {
+    /// The blob could not be read, or the key could not sign.
     Cli(CliError),
+    /// The signature over the blob with this digest could not be published.
     Engine(SignFailure, Digest),
 }
 
-/// Read once and not kept, unless the key signs whole content.
+/// Signs a blob, which is read once and not kept, unless the key signs whole content.
 async fn sign(signing: &Signing, blob: &Path) -> Result<SignedBlob, Unsigned> {
     let Signing { signer, key, transparency, .. } = signing;
     let during =
@@ -141,25 +137,55 @@ async fn sign(signing: &Signing, blob: &Path) -> Result<SignedBlob, Unsigned> {
 }
 
 impl SignBlobArgs {
-    fn check(&self) -> Outcome {
-        self.token.check()?;
+    /// Plans to sign or to resume, or refuses. A pure function of the flags.
+    pub(crate) fn plan(&self) -> Result<SignBlobPlan, Refusal> {
+        self.token.check_signing()?;
         let files = [
             ("--bundle", self.bundle.is_some()),
             ("--output-signature", self.output_signature.is_some()),
         ];
-        if let (Some((flag, _)), true) =
-            (files.iter().find(|(_, given)| *given), self.blobs.len() > 1)
-        {
-            return Err(CliError::new(format!("{flag} names one file, and several are signed"))
-                .note("sign them one by one"));
+        let file = files.iter().find(|(_, given)| *given);
+        if let (Some((flag, _)), true) = (file, self.blobs.len() > 1) {
+            return Err(Refusal::SeveralBlobs { flag });
         }
-        if self.signing_algorithm.is_some() && self.key.is_some() {
-            terminal::warn("--signing-algorithm has no meaning when signing with --key");
+        let Some(file) = &self.signing.resume else {
+            return Ok(SignBlobPlan::Sign(Box::new(self.signing.plan(self.command_flags())?)));
+        };
+        let [blob] = self.blobs.as_slice() else { return Err(Refusal::ResumeSeveralBlobs) };
+        if self.key.is_some() {
+            return Err(Refusal::ResumeWithKey);
         }
+        let (file, blob, access) = (file.clone(), blob.clone(), self.signing.access()?);
+        Ok(SignBlobPlan::Resume { file, blob, access })
+    }
+
+    fn command_flags(&self) -> CommandFlags<'_> {
+        CommandFlags {
+            key: self.key.as_deref(),
+            algorithm: self.signing_algorithm.as_deref(),
+            yes: self.yes == Some(true),
+            format: match self.is_older() {
+                true => SignatureFormat::Legacy,
+                false => SignatureFormat::Bundle,
+            },
+            timestamp_file: self.rfc3161_timestamp.is_some(),
+            ..CommandFlags::default()
+        }
+    }
+
+    async fn sign(&self, plan: &SigningPlan, session: &mut Session) -> Outcome {
+        let names: Vec<_> = self.blobs.iter().map(|blob| blob.display().to_string()).collect();
+        let signing = open(plan, &names).await?;
+        for blob in &self.blobs {
+            let signed = sign(&signing, blob).await;
+            let signed = signed.map_err(|failure| self.keep(failure, &signing, blob))?;
+            self.write(&signed, &signing.key, session)?;
+        }
+        signing.report_unlogged();
         Ok(())
     }
 
-    /// Whether the bundle of cosign 1 and 2 is wanted.
+    /// Whether the bundle is in the format of cosign 1 and 2.
     fn is_older(&self) -> bool {
         self.new_bundle_format == Some(false)
     }
@@ -169,7 +195,8 @@ impl SignBlobArgs {
             Unsigned::Cli(error) => error,
             Unsigned::Engine(failure @ SignFailure::Unfinished(_), digest) => {
                 let bundle = self.bundle.as_deref();
-                resume::keep(failure, signing, Place { bundle, digest: &digest, command: RESUME })
+                let file = ResumeFile { bundle, digest: &digest, command: RESUME };
+                resume::keep(failure, signing, file)
             }
             Unsigned::Engine(SignFailure::Failed(Failure::Rejected(reason)), _) => {
                 CliError::new(format!("the signature that was made is bad: {reason}"))
@@ -182,50 +209,51 @@ impl SignBlobArgs {
         }
     }
 
-    /// `--resume`: tells the logs that are missing.
-    async fn go_on(&self, path: &Path, session: &mut Session) -> Outcome {
-        let [blob] = self.blobs.as_slice() else {
-            return Err(CliError::new("--resume goes on with one file: give it"));
-        };
-        if self.key.is_some() {
-            return Err(CliError::new("--resume goes on with what is signed: leave --key away"));
-        }
-        let (pending, services) = resume::read(path)?;
-        let PendingArtifacts::Blob(blob_bundle) = pending.artifacts else {
-            return Err(CliError::new(format!("{}: it is about images", path.display()))
+    /// `--resume`: uploads to the logs that lack an entry.
+    async fn resume(
+        &self,
+        file: &Path,
+        blob: &Path,
+        access: &ServiceAccess,
+        session: &mut Session,
+    ) -> Outcome {
+        let (signatures, services) = resume::read(file)?;
+        let PendingArtifacts::Blob(pending) = signatures.artifacts else {
+            return Err(CliError::new(format!("{}: it is about images", file.display()))
                 .note("use `sealgate sign --resume`"));
         };
-        let key = pending.verification_key;
-        let transparency = self.services.reopen(&key, &services).await?;
+        let key = signatures.verification_key;
+        let transparency = reopen(access, &key, &services).await?;
         let content = files::read_or_stdin(blob, MAX_HELD)?;
         let artifact = Artifact::Content(&content);
-        let finished = resume_blob(*blob_bundle, artifact, &key, &transparency).await;
-        let signed = finished.map_err(|failure| match failure {
+        let signed = resume_blob(*pending, artifact, &key, &transparency).await;
+        let signed = signed.map_err(|failure| match failure {
             SignFailure::Unfinished(unfinished) => {
                 let digest = &Digest::with(Algorithm::Sha256, &content);
-                let place = Place { bundle: self.bundle.as_deref(), digest, command: RESUME };
-                resume::keep_with(&unfinished, &services.logs, place)
+                let bundle = self.bundle.as_deref();
+                let file = ResumeFile { bundle, digest, command: RESUME };
+                resume::keep_with(&unfinished, &services.logs, file)
             }
             other => other.into(),
         })?;
-        self.give(&signed, &key, session)
+        self.write(&signed, &key, session)
     }
 
-    /// The bundle, and the bare signature where it is asked for: to files, or to standard output
-    /// if there is no new bundle to hold it.
-    fn give(&self, signed: &SignedBlob, key: &VerificationKey, session: &mut Session) -> Outcome {
-        made::tell_log_entries(&signed.log);
+    /// Writes the bundle, and the bare signature where it is asked for: to files, or to standard
+    /// output if there is no bundle that contains it.
+    fn write(&self, signed: &SignedBlob, key: &VerificationKey, session: &mut Session) -> Outcome {
+        report::log_entries(&signed.log);
         if let Some(path) = &self.bundle {
-            let older = || made::older_bundle(&signed.signature, &signed.log, key);
+            let older = || report::older_bundle(&signed.signature, &signed.log, key);
             let text = if self.is_older() { older() } else { signed.bundle.clone() };
             files::write(path, text.as_bytes(), Mode::Private)?;
             terminal::say(format!("Wrote bundle to file {}", path.display()));
         }
-        self.give_parts(signed, key)?;
-        self.give_signature(&signed.signature, session)
+        self.write_parts(signed, key)?;
+        self.write_signature(&signed.signature, session)
     }
 
-    fn give_parts(&self, signed: &SignedBlob, key: &VerificationKey) -> Outcome {
+    fn write_parts(&self, signed: &SignedBlob, key: &VerificationKey) -> Outcome {
         if let Some(path) = &self.output_certificate {
             match key.certificates().first() {
                 Some(leaf) => {
@@ -239,8 +267,7 @@ impl SignBlobArgs {
         if let Some(path) = &self.rfc3161_timestamp {
             let (_, timestamp) = signed.log.to_annotations();
             if timestamp.is_empty() {
-                return Err(CliError::new("--rfc3161-timestamp: no timestamp authority was asked")
-                    .note("name one with --timestamp-server-url, or in a signing config"));
+                return Err(Refusal::NoTimestamp.into());
             }
             files::write(path, timestamp.as_bytes(), Mode::Private)?;
             terminal::say(format!("Timestamp wrote in the file {}", path.display()));
@@ -248,7 +275,7 @@ impl SignBlobArgs {
         Ok(())
     }
 
-    fn give_signature(&self, signature: &str, session: &mut Session) -> Outcome {
+    fn write_signature(&self, signature: &str, session: &mut Session) -> Outcome {
         let encoded = self.b64 != Some(false);
         let raw = STANDARD.decode(signature).unwrap_or_default();
         if let Some(path) = &self.output_signature {

@@ -1,5 +1,5 @@
-//! `sign-bundle`: the protocol of the sigstore-conformance suite. Never asks: who calls it by this
-//! name wants the signature published.
+//! `sign-bundle`: the protocol of the sigstore-conformance suite. It never asks for confirmation,
+//! because a test suite calls it.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,8 @@ use sealgate_engine::sign_blob::{SignedBlob, publish_blob, publish_statement};
 use sealgate_engine::verify_blob::MAX_HELD;
 
 use crate::cli::files::{self, Mode};
-use crate::cli::signing::{Asked, Signing, SigningServices};
+use crate::cli::signing::plan::CommandFlags;
+use crate::cli::signing::{Signing, SigningFlags, open};
 use crate::failure::{CliError, Outcome};
 use crate::terminal;
 
@@ -33,7 +34,7 @@ pub(crate) struct SignBundleArgs {
     bundle: PathBuf,
 
     #[command(flatten)]
-    services: SigningServices,
+    signing: SigningFlags,
 
     /// The file
     #[arg(value_name = "FILE")]
@@ -41,12 +42,10 @@ pub(crate) struct SignBundleArgs {
 }
 
 pub(crate) async fn run(mut args: SignBundleArgs) -> Outcome {
-    args.services.staging = args.staging;
-    args.services.judge(None)?;
+    args.signing.staging = args.staging;
+    let plan = args.signing.plan(CommandFlags { yes: true, ..CommandFlags::default() })?;
     let content = files::read(&args.artifact, MAX_HELD)?;
-    let what = [args.artifact.display().to_string()];
-    let asked = Asked { yes: true, what: &what, ..Asked::default() };
-    let signing = args.services.open(asked).await?;
+    let signing = open(&plan, &[args.artifact.display().to_string()]).await?;
     let signed = match args.in_toto {
         true => statement(&signing, content).await?,
         false => blob(&signing, &content).await?,
@@ -63,7 +62,7 @@ async fn blob(signing: &Signing, content: &[u8]) -> Result<SignedBlob, CliError>
     Ok(publish_blob(signature, digest, artifact, key, transparency).await?)
 }
 
-/// What a statement is about need not be here: it is about its own first subject.
+/// Signs a statement. Its first subject is the artifact, whose content is not read.
 async fn statement(signing: &Signing, content: Vec<u8>) -> Result<SignedBlob, CliError> {
     let Signing { signer, key, transparency, .. } = signing;
     let parsed = Statement::parse(&content);

@@ -1,4 +1,4 @@
-//! `--certificate` and `--certificate-chain`: certificates of a key that the user has.
+//! `--certificate` and `--certificate-chain`: the certificates of a key.
 
 use std::path::Path;
 
@@ -7,25 +7,26 @@ use sealgate_core::key::PublicKey;
 use sealgate_core::trust::{CertificateAuthority, MAX_CHAIN, TrustRoot, Validity};
 use sealgate_engine::sign::VerificationKey;
 
-use super::MAX_PEM;
+use super::open::MAX_PEM;
+use super::plan::{CertificateFiles, SignatureFormat};
 use crate::cli::files;
 use crate::failure::CliError;
 use crate::terminal;
 
-/// The key with its certificates.
+/// Reads the certificates of `key`. The leaf must be a certificate of that key, and the chain must
+/// lead from it to its last certificate.
 pub(super) fn certified(
     key: PublicKey,
-    path: &Path,
-    chain: Option<&Path>,
-    legacy: bool,
+    files: &CertificateFiles,
+    format: SignatureFormat,
 ) -> Result<VerificationKey, CliError> {
-    let leaf = read_leaf(path)?;
+    let leaf = read_leaf(&files.certificate)?;
     let mut certificates = vec![leaf.der().to_vec()];
-    if let Some(path) = chain {
+    if let Some(path) = &files.chain {
         let chain = read_chain(path)?;
         check_chain(&leaf, &chain)?;
         certificates.extend(chain.into_iter().filter(|der| der.as_slice() != leaf.der()));
-        if !legacy {
+        if format == SignatureFormat::Bundle {
             terminal::say(
                 "The chain is not in the signature: a bundle of version 0.3 holds one \
                  certificate, those above it come from the verifier's trust root",
@@ -67,7 +68,8 @@ fn read_chain(path: &Path) -> Result<Vec<Vec<u8>>, CliError> {
     }
 }
 
-/// The leaf must lead to the last certificate of the chain, at the moment it begins.
+/// Verifies the path from the leaf to the last certificate of the chain, at the start of the leaf's
+/// validity.
 fn check_chain(leaf: &Unverified, chain: &[Vec<u8>]) -> Result<(), CliError> {
     let unusable = |error: &dyn std::fmt::Display| {
         CliError::new(format!("unable to validate certificate chain: {error}"))

@@ -1,10 +1,10 @@
-//! What becomes public, said before it does, and the question whether to go on. cosign's words for
-//! the public services; for every log what exactly it gets.
+//! The statement of what will be published, and the confirmation of the user. In cosign's words for
+//! the public services; for every log with the data that it gets.
 
 use sealgate_sigstore::oidc::Claims;
 use sealgate_sigstore::signing_config::Services;
 
-use super::Asked;
+use super::plan::Confirm;
 use super::services::is_public;
 use crate::failure::Outcome;
 use crate::terminal;
@@ -19,60 +19,59 @@ const STATEMENT: &str = "
 
 const CONFIRMATION: &str = "By typing 'y', you attest that (1) you are not submitting the personal data of any other person; and (2) you understand and agree to the statement and the Agreement terms at the URLs listed above.";
 
-/// About which logs to ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asking {
-    /// Every log.
-    AllLogs,
-    /// Those of Sigstore: the user has named the others in a configuration.
-    PublicLogs,
-}
-
-/// Says what is published where, and asks unless told not to. Without anybody to answer it is a
-/// no.
+/// Prints what will be published where, and asks for confirmation where `confirm` requires it.
+/// Without a terminal the answer is no.
 pub(super) async fn ask(
-    asked: &Asked<'_>,
+    confirm: Confirm,
+    artifacts: &[String],
     services: &Services,
-    asking: Asking,
     identity: Option<&Claims>,
 ) -> Outcome {
-    let Some(text) = statement(asked, services, identity) else { return Ok(()) };
+    let Some(text) = statement(artifacts, services, identity) else { return Ok(()) };
     terminal::say(text);
-    if asked.yes || !is_question(services, asking) {
-        return Ok(());
+    match is_required(confirm, services) {
+        true => terminal::confirm("in scripts: --yes").await,
+        false => Ok(()),
     }
-    terminal::confirm("in scripts: --yes").await
 }
 
-fn is_question(services: &Services, asking: Asking) -> bool {
-    asking == Asking::AllLogs || published_to(services).iter().any(|url| is_public(url))
+fn is_required(confirm: Confirm, services: &Services) -> bool {
+    match confirm {
+        Confirm::Nothing => false,
+        Confirm::PublicLogs => published_to(services).iter().any(|url| is_public(url)),
+        Confirm::AllLogs => true,
+    }
 }
 
-/// Logs of signatures, and a public authority, which logs the certificates that it gives.
+/// The transparency logs, and a public certificate authority, which logs its certificates.
 fn published_to(services: &Services) -> Vec<&str> {
     let authority = services.fulcio.as_deref().filter(|url| is_public(url));
     services.logs.iter().map(|log| log.url.as_str()).chain(authority).collect()
 }
 
-/// None where nothing is published.
-fn statement(asked: &Asked<'_>, services: &Services, identity: Option<&Claims>) -> Option<String> {
-    let places = published_to(services);
-    if places.is_empty() {
+/// The text; none where nothing is published.
+fn statement(
+    artifacts: &[String],
+    services: &Services,
+    identity: Option<&Claims>,
+) -> Option<String> {
+    let logs = published_to(services);
+    if logs.is_empty() {
         return None;
     }
     let mut lines = Vec::new();
-    let public = places.iter().any(|url| is_public(url));
+    let public = logs.iter().any(|url| is_public(url));
     if public {
         lines.push(STATEMENT.to_owned());
     }
-    lines.push(format!("To be published to {}, permanently:", places.join(", ")));
+    lines.push(format!("To be published to {}, permanently:", logs.join(", ")));
     if let Some(claims) = identity {
         let issuer = claims.connector.as_deref().unwrap_or(&claims.issuer);
         lines.push(format!("  the identity {} ({issuer})", claims.identity()));
     } else {
         lines.push("  the public key, or the certificate that was given with it".to_owned());
     }
-    lines.extend(asked.what.iter().map(|what| format!("  the digest and the signature of {what}")));
+    lines.extend(artifacts.iter().map(|name| format!("  the digest and the signature of {name}")));
     if public {
         lines.push(CONFIRMATION.to_owned());
     }
@@ -90,27 +89,25 @@ mod tests {
         Services { logs, ..Services::default() }
     }
 
-    fn asked(what: &[String]) -> Asked<'_> {
-        Asked { key: Some("k"), yes: true, what, ..Asked::default() }
-    }
-
     #[test]
-    fn what_becomes_public_is_said_with_where_and_what() {
-        let what = ["reg.example/app@sha256:00".to_owned()];
-        let text = statement(&asked(&what), &services("https://rekor.sigstore.dev"), None).unwrap();
+    fn the_statement_names_the_log_and_the_artifacts() {
+        let artifacts = ["reg.example/app@sha256:00".to_owned()];
+        let text = statement(&artifacts, &services("https://rekor.sigstore.dev"), None).unwrap();
         assert!(text.contains("Hosted Project Tools Terms of Use"), "{text}");
         assert!(text.contains("https://rekor.sigstore.dev"), "{text}");
         assert!(text.contains("reg.example/app@sha256:00"), "{text}");
-        let text = statement(&asked(&what), &services("https://rekor.acme.example"), None).unwrap();
+        let text = statement(&artifacts, &services("https://rekor.acme.example"), None).unwrap();
         assert!(!text.contains("LF Projects"), "{text}");
-        assert!(statement(&asked(&what), &Services::default(), None).is_none());
+        assert!(statement(&artifacts, &Services::default(), None).is_none());
     }
 
     #[test]
-    fn a_private_log_of_a_configuration_needs_no_question() {
+    fn a_private_log_of_a_configuration_needs_no_confirmation() {
         let private = services("https://rekor.acme.example");
-        assert!(!is_question(&private, Asking::PublicLogs));
-        assert!(is_question(&private, Asking::AllLogs));
-        assert!(is_question(&services("https://rekor.sigstage.dev"), Asking::PublicLogs));
+        assert!(!is_required(Confirm::PublicLogs, &private));
+        assert!(is_required(Confirm::AllLogs, &private));
+        let public = services("https://rekor.sigstage.dev");
+        assert!(is_required(Confirm::PublicLogs, &public));
+        assert!(!is_required(Confirm::Nothing, &public));
     }
 }

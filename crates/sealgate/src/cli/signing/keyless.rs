@@ -1,95 +1,96 @@
-//! Signing without a key of one's own: an identity token, a key for this one run, and a certificate
-//! that binds both.
+//! Keyless signing: an identity token, an ephemeral key, and a certificate that binds the key to the
+//! identity.
 
 use std::sync::Arc;
 
 use sealgate_core::certificate::{Presented, SctRequirement, certify as verify_certificate};
 use sealgate_core::key::HashAlgorithm;
 use sealgate_core::verify::Override;
-use sealgate_engine::ports::IdentityToken;
+use sealgate_engine::ports::{CertificateIssuer, IdentityToken};
 use sealgate_engine::sign::VerificationKey;
+use sealgate_engine::transparency::TransparencyServices;
 use sealgate_keys::{KeyPair, pair::Kind};
 use sealgate_sigstore::http;
 use sealgate_sigstore::oidc::{
-    Ambient, Console, Obtained, Surroundings, Terminal, TokenRequest, identity_token,
+    Console, Obtained, Surroundings, Terminal, TokenRequest, identity_token,
 };
-use sealgate_sigstore::signing_config::{Ports, Services};
+use sealgate_sigstore::signing_config::Services;
 
-use super::{Judges, SigningServices, Steps};
+use super::Refusal;
+use super::plan::Progress;
 use crate::clock::SystemClock;
 use crate::failure::CliError;
 use crate::output::basis;
 use crate::terminal;
 
-/// cosign's names of algorithms (`--signing-algorithm`), the first is the default.
-const ALGORITHMS: [(&str, Kind, HashAlgorithm); 6] = [
-    ("ecdsa-sha2-256-nistp256", Kind::P256, HashAlgorithm::Sha256),
-    ("ecdsa-sha2-384-nistp384", Kind::P384, HashAlgorithm::Sha384),
-    ("ecdsa-sha2-512-nistp521", Kind::P521, HashAlgorithm::Sha512),
-    ("rsa-sign-pkcs1-2048-sha256", Kind::Rsa2048, HashAlgorithm::Sha256),
-    ("rsa-sign-pkcs1-3072-sha256", Kind::Rsa3072, HashAlgorithm::Sha256),
-    ("rsa-sign-pkcs1-4096-sha256", Kind::Rsa4096, HashAlgorithm::Sha256),
+/// An algorithm of ephemeral keys.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Algorithm {
+    name: &'static str,
+    kind: Kind,
+    hash: HashAlgorithm,
+}
+
+/// The values of `--signing-algorithm`, in cosign's words; the first one is the default.
+const ALGORITHMS: [Algorithm; 6] = [
+    Algorithm::new("ecdsa-sha2-256-nistp256", Kind::P256, HashAlgorithm::Sha256),
+    Algorithm::new("ecdsa-sha2-384-nistp384", Kind::P384, HashAlgorithm::Sha384),
+    Algorithm::new("ecdsa-sha2-512-nistp521", Kind::P521, HashAlgorithm::Sha512),
+    Algorithm::new("rsa-sign-pkcs1-2048-sha256", Kind::Rsa2048, HashAlgorithm::Sha256),
+    Algorithm::new("rsa-sign-pkcs1-3072-sha256", Kind::Rsa3072, HashAlgorithm::Sha256),
+    Algorithm::new("rsa-sign-pkcs1-4096-sha256", Kind::Rsa4096, HashAlgorithm::Sha256),
 ];
 
-/// Standard error, for the login.
-struct Terminals;
+impl Algorithm {
+    const fn new(name: &'static str, kind: Kind, hash: HashAlgorithm) -> Self {
+        Self { name, kind, hash }
+    }
+}
 
-impl Console for Terminals {
+/// The algorithm of that name; an empty name is the default.
+pub(super) fn algorithm(name: Option<&str>) -> Result<&'static Algorithm, Refusal> {
+    static KNOWN: [Algorithm; 6] = ALGORITHMS;
+    let name = name.filter(|name| !name.is_empty());
+    let found = KNOWN.iter().find(|known| name.is_none_or(|name| name == known.name));
+    found.ok_or_else(|| Refusal::Algorithm { name: name.unwrap_or_default().to_owned() })
+}
+
+/// The names of all algorithms, for messages.
+pub(super) fn algorithms() -> String {
+    ALGORITHMS.map(|known| known.name).join(", ")
+}
+
+/// The login's output on standard error.
+struct LoginConsole;
+
+impl Console for LoginConsole {
     fn say(&self, text: &str) {
         terminal::say(text);
     }
 }
 
-/// A key for this run, kept nowhere.
+/// Generates a key for this run, which is never written to a file.
 pub(super) async fn ephemeral_key(
-    algorithm: Option<&str>,
-    steps: Steps,
+    algorithm: &'static Algorithm,
+    progress: Progress,
 ) -> Result<KeyPair, CliError> {
-    let name = algorithm.filter(|name| !name.is_empty());
-    let found = ALGORITHMS.iter().find(|(known, ..)| name.is_none_or(|name| name == *known));
-    let Some((_, kind, hash)) = found else {
-        let known: Vec<_> = ALGORITHMS.iter().map(|(name, ..)| *name).collect();
-        return Err(CliError::new(format!(
-            "parsing signature algorithm: unknown algorithm {:?}",
-            name.unwrap_or_default()
-        ))
-        .note(format!("there are: {}", known.join(", "))));
-    };
-    steps.say("Generating ephemeral keys...");
-    let kind = *kind;
+    progress.show("Generating ephemeral keys...");
     // An RSA key takes a second of CPU: not on the thread that drives the network.
-    let made = tokio::task::spawn_blocking(move || KeyPair::generate_kind(kind)).await;
-    let pair = made.map_err(|_| CliError::new("making the key was interrupted"))??;
-    Ok(pair.with_hash(*hash))
+    let pair = tokio::task::spawn_blocking(|| KeyPair::generate_kind(algorithm.kind)).await;
+    let pair = pair.map_err(|_| CliError::new("making the key was interrupted"))??;
+    Ok(pair.with_hash(algorithm.hash))
 }
 
-impl SigningServices {
-    /// A token of whoever signs.
-    pub(super) async fn token(&self, services: &Services) -> Result<Obtained, CliError> {
-        let ambient = match (&self.oidc_provider, self.oidc_disable_ambient_providers) {
-            (_, Some(true)) => Ambient::Off,
-            (Some(name), _) if !name.is_empty() => Ambient::Only(
-                name.parse()
-                    .map_err(|error| CliError::new(format!("getting provider: {error}")))?,
-            ),
-            _ => Ambient::Any,
-        };
-        let flow = self.fulcio_auth_flow.as_deref().filter(|name| !name.is_empty());
-        let flow = flow.map(str::parse).transpose();
-        let request = TokenRequest {
-            identity_token: self.identity_token.clone(),
-            ambient,
-            flow: flow.map_err(|error| CliError::new(format!("setting auth flow: {error}")))?,
-            issuer: services.oidc.clone().unwrap_or_default(),
-            client_secret_file: self.oidc_client_secret_file.clone(),
-            redirect_url: self.oidc_redirect_url.clone(),
-            client_id: self.oidc_client_id.clone().unwrap_or(TokenRequest::default().client_id),
-        };
-        let obtained = identity_token(&request, &surroundings()).await;
-        let obtained = obtained.map_err(|error| explain(&error, &request))?;
-        obtained.warnings.iter().for_each(|warning| terminal::warn(warning.to_string()));
-        Ok(obtained)
-    }
+/// Gets an identity token, by a login at the issuer of `services` where no other source has one.
+pub(super) async fn token(
+    request: TokenRequest,
+    services: &Services,
+) -> Result<Obtained, CliError> {
+    let request = TokenRequest { issuer: services.oidc.clone().unwrap_or_default(), ..request };
+    let obtained = identity_token(&request, &surroundings()).await;
+    let obtained = obtained.map_err(|error| explain(&error, &request))?;
+    obtained.warnings.iter().for_each(|warning| terminal::warn(warning.to_string()));
+    Ok(obtained)
 }
 
 fn surroundings() -> Surroundings {
@@ -98,7 +99,7 @@ fn surroundings() -> Surroundings {
         true => Terminal::Interactive,
         false => Terminal::Absent,
     };
-    let (clock, console) = (Arc::new(SystemClock), Arc::new(Terminals));
+    let (clock, console) = (Arc::new(SystemClock), Arc::new(LoginConsole));
     Surroundings::of_process(clock, console, terminal, http::Options::default())
 }
 
@@ -112,40 +113,38 @@ fn explain(error: &sealgate_sigstore::oidc::TokenError, request: &TokenRequest) 
     }
 }
 
-/// A certificate for the key, in the name of the token.
+/// Requests a certificate that binds the key to the identity in the token, and verifies it before
+/// anything is signed.
 pub(super) async fn certify(
     signer: &KeyPair,
     token: &IdentityToken,
-    ports: &Ports,
-    judges: &Judges,
-    steps: Steps,
+    issuer: Option<&dyn CertificateIssuer>,
+    transparency: &TransparencyServices,
+    progress: Progress,
 ) -> Result<VerificationKey, CliError> {
-    let issuer = ports.issuer.as_deref();
-    let issuer =
-        issuer.ok_or_else(|| CliError::new("no fulcio URLs provided in signing config"))?;
-    steps.say("Retrieving signed certificate...");
-    let verification_key = VerificationKey::issued(signer, issuer, token).await;
-    let verification_key = verification_key
+    let issuer = issuer.ok_or(Refusal::NoCertificateAuthority)?;
+    progress.show("Retrieving signed certificate...");
+    let key = VerificationKey::issued(signer, issuer, token).await;
+    let key = key
         .map_err(|failure| CliError::from(failure).during("getting signer: getting certificate"))?;
-    check(&verification_key, judges, steps)?;
-    // What verifiers must ask for: the token's own words may differ, as those of CI jobs do.
-    if let Some(certificate) = verification_key.certificate() {
-        steps.say(basis::identity_lines(certificate.identity()).trim_end());
+    verify(&key, transparency, progress)?;
+    // The identity that verifiers must require: the token's own claims may differ, as in CI jobs.
+    if let Some(certificate) = key.certificate() {
+        progress.show(basis::identity_lines(certificate.identity()).trim_end());
     }
-    Ok(verification_key)
+    Ok(key)
 }
 
-/// The certificate is one that our verifier would believe at the moment it begins, before
-/// anything is signed with its key.
-fn check(
-    verification_key: &VerificationKey,
-    judges: &Judges,
-    steps: Steps,
+/// Verifies the certificate at the start of its validity.
+fn verify(
+    key: &VerificationKey,
+    transparency: &TransparencyServices,
+    progress: Progress,
 ) -> Result<(), CliError> {
-    let Some(root) = &judges.root else { return Ok(()) };
-    let certificate = verification_key.certificate();
+    let Some(root) = &transparency.root else { return Ok(()) };
+    let certificate = key.certificate();
     let certificate = certificate.ok_or_else(|| CliError::new("the certificate cannot be read"))?;
-    let sct = match (judges.sct, root.ct_logs.is_empty()) {
+    let sct = match (transparency.sct, root.ct_logs.is_empty()) {
         (Override::Ignored, _) | (Override::Unset, true) => SctRequirement::NotRequired,
         _ => SctRequirement::Required,
     };
@@ -157,7 +156,7 @@ fn check(
             .note(reason.remedy())
     })?;
     if certified.ct_logs() > 0 {
-        steps.say("Successfully verified SCT...");
+        progress.show("Successfully verified SCT...");
     }
     Ok(())
 }

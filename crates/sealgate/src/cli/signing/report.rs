@@ -1,4 +1,4 @@
-//! What was made, for people and in cosign's older form.
+//! The results of signing: messages for the user, and the bundle format of cosign 1 and 2.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,18 +7,28 @@ use sealgate_core::certificate::pem;
 use sealgate_engine::sign::VerificationKey;
 use serde_json::{Value, json};
 
+use super::plan::Progress;
 use crate::terminal;
 
-/// cosign's line for each log entry.
-pub(crate) fn tell_log_entries(log: &LogMaterial) {
+impl Progress {
+    /// Prints a step.
+    pub(super) fn show(self, text: &str) {
+        if self == Self::Shown {
+            terminal::say(text);
+        }
+    }
+}
+
+/// Reports each log entry, in cosign's words.
+pub(crate) fn log_entries(log: &LogMaterial) {
     for entry in &log.entries {
         terminal::say(format!("tlog entry created with index: {}", entry.log_index));
     }
 }
 
-/// What verifiers must be told of a signature that no log has: cosign asks for a log's proof by
-/// default, and so do we by a trust root that the user has chosen.
-pub(super) fn tell_unlogged() {
+/// Reports the flag that a signature in no log is verified with: cosign requires a log entry by
+/// default, and so does `sealgate verify` with a trust root that the user has configured.
+pub(super) fn unlogged() {
     terminal::say(
         "No transparency log has this signature:\n  \
          to verify it with cosign, or with sealgate by a trust root that you have configured, add \
@@ -27,8 +37,8 @@ pub(super) fn tell_unlogged() {
     );
 }
 
-/// The bundle of cosign 1 and 2: `{"base64Signature","cert","rekorBundle"}`. A key without
-/// certificate or log leaves the signature alone.
+/// The bundle of cosign 1 and 2: `{"base64Signature","cert","rekorBundle"}`. Without certificate and
+/// log entry it has the signature only.
 pub(crate) fn older_bundle(signature: &str, log: &LogMaterial, key: &VerificationKey) -> String {
     let mut bundle = json!({ "base64Signature": signature });
     let leaf = key.certificates().first();

@@ -1,6 +1,7 @@
-//! Signatures that a log or the registry did not take: kept in a file, and how to go on.
+//! Unfinished signatures, which a log or the registry did not accept: the file that keeps them, and
+//! the instructions to resume.
 //!
-//! The file is the engine's document of unfinished work with the versions of the logs beside it. It
+//! The file is the engine's document of pending signatures and the API versions of the logs. It
 //! holds nothing secret.
 
 use std::path::{Path, PathBuf};
@@ -15,28 +16,29 @@ use super::Signing;
 use crate::cli::files::{self, Mode};
 use crate::failure::CliError;
 
-/// What a command says when its signatures stay unfinished.
+/// The name of the file, and the command that resumes from it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'a> {
+pub(crate) struct ResumeFile<'a> {
     /// `--bundle`, where it was given.
     pub(crate) bundle: Option<&'a Path>,
-    /// What is signed: names the file.
+    /// The digest of the signed artifact.
     pub(crate) digest: &'a Digest,
-    /// The command that goes on, up to the file's name.
+    /// The command, up to the file's name.
     pub(crate) command: &'a str,
 }
 
-/// Keeps what was made, and says how to go on.
-pub(crate) fn keep(failure: SignFailure, signing: &Signing, place: Place<'_>) -> CliError {
+/// Writes unfinished signatures to the file, and explains how to resume. Other failures stay as
+/// they are.
+pub(crate) fn keep(failure: SignFailure, signing: &Signing, file: ResumeFile<'_>) -> CliError {
     let SignFailure::Unfinished(unfinished) = failure else { return failure.into() };
-    keep_with(&unfinished, &signing.services.logs, place)
+    keep_with(&unfinished, &signing.services.logs, file)
 }
 
-/// The same for what was resumed and stopped again.
+/// Writes the signatures of a run that was resumed and interrupted again.
 pub(crate) fn keep_with(
     unfinished: &Unfinished,
     logs: &[LogService],
-    place: Place<'_>,
+    file: ResumeFile<'_>,
 ) -> CliError {
     let Unfinished { step, cause, signatures } = unfinished;
     let what = match step {
@@ -45,11 +47,11 @@ pub(crate) fn keep_with(
     };
     // The service's own words; remedies for registries do not fit here.
     let error = CliError::new(format!("{what}: {cause}")).note("nothing was stored");
-    let path = place.file();
+    let path = file.path();
     match write(&path, signatures, logs) {
         Ok(()) => error
             .note(format!("what was signed is kept in {}", path.display()))
-            .note(format!("to go on: {} {}", place.command, path.display()))
+            .note(format!("to go on: {} {}", file.command, path.display()))
             .note(until(signatures, logs)),
         Err(unwritten) => error
             .note(format!("it could not be kept either: {}", unwritten.message))
@@ -57,8 +59,8 @@ pub(crate) fn keep_with(
     }
 }
 
-impl Place<'_> {
-    fn file(&self) -> PathBuf {
+impl ResumeFile<'_> {
+    fn path(&self) -> PathBuf {
         if let Some(bundle) = self.bundle {
             let mut name = bundle.as_os_str().to_owned();
             name.push(".unfinished.json");
@@ -87,8 +89,9 @@ fn version(version: RekorVersion) -> u64 {
     }
 }
 
-/// Until when it makes sense to go on: a log of version 1 signs the time of the entry, which must
-/// lie within the certificate; else a signed time must show that the certificate was good.
+/// The time until which signing can be resumed: a log of version 1 signs the time of its entry,
+/// which must lie within the certificate's validity; else a timestamp must prove that the
+/// certificate was valid.
 fn until(signatures: &PendingSignatures, logs: &[LogService]) -> String {
     let Some(certificate) = signatures.verification_key.certificate() else {
         return "there is no hurry: a key does not expire".to_owned();
@@ -114,7 +117,7 @@ fn until(signatures: &PendingSignatures, logs: &[LogService]) -> String {
     }
 }
 
-/// What such a file holds: the signatures, and the logs to tell.
+/// Reads such a file: the signatures, and the logs to upload them to.
 pub(crate) fn read(path: &Path) -> Result<(PendingSignatures, Services), CliError> {
     let bytes = files::read(path, PendingSignatures::MAX as u64)?;
     let signatures = PendingSignatures::parse(&bytes)
@@ -122,7 +125,7 @@ pub(crate) fn read(path: &Path) -> Result<(PendingSignatures, Services), CliErro
     let document: Value = serde_json::from_slice(&bytes)
         .map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
     let logs: Vec<_> = document["logs"].as_array().into_iter().flatten().filter_map(log).collect();
-    // All of them, also those that have taken it: their proofs are asked for.
+    // All of them, also those that have an entry: their proofs are verified.
     match signatures.missing_logs().iter().find(|url| !logs.iter().any(|log| same(&log.url, url))) {
         None => Ok((signatures, Services { logs, ..Services::default() })),
         Some(url) => Err(CliError::new(format!(
@@ -132,7 +135,7 @@ pub(crate) fn read(path: &Path) -> Result<(PendingSignatures, Services), CliErro
     }
 }
 
-/// The same address: clients write a slash behind a bare host.
+/// Whether two URLs are the same: clients append a slash to a bare host.
 fn same(one: &str, other: &str) -> bool {
     one.trim_end_matches('/') == other.trim_end_matches('/')
 }
