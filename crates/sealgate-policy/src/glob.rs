@@ -124,6 +124,16 @@ impl Glob {
         &self.text
     }
 
+    /// The literal beginning of the pattern's name, which the [`canonical_name`] of each matching
+    /// image begins with: `ghcr.io/acme/` of `ghcr.io/acme/*`. Empty where no registry is written
+    /// out, since such a pattern also matches other spellings of an image's registry.
+    pub(crate) fn literal_prefix(&self) -> &str {
+        match &self.name {
+            Some(name) if !self.open_host => name.literal_prefix(),
+            _ => "",
+        }
+    }
+
     /// Whether the pattern matches `image`.
     pub fn matches(&self, image: &Reference, tags: TagTrust) -> bool {
         self.name.as_ref().is_none_or(|name| self.names(name, image.repository()))
@@ -150,14 +160,7 @@ impl Glob {
     }
 
     fn names(&self, name: &Wildcard, image: &Repository) -> bool {
-        let at = |registry: &str| name.is_match(&format!("{registry}/{}", image.path()));
-        let registry = image.canonical_registry();
-        // `*.io:443/**` and `registry-1.*/**` mean spellings that the canonical name has lost.
-        let spelled = || {
-            let written = image.registry() != registry && at(image.registry());
-            written || (!has_port(registry) && at(&format!("{registry}:443")))
-        };
-        at(registry) || (self.open_host && spelled())
+        name.is_match(&canonical_name(image)) || (self.open_host && matches_spelling(name, image))
     }
 
     /// What the author may not have meant.
@@ -216,7 +219,22 @@ fn split_tag(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The name as an image's canonical name would be written.
+/// The name that the spellings of one repository share: `registry/path`, see
+/// [`Repository::canonical_registry`].
+pub(crate) fn canonical_name(image: &Repository) -> String {
+    format!("{}/{}", image.canonical_registry(), image.path())
+}
+
+/// Whether `name` matches another spelling of an image: `*.io:443/**` and `registry-1.*/**` mean
+/// spellings that the canonical name has lost.
+fn matches_spelling(name: &Wildcard, image: &Repository) -> bool {
+    let at = |registry: &str| name.is_match(&format!("{registry}/{}", image.path()));
+    let registry = image.canonical_registry();
+    let written = image.registry() != registry && at(image.registry());
+    written || (!has_port(registry) && at(&format!("{registry}:443")))
+}
+
+/// The name of a pattern, written as the [`canonical_name`] of an image.
 fn normal_name(name: &str) -> String {
     let (first, rest) = match name.split_once('/') {
         Some((first, rest)) => (first, Some(rest)),

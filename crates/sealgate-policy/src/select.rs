@@ -1,12 +1,21 @@
-//! Which rules apply to an image: the set of all policies, asked with an image and its scope.
+//! Selection of the rules that apply to an image in an object of some scope.
+//!
+//! An index by literal prefix ([`index`]) finds the rules that may apply, so that the time it takes
+//! does not grow with rules about other repositories. Only [`When`] says whether a rule applies.
+
+use std::sync::Arc;
 
 use sealgate_core::digest::Digest;
 use sealgate_core::reference::Reference;
 use serde::{Deserialize, Serialize};
 
 use crate::fingerprint;
-use crate::rule::Rule;
+use crate::rule::{Rule, When};
 use crate::scope::Scope;
+
+mod index;
+
+use index::PrefixIndex;
 
 /// What happens to an image that no rule is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -21,12 +30,19 @@ pub enum NoMatch {
     Allow,
 }
 
-/// All rules that are in force, with what happens where none applies.
+/// All rules that are in force, with what happens where none applies. Clones share the rules.
 #[derive(Clone, Debug)]
 pub struct PolicySet {
-    rules: Vec<Rule>,
+    rules: Arc<IndexedRules>,
     no_match: NoMatch,
     fingerprint: Digest,
+}
+
+/// Rules ordered by name, and the index that holds their positions.
+#[derive(Debug)]
+struct IndexedRules {
+    rules: Vec<Rule>,
+    index: PrefixIndex,
 }
 
 impl NoMatch {
@@ -45,7 +61,18 @@ impl PolicySet {
     /// both stand: each must hold.
     pub fn new(mut rules: Vec<Rule>, no_match: NoMatch) -> Self {
         rules.sort_by(|a, b| (a.name(), a.fingerprint()).cmp(&(b.name(), b.fingerprint())));
-        let prints: Vec<String> = rules.iter().map(|rule| rule.fingerprint().to_string()).collect();
+        let index = PrefixIndex::new(&rules);
+        Self::of(Arc::new(IndexedRules { rules, index }), no_match)
+    }
+
+    /// The same rules with another answer where none of them applies.
+    pub fn with_no_match(&self, no_match: NoMatch) -> Self {
+        Self::of(Arc::clone(&self.rules), no_match)
+    }
+
+    fn of(rules: Arc<IndexedRules>, no_match: NoMatch) -> Self {
+        let prints: Vec<String> =
+            rules.rules.iter().map(|rule| rule.fingerprint().to_string()).collect();
         let parts = prints.iter().map(String::as_str).chain([no_match.name()]);
         let fingerprint = fingerprint::of_parts(parts.collect::<Vec<_>>().into_iter());
         Self { rules, no_match, fingerprint }
@@ -53,7 +80,7 @@ impl PolicySet {
 
     /// The rules, ordered by name.
     pub fn rules(&self) -> &[Rule] {
-        &self.rules
+        &self.rules.rules
     }
 
     /// What happens to an image that no rule is about.
@@ -69,7 +96,7 @@ impl PolicySet {
     /// The rules that `image`, in an object of `scope`, must satisfy: each of them. Empty means
     /// that no policy is about the image, and [`PolicySet::no_match`] decides.
     pub fn select(&self, image: &Reference, scope: &Scope) -> Vec<&Rule> {
-        self.rules.iter().filter(|rule| rule.when.applies(image, scope)).collect()
+        self.rules.select(image, |when| when.applies(image, scope))
     }
 
     /// The rules for an image whose tag could not be resolved: what [`PolicySet::select`] may say
@@ -77,7 +104,28 @@ impl PolicySet {
     /// whatever digest it asks for; one that lets unsigned content in is not about it where it
     /// asks for a digest, or for a tag, which does not count beside a digest.
     pub fn select_unresolved(&self, image: &Reference, scope: &Scope) -> Vec<&Rule> {
-        self.rules.iter().filter(|rule| rule.when.may_apply(image, scope)).collect()
+        self.rules.select(image, |when| when.may_apply(image, scope))
+    }
+}
+
+impl IndexedRules {
+    /// The rules for which `applies` holds, in their order. It holds for rules with a pattern that
+    /// matches `image` and for no others.
+    fn select(&self, image: &Reference, applies: impl Fn(&When) -> bool) -> Vec<&Rule> {
+        let candidates = self.index.candidates(image.repository());
+        let candidates = candidates.into_iter().map(|at| &self.rules[at]);
+        let selected: Vec<&Rule> = candidates.filter(|rule| applies(&rule.when)).collect();
+        // A rule that the index missed would be one that is not enforced: every test, of whatever
+        // crate, that selects rules compares the index with all rules asked one by one.
+        debug_assert!(
+            self.rules
+                .iter()
+                .filter(|rule| applies(&rule.when))
+                .map(std::ptr::from_ref)
+                .eq(selected.iter().map(|rule| std::ptr::from_ref(*rule))),
+            "the index and the rules disagree about {image}"
+        );
+        selected
     }
 }
 
@@ -138,6 +186,16 @@ mod tests {
             ["ghcr.io/acme/*", "ghcr.io/acme/app:v1", digest.as_str()]
         );
         assert_eq!(selected(TagTrust::OnlyWithoutDigest), ["ghcr.io/acme/*"]);
+    }
+
+    #[test]
+    fn another_no_match_leaves_the_rules_as_they_are() {
+        let set = PolicySet::new(vec![about("b", "ghcr.io/**"), about("a", "**")], NoMatch::Deny);
+        let other = set.with_no_match(NoMatch::Warn);
+        let made = PolicySet::new(set.rules().to_vec(), NoMatch::Warn);
+        assert_eq!((other.no_match(), other.fingerprint()), (NoMatch::Warn, made.fingerprint()));
+        assert_ne!(other.fingerprint(), set.fingerprint());
+        assert_eq!(names(&other, "ghcr.io/a/b"), ["a", "b"]);
     }
 
     #[test]

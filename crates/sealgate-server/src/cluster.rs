@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sealgate_kube::certificates::Serving;
 use sealgate_kube::policies::PolicySource;
 use sealgate_kube::watch::{Policies, PolicyFeed};
-use sealgate_policy::select::{NoMatch, PolicySet};
+use sealgate_policy::select::NoMatch;
 use tokio::sync::watch;
 use tracing::{error, info};
 
@@ -48,7 +48,7 @@ pub fn follow_policies(
 
 fn state(policies: &Policies, no_match: Option<NoMatch>) -> PolicyState {
     let set = match no_match {
-        Some(no_match) => Arc::new(PolicySet::new(policies.set.rules().to_vec(), no_match)),
+        Some(no_match) => Arc::new(policies.set.with_no_match(no_match)),
         None => Arc::clone(&policies.set),
     };
     PolicyState {

@@ -42,6 +42,14 @@ impl Wildcard {
         Self::Open { prefix: prefix.into(), suffix: suffix.into(), middle: elements.into() }
     }
 
+    /// The literal text that every fitting text begins with.
+    pub(super) fn literal_prefix(&self) -> &str {
+        match self {
+            Self::Literal(literal) => literal,
+            Self::Open { prefix, .. } => prefix,
+        }
+    }
+
     /// Whether the whole of `text` fits.
     pub(super) fn is_match(&self, text: &str) -> bool {
         match self {
