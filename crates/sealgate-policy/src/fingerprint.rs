@@ -10,7 +10,7 @@ use sealgate_core::verify::{
 
 use crate::glob::TagTrust;
 use crate::object_match::{ObjectMatch, Operator};
-use crate::rule::{Mode, Need, SignatureRequirement, SignedBy, Source, When};
+use crate::rule::{Mode, Need, Rule, SignatureRequirement, SignedBy, Source, When};
 
 /// The fingerprint of a rule with these parts.
 pub(crate) fn of_rule(name: &str, when: &When, need: &Need, mode: Mode) -> Digest {
@@ -41,10 +41,14 @@ pub(crate) fn of_requirement(requirement: &SignatureRequirement) -> Digest {
     form.0.finish()
 }
 
-/// The fingerprint of a list of parts, in the order given.
-pub(crate) fn of_parts<'a>(parts: impl ExactSizeIterator<Item = &'a str>) -> Digest {
+/// The fingerprint of rules in the order given, with the word for what happens where none applies.
+pub(crate) fn of_set(rules: &[Rule], no_match: &str) -> Digest {
     let mut form = Form::new();
-    form.list(parts, |form, part| form.text(part));
+    form.number(rules.len() + 1);
+    for rule in rules {
+        form.text(&rule.fingerprint().to_string());
+    }
+    form.text(no_match);
     form.0.finish()
 }
 

@@ -71,10 +71,7 @@ impl PolicySet {
     }
 
     fn of(rules: Arc<IndexedRules>, no_match: NoMatch) -> Self {
-        let prints: Vec<String> =
-            rules.rules.iter().map(|rule| rule.fingerprint().to_string()).collect();
-        let parts = prints.iter().map(String::as_str).chain([no_match.name()]);
-        let fingerprint = fingerprint::of_parts(parts.collect::<Vec<_>>().into_iter());
+        let fingerprint = fingerprint::of_set(&rules.rules, no_match.name());
         Self { rules, no_match, fingerprint }
     }
 
