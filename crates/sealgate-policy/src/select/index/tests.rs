@@ -130,7 +130,7 @@ fn about(glob: &str) -> Rule {
 fn candidates(set: &PolicySet, image: &str) -> Vec<String> {
     let image: Reference = image.parse().unwrap();
     let found = set.rules.index.candidates(image.repository());
-    found.into_iter().map(|at| set.rules()[at].name.clone()).collect()
+    found.into_iter().map(|at| set.rules()[at].name().to_owned()).collect()
 }
 
 proptest! {
