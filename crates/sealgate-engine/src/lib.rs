@@ -28,6 +28,7 @@ pub mod ports;
 pub mod record;
 pub mod referrer;
 pub mod replay;
+pub mod resolve;
 pub mod roots;
 pub mod save;
 pub mod sign;

@@ -4,6 +4,7 @@
 //! Border: pure. What is right and wrong in them is in `sealgate_policy`; here it becomes an answer.
 //! What cannot be read is refused.
 
+use sealgate_policy::assemble::PolicySource;
 use sealgate_policy::cip::convert::convert;
 use sealgate_policy::cip::defaults::{DefaultField, default_fields};
 use sealgate_policy::cip::field_error::{FieldErrors, Level};
@@ -32,16 +33,6 @@ pub struct Validation<'a> {
     pub roots: &'a RootLookup<'a>,
     /// Where the gate's policies come from.
     pub source: PolicySource,
-}
-
-/// Where a gate's policies come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PolicySource {
-    /// The objects of a cluster.
-    #[default]
-    Cluster,
-    /// A folder: the objects of a cluster are not read.
-    Folder,
 }
 
 /// What a gate on a folder says about an object of a cluster.

@@ -1,16 +1,16 @@
 //! The policies of a cluster, watched: ClusterImagePolicies, TrustRoots, the Secrets that they
-//! name, and the ConfigMap `config-policy-controller` become one compiled set that is always
+//! name, and the ConfigMap `config-policy-controller` become one [`PolicyState`] that is always
 //! current. TUF repositories of TrustRoots are read elsewhere, behind [`Roots`].
 //!
 //! ```text
-//!   API server --watch--> book (what is known) --compile--> channel (what is in force)
-//!        ^                                             |
-//!        +---------------- status, events <------------+
+//!   API server --watch--> index (objects) --resolver--> channel (policies in force)
+//!        ^                                       |
+//!        +------------ status, events <----------+
 //! ```
 //!
-//! Nothing is ever dropped because of an error: a watch that breaks is taken up again and the last
-//! set stays; a Secret that cannot be read keeps its last good key; a policy that cannot be compiled
-//! becomes a rule that never holds. Only what the cluster says is gone is gone.
+//! Nothing is dropped because of an error: a watch that breaks is taken up again and the last set
+//! stays; a Secret that cannot be read keeps its last good key; a policy that cannot be compiled
+//! becomes a rule that never holds. Only an object that the cluster reports as deleted is removed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +22,11 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
-use sealgate_engine::ports::{Clock, SecretSource};
+use sealgate_engine::ports::Clock;
+use sealgate_engine::resolve::Resolver;
 use sealgate_engine::roots::Roots;
-use sealgate_policy::cip::validate::Context;
-use sealgate_policy::config::Config;
-use sealgate_policy::select::PolicySet;
+use sealgate_policy::assemble::{Assembly, PolicySource, PolicyState};
+use sealgate_policy::select::NoMatch;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -34,37 +34,18 @@ use crate::cluster::{ClusterSecrets, TIMEOUT};
 use crate::crd::{GROUP, POLICY_VERSIONS, ROOT_VERSION};
 use crate::install::{CONFIG_MAP, PullSecretRights};
 
-mod book;
+mod index;
 mod status;
 
-use book::{Book, Change};
+use index::Index;
 use status::StatusWriter;
 
-/// How often the Secrets that policies name are read again, even if no watch said so.
+/// The interval at which the Secrets that policies name are read again without an event.
 const RESYNC: Duration = Duration::from_secs(60);
-/// How long to wait for the custom resources to be installed before looking again.
+/// The wait before looking again for custom resources that are not installed.
 const NO_RESOURCE: Duration = Duration::from_secs(5);
-/// How many Secrets are read at once.
-const TOGETHER: usize = 8;
-/// How many events are taken in before the policies are compiled again.
+/// The most events that are taken in before the policies are compiled again.
 const BURST: usize = 1_000;
-
-/// What is in force.
-#[derive(Clone, Debug)]
-pub struct Policies {
-    /// The rules.
-    pub set: Arc<PolicySet>,
-    /// The gate's configuration, for what is not in the rules.
-    pub config: Config,
-    /// What the policy webhook validates new policies with.
-    pub context: Context,
-    /// What cannot be used as it is written, for people: each policy that is not ready, and why (such
-    /// a policy is in the set as a rule that never holds), and each pattern that no image can match.
-    pub problems: Vec<String>,
-}
-
-/// `None` until everything was read once: the gate is not ready before.
-pub type PolicyFeed = watch::Receiver<Option<Arc<Policies>>>;
 
 /// Watches a cluster's policies.
 pub struct PolicyWatch {
@@ -72,53 +53,83 @@ pub struct PolicyWatch {
     pub client: Client,
     /// The gate's own namespace, where `secretRef`s and the configuration are.
     pub namespace: String,
-    /// Who writes status and events: the pod's name.
+    /// The pod's name, as the reporter of status and events.
     pub instance: String,
-    /// The time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// The trust roots that policies name; told of the TrustRoot objects.
+    /// The trust roots that policies name; receives the TrustRoot objects.
     pub roots: Arc<Roots>,
+    /// `--no-match-policy`, which comes before the ConfigMap's entry.
+    pub no_match: Option<NoMatch>,
+}
+
+/// A change that may change the policies in force.
+enum Change {
+    Policy(Box<watcher::Event<DynamicObject>>),
+    TrustRoot(Box<watcher::Event<DynamicObject>>),
+    /// A TrustRoot's repository was read in the background.
+    RootRead,
+    Config(Box<watcher::Event<ConfigMap>>),
+    /// A Secret of this name was written or deleted.
+    Secret(String),
+    /// All Secrets must be read again.
+    Resync,
+}
+
+/// The objects, and the contents of their dependencies.
+struct Known {
+    index: Index,
+    resolver: Resolver,
+    /// The warnings about the configuration that are in the log already.
+    logged: Vec<String>,
 }
 
 impl PolicyWatch {
     /// Starts to watch. The task ends when all receivers are dropped. Errors are logged and tried
-    /// again, with a growing wait.
-    pub fn start(self) -> PolicyFeed {
-        let (sender, receiver) = watch::channel(None);
+    /// again, with a growing wait. The state has no policies until everything was read once.
+    pub fn start(self) -> watch::Receiver<PolicyState> {
+        let waiting = "the cluster's policies are not read yet";
+        let waiting = PolicyState::waiting(PolicySource::Cluster, waiting);
+        let (sender, receiver) = watch::channel(waiting);
         tokio::spawn(self.run(sender));
         receiver
     }
 
-    async fn run(self, sender: watch::Sender<Option<Arc<Policies>>>) {
+    async fn run(self, sender: watch::Sender<PolicyState>) {
         let served = tokio::select! {
             () = sender.closed() => return,
             served = self.served() => served,
         };
-        let no_secrets = PullSecretRights::Nowhere;
-        let secrets = ClusterSecrets::new(self.client.clone(), no_secrets, Arc::clone(&self.clock));
         let mut policy_writer = self.writer(&served.policies);
         let mut root_writer = self.writer(&trust_roots());
-        let mut book = Book::new(&self.namespace);
+        let mut known = self.nothing_known();
         if !served.trust_roots {
-            book.expect_no_trust_roots();
+            known.index.expect_no_trust_roots();
         }
         let mut changes = self.changes(&served.policies);
         loop {
             tokio::select! {
                 () = sender.closed() => return,
-                Some(change) = changes.next() => book.take(change),
+                Some(change) = changes.next() => known.apply(change),
             }
-            take_what_waits(&mut changes, &mut book);
-            if !book.is_complete() {
+            apply_burst(&mut changes, &mut known);
+            if !known.index.is_complete() {
                 continue;
             }
-            read_secrets(&secrets, &self.namespace, &mut book).await;
-            self.roots.set(&book.trust_roots());
-            let (policies, reports) = book.compile(&|which| self.roots.get(which));
-            publish(&sender, policies);
-            policy_writer.write(reports);
-            root_writer.write(book.root_reports(|name| self.roots.conditions(name)));
+            let objects = known.index.objects(&self.namespace, self.no_match);
+            let assembly = known.resolver.assemble(&objects).await;
+            log_new(&mut known.logged, &assembly.config_warnings);
+            publish(&sender, &assembly);
+            policy_writer.write(known.index.policy_reports(assembly.policies));
+            root_writer.write(known.index.trust_root_reports(assembly.trust_roots));
         }
+    }
+
+    fn nothing_known(&self) -> Known {
+        let no_secrets = PullSecretRights::Nowhere;
+        let secrets = ClusterSecrets::new(self.client.clone(), no_secrets, Arc::clone(&self.clock));
+        let resolver = Resolver::new(Arc::new(secrets), Arc::clone(&self.roots));
+        Known { index: Index::default(), resolver, logged: Vec::new() }
     }
 
     fn writer(&self, resource: &ApiResource) -> StatusWriter {
@@ -153,7 +164,7 @@ impl PolicyWatch {
         }
     }
 
-    /// Everything that may change what is in force.
+    /// The changes that may change the policies in force.
     fn changes(&self, resource: &ApiResource) -> BoxStream<'static, Change> {
         let policies: Api<DynamicObject> = Api::all_with(self.client.clone(), resource);
         let policies = events(policies, watcher::Config::default(), "policies")
@@ -192,10 +203,10 @@ impl PolicyWatch {
 const PLURAL: &str = "clusterimagepolicies";
 const ROOTS: &str = "trustroots";
 
-/// What the API server has.
+/// The resources that the API server serves.
 struct Served {
     policies: ApiResource,
-    /// Whether it knows TrustRoots, too.
+    /// Whether TrustRoots are served, too.
     trust_roots: bool,
 }
 
@@ -235,41 +246,52 @@ fn secret_change(event: watcher::Event<PartialObjectMeta<Secret>>) -> Option<Cha
 }
 
 /// Many events come at once, above all at the start; one compilation serves them all.
-fn take_what_waits(changes: &mut BoxStream<'static, Change>, book: &mut Book) {
+fn apply_burst(changes: &mut BoxStream<'static, Change>, known: &mut Known) {
     for _ in 0..BURST {
         match changes.next().now_or_never() {
-            Some(Some(change)) => book.take(change),
+            Some(Some(change)) => known.apply(change),
             _ => return,
         }
     }
 }
 
-async fn read_secrets(secrets: &ClusterSecrets, namespace: &str, book: &mut Book) {
-    let names = book.secrets_to_read();
-    let answers: Vec<_> = futures::stream::iter(names)
-        .map(|name| async move {
-            let answer = secrets.secret(namespace, &name).await;
-            (name, answer)
-        })
-        .buffer_unordered(TOGETHER)
-        .collect()
-        .await;
-    for (name, answer) in answers {
-        book.take_secret(name, answer);
+impl Known {
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::Policy(event) => self.index.apply_policy(*event),
+            Change::TrustRoot(event) => self.index.apply_trust_root(*event),
+            Change::RootRead => {}
+            Change::Config(event) => self.index.apply_config(*event),
+            Change::Secret(name) => self.resolver.secret_changed(&name),
+            Change::Resync => self.resolver.all_secrets_changed(),
+        }
     }
 }
 
-fn publish(sender: &watch::Sender<Option<Arc<Policies>>>, policies: Policies) {
+/// Logs the warnings that are not in the log yet.
+fn log_new(logged: &mut Vec<String>, warnings: &[String]) {
+    for warning in warnings.iter().filter(|warning| !logged.contains(warning)) {
+        tracing::warn!("{warning}");
+    }
+    *logged = warnings.to_vec();
+}
+
+/// Publishes what `assembly` says, unless it is what was published last.
+fn publish(sender: &watch::Sender<PolicyState>, assembly: &Assembly) {
+    let Assembly { set, config, problems, .. } = assembly;
     sender.send_if_modified(|current| {
-        let same = current.as_ref().is_some_and(|current| {
-            current.set.fingerprint() == policies.set.fingerprint()
-                && current.config == policies.config
-                && current.context == policies.context
-                && current.problems == policies.problems
-        });
+        let same =
+            current.set.as_ref().is_some_and(|current| current.fingerprint() == set.fingerprint())
+                && current.config == *config
+                && current.problems == *problems;
         if !same {
-            tracing::info!(rules = policies.set.rules().len(), "policies are in force");
-            *current = Some(Arc::new(policies));
+            tracing::info!(rules = set.rules().len(), "policies are in force");
+            *current = PolicyState {
+                set: Some(Arc::clone(set)),
+                config: config.clone(),
+                problems: problems.clone(),
+                source: PolicySource::Cluster,
+            };
         }
         !same
     });

@@ -4,10 +4,12 @@
 
 #![warn(missing_docs)]
 
+pub mod assemble;
 pub mod cip;
 pub mod compile;
 pub mod config;
 pub mod decide;
+pub mod depends;
 pub mod facts;
 mod fingerprint;
 pub mod glob;

@@ -5,35 +5,30 @@
 use std::sync::Arc;
 
 use sealgate_kube::certificates::Serving;
-use sealgate_kube::policies::PolicySource;
-use sealgate_kube::watch::{Policies, PolicyFeed};
-use sealgate_policy::select::NoMatch;
+use sealgate_policy::assemble::PolicyState;
 use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::certificate::{CertificateSlot, InvalidCertificate, ServerCertificate};
 use crate::metrics::Metrics;
-use crate::policies::PolicyState;
 
-/// Follows a cluster's policies. `no_match` comes before what the ConfigMap says.
+/// Follows the policies of a cluster: counts each change, and reports the end of `feed`.
 pub fn follow_policies(
-    mut feed: PolicyFeed,
-    no_match: Option<NoMatch>,
+    mut feed: watch::Receiver<PolicyState>,
     metrics: Arc<Metrics>,
 ) -> watch::Receiver<PolicyState> {
-    let waiting = "the cluster's policies are not read yet";
-    let (sender, receiver) = watch::channel(PolicyState::waiting(PolicySource::Cluster, waiting));
+    let (sender, receiver) = watch::channel(feed.borrow().clone());
     tokio::spawn(async move {
         loop {
-            let policies = feed.borrow_and_update().clone();
-            if let Some(policies) = policies {
+            let state = feed.borrow_and_update().clone();
+            if state.set.is_some() {
                 metrics.reloads.inc();
-                sender.send_replace(state(&policies, no_match));
+                sender.send_replace(state);
             }
             tokio::select! {
                 () = sender.closed() => return,
                 changed = feed.changed() => if changed.is_err() {
-                    // What is in force stays in force, and everybody can see that it is old.
+                    // The policies in force stay in force, and `/readyz` says that they are old.
                     error!("the cluster's policies are no longer followed");
                     metrics.reload_errors.inc();
                     let old = "the cluster's policies are no longer followed".to_owned();
@@ -44,20 +39,6 @@ pub fn follow_policies(
         }
     });
     receiver
-}
-
-fn state(policies: &Policies, no_match: Option<NoMatch>) -> PolicyState {
-    let set = match no_match {
-        Some(no_match) => Arc::new(policies.set.with_no_match(no_match)),
-        None => Arc::clone(&policies.set),
-    };
-    PolicyState {
-        set: Some(set),
-        problems: policies.problems.clone(),
-        empty_authorities: policies.context.empty_authorities,
-        source: PolicySource::Cluster,
-        insecure_registries: policies.config.insecure_registries.clone(),
-    }
 }
 
 /// Puts the certificate that `feed` holds into `slot`, now and at each change. One that cannot be

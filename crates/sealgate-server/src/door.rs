@@ -13,8 +13,9 @@ use sealgate_engine::admit::{Admission, Gate};
 use sealgate_engine::ports::WorkloadSource;
 use sealgate_engine::roots::Roots;
 use sealgate_kube::answer;
-use sealgate_kube::policies::{self, PolicySource, Reviewed, Validation};
+use sealgate_kube::policies::{self, Reviewed, Validation};
 use sealgate_kube::review::{Ask, MAX_BODY, Malformed, Nothing, parse, scaled_up};
+use sealgate_policy::assemble::{PolicySource, PolicyState};
 use sealgate_policy::cip::validate::Context;
 use sealgate_policy::compile::RootRef;
 use sealgate_policy::select::PolicySet;
@@ -26,7 +27,7 @@ use crate::audit::Unjudged;
 use crate::certificate::CertificateSlot;
 use crate::http::{Door, Hook, Refusal, Reply};
 use crate::metrics::{Admitted, Metrics};
-use crate::policies::PolicyState;
+use crate::policies::readiness;
 
 /// How long an answer waits for the workload that a `scale` names.
 const WORKLOAD_PATIENCE: Duration = Duration::from_secs(1);
@@ -96,7 +97,7 @@ impl Door for GateDoor {
         if self.certificate.current().is_none() {
             return Err("there is no serving certificate yet".to_owned());
         }
-        self.policies.borrow().readiness()
+        readiness(&self.policies.borrow())
     }
 
     fn metrics(&self) -> String {
@@ -186,7 +187,7 @@ impl GateDoor {
     }
 
     fn not_ready(&self, hook: Hook, admission: &Admission) -> Reply {
-        let why = self.policies.borrow().readiness().err().unwrap_or_default();
+        let why = readiness(&self.policies.borrow()).err().unwrap_or_default();
         unjudged(admission, false, "not-ready", &why);
         self.count(hook, Some(admission), false, "not-ready");
         denial(&admission.uid, &format!("the gate is not ready: {why}"))
@@ -242,7 +243,7 @@ impl GateDoor {
     fn context(&self) -> Context {
         Context {
             system_namespace: self.system_namespace.clone(),
-            empty_authorities: self.policies.borrow().empty_authorities,
+            empty_authorities: self.policies.borrow().config.empty_authorities,
         }
     }
 

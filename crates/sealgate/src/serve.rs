@@ -16,6 +16,7 @@ use sealgate_engine::ports::SecretSource;
 use sealgate_engine::roots::Roots;
 use sealgate_kube::cluster::ClusterWorkloads;
 use sealgate_kube::install::{DEFAULT_NAMESPACE, WORKLOAD_WEBHOOK};
+use sealgate_policy::assemble::PolicyState;
 use sealgate_policy::select::NoMatch;
 use sealgate_server::audit::DecisionLog;
 use sealgate_server::certificate::CertificateSlot;
@@ -23,7 +24,6 @@ use sealgate_server::door::GateDoor;
 use sealgate_server::limits::Limits;
 use sealgate_server::metered::Metered;
 use sealgate_server::metrics::Metrics;
-use sealgate_server::policies::PolicyState;
 use sealgate_server::server::{Running, ServerOptions, start};
 use tokio::sync::watch;
 

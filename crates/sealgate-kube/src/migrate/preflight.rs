@@ -8,10 +8,11 @@ use kube::Client;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_engine::ports::{Clock, SecretSource as _};
 use sealgate_policy::cip::validate::Context;
-use sealgate_policy::cip::{Authority, ClusterImagePolicy, SecretRef};
+use sealgate_policy::cip::{ClusterImagePolicy, SecretRef};
 use sealgate_policy::compile::{
     Compiled, Lookups, RootRef, SecretContent, compile, content_of_secret, lacks,
 };
+use sealgate_policy::depends::{Dependency, dependencies};
 use sealgate_policy::rule::{Mode, UndecidableReason};
 use serde_json::{Value, json};
 
@@ -84,13 +85,10 @@ async fn contents_of_secrets(
     secrets: &ClusterSecrets,
 ) -> Result<Contents, Fault> {
     let mut contents = Contents::new();
-    for authority in &policy.spec.authorities {
-        let ca = authority.keyless.as_ref().and_then(|keyless| keyless.ca_cert.as_ref());
-        for key in [authority.key.as_ref(), ca].into_iter().flatten() {
-            let Some(secret) = &key.secret_ref else { continue };
-            let data = secrets.secret(namespace, &secret.name).await?;
-            contents.insert(secret.name.clone(), content_of_secret(&secret.name, data.as_ref()));
-        }
+    for dependency in dependencies(policy, namespace) {
+        let Dependency::Secret(name) = dependency else { continue };
+        let data = secrets.secret(namespace, name).await?;
+        contents.insert(name.to_owned(), content_of_secret(name, data.as_ref()));
     }
     Ok(contents)
 }
@@ -119,23 +117,12 @@ fn lacking(
     let lacks =
         lacks(rule.need()).into_iter().filter(|(lack, _)| *lack != UndecidableReason::TrustRoot);
     let lacks = lacks.map(|(lack, what)| format!("{name}: {}: {what}", lack.code()));
-    let missing = named_trust_roots(policy).filter(|root| !trust_roots.contains(*root));
-    let missing: BTreeSet<&str> = missing.collect();
-    let code = UndecidableReason::TrustRoot.code();
-    let missing = missing.iter().map(|root| format!("{name}: {code}: TrustRoot {root} not found"));
+    let missing = dependencies(policy, namespace).into_iter().filter_map(|dependency| {
+        let Dependency::TrustRoot(root) = dependency else { return None };
+        let code = UndecidableReason::TrustRoot.code();
+        (!trust_roots.contains(root)).then(|| format!("{name}: {code}: TrustRoot {root} not found"))
+    });
     lacks.chain(missing).collect()
-}
-
-fn named_trust_roots(policy: &ClusterImagePolicy) -> impl Iterator<Item = &str> {
-    let authorities = policy.spec.authorities.iter();
-    authorities.flat_map(trust_roots_of).filter(|name| !name.is_empty())
-}
-
-fn trust_roots_of(authority: &Authority) -> impl Iterator<Item = &str> {
-    let keyless = authority.keyless.as_ref().map(|it| it.trust_root_ref.as_str());
-    let log = authority.ctlog.as_ref().map(|it| it.trust_root_ref.as_str());
-    let timestamp = authority.rfc3161timestamp.as_ref().map(|it| it.trust_root_ref.as_str());
-    keyless.into_iter().chain(log).chain(timestamp)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::book::{About, Report};
+use super::index::{Metadata, Report};
 use crate::cluster::within;
 
 /// The wait before statuses are written again after one could not be.
@@ -130,7 +130,7 @@ impl Writer {
     }
 
     async fn write(&self, report: &Report, status: Value) -> Outcome {
-        let About { name, resource_version, .. } = &report.about;
+        let Metadata { name, resource_version, .. } = &report.metadata;
         let patch = json!({
             "apiVersion": self.resource.api_version,
             "kind": self.resource.kind,
@@ -159,12 +159,12 @@ impl Writer {
     /// A Warning event for an object that has just become one that cannot be used.
     async fn publish(&self, report: &Report) {
         let Some(event) = due_event(report) else { return };
-        let target = format!("event about {} {}", self.resource.kind, report.about.name);
+        let target = format!("event about {} {}", self.resource.kind, report.metadata.name);
         let reference = ObjectReference {
             api_version: Some(self.resource.api_version.clone()),
             kind: Some(self.resource.kind.clone()),
-            name: Some(report.about.name.clone()),
-            uid: Some(report.about.uid.clone()),
+            name: Some(report.metadata.name.clone()),
+            uid: Some(report.metadata.uid.clone()),
             ..Default::default()
         };
         if let Err(failure) = within(&target, self.recorder.publish(&event, &reference)).await {
@@ -177,22 +177,22 @@ impl Writer {
 impl Said {
     /// Whether these very words were written a moment ago, and somebody has written others since.
     fn lately(&self, report: &Report, now: Instant) -> bool {
-        self.0.get(&report.about.name).is_some_and(|last| {
+        self.0.get(&report.metadata.name).is_some_and(|last| {
             now.duration_since(last.when) < AGAIN
-                && last.uid == report.about.uid
-                && last.generation == report.about.generation
+                && last.uid == report.metadata.uid
+                && last.generation == report.metadata.generation
                 && last.conditions == report.conditions
         })
     }
 
     fn remember(&mut self, report: &Report, now: Instant) {
-        let About { name, uid, generation, .. } = report.about.clone();
+        let Metadata { name, uid, generation, .. } = report.metadata.clone();
         let words = Words { when: now, uid, generation, conditions: report.conditions.clone() };
         self.0.insert(name, words);
     }
 
     fn forget_all_but(&mut self, reports: &[Report]) {
-        let there: BTreeSet<&str> = reports.iter().map(|r| r.about.name.as_str()).collect();
+        let there: BTreeSet<&str> = reports.iter().map(|r| r.metadata.name.as_str()).collect();
         self.0.retain(|name, _| there.contains(name.as_str()));
     }
 }
@@ -204,9 +204,9 @@ fn is_hopeless(fault: &Fault) -> bool {
 
 /// The status to write, if another one stands there.
 fn due_status(report: &Report, now: Timestamp) -> Option<Value> {
-    let standing = &report.about.status;
+    let standing = &report.metadata.status;
     let same_generation =
-        standing.get("observedGeneration").and_then(Value::as_i64) == report.about.generation;
+        standing.get("observedGeneration").and_then(Value::as_i64) == report.metadata.generation;
     let same = same_generation
         && standing_conditions(standing).count() == report.conditions.len()
         && report.conditions.iter().all(|condition| stands(standing, condition));
@@ -215,13 +215,13 @@ fn due_status(report: &Report, now: Timestamp) -> Option<Value> {
     }
     let conditions: Vec<Value> =
         report.conditions.iter().map(|condition| written(standing, condition, now)).collect();
-    Some(json!({ "observedGeneration": report.about.generation, "conditions": conditions }))
+    Some(json!({ "observedGeneration": report.metadata.generation, "conditions": conditions }))
 }
 
 /// The event to publish: Ready does not hold, and did hold or for another reason before.
 fn due_event(report: &Report) -> Option<Event> {
     let ready = report.conditions.iter().find(|condition| condition.kind == "Ready")?;
-    if ready.holds || stands(&report.about.status, ready) {
+    if ready.holds || stands(&report.metadata.status, ready) {
         return None;
     }
     Some(Event {

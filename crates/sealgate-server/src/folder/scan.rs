@@ -1,9 +1,9 @@
-//! What lies in a folder: its YAML and JSON files, bounded, with a cheap way to see that nothing changed.
+//! Scans of a folder: its YAML and JSON files, bounded, with a cheap check that nothing changed.
 //!
-//! Symbolic links are followed (a mounted ConfigMap is made of them); hidden files and what does not
-//! end in `.yaml`, `.yml` or `.json` are not looked at, nor are folders below, as with `kubectl apply -f DIR`.
-//! A folder with the name of a policy file is a mistake to report, not a file that was deleted: a
-//! container runtime makes one where the file to mount is missing.
+//! Symbolic links are followed (a mounted ConfigMap consists of them); hidden files, files that do
+//! not end in `.yaml`, `.yml` or `.json`, and folders below are not read, as with `kubectl apply -f
+//! DIR`. A folder with the name of a policy file is a mistake to report, not a file that was deleted:
+//! a container runtime makes one where the file to mount is missing.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,27 +15,29 @@ use std::time::{Duration, SystemTime};
 
 /// Bounds of a folder.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) files: usize,
-    pub(crate) file_bytes: u64,
-    pub(crate) folder_bytes: u64,
-    /// A file younger than this may still be in the writing; it is read at the next look.
-    pub(crate) settle: Duration,
+pub(super) struct Bounds {
+    pub(super) files: usize,
+    pub(super) file_bytes: u64,
+    pub(super) folder_bytes: u64,
+    /// The age from which a file is read. A younger one may still be being written; it is read by
+    /// the next scan.
+    pub(super) settle: Duration,
 }
 
-/// A file as it was read, or why it was not.
+/// A file of a scan.
 #[derive(Clone, Debug)]
-pub(crate) struct Found {
+pub(super) struct ScannedFile {
     stamp: Option<Stamp>,
     /// Whether there is a version that is too young to be read.
-    pub(crate) young: bool,
-    pub(crate) content: Result<Arc<str>, String>,
+    pub(super) young: bool,
+    /// The text, or the reason why it could not be read.
+    pub(super) text: Result<Arc<str>, String>,
 }
 
-/// What is said of a new file that is too young to be read.
-pub(crate) const IN_WRITING: &str = "the file is just being written";
+/// The problem of a new file that is too young to be read.
+pub(super) const BEING_WRITTEN: &str = "the file is just being written";
 
-/// What of a file changes when it is written. Cheaper to ask than to read.
+/// The metadata that change when a file is written: cheaper to read than its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -45,8 +47,8 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-/// A look at a folder: its files by name.
-pub(crate) type Look = BTreeMap<String, Found>;
+/// A scan of a folder: its files by name.
+pub(super) type Scan = BTreeMap<String, ScannedFile>;
 
 impl Default for Bounds {
     fn default() -> Self {
@@ -59,36 +61,36 @@ impl Default for Bounds {
     }
 }
 
-/// Looks at `folder` again. Files whose stamp is as in `before` are not read again.
+/// Scans `folder` again. Files whose stamp is as in `before` are not read again.
 ///
 /// # Errors
 /// A text when the folder as a whole cannot be read or is too large.
-pub(crate) fn look(
+pub(super) fn scan(
     folder: &Path,
-    before: &Look,
+    before: &Scan,
     bounds: &Bounds,
     now: SystemTime,
-) -> Result<Look, String> {
-    let mut look = Look::new();
+) -> Result<Scan, String> {
+    let mut scan = Scan::new();
     let mut total = 0;
     for name in names(folder, bounds)? {
-        let Some(found) = find(&folder.join(&name), before.get(&name), bounds, now) else {
+        let Some(file) = scan_file(&folder.join(&name), before.get(&name), bounds, now) else {
             continue;
         };
-        total += found.content.as_ref().map_or(0, |content| content.len() as u64);
+        total += file.text.as_ref().map_or(0, |text| text.len() as u64);
         if total > bounds.folder_bytes {
             return Err(format!("more than {} bytes of policies", bounds.folder_bytes));
         }
-        look.insert(name, found);
+        scan.insert(name, file);
     }
-    Ok(look)
+    Ok(scan)
 }
 
 fn names(folder: &Path, bounds: &Bounds) -> Result<Vec<String>, String> {
     let entries = fs::read_dir(folder).map_err(|error| error.to_string())?;
     let mut names = Vec::new();
     for (count, entry) in entries.enumerate() {
-        // What is not a policy counts too: reading a folder must end.
+        // Other files count, too: reading a folder must end.
         if count >= bounds.files * 4 {
             return Err(format!("more than {} entries", bounds.files * 4));
         }
@@ -116,13 +118,18 @@ fn is_policy_file(name: &str) -> bool {
     !name.starts_with('.') && matches!(ending, Some("yaml" | "yml" | "json"))
 }
 
-/// The file at `path`; `None` for what is gone.
-fn find(path: &Path, before: Option<&Found>, bounds: &Bounds, now: SystemTime) -> Option<Found> {
+/// The file at `path`; `None` if it does not exist.
+fn scan_file(
+    path: &Path,
+    before: Option<&ScannedFile>,
+    bounds: &Bounds,
+    now: SystemTime,
+) -> Option<ScannedFile> {
     let file = match open(path) {
         Ok(Some(file)) => file,
-        Ok(None) => return Some(Found::unreadable("not a regular file".to_owned())),
+        Ok(None) => return Some(ScannedFile::unreadable("not a regular file".to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !is_link(path) => return None,
-        Err(error) => return Some(Found::unreadable(error.to_string())),
+        Err(error) => return Some(ScannedFile::unreadable(error.to_string())),
     };
     let (file, metadata) = file;
     let stamp = Stamp::of(&metadata);
@@ -131,17 +138,18 @@ fn find(path: &Path, before: Option<&Found>, bounds: &Bounds, now: SystemTime) -
     }
     let age = metadata.modified().ok().and_then(|modified| now.duration_since(modified).ok());
     if age.is_some_and(|age| age < bounds.settle) {
-        // Without its stamp, so that the next look reads it.
-        let before = before.cloned().unwrap_or_else(|| Found::unreadable(IN_WRITING.to_owned()));
-        return Some(Found { stamp: None, young: true, ..before });
+        // Without its stamp, so that the next scan reads it.
+        let before =
+            before.cloned().unwrap_or_else(|| ScannedFile::unreadable(BEING_WRITTEN.to_owned()));
+        return Some(ScannedFile { stamp: None, young: true, ..before });
     }
-    let content = read(file, bounds.file_bytes);
-    Some(Found { stamp: Some(stamp), young: false, content })
+    let text = read(file, bounds.file_bytes);
+    Some(ScannedFile { stamp: Some(stamp), young: false, text })
 }
 
-impl Found {
+impl ScannedFile {
     fn unreadable(why: String) -> Self {
-        Self { stamp: None, young: false, content: Err(why) }
+        Self { stamp: None, young: false, text: Err(why) }
     }
 }
 
@@ -155,7 +163,7 @@ fn open(path: &Path) -> io::Result<Option<(File, fs::Metadata)>> {
     Ok(metadata.is_file().then_some((file, metadata)))
 }
 
-/// A link to nothing is a mistake to be told, not a file that was deleted.
+/// A link to nothing is a mistake to report, not a file that was deleted.
 fn is_link(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
 }
@@ -190,8 +198,8 @@ mod tests {
     }
 
     fn texts(folder: &Path) -> Vec<(String, String)> {
-        let look = look(folder, &Look::new(), &bounds(), SystemTime::now()).unwrap();
-        look.into_iter().map(|(name, found)| (name, format!("{:?}", found.content))).collect()
+        let scan = scan(folder, &Scan::new(), &bounds(), SystemTime::now()).unwrap();
+        scan.into_iter().map(|(name, file)| (name, format!("{:?}", file.text))).collect()
     }
 
     #[test]
@@ -217,37 +225,37 @@ mod tests {
     }
 
     #[test]
-    fn a_link_to_nothing_is_told_and_bounds_hold() {
+    fn a_link_to_nothing_is_a_problem_and_bounds_hold() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::os::unix::fs::symlink("gone", at("a.yaml")).unwrap();
         fs::write(at("big.yaml"), "x".repeat(101)).unwrap();
         fs::write(at("latin.yaml"), [0xe4]).unwrap();
         let bounds = Bounds { file_bytes: 100, ..bounds() };
-        let seen = look(folder.path(), &Look::new(), &bounds, SystemTime::now()).unwrap();
-        let problems: Vec<_> = seen.values().filter_map(|f| f.content.as_ref().err()).collect();
+        let seen = scan(folder.path(), &Scan::new(), &bounds, SystemTime::now()).unwrap();
+        let problems: Vec<_> = seen.values().filter_map(|f| f.text.as_ref().err()).collect();
         assert_eq!(problems.len(), 3, "{problems:?}");
         let few = Bounds { files: 2, ..bounds };
-        assert!(look(folder.path(), &Look::new(), &few, SystemTime::now()).is_err());
+        assert!(scan(folder.path(), &Scan::new(), &few, SystemTime::now()).is_err());
         let small = Bounds { folder_bytes: 10, file_bytes: 1000, ..bounds };
-        assert!(look(folder.path(), &Look::new(), &small, SystemTime::now()).is_err());
-        assert!(look(&at("nowhere"), &Look::new(), &bounds, SystemTime::now()).is_err());
+        assert!(scan(folder.path(), &Scan::new(), &small, SystemTime::now()).is_err());
+        assert!(scan(&at("nowhere"), &Scan::new(), &bounds, SystemTime::now()).is_err());
     }
 
     #[test]
-    fn a_file_in_the_writing_keeps_what_it_was() {
+    fn a_file_that_is_being_written_keeps_what_it_was() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.yaml");
         fs::write(&path, "old").unwrap();
         let later = SystemTime::now() + Duration::from_secs(60);
         let settle = Bounds { settle: Duration::from_secs(5), ..bounds() };
-        let first = look(folder.path(), &Look::new(), &settle, later).unwrap();
-        assert_eq!(first["a.yaml"].content.as_deref(), Ok("old"));
+        let first = scan(folder.path(), &Scan::new(), &settle, later).unwrap();
+        assert_eq!(first["a.yaml"].text.as_deref(), Ok("old"));
         fs::write(&path, "new").unwrap();
-        let young = look(folder.path(), &first, &settle, SystemTime::now()).unwrap();
-        assert_eq!(young["a.yaml"].content.as_deref(), Ok("old"));
+        let young = scan(folder.path(), &first, &settle, SystemTime::now()).unwrap();
+        assert_eq!(young["a.yaml"].text.as_deref(), Ok("old"));
         assert!(young["a.yaml"].young && !first["a.yaml"].young);
-        let settled = look(folder.path(), &young, &settle, later).unwrap();
-        assert_eq!(settled["a.yaml"].content.as_deref(), Ok("new"));
+        let settled = scan(folder.path(), &young, &settle, later).unwrap();
+        assert_eq!(settled["a.yaml"].text.as_deref(), Ok("new"));
     }
 }

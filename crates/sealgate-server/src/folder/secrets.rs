@@ -1,4 +1,4 @@
-//! The Secret documents of a folder, for the pull secrets of workloads.
+//! The Secrets of a folder, for the keys of policies and the pull secrets of workloads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,24 +9,24 @@ use sealgate_core::fault::Fault;
 use sealgate_engine::ports::{PullSecret, SecretSource};
 
 /// Namespace and name.
-pub(super) type Name = (String, String);
+pub(super) type SecretName = (String, String);
 /// The decoded entries of a secret.
 pub(super) type SecretData = BTreeMap<String, Vec<u8>>;
 
-/// The secrets that lie in a folder now. Empty until the folder was read. A service account is not
-/// known here, so it brings no secrets.
+/// The Secrets in a folder now. Empty until the folder was read. Service accounts are not known
+/// here, so they add no pull secrets.
 #[derive(Default)]
 pub struct FolderSecrets {
-    now: ArcSwap<BTreeMap<Name, SecretData>>,
+    current: ArcSwap<BTreeMap<SecretName, SecretData>>,
 }
 
 impl FolderSecrets {
-    pub(super) fn set(&self, secrets: BTreeMap<Name, SecretData>) {
-        self.now.store(Arc::new(secrets));
+    pub(super) fn set(&self, secrets: BTreeMap<SecretName, SecretData>) {
+        self.current.store(Arc::new(secrets));
     }
 
     fn get(&self, namespace: &str, name: &str) -> Option<SecretData> {
-        self.now.load().get(&(namespace.to_owned(), name.to_owned())).cloned()
+        self.current.load().get(&(namespace.to_owned(), name.to_owned())).cloned()
     }
 }
 

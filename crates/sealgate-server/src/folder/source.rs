@@ -1,43 +1,45 @@
-//! A folder as a source of policies: looked at every second, told through a watch channel.
+//! A folder that is followed: scanned every second, its policies published at each change.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use sealgate_engine::resolve::Resolver;
 use sealgate_engine::roots::Roots;
-use sealgate_kube::policies::PolicySource;
+use sealgate_policy::assemble::{Assembly, PolicySource, PolicyState};
 use sealgate_policy::cip::read::Document;
 use sealgate_policy::select::NoMatch;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::assemble::{self, Assembled, assemble};
+use super::documents;
+use super::files::Folder;
 use super::scan::Bounds;
-use super::{Folder, FolderSecrets, Reading};
+use super::secrets::FolderSecrets;
 use crate::metrics::Metrics;
-use crate::policies::PolicyState;
 
-/// Which folder, and what its files mean.
+/// The folder, and how its files are read.
 #[derive(Clone, Debug)]
 pub struct FolderOptions {
     /// The folder.
     pub path: PathBuf,
-    /// How often it is looked at.
-    pub every: Duration,
-    /// A file younger than this may still be in the writing.
+    /// The time between two scans.
+    pub interval: Duration,
+    /// The age from which a file is read: a younger one may still be being written.
     pub settle: Duration,
     /// The namespace of `secretRef`s and of `config-policy-controller`.
     pub system_namespace: String,
-    /// What happens to an image that no policy is about, whatever the ConfigMap says.
+    /// `--no-match-policy`, which comes before the ConfigMap's entry.
     pub no_match: Option<NoMatch>,
 }
 
 impl FolderOptions {
-    /// A folder with the usual habits.
+    /// A folder with the default options.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            every: Duration::from_secs(1),
+            interval: Duration::from_secs(1),
             settle: Bounds::default().settle,
             system_namespace: "cosign-system".to_owned(),
             no_match: None,
@@ -45,22 +47,23 @@ impl FolderOptions {
     }
 }
 
-/// One folder that is followed.
-struct Follower {
+/// A folder that is followed.
+struct FolderSource {
     folder: Folder<Vec<Document>>,
     options: FolderOptions,
     secrets: Arc<FolderSecrets>,
-    roots: Arc<Roots>,
-    /// Tells when a trust root was read anew.
-    reread: watch::Receiver<u64>,
+    resolver: Resolver,
+    /// Changes when the repository of a TrustRoot was read again.
+    roots_read: watch::Receiver<u64>,
     metrics: Arc<Metrics>,
     /// Whether every file was good once: from then on there are policies to enforce.
     complete: bool,
-    told: Vec<String>,
+    /// The problems and warnings that are in the log already.
+    logged: Vec<String>,
 }
 
-/// Follows a folder until the receiver is dropped. The first look is taken at once. `roots` is
-/// told of the folder's TrustRoots.
+/// Follows a folder until the receiver is dropped. The first scan starts at once. `roots` receives
+/// the folder's TrustRoots.
 pub fn follow(
     options: FolderOptions,
     roots: Arc<Roots>,
@@ -69,106 +72,106 @@ pub fn follow(
     let waiting = PolicyState::waiting(PolicySource::Folder, "the folder is not read yet");
     let (sender, receiver) = watch::channel(waiting);
     let secrets = Arc::<FolderSecrets>::default();
-    let mut follower = Follower::new(options, Arc::clone(&secrets), roots, metrics);
+    let mut source = FolderSource::new(options, Arc::clone(&secrets), roots, metrics);
     tokio::spawn(async move {
         loop {
-            // Reading and compiling are work for a thread that may wait.
-            let looked = tokio::task::spawn_blocking(move || {
-                let state = follower.look();
-                (follower, state)
+            // Reading and compiling block their thread.
+            let scanned = tokio::task::spawn_blocking(move || {
+                let state = source.scan();
+                (source, state)
             });
-            let Ok((returned, state)) = looked.await else {
-                error!("the policy folder is no longer followed: looking at it panicked");
+            let Ok((returned, state)) = scanned.await else {
+                error!("the policy folder is no longer followed: reading it panicked");
                 sender.send_modify(|state| {
                     state.problems.push("the folder is no longer followed".to_owned());
                 });
                 return;
             };
-            follower = returned;
+            source = returned;
             if let Some(state) = state {
                 sender.send_replace(state);
             }
             tokio::select! {
                 () = sender.closed() => return,
-                () = tokio::time::sleep(follower.pause()) => {}
+                () = tokio::time::sleep(source.pause()) => {}
             }
         }
     });
     (receiver, secrets)
 }
 
-/// How files of policies are read.
-pub(super) fn reading(system_namespace: &str) -> Reading<Vec<Document>> {
-    let (of_parse, of_define) = (system_namespace.to_owned(), system_namespace.to_owned());
-    Reading {
-        parse: Box::new(move |text| assemble::read(text, &of_parse)),
-        defined: Box::new(move |documents: &Vec<Document>| {
-            assemble::defined(documents, &of_define)
-        }),
-    }
-}
-
-impl Follower {
+impl FolderSource {
     fn new(
         options: FolderOptions,
         secrets: Arc<FolderSecrets>,
         roots: Arc<Roots>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let reading = reading(&options.system_namespace);
         let bounds = Bounds { settle: options.settle, ..Bounds::default() };
-        let folder = Folder::new(&options.path, reading, bounds);
-        let (reread, told) = (roots.changes(), Vec::new());
-        Self { folder, options, secrets, roots, reread, metrics, complete: false, told }
+        let format = documents::format(&options.system_namespace);
+        Self {
+            folder: Folder::new(&options.path, format, bounds),
+            roots_read: roots.changes(),
+            resolver: Resolver::new(Arc::clone(&secrets) as _, roots),
+            options,
+            secrets,
+            metrics,
+            complete: false,
+            logged: Vec::new(),
+        }
     }
 
-    /// How long until the next look: soon, where a file is in the writing.
+    /// The time until the next scan: short, where a file is being written.
     fn pause(&self) -> Duration {
-        let FolderOptions { every, settle, .. } = self.options;
-        if self.folder.has_young() { settle.min(every) } else { every }
+        let FolderOptions { interval, settle, .. } = self.options;
+        if self.folder.has_young() { settle.min(interval) } else { interval }
     }
 
-    /// The new state, if it is another one.
-    fn look(&mut self) -> Option<PolicyState> {
-        let reread = self.reread.has_changed().unwrap_or(false);
-        self.reread.mark_unchanged();
-        if !self.folder.refresh(SystemTime::now()) && !reread {
+    /// Scans the folder. Returns the new state, if it is another one.
+    fn scan(&mut self) -> Option<PolicyState> {
+        let roots_read = self.roots_read.has_changed().unwrap_or(false);
+        self.roots_read.mark_unchanged();
+        if !self.folder.refresh(SystemTime::now()) && !roots_read {
             return None;
         }
-        let broken = self.folder.problems();
-        let mut problems: Vec<String> = broken.iter().map(ToString::to_string).collect();
-        self.complete |= broken.iter().all(|problem| problem.has_good);
-        let assembled = self.assemble();
-        let Assembled { set, empty_authorities, insecure_registries, .. } = assembled;
-        let Assembled { problems: lacking, warnings, secrets, .. } = assembled;
-        problems.extend(lacking);
-        let passing = broken.iter().filter(|problem| problem.is_passing()).map(ToString::to_string);
-        self.tell(&problems, &warnings, &passing.collect::<Vec<_>>());
-        self.secrets.set(secrets);
+        let file_problems = self.folder.problems();
+        self.complete |= file_problems.iter().all(|problem| problem.has_good);
+        let Assembly { set, config, problems, config_warnings, mut warnings, .. } = self.assemble();
+        let unread = documents::unread(self.folder.good(), &self.options.system_namespace);
+        warnings.extend(config_warnings.into_iter().chain(unread));
+        let transient = file_problems.iter().filter(|problem| problem.is_transient());
+        let transient: Vec<String> = transient.map(ToString::to_string).collect();
+        let file_problems = file_problems.iter().map(ToString::to_string);
+        let problems: Vec<String> = file_problems.chain(problems).collect();
+        self.log(&problems, &warnings, &transient);
         let set = self.complete.then(|| {
             info!(policies = set.rules().len(), fingerprint = %set.fingerprint(), "policies loaded");
             self.metrics.reloads.inc();
-            Arc::new(set)
+            set
         });
-        let source = PolicySource::Folder;
-        Some(PolicyState { set, problems, empty_authorities, source, insecure_registries })
+        Some(PolicyState { set, config, problems, source: PolicySource::Folder })
     }
 
-    fn assemble(&self) -> Assembled {
+    fn assemble(&mut self) -> Assembly {
         let FolderOptions { system_namespace, no_match, .. } = &self.options;
-        assemble(self.folder.good(), system_namespace, *no_match, &self.roots)
+        self.secrets.set(documents::secrets(self.folder.good(), system_namespace));
+        self.resolver.all_secrets_changed();
+        let objects = documents::objects(self.folder.good(), system_namespace, *no_match);
+        // The Secrets are in memory: nothing is waited for.
+        Handle::current().block_on(self.resolver.assemble(&objects))
     }
 
-    /// Says each new problem once, loudly, unless it passes by itself.
-    fn tell(&mut self, problems: &[String], warnings: &[String], passing: &[String]) {
-        let new = |problem: &&String| !self.told.contains(problem) && !passing.contains(problem);
+    /// Logs each new problem once, as an error, unless it will be gone in a moment.
+    fn log(&mut self, problems: &[String], warnings: &[String], transient: &[String]) {
+        let new =
+            |problem: &&String| !self.logged.contains(problem) && !transient.contains(problem);
         for problem in problems.iter().filter(new) {
             error!(folder = %self.options.path.display(), problem, "a policy cannot be used");
             self.metrics.reload_errors.inc();
         }
-        for warning in warnings.iter().filter(|warning| !self.told.contains(warning)) {
+        for warning in warnings.iter().filter(|warning| !self.logged.contains(warning)) {
             warn!(folder = %self.options.path.display(), warning, "policy warning");
         }
-        self.told = problems.iter().chain(warnings).cloned().collect();
+        self.logged = problems.iter().chain(warnings).cloned().collect();
     }
 }

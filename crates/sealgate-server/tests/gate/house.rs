@@ -57,7 +57,7 @@ pub(crate) fn house(files: impl FnOnce(&TestKey) -> Vec<(&'static str, String)>)
 fn open(registry: &Arc<MemoryRegistry>, path: PathBuf) -> (Running, String) {
     let metrics = Arc::new(Metrics::new());
     let options = FolderOptions {
-        every: Duration::from_millis(50),
+        interval: Duration::from_millis(50),
         settle: Duration::ZERO,
         ..FolderOptions::new(path)
     };

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sealgate_core::reference::parse_registry;
+use sealgate_policy::assemble::PolicyState;
 use sealgate_registry::{Client, InsecureRegistries, Trust};
-use sealgate_server::policies::PolicyState;
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -66,7 +66,7 @@ impl InsecureFlags {
             loop {
                 let state = policies.borrow_and_update().clone();
                 // Until the source was read, the flags count alone.
-                let now = flags.iter().cloned().chain(state.insecure_registries).collect();
+                let now = flags.iter().cloned().chain(state.config.insecure_registries).collect();
                 change(&mut before, now, &insecure);
                 if policies.changed().await.is_err() {
                     return;

@@ -75,10 +75,11 @@ async fn of_cluster(
         instance: instance(),
         clock: Arc::new(SystemClock),
         roots: Arc::clone(&roots),
+        no_match,
     };
     let secrets = ClusterSecrets::new(client.clone(), pull_secrets, Arc::new(SystemClock));
     Ok(Sources {
-        policies: follow_policies(watch.start(), no_match, Arc::clone(metrics)),
+        policies: follow_policies(watch.start(), Arc::clone(metrics)),
         roots,
         secrets: Arc::new(secrets),
         client: Some(client),

@@ -5,8 +5,9 @@ fn condition(kind: &'static str, reason: &'static str, message: &str) -> Conditi
 }
 
 fn report(status: Value, conditions: Vec<Condition>) -> Report {
-    let about = About { name: "p".to_owned(), generation: Some(2), status, ..About::default() };
-    Report { about, conditions }
+    let metadata =
+        Metadata { name: "p".to_owned(), generation: Some(2), status, ..Metadata::default() };
+    Report { metadata, conditions }
 }
 
 fn at(second: i64) -> Timestamp {
@@ -109,10 +110,10 @@ fn the_same_words_are_not_repeated_at_once_over_those_of_others() {
     assert!(!said.lately(&overwritten, start + AGAIN));
     assert!(!said.lately(&report(Value::Null, bad("other words")), start));
     let mut edited = report(Value::Null, good());
-    edited.about.generation = Some(3);
+    edited.metadata.generation = Some(3);
     assert!(!said.lately(&edited, start));
     let mut another = report(Value::Null, good());
-    another.about.uid = "made anew".to_owned();
+    another.metadata.uid = "made anew".to_owned();
     assert!(!said.lately(&another, start));
     said.forget_all_but(&[]);
     assert!(!said.lately(&ours, start));
