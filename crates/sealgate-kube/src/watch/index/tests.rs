@@ -73,7 +73,7 @@ fn assembled(index: &Index, roots: &dyn Fn(&RootRef) -> OwnRoot) -> (Assembly, V
 }
 
 fn names(index: &Index) -> Vec<String> {
-    assembled(index, &no_root).0.set.rules().iter().map(|rule| rule.name.clone()).collect()
+    assembled(index, &no_root).0.set.rules().iter().map(|rule| rule.name().to_owned()).collect()
 }
 
 /// What the only rule lacks.
@@ -86,7 +86,7 @@ fn lack(index: &Index) -> Option<UndecidableReason> {
         }
     }
     let (policies, reports) = assembled(index, &no_root);
-    let lack = first(&policies.set.rules()[0].need);
+    let lack = first(policies.set.rules()[0].need());
     let ready = reports[0].conditions.iter().find(|c| c.kind == "Ready").expect("Ready");
     assert_eq!(ready.holds, lack.is_none());
     assert_eq!(policies.problems.is_empty(), lack.is_none());
