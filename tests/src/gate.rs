@@ -19,6 +19,7 @@ use crate::http::Response;
 use crate::process::{Launch, Server, free_port, wait_until};
 use crate::programs::{Sandbox, sealgate};
 use crate::proxy::Balancer;
+use crate::records::Records;
 
 /// The namespace of the gate.
 pub const NAMESPACE: &str = "cosign-system";
@@ -44,6 +45,8 @@ pub struct Gate {
     source: Source,
     setting: Setting,
     server: Server,
+    /// Dropped after the server: then they are replayed.
+    records: Records,
 }
 
 /// What a gate is started with beside its policies.
@@ -92,6 +95,8 @@ impl Gate {
         };
         // Neither the developer's cluster nor their registry passwords.
         command.env_remove("KUBECONFIG").env("HOME", "/nonexistent").env_remove("DOCKER_CONFIG");
+        let records = Records::new()?;
+        command.args(records.arguments());
         command.args(&setting.arguments).envs(setting.environment.iter().cloned());
         for variable in ["HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"] {
             match &setting.proxy {
@@ -100,7 +105,7 @@ impl Gate {
             };
         }
         let server = launch.start(|| is_ready(port))?;
-        Ok(Self { port, name: name.to_owned(), source, setting, server })
+        Ok(Self { port, name: name.to_owned(), source, setting, server, records })
     }
 
     /// Kills it as a crash would.
@@ -113,6 +118,11 @@ impl Gate {
         self.server.kill();
         *self = Self::start(&self.name, self.port, self.source.clone(), self.setting.clone())?;
         Ok(())
+    }
+
+    /// Its decision records.
+    pub fn records(&self) -> &Records {
+        &self.records
     }
 
     /// What it printed.

@@ -18,6 +18,7 @@ pub mod oracle;
 pub mod process;
 pub mod programs;
 pub mod proxy;
+pub mod records;
 pub mod registries;
 pub mod service;
 pub mod sigstore;

@@ -22,6 +22,7 @@ use crate::http;
 use crate::process::{Launch, Server, free_port, listens};
 use crate::programs::{built, sealgate};
 use crate::proxy::join;
+use crate::records::Records;
 
 /// How often the API server is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -52,6 +53,8 @@ struct Pod {
     port: u16,
     is_ready: bool,
     server: Server,
+    /// Those of a gate; dropped after the server: then they are replayed.
+    _records: Option<Records>,
 }
 
 /// What the threads share.
@@ -198,6 +201,7 @@ fn start(name: &str, cluster: &Cluster, shared: &Shared, pod: &Value) -> anyhow:
     for variable in ["HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"] {
         command.env_remove(variable);
     }
+    let records = if is_gate { Some(Records::new()?) } else { None };
     match is_gate {
         true => {
             let mounts = mounts(cluster, shared, spec)?;
@@ -223,7 +227,11 @@ fn start(name: &str, cluster: &Cluster, shared: &Shared, pod: &Value) -> anyhow:
             command.env("METRICS_PROMETHEUS_PORT", free_port()?.to_string());
         }
     }
-    Ok(Pod { labels, port, is_ready: false, server: launch.start(|| true)? })
+    if let Some(records) = &records {
+        launch.command().args(records.arguments());
+    }
+    let server = launch.start(|| true)?;
+    Ok(Pod { labels, port, is_ready: false, server, _records: records })
 }
 
 /// The ConfigMaps that a pod mounts, as folders: mount path and folder.

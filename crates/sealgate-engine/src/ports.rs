@@ -319,3 +319,10 @@ pub trait AuditSink: Send + Sync {
     /// Takes one decision.
     fn record(&self, decided: &Decided<'_>);
 }
+
+/// Every sink takes every decision.
+impl AuditSink for Vec<Arc<dyn AuditSink>> {
+    fn record(&self, decided: &Decided<'_>) {
+        self.iter().for_each(|sink| sink.record(decided));
+    }
+}

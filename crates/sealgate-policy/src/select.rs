@@ -62,17 +62,8 @@ impl PolicySet {
     pub fn new(mut rules: Vec<Rule>, no_match: NoMatch) -> Self {
         rules.sort_by(|a, b| (a.name(), a.fingerprint()).cmp(&(b.name(), b.fingerprint())));
         let index = PrefixIndex::new(&rules);
-        Self::of(Arc::new(IndexedRules { rules, index }), no_match)
-    }
-
-    /// The same rules with another answer where none of them applies.
-    pub fn with_no_match(&self, no_match: NoMatch) -> Self {
-        Self::of(Arc::clone(&self.rules), no_match)
-    }
-
-    fn of(rules: Arc<IndexedRules>, no_match: NoMatch) -> Self {
-        let fingerprint = fingerprint::of_set(&rules.rules, no_match.name());
-        Self { rules, no_match, fingerprint }
+        let fingerprint = fingerprint::of_set(&rules, no_match.name());
+        Self { rules: Arc::new(IndexedRules { rules, index }), no_match, fingerprint }
     }
 
     /// The rules, ordered by name.
@@ -183,16 +174,6 @@ mod tests {
             ["ghcr.io/acme/*", "ghcr.io/acme/app:v1", digest.as_str()]
         );
         assert_eq!(selected(TagTrust::OnlyWithoutDigest), ["ghcr.io/acme/*"]);
-    }
-
-    #[test]
-    fn another_no_match_leaves_the_rules_as_they_are() {
-        let set = PolicySet::new(vec![about("b", "ghcr.io/**"), about("a", "**")], NoMatch::Deny);
-        let other = set.with_no_match(NoMatch::Warn);
-        let made = PolicySet::new(set.rules().to_vec(), NoMatch::Warn);
-        assert_eq!((other.no_match(), other.fingerprint()), (NoMatch::Warn, made.fingerprint()));
-        assert_ne!(other.fingerprint(), set.fingerprint());
-        assert_eq!(names(&other, "ghcr.io/a/b"), ["a", "b"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod http;
 pub mod limits;
 pub mod metered;
 pub mod metrics;
+pub mod records;
 pub mod roots;
 pub mod server;
 pub mod tls;

@@ -55,6 +55,7 @@ pub struct Metrics {
     admissions: Family<AdmissionLabels, Counter>,
     seconds: Family<HookLabels, Histogram, Buckets>,
     images: Family<ImageLabels, Counter>,
+    records: Family<ResultLabels, Counter>,
     validations: Family<ResultLabels, Counter>,
     requests: Family<RequestLabels, Gauge>,
     calls: Family<CallLabels, Counter>,
@@ -173,6 +174,7 @@ impl Metrics {
             admissions: Family::default(),
             seconds: Family::new_with_constructor(Buckets),
             images: Family::default(),
+            records: Family::default(),
             validations: Family::default(),
             requests: Family::default(),
             calls: Family::default(),
@@ -200,6 +202,9 @@ impl Metrics {
         r.register("sealgate_admissions", "Reviews answered", self.admissions.clone());
         r.register("sealgate_admission_seconds", "Time to an answer", self.seconds.clone());
         r.register("sealgate_images", "Images judged, by verdict", self.images.clone());
+        r.register("sealgate_decision_records", "Decision records, by result", {
+            self.records.clone()
+        });
         r.register("sealgate_registry_calls", "Questions to registries", self.calls.clone());
         r.register("sealgate_registry_faults", "Questions without an answer", self.faults.clone());
         r.register(
@@ -292,6 +297,11 @@ impl Metrics {
     /// Counts one judged image.
     pub fn image(&self, verdict: &'static str) {
         self.images.get_or_create(&ImageLabels { verdict }).inc();
+    }
+
+    /// Counts one decision record: `written`, `dropped` or `failed`.
+    pub(crate) fn record(&self, result: &'static str) {
+        self.records.get_or_create(&ResultLabels { result }).inc();
     }
 
     /// Counts one question to a registry, and its fault if it had one.

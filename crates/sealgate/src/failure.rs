@@ -22,6 +22,8 @@ pub(crate) mod exit {
     pub(crate) const NOT_FOUND: u8 = 11;
     /// `verify`: there are signatures, but none valid.
     pub(crate) const NO_MATCH: u8 = 12;
+    /// `replay`: a decision differs from the recorded one.
+    pub(crate) const DIFFERENT: u8 = 14;
 }
 
 /// A command's failure, ready to be shown.

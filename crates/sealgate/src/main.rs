@@ -98,6 +98,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Login(Verb(args)) => command::login::run(args, session).await,
         Command::Man(Verb(args)) => command::man::run(args, session),
         Command::PublicKey(Verb(args)) => command::public_key::run(args, session).await,
+        Command::Replay(Verb(args)) => command::replay::run(args, session).await,
         Command::Save(Verb(args)) => command::save::run(args, session).await,
         Command::Sign(Verb(args)) => command::sign::run(*args, session).await,
         Command::SignBlob(Verb(args)) => command::sign_blob::run(*args, session).await,

@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use sealgate_engine::admit::{Gate as Judge, GatePorts};
 use sealgate_engine::cache::CacheSettings;
 use sealgate_engine::limits::Limits as EvidenceLimits;
-use sealgate_engine::ports::SecretSource;
+use sealgate_engine::ports::{AuditSink, SecretSource};
 use sealgate_engine::roots::Roots;
 use sealgate_kube::cluster::ClusterWorkloads;
 use sealgate_kube::install::{DEFAULT_NAMESPACE, WORKLOAD_WEBHOOK};
@@ -24,6 +24,7 @@ use sealgate_server::door::GateDoor;
 use sealgate_server::limits::Limits;
 use sealgate_server::metered::Metered;
 use sealgate_server::metrics::Metrics;
+use sealgate_server::records::RecordFolder;
 use sealgate_server::server::{Running, ServerOptions, start};
 use tokio::sync::watch;
 
@@ -36,7 +37,7 @@ use crate::terminal;
 mod certificate;
 mod log;
 pub(crate) mod registry;
-mod roots;
+pub(crate) mod roots;
 mod source;
 
 /// Stand at the gate: a webhook that lets in only images that satisfy the policies
@@ -102,6 +103,9 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = go_duration)]
     refusal_ttl: Duration,
 
+    #[command(flatten)]
+    records: RecordFlags,
+
     /// How log lines are written, on standard error
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     log_format: log::Format,
@@ -120,6 +124,32 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     insecure: registry::InsecureFlags,
+}
+
+/// Decision records.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Decision records")]
+struct RecordFlags {
+    /// Write a record of each decision to this folder, for `sealgate replay`
+    #[arg(long, value_name = "DIR")]
+    record_dir: Option<PathBuf>,
+
+    /// Largest size of all records together, in MiB; the oldest are deleted
+    #[arg(long, value_name = "MIB", default_value = "256", requires = "record_dir",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    record_limit: u32,
+}
+
+impl RecordFlags {
+    /// The sink that writes the records, if they were requested.
+    fn open(&self, metrics: &Arc<Metrics>) -> Result<Option<RecordFolder>, CliError> {
+        let Some(path) = &self.record_dir else { return Ok(None) };
+        let limit = u64::from(self.record_limit) << 20;
+        let folder = RecordFolder::open(path, limit, Arc::clone(metrics));
+        folder
+            .map(Some)
+            .map_err(|error| CliError::new(format!("--record-dir: {}: {error}", path.display())))
+    }
 }
 
 /// `--no-match-policy`.
@@ -173,13 +203,17 @@ pub(crate) async fn open(args: ServeArgs) -> Result<Gate, CliError> {
     let registries = Arc::new(registries);
     let sources = source::open(&args, &metrics).await?;
     args.insecure.follow(sources.policies.clone(), insecure);
+    let mut audit: Vec<Arc<dyn AuditSink>> = vec![Arc::new(DecisionLog::new(Arc::clone(&metrics)))];
+    if let Some(records) = args.records.open(&metrics)? {
+        audit.push(Arc::new(records));
+    }
     let slot = CertificateSlot::empty();
     let options = options(&args, Arc::clone(&slot));
     let ports = GatePorts {
         registries: Arc::new(Metered::new(registries, Arc::clone(&metrics))),
         secrets: Arc::clone(&sources.secrets),
         clock: Arc::new(SystemClock),
-        audit: Arc::new(DecisionLog::new(Arc::clone(&metrics))),
+        audit: Arc::new(audit),
     };
     let gate = Judge::new(ports, EvidenceLimits::default(), &cache(&args));
     let workloads = sources.client.clone().map(|client| Arc::new(ClusterWorkloads(client)) as _);

@@ -213,3 +213,50 @@ fn its_own_credentials_go_to_their_registry_only() {
     let run = sandbox.sealgate(&[&serve[..], &bare].concat()).exits(1);
     run.says("--registry-username must name the registry that it is for").says_no(password);
 }
+
+/// Every gate of these tests replays its records when it ends (`records.rs`). Here, with other
+/// policies, and with a registry that counts its requests.
+#[test]
+fn a_decision_is_replayed_by_other_policies_without_a_network() {
+    let sandbox = sandbox_with_key();
+    Tool::Sealgate.generate(&sandbox, "second");
+    let registry = registries::docker();
+    let proxy = CountingProxy::start(&registry.host).unwrap();
+    let gate = gate("folder-replay", &sandbox, &proxy.host);
+    let image = registry.image("folder-replay");
+    Tool::Sealgate.sign(&sandbox, Format::Bundle, "cosign", &image.by_digest(), &[]).ok();
+    let image = image.at(&proxy.host).by_digest();
+    let answer = gate.review("/validate", &pod(&image)).unwrap();
+    assert_eq!(answer["allowed"], true, "{answer}");
+    wait_until(Duration::from_secs(5), || gate.records().count() == 1).unwrap();
+    let records = gate.records().path().display().to_string();
+    proxy.take();
+    let prints = |arguments: &[&str], code, texts: &[&str]| {
+        let run = sandbox.sealgate(arguments).exits(code);
+        for text in texts {
+            assert!(run.stdout.contains(text), "{text}: {}", run.report());
+        }
+    };
+    let same = ["admitted", "same decision as recorded"];
+    prints(&["replay", &records], 0, &same);
+    let policies = sandbox.path("policies").display().to_string();
+    let by_policies = ["replay", "--policies", &policies, &records];
+    prints(&by_policies, 0, &same);
+    // The other key never signed, and nobody is asked whether it has by now.
+    let second = policy("folder-replay", &proxy.host, &sandbox.read("second.pub"));
+    sandbox.write("policies/policy.yaml", second);
+    let different = [
+        "recorded admitted, now denied",
+        "the requirement was not verified",
+        "policy folder-replay",
+    ];
+    prints(&by_policies, 14, &different);
+    let json = ["replay", "--output", "json", "--policies", &policies, &records];
+    let report = sandbox.sealgate(&json).exits(14);
+    let document: Value = serde_json::from_str(report.stdout.lines().next().unwrap()).unwrap();
+    assert_eq!(document["schema"], "sealgate.dev/replay/v1");
+    assert_eq!(
+        (&document["same"], &document["replayed"]["allowed"]),
+        (&json!(false), &json!(false))
+    );
+}

@@ -98,6 +98,7 @@ pub(crate) enum Command {
     Login(Verb<command::login::LoginArgs>),
     Man(Verb<command::man::ManArgs>),
     PublicKey(Verb<command::public_key::PublicKeyArgs>),
+    Replay(Verb<command::replay::ReplayArgs>),
     Save(Verb<command::save::SaveArgs>),
     Serve(Verb<Box<crate::serve::ServeArgs>>),
     Sign(Verb<Box<command::sign::SignArgs>>),

@@ -16,6 +16,7 @@ pub(crate) mod load;
 pub(crate) mod login;
 pub(crate) mod man;
 pub(crate) mod public_key;
+pub(crate) mod replay;
 pub(crate) mod save;
 pub(crate) mod sign;
 pub(crate) mod sign_blob;

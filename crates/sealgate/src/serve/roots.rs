@@ -17,7 +17,7 @@ use crate::failure::CliError;
 /// The trust roots of a gate whose own root is in `file`, or else in the environment, in the cache
 /// of `sealgate initialize`, or in the program. Nobody is asked for a newer one: what the gate
 /// goes by changes when it is started anew.
-pub(super) async fn open(file: Option<&Path>) -> Result<Arc<Roots>, CliError> {
+pub(crate) async fn open(file: Option<&Path>) -> Result<Arc<Roots>, CliError> {
     let options = RootOptions {
         file: file.map(Path::to_owned),
         environment: Environment::read(|name| std::env::var_os(name)),

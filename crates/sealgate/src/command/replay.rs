@@ -1,0 +1,243 @@
+//! `replay`: makes a recorded decision again, without a network.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use sealgate_engine::record::{DecisionRecord, ImageRecord, SCHEMA};
+use sealgate_engine::replay::{Difference, Replay};
+use sealgate_policy::select::PolicySet;
+use sealgate_server::folder::{FolderOptions, follow};
+use sealgate_server::metrics::Metrics;
+use serde_json::{Value, json};
+
+use crate::cli::files;
+use crate::failure::{CliError, Outcome, exit};
+use crate::output::{self, Format};
+use crate::serve::roots;
+use crate::session::Session;
+use crate::terminal;
+
+/// The largest record that is read, in bytes.
+const MAX_RECORD: u64 = 64 << 20;
+
+/// Repeat recorded admission decisions, without a network
+///
+/// Judges the facts in a record of `sealgate serve --record-dir` again: by the rules in the record,
+/// or with --policies by the policies of a folder. Prints the decision and its differences from the
+/// recorded one. Nothing is verified again: a signature that the policies require and that the
+/// record has no facts about counts as not verified.
+///
+/// Exit codes: 0 if every decision is the same, 14 if one differs, 1 if a record or the policies
+/// cannot be read.
+#[derive(Args, Debug)]
+pub(crate) struct ReplayArgs {
+    /// Judge by the policies of this folder instead of by the rules in the record
+    #[arg(long, value_name = "DIR")]
+    policies: Option<PathBuf>,
+
+    /// Namespace of secretRefs and of config-policy-controller in the folder
+    #[arg(long, value_name = "NAMESPACE", default_value = "cosign-system", requires = "policies")]
+    namespace: String,
+
+    /// Trust root for policies that name none [default: the one of `sealgate initialize`, else the
+    /// public-good root that came with the program]
+    #[arg(long, value_name = "FILE", requires = "policies")]
+    trusted_root: Option<PathBuf>,
+
+    /// Output format; json prints one line for each record
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
+    output: Format,
+
+    /// Records, or folders of records
+    #[arg(value_name = "RECORD", required = true)]
+    records: Vec<PathBuf>,
+}
+
+pub(crate) async fn run(args: ReplayArgs, session: &mut Session) -> Outcome {
+    session.errors = args.output.errors();
+    let policies = match &args.policies {
+        Some(folder) => Some(load(folder, &args, session.patience()).await?),
+        None => None,
+    };
+    let mut different = 0;
+    let records = records(&args.records)?;
+    for path in &records {
+        let record = read(path)?;
+        let replay = match &policies {
+            Some(policies) => record.replay_with(policies),
+            None => record.replay(),
+        };
+        different += usize::from(!replay.differences.is_empty());
+        match args.output {
+            Format::Text => session.print(text(path, &record, &replay))?,
+            Format::Json => output::document(session, "replay", document(path, &record, &replay))?,
+        }
+    }
+    match different {
+        0 => Ok(()),
+        _ => Err(CliError::new(format!("{different} of {} differ", decisions(records.len())))
+            .code(exit::DIFFERENT)),
+    }
+}
+
+/// The policies of a folder, loaded as the admission webhook loads them.
+async fn load(
+    folder: &Path,
+    args: &ReplayArgs,
+    patience: Duration,
+) -> Result<Arc<PolicySet>, CliError> {
+    if !folder.is_dir() {
+        return Err(CliError::new(format!("--policies: {} is no folder", folder.display())));
+    }
+    let roots = roots::open(args.trusted_root.as_deref()).await?;
+    let options = FolderOptions {
+        system_namespace: args.namespace.clone(),
+        settle: Duration::ZERO,
+        ..FolderOptions::new(folder)
+    };
+    let (mut policies, _secrets) = follow(options, roots, Arc::new(Metrics::new()));
+    // The first state is sent when the folder was read once.
+    let read = tokio::time::timeout(patience, policies.changed()).await;
+    if read.is_err() {
+        return Err(CliError::new(format!("--policies: {}: not read in time", folder.display())));
+    }
+    let state = policies.borrow().clone();
+    for problem in &state.problems {
+        terminal::warn(format!("--policies: {problem}"));
+    }
+    state.set.ok_or_else(|| CliError::new("--policies: the policies cannot be used as written"))
+}
+
+/// The files that the arguments name; of a folder, those that `serve --record-dir` wrote.
+fn records(arguments: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
+    let mut records = Vec::new();
+    for path in arguments {
+        if !path.is_dir() {
+            records.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path).map_err(|error| files::named(path, &error))?;
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| files::named(path, &error))?;
+            if entry.file_name().to_string_lossy().ends_with(".decision.json") {
+                found.push(entry.path());
+            }
+        }
+        if found.is_empty() {
+            return Err(CliError::new(format!("{}: no records in this folder", path.display())));
+        }
+        found.sort();
+        records.extend(found);
+    }
+    Ok(records)
+}
+
+fn read(path: &Path) -> Result<DecisionRecord, CliError> {
+    let bytes = files::read(path, MAX_RECORD)?;
+    let invalid = |why: &str| CliError::new(format!("{}: {why}", path.display()));
+    let record: DecisionRecord = serde_json::from_slice(&bytes)
+        .map_err(|error| invalid(&format!("no decision record: {error}")))?;
+    if record.schema != SCHEMA {
+        return Err(invalid(&format!("schema {:?}, expected {SCHEMA:?}", record.schema)));
+    }
+    Ok(record)
+}
+
+fn text(path: &Path, record: &DecisionRecord, replay: &Replay) -> String {
+    let scope = &record.admission.workload.scope;
+    let mut text = format!(
+        "{}: {} {} {}/{} by {}: {}\n",
+        record.time,
+        scope.operation,
+        scope.kind,
+        scope.namespace,
+        scope.name,
+        record.admission.user,
+        word(replay.decision.allowed),
+    );
+    for line in replay.decision.message.lines() {
+        text.push_str(&format!("  {line}\n"));
+    }
+    for warning in &replay.decision.warnings {
+        text.push_str(&format!("  warning: {warning}\n"));
+    }
+    if replay.differences.is_empty() {
+        text.push_str("  same decision as recorded\n");
+    }
+    for difference in &replay.differences {
+        text.push_str(&format!(
+            "  differs from {}: {}\n",
+            path.display(),
+            told(difference, record)
+        ));
+    }
+    terminal::clean(&text).into_owned()
+}
+
+fn document(path: &Path, record: &DecisionRecord, replay: &Replay) -> Value {
+    json!({
+        "record": path.display().to_string(),
+        "time": record.time,
+        "uid": record.admission.uid,
+        "same": replay.differences.is_empty(),
+        "recorded": { "allowed": record.allowed, "message": record.message,
+                      "warnings": record.warnings, "policies": record.policies },
+        "replayed": { "allowed": replay.decision.allowed, "message": replay.decision.message,
+                      "warnings": replay.decision.warnings, "images": replay.decision.images },
+        "differences": replay.differences.iter().map(|it| difference(it, record)).collect::<Vec<_>>(),
+    })
+}
+
+fn difference(difference: &Difference, record: &DecisionRecord) -> Value {
+    let what = match difference {
+        Difference::Allowed { .. } => "allowed",
+        Difference::Message => "message",
+        Difference::Warnings => "warnings",
+        Difference::Image { .. } => "image",
+        Difference::RuleGone { .. } => "rule-gone",
+        Difference::RuleNew { .. } => "rule-new",
+    };
+    json!({ "what": what, "text": told(difference, record) })
+}
+
+fn told(difference: &Difference, record: &DecisionRecord) -> String {
+    match difference {
+        Difference::Allowed { now } => {
+            format!("recorded {}, now {}", word(record.allowed), word(*now))
+        }
+        Difference::Message => "the text of the denial".to_owned(),
+        Difference::Warnings => "the warnings".to_owned(),
+        Difference::Image { recorded, replayed } => {
+            let image = recorded.as_ref().or(replayed.as_ref());
+            let path = image.map_or("", |image| &image.path);
+            format!("{path}: recorded {}, now {}", outcome(recorded), outcome(replayed))
+        }
+        Difference::RuleGone { name, fingerprint } => {
+            format!("policy {name} ({fingerprint}) has changed, is gone, or no longer applies")
+        }
+        Difference::RuleNew { name, fingerprint } => {
+            format!("policy {name} ({fingerprint}) is new, has changed, or did not apply before")
+        }
+    }
+}
+
+fn outcome(image: &Option<Box<ImageRecord>>) -> String {
+    let Some(image) = image else { return "nothing".to_owned() };
+    let rule = if image.rule.is_empty() { String::new() } else { format!(" by {}", image.rule) };
+    let codes = match image.codes.is_empty() {
+        true => String::new(),
+        false => format!(" [{}]", image.codes.join(", ")),
+    };
+    format!("{}{rule}{codes}", image.outcome)
+}
+
+fn word(allowed: bool) -> &'static str {
+    if allowed { "admitted" } else { "denied" }
+}
+
+fn decisions(count: usize) -> String {
+    output::count(count, "decision")
+}
