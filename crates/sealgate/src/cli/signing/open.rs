@@ -70,14 +70,7 @@ pub(crate) async fn open(plan: &SigningPlan, artifacts: &[String]) -> Result<Sig
     let Ports { issuer, timestamps, logs } = plan.access.ports(&services)?;
     let (sct, seconds) = (plan.access.sct, now.as_second());
     let mut transparency = TransparencyServices { timestamps, logs, root, sct, now: seconds };
-    let signer = match &plan.signer {
-        SignerPlan::EphemeralKey { algorithm, .. } => {
-            keyless::ephemeral_key(algorithm, plan.progress).await?
-        }
-        SignerPlan::Key { reference, .. } | SignerPlan::CertifiedKey { reference, .. } => {
-            keys::signer(reference).await?
-        }
-    };
+    let signer = key_pair(plan).await?;
     let confirmed = |identity| confirm::ask(plan.confirm, artifacts, &services, identity);
     let key = match &plan.signer {
         SignerPlan::Key { certificate, .. } => {
@@ -98,6 +91,17 @@ pub(crate) async fn open(plan: &SigningPlan, artifacts: &[String]) -> Result<Sig
     };
     transparency.now = verification_time(now, &key);
     Ok(Signing { signer, key, transparency, services, progress: plan.progress })
+}
+
+async fn key_pair(plan: &SigningPlan) -> Result<KeyPair, CliError> {
+    match &plan.signer {
+        SignerPlan::EphemeralKey { algorithm, .. } => {
+            keyless::ephemeral_key(algorithm, plan.progress).await
+        }
+        SignerPlan::Key { reference, .. } | SignerPlan::CertifiedKey { reference, .. } => {
+            keys::signer(reference).await
+        }
+    }
 }
 
 /// Opens the services alone, to resume signing.

@@ -63,6 +63,9 @@ fn command(line: &str) -> Command {
 /// A command line, the message and the notes of its refusal.
 type Row = (&'static str, &'static str, &'static [&'static str]);
 
+/// The same with the services of the plan.
+type ServiceRow = (Row, fn() -> Services);
+
 /// Refusals that need nothing but the flags.
 const REFUSALS: &[Row] = &[
     (
@@ -222,7 +225,7 @@ const REFUSALS: &[Row] = &[
 ];
 
 /// Refusals of a `sign-blob` command line with the services that its source gives.
-const SERVICE_REFUSALS: &[(Row, fn() -> Services)] = &[
+const SERVICE_REFUSALS: &[ServiceRow] = &[
     (
         (
             "sign-blob --key k --tlog-upload=false --signing-config c blob",

@@ -41,7 +41,7 @@ pub(crate) struct SignPlan {
 #[derive(Debug)]
 pub(super) enum Action {
     /// Signs images.
-    Sign { images: Vec<Reference>, signing: SigningPlan },
+    Sign { images: Vec<Reference>, signing: Box<SigningPlan> },
     /// Resumes unfinished signatures.
     Resume { file: PathBuf, access: ServiceAccess },
 }
@@ -69,7 +69,7 @@ impl SignArgs {
                 Action::Resume { file: file.clone(), access: self.signing.access()? }
             }
             None => {
-                let signing = self.signing.plan(self.command_flags(request.formats))?;
+                let signing = Box::new(self.signing.plan(self.command_flags(request.formats))?);
                 Action::Sign { images: self.references()?, signing }
             }
         };
