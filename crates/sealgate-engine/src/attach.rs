@@ -1,4 +1,4 @@
-//! A signature that was made elsewhere, attached to an image as a legacy layer.
+//! The use case behind `attach signature`: stores a signature of another tool as a legacy layer.
 
 use bytes::Bytes;
 use sealgate_core::base64;
@@ -16,41 +16,42 @@ use crate::ports::Registry;
 use crate::triangulate::{self, Attachment};
 use crate::write;
 
-/// What to attach. Only its form and what it is about are looked at: nobody's key is asked.
+/// A signature to attach. Its format and its digest are checked, but it is not verified: no key is
+/// given.
 #[derive(Clone, Debug, Default)]
 pub struct AttachRequest {
-    /// The signature in base64, in which line breaks count for nothing; stored without them.
+    /// The signature in base64; line breaks in it are removed.
     pub signature: String,
-    /// The SimpleSigning payload that was signed; the one that `generate` prints, without.
+    /// The SimpleSigning payload that was signed; by default the one that `generate` prints.
     pub payload: Option<Vec<u8>>,
     /// The signer's certificate, PEM.
     pub certificate: Option<String>,
-    /// The certificates above it, PEM.
+    /// The certificate chain above it, PEM.
     pub chain: Option<String>,
     /// The log entry in cosign's legacy form, JSON.
     pub log_entry: Option<String>,
     /// An RFC 3161 timestamp response, DER.
     pub timestamp: Option<Vec<u8>>,
-    /// Where to store, if not beside the image (`COSIGN_REPOSITORY`).
+    /// The repository to store it in, instead of the image's own (`COSIGN_REPOSITORY`).
     pub signature_repository: Option<Repository>,
-    /// What legacy tags begin with.
+    /// The prefix of legacy tags.
     pub tag_prefix: String,
     /// Media types of a new `.sig` image.
     pub media_types: MediaTypes,
 }
 
-/// What was attached, and where.
+/// The result of attaching a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
-    /// The digest that the signature is about.
+    /// The digest that was signed.
     pub digest: Digest,
-    /// The tag that it stands under.
+    /// The tag that it is stored under.
     pub location: Reference,
-    /// The manifest, and whether anything was added.
+    /// The manifest, and the number of layers that were added.
     pub appended: Appended,
 }
 
-/// The payload that a signer signs for this digest, without annotations (`generate`).
+/// The payload to sign for this digest, without annotations (`generate`).
 pub fn payload(repository: &Repository, digest: &Digest) -> Vec<u8> {
     let named = repository.to_string();
     SimpleSigning::new(named, digest.clone(), &Default::default()).to_json().into_bytes()
@@ -78,7 +79,7 @@ pub async fn attach_signature(
     Ok(Attached { digest, location, appended })
 }
 
-/// A payload about another image would never verify.
+/// Refuses a payload with the digest of another image, which would never verify.
 fn check(payload: &[u8], digest: &Digest) -> Result<(), Failure> {
     let claimed = SimpleSigning::parse(payload)?.digest;
     if claimed == *digest {

@@ -1,5 +1,5 @@
-//! Everything that is attached to a digest, in both formats: what `tree`, `copy`, `save` and
-//! `clean` walk over. Attachments may have attachments of their own (the signature of an
+//! The manifests that are attached to a digest, in both formats, as `tree`, `copy`, `save` and
+//! `clean` list them. Attachments may have attachments of their own (the signature of an
 //! attestation); [`Search::deep`] finds those, too.
 
 use std::collections::HashSet;
@@ -15,8 +15,8 @@ use crate::limits::Limits;
 use crate::ports::{RawManifest, Registry};
 use crate::triangulate::{self, Attachment};
 
-/// What a thing that is attached to an image is, by what it says of itself. For listing and
-/// moving things only: nothing is believed because of it.
+/// The kind of an attachment, as its manifest declares it. It is unverified, and serves to list and
+/// copy attachments only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// A `.sig` image, or a bundle of an image signature.
@@ -25,20 +25,20 @@ pub enum Kind {
     Attestation,
     /// A bill of materials.
     Sbom,
-    /// A referrer of another maker.
+    /// A referrer of another tool.
     Other,
 }
 
 /// One manifest that is attached to a digest.
 #[derive(Clone, Debug)]
 pub struct Attached {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// The repository that it lies in.
+    /// Its repository.
     pub repository: Repository,
-    /// What it is attached to.
+    /// The digest that it is attached to.
     pub subject: Digest,
-    /// The legacy tag that it lies under; none for a referrer.
+    /// Its legacy tag; none for a referrer.
     pub tag: Option<String>,
     /// Its artifact type, or the media type of its configuration.
     pub artifact_type: String,
@@ -58,7 +58,7 @@ impl Attached {
         &self.raw.descriptor.digest
     }
 
-    /// How to ask for it again: by tag where it has one.
+    /// The identifier to request it by: its tag where it has one.
     pub fn identifier(&self) -> Identifier {
         match &self.tag {
             Some(tag) => Identifier::Tag(tag.clone()),
@@ -67,27 +67,27 @@ impl Attached {
     }
 }
 
-/// What is attached to all images of one call, at most.
+/// The largest number of attachments of all images of one call.
 const MAX_FOUND: usize = 20_000;
 
-/// Where attachments are looked for, and how.
+/// The settings of a search for attachments.
 #[derive(Clone, Copy)]
 pub(crate) struct Search<'a> {
-    /// Whom to ask.
+    /// The registry.
     pub registry: &'a dyn Registry,
     /// The image's own repository.
     pub repository: &'a Repository,
-    /// Where signatures lie, if not beside the image (`COSIGN_REPOSITORY`); looked at, too.
+    /// Another repository with signatures (`COSIGN_REPOSITORY`), which is searched, too.
     pub elsewhere: Option<&'a Repository>,
-    /// What legacy tags begin with.
+    /// The prefix of legacy tags.
     pub tag_prefix: &'a str,
     /// Bounds.
     pub limits: &'a Limits,
 }
 
 impl Search<'_> {
-    /// What is attached to `subject`: legacy tags, then referrers, first beside the image, then
-    /// elsewhere; each manifest once. Fails if a source cannot be asked.
+    /// The attachments of `subject`: legacy tags, then referrers, first in the image's repository,
+    /// then in the other one; each manifest once. Fails if a source cannot be read.
     pub(crate) async fn find(&self, subject: &Digest) -> Result<Vec<Attached>, Fault> {
         let beside = self.find_in(self.repository, subject);
         let Some(elsewhere) = self.elsewhere.filter(|place| *place != self.repository) else {
@@ -100,8 +100,8 @@ impl Search<'_> {
         Ok(found)
     }
 
-    /// What is attached to `subjects`, to that, and so on, level by level; each manifest once. What
-    /// `wanted` does not want is left out, with everything attached to it.
+    /// The attachments of `subjects`, their attachments, and so on, level by level; each manifest
+    /// once. Attachments that `wanted` rejects are left out, with everything attached to them.
     pub(crate) async fn deep(
         &self,
         subjects: &[Digest],
@@ -126,7 +126,7 @@ impl Search<'_> {
                 return Ok(found);
             }
         }
-        let detail = format!("attachments hang on each other more than {} deep", self.limits.depth);
+        let detail = format!("attachments are nested more than {} levels deep", self.limits.depth);
         Err(Fault::new(FaultKind::TooMany, self.repository.registry(), detail))
     }
 
@@ -185,8 +185,8 @@ impl Search<'_> {
     }
 }
 
-/// What a manifest says of itself. It is read by serde alone, as `copy` reads images: whoever lists
-/// or moves attachments believes nothing of them. What cannot be read is shown by its media type.
+/// An attachment as its manifest declares it. The manifest is read by serde alone, as `copy` reads
+/// images, because it is unverified. One that cannot be read is shown by its media type.
 fn describe(repository: &Repository, subject: &Digest, raw: RawManifest) -> Attached {
     let (repository, subject) = (repository.clone(), subject.clone());
     let manifest = match is_index(&raw.descriptor.media_type) {

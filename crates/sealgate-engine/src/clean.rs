@@ -1,4 +1,4 @@
-//! Removes what is attached to an image: legacy tags and referrers.
+//! The use case behind `clean`: removes the attachments of an image, legacy tags and referrers.
 
 use std::collections::BTreeSet;
 
@@ -12,21 +12,21 @@ use crate::limits::Limits;
 use crate::pin;
 use crate::ports::Registry;
 
-/// What to remove, and where.
+/// The attachments to remove.
 #[derive(Clone, Debug)]
 pub struct CleanRequest {
-    /// The kinds to remove. Referrers of other makers are removed with [`Kind::Other`] only.
+    /// The kinds to remove. Referrers of other tools are removed with [`Kind::Other`] only.
     pub kinds: BTreeSet<Kind>,
-    /// Where signatures lie, if not beside the image (`COSIGN_REPOSITORY`). Referrers beside the
-    /// image are removed, too: `verify` looks at them whatever the variable says.
+    /// Another repository with signatures (`COSIGN_REPOSITORY`). Referrers in the image's own
+    /// repository are removed, too: `verify` reads them whatever the variable says.
     pub signature_repository: Option<Repository>,
-    /// What legacy tags begin with.
+    /// The prefix of legacy tags.
     pub tag_prefix: String,
     /// Bounds.
     pub limits: Limits,
 }
 
-/// What `reference` has of the wanted kinds: what [`clean`] would remove.
+/// The attachments of `reference` that [`clean`] would remove.
 pub async fn find(
     registry: &dyn Registry,
     reference: &Reference,
@@ -42,9 +42,9 @@ pub async fn find(
     Ok(found.into_iter().filter(|item| kinds.contains(&item.kind) && ours(item)).collect())
 }
 
-/// Removes what is attached to `reference`; returns what was removed. A legacy manifest is
-/// removed by its tag, where the registry can only delete by digest by that; a referrer by its
-/// digest, and the adapter takes it out of the fallback index.
+/// Removes the attachments of `reference` and returns them. A legacy manifest is removed by its
+/// tag, or by its digest where the registry deletes by digest only; a referrer by its digest, and
+/// the adapter removes it from the fallback index.
 pub async fn clean(
     registry: &dyn Registry,
     reference: &Reference,
@@ -68,7 +68,7 @@ async fn remove(registry: &dyn Registry, item: &Attached) -> Result<bool, Failur
     };
     match registry.delete(place, &Identifier::Tag(tag.clone())).await {
         Ok(removed) => Ok(removed),
-        // A tag that is protected is not taken away by the digest that it names.
+        // A protected tag is not removed by way of the digest that it names.
         Err(refused) if refused.kind == FaultKind::Denied => Err(refused.into()),
         // Several registries delete manifests by digest only, and all tags with them.
         Err(_) => Ok(registry.delete(place, &by_digest).await?),

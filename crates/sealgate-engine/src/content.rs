@@ -1,4 +1,5 @@
-//! What a manifest is: an image or an index. One reader for everybody who signs, lists or moves.
+//! The content of a manifest: an image or an index. The one reader for signing, listing and
+//! copying.
 
 use sealgate_core::digest::Digest;
 use sealgate_core::manifest::{Index, Manifest, is_index, parse_index};
@@ -10,16 +11,16 @@ use crate::ports::{RawManifest, Registry};
 
 /// A manifest that was read.
 pub(crate) enum Content {
-    /// An image manifest. It is read by serde alone and not by the strict reader that verification
-    /// uses: moving and signing judge nothing of it, the bytes stay what they are under their
-    /// digest, and an image that a verifier would find odd can be copied all the same.
+    /// An image manifest. It is read by serde alone and not by the strict reader of verification:
+    /// copying and signing keep the bytes under their digest, and an image that a verifier rejects
+    /// can be copied all the same.
     Image(Box<Manifest>),
     /// An index or a manifest list.
     Index(Index),
 }
 
 impl Content {
-    /// Asks for `digest` and reads it. A missing one is [`Failure::NotFound`].
+    /// Requests the manifest and reads it. A missing one is [`Failure::NotFound`].
     pub(crate) async fn of(
         registry: &dyn Registry,
         repository: &Repository,
@@ -43,7 +44,7 @@ impl Content {
         manifest.map(Self::Image).map_err(|error| malformed(place, "manifest", &error))
     }
 
-    /// Reads `raw` if its media type is that of an index, and nothing of it if not.
+    /// Reads `raw` if its media type is that of an index.
     ///
     /// # Errors
     /// `Malformed`, at the registry of `place`: the document is no index.

@@ -1,6 +1,6 @@
-//! An image or index from one place to another, with everything that is attached to it (and to
-//! that), in both formats. Digests stay what they are, so signatures stay valid and referrers stay referrers.
-//! The tag is written last: it never names something incomplete.
+//! The use case behind `copy`: copies an image or index with everything that is attached to it, and
+//! to that, in both formats. Digests do not change, so signatures stay valid and referrers stay
+//! referrers. The tag is written last: it never names an incomplete image.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -22,49 +22,49 @@ use crate::limits::Limits;
 use crate::pin::{self, Pinned};
 use crate::ports::{RawManifest, Registry};
 
-/// What to copy.
+/// The settings of a copy.
 #[derive(Clone, Debug, Default)]
 pub struct CopyRequest {
-    /// Only attachments of these kinds (`--only`), all without.
+    /// The kinds of attachments to copy (`--only`); all kinds by default.
     pub only: Option<BTreeSet<Kind>>,
-    /// Only this child of an index, `os/architecture[/variant]`.
+    /// The one child of an index to copy, `os/architecture[/variant]`.
     pub platform: Option<String>,
-    /// Whether a tag that names something else at the target may be moved. Signatures and
-    /// attestations that stand there are kept in any case.
+    /// Whether a tag that names another image at the target is moved. Signatures and attestations
+    /// at the target are kept in any case.
     pub force: bool,
-    /// Where the source's signatures lie, if not beside the image (`COSIGN_REPOSITORY`); both
-    /// places are looked at. At the target everything lies beside the image.
+    /// Another repository with signatures at the source (`COSIGN_REPOSITORY`); both repositories
+    /// are read. At the target everything is in one repository.
     pub signature_repository: Option<Repository>,
-    /// What legacy tags begin with.
+    /// The prefix of legacy tags.
     pub tag_prefix: String,
     /// Bounds.
     pub limits: Limits,
 }
 
-/// What stands at the target now.
+/// The result of a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copied {
     /// The image at the target, with its digest.
     pub image: Reference,
-    /// Images: one, or an index and everything below it.
+    /// The number of images: one, or an index and everything below it.
     pub images: usize,
-    /// Signatures, attestations and other attachments.
+    /// The number of signatures, attestations and other attachments.
     pub attachments: usize,
-    /// Manifests that were not there before.
+    /// The number of manifests that the target did not have.
     pub written: usize,
 }
 
-/// Lists of referrers at the target that are remembered.
+/// The largest number of referrers lists of the target that are kept.
 const LISTED: u64 = 1024;
 
-/// Where from, where to, and how.
+/// A copy between two repositories.
 struct Transfer<'a> {
     source: &'a dyn Registry,
     from: &'a Repository,
     target: &'a dyn Registry,
     to: &'a Repository,
     request: &'a CopyRequest,
-    /// Whom the target lists as the referrers of a digest, asked once each.
+    /// The referrers that the target lists, requested once for each digest.
     listed: Cache<Digest, Arc<HashSet<Digest>>>,
 }
 
@@ -83,7 +83,7 @@ pub async fn copy_image(
     transfer.check_target(to, pinned.digest()).await?;
     let below = index::descendants(source, here, pinned.digest(), &request.limits).await?;
     let mut digests = below.into_iter().map(|c| c.descriptor.digest).collect::<Vec<_>>();
-    // What lies deepest comes last; it is copied first, for an index must not name what is missing.
+    // The deepest children come last; they are copied first, so that no index names a missing one.
     digests.reverse();
     digests.push(pinned.digest().clone());
     let mut written = transfer.images(&digests).await?;
@@ -99,7 +99,7 @@ pub async fn copy_image(
 }
 
 impl Transfer<'_> {
-    /// The image itself, or the child for the wanted platform.
+    /// The image itself, or the child for the requested platform.
     async fn wanted(&self, from: &Reference) -> Result<Pinned, Failure> {
         let pinned = pin::resolve(self.source, from).await?;
         let Some(platform) = &self.request.platform else { return Ok(pinned) };
@@ -136,8 +136,8 @@ impl Transfer<'_> {
             return Err(Failure::Invalid(text));
         }
         let Some(tag) = to.tag().filter(|_| !self.request.force) else { return Ok(()) };
-        let standing = self.target.resolve(self.to, &Identifier::Tag(tag.to_owned())).await?;
-        match standing {
+        let stored = self.target.resolve(self.to, &Identifier::Tag(tag.to_owned())).await?;
+        match stored {
             Some(other) if other.digest != *digest => {
                 Err(Failure::Occupied { at: Box::new(to.clone()), found: other.digest.to_string() })
             }
@@ -145,7 +145,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// Images before the indexes that name them; how many were not there.
+    /// Copies images before the indexes that name them. Returns how many were not there.
     async fn images(&self, digests: &[Digest]) -> Result<usize, Failure> {
         let mut indexes = Vec::new();
         let mut written = 0;
@@ -169,7 +169,7 @@ impl Transfer<'_> {
         Ok(written)
     }
 
-    /// A manifest that the target does not have.
+    /// Copies a manifest that the target does not have.
     async fn missing(&self, digest: &Digest) -> Result<Option<RawManifest>, Failure> {
         let at = Identifier::Digest(digest.clone());
         if self.target.resolve(self.to, &at).await?.is_some() {
@@ -179,7 +179,7 @@ impl Transfer<'_> {
         raw.map(Some).ok_or_else(|| Failure::not_found(self.from.at(at)))
     }
 
-    /// An image manifest and its blobs.
+    /// Copies an image manifest and its blobs.
     async fn image(&self, raw: &RawManifest) -> Result<(), Failure> {
         if let Content::Image(manifest) = Content::read(raw, self.from)? {
             let Manifest { config, layers, .. } = *manifest;
@@ -209,7 +209,7 @@ impl Transfer<'_> {
             return Ok(());
         }
         let Some(content) = self.source.blob_stream(from, &blob.digest).await? else {
-            // A layer that may not be distributed lies elsewhere; its manifest says where.
+            // A non-distributable layer is not in the registry; its descriptor has the URLs.
             if blob.media_type.contains("nondistributable") || blob.media_type.contains("foreign") {
                 return Ok(());
             }
@@ -239,8 +239,8 @@ impl Transfer<'_> {
         Ok(search.deep(digests, wanted).await?)
     }
 
-    /// Those beside the image before those elsewhere: both may go under one tag, where the second
-    /// must find the first.
+    /// Copies the attachments of the image's own repository before those of the other one: both may
+    /// be merged under one tag.
     async fn attachments(&self, items: &[Attached]) -> Result<usize, Failure> {
         let (beside, elsewhere): (Vec<_>, Vec<_>) =
             items.iter().partition(|item| item.repository == *self.from);
@@ -255,17 +255,17 @@ impl Transfer<'_> {
         Ok(written)
     }
 
-    /// One attachment; whether anything was written.
+    /// Copies an attachment. Returns whether anything was written.
     async fn attachment(&self, item: &Attached) -> Result<bool, Failure> {
         let at = item.identifier();
-        let standing = self.target.resolve(self.to, &at).await?;
+        let stored = self.target.resolve(self.to, &at).await?;
         let mergeable = matches!(item.kind, Kind::Signature | Kind::Attestation);
-        let same = standing.as_ref().is_some_and(|there| there.digest == *item.digest());
+        let same = stored.as_ref().is_some_and(|there| there.digest == *item.digest());
         if same && (item.tag.is_some() || self.is_listed(item).await?) {
             return Ok(false);
         }
-        match (&item.tag, standing) {
-            // The target has other signatures of this image: by force or not, none is lost.
+        match (&item.tag, stored) {
+            // The target has other signatures of this image: with and without force, all are kept.
             (Some(tag), Some(_)) if mergeable => self.merge(item, tag).await,
             (Some(_), Some(there)) if !self.request.force => {
                 let (at, found) = (Box::new(self.to.at(at)), there.digest.to_string());
@@ -283,8 +283,8 @@ impl Transfer<'_> {
         }
     }
 
-    /// Whether readers of the target find a referrer that stands there. One that was left behind
-    /// by a copy that broke off, or by a writer that believed a registry's promise, is pushed again.
+    /// Whether the target lists a referrer that it has. One that an interrupted copy left unlisted,
+    /// or that the registry wrongly confirmed, is pushed again.
     async fn is_listed(&self, item: &Attached) -> Result<bool, Failure> {
         let subject = item.subject.clone();
         let ask = async {
@@ -296,7 +296,7 @@ impl Transfer<'_> {
         Ok(listed.contains(item.digest()))
     }
 
-    /// Our layers join those that stand there.
+    /// Merges the layers with those of the target's manifest.
     async fn merge(&self, item: &Attached, tag: &str) -> Result<bool, Failure> {
         self.blobs(&item.repository, item.layers.iter().cloned()).await?;
         let layers = item.layers.iter().cloned();

@@ -1,4 +1,5 @@
-//! Signatures as text, for other tools: cosign's JSON lines for legacy ones, bundles as they are.
+//! The use case behind `download signature`: signatures as text, cosign's JSON lines for legacy
+//! signatures and bundles unchanged.
 
 use sealgate_core::certificate::pem;
 use sealgate_core::evidence::{Evidence, LegacySignature};
@@ -18,11 +19,11 @@ use crate::ports::Registry;
 pub struct Download {
     /// One JSON document per signature or bundle, without line breaks.
     pub lines: Vec<String>,
-    /// Sources that could not be asked: there may be more.
+    /// The faults of sources that could not be read: there may be more signatures.
     pub faults: Vec<Fault>,
 }
 
-/// Everything that [`gather::everything`] finds. A fault with nothing found is a failure.
+/// The signatures that [`gather::everything`] finds. A fault is a failure where nothing was found.
 pub async fn signatures(
     registry: &dyn Registry,
     reference: &Reference,
@@ -71,8 +72,8 @@ fn legacy_line(signature: &LegacySignature) -> String {
     .to_string()
 }
 
-/// Go prints a certificate as an object with its DER in `Raw`. All that are there are shown: how
-/// many may be believed is not asked here. What is no PEM is nothing.
+/// The certificates as Go prints them, objects with the DER in `Raw`. Text that is not PEM gives
+/// none.
 fn certificates(text: &str) -> Vec<Value> {
     let certificates = pem::read(text, usize::MAX).unwrap_or_default();
     certificates.iter().map(|der| json!({ "Raw": annotation::base64(der) })).collect()

@@ -1,4 +1,4 @@
-//! What lies below an index: its children, bounded.
+//! The children of an index, and the manifests below them, bounded.
 
 use std::collections::HashSet;
 
@@ -16,15 +16,15 @@ use crate::ports::Registry;
 /// A child of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Child {
-    /// What the index says of it.
+    /// Its descriptor in the index.
     pub descriptor: Descriptor,
-    /// `os/architecture[/variant]`, where the index says so.
+    /// Its platform, `os/architecture[/variant]`, where the index has it.
     pub platform: Option<String>,
 }
 
-/// Everything below `digest`, each digest once, level by level; nothing if it is no index.
-/// An index that lists itself, or one above it, is not entered again. A child that is not there
-/// (a mirror of some platforms only) is listed all the same, with nothing below it.
+/// The manifests below `digest`, each digest once, level by level; none if it is not an index. An
+/// index that lists itself, or one above it, is not read again. A missing child (in a mirror of
+/// some platforms only) is listed, with nothing below it.
 pub async fn descendants(
     registry: &dyn Registry,
     repository: &Repository,
@@ -52,7 +52,7 @@ pub async fn descendants(
             return Ok(found);
         }
     }
-    let detail = format!("indexes lie in each other more than {} deep", limits.depth);
+    let detail = format!("indexes are nested more than {} levels deep", limits.depth);
     Err(Fault::new(FaultKind::TooMany, host, detail).into())
 }
 
@@ -69,7 +69,7 @@ pub(crate) async fn children(
     }
 }
 
-/// The children of a child: none if it is not there, or is no index.
+/// The children of a child; none if it is missing, or not an index.
 async fn grandchildren(
     registry: &dyn Registry,
     repository: &Repository,
@@ -96,7 +96,7 @@ fn named(index: Index, repository: &Repository, limits: &Limits) -> Result<Vec<C
         .collect())
 }
 
-/// `os/architecture[/variant]`.
+/// A platform as `os/architecture[/variant]`.
 fn platform(descriptor: &Descriptor) -> Option<String> {
     let platform = descriptor.platform.as_ref()?;
     let part = |name| platform.get(name).and_then(serde_json::Value::as_str);

@@ -1,5 +1,5 @@
-//! The legacy image of a digest (`.sig`, `.att`): many layers in one manifest, read, appended to
-//! and replaced without losing what another writer put there.
+//! The legacy image of a digest (`.sig`, `.att`): one manifest with a layer for each signature,
+//! which is read, extended and replaced without losing the layers of another writer.
 
 use std::time::Duration;
 
@@ -18,22 +18,22 @@ use crate::ports::{RawManifest, Registry};
 use crate::write;
 
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
-/// How often another writer may be faster. Each round one of them succeeds.
+/// The largest number of attempts. In each round one of the concurrent writers succeeds.
 const ATTEMPTS: u32 = 100;
 const LONGEST_PAUSE: Duration = Duration::from_millis(600);
-/// How long after a write it is read back: longer than the gap between reading and writing of
-/// another writer, on a registry that has no conditional writes.
+/// The time between a write and its verification: longer than another writer takes between reading
+/// and writing, on a registry without conditional writes.
 const SETTLE: Duration = Duration::from_millis(200);
 /// Go's zero time, in every configuration that cosign writes.
 const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
 
-/// Which media types manifests and configurations get (`COSIGN_DOCKER_MEDIA_TYPES`).
+/// The media types of manifests and configurations (`COSIGN_DOCKER_MEDIA_TYPES`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MediaTypes {
-    /// OCI's.
+    /// Those of OCI.
     #[default]
     Oci,
-    /// Docker's version 2, schema 2.
+    /// Those of Docker's version 2, schema 2.
     Docker,
 }
 
@@ -56,31 +56,31 @@ impl MediaTypes {
 /// A layer to append.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
-    /// Media type, size, digest and annotations.
+    /// Its media type, size, digest and annotations.
     pub descriptor: Descriptor,
-    /// The bytes; none if the repository has them already.
+    /// Its bytes; none if the repository has them already.
     pub content: Option<Bytes>,
 }
 
-/// How to write.
+/// The form of the image.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Style {
-    /// Media types of a manifest that is new.
+    /// The media types of a new manifest.
     pub media_types: MediaTypes,
-    /// When the layers were made (`--record-creation-timestamp`); else Go's zero time.
+    /// The creation time of the layers (`--record-creation-timestamp`); else Go's zero time.
     pub created: Option<Timestamp>,
 }
 
-/// What stands under the tag now.
+/// The result of appending layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
-    /// The manifest.
+    /// The manifest under the tag.
     pub manifest: Digest,
-    /// How many layers were not there before.
+    /// The number of layers that the manifest did not have.
     pub added: usize,
 }
 
-/// The configuration that every image has, in Go's order.
+/// The configuration of the image, with the fields in Go's order.
 #[derive(Serialize)]
 struct Config {
     architecture: Value,
@@ -98,8 +98,8 @@ struct RootFs {
     diff_ids: Vec<Value>,
 }
 
-/// Appends to the image under `tag` what `covered` does not find there. Reads back, merges and
-/// tries again until all of it stands there.
+/// Appends the layers for which `covered` finds no equal in the image under `tag`. Reads the image
+/// back, merges and retries until it has all of them.
 pub(crate) async fn append(
     registry: &dyn Registry,
     repository: &Repository,
@@ -118,15 +118,15 @@ pub(crate) async fn append(
     for attempt in 1..=ATTEMPTS {
         let at = Identifier::Tag(tag.to_owned());
         let current = registry.manifest(repository, &at).await?;
-        let standing = current.as_ref().map(|raw| parse(raw, repository)).transpose()?;
-        let standing_layers = standing.as_ref().map_or(&[][..], |manifest| &manifest.layers);
-        let has = |layer: &&Layer| standing_layers.iter().any(|there| covered(there, layer));
+        let stored = current.as_ref().map(|raw| parse(raw, repository)).transpose()?;
+        let stored_layers = stored.as_ref().map_or(&[][..], |manifest| &manifest.layers);
+        let has = |layer: &&Layer| stored_layers.iter().any(|there| covered(there, layer));
         let missing = layers.iter().filter(|layer| !has(layer)).cloned().collect::<Vec<_>>();
         if let (true, Some(raw)) = (missing.is_empty(), &current) {
             return Ok(Appended { manifest: raw.descriptor.digest.clone(), added });
         }
         let expected = current.as_ref().map(|raw| &raw.descriptor.digest);
-        let next = extended(registry, repository, standing, &missing, style).await?;
+        let next = extended(registry, repository, stored, &missing, style).await?;
         let (media_type, bytes) = next;
         match registry.replace_manifest(repository, tag, expected, &media_type, bytes).await? {
             true => {
@@ -153,19 +153,20 @@ fn parse(raw: &RawManifest, repository: &Repository) -> Result<Manifest, Failure
         .map_err(|error| malformed(error.to_string()))
 }
 
-/// The manifest with `missing` at its end, its configuration stored: media type and bytes.
+/// The media type and the bytes of the manifest with `missing` appended. Its configuration is
+/// stored.
 async fn extended(
     registry: &dyn Registry,
     repository: &Repository,
-    standing: Option<Manifest>,
+    stored: Option<Manifest>,
     missing: &[Layer],
     style: &Style,
 ) -> Result<(String, Bytes), Failure> {
-    let known = match &standing {
+    let known = match &stored {
         Some(manifest) => old_config(registry, repository, manifest).await?,
         None => None,
     };
-    let mut manifest = standing.unwrap_or_else(|| empty(style.media_types));
+    let mut manifest = stored.unwrap_or_else(|| empty(style.media_types));
     let config = config(known.as_ref(), &manifest.layers, missing, style);
     manifest.layers.extend(missing.iter().map(|layer| layer.descriptor.clone()));
     let most = Limits::default().signatures;
@@ -191,7 +192,7 @@ fn empty(media_types: MediaTypes) -> Manifest {
     }
 }
 
-/// The configuration that stands there; none if it cannot be read as one, then a new one is made.
+/// The stored configuration; none if it cannot be read, and a new one is written.
 async fn old_config(
     registry: &dyn Registry,
     repository: &Repository,
@@ -205,20 +206,20 @@ async fn old_config(
     Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
-fn config(known: Option<&Value>, standing: &[Descriptor], new: &[Layer], style: &Style) -> Config {
+fn config(known: Option<&Value>, stored: &[Descriptor], new: &[Layer], style: &Style) -> Config {
     let created = style.created.map_or_else(|| ZERO_TIME.to_owned(), |time| time.to_string());
     let field = |name: &str, default: Value| {
         known.and_then(|config| config.get(name)).cloned().unwrap_or(default)
     };
     let list = |value: Option<&Value>, default: Vec<Value>| match value {
-        Some(Value::Array(items)) if items.len() == standing.len() => items.clone(),
+        Some(Value::Array(items)) if items.len() == stored.len() => items.clone(),
         _ => default,
     };
     let history = known.and_then(|config| config.get("history"));
-    let blank = standing.iter().map(|_| json!({"created": ZERO_TIME})).collect();
+    let blank = stored.iter().map(|_| json!({"created": ZERO_TIME})).collect();
     let mut history = list(history, blank);
     let diff_ids = known.and_then(|config| config.pointer("/rootfs/diff_ids"));
-    let digests = standing.iter().map(|layer| json!(layer.digest)).collect();
+    let digests = stored.iter().map(|layer| json!(layer.digest)).collect();
     let mut diff_ids = list(diff_ids, digests);
     for layer in new {
         history.push(json!({"created": created}));

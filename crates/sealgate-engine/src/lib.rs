@@ -1,8 +1,8 @@
-//! Use cases and ports. The adapters (registry, keys, kube) implement the ports; the binary and
-//! the server wire them together.
+//! Use cases and ports. The adapters (registry, sigstore, keys, kube) implement the ports; the
+//! binary and the server wire them together.
 //!
-//! Each file is named for its step: `pin` (reference to digest), `gather` (digest to evidence),
-//! `verify`, `sign`, `admit`. No adapter is named here, and no global state is kept.
+//! A file is named for its use case or step: `pin` (reference to digest), `gather` (digest to
+//! evidence), `verify`, `sign`, `admit`. No adapter is named here, and no global state is kept.
 
 #![warn(missing_docs)]
 

@@ -1,28 +1,28 @@
-//! The bounds on what a stranger controls: counts, sizes, depth, work at a time.
+//! The bounds on what an outsider controls: counts, sizes, depth and concurrency.
 
 use sealgate_core::fault::{Fault, FaultKind};
 
-/// Bounds for one image. What lies beyond a bound is a fault or unusable evidence, never nothing.
+/// The bounds for one image. Evidence beyond a bound is a fault or unusable, and never ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Layers of one signature manifest (cosign's own bound is 1000).
+    /// The number of layers of one signature manifest (cosign's own bound is 1000).
     pub signatures: usize,
-    /// Referrers of one image.
+    /// The number of referrers of one image.
     pub referrers: usize,
-    /// Requests under way for one image.
+    /// The number of concurrent requests for one image.
     pub concurrent: usize,
-    /// Bytes of one signature payload or bundle.
+    /// The size in bytes of one signature payload or bundle.
     pub blob: u64,
-    /// Bytes of all evidence of one image together.
+    /// The size in bytes of all evidence of one image.
     pub evidence: u64,
-    /// Children of one index.
+    /// The number of children of one index.
     pub children: usize,
-    /// How deep indexes may lie in each other.
+    /// The depth of nested indexes.
     pub depth: usize,
 }
 
-/// Requests under way for one image where a person waits for all of its signatures, and nobody
-/// else shares the process.
+/// The number of concurrent requests for one image on the command line, where the process serves
+/// one user who waits for all signatures.
 pub const CONCURRENT_READS: usize = 32;
 
 impl Default for Limits {
@@ -40,7 +40,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// A fault unless `found` is within `bound`.
+    /// Returns a fault if `found` exceeds `bound`.
     pub(crate) fn check_count(
         found: usize,
         bound: usize,

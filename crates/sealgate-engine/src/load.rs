@@ -1,5 +1,5 @@
-//! Images with everything attached, from a folder (an OCI layout behind the [`Registry`] port)
-//! to a registry.
+//! The use case behind `load`: copies an image with its attachments from a folder (an OCI layout
+//! behind the [`Registry`] port) to a registry.
 
 use sealgate_core::reference::Reference;
 
@@ -7,7 +7,7 @@ use crate::copy::{Copied, CopyRequest, copy_image};
 use crate::failure::Failure;
 use crate::ports::Registry;
 
-/// Copies `from` of `layout` to `to`. A tag that names another image there is moved only with
+/// Copies `from` of `layout` to `to`. A tag that names another image is moved only with
 /// [`CopyRequest::force`].
 pub async fn load_image(
     layout: &dyn Registry,

@@ -1,4 +1,5 @@
-//! Reference to digest: from a movable name to content that cannot move.
+//! The resolution of a reference to a digest: from a name that can move to content that cannot
+//! change.
 
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
@@ -10,10 +11,10 @@ use crate::content::Content;
 use crate::failure::Failure;
 use crate::ports::Registry;
 
-/// A reference with its digest, and what the registry says lies there.
+/// A reference with its digest, and the descriptor that the registry returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pinned {
-    /// `repo[:tag]@sha256:…`
+    /// The reference, `repo[:tag]@sha256:…`.
     pub reference: Reference,
     /// Media type, size and digest of the manifest.
     pub descriptor: Descriptor,
@@ -26,7 +27,7 @@ impl Pinned {
     }
 }
 
-/// Asks the registry what `reference` is. A missing image is [`Failure::NotFound`].
+/// Requests the descriptor of `reference`. A missing image is [`Failure::NotFound`].
 pub async fn resolve(registry: &dyn Registry, reference: &Reference) -> Result<Pinned, Failure> {
     let found = registry.resolve(reference.repository(), &reference.identifier()).await?;
     let descriptor = found.ok_or_else(|| Failure::not_found(reference.clone()))?;
@@ -40,8 +41,8 @@ pub async fn resolve(registry: &dyn Registry, reference: &Reference) -> Result<P
     Ok(Pinned { reference: reference.pinned(descriptor.digest.clone()), descriptor })
 }
 
-/// As [`resolve`], and what lies there is read, for callers that say something about it (`sign`,
-/// `attach`). The reader is that of `tree`, `copy` and `save`: what they cannot read is not signed.
+/// As [`resolve`], and reads the manifest, for callers that sign it (`sign`, `attach`). The reader
+/// is that of `tree`, `copy` and `save`: a manifest that they cannot read is not signed.
 pub async fn read(registry: &dyn Registry, reference: &Reference) -> Result<Pinned, Failure> {
     let digest = digest(registry, reference).await?;
     let at = Identifier::Digest(digest.clone());
@@ -51,7 +52,7 @@ pub async fn read(registry: &dyn Registry, reference: &Reference) -> Result<Pinn
     Ok(Pinned { reference: reference.pinned(digest), descriptor: raw.descriptor })
 }
 
-/// The digest of `reference`: its own without asking anybody, else the one its tag points to now.
+/// The digest of `reference`: its own without a request, else the one that its tag names now.
 pub async fn digest(registry: &dyn Registry, reference: &Reference) -> Result<Digest, Failure> {
     match reference.digest() {
         Some(digest) => Ok(digest.clone()),

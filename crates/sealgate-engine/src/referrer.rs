@@ -1,4 +1,4 @@
-//! A bundle as an OCI referrer: the manifest exactly as cosign 3 writes it, pushed by digest.
+//! The OCI referrer of a bundle: the manifest exactly as cosign 3 writes it, pushed by digest.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use crate::write;
 
 const EMPTY: &[u8] = b"{}";
 
-/// The manifest of a bundle: what it refers to, what is in it.
+/// The manifest of a bundle with this predicate type, which refers to `subject`.
 pub fn manifest(
     bundle: &[u8],
     predicate_type: &str,
@@ -44,7 +44,7 @@ pub fn manifest(
     }
 }
 
-/// Stores a bundle beside its subject; the digest of its manifest.
+/// Stores a bundle as a referrer of its subject. Returns the digest of its manifest.
 pub async fn push(
     registry: &dyn Registry,
     repository: &Repository,

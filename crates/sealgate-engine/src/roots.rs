@@ -1,9 +1,9 @@
-//! The trust roots that policies name: the gate's own, and those of TrustRoot objects, kept
-//! current in the background.
+//! The trust roots that policies name: the default root, and those of TrustRoot objects, refreshed
+//! in the background.
 //!
-//! A root that was had once stays when a refresh fails, and its object says so (`Stale`). An object
-//! that cannot be used has no root: what names it cannot be decided. An object that is edited
-//! starts anew; what its older version vouched for does not count any more.
+//! A root stays in use when a refresh fails, and the status of its object is `Stale`. An object
+//! that cannot be used has no root, and policies that name it are undecidable. An object that is
+//! edited is read anew; the root of its older version is no longer used.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -21,16 +21,16 @@ use tokio::task::AbortHandle;
 
 use crate::ports::{Clock, ReadRoot, RootRepositories, RootRepository};
 
-/// When repositories are read.
+/// The intervals at which TUF repositories are read.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
-    /// How often a repository is read again.
+    /// The interval between two readings of a repository.
     refresh: Duration,
     /// The first wait after a failure; it doubles each time.
     retry: Duration,
     /// The longest wait after a failure.
     longest: Duration,
-    /// How long one reading may take.
+    /// The time limit of one reading.
     timeout: Duration,
 }
 
@@ -41,13 +41,13 @@ const USUAL: Pace = Pace {
     timeout: Duration::from_secs(60),
 };
 
-/// A trust root and where it comes from, or why there is none.
+/// A trust root and its source, or the reason why there is none.
 pub type OwnRoot = Result<(Arc<TrustRoot>, RootSource), Fault>;
 
-/// TrustRoot objects by name: each as it is written, or why it cannot be used.
+/// TrustRoot objects by name: the parsed object, or the reason why it cannot be used.
 pub type Objects = BTreeMap<String, Result<Spec, String>>;
 
-/// The trust roots. Shared by all that compile policies.
+/// The trust roots, shared by all policies.
 pub struct Roots {
     own: OwnRoot,
     repositories: Arc<dyn RootRepositories>,
@@ -61,25 +61,25 @@ pub struct Roots {
 struct Kept {
     object: Result<Spec, String>,
     root: Option<Arc<TrustRoot>>,
-    /// When the root was read last; for repositories only.
+    /// The time of the last successful reading; for repositories only.
     read: Option<Timestamp>,
     problem: Option<Problem>,
-    /// Reads the repository again and again; ends with the object.
+    /// The task that refreshes the repository; it ends with the object.
     reader: Option<Reader>,
 }
 
-/// Why a root is not there, or not current.
+/// The reason why a root is missing or stale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Problem {
     reason: &'static str,
     message: String,
 }
 
-/// A task that ends when this is dropped.
+/// A task that is aborted on drop.
 struct Reader(AbortHandle);
 
 impl Roots {
-    /// The gate's own root, and no others yet.
+    /// The default root, and no others yet.
     pub fn new(
         own: OwnRoot,
         repositories: Arc<dyn RootRepositories>,
@@ -98,8 +98,8 @@ impl Roots {
         Arc::new(Self { own, repositories, clock, pace, kept: Mutex::default(), version })
     }
 
-    /// Takes over the TrustRoot objects as they are now. Repositories are read in the background;
-    /// until then there is no root of theirs. Needs a runtime.
+    /// Replaces the TrustRoot objects. Repositories are read in the background; until then their
+    /// objects have no root. Must be called in a Tokio runtime.
     pub fn set(self: &Arc<Self>, objects: &Objects) {
         let mut kept = self.lock();
         kept.retain(|name, _| objects.contains_key(name));
@@ -110,7 +110,7 @@ impl Roots {
         }
     }
 
-    /// The root that a policy means.
+    /// The root that a policy names.
     pub fn get(&self, which: &RootRef) -> OwnRoot {
         let RootRef::Named(name) = which else { return self.own.clone() };
         let fault = |kind, detail: String| Fault::new(kind, format!("TrustRoot {name}"), detail);
@@ -124,13 +124,13 @@ impl Roots {
         }
     }
 
-    /// What should stand in the status of a TrustRoot object.
+    /// The conditions for the status of a TrustRoot object.
     pub fn conditions(&self, name: &str) -> Vec<Condition> {
         self.lock().get(name).map(Kept::conditions).unwrap_or_default()
     }
 
-    /// Changes whenever [`Roots::get`] or [`Roots::conditions`] may say something else without
-    /// [`Roots::set`] having been called.
+    /// A receiver that is notified when the results of [`Roots::get`] or [`Roots::conditions`] may
+    /// have changed without a call of [`Roots::set`].
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
@@ -161,7 +161,7 @@ impl Roots {
         kept
     }
 
-    /// Takes over what reading a repository gave, unless its object has changed meanwhile.
+    /// Stores the result of reading a repository, unless its object has changed meanwhile.
     fn take(&self, name: &str, spec: &Spec, answer: Result<ReadRoot, Fault>) {
         let mut all = self.lock();
         let Some(kept) = all.get_mut(name).filter(|kept| kept.object.as_ref() == Ok(spec)) else {
@@ -214,14 +214,14 @@ impl Pace {
         Fault::new(FaultKind::Timeout, "the TUF repository", detail)
     }
 
-    /// The wait after so many failures in a row; up to a quarter longer than it needs to be, so
-    /// that replicas do not ask at the same time.
+    /// The wait after so many consecutive failures, with up to a quarter of jitter, so that
+    /// replicas do not read at the same time.
     fn wait(&self, failures: u32) -> Duration {
         let wait = match failures {
             0 => self.refresh,
             failures => self.retry.saturating_mul(1 << (failures - 1).min(16)).min(self.longest),
         };
-        // The keys of a new hasher are random; nothing depends on how well.
+        // The keys of a new hasher are random enough for jitter.
         let random = RandomState::new().hash_one(0) % 1024;
         wait + wait.mul_f64(random as f64 / 4096.0)
     }

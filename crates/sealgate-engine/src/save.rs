@@ -1,6 +1,7 @@
-//! An image with everything attached, from a registry to a folder (an OCI layout behind the
-//! [`Registry`] port). A folder holds one image: its tags have no repository, so a second image
-//! could take the first one's. Whoever opens the folder sees to that.
+//! The use case behind `save`: copies an image with its attachments from a registry to a folder (an
+//! OCI layout behind the [`Registry`] port). A folder holds one image: its tags have no repository,
+//! so that a second image could replace the tags of the first. The caller that opens the folder
+//! ensures it.
 
 use sealgate_core::reference::Reference;
 

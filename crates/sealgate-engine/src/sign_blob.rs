@@ -1,5 +1,6 @@
 //! The use case behind `sign-blob`: signs, timestamps and publishes a signature over a blob, a file
-//! that lies in no registry. The result is a bundle (version 0.3) or a detached signature in base64.
+//! that lies in no registry. The result is a bundle (version 0.3) or a detached signature in
+//! base64.
 
 use sealgate_core::bundle::{Content, LogMaterial, MessageSignature};
 use sealgate_core::digest::Digest;

@@ -1,5 +1,5 @@
-//! What hangs on an image: legacy tags, referrers, what hangs on those, and the same for each child
-//! of an index.
+//! The use case behind `tree`: the attachments of an image, legacy tags and referrers, the
+//! attachments of those, and the same for each child of an index.
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use sealgate_core::digest::Digest;
@@ -13,50 +13,50 @@ use crate::limits::Limits;
 use crate::pin;
 use crate::ports::Registry;
 
-/// An image and what is attached to it.
+/// An image and its attachments.
 #[derive(Clone, Debug)]
 pub struct Tree {
     /// The image, with its digest.
     pub image: Reference,
     /// Media type, size and digest of its manifest.
     pub descriptor: Descriptor,
-    /// `os/architecture`, for a child of an index.
+    /// Its platform, `os/architecture`, for a child of an index.
     pub platform: Option<String>,
-    /// What hangs on it.
+    /// Its attachments.
     pub branches: Vec<Branch>,
-    /// Everything below an index.
+    /// The manifests below an index.
     pub children: Vec<Tree>,
 }
 
-/// One thing that hangs on an image.
+/// An attachment and its own attachments.
 #[derive(Clone, Debug)]
 pub struct Branch {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// Where it lies: a legacy tag, or a referrer's digest.
+    /// Its reference: a legacy tag, or a referrer's digest.
     pub location: Reference,
     /// Its artifact type.
     pub artifact_type: String,
-    /// The predicate type that it names.
+    /// The predicate type in its annotations.
     pub predicate_type: Option<String>,
     /// Its manifest.
     pub manifest: Descriptor,
-    /// Its layers.
+    /// The layers of that manifest.
     pub layers: Vec<Descriptor>,
-    /// What hangs on it in turn.
+    /// Its own attachments.
     pub branches: Vec<Branch>,
 }
 
 impl Branch {
-    /// Bytes of the manifest and its layers.
+    /// The size in bytes of the manifest and its layers.
     pub fn size(&self) -> u64 {
         let layers = self.layers.iter().map(|layer| layer.size);
         layers.fold(self.manifest.size, u64::saturating_add)
     }
 }
 
-/// Everything attached to `reference` and to what lies below it. `elsewhere` is where signatures
-/// lie, if not beside the image (`COSIGN_REPOSITORY`); both places are shown.
+/// The attachments of `reference` and of the manifests below it. `elsewhere` is another repository
+/// with signatures (`COSIGN_REPOSITORY`); both repositories are read.
 pub async fn tree(
     registry: &dyn Registry,
     reference: &Reference,
@@ -87,7 +87,7 @@ async fn alone(
     descriptor: Descriptor,
 ) -> Result<Tree, Failure> {
     let found = search.deep(std::slice::from_ref(&descriptor.digest), |_| true).await?;
-    // What hangs deepest comes last: it is hung up first.
+    // The deepest attachments come last; they are added to their parents first.
     let mut branches: Vec<(Digest, Branch)> = Vec::new();
     for attached in found.into_iter().rev() {
         let own = attached.digest().clone();

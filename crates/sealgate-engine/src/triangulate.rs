@@ -1,18 +1,18 @@
-//! Where things that belong to an image lie: the tags that cosign makes of its digest.
+//! The tags of an image's attachments, which cosign derives from its digest.
 
 use sealgate_core::digest::Digest;
 use sealgate_core::reference::{Identifier, Reference, Repository};
 
-/// What may lie beside an image under a tag of its own.
+/// An attachment that has a tag of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Attachment {
-    /// `.sig`, legacy signatures.
+    /// Legacy signatures, `.sig`.
     Signatures,
-    /// `.att`, legacy attestations.
+    /// Legacy attestations, `.att`.
     Attestations,
-    /// `.sbom`, an unsigned bill of materials.
+    /// An unsigned bill of materials, `.sbom`.
     Sbom,
-    /// No suffix: the fallback index of referrers, and cosign's `digest` type.
+    /// The fallback index of referrers, and cosign's `digest` type: no suffix.
     Referrers,
 }
 
@@ -20,7 +20,7 @@ impl Attachment {
     /// The three legacy kinds.
     pub const LEGACY: [Self; 3] = [Self::Signatures, Self::Attestations, Self::Sbom];
 
-    /// What the tag ends in.
+    /// The suffix of the tag.
     pub fn suffix(self) -> &'static str {
         match self {
             Self::Signatures => ".sig",
@@ -31,7 +31,7 @@ impl Attachment {
     }
 }
 
-/// The tag: `<prefix><algorithm>-<hex><suffix>`.
+/// The tag, `<prefix><algorithm>-<hex><suffix>`.
 pub fn tag(prefix: &str, digest: &Digest, what: Attachment) -> String {
     format!("{prefix}{}-{}{}", digest.algorithm().name(), digest.hex(), what.suffix())
 }

@@ -1,4 +1,4 @@
-//! Small steps that every writing use case takes.
+//! The steps that every use case writes blobs and manifests with.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use sealgate_core::reference::{Identifier, Repository};
 use crate::failure::Failure;
 use crate::ports::{BlobStream, Registry};
 
-/// A descriptor of `content`, with nothing but the necessary.
+/// A descriptor of `content`: media type, size and digest.
 pub(crate) fn describe(media_type: &str, content: &[u8]) -> Descriptor {
     Descriptor {
         media_type: media_type.to_owned(),
@@ -26,7 +26,7 @@ pub(crate) fn describe(media_type: &str, content: &[u8]) -> Descriptor {
     }
 }
 
-/// Bytes as a stream of one piece.
+/// A stream of one item.
 pub(crate) fn one_piece(content: Bytes) -> BlobStream {
     stream::once(std::future::ready(Ok(content))).boxed()
 }
@@ -42,7 +42,7 @@ pub(crate) async fn blob(
     registry.push_blob(repository, &descriptor, one_piece(content)).await
 }
 
-/// Stores a manifest under its digest, and checks that the registry says the same.
+/// Stores a manifest under its digest, and checks the digest that the registry returns.
 pub(crate) async fn manifest_by_digest(
     registry: &dyn Registry,
     repository: &Repository,
@@ -65,8 +65,8 @@ pub(crate) fn json(value: &impl serde::Serialize) -> Result<Bytes, Failure> {
     bytes.map(Bytes::from).map_err(|error| Failure::Invalid(error.to_string()))
 }
 
-/// Between the half of `longest` and `longest`, so that writers that met once part ways. Only
-/// the spread matters: nothing secret depends on it.
+/// A random duration between half of `longest` and `longest`, so that writers that collided retry
+/// at different times. It need not be unpredictable.
 pub(crate) fn jittered(longest: Duration) -> Duration {
     let spread = RandomState::new().hash_one(()) % 1024;
     longest / 2 + longest.mul_f64(spread as f64 / 2048.0)

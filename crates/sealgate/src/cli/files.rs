@@ -1,5 +1,5 @@
-//! Files that a command line names: read with a bound, written so that nobody else can read a
-//! secret and nothing half-written stays behind.
+//! The files that a command line names: read with a bound, and written atomically, with the mode of
+//! a secret where they hold one.
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, CliError> {
     bounded(file, limit, path)
 }
 
-/// What the system has against reading a file, if that is why it could not be read.
+/// The system's error on reading a file, if there is one.
 pub(crate) fn unreadable(path: &Path) -> Option<CliError> {
     let mut file = match std::fs::File::open(path) {
         Ok(file) => file,
@@ -27,17 +27,17 @@ pub(crate) fn unreadable(path: &Path) -> Option<CliError> {
     file.read(&mut [0]).err().map(|error| unread(path, &error))
 }
 
-/// All of standard input, at most `limit` bytes.
+/// The content of standard input, at most `limit` bytes.
 pub(crate) fn read_stdin(limit: u64) -> Result<Vec<u8>, CliError> {
     bounded(std::io::stdin().lock(), limit, Path::new(STDIN))
 }
 
-/// A file, or standard input for `-`.
+/// The content of a file, or of standard input for `-`, at most `limit` bytes.
 pub(crate) fn read_or_stdin(path: &Path, limit: u64) -> Result<Vec<u8>, CliError> {
     if path == Path::new(STDIN) { read_stdin(limit) } else { read(path, limit) }
 }
 
-/// A file, or standard input for `-`, to read in pieces.
+/// A reader of a file, or of standard input for `-`.
 pub(crate) fn open_or_stdin(path: &Path) -> Result<Box<dyn std::io::Read>, CliError> {
     if path == Path::new(STDIN) {
         return Ok(Box::new(std::io::stdin().lock()));
@@ -56,12 +56,12 @@ fn bounded(source: impl std::io::Read, limit: u64, path: &Path) -> Result<Vec<u8
     }
 }
 
-/// Who may read a file that is written.
+/// The mode of a file that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// The owner only (0600).
+    /// Readable by the owner only (0600).
     Private,
-    /// Everybody (0644).
+    /// Readable by all users (0644).
     Public,
 }
 
@@ -87,7 +87,7 @@ fn replace(path: &Path, content: &[u8], mode: Mode) -> std::io::Result<()> {
     Ok(())
 }
 
-/// In Go's words, which scripts look for.
+/// The failure to open a file, in Go's words, which scripts match.
 pub(crate) fn named(path: &Path, error: &std::io::Error) -> CliError {
     CliError::new(format!("open {}: {}", path.display(), reason(error)))
 }
@@ -107,7 +107,7 @@ fn name(path: &Path) -> std::path::Display<'_> {
     if path == Path::new(STDIN) { Path::new("standard input").display() } else { path.display() }
 }
 
-/// What the system says, without its number and without the names of files that are ours:
+/// The system's text, without the error number and without the names of temporary files:
 /// `no such file or directory`.
 pub(crate) fn reason(error: &std::io::Error) -> String {
     let mut deepest: &(dyn std::error::Error + 'static) = error;
@@ -120,7 +120,7 @@ pub(crate) fn reason(error: &std::io::Error) -> String {
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
-/// Names the files, of flags that were given, in which the cause of `error` must be.
+/// Adds the flags that were given, with their files, one of which causes `error`.
 pub(crate) fn given(error: CliError, files: &[(&str, &Option<PathBuf>)]) -> CliError {
     let named = files.iter().filter_map(|(flag, path)| path.as_ref().map(|path| (flag, path)));
     let named: Vec<_> = named.map(|(flag, path)| format!("{flag} {}", path.display())).collect();

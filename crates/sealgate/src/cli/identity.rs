@@ -1,4 +1,4 @@
-//! Who may have signed, by the identity in a certificate: cosign's `--certificate-*` flags.
+//! The identities that may have signed: cosign's `--certificate-*` flags.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use sealgate_core::identity::{Claim, IdentityAuthority, IdentityMatcher, Pattern
 use crate::failure::CliError;
 use crate::terminal;
 
-/// The flags, as typed. An empty value says nothing, as in cosign.
+/// The flags as typed. An empty value counts as not given, as in cosign.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct IdentityFlags {
     /// Identity that the signer's certificate must carry; of several, one is enough
@@ -49,8 +49,8 @@ pub(crate) struct IdentityFlags {
 }
 
 impl IdentityFlags {
-    /// In how many manners an identity is asked for: as it is, as an expression. An issuer alone is
-    /// none.
+    /// The number of ways in which an identity is given, of the text and the regular expression. An
+    /// issuer alone counts as none.
     pub(crate) fn manners(&self) -> usize {
         [&self.certificate_identity, &self.certificate_identity_regexp]
             .into_iter()
@@ -58,7 +58,7 @@ impl IdentityFlags {
             .count()
     }
 
-    /// Each flag that belongs to certificates, and whether it was given.
+    /// The flags about certificates, with whether each was given.
     pub(crate) fn given(&self) -> Vec<(&'static str, bool)> {
         let several = [
             ("--certificate-identity", &self.certificate_identity),
@@ -71,13 +71,13 @@ impl IdentityFlags {
         several.into_iter().chain(claims).collect()
     }
 
-    /// Whom the flags want.
+    /// The authority that the flags describe.
     pub(crate) fn authority(&self) -> Result<IdentityAuthority, CliError> {
         let subjects = self.subjects()?;
         let issuers = self.issuers()?;
         if subjects.len() > 1 && issuers.len() > 1 {
             return Err(CliError::new("several identities and several issuers were given")
-                .note("which identity is to come from which issuer cannot be told: verify once for each issuer"));
+                .note("it is ambiguous which identity belongs to which issuer: verify once for each issuer"));
         }
         let claims: BTreeMap<_, _> = self
             .claims()
@@ -106,8 +106,8 @@ impl IdentityFlags {
         }
     }
 
-    /// cosign wants both where an issuer and an expression are given: then the issuer itself
-    /// must fit.
+    /// The issuers. Where both an issuer and an expression are given, cosign requires both: the
+    /// issuer must match the expression.
     fn issuers(&self) -> Result<Vec<Wanted>, CliError> {
         let (exact, regexps) =
             (&self.certificate_oidc_issuer, &self.certificate_oidc_issuer_regexp);
@@ -130,7 +130,9 @@ impl IdentityFlags {
             true => Err(CliError::new(
                 "--certificate-oidc-issuer does not match --certificate-oidc-issuer-regexp",
             )
-            .note("both must hold where both are given, so nobody could have signed: give one")),
+            .note(
+                "where both are given, both must match, and here no issuer can: give one of them",
+            )),
             false => Ok(both),
         }
     }
@@ -140,33 +142,33 @@ impl IdentityFlags {
             (
                 Claim::GithubWorkflowName,
                 "--certificate-github-workflow-name",
-                said(&self.certificate_github_workflow_name),
+                non_empty(&self.certificate_github_workflow_name),
             ),
             (
                 Claim::GithubWorkflowRef,
                 "--certificate-github-workflow-ref",
-                said(&self.certificate_github_workflow_ref),
+                non_empty(&self.certificate_github_workflow_ref),
             ),
             (
                 Claim::GithubWorkflowRepository,
                 "--certificate-github-workflow-repository",
-                said(&self.certificate_github_workflow_repository),
+                non_empty(&self.certificate_github_workflow_repository),
             ),
             (
                 Claim::GithubWorkflowSha,
                 "--certificate-github-workflow-sha",
-                said(&self.certificate_github_workflow_sha),
+                non_empty(&self.certificate_github_workflow_sha),
             ),
             (
                 Claim::GithubWorkflowTrigger,
                 "--certificate-github-workflow-trigger",
-                said(&self.certificate_github_workflow_trigger),
+                non_empty(&self.certificate_github_workflow_trigger),
             ),
         ]
     }
 }
 
-fn said(value: &Option<String>) -> Option<&str> {
+fn non_empty(value: &Option<String>) -> Option<&str> {
     value.as_deref().filter(|text| !text.is_empty())
 }
 

@@ -60,8 +60,8 @@ pub(crate) async fn signer(reference: &str) -> Result<KeyPair, CliError> {
     let pair = opened.await.map_err(|_| CliError::new("opening the key was interrupted"))?;
     pair.map_err(|error| {
         let remedy = remedy(&error);
-        let told = CliError::from(error).during("reading key").note(format!("in {reference}"));
-        remedy.into_iter().fold(told, CliError::note)
+        let error = CliError::from(error).during("reading key").note(format!("in {reference}"));
+        remedy.into_iter().fold(error, CliError::note)
     })
 }
 

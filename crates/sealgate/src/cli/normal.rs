@@ -1,5 +1,5 @@
-//! The differences between Go's flags and clap's, in one place: single-dash long flags, booleans
-//! with an optional value, and `COSIGN_<FLAG>` variables behind every flag.
+//! The differences between Go's flags and clap's: single-dash long flags, booleans with an optional
+//! value, and a `COSIGN_<FLAG>` variable for every flag.
 
 use std::cell::LazyCell;
 use std::ffi::OsString;
@@ -8,12 +8,12 @@ use clap::{Arg, Command};
 
 use super::values::BOOL;
 
-/// Commands whose flags have no variables: their names would say something else
-/// (`COSIGN_PASSWORD` is the key's, not the registry's).
+/// Commands whose flags have no variables, because the names have another meaning
+/// (`COSIGN_PASSWORD` is the password of the key, not of the registry).
 const WITHOUT_VARIABLES: [&str; 9] =
     ["login", "serve", "demo", "install", "uninstall", "completion", "man", "version", "env"];
 
-/// The command with Go's habits.
+/// Adapts the flags of a command to Go's behaviour.
 pub(crate) fn adapt(command: Command) -> Command {
     let variables = !WITHOUT_VARIABLES.contains(&command.get_name());
     command
@@ -34,7 +34,7 @@ fn levelled(arg: Arg) -> Arg {
     arg.num_args(0..=1).require_equals(true).default_missing_value("true")
 }
 
-/// A set, non-empty variable is the flag's value unless the flag is given.
+/// Reads the flag's value from its variable, if that is not empty and the flag is not given.
 fn with_variable(arg: Arg) -> Arg {
     let Some(long) = arg.get_long() else { return arg };
     let name = variable(long);
@@ -44,13 +44,13 @@ fn with_variable(arg: Arg) -> Arg {
     }
 }
 
-/// `registry-token` is `COSIGN_REGISTRY_TOKEN`.
+/// The variable of a flag: `COSIGN_REGISTRY_TOKEN` for `registry-token`.
 pub(crate) fn variable(flag: &str) -> String {
     format!("COSIGN_{}", flag.to_ascii_uppercase().replace('-', "_"))
 }
 
-/// The arguments with `-key x` as `--key x`, and a warning for each. The `whole` command line is
-/// asked for only where an argument has the old form.
+/// The arguments with `-key x` replaced by `--key x`, and a warning for each. The `whole` command
+/// line is built only if an argument has the old form.
 pub(crate) fn arguments(
     whole: impl FnOnce() -> Command,
     arguments: impl Iterator<Item = OsString>,
@@ -75,7 +75,7 @@ pub(crate) fn arguments(
     (rewritten, warnings)
 }
 
-/// The modern form of an argument in an old one, with cosign's warning.
+/// The current form of an argument in the old form, with cosign's warning.
 fn modern(
     text: &str,
     whole: &LazyCell<Command, impl FnOnce() -> Command>,
@@ -102,7 +102,7 @@ fn modern(
     Some((modern, warning))
 }
 
-/// Whether the command, or one below it, has a flag of this long name.
+/// Whether the command, or a subcommand, has a flag of this long name.
 fn has_long_flag(command: &Command, name: &str) -> bool {
     let is_named = |arg: &Arg| {
         arg.get_long() == Some(name)

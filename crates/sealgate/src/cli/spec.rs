@@ -1,4 +1,5 @@
-//! Services as cosign's `create` verbs want them: `url=…,start-time=…` lists of keys and values.
+//! The specifications of services in cosign's `create` verbs: `url=…,start-time=…` lists of keys
+//! and values.
 
 use std::collections::BTreeMap;
 
@@ -6,15 +7,15 @@ use jiff::Timestamp;
 
 use crate::failure::CliError;
 
-/// One list.
+/// A specification.
 pub(crate) struct Spec {
     what: &'static str,
     values: BTreeMap<String, String>,
 }
 
 impl Spec {
-    /// Reads a list and makes sure that the `required` keys are there. `what` is for messages. Keys
-    /// that cosign does not know are refused: it would pass over them, misspelled ones included.
+    /// Reads a specification with all of the `required` keys. `what` is for messages. Unknown keys
+    /// are refused; cosign ignores them, misspelled ones included.
     pub(crate) fn read(
         text: &str,
         what: &'static str,
@@ -42,22 +43,22 @@ impl Spec {
         }
     }
 
-    /// A value; empty is none.
+    /// The value of a key; none if it is empty.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.values.get(key).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// A required value.
+    /// The value of a required key.
     pub(crate) fn text(&self, key: &str) -> String {
         self.get(key).unwrap_or_default().to_owned()
     }
 
-    /// A time, where it is given.
+    /// The time of a key, if it is given.
     pub(crate) fn time(&self, key: &str) -> Result<Option<Timestamp>, CliError> {
         self.get(key).map(|text| time(text).map_err(|why| self.wrong(key, &why))).transpose()
     }
 
-    /// A number.
+    /// The number of a key.
     pub(crate) fn number(&self, key: &str) -> Result<u32, CliError> {
         self.text(key).parse().map_err(|error| self.wrong(key, &error))
     }
@@ -71,7 +72,7 @@ fn bad(what: &str, why: String) -> CliError {
     CliError::new(format!("parsing {what} spec: {why}"))
 }
 
-/// A time in RFC 3339.
+/// Parses a time in RFC 3339.
 pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
     text.parse()
         .map_err(|_| format!("{text:?} is no time, want something like 2026-01-31T12:00:00Z"))

@@ -1,4 +1,4 @@
-//! Values of flags as Go's flag packages read them: booleans, durations, key=value lists.
+//! The values of flags as Go's flag packages read them: booleans, durations, key=value lists.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,11 +1,11 @@
-//! A verb of the command line, whose flags are put together only when the verb is called: thirty
-//! verbs have some five hundred flags, and each start of the program would pay for all of them.
+//! The verbs of the command line, whose flags are built only when the verb is called: thirty verbs
+//! have some five hundred flags, and building all of them would slow down every start.
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches, Id};
 
 use super::normal;
 
-/// The flags of a verb, with Go's habits.
+/// The flags of a verb, adapted to Go's behaviour.
 #[derive(Debug)]
 pub(crate) struct Verb<T>(pub(crate) T);
 
@@ -23,12 +23,11 @@ impl<T: Args> Args for Verb<T> {
     }
 }
 
-/// The verb's own flags, and after them what it has already: those of every command, which help
-/// shows last.
+/// Adds the verb's own flags before those of every command, which help shows last.
 fn with_flags(verb: Command, own: fn(Command) -> Command) -> Command {
     let everywhere: Vec<Id> = verb.get_arguments().map(|arg| arg.get_id().clone()).collect();
     let verb = normal::adapt(own(verb));
-    // What `mut_arg` has in hand goes to the end of the list.
+    // `mut_arg` moves an argument to the end of the list.
     everywhere.into_iter().fold(verb, |verb, id| verb.mut_arg(id, |arg| arg))
 }
 

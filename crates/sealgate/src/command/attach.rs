@@ -1,4 +1,4 @@
-//! `attach signature`: puts a signature that was made elsewhere beside an image.
+//! `attach signature`: stores a signature of another tool with an image.
 
 use std::path::{Path, PathBuf};
 
@@ -98,12 +98,12 @@ pub(crate) async fn run(args: AttachArgs, session: &mut Session) -> Outcome {
     let fields =
         json!({ "format": "legacy", "digest": digest, "location": location, "added": added });
     output::tell(session, format, "attach", fields, || {
-        let what = if added { "attached" } else { "stood there already" };
+        let what = if added { "attached" } else { "was already attached" };
         format!("Signature of {digest} {what}: {location}")
     })
 }
 
-/// A file of that name, else the text itself.
+/// The content of a file of that name, else the text itself.
 fn signature(given: Option<&str>) -> Result<String, CliError> {
     let given =
         given.filter(|text| !text.is_empty()).ok_or_else(|| CliError::new("empty signature"))?;
@@ -118,11 +118,11 @@ fn signature(given: Option<&str>) -> Result<String, CliError> {
     }
 }
 
-/// What `--payload` holds.
+/// The content of the `--payload` file.
 enum Payload {
     /// The SimpleSigning document of a legacy signature.
     Legacy(Vec<u8>),
-    /// A Sigstore bundle, which is complete without a signature of its own.
+    /// A Sigstore bundle, which contains the signature.
     Bundle(Vec<u8>),
 }
 
@@ -133,7 +133,7 @@ fn payload(path: &Path) -> Result<Payload, CliError> {
     Ok(if is_bundle { Payload::Bundle(bytes) } else { Payload::Legacy(bytes) })
 }
 
-/// Stores a bundle as a referrer of the image that it is about.
+/// Stores a bundle as a referrer of the image that its statement names.
 async fn attach_bundle(
     args: &SignatureArgs,
     json: Vec<u8>,

@@ -1,5 +1,5 @@
-//! `bundle create|inspect|upgrade`: bundles from their parts, from older ones, and for people to
-//! look into. Nothing here verifies: what comes out is for `verify` to judge.
+//! `bundle create|inspect|upgrade`: creates bundles from their parts, prints them, and upgrades
+//! older ones. Nothing is verified here; `verify` does that.
 
 mod inspect;
 
@@ -27,7 +27,7 @@ use crate::session::Session;
 use crate::terminal;
 
 const MAX_FILE: u64 = MAX_BUNDLE as u64;
-/// The largest artifact, of which only the digest is taken.
+/// The largest artifact, which is read to compute its digest.
 const MAX_ARTIFACT: u64 = 1 << 30;
 
 /// Make, upgrade and look into bundles
@@ -192,7 +192,7 @@ impl CreateArgs {
                 ));
             }
         };
-        // Where an envelope was signed, cosign 1 and 2 put all of it where signatures are.
+        // For an envelope, cosign 1 and 2 write the whole envelope into the signature field.
         if let Ok(envelope) = Envelope::parse(&signature) {
             return Ok(Content::Envelope(envelope));
         }
@@ -251,7 +251,7 @@ impl UpgradeArgs {
     }
 }
 
-/// Gives each entry that has none a proof of inclusion.
+/// Requests an inclusion proof for each entry that has none.
 async fn prove(entries: &mut [LogEntry], rekor: Option<&str>) -> Outcome {
     for entry in entries.iter_mut().filter(|entry| entry.proof.is_none()) {
         let url = match rekor {
@@ -273,7 +273,7 @@ async fn prove(entries: &mut [LogEntry], rekor: Option<&str>) -> Outcome {
     Ok(())
 }
 
-/// Where the log is that an entry names, as the trust root knows it.
+/// The URL of an entry's log in the trust root.
 async fn address(log_id: &[u8]) -> Result<String, CliError> {
     let root = offline_root(None).await?.root;
     let known = root.transparency_logs.iter().find(|log| log.is_named(log_id));

@@ -106,7 +106,7 @@ pub(crate) async fn run(args: CleanArgs, session: &mut Session) -> Outcome {
     })
 }
 
-/// Only what is a bundle, and only where it is a referrer.
+/// Removes the referrers that are bundles.
 async fn bundles(
     registry: &sealgate_registry::Client,
     image: &Reference,

@@ -1,4 +1,4 @@
-//! `completion`: what a shell needs to complete our command lines.
+//! `completion`: scripts with which a shell completes command lines.
 
 use clap::Args;
 use clap_complete::Shell;

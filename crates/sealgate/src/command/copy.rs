@@ -1,4 +1,4 @@
-//! `copy`: an image and everything attached to it, from one place to another.
+//! `copy`: copies an image with its attachments to another repository.
 
 use std::collections::BTreeSet;
 
@@ -100,7 +100,7 @@ impl Only {
     }
 }
 
-/// What stands at the target now, for people.
+/// The result as a line of text.
 pub(crate) fn line(copied: &Copied) -> String {
     let Copied { image, images, attachments, written } = copied;
     format!(
@@ -111,7 +111,7 @@ pub(crate) fn line(copied: &Copied) -> String {
     )
 }
 
-/// The same for machines.
+/// The result as fields of a JSON document.
 pub(crate) fn fields(copied: &Copied) -> Value {
     let Copied { image, images, attachments, written } = copied;
     json!({

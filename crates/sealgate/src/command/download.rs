@@ -1,4 +1,4 @@
-//! `download signature`: the signatures of an image as they are, one JSON document a line.
+//! `download signature`: prints the unverified signatures of an image, one JSON document per line.
 
 use clap::{Args, Subcommand};
 use sealgate_core::reference::Reference;
@@ -53,7 +53,7 @@ pub(crate) async fn run(args: DownloadArgs, session: &mut Session) -> Outcome {
     if found.lines.is_empty() {
         return Err(CliError::new("no signatures found")
             .code(exit::NO_SIGNATURES)
-            .note(format!("neither a bundle nor a legacy signature lies beside {}", args.image)));
+            .note(format!("{} has neither bundles nor legacy signatures", args.image)));
     }
     match args.output {
         Format::Text => {

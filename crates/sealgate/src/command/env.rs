@@ -1,4 +1,4 @@
-//! `env`: the environment variables that change what we do, and their values.
+//! `env`: prints the environment variables that the program reads, and their values.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ pub(crate) struct EnvArgs {
     output: Format,
 }
 
-/// A variable that we read.
+/// An environment variable that the program reads.
 pub(crate) struct Variable {
     pub(crate) name: &'static str,
     pub(crate) meaning: &'static str,
@@ -40,7 +40,7 @@ const fn secret(name: &'static str, meaning: &'static str, expects: &'static str
     Variable { name, meaning, expects, sensitive: true }
 }
 
-/// Every variable that we read; each flag has one more, `COSIGN_<FLAG>`.
+/// The variables that the program reads; each flag has one more, `COSIGN_<FLAG>`.
 pub(crate) const VARIABLES: [Variable; 41] = [
     secret(
         "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
@@ -201,7 +201,7 @@ pub(crate) const VARIABLES: [Variable; 41] = [
     variable("XDG_RUNTIME_DIR", "holds containers/auth.json", "a folder"),
 ];
 
-/// Variables of other parts of Sigstore that users look for here.
+/// Variables of other Sigstore programs that users expect to find here.
 const FOREIGN: [&str; 3] = ["COSIGN_", "SIGSTORE_", "TUF_"];
 
 pub(crate) fn run(args: EnvArgs, session: &mut Session) -> Outcome {
@@ -228,7 +228,7 @@ pub(crate) fn run(args: EnvArgs, session: &mut Session) -> Outcome {
     others.iter().try_for_each(|(name, value)| session.line(assignment(name, value, !show)))
 }
 
-/// Every variable that we read, and those that are set and stand for flags or other tools.
+/// The variables that the program reads, and those that are set and belong to flags or other tools.
 fn fields(show: bool) -> Vec<Value> {
     let hidden = |value: &str, hide: bool| match value {
         "" => None,
@@ -246,7 +246,7 @@ fn fields(show: bool) -> Vec<Value> {
     own.chain(others).collect()
 }
 
-/// Variables that stand for flags or belong to other tools, by name.
+/// The variables that are set and belong to flags or other tools, by name.
 fn others() -> Vec<(String, String)> {
     let mut others: Vec<(String, String)> =
         std::env::vars().filter(|(name, _)| is_other(name)).collect();

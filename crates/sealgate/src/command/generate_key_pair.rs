@@ -1,5 +1,5 @@
-//! `generate-key-pair`: a new P-256 key, encrypted by a password, in two files or in a Kubernetes
-//! secret.
+//! `generate-key-pair`: generates a P-256 key, encrypted with a password, and writes it to two
+//! files or to a Kubernetes secret.
 
 use std::path::{Path, PathBuf};
 
@@ -45,14 +45,14 @@ pub(crate) async fn run(args: GenerateKeyPairArgs, session: &mut Session) -> Out
         let why = "make a key in files, or in a Kubernetes secret with k8s://NAMESPACE/SECRET";
         return Err(CliError::unsupported(&format!("--kms {kms}"), why));
     }
-    let kept = match args.reference {
+    let written = match args.reference {
         None => in_files(&args.output_key_prefix).await,
         Some(reference) => in_cluster(&reference).await,
     };
-    kept?.tell(session, format, "generate-key-pair")
+    written?.report(session, format, "generate-key-pair")
 }
 
-async fn in_files(prefix: &str) -> Result<Kept, CliError> {
+async fn in_files(prefix: &str) -> Result<WrittenKeyPair, CliError> {
     let files = Files::of(prefix);
     files.ask_before_overwriting(Consent::Wanted(ELSEWHERE)).await?;
     let pair = KeyPair::generate()?;
@@ -60,7 +60,7 @@ async fn in_files(prefix: &str) -> Result<Kept, CliError> {
     files.write(&pair, &password)
 }
 
-async fn in_cluster(reference: &str) -> Result<Kept, CliError> {
+async fn in_cluster(reference: &str) -> Result<WrittenKeyPair, CliError> {
     if !reference.contains("://") {
         return Err(CliError::new("could not parse scheme, use <scheme>://<ref> format"));
     }
@@ -80,15 +80,15 @@ async fn in_cluster(reference: &str) -> Result<Kept, CliError> {
     };
     create_key_secret(&client, &namespace, &secret, key).await?;
     files::write(public, pair.public().to_pem().as_bytes(), Mode::Public)?;
-    Ok(Kept {
+    Ok(WrittenKeyPair {
         private: Private::Secret { namespace, secret },
         public: public.to_owned(),
         key: pair.public().clone(),
     })
 }
 
-/// Where a new key pair lies.
-pub(crate) struct Kept {
+/// The locations of a new key pair.
+pub(crate) struct WrittenKeyPair {
     private: Private,
     public: PathBuf,
     key: PublicKey,
@@ -99,8 +99,8 @@ enum Private {
     Secret { namespace: String, secret: String },
 }
 
-impl Kept {
-    pub(crate) fn tell(&self, session: &mut Session, format: Format, what: &str) -> Outcome {
+impl WrittenKeyPair {
+    pub(crate) fn report(&self, session: &mut Session, format: Format, what: &str) -> Outcome {
         let public = self.public.display().to_string();
         let (private, line) = match &self.private {
             Private::File(path) => {
@@ -132,27 +132,31 @@ impl Files {
         Self { private: format!("{prefix}.key").into(), public: format!("{prefix}.pub").into() }
     }
 
-    /// Neither file is replaced without consent.
+    /// Asks for consent if a file exists.
     pub(crate) async fn ask_before_overwriting(&self, consent: Consent) -> Outcome {
         ask_before_overwriting(&[&self.private, &self.public], consent).await
     }
 
-    pub(crate) fn write(self, pair: &KeyPair, password: &Password) -> Result<Kept, CliError> {
+    pub(crate) fn write(
+        self,
+        pair: &KeyPair,
+        password: &Password,
+    ) -> Result<WrittenKeyPair, CliError> {
         let pem = pair.to_encrypted_pem(password)?;
         files::write(&self.private, pem.as_bytes(), Mode::Private)?;
         files::write(&self.public, pair.public().to_pem().as_bytes(), Mode::Public)?;
         let key = pair.public().clone();
-        Ok(Kept { private: Private::File(self.private), public: self.public, key })
+        Ok(WrittenKeyPair { private: Private::File(self.private), public: self.public, key })
     }
 }
 
-/// What to do where nobody can say that a file may be replaced.
+/// The remedy where there is no terminal to ask for consent.
 const ELSEWHERE: &str = "in scripts: give another --output-key-prefix, or remove the files first";
 
-/// Whether a file may be replaced.
+/// The consent to replace a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Consent {
-    /// Only after a yes; with what to do where nobody can answer.
+    /// To be asked for; with the remedy where there is no terminal.
     Wanted(&'static str),
     /// `--yes`.
     Given,

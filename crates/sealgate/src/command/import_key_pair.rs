@@ -1,4 +1,4 @@
-//! `import-key-pair`: another tool's private key, encrypted as cosign keeps keys.
+//! `import-key-pair`: encrypts a private key of another tool in cosign's key format.
 
 use std::path::PathBuf;
 
@@ -47,5 +47,5 @@ pub(crate) async fn run(args: ImportKeyPairArgs, session: &mut Session) -> Outco
         if args.yes == Some(true) { Consent::Given } else { Consent::Wanted("in scripts: --yes") };
     files.ask_before_overwriting(consent).await?;
     let password = terminal::key_password(Ask::Twice).await?;
-    files.write(&pair, &password)?.tell(session, args.output, "import-key-pair")
+    files.write(&pair, &password)?.report(session, args.output, "import-key-pair")
 }

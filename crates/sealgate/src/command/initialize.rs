@@ -1,4 +1,4 @@
-//! `initialize`: chooses the TUF mirror that the trust root comes from, and fetches it.
+//! `initialize`: sets the TUF mirror of the trust root, and fetches the trust root.
 
 use std::path::Path;
 use std::time::Duration;
@@ -84,7 +84,7 @@ impl InitializeArgs {
     }
 }
 
-/// The root of `--root`. What comes without encryption must have a checksum.
+/// The TUF root of `--root`. Without encryption a checksum is required.
 async fn root(place: &str, checksum: Option<&str>) -> Result<Vec<u8>, CliError> {
     let expected = checksum.map(Checksum::parse).transpose()?;
     let (plain, tls) = (place.starts_with("http://"), place.starts_with("https://"));
@@ -98,7 +98,7 @@ async fn root(place: &str, checksum: Option<&str>) -> Result<Vec<u8>, CliError> 
                 ),
                 (None, true) => {
                     return Err(CliError::new(format!("{place}: a root without a checksum"))
-                        .note("anybody on the way could change it: give --root-checksum"));
+                        .note("it could be modified in transit: give --root-checksum"));
                 }
             }
             fetch::bytes(place, MAX_ROOT).await?
@@ -106,7 +106,7 @@ async fn root(place: &str, checksum: Option<&str>) -> Result<Vec<u8>, CliError> 
         false => files::read(Path::new(place.strip_prefix("file://").unwrap_or(place)), MAX_ROOT)?,
     };
     expected.map_or(Ok(()), |expected| expected.check(place, &bytes))?;
-    // Before the mirror is asked: what is wrong with this file is not the mirror's fault.
+    // Before the mirror is contacted: an error in this file is not the mirror's.
     check_anchor(&bytes).map_err(|error| {
         CliError::new(format!("--root {place}: {error}"))
             .note("what to do: give the mirror's root metadata, such as its first N.root.json")
@@ -147,7 +147,7 @@ impl Checksum {
     }
 }
 
-/// What cosign prints about its root, in Go's layout.
+/// The status of the TUF root as cosign prints it, in Go's layout.
 fn status(done: &Initialized) -> String {
     let metadata = done.verified.roles.iter().map(|role| {
         let expiration = role.expires.strftime("%d %b %y %H:%M UTC").to_string();

@@ -1,4 +1,4 @@
-//! `install`: everything that a cluster needs to have the gate, printed or applied.
+//! `install`: prints or applies the objects that the admission webhook needs in a cluster.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -128,7 +128,7 @@ impl ClusterFlags {
     }
 }
 
-/// The image that nodes must have where none is named. Nobody publishes it.
+/// The default image, which is not published and must be on the nodes.
 const IMAGE: &str = concat!("sealgate:", env!("CARGO_PKG_VERSION"));
 
 pub(crate) async fn run(args: InstallArgs, session: &mut Session) -> Outcome {
@@ -164,7 +164,7 @@ pub(crate) async fn run(args: InstallArgs, session: &mut Session) -> Outcome {
         terminal::say(format!("deleted {deleted}"));
     }
     if replace {
-        // Migrations by versions before this one left them.
+        // Left by migrations of earlier versions.
         for object in migrate::remove_finalizers(&client).await? {
             terminal::warn(format!("the finalizer of policy-controller stays: {object}"));
         }
@@ -172,7 +172,8 @@ pub(crate) async fn run(args: InstallArgs, session: &mut Session) -> Outcome {
     Ok(())
 }
 
-/// Applying over it would break half-way: some of its names are ours, too.
+/// Refuses to install over policy-controller: some object names are the same, and applying would
+/// fail half-way.
 fn in_the_way(found: &Found) -> CliError {
     let error = match found.is_unfinished() {
         true => CliError::new("a migration from or to policy-controller is not finished"),
@@ -212,14 +213,14 @@ async fn take_over(
     )?;
     refuse("policies that rest on policy-controller's own trust root", other_roots)?;
     refuse(
-        "policies that enforce and that the gate cannot judge: it would refuse their images",
+        "enforcing policies that the gate cannot evaluate: it would refuse their images",
         problems,
     )?;
     migrate::take_over(client, options, patience, &mut |step| terminal::say(step)).await?;
     Ok(())
 }
 
-/// Refuses before any change where there is a reason to.
+/// Refuses before anything is changed.
 fn refuse(why: &str, reasons: Vec<String>) -> Outcome {
     if reasons.is_empty() {
         return Ok(());
@@ -292,7 +293,7 @@ impl InstallArgs {
 /// The largest bundle: a ConfigMap holds 1 MiB.
 const MAX_BUNDLE: u64 = 512 << 10;
 
-/// A bundle that the gate can use, or it would not start.
+/// The CA bundle, which must be readable, or the webhook would not start.
 fn read_bundle(path: &Path) -> Result<String, CliError> {
     let bytes = files::read(path, MAX_BUNDLE)?;
     Client::new(Options { trust: Trust::SystemAnd(bytes.clone()), ..Options::default() }).map_err(

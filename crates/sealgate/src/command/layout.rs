@@ -1,5 +1,5 @@
-//! Folders that `save` writes and `load` and `verify --local-image` read: one image each, with
-//! everything attached to it, marked as `cosign save` marks them.
+//! The folders that `save` writes and `load` and `verify --local-image` read: one image each, with
+//! its attachments, annotated as `cosign save` annotates them.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use sealgate_registry::layout::{Layout, kind};
 
 use crate::failure::CliError;
 
-/// A folder holds one repository, so the name does not matter there; no registry has this one.
+/// The repository name within a folder, which holds one repository only; no registry has this name.
 const INSIDE: &str = "layout.invalid/image";
 
 /// A folder and the image in it.
@@ -22,19 +22,19 @@ pub(crate) struct Folder {
     pub(crate) image: Reference,
 }
 
-/// A folder that is there.
+/// An existing folder.
 pub(crate) async fn open(path: &Path) -> Result<Folder, Fault> {
     let layout = Layout::open(path)?;
     let digest = layout.image().await?.digest;
     Ok(Folder { layout, image: inside()?.at(Identifier::Digest(digest)) })
 }
 
-/// A folder to write to: made if it is not there.
+/// A folder to write to, created if it does not exist.
 pub(crate) fn create(path: &Path) -> Result<Layout, CliError> {
     Ok(Layout::create(path)?)
 }
 
-/// A folder for one image: new, or one that holds this very image. Two images in one folder could
+/// A folder for one image: new, or one that holds the same image. Two images in one folder could
 /// have the same tag, and `load` could not tell them apart.
 pub(crate) async fn make_room(layout: &Layout, image: &Digest) -> Result<(), CliError> {
     let entries = layout.index().await?.manifests;
@@ -51,7 +51,7 @@ pub(crate) async fn make_room(layout: &Layout, image: &Digest) -> Result<(), Cli
         .note("save each image in a folder of its own, or remove the folder first"))
 }
 
-/// Marks what was saved, so that `cosign load` and others find the image and its signatures.
+/// Annotates the saved manifests, so that `cosign load` finds the image and its signatures.
 pub(crate) async fn mark(layout: &Layout, image: &Reference) -> Result<(), CliError> {
     let found = layout.resolve(image.repository(), &image.identifier()).await?;
     let root = found.ok_or_else(|| CliError::new(format!("{image} was not saved")))?;

@@ -1,4 +1,4 @@
-//! `load`: an image and everything attached to it, from a folder to a registry.
+//! `load`: copies an image with its attachments from a folder to a registry.
 
 use std::path::PathBuf;
 

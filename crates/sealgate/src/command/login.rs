@@ -1,4 +1,4 @@
-//! `login`: keeps a user name and password for a registry in docker's configuration.
+//! `login`: stores a user name and password for a registry in docker's configuration.
 
 use clap::Args;
 use sealgate_core::reference::Repository;
@@ -47,7 +47,7 @@ impl std::fmt::Debug for LoginArgs {
 pub(crate) async fn run(args: LoginArgs, session: &mut Session) -> Outcome {
     let format = args.output.begin(session);
     let server = args.server.trim_start_matches("https://").trim_end_matches('/');
-    // A registry's name is what can stand before a repository.
+    // A registry name must parse as the first part of a repository.
     let registry = Repository::parse(&format!("{server}/x"))
         .ok()
         .filter(|parsed| server.contains(['.', ':']) || parsed.registry() == server)

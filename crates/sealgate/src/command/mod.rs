@@ -1,4 +1,4 @@
-//! One file for each verb: its flags as typed, what they mean, and the use case that is run.
+//! The verbs, one file each: the flags as typed, their meaning, and the use case that is run.
 
 pub(crate) mod attach;
 pub(crate) mod bundle;
@@ -36,7 +36,7 @@ use sealgate_engine::limits::{CONCURRENT_READS, Limits};
 
 use crate::failure::CliError;
 
-/// The bounds on what is read; `COSIGN_MAX_ATTACHMENT_SIZE` moves the one on a signature's size.
+/// The bounds on what is read; `COSIGN_MAX_ATTACHMENT_SIZE` sets the largest size of a signature.
 pub(crate) fn limits() -> Result<Limits, CliError> {
     let mut limits = Limits::default();
     if let Ok(text) = std::env::var("COSIGN_MAX_ATTACHMENT_SIZE")
@@ -50,7 +50,7 @@ pub(crate) fn limits() -> Result<Limits, CliError> {
     Ok(limits)
 }
 
-/// [`limits`] for verbs that only read, as fast as one image's many signatures allow.
+/// [`limits`] with more concurrent requests, for verbs that only read.
 pub(crate) fn reading_limits() -> Result<Limits, CliError> {
     Ok(Limits { concurrent: CONCURRENT_READS, ..limits()? })
 }

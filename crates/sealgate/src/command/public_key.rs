@@ -1,4 +1,4 @@
-//! `public-key`: the public half of a private key.
+//! `public-key`: prints the public key of a private key.
 
 use std::path::PathBuf;
 
@@ -55,7 +55,7 @@ pub(crate) async fn run(args: PublicKeyArgs, session: &mut Session) -> Outcome {
     }
 }
 
-/// Which key it is: the fingerprint that `verify` prints, and the kind.
+/// The fingerprint of a key, as `verify` prints it, and its kind.
 pub(crate) fn key_fields(key: &PublicKey) -> Value {
     let algorithm = match key.algorithm() {
         KeyAlgorithm::EcdsaP256 => "ecdsa-p256".to_owned(),

@@ -1,4 +1,4 @@
-//! `save`: an image and everything attached to it, to a folder (an OCI image layout).
+//! `save`: copies an image with its attachments to a folder (an OCI image layout).
 
 use std::path::PathBuf;
 
@@ -56,7 +56,7 @@ pub(crate) async fn run(args: SaveArgs, session: &mut Session) -> Outcome {
     output::tell(session, format, "save", fields, || super::copy::line(&saved))
 }
 
-/// What is saved is the very image that the folder was found to have room for.
+/// Saves the image by the digest with which the folder was checked.
 async fn save(
     registry: &Client,
     image: &Reference,

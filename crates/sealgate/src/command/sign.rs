@@ -38,8 +38,8 @@ use plan::{Action, Environment};
 /// (keyless): of --identity-token, of the machine, or of a login.
 ///
 /// Writes a Sigstore bundle as a referrer of the image (what cosign 3 writes); --format legacy
-/// writes the .sig tag of cosign 1 and 2, --format both writes both. What is written was accepted by
-/// sealgate's own verifier before.
+/// writes the .sig tag of cosign 1 and 2, --format both writes both. What is written was accepted
+/// by sealgate's own verifier before.
 #[derive(Args, Debug)]
 pub(crate) struct SignArgs {
     /// The private key: a file, env://VAR or k8s://NAMESPACE/SECRET

@@ -1,4 +1,5 @@
-//! `signing-config create`: which services to sign with, as a document.
+//! `signing-config create`: writes a signing configuration, the document that names the services to
+//! sign with.
 
 use std::path::PathBuf;
 
@@ -122,7 +123,7 @@ impl CreateArgs {
         Ok(config)
     }
 
-    /// What is there before the services of the flags.
+    /// The configuration to which the services of the flags are added.
     async fn begin(&self) -> Result<SigningConfig, CliError> {
         if self.with_default_rekor_v2 == Some(true) {
             return Err(CliError::unsupported(

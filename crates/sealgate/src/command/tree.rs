@@ -1,4 +1,4 @@
-//! `tree`: what is attached to an image.
+//! `tree`: prints the attachments of an image.
 
 use std::fmt::Write as _;
 
@@ -72,7 +72,8 @@ fn text(asked: &Reference, tree: &Tree, program: &str) -> String {
     text
 }
 
-/// `depth` is zero for what hangs on an image, one for what hangs on that, and so on.
+/// Writes an attachment and its own attachments. `depth` is zero for an attachment of an image, one
+/// for an attachment of that, and so on.
 fn write_branch(text: &mut String, branch: &Branch, depth: usize) {
     let place = &branch.location;
     let margin = "   ".repeat(depth);

@@ -1,4 +1,4 @@
-//! `triangulate`: where legacy signatures and attestations of an image lie.
+//! `triangulate`: prints the tags of an image's legacy signatures and attestations.
 
 use clap::{Args, ValueEnum};
 use sealgate_core::reference::{Identifier, Reference};

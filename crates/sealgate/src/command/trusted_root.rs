@@ -1,4 +1,5 @@
-//! `trusted-root create`: whom to believe, as a document.
+//! `trusted-root create`: writes a trusted root, the document with the trusted authorities and
+//! logs.
 
 use std::path::{Path, PathBuf};
 
@@ -35,8 +36,8 @@ enum What {
 ///
 /// Certificate authorities and timestamp authorities are lists: url=…,certificate-chain=FILE and,
 /// where wanted, start-time=…,end-time=… (RFC 3339). Logs are lists:
-/// url=…,public-key=FILE,start-time=… and, where wanted, end-time=…,origin=… (the name that a log of
-/// version 2 signs its checkpoints with).
+/// url=…,public-key=FILE,start-time=… and, where wanted, end-time=…,origin=… (the name that a log
+/// of version 2 signs its checkpoints with).
 #[derive(Args, Debug)]
 struct CreateArgs {
     /// A certificate authority; its chain ends in the root
@@ -238,12 +239,12 @@ fn older_log(
     keyed(url, key, origin, window(Some(start), end))
 }
 
-/// Whose chain it is.
+/// The authority of a certificate chain.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Chain {
-    /// Authorities only.
+    /// A certificate authority: the chain has CA certificates only.
     Fulcio,
-    /// The certificate that signs comes first.
+    /// A timestamp authority: the chain begins with the certificate that signs timestamps.
     Timestamps,
 }
 
@@ -269,8 +270,8 @@ impl Chain {
         Ok(chain)
     }
 
-    /// Since when it counts unless that is said: cosign takes the root's begin here, and the
-    /// leaf's there.
+    /// The default start of validity: that of the root for a certificate authority, that of the
+    /// leaf for a timestamp authority, as in cosign.
     fn begins(self, chain: &[Unverified]) -> Option<i64> {
         let certificate = match self {
             Self::Fulcio => chain.last(),
@@ -306,8 +307,8 @@ fn log(spec: &str, what: &'static str) -> Result<TransparencyLog, CliError> {
     keyed(spec.text("url"), Path::new(&spec.text("public-key")), spec.get("origin"), window)
 }
 
-/// A log that names an origin is known by what its checkpoints call its key, another one by the
-/// hash of its key.
+/// A log with this key. Its ID is the key ID in its checkpoints if it has an origin, else the hash of
+/// its key.
 fn keyed(
     url: String,
     path: &Path,
@@ -329,7 +330,7 @@ fn keyed(
     Ok(TransparencyLog::new(url, key, id, validity))
 }
 
-/// A log of the same id takes the other's place, as in cosign.
+/// Adds a log, which replaces one with the same ID, as in cosign.
 fn put(logs: &mut Vec<TransparencyLog>, log: TransparencyLog) {
     logs.retain(|known| known.log_id() != log.log_id());
     logs.push(log);

@@ -1,5 +1,5 @@
-//! `uninstall`: takes the gate out of a cluster, webhooks first, so that nothing is ever refused by
-//! a gate that is gone.
+//! `uninstall`: removes the admission webhook from a cluster, webhook configurations first, so that
+//! no request fails because the server is gone.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ pub(crate) struct UninstallArgs {
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     with_policies: Option<bool>,
 
-    /// Hand over to policy-controller with a webhook enforcing at every moment: the first call frees
-    /// its names, then install it, then call again
+    /// Hand over to policy-controller with a webhook enforcing at every moment: the first call
+    /// frees its names, then install it, then call again
     #[arg(long, value_name = BOOL, value_parser = go_bool, conflicts_with_all = ["with_policies", "dry_run"])]
     hand_over: Option<bool>,
 
@@ -77,7 +77,7 @@ pub(crate) async fn run(args: UninstallArgs, session: &mut Session) -> Outcome {
     let client = args.cluster.client().await?;
     let is_unfinished = match migrate::find(&client, &options.namespace).await {
         Ok(found) => found.is_unfinished(),
-        // It is in another namespace, and none of this installation's business.
+        // It is in another namespace, and does not belong to this installation.
         Err(fault) if fault.kind == FaultKind::Config => false,
         Err(fault) => return Err(fault.into()),
     };
@@ -89,7 +89,7 @@ pub(crate) async fn run(args: UninstallArgs, session: &mut Session) -> Outcome {
     let mut is_released = !with_policies;
     for deletion in &deletions {
         let what = apply::describe(deletion);
-        // The webhooks are gone by now, so nobody refuses the writes.
+        // The webhook configurations are gone by now, so the writes are not refused.
         if deletion.kind == "CustomResourceDefinition" && !is_released {
             is_released = true;
             release_policies(&client).await;
@@ -102,7 +102,7 @@ pub(crate) async fn run(args: UninstallArgs, session: &mut Session) -> Outcome {
                 deleted.push(what);
             }
             Ok(false) => {}
-            // What comes later is deleted all the same: half a gate is worse than none.
+            // The rest is deleted all the same: a partial installation is worse than none.
             Err(fault) => failed.push(fault),
         }
     }
@@ -123,8 +123,8 @@ pub(crate) async fn run(args: UninstallArgs, session: &mut Session) -> Outcome {
     }
 }
 
-/// Finalizers of a policy-controller that runs no more would keep policies and their definitions from
-/// going. Without this they are deleted all the same, and go when somebody removes them.
+/// Removes the finalizers of a policy-controller that no longer runs, which would block the
+/// deletion of policies and their definitions.
 async fn release_policies(client: &sealgate_kube::Client) {
     let stays = |what: &dyn std::fmt::Display| {
         terminal::warn(format!("the finalizer of policy-controller stays: {what}"));

@@ -1,4 +1,5 @@
-//! Command lines that cannot be read, and commands that this version does not have.
+//! The errors of command lines that cannot be parsed, and the commands that this version does not
+//! have.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -35,12 +36,12 @@ const LATER_BELOW: [(&str, &str); 4] = [
     ("download", "sbom"),
 ];
 
-/// Shows help, or says what is wrong with a command line: cosign's line first.
+/// Prints help, or the error of a command line: cosign's line first.
 pub(crate) fn explain(error: &clap::Error, program: &str, arguments: &[OsString]) -> ExitCode {
     match error.kind() {
-        // Help that nobody asked for is help all the same: on standard output, as cosign has it.
+        // Help without a request goes to standard output as well, as in cosign.
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            // Printing help can only fail where nobody reads it.
+            // Printing fails only where the reader has closed standard output.
             let _ = write!(std::io::stdout(), "{}", error.render());
             ExitCode::SUCCESS
         }
@@ -77,7 +78,7 @@ impl Called {
         self.words.join(" ")
     }
 
-    /// A flag as cosign names it, `-t, --timeout`, from clap's `--timeout <DURATION>`.
+    /// The flag as cosign names it, `-t, --timeout`, from clap's `--timeout <DURATION>`.
     fn flag(&self, named: &str) -> String {
         let long = named.split([' ', '[', '=']).next().unwrap_or(named);
         let is_named =
@@ -88,7 +89,7 @@ impl Called {
         }
     }
 
-    /// What is missing, as cosign says it: arguments first, then flags.
+    /// The missing arguments and flags, in cosign's words.
     fn missing(&self, names: &[String]) -> String {
         let missing = names.iter().filter(|name| name.starts_with('<')).count();
         if missing == 0 {
@@ -112,7 +113,7 @@ fn takes_many(arg: &Arg) -> bool {
         || matches!(arg.get_action(), ArgAction::Append)
 }
 
-/// `dir` of `--dir <DIR>`.
+/// The name of a flag: `dir` of `--dir <DIR>`.
 fn long_name(named: &str) -> &str {
     let long = named.split([' ', '[', '=']).next().unwrap_or(named);
     long.trim_start_matches('-')
@@ -127,7 +128,7 @@ fn wrong(error: &clap::Error, called: &Called) -> CliError {
     let message = message(error, called);
     let rendered = error.to_string();
     let details = rendered.lines().skip(1).map(str::trim).filter(|line| !line.is_empty());
-    // What the first line has said need not be said twice.
+    // The first line is the message already.
     let says_more = |line: &&str| {
         let about_usage = line.starts_with("Usage:") || line.contains("--help");
         let guess = line.contains("a similar argument exists") || line.contains("as a value, use");
@@ -153,7 +154,7 @@ fn context(error: &clap::Error, kind: ContextKind) -> Vec<String> {
     }
 }
 
-/// Why a value was not accepted.
+/// The reason why a value was refused.
 fn reason(error: &clap::Error) -> Option<String> {
     std::error::Error::source(error).map(ToString::to_string)
 }
@@ -187,13 +188,13 @@ fn invalid(error: &clap::Error, called: &Called, named: &str) -> String {
             let why = reason.map(|why| format!(": {why}")).unwrap_or_default();
             format!("invalid argument {value:?} for \"{}\" flag{why}", called.flag(named))
         }
-        // The arguments that are more than a text are references.
+        // Arguments with a parser are references.
         (false, Some(_)) => format!("could not parse reference: {value}"),
         (false, None) => format!("invalid argument {value:?} for {:?}", called.name()),
     }
 }
 
-/// A word that is no command of ours; `help` is one of cosign's.
+/// The error of an unknown command; `help` is one of cosign's.
 pub(crate) fn unknown(words: &[OsString], session: &mut Session) -> Outcome {
     let word = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
     let called = Called::of(session.program, words);
@@ -212,7 +213,7 @@ fn later(words: &str, called: &Called) -> CliError {
     CliError::unsupported(&format!("the command {words:?}"), &why)
 }
 
-/// A word that is no command below `called`.
+/// The error of an unknown subcommand of `called`.
 fn unknown_below(word: &str, called: &Called) -> CliError {
     let above = called.words.get(1).map(String::as_str).unwrap_or_default();
     if LATER_BELOW.contains(&(above, word)) {
@@ -227,13 +228,13 @@ fn unknown_below(word: &str, called: &Called) -> CliError {
     error.note(format!("see `{name} --help`"))
 }
 
-/// The command that differs least from `word`, if that is little.
+/// The command that is most similar to `word`, if any is similar.
 fn meant(word: &str, above: &Command) -> Option<String> {
     let names = above.get_subcommands().filter(|command| !command.is_hide_set());
     nearest(word, names.map(Command::get_name))
 }
 
-/// The flag that differs least from the unknown one.
+/// The flag that is most similar to the unknown one.
 fn meant_flag(error: &clap::Error, called: &Called) -> Option<String> {
     let unknown = context(error, ContextKind::InvalidArg).pop()?;
     let word = unknown.strip_prefix("--").filter(|_| error.kind() == ErrorKind::UnknownArgument)?;
@@ -246,7 +247,7 @@ fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<Strin
     (steps <= 2 && steps * 2 <= word.chars().count()).then(|| name.to_owned())
 }
 
-/// How many characters must be added, taken away, changed, or swapped with the next one.
+/// The edit distance: characters added, removed, changed, or swapped with the next one.
 fn distance(from: &str, to: &str) -> usize {
     let from: Vec<char> = from.chars().take(64).collect();
     let to: Vec<char> = to.chars().collect();

@@ -75,7 +75,7 @@ pub(crate) async fn run(args: VerifyBlobArgs, session: &mut Session) -> Outcome 
         Some(bundle) => error.note(format!("bundle: {}", bundle.display())),
         None => error,
     })?;
-    args.tell(&verified, &basis, session)
+    args.report(&verified, &basis, session)
 }
 
 /// Verifies `evidence` over the file or digest that `path` names.
@@ -106,14 +106,14 @@ pub(crate) fn verify(
     })
 }
 
-/// A signature as it was given.
+/// The signature, and what comes with it.
 pub(crate) enum Evidence {
     Bundle(Vec<u8>),
-    Parts(Apart),
+    Parts(DetachedParts),
 }
 
-/// The parts of a signature that is in no bundle, or in one of the older form.
-pub(crate) struct Apart {
+/// The parts of a signature in separate files, or in a bundle of cosign 1 and 2.
+pub(crate) struct DetachedParts {
     signature: Vec<u8>,
     certificate: String,
     log: LogMaterial,
@@ -124,19 +124,19 @@ impl Evidence {
     fn as_core(&self) -> BlobSignature<'_> {
         match self {
             Self::Bundle(json) => BlobSignature::Bundle(json),
-            Self::Parts(apart) => BlobSignature::Parts(Parts {
-                signature: &apart.signature,
-                certificate: &apart.certificate,
+            Self::Parts(parts) => BlobSignature::Parts(Parts {
+                signature: &parts.signature,
+                certificate: &parts.certificate,
                 chain: "",
-                log: &apart.log,
-                sct: apart.sct.as_deref(),
+                log: &parts.log,
+                sct: parts.sct.as_deref(),
             }),
         }
     }
 }
 
 impl VerifyBlobArgs {
-    /// cosign's first question.
+    /// Refuses a command line without key, certificate and bundle, in cosign's words.
     fn check(&self) -> Result<(), CliError> {
         let certificate = self.services.parts.certificate.is_some();
         if self.key.is_none() && !certificate && self.bundle.is_none() {
@@ -151,11 +151,11 @@ impl VerifyBlobArgs {
     fn evidence(&self, authority: &Authority) -> Result<Evidence, CliError> {
         let bundle = self.bundle.as_deref().map(|path| files::read(path, MAX_SIGNATURE));
         let Some(bundle) = bundle.transpose()? else {
-            return self.apart(None, authority).map(Evidence::Parts);
+            return self.parts(None, authority).map(Evidence::Parts);
         };
         match OlderBundle::recognise(&bundle) {
-            Ok(Some(older)) => self.apart(Some(older), authority).map(Evidence::Parts),
-            // What is no bundle at all is the verifier's to say.
+            Ok(Some(older)) => self.parts(Some(older), authority).map(Evidence::Parts),
+            // The verifier reports a document that is no bundle.
             Ok(None) | Err(_) => {
                 self.check_parts_of_bundle()?;
                 Ok(Evidence::Bundle(bundle))
@@ -163,7 +163,7 @@ impl VerifyBlobArgs {
         }
     }
 
-    /// cosign's words: what a Sigstore bundle holds is given by nothing else.
+    /// Refuses flags for what is in a Sigstore bundle, in cosign's words.
     fn check_parts_of_bundle(&self) -> Result<(), CliError> {
         let parts = &self.services.parts;
         let elsewhere = [
@@ -186,8 +186,12 @@ impl VerifyBlobArgs {
         }
     }
 
-    /// What the flags name, over what lies in a bundle of the older form.
-    fn apart(&self, older: Option<OlderBundle>, authority: &Authority) -> Result<Apart, CliError> {
+    /// The parts of the flags, which replace those in a bundle of cosign 1 and 2.
+    fn parts(
+        &self,
+        older: Option<OlderBundle>,
+        authority: &Authority,
+    ) -> Result<DetachedParts, CliError> {
         let (in_bundle, certificate, mut log) = match older {
             Some(older) => (Some(older.signature), older.certificate, older.log),
             None => (None, String::new(), LogMaterial::default()),
@@ -201,7 +205,7 @@ impl VerifyBlobArgs {
             }
         };
         log.timestamps = self.timestamp()?;
-        Ok(Apart {
+        Ok(DetachedParts {
             signature,
             certificate: self.certificate(certificate, authority)?,
             log,
@@ -215,7 +219,7 @@ impl VerifyBlobArgs {
         })
     }
 
-    /// The certificate of the flag, else that of the bundle; they must not be two.
+    /// The certificate of the flag, else that of the bundle; two different ones are refused.
     fn certificate(&self, in_bundle: String, authority: &Authority) -> Result<String, CliError> {
         let Some(path) = &self.services.parts.certificate else {
             return match (in_bundle.is_empty(), authority) {
@@ -236,7 +240,8 @@ impl VerifyBlobArgs {
         }
     }
 
-    /// The timestamp of the flag; cosign insists that it is asked for exactly where it is given.
+    /// The timestamp of the flag. As in cosign, it must be given if and only if timestamps are
+    /// required.
     fn timestamp(&self) -> Result<Vec<Vec<u8>>, CliError> {
         let wanted = self.services.trust.wants_timestamps();
         let Some(path) = &self.rfc3161_timestamp else {
@@ -263,7 +268,7 @@ impl VerifyBlobArgs {
         Ok(material.timestamps)
     }
 
-    fn tell(&self, verified: &VerifiedBlob, basis: &Basis, session: &mut Session) -> Outcome {
+    fn report(&self, verified: &VerifiedBlob, basis: &Basis, session: &mut Session) -> Outcome {
         let checks = verified.checks();
         if self.output == Format::Json {
             let mut fields = basis::document(basis);
@@ -276,7 +281,7 @@ impl VerifyBlobArgs {
             return output::document(session, "verify-blob", fields.into());
         }
         terminal::say("Verified OK");
-        // A plain key leaves nothing to tell.
+        // There is nothing more to print about a plain key.
         let found = Vouching::from(verified);
         let plain = checks == [Check::KeySignature] && !verified.has_log_material();
         if !plain || basis.past || found.is_prehashed_ed25519() {
@@ -286,7 +291,7 @@ impl VerifyBlobArgs {
     }
 }
 
-/// A file with the signature, else the text is the signature.
+/// The signature in a file of that name, else the text decoded.
 fn detached(text: &str) -> Result<Vec<u8>, CliError> {
     match files::read(Path::new(text), MAX_SIGNATURE) {
         Err(_) if !Path::new(text).exists() => base64::decode(text.trim()).map_err(|_| {
@@ -298,7 +303,7 @@ fn detached(text: &str) -> Result<Vec<u8>, CliError> {
     }
 }
 
-/// A digest in the place of a file, unless there is a file of that name.
+/// A digest instead of a path, unless a file has that name.
 fn given_digest(path: &Path) -> Option<Digest> {
     if path.exists() { None } else { path.to_str()?.parse().ok() }
 }

@@ -1,5 +1,5 @@
-//! `verify-bundle`: the protocol of the sigstore-conformance suite. Only the exit status counts, so
-//! there is nothing here that `verify-blob` does not do.
+//! `verify-bundle`: the protocol of the sigstore-conformance suite, which needs the exit status
+//! only. It does the same as `verify-blob`.
 
 use std::path::PathBuf;
 

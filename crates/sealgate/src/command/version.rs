@@ -1,4 +1,4 @@
-//! `version`: in cosign's form, so that scripts that read it go on working.
+//! `version`: prints the version in cosign's format, for scripts that parse it.
 
 use clap::Args;
 use serde_json::json;
@@ -7,7 +7,7 @@ use crate::cli::values::{BOOL, go_bool};
 use crate::failure::Outcome;
 use crate::session::Session;
 
-/// The version of cosign whose formats, flags and texts we follow.
+/// The version of cosign whose formats, flags and texts the program follows.
 const COSIGN: &str = "v3.1.3";
 
 /// Print the version
@@ -20,7 +20,7 @@ pub(crate) struct VersionArgs {
 
 pub(crate) fn run(args: VersionArgs, session: &mut Session) -> Outcome {
     let ours = concat!("v", env!("CARGO_PKG_VERSION"));
-    // Scripts choose cosign's flags by its version; the name of the program says whose it is.
+    // Scripts choose cosign's flags by this version; the program name distinguishes the two.
     let version = if session.program == "cosign" { COSIGN } else { ours };
     let platform = format!("{}/{}", std::env::consts::OS, architecture());
     let commit = option_env!("SEALGATE_COMMIT").unwrap_or("unknown");
@@ -44,7 +44,7 @@ pub(crate) fn run(args: VersionArgs, session: &mut Session) -> Outcome {
         return session.line(text);
     }
     session.print(format!(
-        "sealgate: signs container images, verifies them, and stands at the gate of a cluster\n\n\
+        "sealgate: signs and verifies container images, enforces policies in a Kubernetes cluster\n\n\
          GitVersion:    {version}\n\
          GitCommit:     {commit}\n\
          BuildDate:     {date}\n\
@@ -55,7 +55,7 @@ pub(crate) fn run(args: VersionArgs, session: &mut Session) -> Outcome {
     ))
 }
 
-/// Go's name of the processor.
+/// The processor architecture in Go's words.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",

@@ -109,7 +109,11 @@ fn a_log_that_refuses_leaves_a_file_and_nothing_in_the_registry() {
     let text = stage.read(kept);
     stage.write("bad.json", &text.replace("apiVersion", "version"));
     let ended = stage.run(&["sign", "--resume", "bad.json"]).code(1);
-    assert!(ended.frame().0.contains("it does not say how to speak with the log"), "{}", ended.err);
+    assert!(
+        ended.frame().0.contains("it does not state the API version of the log"),
+        "{}",
+        ended.err
+    );
 }
 
 #[test]

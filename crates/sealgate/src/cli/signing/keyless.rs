@@ -1,5 +1,5 @@
-//! Keyless signing: an identity token, an ephemeral key, and a certificate that binds the key to the
-//! identity.
+//! Keyless signing: an identity token, an ephemeral key, and a certificate that binds the key to
+//! the identity.
 
 use std::sync::Arc;
 
@@ -104,12 +104,12 @@ fn surroundings() -> Surroundings {
 }
 
 fn explain(error: &sealgate_sigstore::oidc::TokenError, request: &TokenRequest) -> CliError {
-    let told = CliError::new(format!("getting signer: retrieving ID token: {error}"));
+    let error = CliError::new(format!("getting signer: retrieving ID token: {error}"));
     match request.issuer.is_empty() {
         true => {
-            told.note("no OIDC issuer to log in at is known: give --oidc-issuer URL or a token")
+            error.note("no OIDC issuer to log in at is known: give --oidc-issuer URL or a token")
         }
-        false => told.note("give a token with --identity-token TOKEN|FILE, or sign with --key"),
+        false => error.note("give a token with --identity-token TOKEN|FILE, or sign with --key"),
     }
 }
 
@@ -152,7 +152,7 @@ fn verify(
     let certified = verify_certificate(presented, root, &[certificate.not_before()], sct);
     let certified = certified.map_err(|reason| {
         CliError::new(format!("verifying certificate: {reason} [{}]", reason.code()))
-            .note("the certificate authority gave a certificate that the trust root does not vouch for")
+            .note("the certificate authority issued a certificate that does not verify with the trust root")
             .note(reason.remedy())
     })?;
     if certified.ct_logs() > 0 {

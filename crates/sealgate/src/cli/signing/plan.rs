@@ -185,7 +185,7 @@ impl SigningPlan {
             );
         }
         if self.access.trusted_root.is_some() && self.is_plain_key(services) {
-            let why = "the signature stands alone, the key is all there is to check";
+            let why = "only the signature is verified, with its key";
             warnings.push(format!("--trusted-root has no meaning here: {why}"));
         }
         if self.signer.sign_with() == SignWith::Key {
@@ -203,8 +203,8 @@ impl SigningPlan {
         }
         if services.logs.is_empty() && !is_timestamped {
             warnings.push(
-                "neither a log nor a timestamp authority is asked: when the certificate has \
-                 expired, nobody can tell that it was good when the signature was made"
+                "neither a log nor a timestamp authority is asked: after the certificate has \
+                 expired, nothing proves that it was valid when the signature was made"
                     .to_owned(),
             );
         }

@@ -37,8 +37,8 @@ pub(super) fn unlogged() {
     );
 }
 
-/// The bundle of cosign 1 and 2: `{"base64Signature","cert","rekorBundle"}`. Without certificate and
-/// log entry it has the signature only.
+/// The bundle of cosign 1 and 2: `{"base64Signature","cert","rekorBundle"}`. Without certificate
+/// and log entry it has the signature only.
 pub(crate) fn older_bundle(signature: &str, log: &LogMaterial, key: &VerificationKey) -> String {
     let mut bundle = json!({ "base64Signature": signature });
     let leaf = key.certificates().first();

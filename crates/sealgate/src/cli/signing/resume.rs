@@ -107,11 +107,13 @@ fn until(signatures: &PendingSignatures, logs: &[LogService]) -> String {
             "go on before {end}: a log of version 1 signs the time of its entry, which must lie \
              within the certificate; later, sign again"
         ),
-        (false, true) => "there is no hurry: a timestamp shows that the certificate was good when \
+        (false, true) => {
+            "there is no hurry: a timestamp shows that the certificate was valid when \
                           the signature was made"
-            .to_owned(),
+                .to_owned()
+        }
         (false, false) => format!(
-            "nothing shows when the signature was made, so the certificate is good until {end} \
+            "nothing shows when the signature was made, so the certificate is valid until {end} \
              only; later, sign again"
         ),
     }
@@ -129,7 +131,7 @@ pub(crate) fn read(path: &Path) -> Result<(PendingSignatures, Services), CliErro
     match signatures.missing_logs().iter().find(|url| !logs.iter().any(|log| same(&log.url, url))) {
         None => Ok((signatures, Services { logs, ..Services::default() })),
         Some(url) => Err(CliError::new(format!(
-            "{}: it does not say how to speak with the log {url}",
+            "{}: it does not state the API version of the log {url}",
             path.display()
         ))),
     }

@@ -1,5 +1,5 @@
-//! `bundle inspect`: everything in a bundle, for a person or as a document. Names of logs and
-//! timestamp authorities come from the trust root at hand, nothing is verified.
+//! `bundle inspect`: prints the content of a bundle, as text or as a document. The names of logs
+//! and timestamp authorities come from the configured trust root; nothing is verified.
 
 use std::path::PathBuf;
 
@@ -74,7 +74,7 @@ fn document(bytes: &[u8], root: &TrustRoot) -> Result<Value, sealgate_core::reje
         "mediaType": bundle.version.media_type(),
         "signer": signer(&bundle.material),
         "content": content(&bundle),
-        "logEntries": entries(&bundle.log, &About::of(&bundle), root),
+        "logEntries": entries(&bundle.log, &Expected::of(&bundle), root),
         "timestamps": timestamps(&bundle.log, signature, root),
     }))
 }
@@ -86,12 +86,12 @@ fn older_document(older: &OlderBundle, root: &TrustRoot) -> Value {
         (None, Ok(key)) => json!({ "kind": "key", "key": key_fields(&key) }),
         (None, Err(_)) => json!({ "kind": "none" }),
     };
-    let about = About { content: None, signature: &older.signature, leaf: None };
+    let expected = Expected { content: None, signature: &older.signature, leaf: None };
     json!({
         "mediaType": "none: a bundle of cosign 1 or 2",
         "signer": signer,
         "content": { "kind": "message", "signature": STANDARD.encode(&older.signature) },
-        "logEntries": entries(&older.log, &about, root),
+        "logEntries": entries(&older.log, &expected, root),
         "timestamps": timestamps(&older.log, &older.signature, root),
     })
 }
@@ -178,10 +178,10 @@ fn content(bundle: &Bundle) -> Value {
     }
 }
 
-/// The algorithm by which the signature fits a key that is in the bundle, in its certificate or in a
-/// log entry; none where it fits none, or where only the content could tell.
+/// The algorithm with which the signature verifies with a key in the bundle, its certificate or a
+/// log entry; none where it verifies with none, or where the content is needed.
 fn algorithm(bundle: &Bundle) -> Option<SignatureAlgorithm> {
-    let leaf = About::of(bundle).leaf.and_then(|der| Unverified::read(der).ok());
+    let leaf = Expected::of(bundle).leaf.and_then(|der| Unverified::read(der).ok());
     let certified = leaf.map(|leaf| leaf.key().clone());
     let logged = bundle.log.entries.iter().filter_map(|entry| {
         let body = Body::parse(&entry.body).ok()?;
@@ -222,14 +222,14 @@ fn statement(payload: &[u8]) -> Value {
     })
 }
 
-/// What log entries should be about.
-struct About<'a> {
+/// The signed content and the signer that log entries should have.
+struct Expected<'a> {
     content: Option<&'a Content>,
     signature: &'a [u8],
     leaf: Option<&'a [u8]>,
 }
 
-impl<'a> About<'a> {
+impl<'a> Expected<'a> {
     fn of(bundle: &'a Bundle) -> Self {
         let leaf = match &bundle.material {
             VerificationMaterial::PublicKey { .. } => None,
@@ -239,7 +239,7 @@ impl<'a> About<'a> {
         Self { content: Some(&bundle.content), signature: signature(&bundle.content), leaf }
     }
 
-    /// None where it cannot be told: the key is not in the bundle.
+    /// Whether a log entry is of this signature; none where the key is not in the bundle.
     fn is_in(&self, body: &Body) -> Option<bool> {
         let (signer, signature) = (Signer::Certificate(self.leaf?), self.signature);
         let digests: Vec<_>;
@@ -254,11 +254,11 @@ impl<'a> About<'a> {
     }
 }
 
-fn entries(log: &LogMaterial, about: &About<'_>, root: &TrustRoot) -> Value {
-    log.entries.iter().map(|entry| log_entry(entry, about, root)).collect()
+fn entries(log: &LogMaterial, expected: &Expected<'_>, root: &TrustRoot) -> Value {
+    log.entries.iter().map(|entry| log_entry(entry, expected, root)).collect()
 }
 
-fn log_entry(entry: &LogEntry, about: &About<'_>, root: &TrustRoot) -> Value {
+fn log_entry(entry: &LogEntry, expected: &Expected<'_>, root: &TrustRoot) -> Value {
     let known = root.transparency_logs.iter().find(|log| log.is_named(&entry.log_id));
     let body = Body::parse(&entry.body);
     let kind = body.as_ref().map(|body| format!("{} {}", body.kind(), body.version()));
@@ -282,7 +282,7 @@ fn log_entry(entry: &LogEntry, about: &About<'_>, root: &TrustRoot) -> Value {
         "integratedTime": (entry.integrated_time != 0).then(|| time(entry.integrated_time)),
         "inclusionPromise": entry.promise.is_some(),
         "inclusionProof": proof,
-        "isAboutThisSignature": body.ok().and_then(|body| about.is_in(&body)),
+        "isAboutThisSignature": body.ok().and_then(|body| expected.is_in(&body)),
     })
 }
 
@@ -314,7 +314,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What comes first for people; the rest follows by its name.
+/// The fields that come first in text output; the others follow by name.
 const ORDER: [&str; 20] = [
     "mediaType",
     "signer",
@@ -338,7 +338,7 @@ const ORDER: [&str; 20] = [
     "statement",
 ];
 
-/// A document as lines: what is nested is indented, what says nothing is left away.
+/// A document as lines: nested values are indented, empty ones left out.
 fn lines(value: &Value, depth: usize, text: &mut String) {
     let Value::Object(fields) = value else { return };
     let rank = |name: &str| ORDER.iter().position(|known| *known == name).unwrap_or(ORDER.len());
@@ -372,12 +372,12 @@ fn line(name: &str, value: &Value, depth: usize, text: &mut String) {
     }
 }
 
-/// Whoever wrote the bundle must not write lines of ours.
+/// Text of the bundle without control characters, so that it cannot forge lines of the output.
 fn one_line(text: &str) -> String {
     text.replace(char::is_control, "\u{fffd}")
 }
 
-/// The name of one thing of several.
+/// The singular of a field name.
 fn one(name: &str) -> &str {
     match name {
         "log entries" => "log entry",
@@ -385,7 +385,7 @@ fn one(name: &str) -> &str {
     }
 }
 
-/// `isAboutThisSignature` as `is about this signature`.
+/// The words of a field name: `is about this signature` for `isAboutThisSignature`.
 fn words(name: &str) -> String {
     let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric());
     if !is_plain {

@@ -46,7 +46,7 @@ impl SignArgs {
             terminal::warn("nothing was stored or written: give --output-signature FILE");
         }
         if existed {
-            terminal::say("  an equal legacy signature by this key stood there before");
+            terminal::say("  the registry already had an equal legacy signature by this key");
         }
     }
 
