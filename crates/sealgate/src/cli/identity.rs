@@ -11,39 +11,39 @@ use crate::terminal;
 /// The flags as typed. An empty value counts as not given, as in cosign.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct IdentityFlags {
-    /// Identity that the signer's certificate must carry; of several, one is enough
+    /// Identity that the certificate must contain; if repeated, one match is enough
     #[arg(long, alias = "cert-identity", value_name = "IDENTITY")]
     certificate_identity: Vec<String>,
 
-    /// Identity as a regular expression (Go's syntax); of several, one is enough
+    /// Regular expression (Go syntax) for the identity; if repeated, one match is enough
     #[arg(long, alias = "cert-identity-regexp", value_name = "REGEXP")]
     certificate_identity_regexp: Vec<String>,
 
-    /// OIDC issuer that the signer's certificate must carry; of several, one is enough
+    /// OIDC issuer that the certificate must contain; if repeated, one match is enough
     #[arg(long, alias = "cert-oidc-issuer", value_name = "URL")]
     certificate_oidc_issuer: Vec<String>,
 
-    /// OIDC issuer as a regular expression (Go's syntax); of several, one is enough
+    /// Regular expression (Go syntax) for the OIDC issuer; if repeated, one match is enough
     #[arg(long, alias = "cert-oidc-issuer-regexp", value_name = "REGEXP")]
     certificate_oidc_issuer_regexp: Vec<String>,
 
-    /// Workflow (GitHub) that the certificate must name
+    /// Name of the GitHub workflow that the certificate must contain
     #[arg(long, value_name = "NAME")]
     certificate_github_workflow_name: Option<String>,
 
-    /// Git ref of the workflow's run (GitHub)
+    /// Git ref of the GitHub workflow run that the certificate must contain
     #[arg(long, value_name = "REF")]
     certificate_github_workflow_ref: Option<String>,
 
-    /// Repository of the workflow's run (GitHub)
+    /// Repository of the GitHub workflow run that the certificate must contain
     #[arg(long, value_name = "OWNER/NAME")]
     certificate_github_workflow_repository: Option<String>,
 
-    /// Commit of the workflow's run (GitHub)
+    /// Commit of the GitHub workflow run that the certificate must contain
     #[arg(long, value_name = "SHA")]
     certificate_github_workflow_sha: Option<String>,
 
-    /// Event that started the workflow (GitHub)
+    /// Event that triggered the GitHub workflow run, which the certificate must contain
     #[arg(long, value_name = "EVENT")]
     certificate_github_workflow_trigger: Option<String>,
 }

@@ -19,7 +19,7 @@ use crate::failure::{CliError, Outcome};
 use crate::output::{self, Format, OutputFlag};
 use crate::session::Session;
 
-/// Attach something to an image
+/// Attach a signature to an image
 #[derive(Args, Debug)]
 pub(crate) struct AttachArgs {
     #[command(subcommand)]
@@ -28,33 +28,33 @@ pub(crate) struct AttachArgs {
 
 #[derive(Subcommand, Debug)]
 enum What {
-    /// Attach a legacy signature that was made elsewhere
+    /// Attach a legacy signature or a bundle that was created elsewhere
     Signature(Box<SignatureArgs>),
 }
 
 #[derive(Args, Debug)]
 struct SignatureArgs {
-    /// The signature in base64: a file, the text itself, or - for standard input
+    /// Signature in base64: a file, the text itself, or - for standard input
     #[arg(long, value_name = "FILE|TEXT|-")]
     signature: Option<String>,
 
-    /// The payload that was signed; without it, the one that `cosign generate` prints
+    /// Signed payload [default: the payload that `cosign generate` prints]
     #[arg(long, alias = "bundle", value_name = "FILE")]
     payload: Option<PathBuf>,
 
-    /// The signer's certificate (PEM)
+    /// Certificate of the signer (PEM)
     #[arg(long, alias = "cert", value_name = "FILE")]
     certificate: Option<PathBuf>,
 
-    /// The certificates above it (PEM)
+    /// Certificate chain of the signer's certificate, without the certificate itself (PEM)
     #[arg(long, alias = "cert-chain", value_name = "FILE")]
     certificate_chain: Option<PathBuf>,
 
-    /// An RFC 3161 timestamp response (DER)
+    /// RFC 3161 timestamp response (DER)
     #[arg(long, value_name = "FILE")]
     tsr: Option<PathBuf>,
 
-    /// The log entry, as sign-blob --bundle of cosign 1 and 2 wrote it
+    /// Log entry, in the format that `sign-blob --bundle` of cosign 1 and 2 wrote
     #[arg(long, value_name = "FILE")]
     rekor_response: Option<PathBuf>,
 

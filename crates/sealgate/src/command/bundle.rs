@@ -30,7 +30,7 @@ const MAX_FILE: u64 = MAX_BUNDLE as u64;
 /// The largest artifact, which is read to compute its digest.
 const MAX_ARTIFACT: u64 = 1 << 30;
 
-/// Make, upgrade and look into bundles
+/// Create, upgrade and inspect bundles
 #[derive(Args, Debug)]
 pub(crate) struct BundleArgs {
     #[command(subcommand)]
@@ -44,22 +44,22 @@ enum What {
     Upgrade(UpgradeArgs),
 }
 
-/// Make a bundle of version 0.3 from its parts
+/// Create a bundle of version 0.3 from its parts
 ///
-/// The signature comes from --signature, from an envelope (--attestation), or from a bundle of
-/// cosign 1 or 2 (--bundle). A log entry of such a bundle has no proof of inclusion, which version
-/// 0.3 needs: it is asked of the log.
+/// The signature is read from --signature, from a DSSE envelope (--attestation), or from a bundle
+/// of cosign 1 or 2 (--bundle). A log entry in such a bundle has no inclusion proof, which version
+/// 0.3 requires, so the proof is requested from the log.
 #[derive(Args, Debug)]
 struct CreateArgs {
-    /// What is signed: its digest goes into the bundle
+    /// Signed file; its digest is stored in the bundle
     #[arg(long, value_name = "FILE")]
     artifact: PathBuf,
 
-    /// Signature, base64
+    /// Signature (base64)
     #[arg(long, value_name = "FILE")]
     signature: Option<PathBuf>,
 
-    /// Envelope with an in-toto statement (JSON)
+    /// DSSE envelope with an in-toto statement (JSON)
     #[arg(long, value_name = "FILE")]
     attestation: Option<PathBuf>,
 
@@ -67,7 +67,7 @@ struct CreateArgs {
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
 
-    /// Certificate of the signer (PEM, or the base64 of it)
+    /// Certificate of the signer (PEM, or base64-encoded PEM)
     #[arg(long, alias = "cert", value_name = "FILE")]
     certificate: Option<PathBuf>,
 
@@ -75,19 +75,20 @@ struct CreateArgs {
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
 
-    /// Timestamp as cosign 1 and 2 write it (JSON)
+    /// Timestamp in the format of cosign 1 and 2 (JSON)
     #[arg(long, value_name = "FILE")]
     rfc3161_timestamp: Option<PathBuf>,
 
-    /// Put no log entry into the bundle
+    /// Do not include a log entry in the bundle
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     ignore_tlog: Option<bool>,
 
-    /// Log (Rekor v1) to ask for the proof; unless given, the one that the trust root knows
+    /// Transparency log (Rekor v1) that provides the inclusion proof [default: the log in the trust
+    /// root that the entry names]
     #[arg(long, value_name = "URL")]
     rekor_url: Option<String>,
 
-    /// Write it to FILE, not to standard output
+    /// Write to FILE instead of standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
@@ -95,21 +96,22 @@ struct CreateArgs {
     token: TokenFlags,
 }
 
-/// Turn a bundle of version 0.1 or 0.2 into one of version 0.3
+/// Convert a bundle of version 0.1 or 0.2 to version 0.3
 ///
-/// Certificates above the leaf are left away: they come from the verifier's trust root. A log entry
-/// without proof of inclusion gets one from the log.
+/// Certificates other than the leaf certificate are removed, because verifiers take them from the
+/// trust root. If a log entry has no inclusion proof, it is requested from the log.
 #[derive(Args, Debug)]
 struct UpgradeArgs {
     /// The bundle
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
 
-    /// Log (Rekor v1) to ask for the proof; unless given, the one that the trust root knows
+    /// Transparency log (Rekor v1) that provides the inclusion proof [default: the log in the trust
+    /// root that the entry names]
     #[arg(long, value_name = "URL")]
     rekor_url: Option<String>,
 
-    /// Write it to FILE, not to standard output
+    /// Write to FILE instead of standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }

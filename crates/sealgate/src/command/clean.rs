@@ -17,14 +17,14 @@ use crate::output::{self, OutputFlag};
 use crate::session::Session;
 use crate::terminal;
 
-/// Remove what is attached to an image
+/// Remove signatures and other attachments from an image
 #[derive(Args, Debug)]
 pub(crate) struct CleanArgs {
-    /// What to remove
+    /// Kind of attachment to remove
     #[arg(long = "type", value_name = "TYPE", value_enum, default_value = "all")]
     what: Type,
 
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long, value_name = BOOL, value_parser = go_bool)]
     force: Option<bool>,
 
@@ -45,11 +45,11 @@ enum Type {
     Signature,
     /// Attestations: the legacy tag and bundles
     Attestation,
-    /// Bundles of either kind, nothing under legacy tags
+    /// Bundles of both kinds, but nothing under legacy tags
     Referrer,
-    /// Bills of materials
+    /// SBOMs
     Sbom,
-    /// All of these
+    /// All kinds
     All,
 }
 

@@ -15,22 +15,22 @@ use crate::output::{self, OutputFlag};
 use crate::session::Session;
 use crate::terminal;
 
-/// Copy an image with its signatures, attestations and everything else attached to it
+/// Copy an image with its signatures, attestations and all other attachments
 #[derive(Args, Debug)]
 pub(crate) struct CopyArgs {
-    /// Only these attachments, and not the image's tag
+    /// Copy only these attachments, and do not write the image's tag
     #[arg(long, value_name = "KINDS", value_enum, value_delimiter = ',')]
     only: Vec<Only>,
 
-    /// The same as --only=sig
+    /// Same as --only=sig
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     sig_only: Option<bool>,
 
-    /// Move a tag at the target that names another image
+    /// Overwrite the tag at the destination if it points to another image
     #[arg(short, long, value_name = BOOL, value_parser = go_bool)]
     force: Option<bool>,
 
-    /// Only the child of an index for this platform, os/architecture[/variant]
+    /// Copy only the image for this platform from an index, os/architecture[/variant]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
 
@@ -44,7 +44,7 @@ pub(crate) struct CopyArgs {
     #[arg(value_name = "SOURCE")]
     source: Reference,
 
-    /// Where to copy it
+    /// Destination of the copy
     #[arg(value_name = "DESTINATION")]
     destination: Reference,
 }
@@ -56,7 +56,7 @@ enum Only {
     Sig,
     /// Attestations
     Att,
-    /// Bills of materials
+    /// SBOMs
     Sbom,
 }
 

@@ -11,7 +11,7 @@ use crate::output::{self, Format};
 use crate::session::Session;
 use crate::terminal;
 
-/// Download what is attached to an image
+/// Download attachments of an image
 #[derive(Args, Debug)]
 pub(crate) struct DownloadArgs {
     #[command(subcommand)]
@@ -20,13 +20,13 @@ pub(crate) struct DownloadArgs {
 
 #[derive(Subcommand, Debug)]
 enum What {
-    /// Print the signatures of an image, unverified: bundles and legacy signatures
+    /// Print the bundles and legacy signatures of an image without verifying them
     Signature(SignatureArgs),
 }
 
 #[derive(Args, Debug)]
 struct SignatureArgs {
-    /// How to print them: cosign's lines, or one document
+    /// Output format: the same lines as cosign, or one JSON document
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
     output: Format,
 

@@ -11,15 +11,15 @@ use crate::session::Session;
 /// Print environment variables and their values
 #[derive(Args, Debug)]
 pub(crate) struct EnvArgs {
-    /// Say what each is for
+    /// Print a description of each variable
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     show_descriptions: Option<bool>,
 
-    /// Show passwords and tokens, too
+    /// Also show passwords and tokens
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     show_sensitive_values: Option<bool>,
 
-    /// How to print them
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
     output: Format,
 }
@@ -44,160 +44,164 @@ const fn secret(name: &'static str, meaning: &'static str, expects: &'static str
 pub(crate) const VARIABLES: [Variable; 41] = [
     secret(
         "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
-        "is what a job of GitHub Actions gets its identity token with",
+        "is the bearer token with which a GitHub Actions job requests its identity token",
         "text",
     ),
     variable(
         "ACTIONS_ID_TOKEN_REQUEST_URL",
-        "is where a job of GitHub Actions gets its identity token",
+        "is the address at which a GitHub Actions job requests its identity token",
         "a URL",
     ),
     variable(
         "ALL_PROXY",
-        "is the proxy where HTTPS_PROXY or HTTP_PROXY is not set",
+        "is the proxy to use if HTTPS_PROXY or HTTP_PROXY is not set",
         "a URL or HOST:PORT",
     ),
     variable(
         "BROWSER",
-        "says that there is a browser to log in with, without a screen too",
+        "is a browser for the login, which is also used without a display",
         "a program",
     ),
     secret(
         "BUILDKITE_AGENT_ACCESS_TOKEN",
-        "is what a job of Buildkite gets its identity token with",
+        "is the token with which a Buildkite job requests its identity token",
         "text",
     ),
     variable(
         "BUILDKITE_AGENT_ENDPOINT",
-        "is Buildkite's agent API instead of the public one",
+        "is the address of the Buildkite agent API, instead of the public one",
         "a URL",
     ),
-    variable(
-        "BUILDKITE_JOB_ID",
-        "is the job of Buildkite that the identity token is for",
-        "a job's id",
-    ),
-    variable(
-        "CIRCLECI",
-        "says that this is a job of CircleCI, which gives identity tokens",
-        "true",
-    ),
+    variable("BUILDKITE_JOB_ID", "is the Buildkite job that the identity token is for", "a job ID"),
+    variable("CIRCLECI", "indicates a CircleCI job, which can get identity tokens", "true"),
     secret(
         "CIRCLE_OIDC_TOKEN_V2",
-        "is CircleCI's identity token, where its program is missing",
+        "is the CircleCI identity token, used if the circleci program is not installed",
         "an identity token",
     ),
     variable(
         "COSIGN_DOCKER_MEDIA_TYPES",
-        "makes new legacy signature images Docker's kind instead of OCI's",
+        "selects Docker media types instead of OCI media types for new legacy signatures",
         "1 or 0 (default)",
     ),
     variable(
         "COSIGN_MAX_ATTACHMENT_SIZE",
-        "is the largest signature or bundle that is read from a registry",
+        "is the maximum size of a signature or bundle that is read from a registry",
         "a size such as 1MiB (default)",
     ),
     secret("COSIGN_PASSWORD", "is the password of private keys", "text"),
     variable(
         "COSIGN_REPOSITORY",
-        "is where signatures are stored and looked for instead of beside the image",
+        "is the repository in which signatures are stored and looked up, instead of the image's own",
         "a repository, registry/path",
     ),
-    variable("DISPLAY", "says that there is a screen for a browser to log in with", "an X display"),
-    variable("DOCKER_CONFIG", "is the folder of docker's config.json", "a folder"),
+    variable(
+        "DISPLAY",
+        "indicates a display, so that a browser can be opened for the login",
+        "an X display",
+    ),
+    variable("DOCKER_CONFIG", "is the folder with Docker's config.json", "a folder"),
     variable(
         "GCE_METADATA_HOST",
-        "is Google's metadata server, and says that there is one",
+        "is the address of Google's metadata server, and indicates that there is one",
         "a host, HOST:PORT",
     ),
     variable(
         "GITHUB_ACTIONS",
-        "says that this is a job of GitHub Actions, which could give a token",
+        "indicates a GitHub Actions job, which can get an identity token",
         "true",
     ),
-    variable("GITLAB_CI", "says that this is a job of GitLab, which could give a token", "true"),
+    variable("GITLAB_CI", "indicates a GitLab job, which can get an identity token", "true"),
     variable(
         "GOOGLE_SERVICE_ACCOUNT_NAME",
-        "is the account of Google's that an identity token is for",
+        "is the Google service account that the identity token is for",
         "an e-mail address",
     ),
     variable("HOME", "holds .docker/config.json, .kube/config and .sigstore/root", "a folder"),
-    variable("HTTPS_PROXY", "is the proxy for registries and services", "a URL or HOST:PORT"),
-    variable("HTTP_PROXY", "is the proxy for those without TLS", "a URL or HOST:PORT"),
-    variable("KUBECONFIG", "says which cluster k8s:// keys and install mean", "a file"),
+    variable(
+        "HTTPS_PROXY",
+        "is the proxy for HTTPS requests to registries and services",
+        "a URL or HOST:PORT",
+    ),
+    variable(
+        "HTTP_PROXY",
+        "is the proxy for plain HTTP requests to registries and services",
+        "a URL or HOST:PORT",
+    ),
+    variable("KUBECONFIG", "selects the cluster for k8s:// keys and for install", "a file"),
     variable(
         "NO_PROXY",
-        "names hosts that are reached without proxy, by Go's rules",
+        "lists hosts that are contacted without a proxy, following Go's rules",
         "names, addresses and networks, comma separated",
     ),
     variable(
         "PATH",
-        "is where programs are looked for (browsers, credential helpers, circleci)",
+        "is the search path for programs (browsers, credential helpers, circleci)",
         "folders",
     ),
-    variable("REGISTRY_AUTH_FILE", "is a containers auth.json with credentials", "a file"),
     variable(
-        "REQUEST_METHOD",
-        "keeps HTTP_PROXY from being used, as in every CGI program",
-        "a word",
+        "REGISTRY_AUTH_FILE",
+        "is a file in the auth.json format of containers, with credentials",
+        "a file",
     ),
-    variable("RUST_LOG", "says which parts tell what they do", "a tracing filter"),
+    variable("REQUEST_METHOD", "disables HTTP_PROXY, as in every CGI program", "a word"),
+    variable("RUST_LOG", "sets the log level, for each module if needed", "a tracing filter"),
     variable(
         "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE",
-        "is the key of the certificate log instead of the trust root's",
+        "is the public key of the CT log, instead of those in the trust root",
         "a PEM file",
     ),
     secret(
         "SIGSTORE_ID_TOKEN",
-        "is the identity token to sign with, where none is given",
+        "is the identity token for signing, if none is given as a flag",
         "an identity token",
     ),
     variable(
         "SIGSTORE_REKOR_PUBLIC_KEY",
-        "is the key of the transparency log instead of the trust root's",
+        "is the public key of the transparency log, instead of those in the trust root",
         "a PEM file",
     ),
     variable(
         "SIGSTORE_ROOT_FILE",
-        "holds the certificates of Fulcio instead of the trust root's",
+        "is the file with Fulcio's certificates, instead of those in the trust root",
         "a PEM file",
     ),
     variable(
         "SIGSTORE_TSA_CERTIFICATE_FILE",
-        "is the chain of the timestamp authority instead of the trust root's",
+        "is the certificate chain of the timestamp authority, instead of those in the trust root",
         "a PEM file",
     ),
     variable(
         "SOURCE_DATE_EPOCH",
-        "is the time that is written into signatures instead of now",
+        "is the time to write into signatures, instead of the current time",
         "seconds since 1970",
     ),
     variable(
         "SPIFFE_ENDPOINT_SOCKET",
-        "is a file with SPIFFE's token; its socket is not spoken",
+        "is a file with a SPIFFE token; the socket protocol is not supported",
         "a file",
     ),
     variable(
         "TUF_MIRROR",
-        "is the mirror of the trust root instead of the one of `initialize`",
+        "is the TUF mirror for the trust root, instead of the one chosen with `initialize`",
         "a URL or a folder",
     ),
     variable(
         "TUF_ROOT",
-        "is the folder of the trust root's copies, instead of ~/.sigstore/root",
+        "is the folder in which trust roots are cached, instead of ~/.sigstore/root",
         "a folder",
     ),
-    variable(
-        "TUF_ROOT_JSON",
-        "is the root with which trust in a private mirror begins",
-        "a TUF root.json",
-    ),
+    variable("TUF_ROOT_JSON", "is the initial TUF root of a private mirror", "a TUF root.json"),
     variable(
         "WAYLAND_DISPLAY",
-        "says that there is a screen for a browser to log in with",
+        "indicates a display, so that a browser can be opened for the login",
         "a Wayland display",
     ),
-    variable("WSL_DISTRO_NAME", "says that the browser to log in with is Windows's", "a name"),
+    variable(
+        "WSL_DISTRO_NAME",
+        "indicates WSL, where the Windows browser is used for the login",
+        "a name",
+    ),
     variable("XDG_RUNTIME_DIR", "holds containers/auth.json", "a folder"),
 ];
 

@@ -17,24 +17,24 @@ use crate::output::{self, Format, OutputFlag};
 use crate::session::Session;
 use crate::terminal::{self, Ask};
 
-/// Make a key pair for signing
+/// Generate a key pair for signing
 ///
-/// Writes PREFIX.key (encrypted by a password) and PREFIX.pub. The password is taken from
-/// COSIGN_PASSWORD, else asked for twice, else read from standard input.
+/// Writes PREFIX.key (encrypted with a password) and PREFIX.pub. The password is taken from
+/// COSIGN_PASSWORD. Otherwise, it is prompted for twice at a terminal, or read from standard input.
 #[derive(Args, Debug)]
 pub(crate) struct GenerateKeyPairArgs {
-    /// What the names of the two files begin with
+    /// Prefix of the names of the two files
     #[arg(long, value_name = "PREFIX", default_value = "cosign")]
     output_key_prefix: String,
 
-    /// Create the key in a key service
+    /// Create the key in a KMS
     #[arg(long, value_name = "URI")]
     kms: Option<String>,
 
     #[command(flatten)]
     output: OutputFlag,
 
-    /// Where to keep the key instead of files: k8s://NAMESPACE/SECRET
+    /// Location of the key pair instead of files: k8s://NAMESPACE/SECRET
     #[arg(value_name = "REFERENCE")]
     reference: Option<String>,
 }

@@ -16,19 +16,19 @@ use crate::terminal::{self, Ask};
 /// Import a private key (RSA, ECDSA P-256/384/521, Ed25519; PKCS#1, SEC1, PKCS#8)
 #[derive(Args, Debug)]
 pub(crate) struct ImportKeyPairArgs {
-    /// The private key, PEM, not encrypted
+    /// Private key to import (PEM, not encrypted)
     #[arg(short, long, value_name = "FILE")]
     key: PathBuf,
 
-    /// What the names of the two files begin with
+    /// Prefix of the names of the two files
     #[arg(short, long, value_name = "PREFIX", default_value = "import-cosign")]
     output_key_prefix: String,
 
-    /// Replace files without asking
+    /// Overwrite files without asking for confirmation
     #[arg(short, long, value_name = BOOL, value_parser = go_bool)]
     yes: Option<bool>,
 
-    /// How to print what was done
+    /// Output format
     // Without a letter: -o is cosign's for --output-key-prefix.
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     output: Format,

@@ -22,24 +22,25 @@ use crate::terminal;
 /// `--timeout` may be shorter.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Choose the mirror that the trust root comes from, and fetch it
+/// Select the TUF mirror for the trust root, and fetch the trust root
 ///
-/// The root with which trust in the public-good mirror and in the staging mirror begins came with
-/// the program; for another mirror give it with --root. What is fetched is kept in
-/// ~/.sigstore/root (TUF_ROOT), where cosign keeps it, too. From then on `verify` uses it, and asks
-/// the mirror for news once a day; a mirror that cannot be reached never stops a verification.
+/// The initial TUF roots of the public-good mirror and the staging mirror are embedded in the
+/// program; for any other mirror, pass it with --root. The trust root is cached in ~/.sigstore/root
+/// (TUF_ROOT), the same folder that cosign uses. From then on, `verify` uses it and checks the
+/// mirror for updates once a day; if the mirror cannot be reached, verification uses the cached
+/// copy.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct InitializeArgs {
-    /// The TUF repository: https://…, http://…, file:///… or a folder
+    /// TUF repository: https://…, http://…, file:///… or a folder
     #[arg(long, value_name = "URL", default_value = PUBLIC_GOOD)]
     mirror: String,
 
-    /// The root with which trust in the mirror begins: a file or a URL
+    /// Initial TUF root of the mirror: a file or a URL
     #[arg(long, value_name = "FILE|URL")]
     root: Option<String>,
 
-    /// The SHA-256 of that root (or sha512:…)
+    /// SHA-256 checksum of the initial root (or sha512:…)
     #[arg(long, value_name = "DIGEST", requires = "root")]
     root_checksum: Option<String>,
 
@@ -47,7 +48,7 @@ pub(crate) struct InitializeArgs {
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     staging: Option<bool>,
 
-    /// How to print it
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
     output: Format,
 }

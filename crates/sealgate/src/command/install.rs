@@ -23,56 +23,59 @@ use crate::serve::registry::insecure_host;
 use crate::session::Session;
 use crate::terminal;
 
-/// Install the gate in a cluster, or print what would be installed
+/// Install the gate (admission webhook) in a cluster, or print its manifests
 ///
-/// `sealgate install --dry-run -o yaml | kubectl apply -f -` installs by hand. The gate judges
-/// pods in namespaces with the label policy.sigstore.dev/include=true. Installing again, with the
-/// same flags, is the upgrade; where policy-controller is installed, --replace takes its place.
+/// To install with kubectl, use `sealgate install --dry-run -o yaml | kubectl apply -f -`. The gate
+/// checks workloads in namespaces with the label policy.sigstore.dev/include=true. To upgrade,
+/// install again with the same flags. If policy-controller is installed, --replace migrates from
+/// it.
 #[derive(Args, Debug)]
 pub(crate) struct InstallArgs {
-    /// Print, and change nothing
+    /// Print the objects without changing anything
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     dry_run: Option<bool>,
 
-    /// How to print
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "yaml")]
     output: Format,
 
-    /// Take the place of policy-controller with a webhook enforcing at every moment; with --dry-run
-    /// say what would be done
+    /// Replace policy-controller; one webhook enforces policies at every moment. With --dry-run,
+    /// print the steps
     #[arg(long, value_name = BOOL, value_parser = go_bool, conflicts_with_all = ["gate_url", "certificate_secret"])]
     replace: Option<bool>,
 
     #[command(flatten)]
     cluster: ClusterFlags,
 
-    /// The container image of the gate, in a registry that the cluster can pull from; without it
-    /// sealgate:VERSION, which must lie on the nodes
+    /// Container image of the gate, in a registry that the cluster can pull from [default:
+    /// sealgate:VERSION, which must be present on the nodes]
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
 
-    /// How many pods [default: as many as are installed, else 2; 2 with --dry-run]
+    /// Number of replicas [default: the current number if installed, else 2; 2 with --dry-run]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     replicas: Option<u32>,
 
-    /// Secret in the gate's namespace that nodes pull the gate's own image with
+    /// Image pull secret for the gate's own image, in the gate's namespace
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     image_pull_secret: Vec<String>,
 
-    /// PriorityClass of the gate's pods; it must exist
+    /// Existing PriorityClass for the gate's pods
     #[arg(long, value_name = "NAME")]
     priority_class: Option<String>,
 
-    /// CA certificates (PEM) that the gate trusts for registries besides the system's
+    /// CA certificates (PEM) that the gate trusts for registries, in addition to those of the
+    /// system
     #[arg(long, value_name = "FILE")]
     registry_ca_bundle: Option<PathBuf>,
 
-    /// Registries that the gate may ask over plain HTTP; the entry insecure-registries of the
-    /// ConfigMap config-policy-controller adds to them, and takes effect at once
+    /// Registries that the gate may contact over plain HTTP, in addition to the entry
+    /// insecure-registries of the ConfigMap config-policy-controller, which takes effect without a
+    /// restart
     #[arg(long, value_name = "HOST[:PORT],...", value_delimiter = ',', value_parser = insecure_host)]
     insecure_registry: Vec<String>,
 
-    /// The gate runs elsewhere, at this address: install CRDs, rights and webhooks only
+    /// Address of a gate that runs elsewhere; installs only CRDs, RBAC and webhooks
     #[arg(long, value_name = "https://HOST:PORT", conflicts_with_all = ["image", "certificate_secret", "replicas", "image_pull_secret", "priority_class", "registry_ca_bundle", "insecure_registry"])]
     gate_url: Option<String>,
 
@@ -80,19 +83,20 @@ pub(crate) struct InstallArgs {
     #[arg(long, value_name = "FILE")]
     ca_bundle: Option<PathBuf>,
 
-    /// The gate serves with this kubernetes.io/tls secret instead of certificates of its own
+    /// Secret of type kubernetes.io/tls with the gate's certificate, instead of one that the gate
+    /// generates
     #[arg(long, value_name = "NAME")]
     certificate_secret: Option<String>,
 
-    /// cert-manager's Certificate whose CA is injected into the webhooks
+    /// cert-manager Certificate whose CA is injected into the webhook configurations
     #[arg(long, value_name = "NAMESPACE/NAME", requires = "certificate_secret")]
     inject_ca_from: Option<String>,
 
-    /// Seconds until the API server gives up waiting for the gate
+    /// Timeout of the webhooks, after which the API server stops waiting for the gate
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u8).range(1..=30))]
     webhook_timeout: u8,
 
-    /// Whose pull secrets the gate may read: all, none, or these namespaces
+    /// Namespaces whose pull secrets the gate may read: all, none, or a list
     #[arg(long, value_name = "all|none|NAMESPACES", default_value = "all", value_delimiter = ',')]
     pull_secrets: Vec<String>,
 }
@@ -104,11 +108,11 @@ pub(crate) struct ClusterFlags {
     #[arg(short, long, value_name = "NAMESPACE", default_value = DEFAULT_NAMESPACE)]
     pub(crate) namespace: String,
 
-    /// The kubeconfig file
+    /// Kubeconfig file
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
 
-    /// The context in it
+    /// Context in the kubeconfig file
     #[arg(long, value_name = "NAME")]
     pub(crate) context: Option<String>,
 }

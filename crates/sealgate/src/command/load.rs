@@ -14,7 +14,7 @@ use crate::output::{self, OutputFlag};
 use crate::session::Session;
 use crate::terminal;
 
-/// Load an image with everything attached to it from a folder that `save` wrote
+/// Load an image and its attachments from a folder that `save` wrote
 #[derive(Args, Debug)]
 pub(crate) struct LoadArgs {
     /// The folder
@@ -27,7 +27,7 @@ pub(crate) struct LoadArgs {
     #[command(flatten)]
     registry: RegistryFlags,
 
-    /// Where to put it
+    /// Destination of the image
     #[arg(value_name = "IMAGE")]
     image: Reference,
 }

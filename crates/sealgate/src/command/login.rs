@@ -14,15 +14,15 @@ use crate::terminal;
 
 /// Log in to a registry
 ///
-/// The password goes to the credential helper that docker's config.json names for the registry
-/// (credHelpers, credsStore), else into that file.
+/// The password is stored with the credential helper that Docker's config.json names for the
+/// registry (credHelpers, credsStore). Without a helper, it is stored in that file.
 #[derive(Args)]
 pub(crate) struct LoginArgs {
     /// The user name
     #[arg(short, long, value_name = "USER")]
     username: Option<String>,
 
-    /// The password (seen by everybody who can list processes: better --password-stdin)
+    /// Password (visible to anyone who can list processes; prefer --password-stdin)
     #[arg(short, long, value_name = "PASSWORD")]
     password: Option<String>,
 
@@ -33,7 +33,7 @@ pub(crate) struct LoginArgs {
     #[command(flatten)]
     output: OutputFlag,
 
-    /// The registry (Docker Hub without)
+    /// Registry
     #[arg(value_name = "SERVER", default_value = "index.docker.io")]
     server: String,
 }

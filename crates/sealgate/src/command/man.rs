@@ -11,10 +11,10 @@ use crate::failure::{CliError, Outcome};
 use crate::session::Session;
 use crate::terminal;
 
-/// Print the manual page, or write the pages of all commands to a folder
+/// Print the manual page, or write the manual pages of all commands to a folder
 #[derive(Args, Debug)]
 pub(crate) struct ManArgs {
-    /// The folder; a page for each command is written there
+    /// Folder to write the pages to, one for each command
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }

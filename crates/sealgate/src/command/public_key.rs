@@ -16,15 +16,15 @@ use crate::terminal;
 /// Print the public key of a private key
 #[derive(Args, Debug)]
 pub(crate) struct PublicKeyArgs {
-    /// The private key: a file, env://VAR or k8s://NAMESPACE/SECRET
+    /// Private key: a file, env://VAR or k8s://NAMESPACE/SECRET
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
 
-    /// Write it to FILE
+    /// Write the public key to FILE
     #[arg(long, value_name = "FILE")]
     outfile: Option<PathBuf>,
 
-    /// How to print it
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
     output: Format,
 

@@ -17,9 +17,10 @@ use crate::output::{self, OutputFlag};
 use crate::session::Session;
 use crate::terminal;
 
-/// Save an image with everything attached to it in a folder
+/// Save an image and its attachments to a folder
 ///
-/// A folder holds one image: saving the same image again brings what was attached to it since.
+/// A folder holds one image. Saving the same image again adds attachments that are new since the
+/// last time.
 #[derive(Args, Debug)]
 pub(crate) struct SaveArgs {
     /// The folder

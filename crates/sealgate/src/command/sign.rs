@@ -31,69 +31,70 @@ use plan::{Action, Environment};
 
 /// Sign images
 ///
-/// With --key only the registry is contacted, unless flags or a signing configuration name a log or
-/// a timestamp authority. `cosign verify --key` then needs --insecure-ignore-tlog, and so does
-/// `sealgate verify --key` where a trust root is configured; with --tlog-upload or --signing-config
-/// FILE the signature is logged, and neither does. Without --key an identity token says who signs
-/// (keyless): of --identity-token, of the machine, or of a login.
+/// With --key, only the registry is contacted, unless flags or a signing configuration name a log
+/// or a timestamp authority. Verifying such a signature needs --insecure-ignore-tlog with `cosign
+/// verify --key`, and with `sealgate verify --key` if a trust root is configured. With
+/// --tlog-upload or --signing-config FILE, the signature is logged and verifies without that flag.
+/// Without --key, the signer is identified by an identity token (keyless), from --identity-token,
+/// from an ambient provider such as a CI platform, or from a login.
 ///
-/// Writes a Sigstore bundle as a referrer of the image (what cosign 3 writes); --format legacy
-/// writes the .sig tag of cosign 1 and 2, --format both writes both. What is written was accepted
-/// by sealgate's own verifier before.
+/// By default, writes a Sigstore bundle as a referrer of the image, as cosign 3 does. --format
+/// legacy writes the .sig tag of cosign 1 and 2, and --format both writes both. Every signature is
+/// verified before it is stored.
 #[derive(Args, Debug)]
 pub(crate) struct SignArgs {
-    /// The private key: a file, env://VAR or k8s://NAMESPACE/SECRET
+    /// Private key: a file, env://VAR or k8s://NAMESPACE/SECRET
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
 
-    /// Annotations to sign along
+    /// Annotations to include in the signed content
     #[arg(short, long, value_name = "KEY=VALUE", value_delimiter = ',')]
     annotations: Vec<String>,
 
-    /// Sign everything below an index, too
+    /// Also sign all images in an index
     #[arg(short, long, value_name = BOOL, value_parser = go_bool)]
     recursive: Option<bool>,
 
-    /// Which form to write
+    /// Signature format to write
     #[arg(long, value_name = "FORMAT", value_enum)]
     format: Option<Format>,
 
-    /// Store the signature beside the image
+    /// Store the signature in the registry
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     upload: Option<bool>,
 
-    /// Write the bundle (the legacy signature as JSON with --format legacy) to FILE
+    /// Write the bundle to FILE (with --format legacy, the legacy signature as JSON)
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
 
-    /// Write the signature, base64, to FILE
+    /// Write the signature (base64) to FILE
     #[arg(long, value_name = "FILE")]
     output_signature: Option<PathBuf>,
 
-    /// Write what was signed to FILE
+    /// Write the signed payload to FILE
     #[arg(long, value_name = "FILE")]
     output_payload: Option<PathBuf>,
 
-    /// Write the certificate, or the public key where there is none, PEM, to FILE
+    /// Write the certificate, or the public key if there is none, to FILE (PEM)
     #[arg(long, alias = "output-cert", value_name = "FILE", hide = true)]
     output_certificate: Option<PathBuf>,
 
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long, value_name = BOOL, value_parser = go_bool)]
     yes: Option<bool>,
 
-    /// How to print what was done
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
     output: Output,
 
-    /// What the signed image is called in a legacy payload
+    /// Name of the image in a legacy payload
     #[arg(long, value_name = "NAME", value_delimiter = ',', hide = true)]
     sign_container_identity: Vec<String>,
 
     #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
     record_creation_timestamp: Option<bool>,
 
-    /// false is --format legacy
+    /// With false, the same as --format legacy
     #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
     new_bundle_format: Option<bool>,
 

@@ -30,20 +30,21 @@ const RESUME: &str = "sealgate sign-blob --bundle BUNDLE FILE --resume";
 
 /// Sign files
 ///
-/// With --key no service is contacted, unless flags or a signing configuration name one. `cosign
-/// verify-blob --key` then needs --insecure-ignore-tlog, and so does `sealgate verify-blob --key`
-/// where a trust root is configured; with --tlog-upload or --signing-config FILE the signature is
-/// logged, and neither does. Without --key an identity token says who signs (keyless).
+/// With --key, no service is contacted, unless flags or a signing configuration name one. Verifying
+/// such a signature needs --insecure-ignore-tlog with `cosign verify-blob --key`, and with
+/// `sealgate verify-blob --key` if a trust root is configured. With --tlog-upload or
+/// --signing-config FILE, the signature is logged and verifies without that flag. Without --key,
+/// the signer is identified by an identity token (keyless).
 ///
-/// Give --bundle FILE for a Sigstore bundle. Without it, or with --new-bundle-format=false, the
-/// signature is printed in base64 (--output-signature FILE writes it to a file).
+/// To write a Sigstore bundle, use --bundle FILE. Without it, or with --new-bundle-format=false,
+/// the signature is printed in base64 (--output-signature FILE writes it to a file).
 #[derive(Args, Debug)]
 pub(crate) struct SignBlobArgs {
-    /// The private key: a file, env://VAR or k8s://NAMESPACE/SECRET
+    /// Private key: a file, env://VAR or k8s://NAMESPACE/SECRET
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
 
-    /// Write everything needed to verify to FILE
+    /// Write a bundle with everything that verification needs to FILE
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
 
@@ -51,19 +52,19 @@ pub(crate) struct SignBlobArgs {
     #[arg(long, alias = "output", value_name = "FILE")]
     output_signature: Option<PathBuf>,
 
-    /// Whether the signature is written in base64
+    /// Write the signature in base64
     #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
     b64: Option<bool>,
 
-    /// Write the certificate, PEM in base64 as cosign does, to FILE
+    /// Write the certificate to FILE (base64-encoded PEM, as cosign does)
     #[arg(long, alias = "output-cert", value_name = "FILE", hide = true)]
     output_certificate: Option<PathBuf>,
 
-    /// false writes the bundle of cosign 1 and 2
+    /// With false, write the bundle format of cosign 1 and 2
     #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
     new_bundle_format: Option<bool>,
 
-    /// Algorithm of the ephemeral key (keyless): ecdsa-sha2-256-nistp256 (unless given),
+    /// Algorithm of the ephemeral key (keyless): ecdsa-sha2-256-nistp256 (default),
     /// ecdsa-sha2-384-nistp384, ecdsa-sha2-512-nistp521, rsa-sign-pkcs1-{2048,3072,4096}-sha256
     #[arg(long, value_name = "ALGORITHM")]
     signing_algorithm: Option<String>,
@@ -72,7 +73,7 @@ pub(crate) struct SignBlobArgs {
     #[arg(long, value_name = "FILE", hide = true)]
     rfc3161_timestamp: Option<PathBuf>,
 
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long, value_name = BOOL, value_parser = go_bool)]
     yes: Option<bool>,
 
@@ -82,7 +83,7 @@ pub(crate) struct SignBlobArgs {
     #[command(flatten)]
     signing: SigningFlags,
 
-    /// The files (- is standard input)
+    /// Files to sign (- is standard input)
     #[arg(value_name = "BLOB", required = true)]
     blobs: Vec<PathBuf>,
 }

@@ -13,7 +13,7 @@ use crate::cli::values::{BOOL, go_bool};
 use crate::failure::{CliError, Outcome};
 use crate::session::Session;
 
-/// Write a signing configuration: which services to sign with
+/// Manage signing configurations, which name the services to sign with
 #[derive(Args, Debug)]
 pub(crate) struct SigningConfigArgs {
     #[command(subcommand)]
@@ -27,56 +27,57 @@ enum What {
 
 /// Create a signing configuration
 ///
-/// Each service is a list: url=…,api-version=…,start-time=…,operator=… and, where it ends,
-/// end-time=… (RFC 3339). Without any service the configuration asks nobody: for signing with a key
-/// alone.
+/// Each service is a comma-separated list: url=…,api-version=…,start-time=…,operator=… and
+/// optionally end-time=… (RFC 3339). A configuration without services is for signing with a key
+/// only: no service is contacted.
 #[derive(Args, Debug)]
 struct CreateArgs {
-    /// A certificate authority
+    /// Certificate authority (Fulcio)
     #[arg(long, value_name = "SPEC")]
     fulcio: Vec<String>,
 
-    /// A transparency log
+    /// Transparency log (Rekor)
     #[arg(long, value_name = "SPEC")]
     rekor: Vec<String>,
 
-    /// How many of the logs: ANY, ALL or EXACT:<count>
+    /// Number of transparency logs to use: ANY, ALL or EXACT:<count>
     #[arg(long, value_name = "RULE")]
     rekor_config: Option<String>,
 
-    /// An OIDC provider
+    /// OIDC provider
     #[arg(long, value_name = "SPEC")]
     oidc_provider: Vec<String>,
 
-    /// A timestamp authority
+    /// Timestamp authority
     #[arg(long, value_name = "SPEC")]
     tsa: Vec<String>,
 
-    /// How many of the timestamp authorities: ANY, ALL or EXACT:<count>
+    /// Number of timestamp authorities to use: ANY, ALL or EXACT:<count>
     #[arg(long, value_name = "RULE")]
     tsa_config: Option<String>,
 
-    /// A configuration to begin with; services given here replace its
+    /// Base configuration; services given as flags replace those in it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["with_default_services", "with_default_rekor_v2"])]
     base_config: Option<PathBuf>,
 
-    /// Begin with the configuration of TUF, or the one built in; services given here are added
+    /// Start from the configuration from TUF, or the embedded one; services given as flags are
+    /// added
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     with_default_services: Option<bool>,
 
-    /// The same with Sigstore's log of version 2
+    /// The same, with Sigstore's Rekor v2 log
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     with_default_rekor_v2: Option<bool>,
 
-    /// Leave away the certificate authorities of the configuration to begin with
+    /// Do not include the certificate authorities of the base configuration
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     no_default_fulcio: Option<bool>,
 
-    /// Leave away its logs
+    /// Do not include the transparency logs of the base configuration
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     no_default_rekor: Option<bool>,
 
-    /// Leave away its OIDC providers
+    /// Do not include the OIDC providers of the base configuration
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     no_default_oidc: Option<bool>,
 
@@ -84,7 +85,7 @@ struct CreateArgs {
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     no_default_tsa: Option<bool>,
 
-    /// Write it to FILE, not to standard output
+    /// Write to FILE instead of standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }

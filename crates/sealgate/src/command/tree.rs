@@ -19,11 +19,11 @@ use crate::terminal;
 /// Show the signatures, attestations and SBOMs of an image
 #[derive(Args, Debug)]
 pub(crate) struct TreeArgs {
-    /// How to print it
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
     output: Format,
 
-    /// Legacy tags and referrers are both shown, whatever this says
+    /// No effect: legacy tags and referrers are both shown
     #[arg(long, value_name = "legacy|oci-1-1", hide = true)]
     registry_referrers_mode: Option<String>,
 

@@ -11,14 +11,14 @@ use crate::failure::Outcome;
 use crate::output::{self, Format};
 use crate::session::Session;
 
-/// Print where cosign keeps an image's signature, attestation or SBOM
+/// Print the location of an image's signature, attestation or SBOM, as cosign does
 #[derive(Args, Debug)]
 pub(crate) struct TriangulateArgs {
-    /// What to look for
+    /// Kind of location to print
     #[arg(long = "type", value_name = "TYPE", value_enum, default_value = "signature")]
     what: Type,
 
-    /// How to print it
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
     output: Format,
 

@@ -20,7 +20,7 @@ use crate::session::Session;
 
 const MAX_PEM: u64 = 1 << 20;
 
-/// Write a trusted root: whom to believe
+/// Manage trusted roots, which contain the trusted keys and certificates
 #[derive(Args, Debug)]
 pub(crate) struct TrustedRootArgs {
     #[command(subcommand)]
@@ -34,41 +34,41 @@ enum What {
 
 /// Create a trusted root
 ///
-/// Certificate authorities and timestamp authorities are lists: url=…,certificate-chain=FILE and,
-/// where wanted, start-time=…,end-time=… (RFC 3339). Logs are lists:
-/// url=…,public-key=FILE,start-time=… and, where wanted, end-time=…,origin=… (the name that a log
-/// of version 2 signs its checkpoints with).
+/// Each certificate authority and timestamp authority is a comma-separated list:
+/// url=…,certificate-chain=FILE and optionally start-time=…,end-time=… (RFC 3339). Each log is a
+/// comma-separated list: url=…,public-key=FILE,start-time=… and optionally end-time=…,origin=… (the
+/// name with which a Rekor v2 log signs its checkpoints).
 #[derive(Args, Debug)]
 struct CreateArgs {
-    /// A certificate authority; its chain ends in the root
+    /// Certificate authority (Fulcio); its chain ends with the root
     #[arg(long, value_name = "SPEC")]
     fulcio: Vec<String>,
 
-    /// A transparency log
+    /// Transparency log (Rekor)
     #[arg(long, value_name = "SPEC")]
     rekor: Vec<String>,
 
-    /// A certificate log
+    /// CT log
     #[arg(long, value_name = "SPEC")]
     ctfe: Vec<String>,
 
-    /// A timestamp authority; its chain begins with the certificate that signs
+    /// Timestamp authority; its chain begins with the signing certificate
     #[arg(long, value_name = "SPEC")]
     tsa: Vec<String>,
 
-    /// Begin with the trust root of TUF, or the one built in
+    /// Start from the trusted root from TUF, or the embedded one
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     with_default_services: Option<bool>,
 
-    /// Leave away its certificate authorities
+    /// Do not include the certificate authorities of the default trusted root
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     no_default_fulcio: Option<bool>,
 
-    /// Leave away its certificate logs
+    /// Do not include the CT logs of the default trusted root
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     no_default_ctfe: Option<bool>,
 
-    /// Leave away its transparency logs
+    /// Do not include the transparency logs of the default trusted root
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     no_default_rekor: Option<bool>,
 
@@ -76,7 +76,7 @@ struct CreateArgs {
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     no_default_tsa: Option<bool>,
 
-    /// Write it to FILE, not to standard output
+    /// Write to FILE instead of standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 

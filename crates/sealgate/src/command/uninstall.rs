@@ -19,23 +19,24 @@ use crate::terminal;
 
 /// Remove the gate from a cluster
 ///
-/// Policies, their definitions and the namespace stay unless --with-policies is given.
+/// Policies, their CustomResourceDefinitions and the namespace are kept unless --with-policies is
+/// set.
 #[derive(Args, Debug)]
 pub(crate) struct UninstallArgs {
-    /// Remove all policies, their definitions and the namespace, too
+    /// Also remove all policies, their CustomResourceDefinitions and the namespace
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     with_policies: Option<bool>,
 
-    /// Hand over to policy-controller with a webhook enforcing at every moment: the first call
-    /// frees its names, then install it, then call again
+    /// Switch back to policy-controller; at least one webhook enforces policies at every moment.
+    /// The first call frees its names; then install policy-controller and run the command again
     #[arg(long, value_name = BOOL, value_parser = go_bool, conflicts_with_all = ["with_policies", "dry_run"])]
     hand_over: Option<bool>,
 
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long, value_name = BOOL, value_parser = go_bool)]
     yes: Option<bool>,
 
-    /// Say what would be removed, and change nothing
+    /// Print what would be removed without changing anything
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     dry_run: Option<bool>,
 

@@ -24,10 +24,10 @@ use crate::terminal;
 
 /// Verify the signature of a file
 ///
-/// The signature is a bundle (--bundle), or lies in a file of its own (--signature).
+/// The signature is in a bundle (--bundle) or in a separate file (--signature).
 #[derive(Args, Debug)]
 pub(crate) struct VerifyBlobArgs {
-    /// The public key: a file, env://VAR, k8s://NAMESPACE/SECRET or a URL
+    /// Public key: a file, env://VAR, k8s://NAMESPACE/SECRET or a URL
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
 
@@ -35,19 +35,19 @@ pub(crate) struct VerifyBlobArgs {
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
 
-    /// The signature: a file, or the base64 text itself
+    /// Signature: a file, or the base64 text itself
     #[arg(long, value_name = "FILE|TEXT")]
     signature: Option<String>,
 
-    /// How to print the outcome
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
     output: Format,
 
-    /// A signed timestamp (JSON, as cosign writes it) for a signature that is in no bundle
+    /// Signed timestamp (JSON, as cosign writes it) for a detached signature
     #[arg(long, value_name = "FILE", hide = true)]
     rfc3161_timestamp: Option<PathBuf>,
 
-    /// Without meaning for one file
+    /// No effect for a single file
     #[arg(long, value_name = "N", hide = true)]
     max_workers: Option<u16>,
 
@@ -57,7 +57,7 @@ pub(crate) struct VerifyBlobArgs {
     #[command(flatten)]
     services: VerifyingServices,
 
-    /// The file (- is standard input), or its digest, sha256:…
+    /// File to verify (- is standard input), or its digest, sha256:…
     #[arg(value_name = "BLOB")]
     blob: PathBuf,
 }

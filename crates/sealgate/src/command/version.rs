@@ -13,7 +13,7 @@ const COSIGN: &str = "v3.1.3";
 /// Print the version
 #[derive(Args, Debug)]
 pub(crate) struct VersionArgs {
-    /// As JSON
+    /// Print the version as JSON
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     json: Option<bool>,
 }

@@ -10,20 +10,20 @@ use crate::cli::values::{BOOL, go_bool};
 /// The flags that `sign`, `sign-blob` and `sign-bundle` share.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct SigningFlags {
-    /// Signing configuration that names the services to use; one without logs is fine
+    /// Signing configuration that names the services to use; it can be without logs
     #[arg(long, value_name = "FILE")]
     pub(super) signing_config: Option<PathBuf>,
 
-    /// Take service addresses from the signing configuration of TUF, or the one built in
+    /// Use the signing configuration from TUF, or the embedded one
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     pub(super) use_signing_config: Option<bool>,
 
-    /// Trusted root that the signature must verify with before it is written
+    /// Trusted root with which the signature is verified before it is stored
     #[arg(long, value_name = "FILE")]
     pub(super) trusted_root: Option<PathBuf>,
 
-    /// Upload to the transparency log: without a key unless it is false; with --key only where this
-    /// or a signing configuration says so
+    /// Upload the signature to a transparency log [default: true for keyless signing; with --key,
+    /// only if a signing configuration names a log]
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     pub(super) tlog_upload: Option<bool>,
 
@@ -31,11 +31,11 @@ pub(crate) struct SigningFlags {
     #[arg(long, value_name = "URL", hide = true)]
     pub(super) rekor_url: Option<String>,
 
-    /// Timestamp authority (RFC 3161) to ask
+    /// Address of a timestamp authority (RFC 3161)
     #[arg(long, value_name = "URL", hide = true)]
     pub(super) timestamp_server_url: Option<String>,
 
-    /// Certificates (PEM) of CAs that the timestamp authority's server may have
+    /// CA certificates (PEM) for the TLS connection to the timestamp authority
     #[arg(long, value_name = "FILE")]
     pub(super) timestamp_client_cacert: Option<PathBuf>,
 
@@ -43,71 +43,71 @@ pub(crate) struct SigningFlags {
     #[arg(long, value_name = "FILE")]
     pub(super) timestamp_client_cert: Option<PathBuf>,
 
-    /// Key (PEM) of that client certificate
+    /// Private key (PEM) of the client certificate
     #[arg(long, value_name = "FILE")]
     pub(super) timestamp_client_key: Option<PathBuf>,
 
-    /// Name that the certificate of the timestamp authority's server must carry
+    /// Name that the TLS certificate of the timestamp authority must contain
     #[arg(long, value_name = "NAME")]
     pub(super) timestamp_server_name: Option<String>,
 
-    /// Certificate (PEM or DER) of the key, to put into the signature
+    /// Certificate (PEM or DER) for the key, to include in the signature
     #[arg(long, alias = "cert", value_name = "FILE")]
     pub(super) certificate: Option<PathBuf>,
 
-    /// Certificates above it (PEM), the root last
+    /// Certificate chain of --certificate (PEM), the root last
     #[arg(long, alias = "cert-chain", value_name = "FILE")]
     pub(super) certificate_chain: Option<PathBuf>,
 
-    /// Get a certificate for --key from the certificate authority
+    /// Request a certificate for --key from Fulcio
     #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
     pub(super) issue_certificate: Option<bool>,
 
-    /// Certificate authority (Fulcio) to ask
+    /// Address of the certificate authority (Fulcio)
     #[arg(long, value_name = "URL", hide = true)]
     pub(super) fulcio_url: Option<String>,
 
-    /// How to log in: normal (browser), device, token or client_credentials
+    /// Login flow: normal (browser), device, token or client_credentials
     #[arg(long, value_name = "FLOW")]
     pub(super) fulcio_auth_flow: Option<String>,
 
-    /// Identity token, or the file that holds it (keyless)
+    /// Identity token for keyless signing, or a file that contains it
     #[arg(long, value_name = "TOKEN|FILE", value_parser = secret)]
     pub(super) identity_token: Option<Secret>,
 
-    /// Do not ask for proof that the certificate was logged
+    /// Do not require an SCT in the certificate
     #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
     pub(super) insecure_skip_verify: Option<bool>,
 
-    /// OIDC issuer to log in at
+    /// OIDC issuer for the login
     #[arg(long, value_name = "URL", hide = true)]
     pub(super) oidc_issuer: Option<String>,
 
-    /// OIDC client (sigstore unless given)
+    /// OIDC client ID [default: sigstore]
     #[arg(long, value_name = "ID")]
     pub(super) oidc_client_id: Option<String>,
 
-    /// File with the OIDC client's secret
+    /// File that contains the OIDC client secret
     #[arg(long, value_name = "FILE")]
     pub(super) oidc_client_secret_file: Option<PathBuf>,
 
-    /// Address of this machine that the OIDC issuer leads the browser back to
+    /// Redirect URL for the login, at an address of this machine
     #[arg(long, value_name = "URL")]
     pub(super) oidc_redirect_url: Option<String>,
 
-    /// Where this machine gets identity tokens by itself
+    /// Ambient provider of identity tokens to use
     #[arg(long, value_name = "PROVIDER")]
     pub(super) oidc_provider: Option<String>,
 
-    /// Do not look for an identity token of this machine
+    /// Do not use ambient providers of identity tokens
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     pub(super) oidc_disable_ambient_providers: Option<bool>,
 
-    /// Go on with the signatures in FILE, which a log or the registry did not take
+    /// Continue with the signatures in FILE, which a log or the registry did not accept
     #[arg(long, value_name = "FILE")]
     pub(crate) resume: Option<PathBuf>,
 
-    /// Sigstore's staging services instead of the public ones
+    /// Use Sigstore's staging services instead of the public ones
     #[arg(skip)]
     pub(crate) staging: bool,
 }

@@ -29,18 +29,18 @@ use crate::output::{self, Format};
 use crate::session::Session;
 use crate::terminal;
 
-/// Show everything in a bundle; nothing is verified
+/// Show the contents of a bundle without verifying it
 #[derive(Args, Debug)]
 pub(super) struct InspectArgs {
-    /// The bundle: a Sigstore bundle, or one of cosign 1 or 2
+    /// Sigstore bundle, or bundle of cosign 1 or 2
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
 
-    /// Trusted root that names logs and authorities
+    /// Trusted root, used to show the names of logs and authorities
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
 
-    /// How to print it
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
     output: Format,
 }
