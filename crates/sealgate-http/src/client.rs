@@ -1,37 +1,37 @@
-//! The connections of a client.
+//! HTTP client construction: TLS, proxies, user agent and connect timeout.
 
 use std::time::Duration;
 
 use reqwest::ClientBuilder;
 use sealgate_core::fault::{Fault, FaultKind};
 
-use crate::fault::chain;
+use crate::fault::error_chain;
 use crate::proxy::{Proxies, ProxyRules};
 use crate::tls;
 
-/// Of an error in a message, in characters.
-const MAX_WORDS: usize = 200;
+/// Longest error text in a message, in characters.
+const MAX_ERROR_CHARS: usize = 200;
 
-/// What every client decides.
+/// Settings common to all HTTP clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings<'a> {
-    /// What it is called in a fault: `registry client`.
+    /// Client name in faults: `registry client`.
     pub name: &'a str,
-    /// TLS.
+    /// TLS settings.
     pub tls: tls::Settings<'a>,
-    /// Whether proxies are used.
+    /// Use of the proxies named by the environment.
     pub proxies: Proxies,
     /// The `User-Agent` header.
     pub user_agent: &'a str,
-    /// How long a connection may take, with its TLS handshake.
+    /// Time limit for a connection, TLS handshake included.
     pub connect: Duration,
 }
 
-/// Prepares connections; opens none. The client neither asks again by itself nor says where it
-/// comes from. `more` sets what only this client has, redirects above all.
+/// Builds a client; opens no connection. The client does not retry by itself and sends no
+/// `Referer`. `more` applies the settings of one caller, such as its redirect policy.
 ///
 /// # Errors
-/// A [`FaultKind::Config`]: the settings cannot be used.
+/// [`FaultKind::Config`] when the settings cannot be used.
 pub fn client(
     settings: Settings<'_>,
     more: impl FnOnce(ClientBuilder) -> ClientBuilder,
@@ -43,7 +43,7 @@ pub fn client(
         .user_agent(settings.user_agent)
         .connect_timeout(settings.connect)
         .tcp_nodelay(true)
-        // The library's own reading of the environment follows other rules than Go's.
+        // reqwest reads the proxy variables by other rules than Go does.
         .no_proxy();
     let rules = match settings.proxies {
         Proxies::Environment => ProxyRules::from_env()?,
@@ -57,6 +57,10 @@ pub fn client(
         None => common,
     };
     more(common).build().map_err(|error| {
-        Fault::new(FaultKind::Config, settings.name, chain(&error.without_url(), MAX_WORDS))
+        Fault::new(
+            FaultKind::Config,
+            settings.name,
+            error_chain(&error.without_url(), MAX_ERROR_CHARS),
+        )
     })
 }

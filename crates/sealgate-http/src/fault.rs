@@ -1,9 +1,9 @@
-//! What a broken exchange is called, and a stranger's words in messages.
+//! Classification of failed exchanges, and sanitizing of untrusted text for messages.
 
 use sealgate_core::fault::{Fault, FaultKind, cause};
 
-/// The fault behind a failed exchange with `target`, told in at most `limit` characters.
-pub fn broken(target: &str, error: reqwest::Error, limit: usize) -> Fault {
+/// Fault for a failed exchange with `target`; its detail has at most `limit` characters.
+pub fn exchange_fault(target: &str, error: reqwest::Error, limit: usize) -> Fault {
     let error = error.without_url();
     let kind = if is_tls(&error) {
         FaultKind::Tls
@@ -16,10 +16,10 @@ pub fn broken(target: &str, error: reqwest::Error, limit: usize) -> Fault {
     } else {
         FaultKind::Unreachable
     };
-    Fault::new(kind, target, chain(&error, limit))
+    Fault::new(kind, target, error_chain(&error, limit))
 }
 
-/// Whether TLS was in the way: a certificate that is not believed, a handshake that failed.
+/// Returns whether the error came from TLS: an untrusted certificate or a failed handshake.
 fn is_tls(error: &reqwest::Error) -> bool {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
@@ -31,8 +31,8 @@ fn is_tls(error: &reqwest::Error) -> bool {
     false
 }
 
-/// An error and what caused it, in one line of at most `limit` characters.
-pub fn chain(error: &dyn std::error::Error, limit: usize) -> String {
+/// Error and its chain of causes on one line of at most `limit` characters.
+pub fn error_chain(error: &dyn std::error::Error, limit: usize) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -46,10 +46,10 @@ pub fn chain(error: &dyn std::error::Error, limit: usize) -> String {
     printable(&text, limit)
 }
 
-/// Text of a stranger for a terminal and a log: short, on one line, no control characters, none
-/// that turn the direction of what follows, none that nobody sees.
+/// Untrusted text made safe for terminals and logs: one line, at most `limit` characters, with
+/// control, bidirectional and invisible characters replaced by spaces.
 pub fn printable(text: &str, limit: usize) -> String {
-    let clean = |c: char| if steers(c) { ' ' } else { c };
+    let clean = |c: char| if is_unsafe(c) { ' ' } else { c };
     let mut short: String = text.chars().take(limit).map(clean).collect();
     if text.chars().nth(limit).is_some() {
         short.push('…');
@@ -57,9 +57,9 @@ pub fn printable(text: &str, limit: usize) -> String {
     short
 }
 
-/// Control characters, line separators, and those that are there to format (Unicode's Cf) and can
-/// make a text look like another one.
-fn steers(c: char) -> bool {
+/// Control characters, line separators, and format characters (Unicode category Cf) that can make a
+/// text look like another one.
+fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strangers_steer_nothing() {
+    fn control_and_bidi_characters_are_replaced() {
         assert_eq!(printable("a\u{1b}[2J\nb\u{9b}c", 99), "a [2J b c");
         assert_eq!(printable("x\u{202e}gpj.exe\u{2028}y\u{200b}z", 99), "x gpj.exe y z");
         assert_eq!(printable("grüße, 世界 🙂", 99), "grüße, 世界 🙂");

@@ -1,16 +1,16 @@
-//! Hosts by their spelling: nothing is resolved here.
+//! Host classification by spelling; no name is resolved.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// A host as URLs and references write it: an IPv6 address in brackets, no port.
+/// Host as written in URLs and references: IPv6 addresses in brackets, no port.
 pub(crate) enum Host<'a> {
     Name(&'a str),
     Address(IpAddr),
 }
 
-/// Whether a host, as URLs and references write it and without a port, is this machine:
-/// `localhost`, `127.0.0.0/8` and `::1`. What is sent there may go without encryption, so that no
-/// other spelling counts; references do not even take an IPv4 address within IPv6.
+/// Returns whether a host, written as in URLs and references and without a port, is a loopback
+/// host: `localhost`, `127.0.0.0/8` or `::1`. Plain HTTP is allowed there, so no other spelling
+/// counts, not even an IPv4-mapped IPv6 address, which references do not allow.
 pub fn is_loopback(host: &str) -> bool {
     Host::parse(host).is_loopback()
 }
@@ -24,7 +24,7 @@ impl<'a> Host<'a> {
         address.map_or(Self::Name(host), Self::Address)
     }
 
-    /// The same host, an IPv4 address within IPv6 as the IPv4 address that it reaches.
+    /// Same host, with an IPv4-mapped IPv6 address converted to IPv4.
     pub(crate) fn canonical(self) -> Self {
         match self {
             Self::Address(address) => Self::Address(address.to_canonical()),

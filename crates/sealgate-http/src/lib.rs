@@ -1,7 +1,7 @@
-//! What the HTTP clients of registries and of Sigstore's services share: whom to trust (`tls`), the
-//! connections (`client`), through which proxy they go (`proxy`), what is this machine (`host`), when to ask again (`retry`), what
-//! a broken exchange is called (`fault`), and texts that nobody is to see (`secret`). What is
-//! asked, where, and how much is taken, each client decides.
+//! HTTP building blocks shared by the clients of registries and Sigstore services: TLS roots and
+//! client certificates (`tls`), client construction (`client`), proxies (`proxy`), loopback hosts
+//! (`host`), retries (`retry`), classification of failures (`fault`) and secrets (`secret`).
+//! Requests, response limits and redirect rules belong to each client.
 
 #![warn(missing_docs)]
 
@@ -16,4 +16,4 @@ pub mod tls;
 pub use host::is_loopback;
 pub use proxy::Proxies;
 pub use secret::Secret;
-pub use tls::{ClientIdentity, Trust};
+pub use tls::{ClientIdentity, TlsRoots};

@@ -1,8 +1,8 @@
-//! The proxies of the environment, by the rules of Go's `golang.org/x/net/http/httpproxy`: what
-//! `NO_PROXY` means to cosign and kubectl it means here.
+//! Proxies named by the environment, by the rules of Go's `golang.org/x/net/http/httpproxy`, so
+//! that `NO_PROXY` means the same as to cosign and kubectl.
 //!
-//! A client of one address asks its proxy or nobody: a host that `NO_PROXY` names is never told to
-//! a proxy, and `localhost` and loopback addresses never are.
+//! The proxy is chosen for each URL: requests to hosts in `NO_PROXY`, to `localhost` and to
+//! loopback addresses never go through a proxy.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -11,46 +11,46 @@ use sealgate_core::fault::{Fault, FaultKind};
 
 use crate::host::Host;
 
-/// Whether the proxies of the environment are used. Loopback hosts never go through a proxy.
+/// Use of the proxies named by the environment. Loopback hosts never go through a proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Proxies {
-    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in capitals or not.
+    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in upper or lower case.
     #[default]
     Environment,
-    /// Never.
+    /// No proxy.
     Off,
 }
 
-/// The proxy of each scheme, and the hosts that are reached without one.
+/// Proxy of each scheme, and the hosts reached without one.
 pub(crate) struct ProxyRules {
     http: Option<Url>,
     https: Option<Url>,
     exempt: Vec<Exemption>,
 }
 
-/// One entry of `NO_PROXY`.
+/// Entry of `NO_PROXY`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Exemption {
     /// `*`.
     All,
-    /// `10.0.0.0/8`. The ports do not matter.
+    /// `10.0.0.0/8`, for every port.
     Network(IpAddr, u8),
     /// `10.1.2.3`, `10.1.2.3:5000`, `[2001:db8::1]:443`.
     Address(IpAddr, Port),
-    /// `example.com` and all names below it; `.example.com` and `*.example.com` are the names
-    /// below only.
+    /// `example.com` covers the domain and all subdomains; `.example.com` and `*.example.com` cover
+    /// the subdomains only.
     Domain { name: String, itself: bool, port: Port },
 }
 
-/// The port of an entry; every port where it has none.
+/// Port of an entry; `None` covers every port.
 type Port = Option<String>;
 
 impl ProxyRules {
-    /// The rules of the process's environment; `None` where it names no proxy.
+    /// Rules of the process's environment; `None` when it names no proxy.
     ///
     /// # Errors
-    /// `Config` where a variable names a proxy that cannot be used: to ask without one instead is
-    /// not for us to decide.
+    /// `Config` when a variable names an unusable proxy: connecting directly instead would override
+    /// the user's choice.
     pub(crate) fn from_env() -> Result<Option<Self>, Fault> {
         Self::read(|name| std::env::var(name).ok())
     }
@@ -67,7 +67,8 @@ impl ProxyRules {
             let named = first(name).or_else(|| first("ALL_PROXY"));
             named.map(|(name, text)| address(&text).ok_or_else(|| unusable(&name))).transpose()
         };
-        // A CGI program has the header `Proxy:` of whoever asks it in HTTP_PROXY.
+        // In a CGI program, HTTP_PROXY holds the request's `Proxy:` header, which its sender
+        // controls (CVE-2016-5385).
         let is_cgi = first("REQUEST_METHOD").is_some();
         let rules = Self {
             http: if is_cgi { None } else { proxy("HTTP_PROXY")? },
@@ -77,7 +78,7 @@ impl ProxyRules {
         Ok((rules.http.is_some() || rules.https.is_some()).then_some(rules))
     }
 
-    /// The proxy that `url` is asked through, if any.
+    /// Proxy for a request to `url`, if any.
     pub(crate) fn proxy_for(&self, url: &Url) -> Option<&Url> {
         let proxy = match url.scheme() {
             "https" => self.https.as_ref()?,
@@ -86,7 +87,7 @@ impl ProxyRules {
         };
         let host = url.host_str()?;
         let port = url.port_or_known_default()?.to_string();
-        // As in Go, an IPv4 address within IPv6 is the IPv4 address.
+        // As in Go, an IPv4-mapped IPv6 address is treated as IPv4.
         let host = Host::parse(host).canonical();
         let direct = host.is_loopback() || self.exempt.iter().any(|e| e.fits(&host, &port));
         (!direct).then_some(proxy)
@@ -110,7 +111,7 @@ impl Exemption {
     }
 }
 
-/// The entries of `NO_PROXY`. One that is none is passed over, as in Go.
+/// Entries of `NO_PROXY`. Invalid entries are skipped, as in Go.
 fn exemptions(text: &str) -> Vec<Exemption> {
     let entries = text.split(',').map(|entry| entry.trim().to_lowercase());
     let entries: Vec<String> = entries.filter(|entry| !entry.is_empty()).collect();
@@ -133,7 +134,7 @@ fn exemption(entry: &str) -> Option<Exemption> {
     (!name.is_empty()).then(|| Exemption::Domain { name: ascii(name), itself, port })
 }
 
-/// `HOST:PORT` or `[IPV6]:PORT` in two; whatever else it is, in one.
+/// Splits `HOST:PORT` or `[IPV6]:PORT`; any other text is a host without a port.
 fn split_port(entry: &str) -> (&str, Port) {
     let port = |port: &str| (!port.is_empty()).then(|| port.to_owned());
     match entry.rsplit_once(':') {
@@ -152,14 +153,14 @@ fn network(entry: &str) -> Option<(IpAddr, u8)> {
     let (address, bits) = (address.parse::<IpAddr>().ok()?, bits.parse::<u8>().ok()?);
     let most = if address.is_ipv4() { 32 } else { 128 };
     let canonical = address.to_canonical();
-    // 96 bits of an IPv4 address within IPv6 are its form.
+    // The first 96 bits of an IPv4-mapped IPv6 address are the mapping prefix.
     let bits = if canonical == address { bits } else { bits.checked_sub(96)? };
     (bits <= most).then_some((canonical, bits))
 }
 
-/// Whether `address` is in the network of these many bits.
+/// Returns whether `address` is in the network with this prefix length.
 fn holds(network: IpAddr, bits: u8, address: IpAddr) -> bool {
-    // Both as IPv6, so that one comparison does.
+    // Both are compared as IPv6 addresses.
     let wide = |ip: IpAddr| match ip {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => v6,
@@ -170,13 +171,14 @@ fn holds(network: IpAddr, bits: u8, address: IpAddr) -> bool {
     network.is_ipv4() == address.is_ipv4() && masked(wide(network)) == masked(wide(address))
 }
 
-/// A name as URLs have it (RFC 3490).
+/// Domain name in the ASCII form of URLs (RFC 3490).
 fn ascii(name: &str) -> String {
     let url = (!name.is_ascii()).then(|| Url::parse(&format!("http://{name}/")).ok()).flatten();
     url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_else(|| name.to_owned())
 }
 
-/// A proxy's address: a URL, or `HOST:PORT` for plain HTTP; `None` where it is none that is spoken.
+/// Proxy address: a URL, or `HOST:PORT` for plain HTTP; `None` when invalid or of an unsupported
+/// scheme.
 fn address(text: &str) -> Option<Url> {
     let text = text.trim();
     let whole = match text.contains("://") {
@@ -186,9 +188,9 @@ fn address(text: &str) -> Option<Url> {
     whole.ok().filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"))
 }
 
-/// Without the value, which may hold a password.
+/// Omits the value, which may hold a password.
 fn unusable(variable: &str) -> Fault {
-    let detail = "is not the address of a proxy that can be used: want HOST:PORT, http://... or \
+    let detail = "is not a usable proxy address: expected HOST:PORT, http://... or \
                   https://...";
     Fault::new(FaultKind::Config, format!("environment variable {variable}"), detail)
 }
@@ -202,20 +204,20 @@ mod tests {
         ProxyRules::read(|name| find(name).map(|(_, value)| (*value).to_owned()))
     }
 
-    fn asked_through(variables: &[(&str, &str)], url: &str) -> Option<String> {
+    fn proxy_of(variables: &[(&str, &str)], url: &str) -> Option<String> {
         let url = Url::parse(url).unwrap();
         read(variables).unwrap()?.proxy_for(&url).map(ToString::to_string)
     }
 
-    /// Whether `url` is asked directly where `NO_PROXY` is `exempt`.
+    /// Returns whether `url` is reached directly with `NO_PROXY` set to `exempt`.
     fn is_direct(exempt: &str, url: &str) -> bool {
         let proxies = [("HTTP_PROXY", "proxy:1"), ("HTTPS_PROXY", "proxy:1")];
-        asked_through(&[&proxies[..], &[("NO_PROXY", exempt)]].concat(), url).is_none()
+        proxy_of(&[&proxies[..], &[("NO_PROXY", exempt)]].concat(), url).is_none()
     }
 
-    /// What `httpproxy.Config.ProxyFunc` answers.
+    /// Expectations taken from `httpproxy.Config.ProxyFunc`.
     #[test]
-    fn no_proxy_means_what_it_means_to_go() {
+    fn no_proxy_matches_as_in_go() {
         let list = "foobar.com, .barbaz.net, *.wildcard.io, 192.168.1.1, 192.168.1.2:81, \
                     192.168.1.3:80, 10.0.0.0/30, 2001:db8::52:0:1, [2001:db8::52:0:2]:443, \
                     [2001:db8::52:0:3]:80, 2002:db8:a::45/64";
@@ -259,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_have_ports_and_odd_ones_are_passed_over() {
+    fn entries_have_ports_and_invalid_ones_are_skipped() {
         for (exempt, url, direct) in [
             ("*.corp.example", "https://reg.corp.example/v2/", true),
             ("*.corp.example:5000", "https://reg.corp.example:5000/", true),
@@ -321,11 +323,11 @@ mod tests {
             (&[("NO_PROXY", "reg.io")], "https://other.io/", None),
             (&[https], "ftp://reg.io/", None),
         ] {
-            assert_eq!(asked_through(variables, url).as_deref(), proxy, "{variables:?} {url}");
+            assert_eq!(proxy_of(variables, url).as_deref(), proxy, "{variables:?} {url}");
         }
     }
 
-    /// Whoever names a proxy does not want to be connected without it.
+    /// Falling back to a direct connection would override the user's choice.
     #[test]
     fn a_proxy_that_cannot_be_used_is_a_fault() {
         for value in [
@@ -351,13 +353,13 @@ mod tests {
                 assert!(!format!("{fault:?}").contains("hunter2"), "{fault}");
             }
         }
-        // Nobody is asked through it.
+        // An unused `ALL_PROXY` may be invalid.
         let both = [("HTTP_PROXY", "a.io"), ("HTTPS_PROXY", "a.io"), ("ALL_PROXY", "socks://b.io")];
         assert!(read(&both).unwrap().is_some());
         let cgi = [("REQUEST_METHOD", "GET"), ("HTTP_PROXY", "htp://a.io")];
         assert!(read(&cgi).unwrap().is_none());
         let with_password = [("HTTPS_PROXY", "ada:pw@proxy:3128")];
-        let asked = asked_through(&with_password, "https://reg.io/");
+        let asked = proxy_of(&with_password, "https://reg.io/");
         assert_eq!(asked.as_deref(), Some("http://ada:pw@proxy:3128/"));
     }
 }

@@ -1,5 +1,5 @@
-//! When to ask again: jittered back-off, `Retry-After`, and a budget, so that a server in trouble
-//! is not buried under our retries.
+//! Retry policy: jittered exponential back-off, `Retry-After`, and a retry budget that keeps
+//! retries from overloading a failing server.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,10 +9,10 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use sealgate_core::fault::{Fault, FaultKind};
 use tokio::time::Instant;
 
-/// One retry costs this much of the budget; one success gives one back.
+/// Budget units taken by one retry; one success returns one unit.
 const COST: u32 = 10;
 
-/// How many retries a server may still cost.
+/// Retry budget of one server.
 #[derive(Debug)]
 pub struct Budget {
     left: AtomicU32,
@@ -20,26 +20,26 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// For so many retries in a row.
+    /// Budget for `retries` retries without a success in between.
     pub fn new(retries: u32) -> Self {
         let full = retries.saturating_mul(COST);
         Self { left: AtomicU32::new(full), full }
     }
 
-    /// Takes the price of one retry; `false` where the budget is spent.
+    /// Takes the cost of one retry; returns `false` when the budget is exhausted.
     fn take(&self) -> bool {
         let less = |left: u32| left.checked_sub(COST);
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 
-    /// A request succeeded.
-    pub fn give(&self) {
+    /// Returns one unit to the budget after a successful request.
+    pub fn refund(&self) {
         let more = |left: u32| (left < self.full).then_some(left + 1);
         let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 }
 
-/// The pauses of one question.
+/// Pauses between the attempts of one request.
 pub struct Pauses {
     backoff: ExponentialBackoff,
     longest: Duration,
@@ -47,8 +47,8 @@ pub struct Pauses {
 }
 
 impl Pauses {
-    /// At most `times` pauses: the first one of `first`, each twice as long as the one before,
-    /// with jitter, none longer than `longest` or beyond `deadline`.
+    /// At most `times` pauses: the first lasts `first`, each following one twice as long with
+    /// jitter, none longer than `longest` or past `deadline`.
     pub fn new(times: usize, first: Duration, longest: Duration, deadline: Instant) -> Self {
         let backoff = ExponentialBuilder::new()
             .with_jitter()
@@ -59,10 +59,10 @@ impl Pauses {
         Self { backoff, longest, deadline }
     }
 
-    /// Sleeps before the next attempt; gives `fault` back where there is to be none: it will not
-    /// pass, the times or the budget are spent, or the pause would outlive the deadline.
+    /// Sleeps before the next attempt. Returns `fault` when there is to be none: it is not
+    /// transient, the attempts or the budget are exhausted, or the pause would pass the deadline.
     pub async fn before_next(&mut self, fault: Fault, budget: &Budget) -> Result<(), Fault> {
-        if !worth_repeating(fault.kind) {
+        if !is_retryable(fault.kind) {
             return Err(fault);
         }
         let Some(own) = self.backoff.next() else { return Err(fault) };
@@ -71,28 +71,28 @@ impl Pauses {
             return Err(fault);
         }
         if !budget.take() {
-            return Err(spent(fault));
+            return Err(budget_exhausted(fault));
         }
-        tracing::debug!(target = %fault.target, detail = %fault.detail, "asking again");
+        tracing::debug!(target = %fault.target, detail = %fault.detail, "retrying");
         tokio::time::sleep(own.max(asked)).await;
         Ok(())
     }
 }
 
-fn spent(mut fault: Fault) -> Fault {
-    fault.detail.push_str(" (not asked again: too many recent failures)");
+fn budget_exhausted(mut fault: Fault) -> Fault {
+    fault.detail.push_str(" (not retried: too many recent failures)");
     fault
 }
 
-fn worth_repeating(kind: FaultKind) -> bool {
+fn is_retryable(kind: FaultKind) -> bool {
     matches!(
         kind,
         FaultKind::Throttled | FaultKind::Unreachable | FaultKind::ServerError | FaultKind::Timeout
     )
 }
 
-/// `Retry-After` in seconds or as a date; a day at most. A date is compared with the answer's own
-/// `Date`: no clock of ours is needed, and none can be wrong.
+/// `Retry-After` in seconds or as a date, capped at one day. A date is compared with the response's
+/// own `Date`, so the local clock does not matter.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
     let asked = text(RETRY_AFTER)?;
@@ -131,15 +131,15 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_is_spent_and_comes_back_slowly() {
+    fn a_budget_is_exhausted_and_refills_slowly() {
         let budget = Budget::new(2);
         assert!(budget.take() && budget.take());
         assert!(!budget.take());
-        (0..9).for_each(|_| budget.give());
+        (0..9).for_each(|_| budget.refund());
         assert!(!budget.take());
-        budget.give();
+        budget.refund();
         assert!(budget.take());
-        (0..1000).for_each(|_| budget.give());
+        (0..1000).for_each(|_| budget.refund());
         assert!(budget.take() && budget.take() && !budget.take());
     }
 }

@@ -1,31 +1,32 @@
-//! A text that is not to be seen.
+//! Text hidden from `Debug` and wiped from memory.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A text that `Debug` does not show and that is wiped when it is dropped.
+/// Text that `Debug` does not show and that is wiped when dropped.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Keeps `text` secret.
+    /// Wraps `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text. Never print it.
+    /// The text itself. It must never be printed or logged.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// `text` without this secret: who was told it may say it again, in words that we show.
-    pub fn hide(&self, text: &str) -> String {
-        // Of fewer bytes, too much of an honest sentence would go.
+    /// `text` with this secret redacted: a server may repeat the secret in an error message that is
+    /// shown to users.
+    pub fn redact(&self, text: &str) -> String {
+        // Redacting shorter secrets would remove unrelated parts of a message.
         if self.0.len() < SHORTEST {
             return text.to_owned();
         }
-        let coded = Zeroizing::new(percent_coded(&self.0));
+        let coded = Zeroizing::new(percent_encoded(&self.0));
         text.replace(self.0.as_str(), HIDDEN).replace(coded.as_str(), HIDDEN)
     }
 }
@@ -33,8 +34,8 @@ impl Secret {
 const SHORTEST: usize = 4;
 const HIDDEN: &str = "(hidden)";
 
-/// As forms and queries write it.
-fn percent_coded(text: &str) -> String {
+/// Percent-encoded form, as in forms and queries.
+fn percent_encoded(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"*-._".contains(&b);
     let code = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
     text.bytes().map(code).collect()
@@ -57,10 +58,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_taken_out_of_what_others_say() {
+    fn a_secret_is_redacted() {
         let secret = Secret::new("a/b+c=");
-        assert_eq!(secret.hide("bad: a/b+c= (a%2Fb%2Bc%3D)"), "bad: (hidden) ((hidden))");
-        assert_eq!(Secret::new("").hide("as it is"), "as it is");
+        assert_eq!(secret.redact("bad: a/b+c= (a%2Fb%2Bc%3D)"), "bad: (hidden) ((hidden))");
+        assert_eq!(Secret::new("").redact("as it is"), "as it is");
         assert_eq!(format!("{secret:?}"), "Secret(…)");
     }
 }

@@ -1,5 +1,5 @@
-//! TLS settings. The trusted roots are read when the first certificate arrives, so that a run
-//! that speaks to loopback only does not pay for them.
+//! TLS client configuration. The trusted roots are loaded when the first server certificate
+//! arrives, so that a run that contacts loopback hosts only does not pay for them.
 
 use std::sync::{Arc, OnceLock};
 
@@ -16,27 +16,27 @@ use sealgate_core::fault::{Fault, FaultKind};
 use x509_cert::Version;
 use x509_cert::der::{Decode as _, Encode as _};
 
-/// Whose server certificates are good.
+/// TLS roots trusted for server certificates.
 #[derive(Clone, Debug, Default)]
-pub enum Trust {
-    /// Those that the operating system trusts.
+pub enum TlsRoots {
+    /// The operating system's roots.
     #[default]
     System,
-    /// Those that chain to these certificates (PEM), and no others.
+    /// These certificates (PEM) only.
     Only(Vec<u8>),
-    /// Those that chain to these certificates (PEM) or to one that the operating system trusts.
+    /// These certificates (PEM) and the operating system's roots.
     SystemAnd(Vec<u8>),
-    /// Any certificate at all: whoever sits on the network path can read the credentials.
-    /// Signatures are verified none the less.
+    /// Any certificate: anyone on the network path can read the credentials. Signatures of images
+    /// are still verified.
     DangerousAnyCertificate,
 }
 
-/// A client certificate and its key.
+/// Client certificate and its private key.
 #[derive(Clone)]
 pub struct ClientIdentity {
-    /// The certificate chain, PEM, leaf first.
+    /// Certificate chain, PEM, leaf first.
     pub certificates: Vec<u8>,
-    /// The private key, PEM (PKCS#8, PKCS#1 or SEC1).
+    /// Private key, PEM (PKCS#8, PKCS#1 or SEC1).
     pub key: zeroize::Zeroizing<Vec<u8>>,
 }
 
@@ -46,28 +46,28 @@ impl std::fmt::Debug for ClientIdentity {
     }
 }
 
-/// What decides over a client's TLS.
+/// TLS settings of one client.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings<'a> {
-    /// Whose server certificates are good.
-    pub trust: &'a Trust,
-    /// A client certificate.
+    /// TLS roots trusted for server certificates.
+    pub roots: &'a TlsRoots,
+    /// Client certificate.
     pub identity: Option<&'a ClientIdentity>,
-    /// The name that a server certificate must carry instead of the host's.
+    /// Name that a server certificate must carry instead of the host's.
     pub server_name: Option<&'a str>,
-    /// Whom it is for, in the words of a message: `registry`.
+    /// Kind of server in messages: `registry`.
     pub peer: &'static str,
 }
 
-/// The client side of TLS as `settings` want it; HTTP/2 by ALPN.
+/// Client configuration for `settings`; HTTP/2 by ALPN.
 ///
 /// # Errors
-/// A [`FaultKind::Config`]: PEM that is none or holds no certificate, a key that does not fit its certificate, a name that
-/// is none.
+/// [`FaultKind::Config`] when PEM is invalid or holds no certificate, a key does not match its
+/// certificate, or the server name is invalid.
 pub fn config(settings: Settings<'_>) -> Result<ClientConfig, Fault> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = Arc::new(Verifier {
-        trust: settings.roots()?,
+        roots: settings.roots()?,
         name: settings.server_name.map(|name| settings.name(name)).transpose()?,
         provider: provider.clone(),
         webpki: OnceLock::new(),
@@ -111,16 +111,16 @@ impl Settings<'_> {
     }
 
     fn roots(&self) -> Result<Roots, Fault> {
-        Ok(match self.trust {
-            Trust::System => Roots::System,
-            Trust::Only(pem) => Roots::Only(self.authorities(pem)?),
-            Trust::SystemAnd(pem) => Roots::SystemAnd(self.authorities(pem)?),
-            Trust::DangerousAnyCertificate => Roots::DangerousAnyCertificate,
+        Ok(match self.roots {
+            TlsRoots::System => Roots::System,
+            TlsRoots::Only(pem) => Roots::Only(self.authorities(pem)?),
+            TlsRoots::SystemAnd(pem) => Roots::SystemAnd(self.authorities(pem)?),
+            TlsRoots::DangerousAnyCertificate => Roots::DangerousAnyCertificate,
         })
     }
 
-    /// Certificates to trust. One among them that cannot be read is passed over, as one of the
-    /// system's is; if all are, nothing would be trusted, and that is said now.
+    /// Trusted certificates. Unparsable ones are skipped, as for the operating system's roots; if
+    /// none parses, nothing would be trusted, which is an error.
     fn authorities(&self, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
         let list = self.certificates(pem)?;
         match list.iter().any(|one| webpki::anchor_from_trusted_cert(one).is_ok()) {
@@ -144,7 +144,7 @@ impl Settings<'_> {
     }
 }
 
-/// [`Trust`], its PEM parsed.
+/// [`TlsRoots`] with parsed PEM.
 #[derive(Debug)]
 enum Roots {
     System,
@@ -154,8 +154,8 @@ enum Roots {
 }
 
 impl Roots {
-    /// Whether this very certificate was given to us.
-    fn holds(&self, certificate: &CertificateDer<'_>) -> bool {
+    /// Returns whether this exact certificate was configured.
+    fn contains(&self, certificate: &CertificateDer<'_>) -> bool {
         match self {
             Self::Only(own) | Self::SystemAnd(own) => own.iter().any(|one| one == certificate),
             Self::System | Self::DangerousAnyCertificate => false,
@@ -163,10 +163,11 @@ impl Roots {
     }
 }
 
-/// The key of a certificate of version 1 or 2, as `openssl x509 -req` without extensions makes them;
-/// none for any other. webpki reads version 3 only. Go takes the older ones where nothing of version 3
-/// is needed: to sign a handshake. They name no host and cannot be an authority, so they are good as
-/// a server's only where any certificate is, and never as an issuer.
+/// Public key of an X.509 version 1 or 2 certificate, as `openssl x509 -req` issues without
+/// extensions; `None` for version 3. webpki parses version 3 only. Go accepts older versions for
+/// handshake signatures, which need nothing of version 3. Such a certificate names no host and
+/// cannot be a CA, so as a server certificate it is accepted only where any certificate is, and
+/// never as an issuer.
 fn key_before_version_3(
     certificate: &CertificateDer<'_>,
 ) -> Option<SubjectPublicKeyInfoDer<'static>> {
@@ -179,7 +180,7 @@ fn key_before_version_3(
     Some(SubjectPublicKeyInfoDer::from(key))
 }
 
-/// Whether the private key is the one of the certificate, of whatever version.
+/// Checks that the private key belongs to the certificate, of any X.509 version.
 fn keys_match(certified: &CertifiedKey) -> Result<(), rustls::Error> {
     let leaf = certified.end_entity_cert()?;
     match (key_before_version_3(leaf), certified.key.public_key()) {
@@ -194,9 +195,9 @@ fn keys_match(certified: &CertifiedKey) -> Result<(), rustls::Error> {
     }
 }
 
-/// A certificate that signs itself and says that it is an authority, as `openssl req -x509` makes
-/// them for registries: webpki refuses it as a server's, Go and OpenSSL take it where it is among
-/// the roots. It says so after it has looked at the time and before it looks at the name.
+/// A self-signed CA certificate used as a server certificate, as `openssl req -x509` issues for
+/// registries: webpki refuses it, Go and OpenSSL accept it if it is one of the roots. webpki
+/// reports this error after checking validity times and before checking the name.
 fn is_ca_as_server(error: &rustls::Error) -> bool {
     let rustls::Error::InvalidCertificate(rustls::CertificateError::Other(inner)) = error else {
         return false;
@@ -206,17 +207,17 @@ fn is_ca_as_server(error: &rustls::Error) -> bool {
 
 #[derive(Debug)]
 struct Verifier {
-    trust: Roots,
+    roots: Roots,
     name: Option<ServerName<'static>>,
     provider: Arc<CryptoProvider>,
     webpki: OnceLock<Result<Arc<WebPkiServerVerifier>, String>>,
 }
 
 impl Verifier {
-    /// The verifier over the trusted roots, made on first use.
+    /// Verifier for the trusted roots, built on first use.
     fn webpki(&self) -> Result<&Arc<WebPkiServerVerifier>, rustls::Error> {
         let made = self.webpki.get_or_init(|| {
-            let roots = Arc::new(self.roots());
+            let roots = Arc::new(self.root_store());
             WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone())
                 .build()
                 .map_err(|e| format!("no usable trusted roots: {e}"))
@@ -224,12 +225,12 @@ impl Verifier {
         made.as_ref().map_err(|e| rustls::Error::General(e.clone()))
     }
 
-    fn roots(&self) -> RootCertStore {
+    fn root_store(&self) -> RootCertStore {
         let mut store = RootCertStore::empty();
-        if matches!(self.trust, Roots::System | Roots::SystemAnd(_)) {
+        if matches!(self.roots, Roots::System | Roots::SystemAnd(_)) {
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
-        if let Roots::Only(own) | Roots::SystemAnd(own) = &self.trust {
+        if let Roots::Only(own) | Roots::SystemAnd(own) = &self.roots {
             store.add_parsable_certificates(own.iter().cloned());
         }
         store
@@ -245,12 +246,12 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if let Roots::DangerousAnyCertificate = self.trust {
+        if let Roots::DangerousAnyCertificate = self.roots {
             return Ok(ServerCertVerified::assertion());
         }
         let name = self.name.as_ref().unwrap_or(server_name);
         match self.webpki()?.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
-            Err(error) if is_ca_as_server(&error) && self.trust.holds(end_entity) => {
+            Err(error) if is_ca_as_server(&error) && self.roots.contains(end_entity) => {
                 let certificate = rustls::server::ParsedCertificate::try_from(end_entity)?;
                 rustls::client::verify_server_name(&certificate, name)?;
                 Ok(ServerCertVerified::assertion())
@@ -292,7 +293,8 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// What rustls has for TLS 1.3 only: in TLS 1.2 a scheme leaves open which curve the key is on.
+/// Counterpart of the function that rustls has for TLS 1.3 only: in TLS 1.2 a signature scheme does
+/// not fix the curve of the key.
 fn verify_tls12_signature_with_raw_key(
     message: &[u8],
     key: &SubjectPublicKeyInfoDer<'_>,

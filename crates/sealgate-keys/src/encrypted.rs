@@ -1,5 +1,5 @@
-//! cosign's encrypted private key: PEM around JSON around scrypt and NaCl's secretbox around
-//! PKCS#8 (go-securesystemslib's `encrypted`, as cosign 3 reads and writes it).
+//! cosign's encrypted private keys: PEM of a JSON envelope with scrypt parameters and a NaCl
+//! secretbox over PKCS#8 (go-securesystemslib's `encrypted`, as read and written by cosign 3).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 
 use crate::{KeyError, Password, pem};
 
-/// The PEM label that is written.
+/// PEM label of written keys.
 pub const LABEL: &str = "ENCRYPTED SIGSTORE PRIVATE KEY";
-/// The PEM label that cosign wrote before version 2; read only.
+/// PEM label used by cosign before version 2; read only.
 pub const OLD_LABEL: &str = "ENCRYPTED COSIGN PRIVATE KEY";
 
 const SCRYPT: &str = "scrypt";
@@ -20,7 +20,7 @@ const SECRETBOX: &str = "nacl/secretbox";
 const SALT_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
 const KEY_BYTES: usize = 32;
-/// log2(N) of what we write: N = 65536.
+/// log2(N) of written keys: N = 65536.
 const WRITTEN_LOG_N: u8 = 16;
 
 #[derive(Serialize, Deserialize)]
@@ -53,9 +53,11 @@ struct Cipher {
 
 /// Decrypts the PEM text of a cosign key to its PKCS#8 DER.
 ///
-/// Costs a quarter of a second of CPU and 64 MiB (scrypt): call it off the async threads.
+/// Takes a quarter of a second of CPU time and 64 MiB of memory (scrypt): must not run on an async
+/// thread.
 pub(crate) fn decrypt(text: &str, password: &Password) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    // OpenSSL writes the curve before a key that is not encrypted; the label behind it tells more.
+    // OpenSSL writes the curve parameters before an unencrypted EC key; the label after them
+    // identifies the key.
     let block = pem::read(text, &["EC PARAMETERS"])?;
     check_label(&block.label)?;
     let envelope: Envelope = serde_json::from_slice(&block.content)
@@ -77,7 +79,7 @@ pub(crate) fn decrypt(text: &str, password: &Password) -> Result<Zeroizing<Vec<u
 
 /// Encrypts PKCS#8 DER to the PEM text of a cosign key.
 ///
-/// As slow as [`decrypt`].
+/// As expensive as [`decrypt`].
 pub(crate) fn encrypt(pkcs8: &[u8], password: &Password) -> Result<Zeroizing<String>, KeyError> {
     let mut salt = [0; SALT_BYTES];
     let mut nonce = [0; NONCE_BYTES];
@@ -101,8 +103,8 @@ pub(crate) fn encrypt(pkcs8: &[u8], password: &Password) -> Result<Zeroizing<Str
 }
 
 impl Kdf {
-    /// Only the three parameter sets that cosign has written: anything else would let a file
-    /// choose how much memory and time we spend.
+    /// Accepts only the three parameter sets that cosign has written: with others, a file could
+    /// choose the memory and time that are spent.
     fn log_n(&self) -> Result<u8, KeyError> {
         if self.name != SCRYPT {
             return Err(unknown("KDF", &self.name));

@@ -1,59 +1,59 @@
-//! Why bytes are not a private key that we can sign with. No variant holds key material.
+//! Errors of private keys. No variant holds key material.
 
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::key::InvalidKey;
 
-/// Why a private key cannot be used. The texts follow cosign's where it has one.
+/// Error of a private key. Texts follow cosign's where it has one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// No PEM block at all, or a broken one.
+    /// Missing or malformed PEM block.
     #[error("invalid pem block: {0}")]
     Pem(&'static str),
-    /// A PEM block of another kind where cosign's encrypted key is wanted.
+    /// PEM block with an unexpected label instead of a cosign encrypted key.
     #[error("unsupported pem type: {0}")]
     PemType(String),
-    /// A private key that is not encrypted, where cosign's encrypted key is wanted.
+    /// Unencrypted private key instead of a cosign encrypted key.
     #[error(
         "unsupported pem type: {0} (this private key is not encrypted by cosign: convert it \
          with `sealgate import-key-pair --key FILE`)"
     )]
     NotImported(String),
-    /// The encrypted form is not what cosign writes.
+    /// Malformed envelope.
     #[error("decrypt: malformed encrypted key: {0}")]
     Envelope(String),
-    /// A key derivation or cipher that cosign does not use.
+    /// Key derivation function or cipher that cosign does not use.
     #[error("decrypt: encrypted: unknown {what}: {name:?}")]
     Algorithm {
         /// `KDF` or `cipher`.
         what: &'static str,
-        /// Its name in the file.
+        /// Name in the file.
         name: String,
     },
-    /// scrypt parameters other than the three that cosign has written.
+    /// scrypt parameters that cosign has never written.
     #[error("decrypt: unsupported scrypt parameters")]
     ScryptParameters,
-    /// The password is wrong, or the file was changed.
+    /// Wrong password, or a modified file.
     #[error("decrypt: encrypted: decryption failed")]
     WrongPassword,
-    /// The private key inside cannot be read.
+    /// Malformed private key.
     #[error("parsing private key: {0}")]
     Parse(String),
-    /// An algorithm or curve that is not on our list.
+    /// Unsupported algorithm or curve.
     #[error("unsupported private key: {0}")]
     Unsupported(String),
-    /// The public half is not acceptable: an RSA modulus too small, for example.
+    /// Unacceptable public key, such as an RSA modulus that is too small.
     #[error("error validating key: {0}")]
     Public(#[from] InvalidKey),
-    /// What was to be signed cannot be read.
-    #[error("reading what is to be signed: {0}")]
+    /// The content to be signed cannot be read.
+    #[error("reading the content to be signed: {0}")]
     Read(String),
-    /// The cryptographic library failed for no reason of ours.
+    /// Unexpected failure of the cryptographic library.
     #[error("the cryptographic library failed: {0}")]
     Crypto(&'static str),
 }
 
 impl KeyError {
-    /// The same as a [`Fault`] about `target` (the key's reference, never its content).
+    /// Conversion into a [`Fault`] about `target` (the key's reference, never its content).
     pub fn into_fault(self, target: &str) -> Fault {
         let kind = match self {
             Self::Unsupported(_) => FaultKind::Unsupported,

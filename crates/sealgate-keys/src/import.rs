@@ -1,5 +1,4 @@
-//! Private keys that other tools wrote, unencrypted: PKCS#1 (RSA), SEC1 (EC), PKCS#8 (RSA, EC,
-//! Ed25519).
+//! Import of unencrypted private keys: PKCS#1 (RSA), SEC1 (EC), PKCS#8 (RSA, EC, Ed25519).
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::KeyPair as RsaKeyPair;
@@ -10,10 +9,10 @@ use sec1::{EcParameters, EcPrivateKey};
 use crate::pair::Curve;
 use crate::{KeyError, KeyPair, pem};
 
-/// Reads the PEM text of an unencrypted private key.
+/// Parses the PEM text of an unencrypted private key.
 ///
-/// Errors: no or broken PEM, an encrypted key, an algorithm that is not on our list, a key that
-/// contradicts itself.
+/// # Errors
+/// Missing or malformed PEM, an encrypted key, an unsupported algorithm, an inconsistent key.
 pub fn read(text: &str) -> Result<KeyPair, KeyError> {
     let block = pem::read(text, &["EC PARAMETERS"])?;
     match block.label.as_str() {
@@ -25,7 +24,7 @@ pub fn read(text: &str) -> Result<KeyPair, KeyError> {
                 .to_owned(),
         )),
         crate::encrypted::LABEL | crate::encrypted::OLD_LABEL => Err(KeyError::Unsupported(
-            "it is a cosign key already and can be used as it is".to_owned(),
+            "it is already a cosign key and can be used unchanged".to_owned(),
         )),
         other => Err(KeyError::Unsupported(format!("PEM type {other:?}"))),
     }
@@ -42,7 +41,7 @@ fn sec1(der: &[u8]) -> Result<KeyPair, KeyError> {
     let key = EcPrivateKey::from_der(der)
         .map_err(|error| KeyError::Parse(format!("EC private key: {error}")))?;
     let Some(EcParameters::NamedCurve(oid)) = key.parameters else {
-        return Err(KeyError::Parse("EC private key: it names no curve".to_owned()));
+        return Err(KeyError::Parse("EC private key: no curve given".to_owned()));
     };
     let curve = Curve::from_oid(oid)?;
     let pair = EcdsaKeyPair::from_private_key_der(curve.algorithm(), der)

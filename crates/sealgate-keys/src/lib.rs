@@ -1,9 +1,9 @@
-//! Signing keys: cosign's encrypted key files, import of other private keys, and the references
-//! (`FILE`, `env://`, `k8s://`, `https://`) that name a key on a command line.
+//! Signing keys: cosign's encrypted key files, import of other private keys, and key references on
+//! the command line (`FILE`, `env://`, `k8s://`, `https://`).
 //!
-//! An adapter: [`KeyPair`] implements the engine's [`Signer`](sealgate_engine::ports::Signer)
-//! port over aws-lc-rs. Asking a person for a password, and fetching a URL, stay with the binary.
-//! A secret is wiped when it is dropped and has no `Debug` that shows it.
+//! An adapter: [`KeyPair`] implements the engine's [`Signer`](sealgate_engine::ports::Signer) port
+//! on aws-lc-rs. Password prompts and fetching of URLs belong to the binary. Secrets are wiped when
+//! dropped, and their `Debug` shows nothing.
 
 #![warn(missing_docs)]
 
@@ -20,5 +20,5 @@ pub use pair::KeyPair;
 pub use reference::KeyReference;
 pub use secret::Password;
 
-/// The largest key file, variable or secret entry that is read, in bytes.
+/// Maximum size of a key file, variable or secret entry, in bytes.
 pub const MAX_KEY_BYTES: u64 = 64 * 1024;

@@ -1,4 +1,4 @@
-//! A private key that signs: ECDSA on P-256, P-384 and P-521, RSA (PKCS#1 v1.5), Ed25519.
+//! Private keys for signing: ECDSA on P-256, P-384 and P-521, RSA (PKCS#1 v1.5), Ed25519.
 
 use std::io::Read;
 
@@ -26,7 +26,7 @@ const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 
-/// A private key and its public half. `Debug` shows the public half only.
+/// Private key and its public key. `Debug` shows the public key only.
 pub struct KeyPair {
     secret: Secret,
     public: PublicKey,
@@ -39,7 +39,7 @@ enum Secret {
     Ed25519(Box<Ed25519KeyPair>),
 }
 
-/// Kinds of keys that are made for one run (`--signing-algorithm`).
+/// Algorithms of ephemeral keys (`--signing-algorithm`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// ECDSA on P-256.
@@ -48,15 +48,15 @@ pub enum Kind {
     P384,
     /// ECDSA on P-521.
     P521,
-    /// RSA of 2048 bits.
+    /// RSA with 2048 bits.
     Rsa2048,
-    /// RSA of 3072 bits.
+    /// RSA with 3072 bits.
     Rsa3072,
-    /// RSA of 4096 bits.
+    /// RSA with 4096 bits.
     Rsa4096,
 }
 
-/// A curve of NIST's, as cosign's keys use them.
+/// NIST curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Curve {
     P256,
@@ -65,12 +65,12 @@ pub(crate) enum Curve {
 }
 
 impl KeyPair {
-    /// Makes a new ECDSA P-256 key, the only kind that `generate-key-pair` makes.
+    /// Generates an ECDSA P-256 key, the only kind that `generate-key-pair` creates.
     pub fn generate() -> Result<Self, KeyError> {
         Self::generate_ecdsa(Curve::P256)
     }
 
-    /// Makes a new key of `kind`. RSA keys take up to seconds.
+    /// Generates a key of `kind`. RSA keys may take seconds.
     pub fn generate_kind(kind: Kind) -> Result<Self, KeyError> {
         match kind {
             Kind::P256 => Self::generate_ecdsa(Curve::P256),
@@ -94,12 +94,12 @@ impl KeyPair {
         Ok(Self::new(Secret::Rsa(Box::new(pair)), public))
     }
 
-    /// Reads the PEM text of a cosign key file. Slow on purpose, see [`encrypted::decrypt`].
+    /// Parses the PEM text of a cosign key file. Expensive by design, see [`encrypted::decrypt`].
     pub fn from_encrypted_pem(text: &str, password: &Password) -> Result<Self, KeyError> {
         Self::from_pkcs8(&encrypted::decrypt(text, password)?)
     }
 
-    /// Reads a PKCS#8 `PrivateKeyInfo` in DER (RFC 5208, RFC 5958).
+    /// Parses a PKCS#8 `PrivateKeyInfo` in DER (RFC 5208, RFC 5958).
     pub(crate) fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
         let info = PrivateKeyInfoRef::try_from(der)
             .map_err(|error| KeyError::Parse(format!("PKCS#8: {error}")))?;
@@ -108,7 +108,7 @@ impl KeyPair {
                 let curve = info
                     .algorithm
                     .parameters_oid()
-                    .map_err(|_| KeyError::Parse("PKCS#8: it names no curve".to_owned()))?;
+                    .map_err(|_| KeyError::Parse("PKCS#8: no curve given".to_owned()))?;
                 let curve = Curve::from_oid(curve)?;
                 let pair = EcdsaKeyPair::from_pkcs8(curve.algorithm(), der).map_err(rejected)?;
                 Self::from_ecdsa(curve, pair)
@@ -132,34 +132,34 @@ impl KeyPair {
         Ok(Self::new(Secret::Ecdsa(curve, Box::new(pair)), public))
     }
 
-    /// SHA-256 for every key: the hash that `cosign verify`, policy-controller and skopeo check
-    /// with unless told otherwise. (cosign 3 itself signs with SHA-384 for P-384, and its own
-    /// `verify` then refuses: sigstore/cosign#5092.)
+    /// Uses SHA-256 for every key: the default hash of `cosign verify`, policy-controller and
+    /// skopeo. (cosign 3 signs with SHA-384 for P-384, and its own `verify` then fails:
+    /// sigstore/cosign#5092.)
     fn new(secret: Secret, public: PublicKey) -> Self {
         Self { secret, public, hash: HashAlgorithm::Sha256 }
     }
 
-    /// The same key, signing with another hash. Ed25519 has its own and does not change.
+    /// Same key with another signature hash. Ed25519 has a fixed hash and does not change.
     pub fn with_hash(self, hash: HashAlgorithm) -> Self {
         Self { hash, ..self }
     }
 
-    /// The hash that signatures are made over (without meaning for Ed25519).
+    /// Hash of signatures (without meaning for Ed25519).
     pub fn hash(&self) -> HashAlgorithm {
         self.hash
     }
 
-    /// The public half.
+    /// Public key.
     pub fn public(&self) -> &PublicKey {
         &self.public
     }
 
-    /// The PEM text of a cosign key file. Slow on purpose, see [`encrypted::encrypt`].
+    /// PEM text of a cosign key file. Expensive by design, see [`encrypted::encrypt`].
     pub fn to_encrypted_pem(&self, password: &Password) -> Result<Zeroizing<String>, KeyError> {
         encrypted::encrypt(&self.to_pkcs8()?, password)
     }
 
-    /// PKCS#8 DER, version 1, as Go writes it.
+    /// PKCS#8 DER, version 1, as in Go.
     fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         use aws_lc_rs::encoding::Pkcs8V1Der;
         let failed = |_| KeyError::Crypto("PKCS#8");
@@ -177,8 +177,8 @@ impl KeyPair {
         Ok(Zeroizing::new(bytes))
     }
 
-    /// A signature over `message`, in cosign's encoding: ASN.1 for ECDSA, PKCS#1 v1.5 for RSA,
-    /// raw for Ed25519.
+    /// Signature over `message` in cosign's encoding: ASN.1 for ECDSA, PKCS#1 v1.5 for RSA, raw for
+    /// Ed25519.
     pub fn sign_message(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         match &self.secret {
             Secret::Ecdsa(curve, pair) => sign_ecdsa(*curve, pair, self.hash, message),
@@ -190,18 +190,18 @@ impl KeyPair {
         }
     }
 
-    /// A signature over everything that `source` gives, and the digest of it: by the hash that is
-    /// signed, SHA-256 where that has no digest. Only Ed25519 needs all of it in memory.
+    /// Signature over the content of `source`, and its digest: with the signature's hash, or
+    /// SHA-256 if that is no digest algorithm. Only Ed25519 needs the whole content in memory.
     ///
     /// # Errors
-    /// [`KeyError::Read`] if the source cannot be read.
+    /// [`KeyError::Read`] when the source cannot be read.
     pub fn sign_reader(&self, mut source: impl Read) -> Result<(Vec<u8>, Digest), KeyError> {
         if let Secret::Ed25519(_) = &self.secret {
             let mut message = Vec::new();
             source.read_to_end(&mut message).map_err(read_error)?;
             let signature = self.sign_message(&message)?;
             let good = self.public.verify(&message, &signature, None);
-            good.map_err(|_| KeyError::Crypto("Ed25519 made a bad signature"))?;
+            good.map_err(|_| KeyError::Crypto("Ed25519 produced an invalid signature"))?;
             return Ok((signature, Digest::of(&message)));
         }
         let mut context = digest::Context::new(digest_algorithm(self.hash));
@@ -259,7 +259,7 @@ impl Curve {
         }
     }
 
-    /// The hash that [`Curve::algorithm`] is bound to.
+    /// Hash to which [`Curve::algorithm`] is bound.
     fn bound_hash(self) -> &'static digest::Algorithm {
         match self {
             Self::P256 => &digest::SHA256,
@@ -269,9 +269,10 @@ impl Curve {
     }
 }
 
-/// aws-lc-rs binds each curve to one hash. ECDSA itself takes the leftmost bits of a hash as a
-/// number (FIPS 186-5, 6.4.1), so a shorter hash with zeros before it, or a longer one cut to the
-/// curve's length, is the same number: that is what is signed here for any other pairing.
+/// Signs a digest of any length. aws-lc-rs binds each curve to one hash, but ECDSA interprets the
+/// leftmost bits of the digest as a number (FIPS 186-5 section 6.4.1): a shorter digest padded with
+/// leading zeros, or a longer one truncated to the curve's length, is the same number. For other
+/// combinations, that number is signed.
 fn sign_ecdsa(
     curve: Curve,
     pair: &EcdsaKeyPair,
@@ -287,15 +288,16 @@ fn sign_ecdsa_hash(
     hashed: &digest::Digest,
 ) -> Result<Vec<u8>, KeyError> {
     let bound = curve.bound_hash();
-    let number = fit(hashed.as_ref(), bound.output_len);
+    let number = to_length(hashed.as_ref(), bound.output_len);
     let failed = |_| KeyError::Crypto("ECDSA");
     let imported = digest::Digest::import_less_safe(&number, bound).map_err(failed)?;
     let signature = pair.sign_digest(&imported).map_err(failed)?;
     Ok(signature.as_ref().to_vec())
 }
 
-/// `bytes` as a number of exactly `length` bytes: zeros in front, or its leftmost bytes.
-fn fit(bytes: &[u8], length: usize) -> Vec<u8> {
+/// `bytes` as a number of exactly `length` bytes: padded with leading zeros, or truncated on the
+/// right.
+fn to_length(bytes: &[u8], length: usize) -> Vec<u8> {
     let kept = bytes.iter().take(length);
     let mut number = vec![0; length.saturating_sub(bytes.len())];
     number.extend(kept);

@@ -1,5 +1,5 @@
-//! PEM of private keys: read by the rules of [`sealgate_core::pem`], which are Go's; what is decoded
-//! is wiped, and headers are refused, because what they tell is how the key is encrypted.
+//! PEM of private keys, by the rules of [`sealgate_core::pem`], which are Go's. Decoded content is
+//! wiped, and PEM headers are refused, because they describe an encryption.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,20 +8,20 @@ use zeroize::Zeroizing;
 
 use crate::KeyError;
 
-/// One PEM block. The content may be a secret and is wiped.
+/// PEM block. The content may be secret and is wiped on drop.
 pub(crate) struct Block {
-    /// What stands after `BEGIN`.
+    /// Label after `BEGIN`.
     pub(crate) label: String,
-    /// The decoded bytes.
+    /// Decoded bytes.
     pub(crate) content: Zeroizing<Vec<u8>>,
 }
 
-/// Columns of the base64 text that we write.
+/// Line length of written base64.
 const WIDTH: usize = 64;
-/// Bytes of the longest label.
+/// Maximum length of a label, in bytes.
 const MAX_LABEL: usize = 64;
 
-/// The first block whose label is not in `skipped`.
+/// First block whose label is not in `skipped`.
 pub(crate) fn read(text: &str, skipped: &[&str]) -> Result<Block, KeyError> {
     let fits = |block: &Result<Undecoded<'_>, _>| {
         block.as_ref().map_or(true, |block| !skipped.contains(&block.label()))
@@ -34,7 +34,7 @@ pub(crate) fn read(text: &str, skipped: &[&str]) -> Result<Block, KeyError> {
 fn decode(block: Undecoded<'_>, most: usize) -> Result<Block, KeyError> {
     let label = block.label();
     if label.len() > MAX_LABEL || !label.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
-        return Err(KeyError::Pem("the BEGIN line holds no label"));
+        return Err(KeyError::Pem("the BEGIN line has no label"));
     }
     if block.has_headers() {
         return Err(KeyError::Pem(
@@ -42,7 +42,7 @@ fn decode(block: Undecoded<'_>, most: usize) -> Result<Block, KeyError> {
              decrypt it first with `openssl pkey`",
         ));
     }
-    // Never grown, so that no copy is left behind.
+    // Allocated once, so that no copy is left behind by a reallocation.
     let mut packed = Zeroizing::new(Vec::with_capacity(most));
     packed.extend(block.base64());
     let mut content = Zeroizing::new(vec![0; packed.len()]);
@@ -53,7 +53,7 @@ fn decode(block: Undecoded<'_>, most: usize) -> Result<Block, KeyError> {
     Ok(Block { label: label.to_owned(), content })
 }
 
-/// A block as text, with a final line break.
+/// Block as text, with a final line break.
 pub(crate) fn write(label: &str, content: &[u8]) -> Zeroizing<String> {
     let encoded = Zeroizing::new(STANDARD.encode(content));
     let mut text = Zeroizing::new(String::with_capacity(encoded.len() * 66 / WIDTH + 128));
@@ -97,7 +97,7 @@ mod tests {
         );
     }
 
-    /// What Go's `pem.Decode` reads, and with it cosign.
+    /// Spellings accepted by Go's `pem.Decode`, and therefore by cosign.
     #[test]
     fn reads_the_spellings_that_go_reads() {
         let pem = "-----BEGIN X-----\naGVs\nbG8=\n-----END X-----\n";

@@ -1,5 +1,5 @@
-//! How a key is named on a command line or in a policy: a file, `env://VAR`,
-//! `k8s://NAMESPACE/SECRET`, `https://…`; the schemes of key services are known by name and
+//! Key references on the command line and in policies: a file, `env://VAR`,
+//! `k8s://NAMESPACE/SECRET`, `https://…`. Schemes of key management services are recognised and
 //! refused by name.
 
 use std::io::Read as _;
@@ -12,34 +12,34 @@ use zeroize::Zeroizing;
 
 use crate::{MAX_KEY_BYTES, Password};
 
-/// Where a key lies.
+/// Location of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyReference {
     /// A file.
     File(PathBuf),
-    /// An environment variable that holds PEM text: `env://VAR`.
+    /// Environment variable that holds PEM text: `env://VAR`.
     Environment(String),
-    /// A secret with the entries `cosign.key`, `cosign.pub` and `cosign.password`:
+    /// Secret with the entries `cosign.key`, `cosign.pub` and `cosign.password`:
     /// `k8s://NAMESPACE/SECRET`.
     Kubernetes {
-        /// The namespace.
+        /// Namespace.
         namespace: String,
-        /// The secret's name.
+        /// Name of the secret.
         secret: String,
     },
-    /// PEM text behind `http://` or `https://`, for public keys.
+    /// URL of PEM text (`http://` or `https://`), for public keys.
     Url(String),
 }
 
-/// A private key as it was found: still encrypted.
+/// Encrypted private key.
 pub struct EncryptedKey {
-    /// The PEM text.
+    /// PEM text.
     pub pem: Zeroizing<String>,
-    /// The password, where it lay beside the key (Kubernetes secrets).
+    /// Password, if stored with the key (Kubernetes secrets).
     pub password: Option<Password>,
 }
 
-/// Key services and tokens whose references cosign knows, with what they are called.
+/// Key management services and tokens supported by cosign, with their names in messages.
 const SERVICES: [(&str, &str); 9] = [
     ("gcpkms://", "Google Cloud KMS"),
     ("awskms://", "AWS KMS"),
@@ -53,14 +53,14 @@ const SERVICES: [(&str, &str); 9] = [
 ];
 
 impl KeyReference {
-    /// Reads a reference. A scheme that this version does not speak is a fault of kind
-    /// `unsupported`, never taken for a file name.
+    /// Parses a reference. An unsupported scheme is a fault of kind `unsupported`, and never taken
+    /// for a file name.
     pub fn parse(text: &str) -> Result<Self, Fault> {
         if text.is_empty() {
             return Err(Fault::new(FaultKind::Config, "key", "the key reference is empty"));
         }
         if let Some((_, name)) = SERVICES.iter().find(|(scheme, _)| text.starts_with(scheme)) {
-            let detail = format!("keys in {name} are not in this version of sealgate");
+            let detail = format!("keys in {name} are not supported by this version of sealgate");
             return Err(Fault::new(FaultKind::Unsupported, text, detail));
         }
         match text.split_once("://") {
@@ -70,14 +70,15 @@ impl KeyReference {
             Some(("k8s", path)) => kubernetes(text, path),
             Some(("http" | "https", _)) => Ok(Self::Url(text.to_owned())),
             Some((scheme, _)) => {
-                let detail =
-                    format!("key plugins ({scheme}://) are not in this version of sealgate");
+                let detail = format!(
+                    "key plugins ({scheme}://) are not supported by this version of sealgate"
+                );
                 Err(Fault::new(FaultKind::Unsupported, text, detail))
             }
         }
     }
 
-    /// The encrypted private key. A URL is refused: a private key does not belong there.
+    /// Encrypted private key. A URL is refused: private keys are not fetched over HTTP.
     pub async fn private(&self, secrets: Option<&dyn SecretSource>) -> Result<EncryptedKey, Fault> {
         let pem = match self {
             Self::File(path) => read_file(path)?,
@@ -90,14 +91,14 @@ impl KeyReference {
                 return Ok(EncryptedKey { pem, password });
             }
             Self::Url(url) => {
-                let detail = "a private key is not fetched from a URL";
+                let detail = "a private key cannot be fetched from a URL";
                 return Err(Fault::new(FaultKind::Unsupported, without_secrets(url), detail));
             }
         };
         Ok(EncryptedKey { pem, password: None })
     }
 
-    /// The public key. For a URL, fetch the PEM text (bounded by [`MAX_KEY_BYTES`]) and use
+    /// Public key. For a URL, the caller fetches the PEM text (at most [`MAX_KEY_BYTES`]) and uses
     /// [`PublicKey::from_pem`].
     pub async fn public(&self, secrets: Option<&dyn SecretSource>) -> Result<PublicKey, Fault> {
         let pem = match self {
@@ -113,7 +114,7 @@ impl KeyReference {
         };
         PublicKey::from_pem(&pem).map_err(|error| {
             let detail = match pem.contains("PRIVATE KEY-----") {
-                true => "it is a private key: give the public key, or make it with \
+                true => "this is a private key: pass the public key, or create it with \
                          `sealgate public-key --key FILE`"
                     .to_owned(),
                 false => format!("pem to public key: {error}"),
@@ -134,8 +135,8 @@ impl std::fmt::Display for KeyReference {
     }
 }
 
-/// An address for messages: without a user's name and password, and without the query, which may
-/// be what opens a signed link.
+/// URL for messages: without user name and password, and without the query, which may be the secret
+/// of a signed URL.
 pub fn without_secrets(url: &str) -> String {
     let end = url.find(['?', '#']).unwrap_or(url.len());
     let shown = url.get(..end).unwrap_or_default();
@@ -151,7 +152,7 @@ impl std::fmt::Debug for EncryptedKey {
     }
 }
 
-/// The entries of a secret, wiped when they were not taken.
+/// Entries of a secret; those not taken are wiped.
 struct SecretData {
     target: String,
     entries: std::collections::BTreeMap<String, Zeroizing<Vec<u8>>>,
@@ -174,11 +175,11 @@ async fn read_secret(
 ) -> Result<SecretData, Fault> {
     let target = format!("k8s://{namespace}/{name}");
     let secrets = secrets
-        .ok_or_else(|| Fault::new(FaultKind::Config, &target, "there is no cluster to ask"))?;
+        .ok_or_else(|| Fault::new(FaultKind::Config, &target, "no cluster is configured"))?;
     let data = secrets
         .secret(namespace, name)
         .await?
-        .ok_or_else(|| Fault::new(FaultKind::Missing, &target, "there is no such secret"))?;
+        .ok_or_else(|| Fault::new(FaultKind::Missing, &target, "no such secret"))?;
     let entries = data.into_iter().map(|(name, bytes)| (name, Zeroizing::new(bytes))).collect();
     Ok(SecretData { target, entries })
 }
@@ -218,7 +219,7 @@ fn read_variable(name: &str) -> Result<Zeroizing<String>, Fault> {
             Err(Fault::new(FaultKind::Config, target, detail))
         }
         Err(std::env::VarError::NotUnicode(_)) => {
-            Err(Fault::new(FaultKind::Config, target, "the variable holds no text"))
+            Err(Fault::new(FaultKind::Config, target, "the variable's value is not text"))
         }
     }
 }
@@ -234,12 +235,12 @@ fn read_file(path: &Path) -> Result<Zeroizing<String>, Fault> {
 
 fn to_text(target: &str, bytes: &[u8]) -> Result<Zeroizing<String>, Fault> {
     if bytes.len() as u64 > MAX_KEY_BYTES {
-        let detail = format!("larger than {MAX_KEY_BYTES} bytes: this is no key");
+        let detail = format!("larger than {MAX_KEY_BYTES} bytes: not a key");
         return Err(Fault::new(FaultKind::TooLarge, target, detail));
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-        Err(_) => Err(Fault::new(FaultKind::Config, target, "it is not PEM text")),
+        Err(_) => Err(Fault::new(FaultKind::Config, target, "not PEM text")),
     }
 }
 

@@ -2,26 +2,26 @@
 
 use zeroize::Zeroizing;
 
-/// A password for a key file. May be empty, as in cosign.
+/// Password of a key file. May be empty, as in cosign.
 pub struct Password(Zeroizing<Vec<u8>>);
 
 impl Password {
-    /// Takes the bytes as they are; they are wiped with this value.
+    /// Takes the bytes unchanged; they are wiped with this value.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(Zeroizing::new(bytes.into()))
     }
 
-    /// The bytes, for the key derivation only.
+    /// Bytes, for the key derivation only.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Whether two passwords are the same (the second prompt).
+    /// Returns whether two passwords are equal (for the confirmation prompt).
     pub fn same_as(&self, other: &Self) -> bool {
         aws_lc_rs::constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
 
-    /// The bytes, for storing them beside the key in a Kubernetes secret, as cosign does.
+    /// Bytes, for storing them next to the key in a Kubernetes secret, as cosign does.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }

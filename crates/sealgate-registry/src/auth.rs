@@ -1,8 +1,9 @@
-//! Answers to challenges: tokens, and the cache of tokens.
+//! Token authentication: responses to challenges, and the token cache.
 //!
-//! A token is cached under everything that it depends on: the registry that asks for it, realm,
-//! service, scope, and which credential bought it. Two namespaces with different pull secrets for one registry therefore
-//! never share a token, while two requests of one namespace ask for it once (single flight).
+//! A token is cached under everything it depends on: the registry that asked for it, realm,
+//! service, scopes, and the credential it was obtained with. Two namespaces with different pull
+//! secrets for one registry therefore never share a token, while concurrent requests of one
+//! namespace fetch it once (single flight).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant};
@@ -20,21 +21,23 @@ use zeroize::Zeroizing;
 use crate::challenge::Challenge;
 use crate::credentials::{Credential, CredentialId, Secret};
 use crate::options::{InsecureRegistries, Options, PlainHttp};
-use crate::transport::{Body, Request, Take, Wire, authority, content_type, has_user, sensitive};
+use crate::transport::{
+    Body, BodyMode, Request, Transport, authority, content_type, has_user, sensitive,
+};
 
-/// What a request does in a repository.
+/// Access that a request needs, as a token scope.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Scope {
+pub(crate) enum TokenScope {
     Pull(String),
     Push(String),
     Delete(String),
-    /// Push to the first with a blob of the second.
+    /// Push to the first repository, mounting a blob of the second.
     Mount(String, String),
 }
 
-impl Scope {
-    /// The scopes in the token specification's words.
-    pub(crate) fn words(&self) -> Vec<String> {
+impl TokenScope {
+    /// Scopes in the syntax of the token specification: `repository:PATH:pull,push`.
+    pub(crate) fn to_strings(&self) -> Vec<String> {
         match self {
             Self::Pull(path) => vec![format!("repository:{path}:pull")],
             Self::Push(path) => vec![format!("repository:{path}:pull,push")],
@@ -45,7 +48,7 @@ impl Scope {
         }
     }
 
-    /// The repository that credentials are looked up for.
+    /// Repository path that credentials are looked up for.
     pub(crate) fn path(&self) -> &str {
         match self {
             Self::Pull(path) | Self::Push(path) | Self::Delete(path) | Self::Mount(path, _) => path,
@@ -53,10 +56,10 @@ impl Scope {
     }
 }
 
-/// What a token depends on.
+/// Cache key of a token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    /// The registry that the token is sent to: another may name the same token endpoint.
+    /// Registry that the token is sent to: several registries may name the same token endpoint.
     registry: String,
     realm: String,
     service: String,
@@ -70,7 +73,7 @@ struct Token {
     keep: Duration,
 }
 
-/// Lives as long as its token says.
+/// Expires each token after its own lifetime.
 struct TokenLife;
 
 impl moka::Expiry<Key, Token> for TokenLife {
@@ -79,25 +82,25 @@ impl moka::Expiry<Key, Token> for TokenLife {
     }
 }
 
-/// The token cache.
+/// Token cache.
 pub(crate) struct Tokens {
     cache: moka::future::Cache<Key, Token>,
     plain_http: PlainHttp,
     insecure: InsecureRegistries,
-    patience: Duration,
+    time_limit: Duration,
 }
 
-/// A header's value, and whether an older token stands in it.
+/// `Authorization` header, and whether its token came from the cache.
 pub(crate) struct Authorization {
     pub(crate) value: HeaderValue,
     pub(crate) cached: bool,
 }
 
-/// Who asks for what where.
-pub(crate) struct Wanted<'a> {
-    /// The registry.
+/// Context of one token request.
+pub(crate) struct TokenContext<'a> {
+    /// Registry, for messages.
     pub(crate) target: &'a str,
-    /// The URL that answered 401.
+    /// URL that answered 401.
     pub(crate) asked: &'a Url,
     pub(crate) challenge: &'a Challenge,
     pub(crate) scopes: Vec<String>,
@@ -112,54 +115,59 @@ impl Tokens {
             .expire_after(TokenLife)
             .build();
         let (plain_http, insecure) = (options.plain_http, options.insecure.clone());
-        Self { cache, plain_http, insecure, patience: options.timeouts.request }
+        Self { cache, plain_http, insecure, time_limit: options.timeouts.request }
     }
 
-    /// The `Authorization` for a request. `refused`: what was sent and not accepted just now; a
-    /// cached token equal to it is dropped.
+    /// `Authorization` header for a request. A cached token equal to `refused`, the header that was
+    /// just refused, is dropped.
     pub(crate) async fn authorization(
         &self,
-        wire: &Wire,
-        wanted: &Wanted<'_>,
+        transport: &Transport,
+        context: &TokenContext<'_>,
         refused: Option<&HeaderValue>,
     ) -> Result<Authorization, Fault> {
-        let bad = || wanted.fault(FaultKind::Config, "credentials that no header can carry");
+        let bad = || {
+            context.fault(
+                FaultKind::Config,
+                "the credentials contain characters not allowed in a header",
+            )
+        };
         let sure = |value| Authorization { value, cached: false };
-        if let Some(Credential::Bearer(token)) = wanted.credential {
+        if let Some(Credential::Bearer(token)) = context.credential {
             return bearer(token).map(sure).ok_or_else(bad);
         }
-        match wanted.challenge {
-            Challenge::Basic => match wanted.credential {
+        match context.challenge {
+            Challenge::Basic => match context.credential {
                 Some(Credential::Password { username, password }) => {
                     basic(username, password).map(sure).ok_or_else(bad)
                 }
-                Some(_) => Err(wanted.fault(
+                Some(_) => Err(context.fault(
                     FaultKind::Unauthorized,
-                    "asks for a user name and a password, and the credentials are a token",
+                    "requires a user name and a password, but the credentials are a token",
                 )),
-                None => Err(wanted.fault(FaultKind::Unauthorized, "asks for credentials")),
+                None => Err(context.fault(FaultKind::Unauthorized, "requires credentials")),
             },
             Challenge::Bearer { realm, service, .. } => {
-                self.token(wire, wanted, realm, service, refused).await
+                self.token(transport, context, realm, service, refused).await
             }
         }
     }
 
     async fn token(
         &self,
-        wire: &Wire,
-        wanted: &Wanted<'_>,
+        transport: &Transport,
+        context: &TokenContext<'_>,
         realm: &str,
         service: &str,
         refused: Option<&HeaderValue>,
     ) -> Result<Authorization, Fault> {
-        let url = self.realm(wanted, realm)?;
+        let url = self.realm(context, realm)?;
         let key = Key {
-            registry: wanted.target.to_owned(),
+            registry: context.target.to_owned(),
             realm: realm.to_owned(),
             service: service.to_owned(),
-            scopes: wanted.scopes.clone(),
-            credential: wanted.credential.map_or(CredentialId::ANONYMOUS, Credential::id),
+            scopes: context.scopes.clone(),
+            credential: context.credential.map_or(CredentialId::ANONYMOUS, Credential::id),
         };
         if let Some(value) = self.cache.get(&key).await.and_then(|t| bearer(&t.value)) {
             if refused != Some(&value) {
@@ -167,29 +175,32 @@ impl Tokens {
             }
             self.cache.invalidate(&key).await;
         }
-        let buy = self.buy(wire, wanted, url, service);
-        let token = self.cache.try_get_with(key, buy).await;
+        let fetch_token = self.fetch_token(transport, context, url, service);
+        let token = self.cache.try_get_with(key, fetch_token).await;
         let token = token.map_err(|fault: Arc<Fault>| Fault::clone(&fault))?;
         let value = bearer(&token.value).ok_or_else(|| {
-            wanted.fault(FaultKind::Malformed, "a token that no header can carry")
+            context.fault(
+                FaultKind::Malformed,
+                "the token contains characters not allowed in a header",
+            )
         })?;
         Ok(Authorization { value, cached: false })
     }
 
-    /// The token endpoint, if it is at least as safe as the registry that named it.
-    fn realm(&self, wanted: &Wanted<'_>, realm: &str) -> Result<Url, Fault> {
-        let refuse = |why: &str| Err(wanted.fault(FaultKind::Malformed, why));
+    /// Token endpoint; an error unless it is at least as secure as the registry that named it.
+    fn realm(&self, context: &TokenContext<'_>, realm: &str) -> Result<Url, Fault> {
+        let refuse = |why: &str| Err(context.fault(FaultKind::Malformed, why));
         let Ok(url) = Url::parse(realm) else {
-            return refuse("the realm of its challenge is no URL");
+            return refuse("the realm of its challenge is not a URL");
         };
         if has_user(&url) {
-            return refuse("the realm of its challenge holds a user's name; refused");
+            return refuse("the realm of its challenge contains a user name; refused");
         }
         let host = url.host_str().unwrap_or_default();
         match url.scheme() {
             "https" if !host.is_empty() => Ok(url),
-            "http" if wanted.asked.scheme() != "http" => {
-                refuse("wants credentials sent to a token endpoint over plain HTTP; refused")
+            "http" if context.asked.scheme() != "http" => {
+                refuse("requests credentials for a token endpoint over plain HTTP; refused")
             }
             "http"
                 if sealgate_http::is_loopback(host) || self.plain_http == PlainHttp::Anywhere =>
@@ -197,68 +208,68 @@ impl Tokens {
                 Ok(url)
             }
             "http" if self.insecure.contains(&authority(&url)) => Ok(url),
-            "http" => refuse("wants credentials sent to another host over plain HTTP; refused"),
-            _ => refuse("the realm of its challenge is no HTTP URL"),
+            "http" => refuse("requests credentials for another host over plain HTTP; refused"),
+            _ => refuse("the realm of its challenge is not an HTTP URL"),
         }
     }
 
-    async fn buy(
+    async fn fetch_token(
         &self,
-        wire: &Wire,
-        wanted: &Wanted<'_>,
+        transport: &Transport,
+        context: &TokenContext<'_>,
         url: Url,
         service: &str,
     ) -> Result<Token, Fault> {
-        // Not the caller's deadline: others may be waiting for the same token.
-        let deadline = Instant::now() + self.patience;
-        let is_exchange = matches!(wanted.credential, Some(Credential::Refresh(_)));
-        let request = match wanted.credential {
+        // Not the caller's deadline: other callers may be waiting for the same token.
+        let deadline = Instant::now() + self.time_limit;
+        let is_exchange = matches!(context.credential, Some(Credential::Refresh(_)));
+        let request = match context.credential {
             Some(Credential::Refresh(token)) => {
-                exchange_form(wanted, url, service, token, deadline)
+                exchange_form(context, url, service, token, deadline)
             }
-            other => ask_with_get(wanted, url, service, other, deadline),
+            other => get_request(context, url, service, other, deadline),
         };
         let request =
-            request.ok_or_else(|| wanted.fault(FaultKind::Config, "unusable credentials"))?;
+            request.ok_or_else(|| context.fault(FaultKind::Config, "unusable credentials"))?;
         let name = request.url.host_str().unwrap_or_default().to_owned();
-        let target = format!("{} (token endpoint {name})", wanted.target);
-        let whole = wire.exchange(&target, request);
+        let target = format!("{} (token endpoint {name})", context.target);
+        let whole = transport.exchange(&target, request);
         let reply = tokio::time::timeout_at(deadline, whole)
             .await
             .map_err(|_| crate::transport::late(&target))??;
         if !reply.status.is_success() {
             let mut refusal = reply.refusal();
             match reply.status.as_u16() {
-                // OAuth2 says `invalid_grant` with 400 (RFC 6749, 5.2).
+                // OAuth 2.0 reports `invalid_grant` with status 400 (RFC 6749 section 5.2).
                 400 => refusal.kind = FaultKind::Unauthorized,
-                // The token specification: not every token server has the POST. The next
-                // credential, a password for its GET, may do.
+                // The token specification says that not every token server supports POST. The next
+                // credential, such as a password for GET, may work.
                 404 | 405 if is_exchange => {
                     refusal.kind = FaultKind::Unauthorized;
-                    refusal.detail.push_str(" (it does not exchange refresh tokens)");
+                    refusal.detail.push_str(" (refresh tokens are not supported)");
                 }
                 _ => {}
             }
             return Err(refusal);
         }
         Token::parse(&reply.body)
-            .ok_or_else(|| reply.fault(FaultKind::Malformed, "the answer holds no token"))
+            .ok_or_else(|| reply.fault(FaultKind::Malformed, "the response contains no token"))
     }
 }
 
-impl Wanted<'_> {
+impl TokenContext<'_> {
     fn fault(&self, kind: FaultKind, detail: impl Into<String>) -> Fault {
         Fault::new(kind, self.target, detail)
     }
 }
 
-/// Bytes of one answer of a token endpoint.
+/// Maximum size of a token endpoint's response, in bytes.
 const MAX_TOKEN: u64 = 256 << 10;
-/// Bytes of all tokens that are kept: who names the registry also chooses how long they are.
+/// Maximum size of all cached tokens together, in bytes: a registry chooses the size of its tokens.
 const MAX_TOKENS: u64 = 16 << 20;
 
-fn ask_with_get(
-    wanted: &Wanted<'_>,
+fn get_request(
+    context: &TokenContext<'_>,
     mut url: Url,
     service: &str,
     credential: Option<&Credential>,
@@ -267,7 +278,7 @@ fn ask_with_get(
     if !service.is_empty() {
         url.query_pairs_mut().append_pair("service", service);
     }
-    for scope in &wanted.scopes {
+    for scope in &context.scopes {
         url.query_pairs_mut().append_pair("scope", scope);
     }
     let mut headers = HeaderMap::new();
@@ -275,15 +286,15 @@ fn ask_with_get(
         url.query_pairs_mut().append_pair("account", username);
         headers.insert(AUTHORIZATION, basic(username, password)?);
     }
-    let (method, body, confided) = (Method::GET, Body::Empty, None);
-    let (limit, take) = (MAX_TOKEN, Take::Whole);
-    let registry = wanted.target.to_owned();
-    Some(Request { registry, method, url, headers, body, confided, limit, take, deadline })
+    let (method, body, body_secret) = (Method::GET, Body::Empty, None);
+    let (limit, mode) = (MAX_TOKEN, BodyMode::Buffered);
+    let registry = context.target.to_owned();
+    Some(Request { registry, method, url, headers, body, body_secret, limit, mode, deadline })
 }
 
-/// OAuth2: a refresh token for an access token.
+/// Form that exchanges a refresh token for an access token (OAuth 2.0).
 fn exchange_form(
-    wanted: &Wanted<'_>,
+    context: &TokenContext<'_>,
     url: Url,
     service: &str,
     token: &Secret,
@@ -293,16 +304,16 @@ fn exchange_form(
         .append_pair("grant_type", "refresh_token")
         .append_pair("service", service)
         .append_pair("client_id", "sealgate")
-        .append_pair("scope", &wanted.scopes.join(" "))
+        .append_pair("scope", &context.scopes.join(" "))
         .append_pair("refresh_token", token.reveal())
         .finish();
     let headers = content_type("application/x-www-form-urlencoded")?;
-    // Never sent a second time, so that a redirect cannot carry the token elsewhere.
+    // Never resent, so that a redirect cannot carry the token to another host.
     let body = Body::Once(form.into());
-    let (method, confided) = (Method::POST, Some(token.clone()));
-    let (limit, take) = (MAX_TOKEN, Take::Whole);
-    let registry = wanted.target.to_owned();
-    Some(Request { registry, method, url, headers, body, confided, limit, take, deadline })
+    let (method, body_secret) = (Method::POST, Some(token.clone()));
+    let (limit, mode) = (MAX_TOKEN, BodyMode::Buffered);
+    let registry = context.target.to_owned();
+    Some(Request { registry, method, url, headers, body, body_secret, limit, mode, deadline })
 }
 
 #[derive(Deserialize)]
@@ -328,8 +339,9 @@ impl Token {
         weight(self.value.reveal().len())
     }
 
-    /// A token is kept for nine tenths of its life (a minute where it does not say), an hour at
-    /// most. `issued_at` is ignored: clocks differ, and counting from now is the safe side of it.
+    /// Parses a token response. A token is kept for nine tenths of its lifetime (one minute if not
+    /// given), at most one hour. `issued_at` is ignored: clocks differ, and counting from now is
+    /// the safe choice.
     fn parse(body: &[u8]) -> Option<Self> {
         let answer: TokenAnswer = serde_json::from_slice(body).ok()?;
         let full = |t: &Secret| !t.reveal().is_empty();
@@ -353,7 +365,7 @@ fn bearer(token: &Secret) -> Option<HeaderValue> {
 mod tests {
     use super::*;
 
-    /// Whoever names the registry also chooses how many tokens there are, and how long.
+    /// Registry names come from untrusted workloads, so the number and size of tokens are bounded.
     #[tokio::test]
     async fn tokens_together_are_bounded() {
         let tokens = Tokens::new(&Options::default());
@@ -374,14 +386,15 @@ mod tests {
     }
 
     #[test]
-    fn a_token_endpoint_is_no_less_safe_than_the_registry_and_names_nobody() {
+    fn a_token_endpoint_is_as_secure_as_the_registry_and_has_no_user_name() {
         let tokens = Tokens::new(&Options::default());
         let good = |asked: &str, realm: &str| {
             let asked = Url::parse(asked).unwrap();
             let (challenge, scopes) = (&Challenge::Basic, Vec::new());
             let target = "reg.io";
-            let wanted = Wanted { target, asked: &asked, challenge, scopes, credential: None };
-            tokens.realm(&wanted, realm).is_ok()
+            let context =
+                TokenContext { target, asked: &asked, challenge, scopes, credential: None };
+            tokens.realm(&context, realm).is_ok()
         };
         let (https, local) = ("https://reg.io/", "http://localhost:5000/");
         assert!(good(https, "https://auth.io/token"));
@@ -419,14 +432,14 @@ mod tests {
         let realm = |asked: &str, realm: &str| {
             let asked = Url::parse(asked).unwrap();
             let challenge = Challenge::Basic;
-            let wanted = Wanted {
+            let context = TokenContext {
                 target: "reg",
                 asked: &asked,
                 challenge: &challenge,
                 scopes: vec![],
                 credential: None,
             };
-            tokens.realm(&wanted, realm).is_ok()
+            tokens.realm(&context, realm).is_ok()
         };
         assert!(realm("https://reg.io/v2/", "https://auth.io/token"));
         assert!(!realm("https://reg.io/v2/", "http://auth.io/token"));

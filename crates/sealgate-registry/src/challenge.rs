@@ -1,10 +1,10 @@
-//! `WWW-Authenticate`: how a registry asks for credentials.
+//! Parser of `WWW-Authenticate` challenges.
 //!
-//! Registries and the proxies in front of them write this header loosely: values without quotes,
-//! quotes inside quotes, a comma missing or a semicolon in its place, text that is not ASCII. Go's
-//! clients read such headers, so there are registries that send them. What Go's parser reads is
-//! read here with the same result or with more of it; the scheme alone is enough for Basic. Nothing
-//! is decided by this header but which of the registry's own credentials it gets, and how.
+//! Registries and proxies write this header loosely: values without quotes, quotes inside quotes, a
+//! missing comma or a semicolon in its place, non-ASCII text. Go's clients accept such headers, so
+//! registries keep sending them. This parser reads everything that Go's parser reads, with the same
+//! result or more; for Basic the scheme alone is enough. The header decides only which of the
+//! registry's own credentials are sent, and in which form.
 
 use std::fmt;
 
@@ -12,50 +12,52 @@ use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
 use crate::reply::printable;
 
-/// How a registry asks for credentials.
+/// Authentication challenge of a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Challenge {
     Basic,
     Bearer {
         realm: String,
         service: String,
-        /// The scope that the registry says is needed; used only where our own was not enough.
+        /// Scope requested by the registry; used only when the scope of the operation was not
+        /// enough.
         scope: Option<String>,
     },
 }
 
-/// A 401 that no credentials can answer.
+/// 401 response that no credentials can answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unanswerable {
-    /// There is no challenge, or nothing in it that names a scheme.
+    /// No challenge, or none that names a scheme.
     Unnamed,
-    /// The schemes that are named, none of them known.
+    /// Only unsupported schemes.
     Schemes(Vec<String>),
-    /// Bearer without a realm: nobody says where a token is had.
+    /// Bearer without a realm, so the token endpoint is unknown.
     NoRealm,
 }
 
-/// Headers of one answer that are read.
+/// Maximum number of headers read from one response.
 const MAX_HEADERS: usize = 8;
-/// Bytes of one header; a longer one is not read.
+/// Maximum length of a header, in bytes; a longer one is not read.
 const MAX_HEADER: usize = 16 << 10;
-/// Bytes of one value; a longer one is nonsense or an attack.
+/// Maximum length of a value, in bytes.
 const MAX_VALUE: usize = 4096;
 
-/// One scheme of a header, and the parameters that follow it.
-struct Offer<'a> {
+/// Scheme in a header, with its parameters.
+struct SchemeChallenge<'a> {
     scheme: &'a str,
     parameters: Vec<(&'a str, String)>,
 }
 
 impl Challenge {
-    /// The best challenge of a 401: Bearer before Basic.
+    /// Preferred challenge of a 401 response: Bearer before Basic.
     pub(crate) fn parse(headers: &HeaderMap) -> Result<Self, Unanswerable> {
         let values = headers.get_all(WWW_AUTHENTICATE).iter().map(|value| value.as_bytes());
         let values = values.filter(|bytes| bytes.len() <= MAX_HEADER).take(MAX_HEADERS);
         let texts: Vec<_> = values.map(String::from_utf8_lossy).collect();
-        let offers: Vec<Offer<'_>> = texts.iter().flat_map(|text| Offers(text.as_ref())).collect();
-        if let Some(bearer) = offers.iter().find_map(Offer::bearer) {
+        let offers: Vec<SchemeChallenge<'_>> =
+            texts.iter().flat_map(|text| SchemeChallenges(text.as_ref())).collect();
+        if let Some(bearer) = offers.iter().find_map(SchemeChallenge::bearer) {
             return Ok(bearer);
         }
         let named = |scheme: &str| offers.iter().any(|offer| offer.is(scheme));
@@ -69,8 +71,8 @@ impl Challenge {
         Err(if schemes.is_empty() { Unanswerable::Unnamed } else { Unanswerable::Schemes(schemes) })
     }
 
-    /// Whether both are answered in one way, whatever scope they name.
-    pub(crate) fn asks_like(&self, other: &Self) -> bool {
+    /// Returns whether both challenges are answered in the same way, regardless of scope.
+    pub(crate) fn same_kind(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Basic, Self::Basic) => true,
             (
@@ -82,7 +84,7 @@ impl Challenge {
     }
 }
 
-impl Offer<'_> {
+impl SchemeChallenge<'_> {
     fn is(&self, scheme: &str) -> bool {
         self.scheme.eq_ignore_ascii_case(scheme)
     }
@@ -99,14 +101,14 @@ impl Offer<'_> {
     }
 }
 
-/// The rest of a header, offer by offer.
-struct Offers<'a>(&'a str);
+/// Iterator over the schemes in the rest of a header.
+struct SchemeChallenges<'a>(&'a str);
 
-impl<'a> Iterator for Offers<'a> {
-    type Item = Offer<'a>;
+impl<'a> Iterator for SchemeChallenges<'a> {
+    type Item = SchemeChallenge<'a>;
 
-    fn next(&mut self) -> Option<Offer<'a>> {
-        // What is no token cannot be a scheme.
+    fn next(&mut self) -> Option<SchemeChallenge<'a>> {
+        // Text that is not a token cannot be a scheme.
         let start = self.0.find(|c: char| c.is_ascii() && is_token(c))?;
         let (scheme, mut rest) = token(&self.0[start..]);
         let mut parameters = Vec::new();
@@ -120,26 +122,26 @@ impl<'a> Iterator for Offers<'a> {
                     parameters.push((name, value));
                     rest = after;
                 }
-                // `Basic realm="a", Bearer realm=...`: the next scheme stands behind a comma.
+                // `Basic realm="a", Bearer realm=...`: the next scheme follows a comma.
                 _ if !name.is_empty() && separator.contains(',') => break,
                 _ if rest.is_empty() => break,
-                // The rest of a value that had blanks or quotes in it.
+                // The rest of a value that contained spaces or quotes.
                 _ => rest = skip(rest, name),
             }
         }
         self.0 = rest;
-        Some(Offer { scheme, parameters })
+        Some(SchemeChallenge { scheme, parameters })
     }
 }
 
-/// `text` without `name` at its beginning, or without one character where there is none.
+/// Strips the prefix `name` from `text`, or one character if `name` is empty.
 fn skip<'a>(text: &'a str, name: &str) -> &'a str {
     let first = text.chars().next().map_or(0, char::len_utf8);
     &text[name.len().max(first)..]
 }
 
-/// A value in quotes, with its escapes undone, or one without, which ends at a blank, a comma or a
-/// semicolon; and what comes after it. Quotes that nobody closes hold nothing.
+/// Reads a quoted value with its escapes resolved, or an unquoted one that ends at a space, comma
+/// or semicolon; returns it with the remaining text. An unterminated quoted value is empty.
 fn read_value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let (value, rest) = split_at_end(text, |c| !is_space(c) && !matches!(c, ',' | ';'));
@@ -161,12 +163,12 @@ fn token(text: &str) -> (&str, &str) {
     split_at_end(text, is_token)
 }
 
-/// `text` up to the first character that does not fit, and the rest.
+/// Splits `text` before the first character that does not fit.
 fn split_at_end(text: &str, fits: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(|c| !fits(c)).unwrap_or(text.len()))
 }
 
-/// RFC 9110, 5.6.2.
+/// Token characters of RFC 9110 section 5.6.2.
 fn is_token(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
 }
@@ -178,17 +180,14 @@ fn is_space(c: char) -> bool {
 impl fmt::Display for Unanswerable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unnamed => f.write_str(
-                "it does not say which credentials it wants: no challenge in its answer",
-            ),
+            Self::Unnamed => f.write_str("its response has no authentication challenge"),
             Self::Schemes(schemes) => {
                 let schemes = schemes.join(", ");
                 write!(f, "it asks for {schemes}; only Basic and Bearer are supported")
             }
-            Self::NoRealm => f.write_str(
-                "its challenge cannot be read: Bearer without a realm, which says where tokens \
-                 are issued",
-            ),
+            Self::NoRealm => {
+                f.write_str("its Bearer challenge has no realm, so the token endpoint is unknown")
+            }
         }
     }
 }
@@ -228,7 +227,7 @@ mod tests {
         assert_eq!(parse(&[escaped]), bearer(r#"a "b" \c"#, None));
     }
 
-    /// Seen at real registries and proxies; go-containerregistry reads each.
+    /// Headers of real registries and proxies; go-containerregistry reads each of them.
     #[test]
     fn basic_needs_its_scheme_only() {
         for line in [
@@ -283,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_answered_is_said() {
+    fn unanswerable_challenges_are_reported() {
         let schemes = |list: &[&str]| {
             Err(Unanswerable::Schemes(list.iter().map(|s| (*s).to_owned()).collect()))
         };
@@ -314,8 +313,8 @@ mod tests {
         r#"Digest realm="a\\", nonce='b, c', NTLM"#,
     ];
 
-    /// A valid header with some characters taken out, put in or replaced by those that have a
-    /// meaning in it.
+    /// Valid header with some characters removed, inserted or replaced by characters with syntactic
+    /// meaning.
     fn mutated() -> impl Strategy<Value = String> {
         let meaningful = ['"', ',', ';', '=', '\\', ' ', '\t', '\'', 'é', 'a'];
         let change = (any::<Index>(), 0..3_u8, proptest::sample::select(meaningful.to_vec()));
@@ -331,11 +330,12 @@ mod tests {
         })
     }
 
-    /// Nothing is made up: what is read of a text is together no longer than the text.
-    fn check_offers(text: &str) -> Result<(), TestCaseError> {
-        let offers: Vec<Offer<'_>> = Offers(text).take(text.len() + 1).collect();
+    /// Checks that the parsed parts are together no longer than the input.
+    fn check_challenges(text: &str) -> Result<(), TestCaseError> {
+        let offers: Vec<SchemeChallenge<'_>> =
+            SchemeChallenges(text).take(text.len() + 1).collect();
         let mut read = 0;
-        for Offer { scheme, parameters } in &offers {
+        for SchemeChallenge { scheme, parameters } in &offers {
             prop_assert!(!scheme.is_empty() && scheme.chars().all(is_token), "{scheme:?}");
             read += scheme.len();
             for (name, value) in parameters {
@@ -372,17 +372,17 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_to_its_end(text: String) {
-            check_offers(&text)?;
+            check_challenges(&text)?;
         }
 
         #[test]
         fn text_of_meaningful_characters_is_read_to_its_end(text in r#"[",;=\\ \t\r\na-cé]{0,200}"#) {
-            check_offers(&text)?;
+            check_challenges(&text)?;
         }
 
         #[test]
         fn a_changed_header_is_read_to_its_end(text in mutated()) {
-            check_offers(&text)?;
+            check_challenges(&text)?;
             check_headers(&[text.into_bytes()])?;
         }
 
@@ -394,11 +394,11 @@ mod tests {
             check_headers(&lines)?;
         }
 
-        /// Around the bounds of a header and of a value.
+        /// Headers and values close to the length limits.
         #[test]
         fn a_long_header_has_a_bounded_answer(text in mutated(), more in 0..2 * MAX_HEADER) {
             let long = text.replace("token", &"x".repeat(more));
-            check_offers(&long)?;
+            check_challenges(&long)?;
             check_headers(&[long.into_bytes()])?;
         }
     }

@@ -1,4 +1,4 @@
-//! [`Client`]: who asks, and what is shared between all who ask.
+//! Registry client, and the state shared by all its handles.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,10 +16,10 @@ use crate::auth::Tokens;
 use crate::credentials::{Credential, CredentialId, Keychain};
 use crate::host::Host;
 use crate::options::Options;
-use crate::transport::Wire;
+use crate::transport::Transport;
 
-/// A client of all registries. Cheap to clone: clones share connections, tokens (each under the
-/// credential that bought it), what is known about each registry, and the credentials.
+/// Client of all registries. Cheap to clone: clones share connections, tokens (cached per
+/// credential), the state remembered for each registry, and the credentials.
 ///
 /// # Example
 /// ```no_run
@@ -31,52 +31,53 @@ use crate::transport::Wire;
 #[derive(Clone)]
 pub struct Client {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) who: Arc<Who>,
+    pub(crate) credentials: Arc<ClientCredentials>,
 }
 
-/// What does not depend on credentials.
+/// State that does not depend on credentials.
 pub(crate) struct Shared {
     pub(crate) options: Options,
-    pub(crate) wire: Wire,
+    pub(crate) transport: Transport,
     pub(crate) tokens: Tokens,
     hosts: moka::future::Cache<String, Arc<Host>>,
     tag_locks: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
 }
 
-/// The credentials of one handle.
-pub(crate) struct Who {
+/// Credentials of one client handle.
+pub(crate) struct ClientCredentials {
     pub(crate) explicit: Option<Credential>,
     pub(crate) keychain: Keychain,
-    /// Which of several credentials a repository took last.
-    pub(crate) taken: moka::future::Cache<(String, String), CredentialId>,
+    /// Credential that each repository accepted last.
+    pub(crate) accepted: moka::future::Cache<(String, String), CredentialId>,
 }
 
 impl Client {
-    /// A client with `options`. No request is made and no certificate store is read yet.
+    /// Creates a client. No request is made and no certificate store is read yet.
     ///
     /// # Errors
-    /// `Config` where certificates, keys or names in `options` cannot be used.
+    /// `Config` when certificates, keys or names in `options` cannot be used.
     pub fn new(options: Options) -> Result<Self, Fault> {
-        let who = Who::new(options.credential.clone(), options.keychain.clone());
+        let credentials =
+            ClientCredentials::new(options.credential.clone(), options.keychain.clone());
         let shared = Shared {
-            wire: Wire::new(&options)?,
+            transport: Transport::new(&options)?,
             tokens: Tokens::new(&options),
             hosts: moka::future::Cache::new(4096),
             tag_locks: Mutex::default(),
             options,
         };
-        Ok(Self { shared: Arc::new(shared), who: Arc::new(who) })
+        Ok(Self { shared: Arc::new(shared), credentials: Arc::new(credentials) })
     }
 
-    /// The same client with `secrets` before its own credentials. Connections are shared,
-    /// credentials and tokens are not.
+    /// Same client with `secrets` before its own credentials. Connections are shared, credentials
+    /// and tokens are not.
     pub(crate) fn with_pull_secrets(&self, secrets: &[PullSecret]) -> Self {
         if secrets.is_empty() {
             return self.clone();
         }
-        let keychain = self.who.keychain.with_pull_secrets(secrets);
-        let who = Who::new(self.who.explicit.clone(), keychain);
-        Self { shared: self.shared.clone(), who: Arc::new(who) }
+        let keychain = self.credentials.keychain.with_pull_secrets(secrets);
+        let credentials = ClientCredentials::new(self.credentials.explicit.clone(), keychain);
+        Self { shared: self.shared.clone(), credentials: Arc::new(credentials) }
     }
 
     pub(crate) async fn host(&self, repository: &Repository) -> Arc<Host> {
@@ -87,7 +88,7 @@ impl Client {
 }
 
 impl Shared {
-    /// The lock under which this process changes one tag.
+    /// Lock that serializes this process's updates of one tag.
     pub(crate) fn tag_lock(
         &self,
         repository: &Repository,
@@ -105,9 +106,9 @@ impl Shared {
     }
 }
 
-impl Who {
+impl ClientCredentials {
     fn new(explicit: Option<Credential>, keychain: Keychain) -> Self {
-        Self { explicit, keychain, taken: moka::future::Cache::new(1024) }
+        Self { explicit, keychain, accepted: moka::future::Cache::new(1024) }
     }
 }
 

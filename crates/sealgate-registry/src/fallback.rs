@@ -1,22 +1,22 @@
-//! Tags that several writers change at the same time: the fallback tag of the referrers API, and
-//! the legacy `.sig` tag.
+//! Tags updated by several writers at the same time: the fallback tag of the referrers API, and the
+//! legacy `.sig` tag.
 //!
-//! The specification has no transaction for tags. Where a registry honours `If-Match`, a lost race
-//! is a 412 and a tag that reads differently, and everything is simple. (A 412 under a tag that is
-//! what it was is a refusal: the tag may not be moved.) Where it does not (docker-registry 2 and 3 ignore it), this is
-//! what we do:
+//! The distribution specification has no transactions for tags. Where a registry honours
+//! `If-Match`, a lost race is a 412 under a tag that has changed, and the update is retried. (A 412
+//! under an unchanged tag is a refusal: the tag is immutable.) Where it does not (docker-registry 2
+//! and 3 ignore it), the protocol is:
 //!
-//! 1. Writers of one process take turns per tag.
-//! 2. The read and the write stand as close together as possible.
-//! 3. After writing, the tag is watched: read back several times at random moments. Whoever finds
-//!    its own entry missing, or an entry that it has seen before and whose manifest is still there,
-//!    merges all and writes again. The watch is as long as several of our own round trips, and
-//!    longer after each conflict.
+//! 1. Writers of one process hold a lock per tag.
+//! 2. The read and the write follow each other as closely as possible.
+//! 3. After the write comes a watch period, in which the tag is read several times at random
+//!    moments. A writer that finds its own entry missing, or an entry that it has read before and
+//!    whose manifest still exists, merges all entries and writes again. The watch period is several
+//!    times the writer's own round trip, and longer after each conflict.
 //!
-//! So every writer repairs what it lost and what it saw others lose, as long as it watches. What
-//! remains: a writer that read before our write and writes after our watch has ended (it hung in
-//! between for longer than the watch, or does not watch and is slow) takes our entry away unseen.
-//! Nobody can close that gap without the registry's help; the referrers API and `If-Match` do.
+//! So every writer restores its own lost entries, and those it saw others lose, during its watch
+//! period. One gap remains: a writer that read before our write, and writes after our watch period,
+//! removes our entry unnoticed. Only the registry can close it, with the referrers API or
+//! `If-Match`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,19 +34,19 @@ use crate::client::Client;
 use crate::read::Tagged;
 use crate::referrers::{empty_index, fallback_tag};
 use crate::shape::Shape;
-use crate::write::{Guard, Put};
+use crate::write::{Precondition, Put};
 
-/// Reads of one watch.
-const LOOKS: u32 = 3;
-/// The shortest watch, for a registry next door.
+/// Reads of the tag during one watch period.
+const WATCH_READS: u32 = 3;
+/// Shortest watch period, for a registry with low latency.
 const SHORT_WATCH: Duration = Duration::from_millis(240);
-/// The longest watch.
+/// Longest watch period.
 const LONG_WATCH: Duration = Duration::from_secs(5);
-/// A watch lasts so many of our own round trips from read to written.
+/// Watch period as a multiple of the measured read-to-write round trip.
 const ROUND_TRIPS: u32 = 8;
 
-/// The entry of a manifest in its subject's list, as the specification wants it: the artifact
-/// type, else the configuration's media type; the annotations copied.
+/// Referrers list entry of a manifest, as the specification defines it: the artifact type,
+/// otherwise the configuration's media type, and the manifest's annotations.
 pub(crate) fn entry(shape: &Shape, digest: &Digest, bytes: &[u8]) -> Result<Descriptor, String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -71,11 +71,11 @@ pub(crate) fn entry(shape: &Shape, digest: &Digest, bytes: &[u8]) -> Result<Desc
     })
 }
 
-/// How often an entry is taken out of a list that others change.
-const DROPS: u32 = 10;
+/// Attempts to remove an entry from a list that others are changing.
+const REMOVAL_ATTEMPTS: u32 = 10;
 
-/// Everything that has been seen under the tag, by digest.
-type Seen = BTreeMap<String, Descriptor>;
+/// Entries read under the tag so far, by digest.
+type KnownEntries = BTreeMap<String, Descriptor>;
 
 impl Client {
     /// Adds `entry` to the list under the fallback tag of `subject`.
@@ -87,7 +87,7 @@ impl Client {
     ) -> Result<(), Fault> {
         let limit = self.shared.options.timeouts.tag_update;
         let deadline = Instant::now() + limit;
-        let work = self.keep_adding(repository, subject, entry, deadline);
+        let work = self.add_until_stable(repository, subject, entry, deadline);
         tokio::time::timeout_at(deadline, work).await.unwrap_or_else(|_| {
             let detail = format!("other writers kept changing {} ", fallback_tag(subject));
             let detail = format!("{detail}for {} s", limit.as_secs());
@@ -95,7 +95,7 @@ impl Client {
         })
     }
 
-    async fn keep_adding(
+    async fn add_until_stable(
         &self,
         repository: &Repository,
         subject: &Digest,
@@ -106,15 +106,15 @@ impl Client {
         let mut faults = self.shared.options.retries.pauses(deadline);
         let mut conflicts = Conflicts::new();
         let own = entry.digest.to_string();
-        let mut seen = Seen::from([(own.clone(), entry)]);
+        let mut known = KnownEntries::from([(own.clone(), entry)]);
         loop {
-            match self.merge_once(repository, subject, &own, &mut seen).await {
-                // Whatever became of the write: the next round reads first.
+            match self.merge_once(repository, subject, &own, &mut known).await {
+                // The result of the write is unknown; the next round reads first.
                 Err(fault) => faults.before_next(fault, &host.budget).await?,
-                Ok(Merge::Lost) => {}
+                Ok(Merge::Conflict) => {}
                 Ok(Merge::Written(trip)) => {
                     let watch = conflicts.watch(trip);
-                    if self.watch(repository, subject, &own, &mut seen, watch).await? {
+                    if self.watch(repository, subject, &own, &mut known, watch).await? {
                         return Ok(());
                     }
                 }
@@ -123,28 +123,28 @@ impl Client {
         }
     }
 
-    /// Reads, merges, and writes if that changes anything.
+    /// Reads the list, merges it, and writes it if that changes anything.
     async fn merge_once(
         &self,
         repository: &Repository,
         subject: &Digest,
         own: &str,
-        seen: &mut Seen,
+        known: &mut KnownEntries,
     ) -> Result<Merge, Fault> {
         let tag = fallback_tag(subject);
         let lock = self.shared.tag_lock(repository, &tag);
         let _turn = lock.lock().await;
         let start = Instant::now();
         let found = self.fallback_index(repository, subject).await?;
-        let gone = self.gather(repository, found.as_ref().map(|(i, _)| i), own, seen).await?;
+        let gone = self.gather(repository, found.as_ref().map(|(i, _)| i), own, known).await?;
         gone.iter().for_each(|digest| {
-            seen.remove(digest);
+            known.remove(digest);
         });
-        let (old, guard) = match found {
-            Some((index, tagged)) => (Some(index), guard(&tagged)),
-            None => (None, Guard::Absent),
+        let (old, precondition) = match found {
+            Some((index, tagged)) => (Some(index), precondition(&tagged)),
+            None => (None, Precondition::IfNoneMatch),
         };
-        let Some(index) = merged(old, seen) else { return Ok(Merge::Written(start.elapsed())) };
+        let Some(index) = merged(old, known) else { return Ok(Merge::Written(start.elapsed())) };
         if index.manifests.len() > self.shared.options.limits.referrers {
             let detail = format!("{subject} would have {} referrers", index.manifests.len());
             return Err(Fault::new(FaultKind::TooMany, repository.registry(), detail));
@@ -153,26 +153,27 @@ impl Client {
             .map_err(|e| Fault::new(FaultKind::Malformed, repository.registry(), e.to_string()))?;
         let at = Identifier::Tag(tag);
         let bytes = Bytes::from(bytes);
-        match self.put_manifest(repository, &at, media_type::OCI_INDEX, bytes, guard).await? {
+        match self.put_manifest(repository, &at, media_type::OCI_INDEX, bytes, precondition).await?
+        {
             Put::Done { .. } => Ok(Merge::Written(start.elapsed())),
-            Put::Lost => Ok(Merge::Lost),
+            Put::Conflict => Ok(Merge::Conflict),
         }
     }
 
-    /// Adds what `index` holds to `seen`, and names what was seen before, is missing now, and has
-    /// been deleted: that must not come back.
+    /// Adds the entries of `index` to `known`, and returns known entries that are missing because
+    /// their manifests were deleted, which must not be restored.
     async fn gather(
         &self,
         repository: &Repository,
         index: Option<&Index>,
         own: &str,
-        seen: &mut Seen,
+        known: &mut KnownEntries,
     ) -> Result<Vec<String>, Fault> {
         let entries = index.map(|i| i.manifests.as_slice()).unwrap_or_default();
         let now: Vec<String> = entries.iter().map(|d| d.digest.to_string()).collect();
         let lost = |digest: &&String| *digest != own && !now.contains(digest);
         let missing: Vec<Descriptor> =
-            seen.iter().filter(|(digest, _)| lost(digest)).map(|(_, e)| e.clone()).collect();
+            known.iter().filter(|(digest, _)| lost(digest)).map(|(_, e)| e.clone()).collect();
         let mut gone = Vec::new();
         for lost in missing {
             let what = Identifier::Digest(lost.digest.clone());
@@ -181,29 +182,30 @@ impl Client {
             }
         }
         for (digest, entry) in now.into_iter().zip(entries) {
-            seen.entry(digest).or_insert_with(|| entry.clone());
+            known.entry(digest).or_insert_with(|| entry.clone());
         }
         Ok(gone)
     }
 
-    /// Looks at the tag several times. `false`: something that should be there is not.
+    /// Reads the tag several times during the watch period. Returns `false` when an expected entry
+    /// is missing.
     async fn watch(
         &self,
         repository: &Repository,
         subject: &Digest,
         own: &str,
-        seen: &mut Seen,
+        known: &mut KnownEntries,
         length: Duration,
     ) -> Result<bool, Fault> {
-        let mut naps = naps(length / LOOKS);
-        for _ in 0..LOOKS {
-            tokio::time::sleep(naps.next().unwrap_or(length)).await;
+        let mut watch_pauses = watch_pauses(length / WATCH_READS);
+        for _ in 0..WATCH_READS {
+            tokio::time::sleep(watch_pauses.next().unwrap_or(length)).await;
             let found = self.fallback_index(repository, subject).await?;
-            let gone = self.gather(repository, found.as_ref().map(|(i, _)| i), own, seen).await?;
+            let gone = self.gather(repository, found.as_ref().map(|(i, _)| i), own, known).await?;
             let complete = found.is_some_and(|(index, _)| {
                 let now: Vec<String> =
                     index.manifests.iter().map(|d| d.digest.to_string()).collect();
-                seen.keys().all(|digest| now.contains(digest) || gone.contains(digest))
+                known.keys().all(|digest| now.contains(digest) || gone.contains(digest))
             });
             if !complete {
                 return Ok(false);
@@ -212,9 +214,9 @@ impl Client {
         Ok(true)
     }
 
-    /// Takes a manifest that was deleted out of the list under the fallback tag of `subject`.
-    /// Nobody brings it back: other writers restore only what is still there.
-    pub(crate) async fn drop_referrer(
+    /// Removes a deleted manifest from the list under the fallback tag of `subject`. Other writers
+    /// do not restore it: they restore existing manifests only.
+    pub(crate) async fn remove_referrer(
         &self,
         repository: &Repository,
         subject: &Digest,
@@ -222,9 +224,9 @@ impl Client {
     ) -> Result<(), Fault> {
         let tag = fallback_tag(subject);
         let mut conflicts = Conflicts::new();
-        for _ in 0..DROPS {
+        for _ in 0..REMOVAL_ATTEMPTS {
             let lock = self.shared.tag_lock(repository, &tag);
-            let turn = lock.lock().await;
+            let auth = lock.lock().await;
             let found = self.fallback_index(repository, subject).await?;
             let Some((mut index, tagged)) = found else { return Ok(()) };
             let before = index.manifests.len();
@@ -236,16 +238,17 @@ impl Client {
                 Fault::new(FaultKind::Malformed, repository.registry(), e.to_string())
             })?;
             let at = Identifier::Tag(tag.clone());
-            let (kind, guard) = (media_type::OCI_INDEX, guard(&tagged));
-            self.put_manifest(repository, &at, kind, Bytes::from(bytes), guard).await?;
-            drop(turn);
+            let (kind, precondition) = (media_type::OCI_INDEX, precondition(&tagged));
+            self.put_manifest(repository, &at, kind, Bytes::from(bytes), precondition).await?;
+            drop(auth);
             conflicts.pause().await;
         }
         let detail = format!("other writers kept changing {tag}");
         Err(Fault::new(FaultKind::Timeout, repository.registry(), detail))
     }
 
-    /// The port's compare-and-replace, for tags that the use cases merge themselves (`.sig`).
+    /// Compare-and-replace of the registry port, for tags merged by the use cases themselves
+    /// (`.sig`).
     pub(crate) async fn replace(
         &self,
         repository: &Repository,
@@ -263,15 +266,15 @@ impl Client {
             match self.replace_once(repository, &at, expected, media_type, &bytes).await {
                 Ok(true) => break,
                 Ok(false) => return Ok(false),
-                // Whatever became of the write: the next round reads first.
+                // The result of the write is unknown; the next round reads first.
                 Err(fault) => faults.before_next(fault, &host.budget).await?,
             }
             start = Instant::now();
         }
-        self.stays(repository, &at, &bytes, Conflicts::new().watch(start.elapsed())).await
+        self.remains(repository, &at, &bytes, Conflicts::new().watch(start.elapsed())).await
     }
 
-    /// One comparison and one write. `true`: our bytes are under the tag.
+    /// One comparison and one write. Returns `true` when the new bytes are under the tag.
     async fn replace_once(
         &self,
         repository: &Repository,
@@ -290,23 +293,24 @@ impl Client {
         if current != expected {
             return Ok(false);
         }
-        let guard = found.as_ref().map_or(Guard::Absent, guard);
-        let put = self.put_manifest(repository, at, media_type, bytes.clone(), guard).await?;
+        let precondition = found.as_ref().map_or(Precondition::IfNoneMatch, precondition);
+        let put =
+            self.put_manifest(repository, at, media_type, bytes.clone(), precondition).await?;
         Ok(matches!(put, Put::Done { .. }))
     }
 
-    /// Whether what we wrote is still under the tag after a while: the very bytes, or a newer
-    /// document that holds everything of ours.
-    async fn stays(
+    /// Returns whether the written document is still under the tag at the end of the watch period:
+    /// the same bytes, or a newer document that contains all its entries.
+    async fn remains(
         &self,
         repository: &Repository,
         at: &Identifier,
         bytes: &[u8],
         length: Duration,
     ) -> Result<bool, Fault> {
-        let mut naps = naps(length / LOOKS);
-        for _ in 0..LOOKS {
-            tokio::time::sleep(naps.next().unwrap_or(length)).await;
+        let mut watch_pauses = watch_pauses(length / WATCH_READS);
+        for _ in 0..WATCH_READS {
+            tokio::time::sleep(watch_pauses.next().unwrap_or(length)).await;
             let now = self.read_manifest(repository, at).await?;
             if !now.is_some_and(|now| holds(&now.manifest.bytes, bytes)) {
                 return Ok(false);
@@ -316,15 +320,15 @@ impl Client {
     }
 }
 
-/// What became of one round.
+/// Result of one merge round.
 enum Merge {
-    /// Everything is under the tag; how long it took from the read to the written answer.
+    /// All entries are under the tag; the time from the read to the response to the write.
     Written(Duration),
-    /// Another writer was faster.
-    Lost,
+    /// Another writer changed the tag first.
+    Conflict,
 }
 
-/// How often others were in the way.
+/// Number of conflicts with other writers so far.
 struct Conflicts {
     rounds: u32,
     pauses: ExponentialBackoff,
@@ -341,7 +345,7 @@ impl Conflicts {
         Self { rounds: 0, pauses }
     }
 
-    /// How long to watch after a write that took `trip`.
+    /// Watch period after a write with round trip `trip`.
     fn watch(&self, trip: Duration) -> Duration {
         let longer = 1 + self.rounds.min(8);
         (trip * ROUND_TRIPS).max(SHORT_WATCH).saturating_mul(longer).min(LONG_WATCH)
@@ -354,8 +358,8 @@ impl Conflicts {
     }
 }
 
-/// Random pauses around `length`.
-fn naps(length: Duration) -> ExponentialBackoff {
+/// Random pauses that add up to about `length`.
+fn watch_pauses(length: Duration) -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_jitter()
         .with_factor(1.0)
@@ -365,18 +369,21 @@ fn naps(length: Duration) -> ExponentialBackoff {
         .build()
 }
 
-fn guard(tagged: &Tagged) -> Guard {
+fn precondition(tagged: &Tagged) -> Precondition {
     let digest = &tagged.manifest.descriptor.digest;
-    tagged.etag.clone().map_or(Guard::Once, |etag| Guard::Match(etag, digest.clone()))
+    tagged
+        .etag
+        .clone()
+        .map_or(Precondition::NoRetry, |etag| Precondition::IfMatch(etag, digest.clone()))
 }
 
-/// The list with everything in it, sorted by digest; `None` where it already is.
-fn merged(old: Option<Index>, seen: &Seen) -> Option<Index> {
+/// List with all known entries, sorted by digest; `None` when nothing changes.
+fn merged(old: Option<Index>, known: &KnownEntries) -> Option<Index> {
     let mut index = old.unwrap_or_else(empty_index);
-    let mut all = seen.clone();
-    // By digest: a list may hold one twice.
+    let mut all = known.clone();
+    // Compared by digest: a list may hold an entry twice.
     let there = |digest: &String| index.manifests.iter().any(|it| it.digest.to_string() == *digest);
-    if seen.keys().all(there) {
+    if known.keys().all(there) {
         return None;
     }
     for entry in std::mem::take(&mut index.manifests) {
@@ -386,7 +393,7 @@ fn merged(old: Option<Index>, seen: &Seen) -> Option<Index> {
     Some(index)
 }
 
-/// Whether the document `now` holds everything that `ours` holds.
+/// Returns whether the document `now` contains every entry of `ours`.
 fn holds(now: &[u8], ours: &[u8]) -> bool {
     if now == ours {
         return true;
@@ -417,22 +424,22 @@ mod tests {
         }
     }
 
-    fn seen(names: &[&str]) -> Seen {
+    fn known(names: &[&str]) -> KnownEntries {
         names.iter().map(|n| (named(n).digest.to_string(), named(n))).collect()
     }
 
     #[test]
     fn merging_sorts_keeps_and_stops() {
-        let first = merged(None, &seen(&["a", "b"])).unwrap();
+        let first = merged(None, &known(&["a", "b"])).unwrap();
         assert_eq!(first.manifests.len(), 2);
-        assert_eq!(merged(Some(first.clone()), &seen(&["a"])), None);
-        let second = merged(Some(first), &seen(&["c"])).unwrap();
+        assert_eq!(merged(Some(first.clone()), &known(&["a"])), None);
+        let second = merged(Some(first), &known(&["c"])).unwrap();
         assert_eq!(second.manifests.len(), 3);
         assert!(second.manifests.is_sorted_by_key(|d| d.digest.to_string()));
         let mut twice = second;
         twice.manifests = vec![named("a"), named("a")];
-        assert_eq!(merged(Some(twice.clone()), &seen(&["a"])), None);
-        assert_eq!(merged(Some(twice), &seen(&["b"])).unwrap().manifests.len(), 2);
+        assert_eq!(merged(Some(twice.clone()), &known(&["a"])), None);
+        assert_eq!(merged(Some(twice), &known(&["b"])).unwrap().manifests.len(), 2);
     }
 
     #[test]
@@ -451,7 +458,7 @@ mod tests {
 
     #[test]
     fn a_newer_document_may_hold_ours() {
-        let index = |names: &[&str]| serde_json::to_vec(&merged(None, &seen(names))).unwrap();
+        let index = |names: &[&str]| serde_json::to_vec(&merged(None, &known(names))).unwrap();
         assert!(holds(&index(&["a", "b"]), &index(&["a"])));
         assert!(!holds(&index(&["b"]), &index(&["a"])));
         assert!(!holds(b"{}", &index(&["a"])));

@@ -1,5 +1,5 @@
-//! What is remembered about one registry: how it is spoken to, how it asks for credentials,
-//! whether it has the referrers API, and how many retries it may still cost.
+//! State remembered for each registry: scheme, authentication challenge, support for the referrers
+//! API, and retry budget.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -12,48 +12,50 @@ use crate::challenge::Challenge;
 use crate::options::{InsecureRegistries, Options, PlainHttp};
 use sealgate_http::retry::Budget;
 
-/// How a registry is spoken to.
+/// URL scheme used with a registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scheme {
     Http,
     Https,
 }
 
-/// Whether a registry has the referrers API.
+/// Support for the referrers API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Capability {
-    /// It has.
+    /// The API exists.
     Api,
-    /// It has, and what was pushed there was seen in its list, called as the specification says.
+    /// The API exists, and a pushed referrer was seen in its list, served with the specification's
+    /// media type.
     ApiLists,
-    /// It has not.
+    /// No API; the fallback tag is used.
     FallbackTag,
 }
 
-/// One registry, by host and port.
+/// State of one registry (host and port).
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) name: String,
     pub(crate) budget: Budget,
     plain_http: PlainHttp,
     insecure: InsecureRegistries,
-    known: Mutex<Option<Known>>,
+    known: Mutex<Option<LastScheme>>,
     challenge: Mutex<Option<(Scheme, Challenge)>>,
     referrers: Mutex<HashMap<String, (Capability, Instant)>>,
 }
 
-/// How a registry was spoken to last.
+/// Scheme of the last successful exchange.
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct LastScheme {
     scheme: Scheme,
-    /// How long plain HTTP counts; HTTPS always does.
+    /// Expiry of a plain HTTP result; an HTTPS result does not expire.
     until: Instant,
 }
 
-/// How long a registry that does not speak TLS is not asked again whether it does.
+/// Time during which HTTPS is not tried again with a registry that does not support TLS.
 const PLAIN_HTTP_MEMORY: Duration = Duration::from_secs(600);
 
-/// Paths whose capability is remembered per registry; then all are forgotten.
+/// Maximum number of path prefixes with a remembered capability per registry; beyond it, all are
+/// forgotten.
 const MAX_PREFIXES: usize = 4096;
 
 impl Host {
@@ -69,50 +71,50 @@ impl Host {
         }
     }
 
-    /// The schemes that may still be the right one, best first.
+    /// Candidate schemes in order of preference.
     pub(crate) fn schemes(&self) -> &'static [Scheme] {
         let possible = schemes(&self.name, self.plain_http, &self.insecure);
         let known = self.known.lock().ok().and_then(|known| *known);
         match known {
-            // What was spoken before may not be allowed any more.
-            Some(Known { scheme: Scheme::Http, until })
+            // Plain HTTP may have been disallowed since it was last used.
+            Some(LastScheme { scheme: Scheme::Http, until })
                 if possible.contains(&Scheme::Http) && Instant::now() < until =>
             {
                 &[Scheme::Http]
             }
-            Some(Known { scheme: Scheme::Https, .. }) => &[Scheme::Https],
+            Some(LastScheme { scheme: Scheme::Https, .. }) => &[Scheme::Https],
             _ => possible,
         }
     }
 
-    /// Whether `scheme` is the one that is tried first.
+    /// Returns whether `scheme` is tried first.
     pub(crate) fn prefers(&self, scheme: Scheme) -> bool {
         schemes(&self.name, self.plain_http, &self.insecure).first() == Some(&scheme)
     }
 
-    /// The registry answered over `scheme`. Plain HTTP is no news about one that speaks TLS, and
-    /// where it is the second choice, it is for a while only.
-    pub(crate) fn speaks(&self, scheme: Scheme) {
+    /// Records a response over `scheme`. A plain HTTP response does not replace a recorded HTTPS
+    /// one, and expires where plain HTTP is the second choice.
+    pub(crate) fn record_scheme(&self, scheme: Scheme) {
         let Ok(mut known) = self.known.lock() else { return };
         match (scheme, &*known) {
-            (Scheme::Http, Some(Known { scheme: Scheme::Https, .. })) => {}
-            // Not for longer: HTTPS is to be tried again.
-            (Scheme::Http, Some(Known { until, .. })) if Instant::now() < *until => {}
-            _ => *known = Some(Known { scheme, until: Instant::now() + PLAIN_HTTP_MEMORY }),
+            (Scheme::Http, Some(LastScheme { scheme: Scheme::Https, .. })) => {}
+            // Not extended, so that HTTPS is tried again.
+            (Scheme::Http, Some(LastScheme { until, .. })) if Instant::now() < *until => {}
+            _ => *known = Some(LastScheme { scheme, until: Instant::now() + PLAIN_HTTP_MEMORY }),
         }
     }
 
-    /// The registry was not reached over the scheme that it speaks as far as we know. It is found
-    /// out anew, but nobody brings a registry from TLS to plain HTTP so; on loopback nobody is
-    /// there to do it.
-    pub(crate) fn missed(&self, scheme: Scheme) {
+    /// Records that the registry was not reached over its remembered scheme, so that the scheme is
+    /// determined anew. A registry once reached over HTTPS is not downgraded to plain HTTP in this
+    /// way, except on loopback, where no attacker can intercept.
+    pub(crate) fn record_unreachable(&self, scheme: Scheme) {
         let Ok(mut known) = self.known.lock() else { return };
         let again = scheme == Scheme::Http || is_loopback(&self.name);
         known.take_if(|known| again && known.scheme == scheme);
     }
 
-    /// How the registry asked last. What was said over plain HTTP can be anybody's word: it counts
-    /// as long as that is how the registry is spoken to.
+    /// Last challenge of the registry. One received over plain HTTP may be forged, so it is valid
+    /// only while plain HTTP is in use.
     pub(crate) fn challenge(&self) -> Option<Challenge> {
         let (scheme, challenge) = self.challenge.lock().ok()?.clone()?;
         let counts = scheme == Scheme::Https || self.schemes() == [Scheme::Http];
@@ -125,31 +127,31 @@ impl Host {
         }
     }
 
-    /// Forgets how the registry asked, if that is it still.
+    /// Forgets `challenge` if it is still the remembered one.
     pub(crate) fn forget_challenge(&self, challenge: &Challenge) {
         if let Ok(mut slot) = self.challenge.lock() {
             slot.take_if(|(_, known)| known == challenge);
         }
     }
 
-    /// What is known about the referrers API at `path`. Hosts that route by path put different
-    /// registries behind one name, so what holds for neighbours is kept by the first segment.
+    /// Remembered support for the referrers API at `path`. Hosts may route paths to different
+    /// registries, so a result for other repositories is kept per first path segment.
     pub(crate) fn capability(&self, path: &str) -> Option<Capability> {
         let map = self.referrers.lock().ok()?;
         let known = |key: &str| {
             let (capability, until) = map.get(key)?;
             (Instant::now() < *until).then_some(*capability)
         };
-        known(&neighbours(path)).or_else(|| known(path))
+        known(&path_prefix(path)).or_else(|| known(path))
     }
 
-    /// `path` and its neighbours have, or do not have, the API.
+    /// Records support for the API at `path` and at all repositories with the same first segment.
     pub(crate) fn remember_capability(&self, path: &str, what: Capability, keep: Duration) {
-        self.remember(neighbours(path), what, keep);
+        self.remember(path_prefix(path), what, keep);
     }
 
-    /// So it is at `path`, and nothing was seen that would say so of another repository: whoever
-    /// makes up names must not take the API away from those that are there.
+    /// Records support for the API at `path` only: a made-up repository name in a workload must not
+    /// hide the API for existing repositories.
     pub(crate) fn remember_here(&self, path: &str, what: Capability, keep: Duration) {
         self.remember(path.to_owned(), what, keep);
     }
@@ -165,7 +167,7 @@ impl Host {
 }
 
 impl Scheme {
-    /// The scheme of an address.
+    /// Scheme of a URL.
     pub(crate) fn of(url: &Url) -> Self {
         match url.scheme() {
             "https" => Self::Https,
@@ -181,8 +183,8 @@ impl Scheme {
     }
 }
 
-/// The first segment of a path, with a slash, so that it is no repository's name.
-fn neighbours(path: &str) -> String {
+/// First segment of a path with a trailing slash, so that it equals no repository name.
+fn path_prefix(path: &str) -> String {
     format!("{}/", path.split('/').next().unwrap_or(path))
 }
 
@@ -195,7 +197,7 @@ fn schemes(name: &str, plain_http: PlainHttp, insecure: &InsecureRegistries) -> 
     }
 }
 
-/// Whether `host[:port]` is this machine by its spelling; nothing is resolved.
+/// Returns whether `host[:port]` is a loopback host by its spelling; no name is resolved.
 fn is_loopback(registry: &str) -> bool {
     let host = match registry.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => host,
@@ -237,7 +239,7 @@ mod tests {
         options.insecure.set(["Registry.corp:5000".to_owned()]);
         assert_eq!(host.schemes(), [Scheme::Https, Scheme::Http]);
         assert_eq!(Host::new("registry.corp", &options).schemes(), [Scheme::Https]);
-        host.speaks(Scheme::Http);
+        host.record_scheme(Scheme::Http);
         assert_eq!(host.schemes(), [Scheme::Http]);
         options.insecure.set([]);
         assert_eq!(host.schemes(), [Scheme::Https], "what it spoke before is not allowed any more");
@@ -247,38 +249,38 @@ mod tests {
     fn plain_http_is_remembered_for_a_while_and_never_instead_of_https() {
         let options = Options { plain_http: PlainHttp::Anywhere, ..Options::default() };
         let host = Host::new("registry.corp", &options);
-        host.speaks(Scheme::Http);
+        host.record_scheme(Scheme::Http);
         assert_eq!(host.schemes(), [Scheme::Http]);
         let until = Instant::now() + Duration::from_millis(50);
-        *host.known.lock().unwrap() = Some(Known { scheme: Scheme::Http, until });
-        host.speaks(Scheme::Http);
+        *host.known.lock().unwrap() = Some(LastScheme { scheme: Scheme::Http, until });
+        host.record_scheme(Scheme::Http);
         std::thread::sleep(Duration::from_millis(60));
         assert_eq!(host.schemes(), [Scheme::Https, Scheme::Http]);
-        host.speaks(Scheme::Http);
-        host.missed(Scheme::Http);
+        host.record_scheme(Scheme::Http);
+        host.record_unreachable(Scheme::Http);
         assert_eq!(host.schemes(), [Scheme::Https, Scheme::Http]);
-        host.speaks(Scheme::Https);
-        host.speaks(Scheme::Http);
-        host.missed(Scheme::Https);
+        host.record_scheme(Scheme::Https);
+        host.record_scheme(Scheme::Http);
+        host.record_unreachable(Scheme::Https);
         assert_eq!(host.schemes(), [Scheme::Https]);
         let local = Host::new("localhost:5000", &options);
-        local.speaks(Scheme::Https);
-        local.missed(Scheme::Https);
+        local.record_scheme(Scheme::Https);
+        local.record_unreachable(Scheme::Https);
         assert_eq!(local.schemes(), [Scheme::Http, Scheme::Https]);
     }
 
     #[test]
-    fn what_was_asked_over_plain_http_counts_as_long_as_that_is_spoken() {
+    fn a_plain_http_challenge_is_valid_while_plain_http_is_used() {
         let options = Options::default();
         let host = Host::new("registry.corp", &options);
         options.insecure.set(["registry.corp".to_owned()]);
-        host.speaks(Scheme::Http);
+        host.record_scheme(Scheme::Http);
         host.remember_challenge(Scheme::Http, &Challenge::Basic);
         assert_eq!(host.challenge(), Some(Challenge::Basic));
         options.insecure.set([]);
         assert_eq!(host.challenge(), None);
         options.insecure.set(["registry.corp".to_owned()]);
-        host.speaks(Scheme::Https);
+        host.record_scheme(Scheme::Https);
         assert_eq!(host.challenge(), None);
         host.remember_challenge(Scheme::Https, &Challenge::Basic);
         assert_eq!(host.challenge(), Some(Challenge::Basic));

@@ -1,11 +1,11 @@
-//! Adapter: OCI registries, OCI layout folders, and the credentials for them.
+//! Adapter for OCI registries, OCI layouts, and registry credentials.
 //!
-//! [`Client`] and [`layout::Layout`] implement the port [`sealgate_engine::ports::Registry`]. What
-//! a registry says is checked here for shape, size and digest, and for nothing else: whether a
-//! signature is any good is decided in `sealgate-core`. Every answer that is neither the thing
-//! itself nor a definitive "there is none" is a [`sealgate_core::fault::Fault`] that names the host.
+//! [`Client`] and [`layout::Layout`] implement the port [`sealgate_engine::ports::Registry`].
+//! Responses are checked here for format, size and digest only; signatures are verified in
+//! `sealgate-core`. A response that is neither the requested content nor a definitive "not found"
+//! is a [`sealgate_core::fault::Fault`] that names the registry.
 //!
-//! [`serve`] is a registry in memory, for the demo and for tests.
+//! [`serve`] is an in-memory registry for the demo and for tests.
 
 #![warn(missing_docs)]
 
@@ -28,5 +28,7 @@ mod transport;
 mod write;
 
 pub use client::Client;
-pub use options::{InsecureRegistries, Limits, Options, PlainHttp, Recipients, Retries, Timeouts};
-pub use sealgate_http::{ClientIdentity, Proxies, Trust};
+pub use options::{
+    ClientCertScope, InsecureRegistries, Limits, Options, PlainHttp, Retries, Timeouts,
+};
+pub use sealgate_http::{ClientIdentity, Proxies, TlsRoots};

@@ -1,4 +1,4 @@
-//! `Link: <…>; rel="next"`: the next page of a list, at the same registry.
+//! Pagination by `Link: <…>; rel="next"`, within the same registry.
 
 use reqwest::header::LINK;
 use sealgate_core::fault::{Fault, FaultKind};
@@ -7,27 +7,27 @@ use url::Url;
 use crate::reply::Reply;
 use crate::transport::has_user;
 
-/// The next page, where there is one.
+/// URL of the next page, if any.
 ///
 /// # Errors
-/// `Malformed` where the link leads away from the registry or is no URL.
+/// `Malformed` when the link leaves the registry or is not a URL.
 pub(crate) fn next(reply: &Reply) -> Result<Option<Url>, Fault> {
     let values = reply.headers.get_all(LINK).iter().filter_map(|v| v.to_str().ok());
     let Some(text) = values.flat_map(|v| v.split(", <")).find_map(next_of) else {
         return Ok(None);
     };
     let url = reply.url.join(text).ok();
-    // A user's name would become a header: who we are is nobody else's to say.
+    // The HTTP library would send a user name in the URL as credentials.
     let url = url.filter(|url| url.origin() == reply.url.origin() && !has_user(url));
     let malformed = |detail: &str| Err(reply.fault(FaultKind::Malformed, detail));
     match url {
         None => malformed("the next page of a list is not at the same registry"),
-        Some(url) if url == reply.url => malformed("a page of a list that comes after itself"),
+        Some(url) if url == reply.url => malformed("the next page of a list is the page itself"),
         Some(url) => Ok(Some(url)),
     }
 }
 
-/// The target of one link if it is the next page.
+/// Target of a link with `rel="next"`.
 fn next_of(link: &str) -> Option<&str> {
     let link = link.trim().trim_start_matches('<');
     let (target, parameters) = link.split_once('>')?;

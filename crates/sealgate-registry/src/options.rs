@@ -1,103 +1,102 @@
-//! What a [`crate::Client`] may do, where it stops, and whom it trusts.
+//! Options of [`crate::Client`]: credentials, TLS, timeouts, limits and retries.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use sealgate_http::retry::Pauses;
-use sealgate_http::{ClientIdentity, Proxies, Trust};
+use sealgate_http::{ClientIdentity, Proxies, TlsRoots};
 use tokio::time::Instant;
 
 use crate::credentials::{Credential, Keychain};
 
-/// Everything that is decided before the first request.
+/// Client options.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where unencrypted HTTP may be spoken (`--allow-http-registry`).
+    /// Registries that may be contacted over plain HTTP (`--allow-http-registry`).
     pub plain_http: PlainHttp,
-    /// With which registries it may be spoken besides; HTTPS is tried first.
+    /// Further registries that may be contacted over plain HTTP; HTTPS is tried first.
     pub insecure: InsecureRegistries,
-    /// Whose server certificates are good (`--registry-cacert`, `--allow-insecure-registry`).
-    pub trust: Trust,
-    /// A client certificate (`--registry-client-cert`, `--registry-client-key`).
+    /// TLS roots for server certificates (`--registry-cacert`, `--allow-insecure-registry`).
+    pub tls_roots: TlsRoots,
+    /// Client certificate (`--registry-client-cert`, `--registry-client-key`).
     pub identity: Option<ClientIdentity>,
-    /// The servers that the client certificate is shown to, if they ask for one.
-    pub identity_for: Recipients,
-    /// The name that a server certificate must carry instead of the host's
-    /// (`--registry-server-name`).
+    /// Servers that may receive the client certificate.
+    pub identity_scope: ClientCertScope,
+    /// Name that a server certificate must carry instead of the host's (`--registry-server-name`).
     pub server_name: Option<String>,
-    /// Credentials for every registry that is asked (`--registry-username`, `-password`,
-    /// `-token`); nothing is looked up in the keychain then. Only where whoever gives them names
-    /// the registries, too; else see [`Keychain::with_credential`].
+    /// Credential sent to every registry (`--registry-username`, `-password`, `-token`); the
+    /// keychain is not used then. Only safe when the user who gives the credential also chooses the
+    /// registries; otherwise see [`Keychain::with_credential`].
     pub credential: Option<Credential>,
-    /// Where credentials are looked up.
+    /// Credential sources.
     pub keychain: Keychain,
-    /// Whether the proxies of the environment are used. Loopback hosts never go through a proxy.
+    /// Use of the proxies named by the environment. Loopback hosts never go through a proxy.
     pub proxies: Proxies,
-    /// How long to wait.
+    /// Time limits.
     pub timeouts: Timeouts,
-    /// How much to take.
+    /// Size limits.
     pub limits: Limits,
-    /// How often to ask again.
+    /// Retry settings.
     pub retries: Retries,
     /// The `User-Agent` header.
     pub user_agent: String,
 }
 
-/// The servers that a credential is for.
+/// Servers that may receive the client certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub enum Recipients {
-    /// Every server that is asked: whoever gives the credential names them, too.
+pub enum ClientCertScope {
+    /// Every server: the user who configures the certificate also names the servers.
     #[default]
-    Every,
-    /// One registry, by host and port, and none that it sends us to.
+    All,
+    /// One registry, by host and port, but not servers that it redirects to.
     Registry(String),
 }
 
-/// Where unencrypted HTTP may be spoken.
+/// Registries that may be contacted over plain HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum PlainHttp {
-    /// With `localhost`, `127.0.0.0/8` and `::1` only. There it is tried first.
+    /// `localhost`, `127.0.0.0/8` and `::1` only, where plain HTTP is tried first.
     #[default]
     Loopback,
-    /// With any registry that does not speak TLS. HTTPS is tried first.
+    /// Any registry without TLS. HTTPS is tried first.
     Anywhere,
 }
 
-/// Registries (`host[:port]`) that may be asked over plain HTTP. Clones share the list, which may
-/// change at any time: the next connection goes by it.
+/// Registries (`host[:port]`) that may be contacted over plain HTTP. Clones share the set, which
+/// may change at any time and applies to the next connection.
 #[derive(Clone, Debug, Default)]
 pub struct InsecureRegistries(Arc<RwLock<BTreeSet<String>>>);
 
 impl InsecureRegistries {
-    /// Only these from now on.
+    /// Replaces the set.
     pub fn set(&self, hosts: impl IntoIterator<Item = String>) {
         let hosts = hosts.into_iter().map(|host| host.to_ascii_lowercase()).collect();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = hosts;
     }
 
-    /// Whether `host[:port]` is one of them.
+    /// Returns whether `host[:port]` is in the set.
     pub(crate) fn contains(&self, host: &str) -> bool {
         let hosts = self.0.read().unwrap_or_else(PoisonError::into_inner);
         hosts.contains(&host.to_ascii_lowercase())
     }
 }
 
-/// How long to wait.
+/// Time limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// For a connection, with its TLS handshake.
+    /// Connection establishment, TLS handshake included.
     pub connect: Duration,
-    /// For the next bytes of an answer.
+    /// Wait for the next bytes of a response.
     pub idle: Duration,
-    /// For one question to the registry from beginning to end: retries, tokens, redirects, pages
-    /// and the body included.
+    /// One registry operation in total: retries, token requests, redirects, pages and the body
+    /// included.
     pub request: Duration,
-    /// For one blob that is streamed, from beginning to end.
+    /// One streamed blob in total.
     pub transfer: Duration,
-    /// How long a slow tag update may take (fallback tags without If-Match), watching included.
+    /// One update of a tag without `If-Match`, including the watch period after the write.
     pub tag_update: Duration,
-    /// How long a registry is remembered to have, or not to have, the referrers API.
+    /// Lifetime of remembered support for the referrers API.
     pub capability: Duration,
 }
 
@@ -114,15 +113,15 @@ impl Default for Timeouts {
     }
 }
 
-/// How much to take.
+/// Size limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of one manifest or index, and of all pages of one list of referrers.
+    /// Bytes of a manifest or index, and of all pages of one referrers list together.
     pub manifest_bytes: u64,
-    /// Bytes of all answers together that are being read or are still held by whoever asked
-    /// (streams are not held). Beyond it a question is a fault: better than no memory left.
-    pub bytes_together: usize,
-    /// Entries of one list of referrers.
+    /// Bytes of all buffered responses together, while being read or still referenced (streams are
+    /// not counted). Beyond it, an operation fails instead of exhausting memory.
+    pub buffered_bytes: usize,
+    /// Entries of one referrers list.
     pub referrers: usize,
     /// Tags of one repository.
     pub tags: usize,
@@ -134,7 +133,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             manifest_bytes: 4 << 20,
-            bytes_together: 64 << 20,
+            buffered_bytes: 64 << 20,
             referrers: 1000,
             tags: 100_000,
             pages: 100,
@@ -142,22 +141,22 @@ impl Default for Limits {
     }
 }
 
-/// How often to ask again after a fault that may pass (no connection, 429, 5xx).
+/// Retries after transient faults (no connection, 429, 5xx).
 #[derive(Clone, Copy, Debug)]
 pub struct Retries {
-    /// Times to ask again after the first.
+    /// Maximum number of retries.
     pub max: usize,
-    /// The first pause; it doubles, with jitter.
+    /// First pause; each following pause doubles, with jitter.
     pub first_pause: Duration,
-    /// The longest pause, also where the registry asks for more by `Retry-After`.
+    /// Longest pause, also when the registry asks for more with `Retry-After`.
     pub longest_pause: Duration,
-    /// How many retries a registry that never succeeds may cost in a row; each success gives a
-    /// tenth of one back.
+    /// Retries in a row that a registry without any success may use; each success returns a tenth
+    /// of a retry.
     pub budget: u32,
 }
 
 impl Retries {
-    /// The pauses of one question that ends at `deadline`.
+    /// Pauses of one operation that ends at `deadline`.
     pub(crate) fn pauses(&self, deadline: Instant) -> Pauses {
         Pauses::new(self.max, self.first_pause, self.longest_pause, deadline)
     }
@@ -179,9 +178,9 @@ impl Default for Options {
         Self {
             plain_http: PlainHttp::default(),
             insecure: InsecureRegistries::default(),
-            trust: Trust::default(),
+            tls_roots: TlsRoots::default(),
             identity: None,
-            identity_for: Recipients::default(),
+            identity_scope: ClientCertScope::default(),
             server_name: None,
             credential: None,
             keychain: Keychain::default(),

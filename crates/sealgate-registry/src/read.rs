@@ -1,4 +1,4 @@
-//! Manifests, blobs and tags, read with their digests checked.
+//! Digest-checked reads of manifests, blobs and tags.
 
 use bytes::Bytes;
 use futures::stream;
@@ -15,25 +15,25 @@ use tokio::time::Instant;
 use crate::client::Client;
 use crate::links;
 use crate::reply::Reply;
-use crate::session::{Ask, Place, is_own};
+use crate::session::{ApiRequest, Endpoint, is_own};
 use crate::shape::{self, Shape, check_tag};
-use crate::transport::Take;
+use crate::transport::BodyMode;
 
-/// A manifest and the registry's name for this state of it.
+/// Manifest with the registry's entity tag.
 pub(crate) struct Tagged {
     pub(crate) manifest: RawManifest,
-    /// A strong `ETag`, where sent.
+    /// Strong `ETag`, if sent.
     pub(crate) etag: Option<HeaderValue>,
 }
 
 impl Client {
-    /// The descriptor of a manifest: by HEAD, and by GET where HEAD does not say everything.
+    /// Descriptor of a manifest, from HEAD, or from GET when the headers of HEAD are incomplete.
     pub(crate) async fn read_descriptor(
         &self,
         repository: &Repository,
         what: &Identifier,
     ) -> Result<Option<Descriptor>, Fault> {
-        let reply = self.ask(self.manifest_ask(Method::HEAD, repository, what)?).await?;
+        let reply = self.send(self.manifest_request(Method::HEAD, repository, what)?).await?;
         match reply.status {
             StatusCode::OK => {
                 if let Some(descriptor) = self.described(&reply, what)? {
@@ -52,7 +52,7 @@ impl Client {
         Ok(found.map(|tagged| tagged.manifest.descriptor))
     }
 
-    /// What the headers say; `None` where they do not say it all.
+    /// Descriptor from the headers; `None` when they are incomplete.
     fn described(&self, reply: &Reply, what: &Identifier) -> Result<Option<Descriptor>, Fault> {
         let size = reply.header(&CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
         let (Some(digest), Some(media_type), Some(size)) =
@@ -60,14 +60,14 @@ impl Client {
         else {
             return Ok(None);
         };
-        // Of anything else the document itself says more: schema 1, a page, a generic type.
+        // For any other media type, the document is read: schema 1, a web page, or a generic type.
         if !is_manifest(&media_type) && !is_index(&media_type) {
             return Ok(None);
         }
         if let Identifier::Digest(asked) = what
             && *asked != digest
         {
-            let detail = format!("asked for {asked}, it offers {digest}");
+            let detail = format!("requested {asked}, but the registry returned {digest}");
             return Err(reply.fault(FaultKind::DigestMismatch, detail));
         }
         let limit = self.shared.options.limits.manifest_bytes;
@@ -80,55 +80,57 @@ impl Client {
         Ok(Some(Descriptor { media_type, size, digest, artifact_type, annotations, platform }))
     }
 
-    /// A manifest, whole.
+    /// Whole manifest.
     pub(crate) async fn read_manifest(
         &self,
         repository: &Repository,
         what: &Identifier,
     ) -> Result<Option<Tagged>, Fault> {
-        let reply = self.ask(self.manifest_ask(Method::GET, repository, what)?).await?;
+        let reply = self.send(self.manifest_request(Method::GET, repository, what)?).await?;
         if reply.is_absent()? {
             return Ok(None);
         }
         if reply.status != StatusCode::OK {
             return Err(reply.refusal());
         }
-        let said = reply.media_type();
+        let stated = reply.media_type();
         let refused = |(kind, detail): (FaultKind, String)| {
             reply.fault(kind, format!("{repository} {what}: {detail}"))
         };
-        // Before the digest, which is not that of the bytes where they hold signatures of their own.
-        Shape::check_schema(said.as_deref()).map_err(refused)?;
+        // Before the digest check: the digest of a schema 1 manifest excludes the signatures in it.
+        Shape::check_schema(stated.as_deref()).map_err(refused)?;
         let digest = digest_of(&reply, what)?;
-        let shape = Shape::of(said.as_deref(), &reply.body).map_err(refused)?;
+        let shape = Shape::of(stated.as_deref(), &reply.body).map_err(refused)?;
         let etag = reply.headers.get(ETAG).filter(|e| e.as_bytes().starts_with(b"\"")).cloned();
         Ok(Some(Tagged { manifest: shape::raw(shape, digest, reply.body), etag }))
     }
 
-    fn manifest_ask<'a>(
+    fn manifest_request<'a>(
         &self,
         method: Method,
         repository: &'a Repository,
         what: &Identifier,
-    ) -> Result<Ask<'a>, Fault> {
+    ) -> Result<ApiRequest<'a>, Fault> {
         if let Identifier::Tag(tag) = what {
             check_tag(repository.registry(), tag)?;
         }
-        let mut ask = Ask::new(self, method, repository).below(format!("manifests/{what}"));
-        ask.headers.insert(ACCEPT, HeaderValue::from_static(shape::ACCEPT));
-        Ok(ask)
+        let mut req =
+            ApiRequest::new(self, method, repository).at_path(format!("manifests/{what}"));
+        req.headers.insert(ACCEPT, HeaderValue::from_static(shape::ACCEPT));
+        Ok(req)
     }
 
-    /// A blob of at most `limit` bytes.
+    /// Blob of at most `limit` bytes.
     pub(crate) async fn read_blob(
         &self,
         repository: &Repository,
         digest: &Digest,
         limit: u64,
     ) -> Result<Option<Bytes>, Fault> {
-        let mut ask = Ask::new(self, Method::GET, repository).below(format!("blobs/{digest}"));
-        ask.limit = limit;
-        let reply = self.ask(ask).await?;
+        let mut req =
+            ApiRequest::new(self, Method::GET, repository).at_path(format!("blobs/{digest}"));
+        req.limit = limit;
+        let reply = self.send(req).await?;
         if self.blob_absent(repository, &reply).await? {
             return Ok(None);
         }
@@ -138,8 +140,8 @@ impl Client {
         Ok(Some(reply.body))
     }
 
-    /// Whether there is no such blob. Where the registry sent us to its storage and that has
-    /// none, the registry has lost what it says it has: a fault.
+    /// Returns whether the blob is absent. If the registry redirected to storage that does not have
+    /// it, the registry has lost a blob it lists, which is a fault.
     async fn blob_absent(&self, repository: &Repository, reply: &Reply) -> Result<bool, Fault> {
         if reply.status == StatusCode::OK {
             return Ok(false);
@@ -151,20 +153,21 @@ impl Client {
         Err(reply.refusal())
     }
 
-    /// A blob as a stream whose end is checked.
+    /// Blob as a stream; its digest and size are checked at the end.
     pub(crate) async fn open_blob(
         &self,
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<BlobStream>, Fault> {
-        let mut ask = Ask::new(self, Method::GET, repository).below(format!("blobs/{digest}"));
-        ask.take = Take::Open;
-        let mut reply = self.ask(ask).await?;
+        let mut req =
+            ApiRequest::new(self, Method::GET, repository).at_path(format!("blobs/{digest}"));
+        req.mode = BodyMode::Streamed;
+        let mut reply = self.send(req).await?;
         if self.blob_absent(repository, &reply).await? {
             return Ok(None);
         }
         let Some(response) = reply.open.take() else { return Err(reply.refusal()) };
-        let incoming = Incoming {
+        let incoming = BlobDownload {
             client: self.clone(),
             target: reply.target,
             response,
@@ -172,20 +175,20 @@ impl Client {
             digest: digest.clone(),
             deadline: Instant::now() + self.shared.options.timeouts.transfer,
         };
-        Ok(Some(Box::pin(stream::try_unfold(incoming, Incoming::step))))
+        Ok(Some(Box::pin(stream::try_unfold(incoming, BlobDownload::step))))
     }
 
     /// All tags.
     pub(crate) async fn list_tags(&self, repository: &Repository) -> Result<Vec<String>, Fault> {
         let limits = &self.shared.options.limits;
         let deadline = Instant::now() + self.shared.options.timeouts.request;
-        let (mut tags, mut place) = (Vec::new(), Place::Below("tags/list".to_owned()));
+        let (mut tags, mut endpoint) = (Vec::new(), Endpoint::Path("tags/list".to_owned()));
         // A tag is at most 128 bytes long.
         let mut left = limits.manifest_bytes.max(limits.tags as u64 * 132);
         for _ in 0..limits.pages {
-            let mut ask = Ask::new(self, Method::GET, repository);
-            (ask.place, ask.deadline, ask.limit) = (place, deadline, left);
-            let reply = self.ask(ask).await?;
+            let mut req = ApiRequest::new(self, Method::GET, repository);
+            (req.endpoint, req.deadline, req.limit) = (endpoint, deadline, left);
+            let reply = self.send(req).await?;
             left = left.saturating_sub(reply.body.len() as u64);
             if reply.is_absent()? {
                 return Ok(tags);
@@ -195,18 +198,18 @@ impl Client {
                 break;
             }
             match links::next(&reply)? {
-                Some(url) => place = Place::At(url),
+                Some(url) => endpoint = Endpoint::Url(url),
                 None => return Ok(tags),
             }
         }
-        let detail = format!("more than {} tags or {} pages of them", limits.tags, limits.pages);
+        let detail = format!("more than {} tags or {} pages of tags", limits.tags, limits.pages);
         Err(Fault::new(FaultKind::TooMany, repository.registry(), detail))
     }
 }
 
 #[derive(Deserialize)]
 struct TagList {
-    /// Go writes an empty list as `null`. No list at all is no answer.
+    /// Go writes an empty list as `null`. A missing list is an error.
     #[serde(deserialize_with = "Option::deserialize")]
     tags: Option<Vec<String>>,
 }
@@ -216,47 +219,48 @@ fn tags_of(reply: &Reply) -> Result<Vec<String>, Fault> {
         return Err(reply.refusal());
     }
     let list: TagList = serde_json::from_slice(&reply.body)
-        .map_err(|_| reply.fault(FaultKind::Malformed, "the list of tags is not its JSON"))?;
+        .map_err(|_| reply.fault(FaultKind::Malformed, "the tag list is not valid JSON"))?;
     Ok(list.tags.unwrap_or_default())
 }
 
-/// The digest of a manifest's bytes: the one it was asked by, the one the registry names, or
-/// SHA-256; and whatever was asked or named, the bytes have it.
+/// Digest of a manifest: the requested one, the one in the header, or SHA-256. The bytes are
+/// checked against it.
 fn digest_of(reply: &Reply, what: &Identifier) -> Result<Digest, Fault> {
-    let said = reply.digest()?;
+    let stated = reply.digest()?;
     let check = |digest: &Digest| match digest.matches(&reply.body) {
         true => Ok(()),
         false => Err(mismatch(&reply.target, digest)),
     };
-    said.as_ref().map_or(Ok(()), check)?;
-    match (what, said) {
+    stated.as_ref().map_or(Ok(()), check)?;
+    match (what, stated) {
         (Identifier::Digest(asked), _) => check(asked).map(|()| asked.clone()),
-        (Identifier::Tag(_), Some(said)) => Ok(said),
+        (Identifier::Tag(_), Some(stated)) => Ok(stated),
         (Identifier::Tag(_), None) => Ok(Digest::with(Algorithm::Sha256, &reply.body)),
     }
 }
 
 pub(crate) fn mismatch(target: &str, wanted: &Digest) -> Fault {
-    let detail = format!("the bytes it sent do not have the digest {wanted}");
+    let detail = format!("the received bytes do not have the digest {wanted}");
     Fault::new(FaultKind::DigestMismatch, target, detail)
 }
 
-/// A blob that is arriving.
-struct Incoming {
+/// Blob being downloaded.
+struct BlobDownload {
     client: Client,
     target: String,
     response: reqwest::Response,
-    /// Gone once the end has been checked.
+    /// `None` once the end has been checked.
     hasher: Option<Hasher>,
     digest: Digest,
     deadline: Instant,
 }
 
-impl Incoming {
+impl BlobDownload {
     async fn step(mut self) -> Result<Option<(Bytes, Self)>, Fault> {
         let Some(hasher) = self.hasher.as_mut() else { return Ok(None) };
-        let wire = &self.client.shared.wire;
-        if let Some(piece) = wire.next(&self.target, &mut self.response, self.deadline).await? {
+        let transport = &self.client.shared.transport;
+        if let Some(piece) = transport.next(&self.target, &mut self.response, self.deadline).await?
+        {
             hasher.update(&piece);
             return Ok(Some((piece, self)));
         }

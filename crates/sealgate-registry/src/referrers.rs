@@ -1,8 +1,8 @@
-//! Who refers to a manifest: the referrers API, and the fallback tag where there is none or where
-//! the API lists nobody (some registries answer every question with an empty list).
+//! Referrers of a manifest: the referrers API, and the fallback tag when there is no API or its
+//! list is empty (some registries answer every request with an empty list).
 //!
-//! "None" is said only by a registry that answered the question. The list is never filtered:
-//! writers have put wrong `artifactType`s into fallback tags, and the entries are hints anyway.
+//! "No referrers" is returned only after a valid response. The list is never filtered: some writers
+//! have put wrong `artifactType`s into fallback tags, and the entries are only hints.
 
 use std::collections::BTreeMap;
 
@@ -21,37 +21,37 @@ use crate::host::Capability;
 use crate::links;
 use crate::read::Tagged;
 use crate::reply::{Reply, printable};
-use crate::session::{Ask, Place};
+use crate::session::{ApiRequest, Endpoint};
 
-/// The tag that stands in for the referrers API: `sha256-<hex>`; longer hashes are cut to 64
-/// digits (distribution-spec, "Referrers Tag Schema").
+/// Fallback tag of the referrers API: `sha256-<hex>`; longer hashes are truncated to 64 digits
+/// (distribution-spec, "Referrers Tag Schema").
 pub(crate) fn fallback_tag(subject: &Digest) -> String {
     let hex = subject.hex();
     format!("{}-{}", subject.algorithm().name(), hex.get(..64).unwrap_or(hex))
 }
 
-/// What the API says.
-pub(crate) enum Answer {
-    /// The whole list, and what its first page was called.
-    List(Vec<Descriptor>, Labelled),
-    /// The registry does not know the question.
+/// Result of a referrers API request.
+pub(crate) enum ReferrersResponse {
+    /// The whole list, and the media type of its first page.
+    List(Vec<Descriptor>, ListType),
+    /// The registry does not support the API.
     NoApi,
-    /// It knows the question, but not this repository.
+    /// The API exists, but not for this repository.
     NotHere,
 }
 
-/// The media type that a list of referrers comes with.
+/// Media type of a referrers list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Labelled {
+pub(crate) enum ListType {
     /// The specification's.
     Index,
-    /// Another one (`application/json`): readers that go by it take this for no API, and read the
-    /// fallback tag.
-    Otherwise,
+    /// Another one (`application/json`): readers that require the specification's media type treat
+    /// it as a missing API and read the fallback tag.
+    Other,
 }
 
 impl Client {
-    /// The list, or `None` where the API lists nobody and the fallback tag was not asked for.
+    /// The list, or `None` when the API's list is empty and the fallback tag has not been read.
     pub(crate) async fn list_first(
         &self,
         repository: &Repository,
@@ -64,19 +64,19 @@ impl Client {
         }
         let keep = self.shared.options.timeouts.capability;
         let answer = self.api_list(repository, subject).await?;
-        if let Answer::List(list, _) = answer {
+        if let ReferrersResponse::List(list, _) = answer {
             if known.is_none() {
                 host.remember_capability(path, Capability::Api, keep);
             }
             return Ok((!list.is_empty()).then_some(list));
         }
         let list = self.fallback_list(repository, subject).await?;
-        // Remembered only now that a registry has answered: a captive portal's page must not
-        // hide the API for minutes. And one odd answer does not unmake what was shown before.
-        // A digest that the registry does not know, or a name that it does not take, says nothing
-        // about others: only what a writer has left under the fallback tag does.
+        // Recorded only after a valid response: a captive portal's page must not hide the API for
+        // minutes, and one odd response does not undo an observed capability. An unsupported digest
+        // algorithm or invalid repository name says nothing about other repositories; only an
+        // existing fallback tag does.
         let plain = subject.algorithm() == Algorithm::Sha256;
-        if matches!(answer, Answer::NoApi) && known.is_none() && plain {
+        if matches!(answer, ReferrersResponse::NoApi) && known.is_none() && plain {
             match list.is_empty() {
                 true => host.remember_here(path, Capability::FallbackTag, keep),
                 false => host.remember_capability(path, Capability::FallbackTag, keep),
@@ -85,44 +85,45 @@ impl Client {
         Ok(Some(list))
     }
 
-    /// The list by the API, all pages of it.
+    /// All pages of the API's list.
     pub(crate) async fn api_list(
         &self,
         repository: &Repository,
         subject: &Digest,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<ReferrersResponse, Fault> {
         let limits = &self.shared.options.limits;
         let deadline = Instant::now() + self.shared.options.timeouts.request;
-        let mut place = Place::Below(format!("referrers/{subject}"));
+        let mut endpoint = Endpoint::Path(format!("referrers/{subject}"));
         let (mut list, mut left) = (Vec::new(), limits.manifest_bytes);
-        let mut labelled = Labelled::Index;
+        let mut labelled = ListType::Index;
         for page in 0..limits.pages {
-            let mut ask = Ask::new(self, Method::GET, repository);
-            ask.headers.insert(ACCEPT, HeaderValue::from_static(media_type::OCI_INDEX));
-            (ask.place, ask.deadline, ask.limit) = (place, deadline, left);
-            let reply = self.ask(ask).await?;
+            let mut req = ApiRequest::new(self, Method::GET, repository);
+            req.headers.insert(ACCEPT, HeaderValue::from_static(media_type::OCI_INDEX));
+            (req.endpoint, req.deadline, req.limit) = (endpoint, deadline, left);
+            let reply = self.send(req).await?;
             if page == 0 {
                 match first_page(&reply)? {
-                    First::List(label) => labelled = label,
-                    First::None(answer) => return Ok(answer),
+                    FirstPage::List(label) => labelled = label,
+                    FirstPage::None(answer) => return Ok(answer),
                 }
             }
             if reply.status != StatusCode::OK {
                 return Err(reply.refusal());
             }
-            // All pages together are one list, and one list is bounded like one page.
+            // All pages together have the limit of one page.
             left = left.saturating_sub(reply.body.len() as u64);
             list.extend(parse(&reply.target, &reply.body)?.manifests);
             if list.len() > limits.referrers {
                 break;
             }
             match links::next(&reply)? {
-                Some(url) => place = Place::At(url),
-                None => return Ok(Answer::List(list, labelled)),
+                Some(url) => endpoint = Endpoint::Url(url),
+                None => return Ok(ReferrersResponse::List(list, labelled)),
             }
         }
         let (items, pages) = (limits.referrers, limits.pages);
-        let detail = format!("{subject} has more than {items} referrers or {pages} pages of them");
+        let detail =
+            format!("{subject} has more than {items} referrers or {pages} pages of referrers");
         Err(Fault::new(FaultKind::TooMany, repository.registry(), detail))
     }
 
@@ -135,7 +136,7 @@ impl Client {
         Ok(found.map(|(index, _)| index.manifests).unwrap_or_default())
     }
 
-    /// The index under the fallback tag.
+    /// Index under the fallback tag.
     pub(crate) async fn fallback_index(
         &self,
         repository: &Repository,
@@ -144,7 +145,7 @@ impl Client {
         let tag = Identifier::Tag(fallback_tag(subject));
         let Some(tagged) = self.read_manifest(repository, &tag).await? else { return Ok(None) };
         if tagged.manifest.descriptor.digest == *subject {
-            // `cosign copy` puts the image itself under this tag: nobody is listed there yet.
+            // `cosign copy` may put the image itself under this tag: the list is empty then.
             return Ok(Some((empty_index(), tagged)));
         }
         let found = &tagged.manifest.descriptor.media_type;
@@ -163,7 +164,7 @@ impl Client {
     }
 }
 
-/// A list with nobody in it.
+/// Empty referrers list.
 pub(crate) fn empty_index() -> Index {
     Index {
         schema_version: 2,
@@ -173,35 +174,39 @@ pub(crate) fn empty_index() -> Index {
     }
 }
 
-/// What the first page is.
-enum First {
-    List(Labelled),
-    None(Answer),
+/// Classification of the first page.
+enum FirstPage {
+    List(ListType),
+    None(ReferrersResponse),
 }
 
-/// Judges the first page: 404, 400, 405, 406, 501, or a page that is no index: no such API. Anything
-/// else that is not an index is a fault. A 200 whose body is an OCI index is a list, whatever the
-/// answer calls it.
-fn first_page(reply: &Reply) -> Result<First, Fault> {
-    // To the letter: that is how go-containerregistry, and with it cosign, reads it.
+/// Classifies the first page. 404, 400, 405, 406, 501, or a 2xx page that is not an index means
+/// that there is no API; any other non-index response is a fault. A 200 whose body is an OCI index
+/// is a list, whatever its `Content-Type`.
+fn first_page(reply: &Reply) -> Result<FirstPage, Fault> {
+    // Exact match, as in go-containerregistry and therefore cosign.
     let exact = reply.header(&CONTENT_TYPE) == Some(media_type::OCI_INDEX);
     let called = reply.media_type().is_some_and(|t| t == media_type::OCI_INDEX);
     match reply.status.as_u16() {
-        200 if exact => Ok(First::List(Labelled::Index)),
-        200 if called || is_index(&reply.body) => Ok(First::List(Labelled::Otherwise)),
+        200 if exact => Ok(FirstPage::List(ListType::Index)),
+        200 if called || is_index(&reply.body) => Ok(FirstPage::List(ListType::Other)),
         _ if reply.refuses() => Err(reply.refusal()),
         404 => {
             let codes = reply.codes();
             let says = |code: &str| codes.iter().any(|c| c == code);
             let not_here = says("NAME_UNKNOWN") || says("MANIFEST_UNKNOWN");
-            Ok(First::None(if not_here { Answer::NotHere } else { Answer::NoApi }))
+            Ok(FirstPage::None(if not_here {
+                ReferrersResponse::NotHere
+            } else {
+                ReferrersResponse::NoApi
+            }))
         }
-        200 | 400 | 405 | 406 | 501 => Ok(First::None(Answer::NoApi)),
+        200 | 400 | 405 | 406 | 501 => Ok(FirstPage::None(ReferrersResponse::NoApi)),
         _ => Err(reply.refusal()),
     }
 }
 
-/// Whether a document says of itself that it is an OCI index.
+/// Returns whether a document declares itself an OCI index.
 fn is_index(bytes: &[u8]) -> bool {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -218,15 +223,16 @@ fn is_index(bytes: &[u8]) -> bool {
     })
 }
 
-/// A document without a list says nothing about who refers; an empty list, or Go's `null`, does.
+/// Parses an index. A document without a `manifests` field is an error; an empty list, or Go's
+/// `null`, is valid.
 fn parse(target: &str, bytes: &[u8]) -> Result<Index, Fault> {
     #[derive(Deserialize)]
-    struct Listing {
+    struct IndexDocument {
         #[serde(rename = "manifests")]
         _there: IgnoredAny,
     }
     let index =
-        serde_json::from_slice::<Listing>(bytes).and_then(|_| serde_json::from_slice(bytes));
+        serde_json::from_slice::<IndexDocument>(bytes).and_then(|_| serde_json::from_slice(bytes));
     index.map_err(|e| {
         let place = format!("line {}, column {}", e.line(), e.column());
         let detail = format!("its list of referrers is not an OCI index ({place})");

@@ -1,8 +1,8 @@
-//! An answer that has been read whole, and what its status means.
+//! Response that has been read completely, and the meaning of its status.
 //!
-//! A 404 is a definitive "there is none" only if a registry can have said it: with the
-//! specification's error body, with an empty body, or in plain text. A 404 that is a web page
-//! comes from something else (a captive portal, a load balancer, a wrong host name) and is a fault.
+//! A 404 means "not found" only if a registry can have sent it: with the specification's error
+//! body, an empty body, or plain text. A 404 with a web page comes from something else (a captive
+//! portal, a load balancer, a wrong host name) and is a fault.
 
 use std::fmt;
 
@@ -24,39 +24,39 @@ use zeroize::Zeroizing;
 
 use crate::transport::Request;
 
-/// Status, headers, and the bounded body of an answer.
+/// Status, headers and bounded body of a response.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    /// The registry that was asked, for messages.
+    /// Requested registry, for messages.
     pub(crate) target: String,
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    /// Where the answer came from, after redirects.
+    /// URL of the response, after redirects.
     pub(crate) url: Url,
     pub(crate) body: Bytes,
-    /// The body still on the wire, where that was asked for and the answer is good.
+    /// Unread body of a successful response, when streaming was requested.
     pub(crate) open: Option<reqwest::Response>,
-    /// What the request told: hidden where the answer's words repeat it.
-    pub(crate) told: Told,
+    /// Secrets of the request, redacted from the response's text in messages.
+    pub(crate) request_secrets: RequestSecrets,
 }
 
-/// The secrets of a request, which are taken apart only where an answer's words are shown.
-pub(crate) struct Told {
+/// Secrets of a request; decoded only when text of the response is shown.
+pub(crate) struct RequestSecrets {
     authorization: Option<HeaderValue>,
-    confided: Option<Secret>,
+    body_secret: Option<Secret>,
 }
 
 /// `Docker-Content-Digest`.
 pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
-/// The specification's error body.
+/// Error body of the distribution specification.
 #[derive(Deserialize)]
 struct Errors {
     #[serde(default)]
     errors: Vec<ErrorItem>,
 }
 
-/// The error body of a token endpoint: OAuth2's (RFC 6749, 5.2), or Docker Hub's `details`.
+/// Error body of a token endpoint: OAuth 2.0 (RFC 6749 section 5.2), or Docker Hub's `details`.
 #[derive(Deserialize)]
 struct OAuthError {
     #[serde(default)]
@@ -73,14 +73,14 @@ struct ErrorItem {
     message: Option<String>,
 }
 
-impl Told {
+impl RequestSecrets {
     pub(crate) fn of(request: &Request) -> Self {
         let authorization = request.headers.get(AUTHORIZATION).cloned();
-        Self { authorization, confided: request.confided.clone() }
+        Self { authorization, body_secret: request.body_secret.clone() }
     }
 
     fn secrets(&self) -> Vec<Secret> {
-        let mut secrets: Vec<Secret> = self.confided.iter().cloned().collect();
+        let mut secrets: Vec<Secret> = self.body_secret.iter().cloned().collect();
         let header = self.authorization.as_ref().and_then(|value| value.to_str().ok());
         let Some((scheme, value)) = header.and_then(|text| text.split_once(' ')) else {
             return secrets;
@@ -95,26 +95,26 @@ impl Told {
     }
 }
 
-impl fmt::Debug for Told {
+impl fmt::Debug for RequestSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Told(…)")
+        f.write_str("RequestSecrets(…)")
     }
 }
 
 impl Reply {
-    /// A header's text.
+    /// Text of a header.
     pub(crate) fn header(&self, name: &HeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// The media type without parameters, lower case.
+    /// Media type without parameters, in lower case.
     pub(crate) fn media_type(&self) -> Option<String> {
         let text = self.header(&CONTENT_TYPE)?;
         let text = text.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
         (!text.is_empty()).then_some(text)
     }
 
-    /// `Docker-Content-Digest`, where sent.
+    /// `Docker-Content-Digest`, if sent.
     pub(crate) fn digest(&self) -> Result<Option<Digest>, Fault> {
         match self.header(&CONTENT_DIGEST) {
             None | Some("") => Ok(None),
@@ -124,7 +124,7 @@ impl Reply {
         }
     }
 
-    /// The codes of the error body (`MANIFEST_UNKNOWN`), as many as a message needs.
+    /// Error codes in the body (`MANIFEST_UNKNOWN`), as many as a message needs.
     pub(crate) fn codes(&self) -> Vec<String> {
         self.errors().into_iter().map(|e| e.code).collect()
     }
@@ -145,10 +145,10 @@ impl Reply {
         said.then_some(ErrorItem { code, message })
     }
 
-    /// Whether this 404 means that there is no such thing; see the head of this file.
+    /// Returns whether this 404 means "not found"; see the module documentation.
     ///
     /// # Errors
-    /// The fault that the 404 is instead.
+    /// The fault for a 404 that does not come from a registry.
     pub(crate) fn is_absent(&self) -> Result<bool, Fault> {
         if self.status != StatusCode::NOT_FOUND {
             return Ok(false);
@@ -159,40 +159,41 @@ impl Reply {
         }
         let page = self.media_type().is_some_and(|t| t == "text/html");
         if page && codes.is_empty() && !self.headers.contains_key(REGISTRY_VERSION) {
-            let detail = "404 with a web page instead of a registry's answer: is this a registry?";
+            let detail =
+                "404 with a web page instead of a registry's response: is this a registry?";
             return Err(self.fault(FaultKind::Malformed, detail));
         }
         Ok(true)
     }
 
-    /// Whether the error body says that we were refused, whatever the status says: no word on what
-    /// there is.
+    /// Returns whether the error body reports a denial, whatever the status; such a response says
+    /// nothing about what exists.
     pub(crate) fn refuses(&self) -> bool {
         let refusal =
             |code: &String| matches!(code.as_str(), "UNAUTHORIZED" | "DENIED" | "TOOMANYREQUESTS");
         self.codes().iter().any(refusal)
     }
 
-    /// Whether the registry does not see the blobs of a manifest. docker-registry loses sight of
-    /// one for a moment while somebody else uploads the same; blobs are there before their
-    /// manifest is sent, so this passes.
-    pub(crate) fn lost_sight(&self) -> bool {
+    /// Returns whether the registry cannot find the blobs of a manifest. docker-registry briefly
+    /// loses a blob while another client uploads the same one; blobs are pushed before their
+    /// manifest, so this is transient.
+    pub(crate) fn lost_blobs(&self) -> bool {
         let unknown = |code: &String| code == "MANIFEST_BLOB_UNKNOWN";
         self.status == StatusCode::BAD_REQUEST && self.codes().iter().any(unknown)
     }
 
-    /// A fault at this registry.
+    /// Fault at this registry.
     pub(crate) fn fault(&self, kind: FaultKind, detail: impl Into<String>) -> Fault {
         Fault::new(kind, self.target.clone(), detail)
     }
 
-    /// What a status that is not the wanted one means.
+    /// Fault for an unexpected status.
     pub(crate) fn refusal(&self) -> Fault {
         let codes = self.codes();
         let says = |code: &str| codes.iter().any(|c| c == code);
         let kind = match self.status.as_u16() {
             401 => FaultKind::Unauthorized,
-            // 412: not by this registry's rules, such as a tag that may not be moved.
+            // 412: forbidden by a rule of the registry, such as tag immutability.
             403 | 412 => FaultKind::Denied,
             429 => FaultKind::Throttled,
             _ if says("TOOMANYREQUESTS") => FaultKind::Throttled,
@@ -203,43 +204,43 @@ impl Reply {
             404 => FaultKind::Missing,
             405 => FaultKind::Unsupported,
             500..=599 => FaultKind::ServerError,
-            400 if self.lost_sight() => FaultKind::ServerError,
+            400 if self.lost_blobs() => FaultKind::ServerError,
             _ => FaultKind::Malformed,
         };
-        let mut fault = self.fault(kind, self.sentence());
+        let mut fault = self.fault(kind, self.summary());
         fault.retry_after = retry_after(&self.headers);
         fault
     }
 
-    /// `429 Too Many Requests: TOOMANYREQUESTS: slow down`.
-    fn sentence(&self) -> String {
+    /// Status and error in one line: `429 Too Many Requests: TOOMANYREQUESTS: slow down`.
+    fn summary(&self) -> String {
         let mut text = self.status.to_string();
         for error in self.errors().into_iter().take(3) {
             let said = [Some(error.code), error.message].into_iter().flatten();
             for words in said.filter(|words| !words.is_empty()) {
                 text.push_str(": ");
-                text.push_str(&self.words(&words));
+                text.push_str(&self.redacted(&words));
             }
         }
         if let Some(wait) = self.header(&RETRY_AFTER) {
-            text.push_str(&format!(" (Retry-After: {})", self.words(wait)));
+            text.push_str(&format!(" (Retry-After: {})", self.redacted(wait)));
         }
         text
     }
 
-    /// The other side's words, fit to be shown.
-    fn words(&self, text: &str) -> String {
-        let hide = |text: String, secret: &Secret| secret.hide(&text);
-        printable(&self.told.secrets().iter().fold(text.to_owned(), hide))
+    /// Text of the response, made safe for messages.
+    fn redacted(&self, text: &str) -> String {
+        let hide = |text: String, secret: &Secret| secret.redact(&text);
+        printable(&self.request_secrets.secrets().iter().fold(text.to_owned(), hide))
     }
 }
 
 const REGISTRY_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
-/// Of a stranger's words in a message, in characters.
-pub(crate) const MAX_WORDS: usize = 200;
+/// Longest quotation of untrusted text in a message, in characters.
+pub(crate) const MAX_QUOTED: usize = 200;
 
-/// Text of a stranger for a terminal and a log: short, on one line, no control characters.
+/// Untrusted text made safe for terminals and logs: short, one line, no control characters.
 pub(crate) fn printable(text: &str) -> String {
-    fault::printable(text, MAX_WORDS)
+    fault::printable(text, MAX_QUOTED)
 }

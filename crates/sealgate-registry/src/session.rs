@@ -1,4 +1,4 @@
-//! One question to one registry: credentials when they are asked for, retries, one deadline.
+//! Registry operation: scheme selection, authentication, retries, and one deadline.
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
@@ -7,89 +7,89 @@ use sealgate_core::reference::Repository;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::auth::{Scope, Wanted};
+use crate::auth::{TokenContext, TokenScope};
 use crate::challenge::{Challenge, Unanswerable};
 use crate::client::Client;
 use crate::credentials::Credential;
 use crate::host::{Host, Scheme};
 use crate::reply::Reply;
-use crate::transport::{Body, Request, Take, late};
+use crate::transport::{Body, BodyMode, Request, late};
 
-/// A question, before it is known how the registry is spoken to.
-pub(crate) struct Ask<'a> {
+/// API request, before the scheme of the registry is known.
+pub(crate) struct ApiRequest<'a> {
     pub(crate) method: Method,
     pub(crate) repository: &'a Repository,
-    pub(crate) place: Place,
+    pub(crate) endpoint: Endpoint,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
-    pub(crate) scope: Scope,
+    pub(crate) scope: TokenScope,
     pub(crate) limit: u64,
-    pub(crate) take: Take,
-    pub(crate) repeat: Repeat,
+    pub(crate) mode: BodyMode,
+    pub(crate) retry: Retry,
     pub(crate) deadline: Instant,
 }
 
-/// Where the question goes.
-pub(crate) enum Place {
-    /// Below `/v2/<repository>/`.
-    Below(String),
-    /// An address that the registry itself gave.
-    At(Url),
+/// Target of an API request.
+pub(crate) enum Endpoint {
+    /// Path below `/v2/<repository>/`.
+    Path(String),
+    /// URL given by the registry.
+    Url(Url),
 }
 
-/// Whether a question may be asked again.
+/// Permission to retry a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Repeat {
-    /// Asking twice does no harm.
-    Freely,
-    /// What a lost answer did is not known: whoever asks must look first.
+pub(crate) enum Retry {
+    /// Idempotent request.
+    Allowed,
+    /// Request whose effect is unknown when its response is lost; the caller must check first.
     Never,
 }
 
-/// Credentials that are tried for one question.
+/// Maximum number of credentials tried for one operation.
 const MAX_CREDENTIALS: usize = 8;
 
-impl<'a> Ask<'a> {
-    /// A repeatable question without a body, with the client's usual bounds.
+impl<'a> ApiRequest<'a> {
+    /// Retryable request without a body, with the client's default limits.
     pub(crate) fn new(client: &Client, method: Method, repository: &'a Repository) -> Self {
         let options = &client.shared.options;
         Self {
             method,
             repository,
-            place: Place::Below(String::new()),
+            endpoint: Endpoint::Path(String::new()),
             headers: HeaderMap::new(),
             body: Body::Empty,
-            scope: Scope::Pull(repository.path().to_owned()),
+            scope: TokenScope::Pull(repository.path().to_owned()),
             limit: options.limits.manifest_bytes,
-            take: Take::Whole,
-            repeat: Repeat::Freely,
+            mode: BodyMode::Buffered,
+            retry: Retry::Allowed,
             deadline: Instant::now() + options.timeouts.request,
         }
     }
 
-    pub(crate) fn below(mut self, rest: impl Into<String>) -> Self {
-        self.place = Place::Below(rest.into());
+    pub(crate) fn at_path(mut self, rest: impl Into<String>) -> Self {
+        self.endpoint = Endpoint::Path(rest.into());
         self
     }
 
     fn url(&self, scheme: Scheme) -> Result<Url, Fault> {
-        let rest = match &self.place {
-            Place::At(url) => return Ok(url.clone()),
-            Place::Below(rest) => rest,
+        let rest = match &self.endpoint {
+            Endpoint::Url(url) => return Ok(url.clone()),
+            Endpoint::Path(rest) => rest,
         };
         let (registry, path) = (self.repository.registry(), self.repository.path());
         let text = format!("{}://{registry}/v2/{path}/{rest}", scheme.name());
         Url::parse(&text).map_err(|e| Fault::new(FaultKind::Config, registry, e.to_string()))
     }
 
-    /// Takes the body out for sending; bytes stay for the next time.
+    /// Takes the body for sending; byte bodies are kept for a retry.
     fn body(&mut self) -> Result<Body, Fault> {
         match &self.body {
             Body::Empty => Ok(Body::Empty),
             Body::Bytes(bytes) => Ok(Body::Bytes(bytes.clone())),
             Body::Once(_) | Body::Stream(_) => Ok(std::mem::replace(&mut self.body, Body::Spent)),
             Body::Spent => {
-                let detail = "wanted the upload again, which can be sent once only";
+                let detail = "requested the upload again, but a stream can be sent only once";
                 Err(Fault::new(FaultKind::Unreachable, self.repository.registry(), detail))
             }
         }
@@ -97,98 +97,101 @@ impl<'a> Ask<'a> {
 }
 
 impl Client {
-    /// Asks until there is an answer that is not about credentials and will not change by asking
-    /// again; its status is the caller's to judge.
-    pub(crate) async fn ask(&self, mut ask: Ask<'_>) -> Result<Reply, Fault> {
-        let deadline = ask.deadline;
-        match tokio::time::timeout_at(deadline, self.converse(&mut ask)).await {
+    /// Sends the request until there is a response that neither asks for other credentials nor is
+    /// transient. The caller interprets its status.
+    pub(crate) async fn send(&self, mut req: ApiRequest<'_>) -> Result<Reply, Fault> {
+        let deadline = req.deadline;
+        match tokio::time::timeout_at(deadline, self.authenticate_and_send(&mut req)).await {
             Ok(result) => result,
-            Err(_) => Err(late(ask.repository.registry())),
+            Err(_) => Err(late(req.repository.registry())),
         }
     }
 
-    async fn converse(&self, ask: &mut Ask<'_>) -> Result<Reply, Fault> {
-        let host = self.host(ask.repository).await;
-        let mut turn = Turn::new(self, &host, ask);
-        turn.begin().await;
+    async fn authenticate_and_send(&self, req: &mut ApiRequest<'_>) -> Result<Reply, Fault> {
+        let host = self.host(req.repository).await;
+        let mut auth = AuthState::new(self, &host, req);
+        auth.begin().await;
         loop {
-            let reply = self.persist(&host, ask, turn.header.clone()).await?;
+            let reply = self.send_with_retries(&host, req, auth.header.clone()).await?;
             match reply.status {
-                StatusCode::UNAUTHORIZED => turn.answer(&reply).await?,
-                StatusCode::FORBIDDEN if turn.can_change() => turn.change(&reply).await?,
+                StatusCode::UNAUTHORIZED => auth.answer(&reply).await?,
+                StatusCode::FORBIDDEN if auth.has_next_credential() => {
+                    auth.answer_denied(&reply).await?
+                }
                 _ => {
-                    turn.end().await;
+                    auth.remember_accepted().await;
                     return Ok(reply);
                 }
             }
         }
     }
 
-    /// Asks again while the fault is one that passes.
-    async fn persist(
+    /// Retries on transient faults.
+    async fn send_with_retries(
         &self,
         host: &Host,
-        ask: &mut Ask<'_>,
+        req: &mut ApiRequest<'_>,
         authorization: Option<HeaderValue>,
     ) -> Result<Reply, Fault> {
-        let mut pauses = self.shared.options.retries.pauses(ask.deadline);
+        let mut pauses = self.shared.options.retries.pauses(req.deadline);
         loop {
-            let fault = match self.once(host, ask, authorization.as_ref()).await {
-                Ok(reply) if passes(reply.status) => reply.refusal(),
+            let fault = match self.send_once(host, req, authorization.as_ref()).await {
+                Ok(reply) if is_transient(reply.status) => reply.refusal(),
                 Ok(reply) => {
-                    host.budget.give();
+                    host.budget.refund();
                     return Ok(reply);
                 }
                 Err(fault) => fault,
             };
-            if ask.repeat == Repeat::Never || matches!(ask.body, Body::Spent) {
+            if req.retry == Retry::Never || matches!(req.body, Body::Spent) {
                 return Err(fault);
             }
             pauses.before_next(fault, &host.budget).await?;
         }
     }
 
-    /// One exchange, over the scheme that the registry speaks; where that is not known yet, over
-    /// the first that works.
-    async fn once(
+    /// One exchange over the registry's scheme; while that is unknown, over the first scheme that
+    /// works.
+    async fn send_once(
         &self,
         host: &Host,
-        ask: &mut Ask<'_>,
+        req: &mut ApiRequest<'_>,
         authorization: Option<&HeaderValue>,
     ) -> Result<Reply, Fault> {
         let possible = host.schemes();
         let known = possible.len() == 1;
-        // An answer that wants TLS is reason enough to try it.
+        // TLS is also tried when a plain HTTP response asks for it.
         let schemes = if possible == [Scheme::Http] { &HTTP_THEN_HTTPS } else { possible };
         let mut first = None;
         for (tried, scheme) in schemes.iter().enumerate() {
-            if tried > 0 && matches!(ask.body, Body::Spent) {
+            if tried > 0 && matches!(req.body, Body::Spent) {
                 break;
             }
             let last = tried + 1 == schemes.len();
-            let request = self.request(host, ask, *scheme, authorization)?;
-            match self.shared.wire.exchange(&host.name, request).await {
-                // From plain HTTP to TLS only: never the other way for what an answer says.
+            let request = self.request(host, req, *scheme, authorization)?;
+            match self.shared.transport.exchange(&host.name, request).await {
+                // Only from plain HTTP to TLS: a response never causes the opposite switch.
                 Ok(reply) if *scheme == Scheme::Http && wants_tls(&reply, first.as_ref()) => {
-                    host.missed(Scheme::Http);
+                    host.record_unreachable(Scheme::Http);
                     first.get_or_insert(Ok(reply));
                 }
                 Ok(reply) => {
                     if answers_for(host, *scheme, &reply, first.as_ref()) {
-                        host.speaks(*scheme);
+                        host.record_scheme(*scheme);
                     }
                     return Ok(reply);
                 }
                 Err(fault) if known && other_scheme(&fault) => {
-                    host.missed(*scheme);
+                    host.record_unreachable(*scheme);
                     return first.unwrap_or(Err(fault));
                 }
                 Err(fault) if !last && other_scheme(&fault) => first = Some(Err(fault)),
-                // A certificate that is not believed was shown over TLS: that is what it speaks.
+                // An untrusted certificate was presented over TLS, so the registry speaks TLS.
                 Err(fault) if fault.kind == FaultKind::Tls && !other_scheme(&fault) => {
                     return Err(fault);
                 }
-                // The second scheme's failure says less: the first is the registry's usual one.
+                // The failure of the second scheme is less useful: the first is the registry's
+                // usual one.
                 Err(fault) => return first.unwrap_or(Err(fault)),
             }
         }
@@ -198,30 +201,30 @@ impl Client {
     fn request(
         &self,
         host: &Host,
-        ask: &mut Ask<'_>,
+        req: &mut ApiRequest<'_>,
         scheme: Scheme,
         authorization: Option<&HeaderValue>,
     ) -> Result<Request, Fault> {
-        let url = ask.url(scheme)?;
-        let mut headers = ask.headers.clone();
+        let url = req.url(scheme)?;
+        let mut headers = req.headers.clone();
         if let Some(value) = authorization.filter(|_| is_own(host, &url)) {
             headers.insert(AUTHORIZATION, value.clone());
         }
         Ok(Request {
             registry: host.name.clone(),
-            method: ask.method.clone(),
+            method: req.method.clone(),
             url,
             headers,
-            body: ask.body()?,
-            confided: None,
-            limit: ask.limit,
-            take: ask.take,
-            deadline: ask.deadline,
+            body: req.body()?,
+            body_secret: None,
+            limit: req.limit,
+            mode: req.mode,
+            deadline: req.deadline,
         })
     }
 }
 
-/// Whether `url` is the registry itself, and not storage that it points to.
+/// Returns whether `url` is at the registry itself, rather than at storage it redirects to.
 pub(crate) fn is_own(host: &Host, url: &Url) -> bool {
     let own = |scheme: &Scheme| {
         Url::parse(&format!("{}://{}/", scheme.name(), host.name))
@@ -230,15 +233,15 @@ pub(crate) fn is_own(host: &Host, url: &Url) -> bool {
     host.schemes().iter().any(own)
 }
 
-fn passes(status: StatusCode) -> bool {
+fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
 const HTTP_THEN_HTTPS: [Scheme; 2] = [Scheme::Http, Scheme::Https];
 
-/// Whether an answer over plain HTTP comes from a server that is spoken to without TLS and wants
-/// it (Go's and nginx's words; to HEAD they cannot say it, so there any 400 is worth a try, but
-/// where TLS was tried and is not spoken).
+/// Returns whether a plain HTTP response comes from a server that expects TLS. Go's and nginx's
+/// error texts are matched. A response to HEAD has no text, so any 400 is worth a try, unless TLS
+/// was tried and is not supported.
 fn wants_tls(reply: &Reply, first: Option<&Result<Reply, Fault>>) -> bool {
     let text = String::from_utf8_lossy(&reply.body);
     reply.status == StatusCode::BAD_REQUEST
@@ -247,9 +250,9 @@ fn wants_tls(reply: &Reply, first: Option<&Result<Reply, Fault>>) -> bool {
             || (text.is_empty() && !speaks_no_tls(first)))
 }
 
-/// Whether an answer says how the registry is spoken to. Not where it sent us to another scheme.
-/// Plain HTTP, as the second choice, only if the port has answered TLS with something else: that
-/// a connection broke says nothing about the next one.
+/// Returns whether a response determines the registry's scheme. It does not if it redirected to
+/// another scheme. Plain HTTP as the second choice counts only if the port answered the TLS
+/// handshake with something else: a broken connection says nothing about the next one.
 fn answers_for(
     host: &Host,
     scheme: Scheme,
@@ -260,13 +263,13 @@ fn answers_for(
     is_same && (scheme == Scheme::Https || host.prefers(scheme) || speaks_no_tls(first))
 }
 
-/// Whether the attempt by TLS was answered, and not by TLS.
+/// Returns whether the TLS attempt got an answer that is not TLS.
 fn speaks_no_tls(first: Option<&Result<Reply, Fault>>) -> bool {
     matches!(first, Some(Err(fault)) if fault.kind == FaultKind::Tls)
 }
 
-/// Whether a fault may come from speaking the wrong scheme. A bad certificate does not: falling
-/// back to plain HTTP then would turn an attack into a connection.
+/// Returns whether a fault may come from using the wrong scheme. A bad certificate does not:
+/// falling back to plain HTTP would let an attacker downgrade the connection.
 fn other_scheme(fault: &Fault) -> bool {
     match fault.kind {
         FaultKind::Unreachable => true,
@@ -275,55 +278,55 @@ fn other_scheme(fault: &Fault) -> bool {
     }
 }
 
-/// The credentials' side of one question.
-struct Turn<'a> {
+/// Authentication state of one operation.
+struct AuthState<'a> {
     client: &'a Client,
     host: &'a Host,
-    scope: Scope,
+    scope: TokenScope,
     scopes: Vec<String>,
-    widened: bool,
-    /// `None`: not looked up yet. An empty list: anonymous.
+    scope_extended: bool,
+    /// `None` until looked up; empty for anonymous access.
     credentials: Option<Vec<Credential>>,
     at: usize,
     header: Option<HeaderValue>,
-    /// The challenge that the header answers.
+    /// Challenge that `header` answers.
     answered: Option<Challenge>,
-    /// The remembered challenge that could not be answered, and why.
+    /// Remembered challenge that could not be answered, and the reason.
     failed: Option<(Challenge, Fault)>,
-    /// Another challenge than the answered one came, and has been answered, too.
-    switched: bool,
+    /// True once a challenge other than the answered one has arrived and been answered.
+    accepted_new_challenge: bool,
     cached: bool,
     deadline: Instant,
 }
 
-impl<'a> Turn<'a> {
-    fn new(client: &'a Client, host: &'a Host, ask: &Ask<'_>) -> Self {
+impl<'a> AuthState<'a> {
+    fn new(client: &'a Client, host: &'a Host, req: &ApiRequest<'_>) -> Self {
         Self {
             client,
             host,
-            scopes: ask.scope.words(),
-            scope: ask.scope.clone(),
-            widened: false,
+            scopes: req.scope.to_strings(),
+            scope: req.scope.clone(),
+            scope_extended: false,
             credentials: None,
             at: 0,
             header: None,
             answered: None,
             failed: None,
-            switched: false,
+            accepted_new_challenge: false,
             cached: false,
-            deadline: ask.deadline,
+            deadline: req.deadline,
         }
     }
 
-    /// Where the registry is known to ask, the answer goes with the first request. What is known
-    /// may be out of date (another token endpoint, a repository that needs none): where it leads to
-    /// nothing, the registry is asked without.
+    /// Authenticates the first request when the registry's challenge is known. The remembered
+    /// challenge may be outdated (another token endpoint, a repository that now needs no
+    /// credentials); if it cannot be answered, the first request goes without credentials.
     async fn begin(&mut self) {
         let Some(challenge) = self.host.challenge() else { return };
         let now = Instant::now();
-        // Time for the question itself is left, however slow a token endpoint is.
-        let patience = self.deadline.saturating_duration_since(now) / 2;
-        let known = tokio::time::timeout_at(now + patience, self.answer_known(&challenge)).await;
+        // Leaves time for the request itself, however slow the token endpoint is.
+        let time_limit = self.deadline.saturating_duration_since(now) / 2;
+        let known = tokio::time::timeout_at(now + time_limit, self.answer_known(&challenge)).await;
         if let Err(fault) = known.unwrap_or_else(|_| Err(late(&self.host.name))) {
             self.host.forget_challenge(&challenge);
             (self.at, self.cached, self.header, self.answered) = (0, false, None, None);
@@ -340,16 +343,16 @@ impl<'a> Turn<'a> {
     /// Answers a 401.
     async fn answer(&mut self, reply: &Reply) -> Result<(), Fault> {
         if !is_own(self.host, &reply.url) {
-            // Whoever is behind a redirect must not learn who we are.
+            // The target of a redirect must not receive the registry's credentials.
             let mut refusal = reply.refusal();
-            refusal.detail.push_str(" (no credentials are sent where a redirect leads)");
+            refusal.detail.push_str(" (no credentials are sent to the target of a redirect)");
             return Err(refusal);
         }
         let parsed = Challenge::parse(&reply.headers);
         match self.failed.take() {
-            // It asks as before: what failed at the beginning would fail again.
+            // The challenge is the same as before: what failed then would fail again.
             Some((challenge, fault))
-                if parsed.as_ref().is_ok_and(|it| it.asks_like(&challenge)) =>
+                if parsed.as_ref().is_ok_and(|it| it.same_kind(&challenge)) =>
             {
                 return Err(fault);
             }
@@ -357,8 +360,7 @@ impl<'a> Turn<'a> {
         }
         let challenge = match parsed {
             Ok(challenge) => challenge,
-            // No scheme is named: where there is a password for this registry, Basic is what Go's
-            // clients try.
+            // No scheme is named. Go's clients try Basic if there is a password for this registry.
             Err(Unanswerable::Unnamed) if self.has_password() => Challenge::Basic,
             Err(why) => return Err(unanswerable(reply, &why)),
         };
@@ -366,43 +368,44 @@ impl<'a> Turn<'a> {
         let Some(refused) = self.header.take() else {
             return self.authorize(&challenge, &reply.url, None).await;
         };
-        if self.cached || self.switch(&challenge) || self.widen(&challenge) {
+        if self.cached || self.accept_new_challenge(&challenge) || self.extend_scope(&challenge) {
             self.cached = false;
             return self.authorize(&challenge, &reply.url, Some(&refused)).await;
         }
         self.next_credential(&challenge, reply).await
     }
 
-    fn can_change(&self) -> bool {
+    fn has_next_credential(&self) -> bool {
         let count = self.credentials.as_ref().map_or(0, Vec::len);
         self.header.is_some() && self.at + 1 < count
     }
 
     /// Answers a 403 with the next credential.
-    async fn change(&mut self, reply: &Reply) -> Result<(), Fault> {
+    async fn answer_denied(&mut self, reply: &Reply) -> Result<(), Fault> {
         match self.answered.clone() {
             Some(challenge) => self.next_credential(&challenge, reply).await,
-            None => Err(self.complain(reply.refusal())),
+            None => Err(self.explain_refusal(reply.refusal())),
         }
     }
 
     async fn next_credential(&mut self, challenge: &Challenge, reply: &Reply) -> Result<(), Fault> {
         self.at += 1;
         if self.credential().is_none() {
-            return Err(self.complain(reply.refusal()));
+            return Err(self.explain_refusal(reply.refusal()));
         }
         self.authorize(challenge, &reply.url, None).await
     }
 
-    /// The question was answered: these credentials come first next time.
-    async fn end(&self) {
+    /// Records that these credentials worked, so that they come first next time.
+    async fn remember_accepted(&self) {
         let several = self.credentials.as_ref().is_some_and(|list| list.len() > 1);
         if let Some(credential) = self.credential().filter(|_| several && self.header.is_some()) {
-            self.client.who.taken.insert(self.key(), credential.id()).await;
+            self.client.credentials.accepted.insert(self.key(), credential.id()).await;
         }
     }
 
-    /// Makes the header with this credential, or the next one that the token endpoint takes.
+    /// Creates the `Authorization` header with the current credential, or the next one that the
+    /// token endpoint accepts.
     async fn authorize(
         &mut self,
         challenge: &Challenge,
@@ -410,11 +413,11 @@ impl<'a> Turn<'a> {
         refused: Option<&HeaderValue>,
     ) -> Result<(), Fault> {
         loop {
-            match self.buy(challenge, asked, refused).await {
-                Err(fault) if refuses(&fault) => {
+            match self.fetch_token(challenge, asked, refused).await {
+                Err(fault) if is_refusal(&fault) => {
                     self.at += 1;
                     if self.credential().is_none() {
-                        return Err(self.complain(fault));
+                        return Err(self.explain_refusal(fault));
                     }
                 }
                 result => return result,
@@ -422,8 +425,8 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// One header; a token endpoint in trouble is asked again as a registry is.
-    async fn buy(
+    /// Fetches one header value, with the same retries as for a registry.
+    async fn fetch_token(
         &mut self,
         challenge: &Challenge,
         asked: &Url,
@@ -431,7 +434,7 @@ impl<'a> Turn<'a> {
     ) -> Result<(), Fault> {
         let shared = &self.client.shared;
         let mut pauses = shared.options.retries.pauses(self.deadline);
-        let wanted = Wanted {
+        let context = TokenContext {
             target: &self.host.name,
             asked,
             challenge,
@@ -439,7 +442,7 @@ impl<'a> Turn<'a> {
             credential: self.credential(),
         };
         let authorization = loop {
-            match shared.tokens.authorization(&shared.wire, &wanted, refused).await {
+            match shared.tokens.authorization(&shared.transport, &context, refused).await {
                 Ok(authorization) => break authorization,
                 Err(fault) => pauses.before_next(fault, &self.host.budget).await?,
             }
@@ -450,23 +453,23 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// Whether the registry asks in another way than the one that was answered: the credential was
-    /// not refused then. Once.
-    fn switch(&mut self, challenge: &Challenge) -> bool {
-        let other = self.answered.as_ref().is_some_and(|answered| !answered.asks_like(challenge));
-        let first = other && !self.switched;
-        self.switched |= other;
+    /// Accepts, once, a challenge of another kind than the answered one: the credential has not
+    /// been refused then.
+    fn accept_new_challenge(&mut self, challenge: &Challenge) -> bool {
+        let other = self.answered.as_ref().is_some_and(|answered| !answered.same_kind(challenge));
+        let first = other && !self.accepted_new_challenge;
+        self.accepted_new_challenge |= other;
         first
     }
 
-    /// Takes over the scope that the registry says is missing, once.
-    fn widen(&mut self, challenge: &Challenge) -> bool {
+    /// Adds, once, the scope that the registry reports as missing.
+    fn extend_scope(&mut self, challenge: &Challenge) -> bool {
         let Challenge::Bearer { scope: Some(scope), .. } = challenge else { return false };
         let more: Vec<String> = scope.split_whitespace().take(8).map(str::to_owned).collect();
-        if self.widened || more.is_empty() || more.iter().all(|s| self.scopes.contains(s)) {
+        if self.scope_extended || more.is_empty() || more.iter().all(|s| self.scopes.contains(s)) {
             return false;
         }
-        self.widened = true;
+        self.scope_extended = true;
         self.scopes = more;
         true
     }
@@ -475,18 +478,19 @@ impl<'a> Turn<'a> {
         if self.credentials.is_some() {
             return Ok(());
         }
-        let who = &self.client.who;
-        let mut list = match &who.explicit {
+        let credentials = &self.client.credentials;
+        let mut list = match &credentials.explicit {
             Some(explicit) => vec![explicit.clone()],
             None => {
-                let mut list = who.keychain.lookup(&self.host.name, self.scope.path()).await?;
+                let mut list =
+                    credentials.keychain.lookup(&self.host.name, self.scope.path()).await?;
                 list.truncate(MAX_CREDENTIALS);
                 list
             }
         };
-        if let Some(taken) = who.taken.get(&self.key()).await {
-            // A stable sort: the one that was taken last comes first, the others keep their order.
-            list.sort_by_key(|credential| credential.id() != taken);
+        if let Some(accepted) = credentials.accepted.get(&self.key()).await {
+            // Stable sort: the credential accepted last comes first, the others keep their order.
+            list.sort_by_key(|credential| credential.id() != accepted);
         }
         self.credentials = Some(list);
         Ok(())
@@ -500,7 +504,7 @@ impl<'a> Turn<'a> {
         self.credentials.as_ref()?.get(self.at)
     }
 
-    /// Whether one of the credentials that are left is a password.
+    /// Returns whether a remaining credential is a password.
     fn has_password(&self) -> bool {
         let left = self.credentials.iter().flatten().skip(self.at);
         left.into_iter().any(|it| matches!(it, Credential::Password { .. }))
@@ -516,19 +520,21 @@ impl<'a> Turn<'a> {
         Url::parse(&text).map_err(|e| Fault::new(FaultKind::Config, &self.host.name, e.to_string()))
     }
 
-    /// A refusal, with what helps to find its cause.
-    fn complain(&self, mut fault: Fault) -> Fault {
+    /// Adds hints about the cause of a refusal.
+    fn explain_refusal(&self, mut fault: Fault) -> Fault {
         if self.is_anonymous() && fault.kind == FaultKind::Unauthorized {
-            fault.detail.push_str(" (asked without credentials: none are known for it)");
+            fault.detail.push_str(
+                " (requested without credentials: none are configured for this registry)",
+            );
         }
-        if let Some(complaint) = self.client.who.keychain.complaints() {
+        if let Some(complaint) = self.client.credentials.keychain.unreadable() {
             fault.detail.push_str(&format!(" ({complaint})"));
         }
         fault
     }
 }
 
-/// A 401 whose challenge cannot be answered: to log in would change nothing.
+/// Fault for a 401 whose challenge cannot be answered; logging in would not help.
 fn unanswerable(reply: &Reply, why: &Unanswerable) -> Fault {
     let kind = match why {
         Unanswerable::Unnamed => FaultKind::Unauthorized,
@@ -539,6 +545,6 @@ fn unanswerable(reply: &Reply, why: &Unanswerable) -> Fault {
     Fault { kind, detail: format!("{} ({why})", refusal.detail), ..refusal }
 }
 
-fn refuses(fault: &Fault) -> bool {
+fn is_refusal(fault: &Fault) -> bool {
     matches!(fault.kind, FaultKind::Unauthorized | FaultKind::Denied)
 }

@@ -1,5 +1,5 @@
-//! What kind of document a manifest is: the answer's media type and the document's own must be
-//! one and the same, and a document is an index or a manifest, never something of both.
+//! Manifest kinds. The response's media type and the document's own must agree, and a document is
+//! either an index or a manifest, never both.
 
 use bytes::Bytes;
 use sealgate_core::digest::Digest;
@@ -10,16 +10,16 @@ use sealgate_engine::ports::RawManifest;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// The `Accept` of every request for a manifest.
+/// `Accept` header of every manifest request.
 pub(crate) const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, \
     application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, \
     application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// What the media types of Docker's schema 1 begin with.
+/// Prefix of the media types of Docker schema 1.
 const DOCKER_SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+";
 
-/// The parts that tell the kinds apart. A key that stands there twice is an error.
+/// Fields that tell the kinds apart. Duplicate keys are an error.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Outline {
@@ -34,7 +34,7 @@ struct Outline {
     subject: Option<Descriptor>,
 }
 
-/// A manifest's kind, and what it says about itself.
+/// Media type, artifact type and subject of a manifest.
 #[derive(Debug)]
 pub(crate) struct Shape {
     pub(crate) media_type: String,
@@ -43,24 +43,24 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// Refuses a Docker manifest of schema 1 by its media type alone.
-    pub(crate) fn check_schema(said: Option<&str>) -> Result<(), (FaultKind, String)> {
-        match said.is_some_and(|said| said.starts_with(DOCKER_SCHEMA_1)) {
+    /// Rejects a Docker schema 1 manifest by its media type alone.
+    pub(crate) fn check_schema(stated: Option<&str>) -> Result<(), (FaultKind, String)> {
+        match stated.is_some_and(|stated| stated.starts_with(DOCKER_SCHEMA_1)) {
             true => Err(schema_1()),
             false => Ok(()),
         }
     }
 
-    /// Reads `bytes` that came (or go) with the media type `said`. The error is a sentence.
-    pub(crate) fn of(said: Option<&str>, bytes: &[u8]) -> Result<Self, (FaultKind, String)> {
+    /// Classifies `bytes` received (or sent) with the media type `stated`. The error is a sentence.
+    pub(crate) fn of(stated: Option<&str>, bytes: &[u8]) -> Result<Self, (FaultKind, String)> {
         let malformed = |detail: String| (FaultKind::Malformed, detail);
         let outline: Outline = serde_json::from_slice(bytes).map_err(|e| {
-            malformed(format!("no manifest (line {}, column {})", e.line(), e.column()))
+            malformed(format!("not a manifest (line {}, column {})", e.line(), e.column()))
         })?;
         if outline.schema_version == Some(1) || outline.fs_layers.is_some() {
             return Err(schema_1());
         }
-        let media_type = agreed(said, outline.media_type.as_deref()).map_err(malformed)?;
+        let media_type = agreed(stated, outline.media_type.as_deref()).map_err(malformed)?;
         let index = outline.manifests.is_some();
         let image = outline.config.is_some() || outline.layers.is_some();
         let wrong = match media_type.as_str() {
@@ -70,7 +70,7 @@ impl Shape {
         };
         if wrong {
             let media_type = crate::reply::printable(&media_type);
-            let detail = format!("its content is not the {media_type} that it says it is");
+            let detail = format!("its content does not match its media type {media_type}");
             return Err(malformed(detail));
         }
         let Outline { artifact_type, subject, .. } = outline;
@@ -79,19 +79,19 @@ impl Shape {
 }
 
 fn schema_1() -> (FaultKind, String) {
-    let detail = "a Docker manifest of schema 1, which nobody can sign";
+    let detail = "a Docker manifest of schema 1, which cannot be signed";
     (FaultKind::Unsupported, detail.to_owned())
 }
 
-/// The media type that both sides name; generic types say nothing.
-fn agreed(said: Option<&str>, own: Option<&str>) -> Result<String, String> {
+/// Media type on which both sides agree; generic types are ignored.
+fn agreed(stated: Option<&str>, own: Option<&str>) -> Result<String, String> {
     let generic = |t: &&str| {
         !matches!(*t, "" | "application/json" | "application/octet-stream" | "text/plain")
     };
-    match (said.filter(generic), own.filter(|t| !t.is_empty())) {
-        (Some(said), Some(own)) if said != own => Err(format!(
-            "the answer says {}, the document {}",
-            crate::reply::printable(said),
+    match (stated.filter(generic), own.filter(|t| !t.is_empty())) {
+        (Some(stated), Some(own)) if stated != own => Err(format!(
+            "the response has the media type {}, the document {}",
+            crate::reply::printable(stated),
             crate::reply::printable(own)
         )),
         (Some(one), _) | (None, Some(one)) => Ok(one.to_owned()),
@@ -99,7 +99,7 @@ fn agreed(said: Option<&str>, own: Option<&str>) -> Result<String, String> {
     }
 }
 
-/// A [`RawManifest`] from its parts.
+/// Builds a [`RawManifest`].
 pub(crate) fn raw(shape: Shape, digest: Digest, bytes: Bytes) -> RawManifest {
     let descriptor = Descriptor {
         media_type: shape.media_type,
@@ -112,12 +112,12 @@ pub(crate) fn raw(shape: Shape, digest: Digest, bytes: Bytes) -> RawManifest {
     RawManifest { descriptor, bytes }
 }
 
-/// Whether a text can be a tag.
+/// Checks the syntax of a tag.
 pub(crate) fn check_tag(target: &str, tag: &str) -> Result<(), Fault> {
     if is_tag(tag) {
         return Ok(());
     }
-    let detail = format!("{:?} cannot be a tag", crate::reply::printable(tag));
+    let detail = format!("{:?} is not a valid tag", crate::reply::printable(tag));
     Err(Fault::new(FaultKind::Config, target, detail))
 }
 
@@ -125,8 +125,8 @@ pub(crate) fn check_tag(target: &str, tag: &str) -> Result<(), Fault> {
 mod tests {
     use super::*;
 
-    fn kind(said: Option<&str>, text: &str) -> Result<String, FaultKind> {
-        Shape::of(said, text.as_bytes()).map(|s| s.media_type).map_err(|(kind, _)| kind)
+    fn kind(stated: Option<&str>, text: &str) -> Result<String, FaultKind> {
+        Shape::of(stated, text.as_bytes()).map(|s| s.media_type).map_err(|(kind, _)| kind)
     }
 
     #[test]
@@ -144,8 +144,8 @@ mod tests {
     #[test]
     fn a_document_of_two_kinds_is_refused() {
         let both = r#"{"schemaVersion":2,"manifests":[],"config":{},"layers":[]}"#;
-        for said in [media_type::OCI_INDEX, media_type::OCI_MANIFEST, "application/x"] {
-            assert_eq!(kind(Some(said), both), Err(FaultKind::Malformed), "{said}");
+        for stated in [media_type::OCI_INDEX, media_type::OCI_MANIFEST, "application/x"] {
+            assert_eq!(kind(Some(stated), both), Err(FaultKind::Malformed), "{stated}");
         }
         let twice = r#"{"schemaVersion":2,"mediaType":"a","mediaType":"b"}"#;
         assert_eq!(kind(None, twice), Err(FaultKind::Malformed));

@@ -1,8 +1,8 @@
-//! One exchange over the wire: redirects, bounded bodies, idle time-outs, and the names of faults.
+//! HTTP exchange: redirects, bounded bodies, idle timeouts, and classification of faults.
 //!
-//! Redirects are followed here and not in the HTTP library, because the rules are ours: five at
-//! most, never from HTTPS to HTTP, and `Authorization` goes to the origin that it was made for
-//! and to nobody else. The text of a fault never holds a URL's query (it may be a signed link).
+//! Redirects are followed here rather than in the HTTP library, by stricter rules: at most five,
+//! never from HTTPS to HTTP, and `Authorization` is sent only to the origin it was created for. The
+//! text of a fault never holds a URL's query, which may be a signed URL.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,84 +21,84 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::credentials::Secret;
-use crate::options::{Options, Recipients};
-use crate::reply::{MAX_WORDS, Reply, Told, printable};
+use crate::options::{ClientCertScope, Options};
+use crate::reply::{MAX_QUOTED, Reply, RequestSecrets, printable};
 
 const MAX_REDIRECTS: usize = 5;
-/// Of the body of an error; the rest is not read.
+/// Maximum size of an error body, in bytes; the rest is not read.
 const MAX_ERROR_BODY: u64 = 64 << 10;
 
-/// The connections. Shared by everybody, whatever their credentials.
+/// HTTP connections, shared by all credentials.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct Transport {
     connections: reqwest::Client,
-    /// The connections on which a client certificate is shown, where it is for one registry only.
+    /// Connections that present a client certificate restricted to one registry.
     certified: Option<(String, reqwest::Client)>,
     idle: Duration,
-    /// What is left of the bytes that all answers may take together.
-    together: Arc<Semaphore>,
+    /// Remaining bytes of the budget for all buffered bodies.
+    body_budget: Arc<Semaphore>,
 }
 
-/// An answer's body, and its share of the memory for answers, which it gives back when the last
-/// reader lets go of it.
+/// Buffered response body and its share of the body budget, returned when the last reference is
+/// dropped.
 #[derive(Default)]
-struct Held {
+struct BufferedBody {
     bytes: BytesMut,
     share: Option<OwnedSemaphorePermit>,
 }
 
-/// One request.
+/// HTTP request.
 pub(crate) struct Request {
-    /// The registry (host and port) that the question is for: itself, or its token endpoint.
+    /// Registry (host and port) on whose behalf the request is sent: itself, or its token endpoint.
     pub(crate) registry: String,
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
-    /// A secret in the body.
-    pub(crate) confided: Option<Secret>,
-    /// At most so many bytes of a good answer.
+    /// Secret in the body.
+    pub(crate) body_secret: Option<Secret>,
+    /// Maximum size of a successful response's body, in bytes.
     pub(crate) limit: u64,
-    pub(crate) take: Take,
+    pub(crate) mode: BodyMode,
     pub(crate) deadline: Instant,
 }
 
-/// How a good answer's body is taken.
+/// Handling of a successful response's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Take {
-    /// Read whole, within the request's limit.
-    Whole,
-    /// Left on the wire, to be streamed.
-    Open,
+pub(crate) enum BodyMode {
+    /// Buffered, within the request's limit.
+    Buffered,
+    /// Left unread for streaming.
+    Streamed,
 }
 
-/// What is sent.
+/// Request body.
 pub(crate) enum Body {
     Empty,
     Bytes(Bytes),
-    /// Bytes that are sent once only: they are for the address that was asked.
+    /// Bytes sent at most once, to the requested URL only.
     Once(Bytes),
-    /// Can be sent once only.
+    /// Stream; can be sent once only.
     Stream(reqwest::Body),
-    /// A body that has been sent and cannot be sent again.
+    /// Body that has been sent and cannot be resent.
     Spent,
 }
 
-/// An answer of which only the head has been read.
-struct Opened<'a> {
+/// Response with its body unread.
+struct UnreadResponse<'a> {
     response: Response,
     url: Url,
-    /// The host that answered, for messages.
+    /// Host that answered, for messages.
     target: Cow<'a, str>,
 }
 
-impl Wire {
+impl Transport {
     pub(crate) fn new(options: &Options) -> Result<Self, Fault> {
         let connections = |identity| {
             let settings = client::Settings {
                 name: "registry client",
                 tls: tls::Settings {
-                    trust: &options.trust,
+                    roots: &options.tls_roots,
                     identity,
                     server_name: options.server_name.as_deref(),
                     peer: "registry",
@@ -107,14 +107,14 @@ impl Wire {
                 user_agent: &options.user_agent,
                 connect: options.timeouts.connect,
             };
-            // Redirects are followed by `open`, which decides what goes along.
+            // Redirects are followed by `open`, which decides which headers are kept.
             let none = reqwest::redirect::Policy::none();
             client::client(settings, |builder: ClientBuilder| {
                 builder.redirect(none).http2_adaptive_window(true)
             })
         };
-        let (certified, everywhere) = match (options.identity.as_ref(), &options.identity_for) {
-            (Some(identity), Recipients::Registry(name)) => {
+        let (certified, everywhere) = match (options.identity.as_ref(), &options.identity_scope) {
+            (Some(identity), ClientCertScope::Registry(name)) => {
                 let name = canonical_registry(name).to_owned();
                 (Some((name, connections(Some(identity))?)), None)
             }
@@ -124,14 +124,14 @@ impl Wire {
             connections: connections(everywhere)?,
             certified,
             idle: options.timeouts.idle,
-            together: Arc::new(Semaphore::new(options.limits.bytes_together)),
+            body_budget: Arc::new(Semaphore::new(options.limits.buffered_bytes)),
         })
     }
 
-    /// The connections for an address that is asked for the sake of `registry`. Those with the
-    /// client certificate are for questions to its registry only, and for no address but its own:
-    /// another registry that names this one as its token endpoint, or redirects there, would have
-    /// it answer in our name.
+    /// Connections for a request to `url` on behalf of `registry`. Those with the client
+    /// certificate are used only for requests to its own registry and its own address: another
+    /// registry that names this one as its token endpoint, or redirects to it, would otherwise use
+    /// our identity there.
     fn connections(&self, registry: &str, url: &Url) -> &reqwest::Client {
         let is = |name: &str, other: &str| canonical_registry(other) == name;
         match &self.certified {
@@ -140,24 +140,29 @@ impl Wire {
         }
     }
 
-    /// Asks, follows redirects, reads the whole answer. `target` names the registry in faults.
+    /// Sends the request, follows redirects and reads the response. `target` names the registry in
+    /// faults.
     pub(crate) async fn exchange(&self, target: &str, request: Request) -> Result<Reply, Fault> {
-        let (limit, take, deadline) = (request.limit, request.take, request.deadline);
-        let told = Told::of(&request);
-        let Opened { response, url, target } = self.open(target, request).await?;
+        let (limit, mode, deadline) = (request.limit, request.mode, request.deadline);
+        let request_secrets = RequestSecrets::of(&request);
+        let UnreadResponse { response, url, target } = self.open(target, request).await?;
         let target = target.as_ref();
         let (status, headers) = (response.status(), response.headers().clone());
         let (mut body, mut open) = (Bytes::new(), None);
-        match take {
+        match mode {
             _ if !status.is_success() => body = self.read_error(response, deadline).await,
-            Take::Whole => body = self.read(target, response, limit, deadline).await?,
-            Take::Open => open = Some(response),
+            BodyMode::Buffered => body = self.read(target, response, limit, deadline).await?,
+            BodyMode::Streamed => open = Some(response),
         }
-        Ok(Reply { target: target.to_owned(), status, headers, url, body, open, told })
+        Ok(Reply { target: target.to_owned(), status, headers, url, body, open, request_secrets })
     }
 
-    /// Asks and follows redirects; the body is still on the wire.
-    async fn open<'a>(&self, asked: &'a str, request: Request) -> Result<Opened<'a>, Fault> {
+    /// Sends the request and follows redirects, leaving the body unread.
+    async fn open<'a>(
+        &self,
+        asked: &'a str,
+        request: Request,
+    ) -> Result<UnreadResponse<'a>, Fault> {
         let Request { registry, mut method, mut url, mut headers, body, deadline, .. } = request;
         let mut client = self.connections(&registry, &url);
         let (origin, own) = (url.origin(), authority(&url));
@@ -172,7 +177,7 @@ impl Wire {
             let sent = body.take();
             let response = send(client, &target, &method, &url, headers, sent, deadline).await?;
             let Some(next) = redirect(&target, &url, &response)? else {
-                return Ok(Opened { response, url, target });
+                return Ok(UnreadResponse { response, url, target });
             };
             if response.status() == StatusCode::SEE_OTHER && method != Method::HEAD {
                 method = Method::GET;
@@ -181,13 +186,13 @@ impl Wire {
                 _ if method == Method::GET || method == Method::HEAD => None,
                 Some(again) => again.clone().map(reqwest::Body::from),
                 None => {
-                    let detail = "a redirect of a request whose body is sent once only";
+                    let detail = "redirected a request whose body can be sent only once";
                     return Err(fault(&target, FaultKind::Malformed, detail));
                 }
             };
             url = next;
             if authority(&url) != own {
-                // Whoever is there chooses where it goes on: not with our certificate.
+                // The redirecting server chooses the target: no client certificate is presented.
                 client = &self.connections;
             }
             target = match authority(&url) {
@@ -198,7 +203,7 @@ impl Wire {
         Err(fault(asked, FaultKind::TooMany, format!("more than {MAX_REDIRECTS} redirects")))
     }
 
-    /// Reads at most `limit` bytes. What `Content-Length` says is used to refuse early only.
+    /// Reads at most `limit` bytes. `Content-Length` is only used to refuse early.
     async fn read(
         &self,
         target: &str,
@@ -207,26 +212,26 @@ impl Wire {
         deadline: Instant,
     ) -> Result<Bytes, Fault> {
         let large = || {
-            fault(target, FaultKind::TooLarge, format!("the answer is larger than {limit} bytes"))
+            fault(target, FaultKind::TooLarge, format!("the response is larger than {limit} bytes"))
         };
-        let said = response.content_length().unwrap_or(0);
-        if said > limit {
+        let announced = response.content_length().unwrap_or(0);
+        if announced > limit {
             return Err(large());
         }
-        let mut held = Held::default();
+        let mut held = BufferedBody::default();
         while let Some(piece) = self.next(target, &mut response, deadline).await? {
             if held.bytes.len() as u64 + piece.len() as u64 > limit {
                 return Err(large());
             }
-            held.take(&piece, &self.together).ok_or_else(|| {
-                let detail = "too many bytes of answers at once; ask again later";
+            held.take(&piece, &self.body_budget).ok_or_else(|| {
+                let detail = "memory limit for buffered responses reached; try again later";
                 fault(target, FaultKind::TooMany, detail)
             })?;
         }
         Ok(Bytes::from_owner(held))
     }
 
-    /// The next piece of a body, within the idle time-out and the deadline.
+    /// Next chunk of a body, within the idle timeout and the deadline.
     pub(crate) async fn next(
         &self,
         target: &str,
@@ -236,16 +241,16 @@ impl Wire {
         let idle = Instant::now() + self.idle;
         match tokio::time::timeout_at(idle.min(deadline), response.chunk()).await {
             Ok(Ok(piece)) => Ok(piece),
-            Ok(Err(error)) => Err(broken(target, error)),
+            Ok(Err(error)) => Err(exchange_fault(target, error)),
             Err(_) if deadline <= idle => Err(late(target)),
             Err(_) => {
-                let detail = format!("no more bytes for {} s", self.idle.as_secs_f32());
+                let detail = format!("no data received for {} s", self.idle.as_secs_f32());
                 Err(fault(target, FaultKind::Timeout, detail))
             }
         }
     }
 
-    /// As much of an error's body as helps; its loss is no error of its own.
+    /// Start of an error body; failing to read it is not an error.
     async fn read_error(&self, mut response: Response, deadline: Instant) -> Bytes {
         let deadline = deadline.min(Instant::now() + Duration::from_secs(5));
         let mut all = BytesMut::new();
@@ -259,12 +264,12 @@ impl Wire {
     }
 }
 
-impl Held {
-    /// Takes a piece, and memory for it as it comes, not as somebody announces it; `None` where
-    /// there is none left.
-    fn take(&mut self, piece: &[u8], together: &Arc<Semaphore>) -> Option<()> {
+impl BufferedBody {
+    /// Appends a chunk, reserving budget for the bytes received rather than announced; `None` when
+    /// the budget is exhausted.
+    fn take(&mut self, piece: &[u8], body_budget: &Arc<Semaphore>) -> Option<()> {
         let length = u32::try_from(piece.len()).ok()?;
-        let share = Arc::clone(together).try_acquire_many_owned(length).ok()?;
+        let share = Arc::clone(body_budget).try_acquire_many_owned(length).ok()?;
         match &mut self.share {
             Some(held) => held.merge(share),
             none => *none = Some(share),
@@ -274,14 +279,14 @@ impl Held {
     }
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for BufferedBody {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
 impl Body {
-    /// The body for the first sending, and, if it can be sent again, the one for the next.
+    /// Body for the first attempt and, if it can be resent, the one for the next.
     #[allow(clippy::option_option, reason = "repeatable at all? and if so, with which bytes?")]
     fn split(self) -> (Option<reqwest::Body>, Option<Option<Bytes>>) {
         match self {
@@ -308,12 +313,12 @@ async fn send(
     }
     match tokio::time::timeout_at(deadline, builder.send()).await {
         Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => Err(broken(target, error)),
+        Ok(Err(error)) => Err(exchange_fault(target, error)),
         Err(_) => Err(late(target)),
     }
 }
 
-/// Where `response` sends us, if it does and we go there.
+/// Target of a redirect, if the response is one that may be followed.
 fn redirect(target: &str, from: &Url, response: &Response) -> Result<Option<Url>, Fault> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
@@ -326,28 +331,28 @@ fn redirect(target: &str, from: &Url, response: &Response) -> Result<Option<Url>
     Ok(Some(next))
 }
 
-/// Whether we go from one address to the other: never to less safety, never to other protocols.
+/// Checks a redirect: never from HTTPS to HTTP, and never to another protocol.
 pub(crate) fn check_hop(target: &str, from: &Url, to: &Url) -> Result<(), Fault> {
     let refused = |why: &str| {
         let place = to.host_str().map(printable).unwrap_or_default();
-        Err(fault(target, FaultKind::Malformed, format!("sent to {place} {why}; refused")))
+        Err(fault(target, FaultKind::Malformed, format!("redirected to {place} {why}; refused")))
     };
     match (from.scheme(), to.scheme()) {
         ("https", "http") => refused("over plain HTTP from HTTPS"),
-        // The HTTP library would make a header of them: who we are is nobody else's to say.
-        _ if has_user(to) => refused("under a user's name"),
+        // The HTTP library would send a user name in the URL as credentials.
+        _ if has_user(to) => refused("with a user name in the URL"),
         (_, "http" | "https") if to.host_str().is_some() => Ok(()),
-        _ => refused("by a protocol that is not HTTP"),
+        _ => refused("over a protocol other than HTTP"),
     }
 }
 
-/// Host and port of an address, as a reference names them.
+/// Host and port of a URL, in the form used by references.
 pub(crate) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Whether there is a user name or a password in an address.
+/// Returns whether a URL holds a user name or a password.
 pub(crate) fn has_user(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
@@ -357,14 +362,14 @@ fn fault(target: &str, kind: FaultKind, detail: impl Into<String>) -> Fault {
 }
 
 pub(crate) fn late(target: &str) -> Fault {
-    fault(target, FaultKind::Timeout, "no complete answer before the deadline")
+    fault(target, FaultKind::Timeout, "no complete response before the deadline")
 }
 
-fn broken(target: &str, error: reqwest::Error) -> Fault {
-    fault::broken(target, error, MAX_WORDS)
+fn exchange_fault(target: &str, error: reqwest::Error) -> Fault {
+    fault::exchange_fault(target, error, MAX_QUOTED)
 }
 
-/// A header value that logs do not show.
+/// Header value marked sensitive, so that logs do not show it.
 pub(crate) fn sensitive(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);

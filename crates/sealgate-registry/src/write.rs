@@ -1,4 +1,4 @@
-//! Blobs and manifests, written and removed.
+//! Pushes and deletions of blobs and manifests.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,68 +15,68 @@ use sealgate_engine::ports::{BlobStream, Registry as _};
 use tokio::time::Instant;
 use url::Url;
 
-use crate::auth::Scope;
+use crate::auth::TokenScope;
 use crate::client::Client;
 use crate::host::Capability;
-use crate::referrers::{Answer, Labelled};
+use crate::referrers::{ListType, ReferrersResponse};
 use crate::reply::Reply;
-use crate::session::{Ask, Place, Repeat};
+use crate::session::{ApiRequest, Endpoint, Retry};
 use crate::shape::{Shape, check_tag};
 use crate::transport::{Body, check_hop, content_type};
 
-/// The registry keeps the list of referrers itself.
+/// Header by which a registry confirms that it maintains the referrers list itself.
 pub(crate) const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
-/// Blobs up to this size (signatures, bundles, configurations) are held in memory, so that an
-/// upload that fails half-way can be made again.
-const HELD: u64 = 1 << 20;
+/// Maximum size of blobs (signatures, bundles, configurations) buffered in memory, so that a failed
+/// upload can be retried.
+const MAX_BUFFERED_BLOB: u64 = 1 << 20;
 
-/// How often a manifest is sent to a registry that loses sight of its blobs, and the first pause.
-const SIGHTS: u32 = 6;
-const BLINK: Duration = Duration::from_millis(50);
+/// Attempts to push a manifest to a registry that temporarily loses its blobs, and the first pause.
+const MANIFEST_ATTEMPTS: u32 = 6;
+const MANIFEST_FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// How a PUT of a manifest is guarded against other writers.
+/// Precondition of a manifest PUT against concurrent writers.
 #[derive(Clone, Debug, Default)]
-pub(crate) enum Guard {
-    /// Not at all.
+pub(crate) enum Precondition {
+    /// None.
     #[default]
     None,
-    /// By nothing that the registry offers; but a lost answer is not followed by another PUT.
-    Once,
-    /// `If-Match`: the registry's name for what was read, and its digest.
-    Match(HeaderValue, Digest),
+    /// None that the registry checks, but the PUT is not retried after a lost response.
+    NoRetry,
+    /// `If-Match` with the entity tag of the version read; and that version's digest.
+    IfMatch(HeaderValue, Digest),
     /// `If-None-Match: *`.
-    Absent,
+    IfNoneMatch,
 }
 
-/// Whether the referrers API has what was pushed.
+/// Presence of a pushed manifest in the referrers API's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Listed {
     Yes,
-    /// No, or not for readers that go by the letter: they read the fallback tag.
+    /// Absent, or not visible to strict readers, which read the fallback tag.
     No,
-    /// There are others in the list: nobody reads the fallback tag.
+    /// Only other manifests are listed, so readers do not read the fallback tag.
     OthersOnly,
     /// The list could not be read.
     Unknown,
 }
 
-/// Looks at a list that does not hold what was pushed, and the first pause between them.
-const LOOKS: u32 = 4;
-const LATE_LIST: Duration = Duration::from_millis(200);
+/// Reads of a list that lacks the pushed manifest, and the first pause between them.
+const LIST_READS: u32 = 4;
+const LIST_FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// What became of a PUT.
+/// Result of a PUT.
 pub(crate) enum Put {
     Done {
-        /// Whether the registry answered with `OCI-Subject`.
+        /// True if the registry answered with `OCI-Subject`.
         keeps_referrers: bool,
     },
-    /// 412, and the tag reads differently now: somebody else was faster.
-    Lost,
+    /// 412, and the tag has changed since: another writer was first.
+    Conflict,
 }
 
 impl Client {
-    /// Stores a blob unless it is there.
+    /// Pushes a blob unless it exists.
     pub(crate) async fn write_blob(
         &self,
         repository: &Repository,
@@ -86,10 +86,10 @@ impl Client {
         if self.has_blob(repository, &descriptor.digest).await? {
             return Ok(());
         }
-        if descriptor.size > HELD {
+        if descriptor.size > MAX_BUFFERED_BLOB {
             return self.upload_stream(repository, descriptor, content).await;
         }
-        let bytes = held(repository.registry(), descriptor, content).await?;
+        let bytes = buffered(repository.registry(), descriptor, content).await?;
         let deadline = Instant::now() + self.shared.options.timeouts.request;
         let host = self.host(repository).await;
         let mut pauses = self.shared.options.retries.pauses(deadline);
@@ -103,10 +103,11 @@ impl Client {
     }
 
     async fn has_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, Fault> {
-        let mut ask = Ask::new(self, Method::HEAD, repository).below(format!("blobs/{digest}"));
-        // The scope of what follows, so that one token does for both.
-        ask.scope = Scope::Push(repository.path().to_owned());
-        let reply = self.ask(ask).await?;
+        let mut req =
+            ApiRequest::new(self, Method::HEAD, repository).at_path(format!("blobs/{digest}"));
+        // Same scope as the following upload, so that one token serves for both.
+        req.scope = TokenScope::Push(repository.path().to_owned());
+        let reply = self.send(req).await?;
         match reply.status {
             StatusCode::OK => Ok(true),
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(false),
@@ -114,7 +115,7 @@ impl Client {
         }
     }
 
-    /// Sends a large blob, checking it on its way out.
+    /// Streams a large blob, checking it while sending.
     async fn upload_stream(
         &self,
         repository: &Repository,
@@ -124,17 +125,17 @@ impl Client {
         let deadline = Instant::now() + self.shared.options.timeouts.transfer;
         let broken = Arc::new(Mutex::new(None));
         let target = repository.registry().to_owned();
-        let checked = Outgoing::new(target, descriptor, content).stream(broken.clone());
+        let checked = BlobUpload::new(target, descriptor, content).stream(broken.clone());
         let body = Body::Stream(reqwest::Body::wrap_stream(checked));
         let sent = self.upload(repository, descriptor, body, deadline).await;
-        // Our side's failure is the cause of whatever the registry said about it.
+        // A failure of the source caused whatever the registry reported.
         match broken.lock().ok().and_then(|mut slot| slot.take()) {
             Some(fault) => Err(fault),
             None => sent,
         }
     }
 
-    /// POST for an address, then PUT everything there.
+    /// Starts an upload with POST, then PUTs the whole content.
     async fn upload(
         &self,
         repository: &Repository,
@@ -142,22 +143,22 @@ impl Client {
         body: Body,
         deadline: Instant,
     ) -> Result<(), Fault> {
-        let scope = Scope::Push(repository.path().to_owned());
+        let scope = TokenScope::Push(repository.path().to_owned());
         let reply = self.begin_upload(repository, scope.clone(), "", deadline).await?;
         let mut url = location(&reply)?;
         url.query_pairs_mut().append_pair("digest", &descriptor.digest.to_string());
-        let mut ask = Ask::new(self, Method::PUT, repository);
-        ask.place = Place::At(url);
-        ask.headers.insert(CONTENT_LENGTH, HeaderValue::from(descriptor.size));
-        ask.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        (ask.body, ask.scope, ask.deadline, ask.repeat) = (body, scope, deadline, Repeat::Never);
-        let reply = self.ask(ask).await?;
+        let mut req = ApiRequest::new(self, Method::PUT, repository);
+        req.endpoint = Endpoint::Url(url);
+        req.headers.insert(CONTENT_LENGTH, HeaderValue::from(descriptor.size));
+        req.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        (req.body, req.scope, req.deadline, req.retry) = (body, scope, deadline, Retry::Never);
+        let reply = self.send(req).await?;
         if !reply.status.is_success() {
             return Err(reply.refusal());
         }
         match reply.digest()? {
             Some(stored) if stored != descriptor.digest => {
-                let detail = format!("stored {stored} where {} was sent", descriptor.digest);
+                let detail = format!("stored the digest {stored} instead of {}", descriptor.digest);
                 Err(reply.fault(FaultKind::DigestMismatch, detail))
             }
             _ => Ok(()),
@@ -167,22 +168,22 @@ impl Client {
     async fn begin_upload(
         &self,
         repository: &Repository,
-        scope: Scope,
+        scope: TokenScope,
         query: &str,
         deadline: Instant,
     ) -> Result<Reply, Fault> {
         let place = format!("blobs/uploads/{query}");
-        let mut ask = Ask::new(self, Method::POST, repository).below(place);
-        ask.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        (ask.scope, ask.deadline) = (scope, deadline);
-        let reply = self.ask(ask).await?;
+        let mut req = ApiRequest::new(self, Method::POST, repository).at_path(place);
+        req.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        (req.scope, req.deadline) = (scope, deadline);
+        let reply = self.send(req).await?;
         match reply.status {
             StatusCode::ACCEPTED | StatusCode::CREATED => Ok(reply),
             _ => Err(reply.refusal()),
         }
     }
 
-    /// Makes a blob of another repository of the same registry known here.
+    /// Mounts a blob from another repository of the same registry.
     pub(crate) async fn mount(
         &self,
         repository: &Repository,
@@ -195,31 +196,32 @@ impl Client {
         let (to, path) = (repository.path().to_owned(), from.path().to_owned());
         let query = format!("?mount={digest}&from={}", urlencoded(&path));
         let deadline = Instant::now() + self.shared.options.timeouts.request;
-        let begun = self.begin_upload(repository, Scope::Mount(to, path), &query, deadline).await;
+        let begun =
+            self.begin_upload(repository, TokenScope::Mount(to, path), &query, deadline).await;
         match begun {
             Ok(reply) if reply.status == StatusCode::CREATED => Ok(true),
             Ok(reply) => {
-                self.abandon(repository, &reply).await;
+                self.cancel_upload(repository, &reply).await;
                 Ok(false)
             }
-            // A registry that does not mount, or not from there: the caller moves the bytes, and
-            // hears of rights that are missing then.
+            // If the registry does not mount the blob, the caller uploads it, and gets any
+            // permission error then.
             Err(fault) if fault.kind.is_transient() => Err(fault),
             Err(_) => Ok(false),
         }
     }
 
-    /// Gives back an upload that will not be used. Of no consequence where it fails.
-    async fn abandon(&self, repository: &Repository, reply: &Reply) {
+    /// Cancels an unused upload; failures are ignored.
+    async fn cancel_upload(&self, repository: &Repository, reply: &Reply) {
         let Ok(url) = location(reply) else { return };
-        let mut ask = Ask::new(self, Method::DELETE, repository);
-        ask.place = Place::At(url);
-        ask.scope = Scope::Push(repository.path().to_owned());
-        ask.repeat = Repeat::Never;
-        let _ = self.ask(ask).await;
+        let mut req = ApiRequest::new(self, Method::DELETE, repository);
+        req.endpoint = Endpoint::Url(url);
+        req.scope = TokenScope::Push(repository.path().to_owned());
+        req.retry = Retry::Never;
+        let _ = self.send(req).await;
     }
 
-    /// Stores a manifest, and keeps the fallback tag of its subject where the registry does not.
+    /// Pushes a manifest, and maintains the fallback tag of its subject if the registry does not.
     pub(crate) async fn write_manifest(
         &self,
         repository: &Repository,
@@ -233,11 +235,15 @@ impl Client {
         let digest = match at {
             Identifier::Digest(digest) if digest.matches(&bytes) => digest.clone(),
             Identifier::Digest(digest) => {
-                return Err(config(format!("the manifest to push does not have {digest}")));
+                return Err(config(format!(
+                    "the manifest to push does not have the digest {digest}"
+                )));
             }
             Identifier::Tag(_) => Digest::of(&bytes),
         };
-        let put = self.put_manifest(repository, at, media_type, bytes.clone(), Guard::None).await?;
+        let put = self
+            .put_manifest(repository, at, media_type, bytes.clone(), Precondition::None)
+            .await?;
         let Some(subject) = shape.subject.clone() else { return Ok(digest) };
         let listed = self.listed(repository, &subject.digest, &digest, put).await?;
         if listed != Listed::Yes {
@@ -251,34 +257,34 @@ impl Client {
         Ok(digest)
     }
 
-    /// Looks for what was pushed as a reader does, until the list of a registry that is slow to
-    /// update it has it. A list with somebody in it keeps readers from the fallback tag.
+    /// Looks for the pushed manifest as a reader does, until a registry that updates its list late
+    /// includes it. A non-empty list keeps readers from the fallback tag.
     async fn find_referrer(
         &self,
         repository: &Repository,
         subject: &Digest,
         digest: &Digest,
     ) -> Result<(), Fault> {
-        for look in 1..=LOOKS {
+        for look in 1..=LIST_READS {
             let list = self.referrers(repository, subject).await?;
             if list.iter().any(|entry| entry.digest == *digest) {
                 return Ok(());
             }
-            if look < LOOKS {
-                tokio::time::sleep(LATE_LIST * look).await;
+            if look < LIST_READS {
+                tokio::time::sleep(LIST_FIRST_PAUSE * look).await;
             }
         }
         let detail = format!(
-            "its list of the referrers of {subject} holds others and not {digest}, which was \
-             stored: those who verify will not find it",
+            "its referrers list of {subject} lacks {digest}, which was stored: verifiers will not \
+             find it",
         );
         Err(Fault::new(FaultKind::Malformed, repository.registry(), detail))
     }
 
-    /// Whether readers find `digest` under its subject by the registry's API. `OCI-Subject` is a
-    /// promise only: some registries make it and have no API, or one that lists nobody, or one
-    /// whose lists other readers do not take for lists. So we look as a reader would. Once that
-    /// was seen to hold, the promise is taken for it for a while.
+    /// Returns whether readers find `digest` through the referrers API. `OCI-Subject` is not
+    /// reliable: some registries send it without having the API, with one that lists nothing, or
+    /// with lists that other readers do not recognise. So the list is read as a reader would. Once
+    /// that has succeeded, the header alone is accepted for a while.
     async fn listed(
         &self,
         repository: &Repository,
@@ -294,10 +300,10 @@ impl Client {
             _ => {}
         }
         let (list, labelled) = match self.api_list(repository, subject).await {
-            Ok(Answer::List(list, labelled)) => (list, labelled),
-            Ok(Answer::NoApi | Answer::NotHere) => return Ok(Listed::No),
-            // Whoever may push may not be allowed to read the list, or it is longer than we read:
-            // nothing that contradicts the promise, and nothing that bears it out.
+            Ok(ReferrersResponse::List(list, labelled)) => (list, labelled),
+            Ok(ReferrersResponse::NoApi | ReferrersResponse::NotHere) => return Ok(Listed::No),
+            // A client that may push may not be allowed to read the list, or the list exceeds the
+            // limits: this neither contradicts nor confirms the header.
             Err(fault) if promised => {
                 tracing::warn!(%fault, "the list of referrers could not be read after a push");
                 return Ok(Listed::Unknown);
@@ -306,7 +312,7 @@ impl Client {
         };
         let found = list.iter().any(|entry| entry.digest == *digest);
         match labelled {
-            Labelled::Index if found => {
+            ListType::Index if found => {
                 let keep = self.shared.options.timeouts.capability;
                 host.remember_capability(repository.path(), Capability::ApiLists, keep);
                 Ok(Listed::Yes)
@@ -316,14 +322,15 @@ impl Client {
         }
     }
 
-    /// One PUT of a manifest. Guarded ones are not repeated: a lost answer may have been a success.
+    /// Sends one PUT of a manifest. A conditional PUT is not retried: a lost response may have been
+    /// a success.
     pub(crate) async fn put_manifest(
         &self,
         repository: &Repository,
         at: &Identifier,
         media_type: &str,
         bytes: Bytes,
-        guard: Guard,
+        precondition: Precondition,
     ) -> Result<Put, Fault> {
         if let Identifier::Tag(tag) = at {
             check_tag(repository.registry(), tag)?;
@@ -332,60 +339,61 @@ impl Client {
             Identifier::Digest(digest) => digest.clone(),
             Identifier::Tag(_) => Digest::of(&bytes),
         };
-        let headers = guarded(media_type, &guard).ok_or_else(|| {
+        let headers = precondition_headers(media_type, &precondition).ok_or_else(|| {
             Fault::new(FaultKind::Config, repository.registry(), "unusable media type")
         })?;
         let mut sights = 0;
         let reply = loop {
-            let mut ask = Ask::new(self, Method::PUT, repository).below(format!("manifests/{at}"));
-            ask.headers = headers.clone();
-            if !matches!(guard, Guard::None) {
-                ask.repeat = Repeat::Never;
+            let mut req =
+                ApiRequest::new(self, Method::PUT, repository).at_path(format!("manifests/{at}"));
+            req.headers = headers.clone();
+            if !matches!(precondition, Precondition::None) {
+                req.retry = Retry::Never;
             }
-            ask.scope = Scope::Push(repository.path().to_owned());
-            ask.body = Body::Bytes(bytes.clone());
-            let reply = self.ask(ask).await?;
+            req.scope = TokenScope::Push(repository.path().to_owned());
+            req.body = Body::Bytes(bytes.clone());
+            let reply = self.send(req).await?;
             sights += 1;
-            if sights == SIGHTS || !reply.lost_sight() {
+            if sights == MANIFEST_ATTEMPTS || !reply.lost_blobs() {
                 break reply;
             }
-            tokio::time::sleep(BLINK * sights).await;
+            tokio::time::sleep(MANIFEST_FIRST_PAUSE * sights).await;
         };
         if reply.status == StatusCode::PRECONDITION_FAILED
-            && self.moved(repository, at, &guard).await?
+            && self.moved(repository, at, &precondition).await?
         {
-            return Ok(Put::Lost);
+            return Ok(Put::Conflict);
         }
         if !reply.status.is_success() {
             return Err(reply.refusal());
         }
         match reply.digest()? {
             Some(stored) if stored.algorithm() == digest.algorithm() && stored != digest => {
-                let detail = format!("stored {stored} where {digest} was sent");
+                let detail = format!("stored the digest {stored} instead of {digest}");
                 Err(reply.fault(FaultKind::DigestMismatch, detail))
             }
             _ => Ok(Put::Done { keeps_referrers: reply.headers.contains_key(OCI_SUBJECT) }),
         }
     }
 
-    /// Whether a tag reads differently from what a condition was made of. Registries answer 412 to
-    /// who would move a tag that must not be moved, too; that will be so the next time.
+    /// Returns whether a tag has changed since the precondition was read. Registries also answer
+    /// 412 when an immutable tag would be moved, which a retry would not change.
     async fn moved(
         &self,
         repository: &Repository,
         at: &Identifier,
-        guard: &Guard,
+        precondition: &Precondition,
     ) -> Result<bool, Fault> {
-        let was = match guard {
-            Guard::None | Guard::Once => return Ok(false),
-            Guard::Match(_, digest) => Some(digest),
-            Guard::Absent => None,
+        let was = match precondition {
+            Precondition::None | Precondition::NoRetry => return Ok(false),
+            Precondition::IfMatch(_, digest) => Some(digest),
+            Precondition::IfNoneMatch => None,
         };
         let now = self.read_descriptor(repository, at).await?;
         Ok(now.as_ref().map(|descriptor| &descriptor.digest) != was)
     }
 
-    /// Removes a tag or a manifest; the latter from the fallback list of what it refers to, too.
+    /// Deletes a tag or a manifest; the latter also from the fallback list of its subject.
     pub(crate) async fn remove(
         &self,
         repository: &Repository,
@@ -398,7 +406,7 @@ impl Client {
         let removed = self.remove_one(repository, what).await?;
         let shape = Shape::of(Some(&found.manifest.descriptor.media_type), &found.manifest.bytes);
         if let Ok(Shape { subject: Some(subject), .. }) = shape {
-            self.drop_referrer(repository, &subject.digest, digest).await?;
+            self.remove_referrer(repository, &subject.digest, digest).await?;
         }
         Ok(removed)
     }
@@ -407,9 +415,10 @@ impl Client {
         if let Identifier::Tag(tag) = what {
             check_tag(repository.registry(), tag)?;
         }
-        let mut ask = Ask::new(self, Method::DELETE, repository).below(format!("manifests/{what}"));
-        ask.scope = Scope::Delete(repository.path().to_owned());
-        let reply = self.ask(ask).await?;
+        let mut req =
+            ApiRequest::new(self, Method::DELETE, repository).at_path(format!("manifests/{what}"));
+        req.scope = TokenScope::Delete(repository.path().to_owned());
+        let reply = self.send(req).await?;
         if reply.is_absent()? {
             return Ok(false);
         }
@@ -422,18 +431,18 @@ impl Client {
         Err(reply.refusal())
     }
 
-    /// Registries that delete by digest only (docker-registry before 3) lose the tag with its
-    /// manifest. A manifest with several tags loses them all: nothing else is offered there.
+    /// Registries that delete by digest only (docker-registry before 3) delete the tag with its
+    /// manifest, and with it all other tags of that manifest: they offer nothing else.
     async fn remove_tagged(
         &self,
         repository: &Repository,
         tag: &Identifier,
     ) -> Result<bool, Fault> {
         let Some(found) = self.read_descriptor(repository, tag).await? else { return Ok(false) };
-        let mut ask =
-            Ask::new(self, Method::DELETE, repository).below(format!("manifests/{}", found.digest));
-        ask.scope = Scope::Delete(repository.path().to_owned());
-        let reply = self.ask(ask).await?;
+        let mut req = ApiRequest::new(self, Method::DELETE, repository)
+            .at_path(format!("manifests/{}", found.digest));
+        req.scope = TokenScope::Delete(repository.path().to_owned());
+        let reply = self.send(req).await?;
         match reply.is_absent()? {
             true => Ok(false),
             false if reply.status.is_success() => Ok(true),
@@ -442,7 +451,7 @@ impl Client {
     }
 }
 
-/// Whether the registry says that it does not delete by tag.
+/// Returns whether the registry reports that it cannot delete by tag.
 fn unsupported_tag(reply: &Reply, what: &Identifier) -> bool {
     let codes = reply.codes();
     let says = |code: &str| codes.iter().any(|c| c == code);
@@ -454,26 +463,26 @@ fn unsupported_tag(reply: &Reply, what: &Identifier) -> bool {
         }
 }
 
-fn guarded(media_type: &str, guard: &Guard) -> Option<HeaderMap> {
+fn precondition_headers(media_type: &str, precondition: &Precondition) -> Option<HeaderMap> {
     let mut headers = content_type(media_type)?;
-    match guard {
-        Guard::None | Guard::Once => {}
-        Guard::Match(etag, _) => {
+    match precondition {
+        Precondition::None | Precondition::NoRetry => {}
+        Precondition::IfMatch(etag, _) => {
             headers.insert(reqwest::header::IF_MATCH, etag.clone());
         }
-        Guard::Absent => {
+        Precondition::IfNoneMatch => {
             headers.insert(reqwest::header::IF_NONE_MATCH, HeaderValue::from_static("*"));
         }
     }
     Some(headers)
 }
 
-/// The address of an upload: relative or absolute, its query kept.
+/// Location of an upload: relative or absolute, with its query.
 fn location(reply: &Reply) -> Result<Url, Fault> {
     let text = reply.header(&LOCATION);
     let url = text
         .and_then(|text| reply.url.join(text).ok())
-        .ok_or_else(|| reply.fault(FaultKind::Malformed, "an upload without a usable Location"))?;
+        .ok_or_else(|| reply.fault(FaultKind::Malformed, "the upload has no usable Location"))?;
     check_hop(&reply.target, &reply.url, &url)?;
     Ok(url)
 }
@@ -482,19 +491,23 @@ fn urlencoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
-/// A small blob, whole, exactly as its descriptor says.
-async fn held(target: &str, descriptor: &Descriptor, content: BlobStream) -> Result<Bytes, Fault> {
+/// Buffers a small blob and checks it against its descriptor.
+async fn buffered(
+    target: &str,
+    descriptor: &Descriptor,
+    content: BlobStream,
+) -> Result<Bytes, Fault> {
     let mut all = BytesMut::new();
     let mut checked =
-        std::pin::pin!(Outgoing::new(target.to_owned(), descriptor, content).checked());
+        std::pin::pin!(BlobUpload::new(target.to_owned(), descriptor, content).checked());
     while let Some(piece) = checked.try_next().await? {
         all.extend_from_slice(&piece);
     }
     Ok(all.freeze())
 }
 
-/// A blob on its way out.
-struct Outgoing {
+/// Blob being uploaded.
+struct BlobUpload {
     target: String,
     content: BlobStream,
     hasher: Option<Hasher>,
@@ -502,19 +515,19 @@ struct Outgoing {
     digest: Digest,
 }
 
-impl Outgoing {
+impl BlobUpload {
     fn new(target: String, descriptor: &Descriptor, content: BlobStream) -> Self {
         let digest = descriptor.digest.clone();
         let hasher = Some(Digest::hasher(digest.algorithm()));
         Self { target, content, hasher, left: descriptor.size, digest }
     }
 
-    /// The same bytes; the last item is a fault if they are not what the descriptor says.
+    /// Same bytes; the last item is a fault if they do not match the descriptor.
     fn checked(self) -> impl Stream<Item = Result<Bytes, Fault>> + Send {
         stream::try_unfold(self, Self::step)
     }
 
-    /// As [`Self::checked`] for the HTTP library; the fault itself is left in `broken`.
+    /// Variant of [`Self::checked`] for the HTTP library; the fault is stored in `broken`.
     fn stream(
         self,
         broken: Arc<Mutex<Option<Fault>>>,
@@ -530,8 +543,8 @@ impl Outgoing {
         })
     }
 
-    /// The next piece. The last one is held back until everything is known to be right: an HTTP
-    /// library does not ask for more than `Content-Length`, so a fault after it would be unheard.
+    /// Next chunk. The last one is held back until all checks have passed: an HTTP library stops
+    /// reading after `Content-Length` bytes, so a later fault would be lost.
     async fn step(mut self) -> Result<Option<(Bytes, Self)>, Fault> {
         let Some(hasher) = self.hasher.as_mut() else { return Ok(None) };
         let Some(piece) = self.content.try_next().await? else {
@@ -558,7 +571,7 @@ impl Outgoing {
         }
         match self.hasher.take().map(Hasher::finish) {
             Some(digest) if digest == self.digest => Ok(()),
-            _ => Err(self.wrong("not the bytes that its descriptor says")),
+            _ => Err(self.wrong("content that does not match its descriptor")),
         }
     }
 

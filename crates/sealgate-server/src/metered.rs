@@ -169,7 +169,7 @@ mod tests {
     #[tokio::test]
     async fn both_halves_of_the_referrers_are_asked_and_counted_once() {
         for (registry, requests) in
-            [(MemoryRegistry::new(), 1), (MemoryRegistry::new().listing_nobody(), 2)]
+            [(MemoryRegistry::new(), 1), (MemoryRegistry::new().with_empty_lists(), 2)]
         {
             let registry = Arc::new(registry);
             let app = image::repository("reg.example/acme/app");

@@ -10,7 +10,9 @@ use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::trust::TrustRoot;
 use sealgate_engine::ports::{ReadRoot, RootRepositories, RootRepository};
 use sealgate_policy::trust_root::{Remote, Repository, Spec};
-use sealgate_sigstore::tuf::{Expiry, Memory, Mirror, Verified, check_anchor, of_archive, remote};
+use sealgate_sigstore::tuf::{
+    Expiry, KnownMetadata, Mirror, VerifiedTargets, check_anchor, of_archive, remote,
+};
 
 /// How long a mirror may take for all of its answers.
 const DEADLINE: Duration = Duration::from_secs(45);
@@ -36,7 +38,7 @@ struct OnNetwork {
     root: Vec<u8>,
     target: String,
     /// What it said last, so that it cannot go back.
-    known: Memory,
+    known: KnownMetadata,
 }
 
 /// `spec.repository`.
@@ -57,7 +59,7 @@ impl OnNetwork {
         check_anchor(&root.0).map_err(|error| error.into_fault("remote.root"))?;
         let mirror = Mirror::parse(mirror)?;
         let (root, target) = (root.0.clone(), trusted_root_target.clone());
-        Ok(Self { mirror, root, target, known: Memory::default() })
+        Ok(Self { mirror, root, target, known: KnownMetadata::default() })
     }
 }
 
@@ -87,7 +89,7 @@ impl RootRepository for InObject {
     /// has expired is told.
     async fn read(&mut self, now: Timestamp) -> Result<ReadRoot, Fault> {
         let Repository { root, mirror_fs, targets, trusted_root_target: target } = &self.repository;
-        let verified = of_archive(&mirror_fs.0, &root.0, targets, target, now, Expiry::Told)
+        let verified = of_archive(&mirror_fs.0, &root.0, targets, target, now, Expiry::Reported)
             .await
             .map_err(|error| error.into_fault("mirrorFS"))?;
         let expired = verified.expired(now).map(|role| role.expires);
@@ -95,7 +97,7 @@ impl RootRepository for InObject {
     }
 }
 
-fn parse(verified: &Verified, target: &str) -> Result<TrustRoot, Fault> {
+fn parse(verified: &VerifiedTargets, target: &str) -> Result<TrustRoot, Fault> {
     let json = verified.target(target).map_err(|error| error.into_fault(target))?;
     TrustRoot::parse(json)
         .map_err(|error| Fault::new(FaultKind::Malformed, target, error.to_string()))

@@ -23,7 +23,7 @@ use sealgate_policy::rule::{
     Formats, Mode, Need, Origin, Rule, SignatureRequirement, SignedBy, When,
 };
 use sealgate_policy::select::{NoMatch, PolicySet};
-use sealgate_registry::serve::{self, Rule as Misbehave, Served, Trouble};
+use sealgate_registry::serve::{self, Failure, Rule as Misbehave, Served};
 use sealgate_registry::{Client, Options};
 use sealgate_testkit::ports::{FrozenClock, MemorySecrets, Recorder};
 
@@ -154,14 +154,14 @@ async fn a_hostile_registry_cannot_fill_the_memory() {
     let at = Repository::parse(&format!("{}/acme/app", served.registry())).unwrap();
     let images = images(&client, &at).await;
     measured(&served, &images, "half a gigabyte of papers").await;
-    served.trouble(Misbehave::always("/referrers/", Trouble::EndlessPages));
+    served.inject(Misbehave::always("/referrers/", Failure::EndlessPages));
     measured(&served, &images, "lists of referrers without end").await;
-    served.trouble(Misbehave::always("/manifests/", Trouble::Endless));
+    served.inject(Misbehave::always("/manifests/", Failure::EndlessBody));
     measured(&served, &images, "manifests without end").await;
     served.recover();
-    served.trouble(Misbehave::always("/blobs/", Trouble::Endless));
+    served.inject(Misbehave::always("/blobs/", Failure::EndlessBody));
     measured(&served, &images, "blobs without end").await;
     served.recover();
-    served.trouble(Misbehave::always("", Trouble::Endless));
+    served.inject(Misbehave::always("", Failure::EndlessBody));
     measured(&served, &images, "everything without end").await;
 }

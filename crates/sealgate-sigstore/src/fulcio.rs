@@ -1,8 +1,8 @@
-//! Fulcio: a short-lived certificate for a fresh key, in the name that an identity token gives.
+//! Fulcio client: a short-lived certificate for a new key and the identity in an OIDC token.
 //!
-//! The proof that we hold the key is a certificate signing request (PKCS #10): it needs nothing
-//! of the token, which is sent to Fulcio unread. What comes back must be a certificate of our
-//! key; whether it is a good one is for `sealgate-core` to say.
+//! Possession of the key is proved by a certificate signing request (PKCS #10), which needs nothing
+//! from the token; the token is sent to Fulcio unparsed. The returned certificate must be for our
+//! key; `sealgate-core` verifies everything else about it.
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -21,21 +21,21 @@ use x509_cert::name::Name;
 use x509_cert::request::{CertReq, CertReqInfo, Version};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
-use crate::http::{self, Answer, Client, Request};
+use crate::http::{self, Client, Request, ServiceResponse};
 
 const MAX_CHAIN: usize = 10;
-/// One certificate, PEM.
+/// Maximum size of one certificate in PEM, in bytes.
 const MAX_CERTIFICATE: usize = 64 << 10;
 
-/// A Fulcio, version 2 of its API.
+/// Fulcio instance, API version 2.
 #[derive(Clone, Debug)]
 pub struct Fulcio {
     url: Url,
     client: Client,
 }
 
-/// One of two: the receipt of the certificate's log stands in the certificate, or beside it (and
-/// not at all where Fulcio has no such log). A bundle has no place for one that stands beside it.
+/// Certificate response with one of two fields: the SCT is embedded in the certificate, or detached
+/// (and missing when Fulcio has no CT log). A bundle has no field for a detached SCT.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Issued {
@@ -56,24 +56,25 @@ struct Chain {
 }
 
 impl Fulcio {
-    /// The Fulcio at `url`, `https://fulcio.sigstore.dev` for instance.
+    /// Client for the Fulcio instance at `url`, such as `https://fulcio.sigstore.dev`.
     ///
     /// # Errors
-    /// The URL is none of a service.
+    /// An error if the URL is not a valid service URL.
     pub fn new(url: &str, client: Client) -> Result<Self, Fault> {
         Ok(Self { url: http::service_url(url)?, client })
     }
 
-    /// The request for a certificate, signed by the key that it is for.
+    /// Certificate signing request, signed by the key to be certified.
     async fn request(&self, signer: &dyn Signer) -> Result<String, Fault> {
         let own = |error: der::Error| {
-            let detail = format!("no request for a certificate can be made of this key: {error}");
+            let detail =
+                format!("cannot create a certificate signing request for this key: {error}");
             Fault::new(FaultKind::Config, self.url.as_str(), detail)
         };
         let key = signer.public_key();
         let info = CertReqInfo {
             version: Version::V1,
-            // Fulcio takes the name from the token.
+            // Fulcio takes the subject from the token.
             subject: Name::default(),
             public_key: SubjectPublicKeyInfoOwned::from_der(key.spki_der()).map_err(own)?,
             attributes: Default::default(),
@@ -81,7 +82,7 @@ impl Fulcio {
         let signed = info.to_der().map_err(own)?;
         let signature = signer.sign(&signed).await?;
         let Some(algorithm) = signature_algorithm(key, &signed, &signature) else {
-            let detail = "the signer's signature does not fit its public key";
+            let detail = "the signer's signature does not match its public key";
             return Err(Fault::new(FaultKind::Config, self.url.as_str(), detail));
         };
         let request =
@@ -112,7 +113,7 @@ impl CertificateIssuer for Fulcio {
     }
 }
 
-/// The algorithm of the signature over `signed`; none if it does not fit the key.
+/// Algorithm of the signature over `signed`; `None` if the signature does not match the key.
 fn signature_algorithm(
     key: &PublicKey,
     signed: &[u8],
@@ -141,13 +142,13 @@ fn signature_algorithm(
     })
 }
 
-/// The certificates of an answer, DER, leaf first.
-fn chain(answer: &Answer) -> Result<Vec<Vec<u8>>, Fault> {
+/// Certificates of the response, DER, leaf first.
+fn chain(answer: &ServiceResponse) -> Result<Vec<Vec<u8>>, Fault> {
     let issued: Issued = serde_json::from_slice(&answer.body).map_err(|e| answer.malformed(e))?;
     let issued =
         match (issued.signed_certificate_embedded_sct, issued.signed_certificate_detached_sct) {
             (Some(issued), None) | (None, Some(issued)) => issued,
-            _ => return Err(answer.malformed("want one certificate chain")),
+            _ => return Err(answer.malformed("expected one certificate chain")),
         };
     let certificates = issued.chain.certificates;
     if certificates.is_empty() || certificates.len() > MAX_CHAIN {
@@ -157,21 +158,21 @@ fn chain(answer: &Answer) -> Result<Vec<Vec<u8>>, Fault> {
     certificates.iter().map(|text| certificate(answer, text)).collect()
 }
 
-fn certificate(answer: &Answer, text: &str) -> Result<Vec<u8>, Fault> {
+fn certificate(answer: &ServiceResponse, text: &str) -> Result<Vec<u8>, Fault> {
     if text.len() > MAX_CERTIFICATE {
         return Err(answer.malformed("a certificate of more than 64 KiB"));
     }
     let found = pem::read(text, 1).ok().and_then(|mut found| found.pop());
-    found.ok_or_else(|| answer.malformed("a certificate that is not exactly one in PEM"))
+    found.ok_or_else(|| answer.malformed("expected exactly one PEM certificate"))
 }
 
-/// Whether the leaf is for our key. If it were not, our signature would be nobody's.
-fn check_key(answer: &Answer, chain: &[Vec<u8>], key: &PublicKey) -> Result<(), Fault> {
+/// Checks that the leaf is for our key; otherwise our signatures could not be verified with it.
+fn check_key(answer: &ServiceResponse, chain: &[Vec<u8>], key: &PublicKey) -> Result<(), Fault> {
     let leaf = chain.first().ok_or_else(|| answer.malformed("no certificate"))?;
     let leaf = Certificate::from_der(leaf).map_err(|error| answer.malformed(error))?;
     let spki = leaf.tbs_certificate().subject_public_key_info().to_der();
     if spki.map_err(|error| answer.malformed(error))? != key.spki_der() {
-        return Err(answer.malformed("the certificate is for another key than ours"));
+        return Err(answer.malformed("the certificate is for another key"));
     }
     Ok(())
 }

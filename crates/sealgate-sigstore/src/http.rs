@@ -1,12 +1,12 @@
-//! The one HTTP client for all of Sigstore's services: deadlines, bounded answers, retries,
-//! faults with the service's own words.
+//! HTTP client of all Sigstore services: deadlines, bounded responses, retries, and faults with the
+//! service's own error text.
 //!
-//! A service is believed to be the one at its address and nothing more: redirects stay at its
-//! origin, answers have a size, and a token goes where it was meant to go.
+//! The client checks only that the service is the one at its URL: redirects stay at its origin,
+//! responses are bounded, and a token is sent only to the service it was meant for.
 
-mod answer;
 mod options;
 pub(crate) mod request;
+mod response;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,21 +22,21 @@ use sealgate_http::tls;
 use tokio::time::Instant;
 use url::Url;
 
-pub(crate) use answer::Answer;
-pub use options::{Options, Retries, Timeouts, Trust};
+pub use options::{Options, Retries, Timeouts, TlsRoots};
 pub(crate) use request::{Request, below, service_url};
+pub(crate) use response::ServiceResponse;
 pub(crate) use sealgate_http::fault::printable;
 pub use sealgate_http::{ClientIdentity, Proxies};
 
-use request::{Words, name_of};
+use request::{ErrorText, name_of};
 
 const MAX_REDIRECTS: usize = 5;
-/// Of the body of an error; the rest is not read.
+/// Maximum size of an error body, in bytes; the rest is not read.
 const MAX_ERROR_BODY: usize = 64 << 10;
-/// Of a stranger's words in a message, in characters.
-const MAX_WORDS: usize = 400;
+/// Longest quotation of untrusted text in a message, in characters.
+const MAX_QUOTED: usize = 400;
 
-/// The connections and what is left of the budget for retries. Clones share both.
+/// Connections and the remaining retry budget. Clones share both.
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Inner>);
 
@@ -49,15 +49,16 @@ struct Inner {
 }
 
 impl Client {
-    /// Prepares connections; opens none.
+    /// Creates a client; opens no connection.
     ///
     /// # Errors
-    /// The options cannot be used: PEM that is none, a key that does not fit its certificate.
+    /// An error if the options cannot be used: invalid PEM, or a key that does not match its
+    /// certificate.
     pub fn new(options: &Options) -> Result<Self, Fault> {
         let settings = client::Settings {
             name: "HTTP client",
             tls: tls::Settings {
-                trust: &options.trust.shared(),
+                roots: &options.tls_roots.shared(),
                 identity: options.identity.as_ref(),
                 server_name: options.server_name.as_deref(),
                 peer: "service",
@@ -76,18 +77,18 @@ impl Client {
         })))
     }
 
-    /// Asks, and asks again after faults that may pass. The answer may be a refusal (4xx):
-    /// [`Answer::success`] makes a fault of that.
+    /// Sends the request, retrying on transient faults. The response may be a refusal (4xx), which
+    /// [`ServiceResponse::success`] turns into a fault.
     ///
     /// # Errors
-    /// No answer, no end of 429 or 5xx, or more bytes than the request's limit.
-    pub(crate) async fn send(&self, request: Request) -> Result<Answer, Fault> {
-        let deadline = Instant::now() + self.0.timeouts.question;
+    /// No response, persistent 429 or 5xx, or a body larger than the request's limit.
+    pub(crate) async fn send(&self, request: Request) -> Result<ServiceResponse, Fault> {
+        let deadline = Instant::now() + self.0.timeouts.total;
         let mut pauses = self.0.retries.pauses(deadline);
         loop {
             match self.attempt(&request, deadline).await {
                 Ok(answer) => {
-                    self.0.budget.give();
+                    self.0.budget.refund();
                     return Ok(answer);
                 }
                 Err(fault) => pauses.before_next(fault, &self.0.budget).await?,
@@ -95,11 +96,15 @@ impl Client {
         }
     }
 
-    /// One attempt. What may pass is an error here, and so is what is too large.
-    async fn attempt(&self, request: &Request, deadline: Instant) -> Result<Answer, Fault> {
+    /// One attempt. Transient failures and oversized bodies are errors.
+    async fn attempt(
+        &self,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<ServiceResponse, Fault> {
         let target = name_of(&request.url);
         let deadline = deadline.min(Instant::now() + self.0.timeouts.attempt);
-        let late = |_| Fault::new(FaultKind::Timeout, &target, "no complete answer in time");
+        let late = |_| Fault::new(FaultKind::Timeout, &target, "no complete response in time");
         let sent = self
             .0
             .connections
@@ -108,30 +113,30 @@ impl Client {
             .body(request.body.clone())
             .send();
         let sent = tokio::time::timeout_at(deadline, sent).await.map_err(late)?;
-        let response = sent.map_err(|error| broken(&target, error))?;
+        let response = sent.map_err(|error| exchange_fault(&target, error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = if status.is_success() {
             let whole = whole(&target, response, request.limit);
             tokio::time::timeout_at(deadline, whole).await.map_err(late)??
-        } else if request.words == Words::Dropped {
+        } else if request.error_text == ErrorText::Hidden {
             Bytes::new()
         } else {
             let deadline = deadline.min(Instant::now() + Duration::from_secs(5));
             beginning(response, deadline).await
         };
         let secret = request.headers.get(AUTHORIZATION).cloned();
-        let answer = Answer { target, status, headers, body, secret };
+        let answer = ServiceResponse { target, status, headers, body, secret };
         let passing = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
         if passing { Err(answer.fault()) } else { Ok(answer) }
     }
 }
 
-/// Redirects stay at the origin that was asked.
+/// Follows redirects within the origin only.
 fn follow(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Action {
     let first = attempt.previous().first().map(Url::origin);
     if first != Some(attempt.url().origin()) {
         let place = attempt.url().host_str().unwrap_or_default().to_owned();
-        return attempt.error(format!("sent to another origin, {place}; refused"));
+        return attempt.error(format!("redirected to another origin, {place}; refused"));
     }
     if attempt.previous().len() > MAX_REDIRECTS {
         return attempt.error(format!("more than {MAX_REDIRECTS} redirects"));
@@ -139,17 +144,17 @@ fn follow(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Action 
     attempt.follow()
 }
 
-/// Reads at most `limit` bytes. What `Content-Length` says is used to refuse early only.
+/// Reads at most `limit` bytes. `Content-Length` is only used to refuse early.
 async fn whole(target: &str, mut response: Response, limit: usize) -> Result<Bytes, Fault> {
     let large = || {
-        let detail = format!("the answer is larger than {limit} bytes");
+        let detail = format!("the response is larger than {limit} bytes");
         Fault::new(FaultKind::TooLarge, target, detail)
     };
     if response.content_length().unwrap_or(0) > limit as u64 {
         return Err(large());
     }
     let mut all = BytesMut::new();
-    while let Some(piece) = response.chunk().await.map_err(|error| broken(target, error))? {
+    while let Some(piece) = response.chunk().await.map_err(|error| exchange_fault(target, error))? {
         if all.len() + piece.len() > limit {
             return Err(large());
         }
@@ -158,7 +163,7 @@ async fn whole(target: &str, mut response: Response, limit: usize) -> Result<Byt
     Ok(all.freeze())
 }
 
-/// As much of an error's body as helps; its loss is no error of its own.
+/// Start of an error body; failing to read it is not an error.
 async fn beginning(mut response: Response, deadline: Instant) -> Bytes {
     let mut all = BytesMut::new();
     while let Ok(Ok(Some(piece))) = tokio::time::timeout_at(deadline, response.chunk()).await {
@@ -171,8 +176,8 @@ async fn beginning(mut response: Response, deadline: Instant) -> Bytes {
     all.freeze()
 }
 
-fn broken(target: &str, error: reqwest::Error) -> Fault {
-    fault::broken(target, error, MAX_WORDS)
+fn exchange_fault(target: &str, error: reqwest::Error) -> Fault {
+    fault::exchange_fault(target, error, MAX_QUOTED)
 }
 
 #[cfg(test)]

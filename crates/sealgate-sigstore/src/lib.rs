@@ -1,8 +1,9 @@
-//! Sigstore's services, as ports of the engine and as documents: Fulcio, Rekor v1 and v2,
-//! timestamp authorities, signing configurations, OIDC identity tokens, and trust roots by TUF.
+//! Clients of Sigstore services and parsers of their configuration, implementing the engine's
+//! ports: Fulcio, Rekor v1 and v2, timestamp authorities, signing configurations, OIDC identity
+//! tokens, and trust roots distributed by TUF.
 //!
-//! What these services answer is not believed here: `sealgate-core` verifies what was signed
-//! before anything is stored.
+//! Responses are not trusted here: `sealgate-core` verifies the signed content before anything is
+//! stored.
 
 #![warn(missing_docs)]
 

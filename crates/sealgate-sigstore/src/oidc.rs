@@ -1,9 +1,9 @@
-//! Identity tokens for signing without keys: who signs, in the words of an OIDC issuer.
+//! Identity tokens for keyless signing.
 //!
-//! [`identity_token`] looks in cosign's order: the token that was given (`--identity-token`), the
-//! surroundings that issue one without asking anybody ([`Provider`]), and at last a person who
-//! logs in ([`Flow`]). A token is not verified here, only read: whoever certifies it verifies it.
-//! Nothing of a token, a code or a client's secret is ever in a message or in `Debug`.
+//! [`identity_token`] tries the sources in cosign's order: the given token (`--identity-token`), an
+//! ambient provider such as a CI system ([`Provider`]), and an interactive login ([`Flow`]). Tokens
+//! are parsed but not verified: the certificate authority verifies them. No message or `Debug`
+//! output contains a token, an authorization code or a client secret.
 
 mod ambient;
 
@@ -11,7 +11,7 @@ mod claims;
 mod exchange;
 mod given;
 mod login;
-mod surroundings;
+mod token_environment;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -23,26 +23,27 @@ use sealgate_engine::ports::IdentityToken;
 pub use ambient::Provider;
 pub use claims::{Checked, Claims, Email, Warning, claims};
 pub use sealgate_http::Secret;
-pub use surroundings::{
-    Browser, Console, Pace, Places, Surroundings, SystemBrowser, Terminal, VARIABLES,
+pub use token_environment::{
+    Browser, Console, Paths, Sleep, SystemBrowser, Terminal, TokenEnvironment, VARIABLES,
 };
 
-/// The public-good issuer.
+/// Issuer of the public-good instance.
 pub const PUBLIC_ISSUER: &str = "https://oauth2.sigstore.dev/auth";
 
-/// The audience that Sigstore's certificate authorities want, and the public-good client's name.
+/// Audience required by Sigstore's certificate authorities, and client ID at the public-good
+/// issuer.
 pub(crate) const AUDIENCE: &str = "sigstore";
 
-/// Where a token may come from.
+/// Options of a token request.
 #[derive(Clone, Debug)]
 pub struct TokenRequest {
-    /// `--identity-token`: a token, or the path of a file with one.
+    /// `--identity-token`: a token, or the path of a file that contains one.
     pub identity_token: Option<Secret>,
     /// `--oidc-provider`, `--oidc-disable-ambient-providers`.
     pub ambient: Ambient,
-    /// `--fulcio-auth-flow`; unless given, what fits the terminal.
+    /// `--fulcio-auth-flow`; by default chosen by the terminal.
     pub flow: Option<Flow>,
-    /// The issuer where a person logs in: of the signing configuration, or `--oidc-issuer`.
+    /// Issuer for interactive logins: from the signing configuration, or `--oidc-issuer`.
     pub issuer: String,
     /// `--oidc-client-id`.
     pub client_id: String,
@@ -52,68 +53,68 @@ pub struct TokenRequest {
     pub redirect_url: Option<String>,
 }
 
-/// Which surroundings may give a token.
+/// Ambient providers to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ambient {
-    /// Each that is there, until one gives a token.
+    /// Every available provider, until one returns a token.
     #[default]
     Any,
-    /// This one, which must be there.
+    /// This provider only; an error if it is not available.
     Only(Provider),
     /// None.
     Off,
 }
 
-/// How a person, or a client with a secret, logs in.
+/// OAuth 2.0 flow of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// In a browser on this machine.
+    /// Authorization code flow, in a browser on this machine.
     Normal,
-    /// In a browser anywhere, with a code to type.
+    /// Device flow: a code entered in any browser.
     Device,
-    /// Not at all: only a token that was given counts.
+    /// No login: only a given token is used.
     Token,
-    /// By the client's own secret.
+    /// Client credentials flow, with a client secret.
     ClientCredentials,
 }
 
-/// A token, and what is known of it.
+/// ObtainedToken token, its claims and its source.
 #[derive(Clone, Debug)]
-pub struct Obtained {
-    /// The token.
+pub struct ObtainedToken {
+    /// Token.
     pub token: IdentityToken,
-    /// What it says, unverified.
+    /// Claims, not verified.
     pub claims: Claims,
-    /// Where it comes from.
-    pub origin: Origin,
-    /// What may keep a certificate authority from taking it. To be shown, not to stop at: a
-    /// private authority may want another audience, and this clock may be wrong.
+    /// Source.
+    pub source: TokenSource,
+    /// Problems because of which a certificate authority may refuse the token. Shown, but not
+    /// fatal: a private authority may expect another audience, and the local clock may be wrong.
     pub warnings: Vec<Warning>,
 }
 
-/// Where a token comes from.
+/// Source of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum TokenSource {
     /// `--identity-token`.
     Given,
-    /// The surroundings.
+    /// Ambient provider.
     Ambient(Provider),
-    /// A login.
+    /// Login.
     Login(Flow),
 }
 
-/// Why there is no token. The first words are cosign's.
+/// Error of a token request. The first words match cosign's messages.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// The token that was given cannot be used.
+    /// The given token cannot be used.
     #[error("reading ID token: getting id token: {0}")]
     Given(Fault),
-    /// The surroundings should have given one.
+    /// An ambient provider failed.
     #[error("reading ID token: fetching ambient OIDC credentials: {last}")]
     Ambient {
-        /// What the last one said.
+        /// Fault of the last provider.
         last: Fault,
-        /// What those before it said.
+        /// Faults of the providers before it.
         before: Vec<Fault>,
     },
     /// The login failed.
@@ -121,9 +122,9 @@ pub enum TokenError {
     Login(Fault),
 }
 
-/// A name that is none of those there are.
+/// Unknown name of a flow or provider.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what}: {name} (there are: {known})")]
+#[error("{what}: {name} (known: {known})")]
 pub struct UnknownName {
     what: &'static str,
     name: String,
@@ -147,7 +148,7 @@ impl Default for TokenRequest {
 impl Flow {
     const ALL: [Self; 4] = [Self::Normal, Self::Device, Self::Token, Self::ClientCredentials];
 
-    /// Its name in `--fulcio-auth-flow`.
+    /// Name of the flow in `--fulcio-auth-flow`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Normal => "normal",
@@ -176,19 +177,19 @@ impl fmt::Display for Flow {
     }
 }
 
-impl Obtained {
-    fn new(token: Secret, origin: Origin, now: jiff::Timestamp) -> Result<Self, Fault> {
+impl ObtainedToken {
+    fn new(token: Secret, source: TokenSource, now: jiff::Timestamp) -> Result<Self, Fault> {
         let claims = claims(token.reveal())?;
-        let warnings = match origin {
-            // Its audience is the client, and has been checked.
-            Origin::Login(_) => claims.warnings(now, None),
-            Origin::Given | Origin::Ambient(_) => claims.warnings(now, Some(AUDIENCE)),
+        let warnings = match source {
+            // The audience of a login's token is the client ID, which has been checked.
+            TokenSource::Login(_) => claims.warnings(now, None),
+            TokenSource::Given | TokenSource::Ambient(_) => claims.warnings(now, Some(AUDIENCE)),
         };
-        Ok(Self { token: IdentityToken::new(token.reveal()), claims, origin, warnings })
+        Ok(Self { token: IdentityToken::new(token.reveal()), claims, source, warnings })
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Given => f.write_str("--identity-token"),
@@ -199,7 +200,7 @@ impl fmt::Display for Origin {
 }
 
 impl TokenError {
-    /// What went wrong, without cosign's words around it.
+    /// The underlying fault, without cosign's prefix.
     pub fn fault(&self) -> &Fault {
         match self {
             Self::Given(fault) | Self::Login(fault) | Self::Ambient { last: fault, .. } => fault,
@@ -213,28 +214,28 @@ impl UnknownName {
     }
 }
 
-/// A token for signing, from the first place that has one.
+/// Token for signing, from the first source that has one.
 ///
 /// # Errors
-/// The place that should have had one, or the login, failed.
+/// An error if a source that should have a token, or the login, fails.
 pub async fn identity_token(
     request: &TokenRequest,
-    surroundings: &Surroundings,
-) -> Result<Obtained, TokenError> {
-    let now = || surroundings.clock.now();
-    // `--identity-token ""` gives none: scripts write it so.
+    environment: &TokenEnvironment,
+) -> Result<ObtainedToken, TokenError> {
+    let now = || environment.clock.now();
+    // `--identity-token ""` means no token: scripts pass it like this.
     let given = request.identity_token.as_ref();
     if let Some(given) = given.filter(|given| !given.reveal().trim().is_empty()) {
         let token = given::read(given).await.map_err(TokenError::Given)?;
-        return Obtained::new(token, Origin::Given, now()).map_err(TokenError::Given);
+        return ObtainedToken::new(token, TokenSource::Given, now()).map_err(TokenError::Given);
     }
-    if let Some((token, provider)) = ambient::token(request.ambient, surroundings).await? {
-        let origin = Origin::Ambient(provider);
-        return Obtained::new(token, origin, now())
+    if let Some((token, provider)) = ambient::token(request.ambient, environment).await? {
+        let origin = TokenSource::Ambient(provider);
+        return ObtainedToken::new(token, origin, now())
             .map_err(|last| TokenError::Ambient { last, before: Vec::new() });
     }
-    let (token, flow) = login::login(request, surroundings).await.map_err(TokenError::Login)?;
-    Obtained::new(token, Origin::Login(flow), now()).map_err(TokenError::Login)
+    let (token, flow) = login::login(request, environment).await.map_err(TokenError::Login)?;
+    ObtainedToken::new(token, TokenSource::Login(flow), now()).map_err(TokenError::Login)
 }
 
 #[cfg(test)]

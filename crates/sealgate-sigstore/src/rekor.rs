@@ -1,7 +1,7 @@
-//! Rekor: a signature goes into a public log, and the log's answer proves it.
+//! Rekor clients: submit a signature to the transparency log and return its entry.
 //!
-//! Nothing in the answer is believed but that it is about what was sent; `sealgate-core`
-//! verifies its proofs afterwards.
+//! The response is checked only for being about the submission; `sealgate-core` verifies its
+//! proofs.
 
 mod v1;
 mod v2;
@@ -18,7 +18,7 @@ use sealgate_core::log::{Body, Logged, LoggedContent, Signer};
 use sealgate_engine::ports::{LogSubmission, SubmittedContent, SubmittedVerifier};
 use x509_cert::Certificate;
 
-use crate::http::Answer;
+use crate::http::ServiceResponse;
 
 pub use v1::RekorV1;
 pub use v2::RekorV2;
@@ -27,7 +27,7 @@ fn b64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// The PEM of who signed: a key or a certificate.
+/// PEM of the verifier: a key or a certificate.
 fn verifier_pem(log: &str, verifier: &SubmittedVerifier) -> Result<String, Fault> {
     match verifier {
         SubmittedVerifier::Key(key) => Ok(key.to_pem()),
@@ -38,7 +38,7 @@ fn verifier_pem(log: &str, verifier: &SubmittedVerifier) -> Result<String, Fault
     }
 }
 
-/// The key behind a signature.
+/// Public key of the verifier.
 fn key_of(log: &str, verifier: &SubmittedVerifier) -> Result<PublicKey, Fault> {
     let der = match verifier {
         SubmittedVerifier::Key(key) => return Ok(key.clone()),
@@ -50,24 +50,24 @@ fn key_of(log: &str, verifier: &SubmittedVerifier) -> Result<PublicKey, Fault> {
     PublicKey::from_spki_der(&spki).map_err(|error| unusable(log, error.to_string()))
 }
 
-/// Logs check the signature, and for a `hashedrekord` they have no more than the digest.
+/// Refuses Ed25519 for `hashedrekord`: the log verifies the signature, but gets only the digest.
 fn refuse_ed25519(log: &str, key: &PublicKey) -> Result<(), Fault> {
     if key.algorithm() != KeyAlgorithm::Ed25519 {
         return Ok(());
     }
-    let detail = "an Ed25519 signature covers the whole content, and this kind of log entry has \
-                  the digest only: sign with an ECDSA key, or without a transparency log";
+    let detail = "an Ed25519 signature covers the whole content, but this kind of log entry \
+                  holds the digest only: sign with an ECDSA key, or without a transparency log";
     Err(Fault::new(FaultKind::Unsupported, log, detail))
 }
 
 fn unusable(log: &str, detail: String) -> Fault {
-    Fault::new(FaultKind::Config, log, format!("cannot be submitted: {detail}"))
+    Fault::new(FaultKind::Config, log, format!("cannot submit: {detail}"))
 }
 
-/// Whether the entry that came back is about what was sent, and of the kind that it is said to
-/// be where that is said. The kind is filled in where not.
+/// Checks that the returned entry is about the submission, and of the stated kind if one is stated.
+/// Fills in the kind if it is missing.
 fn about(
-    answer: &Answer,
+    answer: &ServiceResponse,
     mut entry: LogEntry,
     submission: &LogSubmission,
 ) -> Result<LogEntry, Fault> {
@@ -90,7 +90,7 @@ fn about(
     };
     let sent = Logged { signature: &submission.signature, signer, content };
     body.is_about(&sent).map_err(|reject| {
-        answer.malformed(format!("the entry is not about what was sent: {reject}"))
+        answer.malformed(format!("the entry does not match the submission: {reject}"))
     })?;
     Ok(entry)
 }

@@ -1,8 +1,8 @@
-//! Which trust root a verification rests on: a file, what the environment names, the TUF mirror
-//! that the user has chosen by `initialize`, or the public-good root that came with the program.
+//! Trust root selection: a file, keys named by the environment, the TUF mirror chosen with
+//! `initialize`, or the embedded public-good root.
 //!
-//! A verification never needs the network: what a mirror does not give now, the last good copy
-//! decides, and what went wrong is told as a warning. What the root means is `sealgate-core`'s.
+//! Verification never requires the network: when a mirror is unavailable, the last valid copy is
+//! used and the problem is reported as a warning. The root is interpreted in `sealgate-core`.
 
 mod choice;
 mod embedded;
@@ -25,180 +25,181 @@ use embedded::embedded_signing_config;
 pub use environment::{Environment, Keys};
 pub use initialize::{Initialize, Initialized, initialize};
 
-/// The mirror of the public-good Sigstore.
+/// Mirror of the public-good instance.
 pub const PUBLIC_GOOD: &str = "https://tuf-repo-cdn.sigstore.dev";
-/// The mirror of Sigstore's staging services.
+/// Mirror of the staging instance.
 pub const STAGING: &str = "https://tuf-repo-cdn.sigstage.dev";
 
-/// When the age of the embedded root is worth a warning.
+/// Age of the embedded root above which a warning is given.
 const OLD: SignedDuration = SignedDuration::from_hours(365 * 24);
 
-/// What decides which root it is.
+/// Options of the trust root selection.
 #[derive(Clone, Debug)]
 pub struct RootOptions {
-    /// `--trusted-root`: it wins over everything.
+    /// `--trusted-root`: takes precedence over everything else.
     pub file: Option<PathBuf>,
-    /// What the environment says.
+    /// Environment variables.
     pub environment: Environment,
-    /// Whether a mirror may be asked for news.
+    /// Permission to contact a mirror.
     pub refresh: Refresh,
 }
 
-/// Whether a mirror may be asked for news.
+/// Permission to contact a mirror.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refresh {
-    /// Once a day, and not longer than this.
+    /// At most once a day, within this time limit.
     WhenDue(Duration),
-    /// Never: what is there decides.
+    /// Never: only local copies are used.
     Never,
 }
 
-/// A root, and where it came from.
+/// Loaded trust root and its origin.
 #[derive(Clone, Debug)]
-pub struct Chosen {
-    /// The root.
+pub struct LoadedRoot {
+    /// Trust root.
     pub root: Arc<TrustRoot>,
-    /// Whether the user has chosen it.
+    /// Source of the choice: the user or the default.
     pub source: RootSource,
-    /// Where it came from.
-    pub origin: Origin,
-    /// What people should know.
+    /// RootOrigin.
+    pub origin: RootOrigin,
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
 }
 
-/// A signing configuration (`signing_config.v0.2.json`), and where it came from.
+/// Loaded signing configuration (`signing_config.v0.2.json`) and its origin.
 #[derive(Clone, Debug)]
-pub struct ChosenConfig {
-    /// The document.
+pub struct LoadedConfig {
+    /// JSON document.
     pub json: Vec<u8>,
-    /// Whether the user has chosen it.
+    /// Source of the choice: the user or the default.
     pub source: RootSource,
-    /// Where it came from.
-    pub origin: Origin,
-    /// What people should know.
+    /// RootOrigin.
+    pub origin: RootOrigin,
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
 }
 
-/// Where a root came from.
+/// RootOrigin of a trust root.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A file that the user named.
+pub enum RootOrigin {
+    /// File named by the user.
     File(PathBuf),
-    /// Keys and certificates that the environment names; the rest is of the other.
-    Environment(Vec<PathBuf>, Option<Box<Origin>>),
-    /// A TUF mirror.
+    /// Files with keys and certificates named by the environment; the rest comes from the other
+    /// root.
+    Environment(Vec<PathBuf>, Option<Box<RootOrigin>>),
+    /// TUF mirror.
     Tuf {
-        /// Which.
+        /// URL or directory of the mirror.
         mirror: String,
-        /// When it was asked last with success; `None` where nobody noted it.
+        /// Last successful refresh; `None` if not recorded.
         refreshed: Option<Timestamp>,
-        /// When its metadata expires.
+        /// Expiry of its metadata.
         expires: Timestamp,
     },
-    /// It came with the program.
+    /// Embedded in the program.
     Embedded {
-        /// When it was taken from the public-good repository.
+        /// Time at which it was copied from the public-good repository.
         taken: Timestamp,
     },
 }
 
-/// What people should know about a root that decides all the same.
+/// Warning about a root that is used nevertheless.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Warning {
-    /// The mirror gave no news; the last good copy decides.
+    /// The refresh failed; the last valid copy is used.
     NotRefreshed {
-        /// Which mirror.
+        /// Mirror.
         mirror: String,
-        /// Why.
+        /// Reason.
         error: TufError,
-        /// When it was asked last with success.
+        /// Last successful refresh.
         refreshed: Option<Timestamp>,
     },
-    /// The metadata that vouches for the root has expired; the last good copy decides.
+    /// The TUF metadata of the root has expired; the last valid copy is used.
     Expired {
-        /// Which mirror.
+        /// Mirror.
         mirror: String,
-        /// Which metadata.
+        /// Role of the expired metadata.
         role: &'static str,
-        /// Since when.
+        /// Expiry.
         expires: Timestamp,
     },
-    /// The copy is missing or damaged; it was not believed.
+    /// The copy is missing or damaged and was not used.
     Unusable {
-        /// Of which mirror.
+        /// Mirror.
         mirror: String,
-        /// What is wrong with it.
+        /// Reason.
         error: TufError,
-        /// What was done.
+        /// Replacement.
         remedy: Remedy,
     },
-    /// The root that came with the program is old.
+    /// The embedded root is old.
     Old {
-        /// When it was taken.
+        /// Time at which it was copied.
         taken: Timestamp,
-        /// How many days ago.
+        /// Age in days.
         days: i64,
     },
 }
 
-/// What was done about a copy that cannot be used.
+/// Replacement for an unusable copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// It was fetched again.
+    /// The copy was fetched again.
     Refreshed,
-    /// The root that came with the program decides.
+    /// The embedded root is used.
     Embedded,
 }
 
-/// Why there is no root.
+/// Error of the trust root selection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RootError {
-    /// A file that cannot be read.
+    /// Unreadable file.
     #[error("loading trusted root: {}: {detail}", path.display())]
     File {
-        /// Which.
+        /// Path.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         detail: String,
     },
-    /// A document that is no trusted root.
+    /// Invalid trusted root document.
     #[error("loading trusted root: {place}: {error}")]
     Invalid {
-        /// Where it is.
+        /// Its location.
         place: String,
-        /// What is wrong with it.
+        /// Reason.
         error: InvalidTrustRoot,
     },
-    /// The mirror that the user has chosen gives none, and there is no good copy.
+    /// The chosen mirror provides no root, and there is no valid copy.
     #[error("getting trusted root from TUF: {mirror}: {error}")]
     Tuf {
-        /// Which mirror.
+        /// Mirror.
         mirror: String,
-        /// Why.
+        /// Reason.
         error: TufError,
     },
-    /// A variable that names what cannot be used.
+    /// Variable with an unusable value.
     #[error("{variable}: {detail}")]
     Variable {
-        /// Which.
+        /// Variable.
         variable: &'static str,
-        /// What is wrong with it.
+        /// Reason.
         detail: String,
     },
 }
 
-/// The root that `options` mean.
+/// Trust root selected by `options`.
 ///
 /// # Errors
-/// Only where what the user has chosen cannot be had: nothing else takes its place.
-pub async fn current_root(options: &RootOptions, now: Timestamp) -> Result<Chosen, RootError> {
+/// Only when the user's choice cannot be loaded; nothing else replaces it.
+pub async fn current_root(options: &RootOptions, now: Timestamp) -> Result<LoadedRoot, RootError> {
     if let Some(path) = &options.file {
         return environment::root_of_file(path);
     }
     let keys = &options.environment.keys;
-    if keys.are_all() {
+    if keys.is_complete() {
         return keys.over(None);
     }
     let found = choice::find(options, TRUSTED_ROOT, now).await?;
@@ -206,77 +207,78 @@ pub async fn current_root(options: &RootOptions, now: Timestamp) -> Result<Chose
         None => embedded().0,
         Some(json) => parse(json, &found.origin)?,
     };
-    let choice::Found { source, origin, warnings, .. } = found;
-    let chosen = Chosen { root: below, source, origin, warnings };
+    let choice::FoundTarget { source, origin, warnings, .. } = found;
+    let chosen = LoadedRoot { root: below, source, origin, warnings };
     if keys.is_empty() { Ok(chosen) } else { keys.over(Some(chosen)) }
 }
 
-/// The signing configuration that `options` mean (but for [`RootOptions::file`], which names a
-/// trust root): that of the mirror that the user has chosen, else the public-good one that came
-/// with the program.
+/// Signing configuration selected by `options` (except [`RootOptions::file`], which names a trust
+/// root): from the chosen mirror, otherwise the embedded public-good one.
 ///
 /// # Errors
-/// The mirror that the user has chosen has none, or it cannot be had: private set-ups do not end
-/// at public services.
+/// An error if the chosen mirror has none or it cannot be loaded: a private deployment never falls
+/// back to public services.
 pub async fn current_signing_config(
     options: &RootOptions,
     now: Timestamp,
-) -> Result<ChosenConfig, RootError> {
+) -> Result<LoadedConfig, RootError> {
     let found = choice::find(options, SIGNING_CONFIG, now).await?;
     let json = found.json.unwrap_or_else(|| embedded_signing_config().to_vec());
-    let choice::Found { source, origin, warnings, .. } = found;
-    Ok(ChosenConfig { json, source, origin, warnings })
+    let choice::FoundTarget { source, origin, warnings, .. } = found;
+    Ok(LoadedConfig { json, source, origin, warnings })
 }
 
-fn parse(json: &[u8], origin: &Origin) -> Result<Arc<TrustRoot>, RootError> {
+fn parse(json: &[u8], origin: &RootOrigin) -> Result<Arc<TrustRoot>, RootError> {
     let invalid = |error| RootError::Invalid { place: origin.to_string(), error };
     TrustRoot::parse(json).map(Arc::new).map_err(invalid)
 }
 
 impl RootError {
-    /// What a person can do about it.
+    /// Remedy for the user.
     pub fn remedy(&self) -> Option<String> {
         let Self::Tuf { mirror, error } = self else { return None };
         let again = format!("run `sealgate initialize --mirror {mirror} --root FILE` again");
         Some(match error {
             TufError::Rollback { .. } => format!(
-                "if the repository was made anew on purpose, remove its copy in the cache and {again}"
+                "if the repository was recreated on purpose, remove its copy from the cache and \
+                 {again}"
             ),
             TufError::Expired { .. } => "check this machine's clock, and ask the repository's \
                                          owner to renew it"
                 .to_owned(),
             TufError::Threshold { .. } | TufError::RootVersion { .. } => {
-                "the keys of the root that we begin with did not sign this: check the mirror's \
-                 address and the root (--root)"
+                "the initial root's keys did not sign this: check the mirror's address and the root \
+                 (--root)"
                     .to_owned()
             }
             TufError::NoTarget(_) => {
-                "the repository must hold it: repositories with single keys only are not supported"
+                "the repository must contain this target: repositories with individual keys only are \
+                 not supported"
                     .to_owned()
             }
             TufError::NotCached { .. } | TufError::NoAnchor { .. } => again,
             TufError::Mismatch(_) | TufError::Malformed(_) | TufError::Cache { .. } => {
-                format!("if it is the copy that is damaged, {again}")
+                format!("if the local copy is damaged, {again}")
             }
             _ => format!("check the address, the network and the proxy settings of {mirror}"),
         })
     }
 }
 
-impl Origin {
-    /// For people: where the root came from, and how old it is.
+impl RootOrigin {
+    /// Description for users: the origin of the root and its age.
     pub fn describe(&self, now: Timestamp) -> String {
         match self {
             Self::Embedded { taken } => format!("{self} ({} old)", age(*taken, now)),
             Self::Tuf { refreshed: Some(time), .. } => {
-                format!("{self}, asked {} ago", age(*time, now))
+                format!("{self}, refreshed {} ago", age(*time, now))
             }
             other => other.to_string(),
         }
     }
 }
 
-/// Whole days from `since` to `now`; none where the clock went back.
+/// Whole days from `since` to `now`; zero if the clock went back.
 fn days(since: Timestamp, now: Timestamp) -> i64 {
     (now.duration_since(since).as_hours() / 24).max(0)
 }
@@ -289,7 +291,7 @@ fn age(since: Timestamp, now: Timestamp) -> String {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for RootOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
@@ -300,7 +302,7 @@ impl fmt::Display for Origin {
             }
             Self::Tuf { mirror, .. } => write!(f, "the TUF mirror {mirror}"),
             Self::Embedded { taken } => {
-                write!(f, "the public-good root that came with sealgate, taken {}", date(*taken))
+                write!(f, "the public-good root embedded in sealgate, taken {}", date(*taken))
             }
         }
     }
@@ -310,30 +312,30 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotRefreshed { mirror, error, refreshed } => {
-                let verb = if error.is_refusal() { "was refused" } else { "was not possible" };
-                write!(f, "a refresh of the trust root from {mirror} {verb}: {error}; ")?;
+                let verb = if error.is_refusal() { "was refused" } else { "failed" };
+                write!(f, "refreshing the trust root from {mirror} {verb}: {error}; ")?;
                 match refreshed {
-                    Some(time) => write!(f, "the last good one, of {}, decides", date(*time)),
-                    None => write!(f, "the last good one decides"),
+                    Some(time) => write!(f, "the last valid copy, of {}, is used", date(*time)),
+                    None => write!(f, "the last valid copy is used"),
                 }
             }
             Self::Expired { mirror, role, expires } => write!(
                 f,
-                "the {role} metadata of the trust root from {mirror} expired on {}; its last good \
-                 copy decides: run `sealgate initialize` where {mirror} can be reached",
+                "the {role} metadata of the trust root from {mirror} expired on {}; its last valid \
+                 copy is used: run `sealgate initialize` where {mirror} can be reached",
                 date(*expires)
             ),
             Self::Unusable { mirror, error, remedy } => {
                 let remedy = match remedy {
                     Remedy::Refreshed => "it was fetched again",
-                    Remedy::Embedded => "the root that came with sealgate decides",
+                    Remedy::Embedded => "the root embedded in sealgate is used",
                 };
                 write!(f, "the copy of {mirror} cannot be used: {error}; {remedy}")
             }
             Self::Old { taken, days } => write!(
                 f,
-                "the trust root that came with sealgate is {days} days old (of {}): run `sealgate \
-                 initialize` for a newer one",
+                "the trust root embedded in sealgate is {days} days old (of {}): run `sealgate \
+                 initialize` to get a newer one",
                 date(*taken)
             ),
         }

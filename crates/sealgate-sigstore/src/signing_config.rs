@@ -1,5 +1,5 @@
-//! Signing configurations (protobuf-specs `SigningConfig` 0.2, JSON form): which services a
-//! signature is made with, and which of them at this moment.
+//! Signing configuration (protobuf-specs `SigningConfig` 0.2, JSON form): the services used for
+//! signing, and their selection at a given time.
 
 use std::sync::Arc;
 
@@ -16,155 +16,155 @@ use crate::tsa::Tsa;
 
 mod document;
 
-/// The largest signing configuration that is read, in bytes.
+/// Maximum size of a signing configuration, in bytes.
 pub const MAX_SIGNING_CONFIG: usize = 1 << 20;
-/// The most services of one kind.
+/// Maximum number of services of one kind.
 pub(crate) const MAX_SERVICES: usize = 64;
 
-/// Which services to sign with.
+/// Services used for signing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SigningConfig {
     /// Certificate authorities (Fulcio).
     pub certificate_authorities: Vec<Service>,
-    /// Providers of identity tokens.
+    /// OIDC providers.
     pub oidc_providers: Vec<Service>,
     /// Transparency logs (Rekor).
     pub logs: Vec<Service>,
-    /// How many of the logs.
+    /// Number of logs to use.
     pub log_selection: Option<Selection>,
     /// Timestamp authorities.
     pub timestamp_authorities: Vec<Service>,
-    /// How many of the timestamp authorities.
+    /// Number of timestamp authorities to use.
     pub timestamp_selection: Option<Selection>,
 }
 
-/// A service and when it is to be used.
+/// Service and its validity period.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// Its address.
+    /// URL.
     pub url: String,
-    /// The version of its API.
+    /// Major version of its API.
     pub major_api_version: u32,
-    /// The first moment; always where there is none.
+    /// Start of the validity period; `None` for unbounded.
     pub start: Option<Timestamp>,
-    /// The last moment; for ever where there is none.
+    /// End of the validity period; `None` for unbounded.
     pub end: Option<Timestamp>,
-    /// Who runs it: of one operator's services only the newest is used.
+    /// Operator: only the newest service of each operator is used.
     pub operator: String,
 }
 
-/// How many of the services that are fit.
+/// Number of usable services to select.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// One, by chance.
+    /// One, at random.
     Any,
     /// All.
     All,
-    /// So many, by chance.
+    /// This many, at random.
     Exact(u32),
 }
 
-/// Whose signature it is to be.
+/// Kind of signing credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignWith {
-    /// The holder of a key: no certificate authority, no identity provider.
+    /// Key: no certificate authority and no OIDC provider are needed.
     Key,
-    /// Whoever an identity token names.
+    /// Identity in an OIDC token.
     Identity,
 }
 
-/// The services for one run.
+/// Services selected for one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Services {
-    /// The certificate authority's address.
+    /// URL of the certificate authority.
     pub fulcio: Option<String>,
-    /// The identity provider's address.
+    /// URL of the OIDC provider.
     pub oidc: Option<String>,
-    /// The logs.
+    /// Transparency logs.
     pub logs: Vec<LogService>,
-    /// The timestamp authorities' addresses.
+    /// URLs of the timestamp authorities.
     pub timestamps: Vec<String>,
 }
 
-/// A log and how to speak with it.
+/// Transparency log and its API version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogService {
-    /// Its address.
+    /// URL.
     pub url: String,
-    /// Its generation.
+    /// API version.
     pub version: RekorVersion,
 }
 
-/// The generations of Rekor.
+/// API versions of Rekor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RekorVersion {
-    /// Trillian, signed entry timestamps.
+    /// Trillian-based, with signed entry timestamps.
     V1,
-    /// Tiles, no times.
+    /// Tile-based, without times.
     V2,
 }
 
-/// The services of one run as ports of the engine.
+/// Services of one run as ports of the engine.
 #[derive(Clone, Default)]
 pub struct Ports {
-    /// The certificate authority.
+    /// Certificate authority.
     pub issuer: Option<Arc<dyn CertificateIssuer>>,
-    /// The logs.
+    /// Transparency logs.
     pub logs: Vec<Arc<dyn SignatureLog>>,
-    /// The timestamp authorities.
+    /// Timestamp authorities.
     pub timestamps: Vec<Arc<dyn TimestampAuthority>>,
 }
 
-/// Why a text is not a signing configuration that we read.
+/// Error of [`SigningConfig::parse`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidSigningConfig {
-    /// More bytes than [`MAX_SIGNING_CONFIG`].
+    /// Larger than [`MAX_SIGNING_CONFIG`].
     #[error("signing config larger than {MAX_SIGNING_CONFIG} bytes")]
     TooLarge,
-    /// Another kind of document, or another version.
-    #[error("unsupported SigningConfig media type: {0:?}; want {MEDIA_TYPE}")]
+    /// Another document type or version.
+    #[error("unsupported SigningConfig media type: {0:?}; expected {MEDIA_TYPE}")]
     MediaType(String),
     /// More services of one kind than [`MAX_SERVICES`].
     #[error("signing config: more than {MAX_SERVICES} {0}")]
     TooMany(&'static str),
-    /// A text, a time or a number that is none.
+    /// Invalid text, time or number.
     #[error("signing config: {0}")]
     Malformed(String),
 }
 
-/// Why a configuration has no services for us now.
+/// Error of [`SigningConfig::services`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoService {
-    /// None is valid now and speaks a version that we speak.
+    /// No service is valid now with a supported API version.
     #[error(
         "no {what} of the signing config is valid at {now} with an API version of {versions:?}"
     )]
     NoneFits {
-        /// The kind of service.
+        /// Kind of service.
         what: &'static str,
-        /// The versions that we speak.
+        /// Supported versions.
         versions: &'static [u32],
-        /// The time that was asked for.
+        /// Requested time.
         now: Timestamp,
     },
-    /// A configuration without a rule how many to use.
-    #[error("the signing config names {0}, but not how many of them to use (ANY, ALL or EXACT)")]
+    /// The configuration does not say how many services to use.
+    #[error("the signing config lists {0} without a selector (ANY, ALL or EXACT)")]
     NoSelection(&'static str),
-    /// `EXACT` with more services than there are, or with none.
-    #[error("the signing config wants exactly {wanted} {what}; {found} can be used now")]
+    /// `EXACT` with zero, or with more services than are usable.
+    #[error("the signing config requires exactly {wanted} {what}; {found} are usable now")]
     Exact {
-        /// The kind of service.
+        /// Kind of service.
         what: &'static str,
-        /// How many it wants.
+        /// Requested number.
         wanted: u32,
-        /// How many there are, one for each operator.
+        /// Usable services, one per operator.
         found: usize,
     },
 }
 
-/// The media type of version 0.2.
+/// Media type of version 0.2.
 pub const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.signingconfig.v0.2+json";
 
 const FULCIO: &str = "certificate authority";
@@ -173,7 +173,7 @@ const LOGS: &str = "transparency logs";
 const TIMESTAMPS: &str = "timestamp authorities";
 
 impl Service {
-    /// A service that is used at all times.
+    /// Service without an end of validity.
     pub fn new(url: impl Into<String>, version: u32, operator: impl Into<String>) -> Self {
         let (url, operator) = (url.into(), operator.into());
         Self { url, major_api_version: version, start: None, end: None, operator }
@@ -185,25 +185,25 @@ impl Service {
 }
 
 impl SigningConfig {
-    /// Reads a configuration of version 0.2.
+    /// Parses a version 0.2 configuration.
     ///
     /// # Errors
-    /// The text is none, or too much.
+    /// An error if the document is invalid or too large.
     pub fn parse(json: &[u8]) -> Result<Self, InvalidSigningConfig> {
         document::parse(json)
     }
 
-    /// The configuration as JSON.
+    /// Serializes the configuration as JSON.
     pub fn to_json(&self) -> String {
         document::to_json(self)
     }
 
-    /// The services for a signature made now: of each kind those that are valid and of the
-    /// highest version that we speak, the newest of each operator, as many as the configuration
-    /// says. Kinds that it does not name are left out.
+    /// Services for a signature at `now`: of each kind, the valid ones with the highest supported
+    /// API version, the newest of each operator, as many as the configuration says. Kinds without
+    /// services are left out.
     ///
     /// # Errors
-    /// It names services of a kind that is needed, but none (or not enough) that can be used.
+    /// An error if a required kind has services, but none (or too few) are usable.
     pub fn services(&self, now: Timestamp, with: SignWith) -> Result<Services, NoService> {
         self.choose(now, with, &mut rand::rng())
     }
@@ -216,15 +216,15 @@ impl SigningConfig {
     ) -> Result<Services, NoService> {
         let one = |services: &[Service], what| match with {
             SignWith::Identity if !services.is_empty() => {
-                let fit = fit(services, what, &[1], now)?;
+                let fit = usable(services, what, &[1], now)?;
                 Ok(fit.first().map(|service| service.url.clone()))
             }
             _ => Ok(None),
         };
-        let logs = some(&self.logs, LOGS, &[2, 1], self.log_selection, now, random)?;
+        let logs = select(&self.logs, LOGS, &[2, 1], self.log_selection, now, random)?;
         let selection = self.timestamp_selection;
         let timestamps =
-            some(&self.timestamp_authorities, TIMESTAMPS, &[1], selection, now, random)?;
+            select(&self.timestamp_authorities, TIMESTAMPS, &[1], selection, now, random)?;
         Ok(Services {
             fulcio: one(&self.certificate_authorities, FULCIO)?,
             oidc: one(&self.oidc_providers, OIDC)?,
@@ -245,11 +245,11 @@ impl LogService {
 }
 
 impl Services {
-    /// Ports that ask these services through `client`, timestamp authorities through
-    /// `timestamp_client` (which may have a client certificate of its own).
+    /// Ports that reach these services through `client`, and timestamp authorities through
+    /// `timestamp_client` (which may have its own client certificate).
     ///
     /// # Errors
-    /// An address is none.
+    /// An error if a URL is invalid.
     pub fn ports(&self, client: &Client, timestamp_client: &Client) -> Result<Ports, Fault> {
         let mut ports = Ports::default();
         if let Some(url) = &self.fulcio {
@@ -268,9 +268,9 @@ impl Services {
     }
 }
 
-/// The valid services of the highest of our `versions` (highest first) that there are, newest
-/// first, one for each operator.
-fn fit<'s>(
+/// Valid services with the highest of the supported `versions` (highest first), newest first, one
+/// per operator.
+fn usable<'s>(
     services: &'s [Service],
     what: &'static str,
     versions: &'static [u32],
@@ -290,7 +290,7 @@ fn fit<'s>(
     Err(NoService::NoneFits { what, versions, now })
 }
 
-fn some<'s>(
+fn select<'s>(
     services: &'s [Service],
     what: &'static str,
     versions: &'static [u32],
@@ -301,7 +301,7 @@ fn some<'s>(
     if services.is_empty() {
         return Ok(Vec::new());
     }
-    let fit = fit(services, what, versions, now)?;
+    let fit = usable(services, what, versions, now)?;
     match selection.ok_or(NoService::NoSelection(what))? {
         Selection::All => Ok(fit),
         Selection::Any => Ok(fit.choose(random).copied().into_iter().collect()),

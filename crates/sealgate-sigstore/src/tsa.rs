@@ -1,7 +1,7 @@
-//! Timestamp authorities (RFC 3161, over HTTP by its section 3.4).
+//! Timestamp authority client (RFC 3161, over HTTP by section 3.4).
 //!
-//! The whole answer is returned. Here it must be granted and must be the answer to our request
-//! (nonce and imprint); its signature and its chain are verified by `sealgate-core`.
+//! The whole response is returned. It is checked here for status and for matching the request
+//! (nonce and message imprint); `sealgate-core` verifies its signature and certificate chain.
 
 use async_trait::async_trait;
 use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef, UintRef};
@@ -11,34 +11,34 @@ use sealgate_core::timestamp::MAX_TIMESTAMP;
 use sealgate_engine::ports::TimestampAuthority;
 use url::Url;
 
-use crate::http::{self, Answer, Client, Request};
+use crate::http::{self, Client, Request, ServiceResponse};
 
 const SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
 const EXPLICIT: Tag = Tag::ContextSpecific { constructed: true, number: TagNumber(0) };
 
-/// A timestamp authority.
+/// Timestamp authority.
 #[derive(Clone, Debug)]
 pub struct Tsa {
     url: Url,
     client: Client,
 }
 
-/// What we ask for, and know the answer by.
-struct Question {
+/// Timestamp request.
+struct TimestampRequest {
     /// SHA-256 of the signature.
     imprint: Vec<u8>,
     nonce: [u8; 16],
 }
 
-/// The fields of a sequence, one after the other.
+/// Fields of a DER sequence.
 struct Fields<'a>(SliceReader<'a>);
 
 impl Tsa {
-    /// The authority whose requests go to `url` itself,
-    /// `https://timestamp.sigstore.dev/api/v1/timestamp` for instance.
+    /// Client for the authority that receives requests at `url` itself, such as
+    /// `https://timestamp.sigstore.dev/api/v1/timestamp`.
     ///
     /// # Errors
-    /// The URL is none of a service.
+    /// An error if the URL is not a valid service URL.
     pub fn new(url: &str, client: Client) -> Result<Self, Fault> {
         Ok(Self { url: http::service_url(url)?, client })
     }
@@ -51,7 +51,7 @@ impl TimestampAuthority for Tsa {
     }
 
     async fn timestamp(&self, signature: &[u8]) -> Result<Vec<u8>, Fault> {
-        let question = Question::about(signature);
+        let question = TimestampRequest::about(signature);
         let der = question.to_der().map_err(|error| {
             Fault::new(FaultKind::Config, self.url.as_str(), format!("timestamp query: {error}"))
         })?;
@@ -64,13 +64,13 @@ impl TimestampAuthority for Tsa {
     }
 }
 
-impl Question {
+impl TimestampRequest {
     fn about(signature: &[u8]) -> Self {
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, signature);
         Self { imprint: hash.as_ref().to_vec(), nonce: rand::random() }
     }
 
-    /// A TimeStampReq: version 1, the imprint, the nonce, and the certificates are wanted.
+    /// DER of a TimeStampReq: version 1, message imprint, nonce, certificates requested.
     fn to_der(&self) -> der::Result<Vec<u8>> {
         let hash = sequence(&[SHA256.to_der()?, der::asn1::Null.to_der()?])?;
         let imprint = sequence(&[hash, OctetStringRef::new(&self.imprint)?.to_der()?])?;
@@ -78,24 +78,26 @@ impl Question {
         sequence(&[1u8.to_der()?, imprint, nonce, true.to_der()?])
     }
 
-    /// Whether an answer grants what we asked for.
-    fn check(&self, answer: &Answer) -> Result<(), Fault> {
+    /// Checks that the response grants the request.
+    fn check(&self, answer: &ServiceResponse) -> Result<(), Fault> {
         let malformed = |error: der::Error| answer.malformed(error);
         let whole = AnyRef::from_der(&answer.body).map_err(malformed)?;
         let mut response = Fields::of(whole, Tag::Sequence).map_err(malformed)?;
         let status = response.sequence().map_err(malformed)?;
         check_granted(answer, status)?;
         if response.is_empty() {
-            return Err(answer.malformed("granted, but there is no timestamp"));
+            return Err(answer.malformed("granted, but without a timestamp"));
         }
         let info = statement(response).map_err(malformed)?;
         let info = Fields::of(AnyRef::from_der(&info).map_err(malformed)?, Tag::Sequence);
         let (imprint, nonce) = info.and_then(imprint_and_nonce).map_err(malformed)?;
         if nonce.as_deref() != Some(UintRef::new(&self.nonce).map_err(malformed)?.as_bytes()) {
-            return Err(answer.malformed("a timestamp with another nonce than ours: an old one?"));
+            return Err(
+                answer.malformed("the timestamp's nonce differs from the request's: a replay?")
+            );
         }
         if imprint != self.imprint {
-            return Err(answer.malformed("a timestamp of something else than our signature"));
+            return Err(answer.malformed("the timestamp is for other data than our signature"));
         }
         Ok(())
     }
@@ -128,8 +130,8 @@ fn sequence(fields: &[Vec<u8>]) -> der::Result<Vec<u8>> {
     AnyRef::new(Tag::Sequence, &fields.concat())?.to_der()
 }
 
-/// The PKIStatusInfo must say `granted` (0), or `grantedWithMods` (1).
-fn check_granted(answer: &Answer, mut status: Fields<'_>) -> Result<(), Fault> {
+/// Checks that the PKIStatusInfo is `granted` (0) or `grantedWithMods` (1).
+fn check_granted(answer: &ServiceResponse, mut status: Fields<'_>) -> Result<(), Fault> {
     let code: u8 = status.next().map_err(|error| answer.malformed(error))?;
     if code <= 1 {
         return Ok(());
@@ -147,7 +149,7 @@ fn check_granted(answer: &Answer, mut status: Fields<'_>) -> Result<(), Fault> {
     Err(answer.refused(said.join(": ")))
 }
 
-/// PKIFailureInfo (RFC 3161, section 2.4.2).
+/// Names of PKIFailureInfo bits (RFC 3161 section 2.4.2).
 fn failures(info: &BitStringRef<'_>) -> impl Iterator<Item = &'static str> {
     const NAMES: [(usize, &str); 8] = [
         (0, "badAlg"),
@@ -163,7 +165,7 @@ fn failures(info: &BitStringRef<'_>) -> impl Iterator<Item = &'static str> {
     NAMES.into_iter().filter(move |(bit, _)| set.get(*bit) == Some(&true)).map(|(_, name)| name)
 }
 
-/// The TSTInfo in the timestamp token after the status.
+/// TSTInfo in the timestamp token after the status.
 fn statement(mut response: Fields<'_>) -> der::Result<Vec<u8>> {
     let mut content = response.sequence()?;
     content.next::<ObjectIdentifier>()?;
@@ -175,7 +177,7 @@ fn statement(mut response: Fields<'_>) -> der::Result<Vec<u8>> {
     Ok(encapsulated.explicit()?.next::<&OctetStringRef>()?.as_bytes().to_vec())
 }
 
-/// What a TSTInfo is about: the hash, and the nonce where it has one.
+/// Hashed message of a TSTInfo, and its nonce if present.
 fn imprint_and_nonce(mut info: Fields<'_>) -> der::Result<(Vec<u8>, Option<Vec<u8>>)> {
     info.next::<u8>()?; // version
     info.next::<ObjectIdentifier>()?; // policy

@@ -1,10 +1,10 @@
-//! Trust roots by TUF: a client over the `sigstore-tuf` crate, which verifies (signatures and
-//! thresholds, versions, expiry, lengths and hashes). Here is what stands around it: mirrors over
-//! HTTP and in folders, archives in cluster objects, bounds, deadlines, and a cache that several
-//! processes share with each other and with cosign.
+//! TUF client for trust roots, on top of the `sigstore-tuf` crate, which verifies metadata
+//! (signatures and thresholds, versions, expiry, lengths and hashes). This module adds mirrors over
+//! HTTP and in directories, archives in Kubernetes objects, limits, deadlines, and a cache shared
+//! by several processes and with cosign.
 //!
-//! Whatever lies in the cache is verified again, from the root that we begin with, each time that
-//! it is read. What its targets mean is not known here.
+//! The content of the cache is verified from the initial root each time it is read. Targets are not
+//! interpreted here.
 
 mod archive;
 mod cache;
@@ -21,31 +21,31 @@ use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::trust::MAX_TRUST_ROOT;
 use sigstore_tuf::{Updater, UpdaterConfig};
 
-pub use cache::{Cache, Times};
+pub use cache::{Cache, RefreshTimes};
 pub use error::TufError;
 pub use mirror::Mirror;
 
-use files::{Cached, Overlay};
+use files::{CachedRepository, Overlay};
 
-/// The target that holds the trusted root of Sigstore.
+/// Target with Sigstore's trusted root.
 pub(crate) const TRUSTED_ROOT: &str = "trusted_root.json";
-/// The target that says where the services are.
+/// Target with the signing configuration.
 pub(crate) const SIGNING_CONFIG: &str = "signing_config.v0.2.json";
 
-/// The largest target that is read, in bytes.
+/// Maximum size of a target, in bytes.
 pub(crate) const MAX_TARGET: u64 = MAX_TRUST_ROOT as u64;
-/// The largest TUF root that is read, in bytes.
+/// Maximum size of TUF root metadata, in bytes.
 pub const MAX_ROOT: u64 = 512_000;
-/// The most root versions that are walked through in one refresh.
+/// Maximum number of root versions processed in one refresh.
 pub(crate) const MAX_ROTATIONS: u32 = 256;
 
-/// How often a copy is read that seems to be damaged.
-const READS: usize = 3;
+/// Number of attempts to read a copy that seems damaged.
+const READ_ATTEMPTS: usize = 3;
 
-/// Before anything expires: metadata is judged by all but its expiry.
-const LONG_AGO: Timestamp = Timestamp::UNIX_EPOCH;
+/// Time before any expiry: metadata is verified without its expiry.
+const BEFORE_ANY_EXPIRY: Timestamp = Timestamp::UNIX_EPOCH;
 
-/// One repository: where it is, where its copy is kept, and the root with which trust begins.
+/// TUF repository: its mirror, its cached copy, and its initial root.
 #[derive(Clone, Debug)]
 pub struct Tuf {
     mirror: Mirror,
@@ -53,41 +53,42 @@ pub struct Tuf {
     anchor: Vec<u8>,
 }
 
-/// What a repository holds, verified.
+/// VerifiedTargets content of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
-    /// The targets that were asked for, as far as the repository has them.
+pub struct VerifiedTargets {
+    /// Requested targets that the repository has.
     pub targets: BTreeMap<String, Vec<u8>>,
-    /// The names of all its targets.
+    /// Names of all targets in the repository.
     pub listed: Vec<String>,
-    /// The metadata that vouches for them: root, timestamp, snapshot, targets.
+    /// Metadata of the repository: root, timestamp, snapshot, targets.
     pub roles: Vec<Role>,
 }
 
-/// One piece of metadata.
+/// Metadata of one role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
-    /// Which.
+    /// Role.
     pub name: &'static str,
-    /// Its version.
+    /// Version.
     pub version: u64,
-    /// Until when it counts.
+    /// Expiry.
     pub expires: Timestamp,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub length: usize,
 }
 
-/// Whether metadata that has expired is refused.
+/// Treatment of expired metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
-    /// It is: nothing stale gets in.
+    /// Refused: nothing stale is accepted.
     Enforced,
-    /// It is not; see [`Verified::expired`]. For a copy that was fresh when it was taken.
-    Told,
+    /// Accepted and reported; see [`VerifiedTargets::expired`]. For a copy that was fresh when
+    /// taken.
+    Reported,
 }
 
-impl Verified {
-    /// A target that was asked for.
+impl VerifiedTargets {
+    /// Content of a requested target.
     ///
     /// # Errors
     /// [`TufError::NoTarget`].
@@ -96,12 +97,12 @@ impl Verified {
         bytes.ok_or_else(|| TufError::NoTarget(name.to_owned()))
     }
 
-    /// The first moment at which some of the metadata does not count any more.
+    /// Earliest expiry of any role's metadata.
     pub fn expires(&self) -> Timestamp {
         self.roles.iter().map(|role| role.expires).min().unwrap_or(Timestamp::MIN)
     }
 
-    /// The metadata that has expired at `now`, the one that did so first.
+    /// Role whose metadata expired first, if any has expired at `now`.
     pub fn expired(&self, now: Timestamp) -> Option<&Role> {
         let expired = self.roles.iter().filter(|role| role.expires < now);
         expired.min_by_key(|role| role.expires)
@@ -109,38 +110,42 @@ impl Verified {
 }
 
 impl Tuf {
-    /// The repository at `mirror`. `anchor` is the root metadata that is trusted from the
-    /// beginning; all else follows from it.
+    /// Repository at `mirror`. `anchor` is the initial trusted root metadata, from which everything
+    /// else is verified.
     pub fn new(mirror: Mirror, cache: Cache, anchor: Vec<u8>) -> Self {
         Self { mirror, cache, anchor }
     }
 
-    /// Asks the mirror for news, verifies them, and keeps them in the cache with the targets of
-    /// these names. A target that the repository does not have is left out.
+    /// Fetches updates from the mirror, verifies them, and stores them in the cache with these
+    /// targets. Targets that the repository does not have are left out.
     ///
-    /// Processes that share a cache refresh it one after the other. Nothing is written unless all
-    /// of it is good.
+    /// Processes that share a cache refresh it one at a time. Nothing is written unless everything
+    /// is valid.
     ///
     /// # Errors
-    /// What is refused leaves the cache as it was. [`TufError::Cache`]: what was brought cannot
-    /// be kept.
+    /// A refused update leaves the cache unchanged. [`TufError::Cache`]: the update cannot be
+    /// stored.
     pub async fn refresh(
         &self,
         targets: &[&str],
         now: Timestamp,
         deadline: Duration,
-    ) -> Result<Verified, TufError> {
+    ) -> Result<VerifiedTargets, TufError> {
         let name = self.mirror.to_string();
         let work = self.refresh_locked(targets, now);
         tokio::time::timeout(deadline, work).await.map_err(|_| {
-            let detail = format!("no answer within {deadline:?}");
+            let detail = format!("no response within {deadline:?}");
             TufError::Fault(Fault::new(FaultKind::Timeout, name, detail))
         })?
     }
 
-    async fn refresh_locked(&self, targets: &[&str], now: Timestamp) -> Result<Verified, TufError> {
+    async fn refresh_locked(
+        &self,
+        targets: &[&str],
+        now: Timestamp,
+    ) -> Result<VerifiedTargets, TufError> {
         let folder = self.cache.folder(&self.mirror);
-        let _alone = cache::only_refresher(&folder).await?;
+        let _alone = cache::lock_for_refresh(&folder).await?;
         let overlay = Overlay::over(&folder);
         let repository = self.mirror.repository()?;
         let verified = verify(repository, &self.anchor, &overlay, targets, now).await?;
@@ -148,12 +153,12 @@ impl Tuf {
         Ok(verified)
     }
 
-    /// What the cache holds, verified from the beginning, without a network. Expiry is told and
-    /// not enforced: the last good copy is better than none.
+    /// Content of the cache, verified from the initial root, without network access. Expiry is
+    /// reported and not enforced: the last valid copy is better than none.
     ///
     /// # Errors
-    /// There is no copy, or it is damaged; it is never believed then.
-    pub async fn cached(&self, targets: &[&str]) -> Result<Verified, TufError> {
+    /// An error if there is no copy, or it is damaged; it is never used then.
+    pub async fn cached(&self, targets: &[&str]) -> Result<VerifiedTargets, TufError> {
         let folder = self.cache.folder(&self.mirror);
         if !folder.join("timestamp.json").exists() {
             return Err(TufError::NotCached {
@@ -164,8 +169,9 @@ impl Tuf {
         let mut tries = 1;
         loop {
             match self.read_copy(&folder, targets).await {
-                // cosign takes no lock: half of an old and half of a new copy become whole.
-                Err(error) if error.is_refusal() && tries < READS => {
+                // cosign takes no lock, so a mixture of an old and a new copy may be read; another
+                // attempt sees a complete one.
+                Err(error) if error.is_refusal() && tries < READ_ATTEMPTS => {
                     tries += 1;
                     tokio::time::sleep(Duration::from_millis(30)).await;
                 }
@@ -174,28 +180,32 @@ impl Tuf {
         }
     }
 
-    async fn read_copy(&self, folder: &Path, targets: &[&str]) -> Result<Verified, TufError> {
-        let _unchanged = cache::reader(folder).await;
-        let repository = Box::new(Cached::new(folder));
-        verify(repository, &self.anchor, &Overlay::over(folder), targets, LONG_AGO).await
+    async fn read_copy(
+        &self,
+        folder: &Path,
+        targets: &[&str],
+    ) -> Result<VerifiedTargets, TufError> {
+        let _unchanged = cache::lock_for_reading(folder).await;
+        let repository = Box::new(CachedRepository::new(folder));
+        verify(repository, &self.anchor, &Overlay::over(folder), targets, BEFORE_ANY_EXPIRY).await
     }
 
-    /// The mirror.
+    /// Mirror.
     pub fn mirror(&self) -> &Mirror {
         &self.mirror
     }
 
-    /// The cache.
+    /// Cache.
     pub fn cache(&self) -> &Cache {
         &self.cache
     }
 }
 
-/// A target of the repository that a gzipped tar holds, as TrustRoot objects carry it
-/// (`spec.repository`): `root` is the root metadata, `folder` where the archive has its targets.
+/// Target of a repository in a gzipped tar archive, as in TrustRoot objects (`spec.repository`):
+/// `root` is the root metadata, `folder` the directory of targets in the archive.
 ///
 /// # Errors
-/// [`TufError::Archive`] where the archive itself is bad or too large.
+/// [`TufError::Archive`] when the archive itself is invalid or too large.
 pub async fn of_archive(
     gzipped: &[u8],
     root: &[u8],
@@ -203,73 +213,72 @@ pub async fn of_archive(
     target: &str,
     now: Timestamp,
     expiry: Expiry,
-) -> Result<Verified, TufError> {
+) -> Result<VerifiedTargets, TufError> {
     let repository = Box::new(archive::Archive::read(gzipped, folder)?);
     let verified = verify(repository, root, &Overlay::default(), &[target], expiry.at(now)).await?;
     verified.target(target)?;
     Ok(verified)
 }
 
-/// A target of the repository at `mirror`, as TrustRoot objects name it (`spec.remote`). Nothing
-/// is kept on disk; whoever asks keeps `known`, the answer of the time before, so that a mirror
-/// cannot go back.
+/// Target of the repository at `mirror`, as in TrustRoot objects (`spec.remote`). Nothing is stored
+/// on disk; the caller keeps `known`, the metadata of the previous call, for rollback protection.
 ///
 /// # Errors
-/// A fault where the mirror cannot be asked, else what is wrong with its answer.
+/// A fault when the mirror cannot be reached, otherwise the reason why its content is refused.
 pub async fn remote(
     mirror: &Mirror,
     root: &[u8],
     target: &str,
-    known: &Memory,
+    known: &KnownMetadata,
     now: Timestamp,
     deadline: Duration,
-) -> Result<(Verified, Memory), TufError> {
+) -> Result<(VerifiedTargets, KnownMetadata), TufError> {
     let overlay = Overlay::of(known.files.clone());
     let targets = [target];
     let repository = mirror.repository()?;
     let work = verify(repository, root, &overlay, &targets, now);
     let verified = tokio::time::timeout(deadline, work).await.map_err(|_| {
-        let detail = format!("no answer within {deadline:?}");
+        let detail = format!("no response within {deadline:?}");
         Fault::new(FaultKind::Timeout, mirror.to_string(), detail)
     })??;
     verified.target(target)?;
-    Ok((verified, Memory { files: overlay.all() }))
+    Ok((verified, KnownMetadata { files: overlay.all() }))
 }
 
-/// The metadata of a repository that was asked before, for [`remote`].
+/// Metadata of a repository from a previous call of [`remote`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
+pub struct KnownMetadata {
     files: BTreeMap<String, Vec<u8>>,
 }
 
-/// Checks that `root` is root metadata that its own keys have signed: worth beginning with, if
-/// whoever gives it is trusted.
+/// Checks that `root` is root metadata signed by its own keys, so that it can serve as an initial
+/// root if its source is trusted.
 ///
 /// # Errors
-/// It is malformed, or not signed by enough of its keys.
+/// An error if it is malformed, or signed by too few of its keys.
 pub fn check_anchor(root: &[u8]) -> Result<(), TufError> {
     sigstore_tuf::TrustedMetadataSet::from_root(root)?;
     Ok(())
 }
 
 impl Expiry {
-    /// The moment at which metadata is judged.
+    /// Time at which metadata is verified.
     fn at(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Enforced => now,
-            Self::Told => LONG_AGO,
+            Self::Reported => BEFORE_ANY_EXPIRY,
         }
     }
 }
 
-/// The one way to a target: refresh, look up, compare with its hash.
+/// Only path to a target: refresh, look up, compare with its hash.
 async fn verify(
     repository: Box<dyn sigstore_tuf::Repository>,
     anchor: &[u8],
     files: &Overlay,
     targets: &[&str],
     now: Timestamp,
-) -> Result<Verified, TufError> {
+) -> Result<VerifiedTargets, TufError> {
     let updater = Updater::new(repository, anchor)?;
     let mut updater = updater.with_config(limits()).with_store(files.clone());
     updater.refresh(now).await?;
@@ -281,7 +290,7 @@ async fn verify(
             Err(error) => return Err(error),
         }
     }
-    Ok(Verified { targets: found, listed: listed(&updater), roles: roles(&updater, files) })
+    Ok(VerifiedTargets { targets: found, listed: listed(&updater), roles: roles(&updater, files) })
 }
 
 fn limits() -> UpdaterConfig {

@@ -1,4 +1,4 @@
-//! Small images, indexes, and signatures on them.
+//! Small images, indexes, and their signatures.
 
 use sealgate_core::digest::Digest;
 use sealgate_core::manifest::media_type;
@@ -10,12 +10,12 @@ use serde_json::json;
 use crate::ports::FrozenClock;
 use crate::registry::MemoryRegistry;
 
-/// A repository from its text.
+/// Parses a repository.
 pub fn repository(text: &str) -> Repository {
     Repository::parse(text).unwrap()
 }
 
-/// A reference from its text.
+/// Parses a reference.
 pub fn reference(text: &str) -> Reference {
     text.parse().unwrap()
 }
@@ -25,7 +25,7 @@ pub fn at(repository: &Repository, digest: &Digest) -> Reference {
     repository.at(Identifier::Digest(digest.clone()))
 }
 
-/// Stores an image with one layer that holds `text`; its digest.
+/// Stores an image with one layer that contains `text`; returns its digest.
 pub fn image(registry: &MemoryRegistry, repository: &Repository, text: &str) -> Digest {
     let config = json!({"architecture": "amd64", "os": "linux", "config": {}}).to_string();
     let config_digest = registry.put_blob(repository, config.as_bytes());
@@ -69,7 +69,7 @@ pub fn index(
     registry.put_manifest(repository, media_type::OCI_INDEX, index.to_string().as_bytes())
 }
 
-/// Signs an image in `formats`, and forgets the requests that took.
+/// Signs an image in `formats`, and clears the request log.
 pub async fn sign(
     registry: &MemoryRegistry,
     image: &Reference,

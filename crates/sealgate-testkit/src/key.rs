@@ -1,4 +1,4 @@
-//! Key pairs of every algorithm, made when asked for, with the engine's [`Signer`] port.
+//! Generated key pairs of every algorithm, with the engine's [`Signer`] port.
 
 use async_trait::async_trait;
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
@@ -9,7 +9,7 @@ use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::key::PublicKey;
 use sealgate_engine::ports::Signer;
 
-/// The algorithms that a test key can have.
+/// Algorithms of test keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// ECDSA on P-256.
@@ -18,13 +18,13 @@ pub enum Algorithm {
     P384,
     /// ECDSA on P-521.
     P521,
-    /// RSA of 2048 bits.
+    /// RSA with 2048 bits.
     Rsa2048,
     /// Ed25519.
     Ed25519,
 }
 
-/// Every algorithm.
+/// All algorithms.
 pub const ALL: [Algorithm; 5] =
     [Algorithm::P256, Algorithm::P384, Algorithm::P521, Algorithm::Rsa2048, Algorithm::Ed25519];
 
@@ -34,19 +34,19 @@ enum Private {
     Ed25519(Ed25519KeyPair),
 }
 
-/// A fresh key pair.
+/// Generated key pair.
 pub struct TestKey {
     private: Private,
     public: PublicKey,
 }
 
 impl TestKey {
-    /// A P-256 pair.
+    /// P-256 key pair.
     pub fn p256() -> Self {
         Self::generate(Algorithm::P256)
     }
 
-    /// A pair of `algorithm`.
+    /// Key pair of `algorithm`.
     pub fn generate(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::P256 => Self::ecdsa(&signature::ECDSA_P256_SHA256_ASN1_SIGNING),
@@ -75,7 +75,7 @@ impl TestKey {
         Self { private: Private::Ed25519(pair), public }
     }
 
-    /// A signature over `message`, with the hash of the curve's or modulus's own size.
+    /// Signature over `message`, with the hash that matches the size of the curve or modulus.
     pub fn signature(&self, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         match &self.private {
@@ -106,16 +106,16 @@ impl Signer for TestKey {
     }
 }
 
-/// A signer whose signatures do not belong to the key that it shows.
-pub struct LyingSigner {
-    /// The key that is shown.
+/// Signer whose signatures do not match its public key.
+pub struct MismatchedSigner {
+    /// Key whose public half is reported.
     pub shown: TestKey,
-    /// The key that signs.
+    /// Key that signs.
     pub used: TestKey,
 }
 
 #[async_trait]
-impl Signer for LyingSigner {
+impl Signer for MismatchedSigner {
     fn public_key(&self) -> &PublicKey {
         self.shown.public_key()
     }
@@ -125,7 +125,7 @@ impl Signer for LyingSigner {
     }
 }
 
-/// A signer that is not there.
+/// Signer that always fails.
 pub struct AbsentSigner(pub TestKey);
 
 #[async_trait]

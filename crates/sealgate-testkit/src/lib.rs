@@ -1,6 +1,5 @@
-//! Dev only: stand-ins for the engine's ports, builders of keys and images, and a whole Sigstore in
-//! memory with what people sign by it ([`keyless`]). Nothing in here is reachable from the shipped
-//! binary.
+//! Test support: in-memory implementations of the engine's ports, builders of keys and images, and
+//! a Sigstore instance in memory ([`keyless`]). Not reachable from the shipped binary.
 
 pub mod image;
 pub mod key;

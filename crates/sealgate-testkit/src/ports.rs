@@ -1,4 +1,4 @@
-//! The small ports: a clock that stands still, secrets from memory, a sink that remembers.
+//! Small ports: a fixed clock, secrets in memory, a recording decision sink.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use sealgate_engine::ports::{
 };
 use sealgate_engine::record::{Decided, DecisionRecord};
 
-/// Always the same time.
+/// Clock with a fixed time.
 #[derive(Clone, Copy, Debug)]
 pub struct FrozenClock(pub Timestamp);
 
@@ -27,19 +27,19 @@ impl Clock for FrozenClock {
     }
 }
 
-/// The same registry whatever the secrets; counts how often it was opened.
+/// Access that returns the same registry for all credentials, and counts how often it was opened.
 pub struct OneRegistry {
     registry: Arc<dyn Registry>,
     opened: Mutex<Vec<usize>>,
 }
 
 impl OneRegistry {
-    /// Opens `registry` always.
+    /// Always opens `registry`.
     pub fn new(registry: Arc<dyn Registry>) -> Self {
         Self { registry, opened: Mutex::default() }
     }
 
-    /// The number of secrets of each opening.
+    /// Number of pull secrets of each call of `open`.
     pub fn opened(&self) -> Vec<usize> {
         self.opened.lock().unwrap().clone()
     }
@@ -52,12 +52,12 @@ impl RegistryAccess for OneRegistry {
     }
 }
 
-/// Secrets by `namespace/name`; pull secrets are those that a pod names.
+/// Secrets by `namespace/name`; pull secrets are those named by a pod.
 #[derive(Default)]
 pub struct MemorySecrets {
-    /// The data of each secret.
+    /// Data of each secret.
     pub secrets: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
-    /// What every question is answered with.
+    /// Fault returned by every call.
     pub fault: Option<Fault>,
 }
 

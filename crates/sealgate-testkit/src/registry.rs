@@ -1,4 +1,4 @@
-//! A registry in memory, with a log of every request, and faults and delays on request.
+//! In-memory registry with a request log and injected faults and delays.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
@@ -13,7 +13,7 @@ use sealgate_core::manifest::{Descriptor, Manifest};
 use sealgate_core::reference::{Identifier, Repository};
 use sealgate_engine::ports::{BlobStream, RawManifest, Registry};
 
-/// What is asked of a registry.
+/// Kinds of registry requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
     /// HEAD of a manifest.
@@ -24,7 +24,7 @@ pub enum Request {
     Blob,
     /// GET of the referrers.
     Referrers,
-    /// GET of the fallback tag, where the API lists nobody.
+    /// GET of the fallback tag, when the API's list is empty.
     ReferrersTag,
     /// PUT of a blob.
     PushBlob,
@@ -40,16 +40,16 @@ pub enum Request {
     Tags,
 }
 
-/// One request that was made.
+/// LoggedRequest request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logged {
-    /// What was asked.
+pub struct LoggedRequest {
+    /// Kind.
     pub request: Request,
-    /// Where, and for what.
+    /// Its repository and target.
     pub what: String,
 }
 
-struct Trouble {
+struct InjectedFault {
     request: Request,
     part: String,
     times: usize,
@@ -63,70 +63,70 @@ struct Content {
     tags: BTreeMap<String, Digest>,
     blobs: HashMap<Digest, Bytes>,
     listed: Vec<(Digest, Descriptor)>,
-    /// Not in any list until they are pushed again.
+    /// Not listed until pushed again.
     unlisted: BTreeSet<Digest>,
 }
 
-/// Requests that have no answer yet.
+/// Number of concurrent requests.
 #[derive(Default)]
-struct UnderWay {
+struct Concurrency {
     now: usize,
     most: usize,
 }
 
-/// One of them, until it is dropped.
-struct Pending<'a>(&'a Mutex<UnderWay>);
+/// Request in progress, until dropped.
+struct Pending<'a>(&'a Mutex<Concurrency>);
 
-/// A registry in memory.
+/// In-memory registry.
 #[derive(Default)]
 pub struct MemoryRegistry {
     repositories: Mutex<HashMap<Repository, Content>>,
-    log: Mutex<Vec<Logged>>,
-    troubles: Mutex<Vec<Trouble>>,
-    under_way: Mutex<UnderWay>,
+    log: Mutex<Vec<LoggedRequest>>,
+    injected: Mutex<Vec<InjectedFault>>,
+    concurrency: Mutex<Concurrency>,
     latency: Duration,
     ignores_conditions: bool,
-    lists_nobody: bool,
+    lists_empty: bool,
 }
 
 impl MemoryRegistry {
-    /// An empty registry.
+    /// Empty registry.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Every request takes so long.
+    /// Delays every request.
     pub fn with_latency(self, latency: Duration) -> Self {
         Self { latency, ..self }
     }
 
-    /// A replacement looks at what it replaces before it is made, not when: as on a registry
-    /// that ignores conditions.
+    /// Compares before and not atomically with a replacement, like a registry that ignores
+    /// conditional requests.
     pub fn ignoring_conditions(self, ignores_conditions: bool) -> Self {
         Self { ignores_conditions, ..self }
     }
 
-    /// Its referrers API lists nobody; who refers to what stands under fallback tags only.
-    pub fn listing_nobody(self) -> Self {
-        Self { lists_nobody: true, ..self }
+    /// Returns empty lists from the referrers API; referrers are listed under fallback tags only.
+    pub fn with_empty_lists(self) -> Self {
+        Self { lists_empty: true, ..self }
     }
 
-    /// The next `times` requests of this kind whose text contains `part` end in `fault`.
+    /// Fails the next `times` requests of this kind whose text contains `part` with `fault`.
     pub fn fail(&self, request: Request, part: &str, times: usize, fault: Fault) {
-        self.trouble(request, part, times, Duration::ZERO, Some(fault));
+        self.inject(request, part, times, Duration::ZERO, Some(fault));
     }
 
-    /// The next `times` requests of this kind whose text contains `part` take so long.
+    /// Delays the next `times` requests of this kind whose text contains `part`.
     pub fn delay(&self, request: Request, part: &str, times: usize, delay: Duration) {
-        self.trouble(request, part, times, delay, None);
+        self.inject(request, part, times, delay, None);
     }
 
-    /// No more troubles.
-    pub fn heal(&self) {
-        self.troubles.lock().unwrap().clear();
+    /// Removes all injected faults and delays.
+    pub fn clear_faults(&self) {
+        self.injected.lock().unwrap().clear();
     }
 
-    fn trouble(
+    fn inject(
         &self,
         request: Request,
         part: &str,
@@ -135,10 +135,10 @@ impl MemoryRegistry {
         fault: Option<Fault>,
     ) {
         let part = part.to_owned();
-        self.troubles.lock().unwrap().push(Trouble { request, part, times, delay, fault });
+        self.injected.lock().unwrap().push(InjectedFault { request, part, times, delay, fault });
     }
 
-    /// Lists `entry` among the referrers of `subject`, whether or not it is there.
+    /// Adds `entry` to the referrers of `subject`, whether or not the manifest exists.
     pub fn list_referrer(&self, repository: &Repository, subject: &Digest, entry: Descriptor) {
         self.within(repository, |content| content.listed.push((subject.clone(), entry)));
     }
@@ -162,12 +162,12 @@ impl MemoryRegistry {
         digest
     }
 
-    /// Points a tag to a digest without a request.
+    /// Sets a tag without a request.
     pub fn put_tag(&self, repository: &Repository, tag: &str, digest: &Digest) {
         self.within(repository, |content| content.tags.insert(tag.to_owned(), digest.clone()));
     }
 
-    /// The lists of referrers lose all entries; what is pushed from now on is listed.
+    /// Empties all referrers lists; later pushes are listed again.
     pub fn forget_lists(&self, repository: &Repository) {
         self.within(repository, |content| {
             content.listed.clear();
@@ -175,50 +175,50 @@ impl MemoryRegistry {
         });
     }
 
-    /// Forgets a blob.
+    /// Removes a blob.
     pub fn lose_blob(&self, repository: &Repository, digest: &Digest) {
         self.within(repository, |content| content.blobs.remove(digest));
     }
 
-    /// What stands under a tag or digest, without a request.
+    /// Manifest under a tag or digest, without a request.
     pub fn peek(&self, repository: &Repository, what: &Identifier) -> Option<RawManifest> {
         self.within(repository, |content| content.manifest(what))
     }
 
-    /// The digests of all manifests of a repository.
+    /// Digests of all manifests in a repository.
     pub fn manifests(&self, repository: &Repository) -> BTreeSet<Digest> {
         self.within(repository, |content| content.manifests.keys().cloned().collect())
     }
 
-    /// Every request so far.
-    pub fn log(&self) -> Vec<Logged> {
+    /// All requests so far.
+    pub fn log(&self) -> Vec<LoggedRequest> {
         self.log.lock().unwrap().clone()
     }
 
-    /// How many requests there were; forgets them.
+    /// Number of requests so far; clears the log.
     pub fn take_count(&self) -> usize {
         std::mem::take(&mut *self.log.lock().unwrap()).len()
     }
 
-    /// How many requests of this kind there were.
+    /// Number of requests of this kind.
     pub fn count(&self, request: Request) -> usize {
         self.log.lock().unwrap().iter().filter(|logged| logged.request == request).count()
     }
 
-    /// The most requests that were under way at once; forgets it.
+    /// Maximum number of concurrent requests so far; resets it.
     pub fn take_most_at_once(&self) -> usize {
-        std::mem::take(&mut self.under_way.lock().unwrap().most)
+        std::mem::take(&mut self.concurrency.lock().unwrap().most)
     }
 
     fn within<T>(&self, repository: &Repository, work: impl FnOnce(&mut Content) -> T) -> T {
         work(self.repositories.lock().unwrap().entry(repository.clone()).or_default())
     }
 
-    async fn enter(&self, request: Request, what: String) -> Result<(), Fault> {
-        let _pending = Pending::new(&self.under_way);
-        let (delay, fault) = self.next_trouble(request, &what);
-        self.log.lock().unwrap().push(Logged { request, what });
-        // Always give way once, so that tests meet interleavings.
+    async fn begin_request(&self, request: Request, what: String) -> Result<(), Fault> {
+        let _pending = Pending::new(&self.concurrency);
+        let (delay, fault) = self.next_injected(request, &what);
+        self.log.lock().unwrap().push(LoggedRequest { request, what });
+        // Always yields once, so that tests see interleavings.
         tokio::task::yield_now().await;
         let delay = delay.max(self.latency);
         if !delay.is_zero() {
@@ -227,13 +227,14 @@ impl MemoryRegistry {
         fault.map_or(Ok(()), Err)
     }
 
-    fn next_trouble(&self, request: Request, what: &str) -> (Duration, Option<Fault>) {
-        let mut troubles = self.troubles.lock().unwrap();
-        let fits = |t: &&mut Trouble| t.request == request && t.times > 0 && what.contains(&t.part);
-        match troubles.iter_mut().find(fits) {
-            Some(trouble) => {
-                trouble.times = trouble.times.saturating_sub(1);
-                (trouble.delay, trouble.fault.clone())
+    fn next_injected(&self, request: Request, what: &str) -> (Duration, Option<Fault>) {
+        let mut injected = self.injected.lock().unwrap();
+        let fits =
+            |t: &&mut InjectedFault| t.request == request && t.times > 0 && what.contains(&t.part);
+        match injected.iter_mut().find(fits) {
+            Some(injected) => {
+                injected.times = injected.times.saturating_sub(1);
+                (injected.delay, injected.fault.clone())
             }
             None => (Duration::ZERO, None),
         }
@@ -241,11 +242,11 @@ impl MemoryRegistry {
 }
 
 impl<'a> Pending<'a> {
-    fn new(under_way: &'a Mutex<UnderWay>) -> Self {
-        let mut counts = under_way.lock().unwrap();
+    fn new(concurrency: &'a Mutex<Concurrency>) -> Self {
+        let mut counts = concurrency.lock().unwrap();
         counts.now += 1;
         counts.most = counts.most.max(counts.now);
-        Self(under_way)
+        Self(concurrency)
     }
 }
 
@@ -308,7 +309,7 @@ impl Registry for MemoryRegistry {
         repository: &Repository,
         what: &Identifier,
     ) -> Result<Option<Descriptor>, Fault> {
-        self.enter(Request::Resolve, format!("{repository} {what}")).await?;
+        self.begin_request(Request::Resolve, format!("{repository} {what}")).await?;
         Ok(self.within(repository, |content| content.manifest(what)).map(|raw| raw.descriptor))
     }
 
@@ -317,7 +318,7 @@ impl Registry for MemoryRegistry {
         repository: &Repository,
         what: &Identifier,
     ) -> Result<Option<RawManifest>, Fault> {
-        self.enter(Request::Manifest, format!("{repository} {what}")).await?;
+        self.begin_request(Request::Manifest, format!("{repository} {what}")).await?;
         Ok(self.within(repository, |content| content.manifest(what)))
     }
 
@@ -327,7 +328,7 @@ impl Registry for MemoryRegistry {
         digest: &Digest,
         limit: u64,
     ) -> Result<Option<Bytes>, Fault> {
-        self.enter(Request::Blob, format!("{repository} {digest}")).await?;
+        self.begin_request(Request::Blob, format!("{repository} {digest}")).await?;
         match self.within(repository, |content| content.blobs.get(digest).cloned()) {
             Some(bytes) if bytes.len() as u64 > limit => {
                 Err(fault(FaultKind::TooLarge, repository, format!("more than {limit} bytes")))
@@ -341,7 +342,7 @@ impl Registry for MemoryRegistry {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<BlobStream>, Fault> {
-        self.enter(Request::Blob, format!("{repository} {digest}")).await?;
+        self.begin_request(Request::Blob, format!("{repository} {digest}")).await?;
         let bytes = self.within(repository, |content| content.blobs.get(digest).cloned());
         Ok(bytes.map(|bytes| stream::iter([Ok(bytes)]).boxed()))
     }
@@ -351,9 +352,9 @@ impl Registry for MemoryRegistry {
         repository: &Repository,
         subject: &Digest,
     ) -> Result<Option<Vec<Descriptor>>, Fault> {
-        self.enter(Request::Referrers, format!("{repository} {subject}")).await?;
+        self.begin_request(Request::Referrers, format!("{repository} {subject}")).await?;
         let listed = self.within(repository, |content| content.referrers(subject));
-        Ok((!self.lists_nobody).then_some(listed))
+        Ok((!self.lists_empty).then_some(listed))
     }
 
     async fn referrers_by_tag(
@@ -361,7 +362,7 @@ impl Registry for MemoryRegistry {
         repository: &Repository,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, Fault> {
-        self.enter(Request::ReferrersTag, format!("{repository} {subject}")).await?;
+        self.begin_request(Request::ReferrersTag, format!("{repository} {subject}")).await?;
         Ok(self.within(repository, |content| content.referrers(subject)))
     }
 
@@ -371,7 +372,8 @@ impl Registry for MemoryRegistry {
         descriptor: &Descriptor,
         content: BlobStream,
     ) -> Result<(), Fault> {
-        self.enter(Request::PushBlob, format!("{repository} {}", descriptor.digest)).await?;
+        self.begin_request(Request::PushBlob, format!("{repository} {}", descriptor.digest))
+            .await?;
         let bytes = content.try_concat_bytes().await?;
         if !descriptor.digest.matches(&bytes) || bytes.len() as u64 != descriptor.size {
             return Err(fault(FaultKind::DigestMismatch, repository, "not what was announced"));
@@ -387,7 +389,7 @@ impl Registry for MemoryRegistry {
         digest: &Digest,
         from: &Repository,
     ) -> Result<bool, Fault> {
-        self.enter(Request::Mount, format!("{repository} {digest}")).await?;
+        self.begin_request(Request::Mount, format!("{repository} {digest}")).await?;
         let Some(bytes) = self.within(from, |content| content.blobs.get(digest).cloned()) else {
             return Ok(false);
         };
@@ -402,7 +404,7 @@ impl Registry for MemoryRegistry {
         media_type: &str,
         bytes: Bytes,
     ) -> Result<Digest, Fault> {
-        self.enter(Request::PushManifest, format!("{repository} {at}")).await?;
+        self.begin_request(Request::PushManifest, format!("{repository} {at}")).await?;
         self.check_blobs(repository, &bytes)?;
         let digest = self.put_manifest(repository, media_type, &bytes);
         match at {
@@ -425,7 +427,7 @@ impl Registry for MemoryRegistry {
     ) -> Result<bool, Fault> {
         let standing = |content: &mut Content| content.tags.get(tag).cloned();
         let before = self.within(repository, standing);
-        self.enter(Request::Replace, format!("{repository} {tag}")).await?;
+        self.begin_request(Request::Replace, format!("{repository} {tag}")).await?;
         self.check_blobs(repository, &bytes)?;
         let digest = Digest::of(&bytes);
         Ok(self.within(repository, |content| {
@@ -440,7 +442,7 @@ impl Registry for MemoryRegistry {
     }
 
     async fn delete(&self, repository: &Repository, what: &Identifier) -> Result<bool, Fault> {
-        self.enter(Request::Delete, format!("{repository} {what}")).await?;
+        self.begin_request(Request::Delete, format!("{repository} {what}")).await?;
         Ok(self.within(repository, |content| match what {
             Identifier::Tag(tag) => content.tags.remove(tag).is_some(),
             Identifier::Digest(digest) => {
@@ -451,13 +453,13 @@ impl Registry for MemoryRegistry {
     }
 
     async fn tags(&self, repository: &Repository) -> Result<Vec<String>, Fault> {
-        self.enter(Request::Tags, repository.to_string()).await?;
+        self.begin_request(Request::Tags, repository.to_string()).await?;
         Ok(self.within(repository, |content| content.tags.keys().cloned().collect()))
     }
 }
 
 impl MemoryRegistry {
-    /// Registries refuse manifests whose blobs they do not have.
+    /// Refuses a manifest whose blobs are missing.
     fn check_blobs(&self, repository: &Repository, bytes: &[u8]) -> Result<(), Fault> {
         let Ok(manifest) = serde_json::from_slice::<Manifest>(bytes) else { return Ok(()) };
         let wanted = std::iter::once(&manifest.config).chain(&manifest.layers);
@@ -473,7 +475,7 @@ impl MemoryRegistry {
     }
 }
 
-/// All pieces of a stream as one.
+/// Concatenation of a byte stream.
 trait ConcatBytes {
     async fn try_concat_bytes(self) -> Result<Bytes, Fault>;
 }

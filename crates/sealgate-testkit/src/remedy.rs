@@ -1,6 +1,6 @@
-//! What no remedy may advise: to ask for less than the policy or the command did.
+//! Check that no remedy advises weakening a policy or command.
 
-/// Words of advice that weakens, in lower case.
+/// Phrases of weakening advice, in lower case.
 const WEAKENING: [&str; 36] = [
     "remove the field",
     "remove it from the policy",
@@ -40,7 +40,7 @@ const WEAKENING: [&str; 36] = [
     "skip ",
 ];
 
-/// The words of `remedy` that advise to ask for less.
+/// Phrase in `remedy` that advises weakening, if any.
 pub fn weakens(remedy: &str) -> Option<&'static str> {
     let remedy = remedy.to_lowercase();
     WEAKENING.into_iter().find(|words| remedy.contains(words))

@@ -1,5 +1,5 @@
-//! A TUF repository that a test writes: four roles with keys of their own, signed metadata, and
-//! the targets. What a test wants to be wrong it makes wrong in the fields or in the files.
+//! TUF repository for tests: four roles with their own keys, signed metadata, and targets. Tests
+//! introduce defects by changing fields or files.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -12,23 +12,22 @@ use serde_json::{Value, json};
 
 use crate::key::{Algorithm, TestKey};
 
-/// The files of a repository, by their path.
+/// Files of a repository, by path.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
-/// A repository and the keys that sign it.
+/// Repository and its signing keys.
 pub struct TufRepository {
-    /// The keys of the newest root, and those of the other roles (`timestamp`, `snapshot`,
-    /// `targets`).
+    /// Keys of the newest root, and of the other roles (`timestamp`, `snapshot`, `targets`).
     pub keys: BTreeMap<&'static str, Vec<TestKey>>,
-    /// How many keys must sign a root.
+    /// Number of keys that must sign a root.
     pub root_threshold: usize,
-    /// Until when each role's metadata counts.
+    /// Expiry of each role's metadata.
     pub expires: BTreeMap<&'static str, Timestamp>,
-    /// The version of timestamp, snapshot and targets.
+    /// Version of timestamp, snapshot and targets.
     pub version: u64,
-    /// Whether names carry versions and hashes.
+    /// True to use consistent snapshots: names with versions and hashes.
     pub consistent: bool,
-    /// What it holds.
+    /// Targets.
     pub targets: Files,
     roots: Vec<Vec<u8>>,
 }
@@ -36,8 +35,8 @@ pub struct TufRepository {
 const ROLES: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
 
 impl TufRepository {
-    /// A repository that counts for a week from `now`: three keys for the root, two of which must
-    /// sign; ECDSA keys for the root and the targets, Ed25519 keys for the others.
+    /// Repository valid for a week from `now`: three root keys with a threshold of two; ECDSA keys
+    /// for root and targets, Ed25519 keys for the other roles.
     pub fn new(now: Timestamp) -> Self {
         let one = |algorithm| vec![TestKey::generate(algorithm)];
         let keys = BTreeMap::from([
@@ -60,35 +59,35 @@ impl TufRepository {
         repository
     }
 
-    /// With a target.
+    /// Adds a target.
     pub fn with(mut self, name: &str, bytes: impl Into<Vec<u8>>) -> Self {
         self.targets.insert(name.to_owned(), bytes.into());
         self
     }
 
-    /// The root of a version, beginning with 1.
+    /// Root of a version, starting with 1.
     pub fn root(&self, version: usize) -> Vec<u8> {
         self.roots[version - 1].clone()
     }
 
-    /// A new root with new keys, which the old ones have signed, too.
+    /// Adds a root with new keys, also signed by the old ones.
     pub fn rotate(&mut self) {
         let old = self.keys.insert("root", root_keys()).unwrap();
         self.add_root(&old);
     }
 
-    /// A new root with new keys that the old ones have not signed.
-    pub fn usurp(&mut self) {
+    /// Adds a root with new keys, not signed by the old ones.
+    pub fn rotate_without_old_keys(&mut self) {
         self.keys.insert("root", root_keys());
         self.add_root(&[]);
     }
 
-    /// A new root with the same keys, for what has changed in the fields.
+    /// Adds a root with the same keys, after a change of fields.
     pub fn renew_root(&mut self) {
         self.add_root(&[]);
     }
 
-    /// All files as a mirror has them.
+    /// All files, as served by a mirror.
     pub fn files(&self) -> Files {
         let mut files = Files::new();
         for (at, root) in self.roots.iter().enumerate() {
@@ -116,7 +115,7 @@ impl TufRepository {
         files
     }
 
-    /// Writes [`Self::files`] into a folder, over what is there.
+    /// Writes [`Self::files`] into a directory, overwriting existing files.
     pub fn write(&self, folder: &Path) {
         write(&self.files(), folder);
     }
@@ -158,7 +157,7 @@ fn root_keys() -> Vec<TestKey> {
     (0..3).map(|_| TestKey::generate(Algorithm::P256)).collect()
 }
 
-/// Writes files into a folder, over what is there.
+/// Writes files into a directory, overwriting existing ones.
 pub fn write(files: &Files, folder: &Path) {
     for (name, bytes) in files {
         let path = folder.join(name);
@@ -167,14 +166,14 @@ pub fn write(files: &Files, folder: &Path) {
     }
 }
 
-/// Files as a gzipped tar, each name after `prefix`; names are written as they are.
+/// Gzipped tar archive of files, with `prefix` before each name; names are written unchanged.
 pub fn archive(files: &Files, prefix: &str) -> Vec<u8> {
     let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let mut archive = tar::Builder::new(gzip);
     for (name, bytes) in files {
         let name = format!("{prefix}{name}");
         if name.len() > 100 {
-            // GNU's way of a long name: an entry before the entry.
+            // GNU format for long names: an entry that precedes the actual one.
             entry(&mut archive, tar::EntryType::GNULongName, "././@LongLink", name.as_bytes());
         }
         entry(&mut archive, tar::EntryType::Regular, &name[..name.len().min(100)], bytes);
@@ -184,7 +183,7 @@ pub fn archive(files: &Files, prefix: &str) -> Vec<u8> {
     gzip.finish().unwrap()
 }
 
-/// An entry of this name as it is: `tar` itself would refuse names that lead out.
+/// Entry with this exact name; the `tar` crate itself would refuse names that lead outside.
 fn entry(archive: &mut tar::Builder<impl Write>, kind: tar::EntryType, name: &str, bytes: &[u8]) {
     let mut header = tar::Header::new_gnu();
     header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
@@ -203,7 +202,7 @@ fn envelope(signed: &Value, signers: &[&TestKey]) -> Vec<u8> {
     json!({ "signed": signed, "signatures": signatures }).to_string().into_bytes()
 }
 
-/// Canonical JSON as TUF has it: sorted, without space, line breaks as they are.
+/// Canonical JSON of TUF: sorted keys, no white space, line breaks unescaped.
 fn canonical(value: &Value) -> Vec<u8> {
     value.to_string().replace("\\n", "\n").into_bytes()
 }

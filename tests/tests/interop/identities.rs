@@ -1,11 +1,13 @@
-//! Verifying by the identity in a certificate, flag by flag beside real cosign: the same exit code,
-//! the same standard output, and where cosign's words are short, the same words. The signatures
-//! are of the testkit's Sigstore, so that parts can be missing, swapped or given by files.
+//! Verification by certificate identity, flag by flag in comparison with real cosign: same exit
+//! code, same standard output, and where cosign's messages are short, the same message. The
+//! signatures are made by the testkit's Sigstore instance, so that parts can be missing, swapped or
+//! given in files.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sealgate_testkit::keyless::{
-    Certified, ISSUER, Legacy, Named, Proof, SUBJECT, World, legacy_entry, legacy_timestamp, pem,
+    CertificateIdentity, Certified, ISSUER, Legacy, Proof, SUBJECT, TestSigstore, legacy_entry,
+    legacy_timestamp, pem,
 };
 use sealgate_tests::image::{self, Image, MANIFEST};
 use sealgate_tests::programs::Sandbox;
@@ -18,26 +20,26 @@ use crate::support::Tool;
 const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
-/// Who must have signed.
+/// Expected identity.
 const WHO: &str = "--certificate-identity=https://ci.example/acme/app \
                    --certificate-oidc-issuer=https://issuer.example";
 const ISSUER_ONLY: &str = "--certificate-oidc-issuer=https://issuer.example";
 const ROOT: &str = "--trusted-root=root.json";
-/// A signature in parts, with everything that it needs but an authority.
+/// Detached signature with all its material, except an authority.
 const PARTS: &str = "--signature=s --certificate=c.pem --rfc3161-timestamp=t.json \
                      --timestamp-certificate-chain=tsa.pem --insecure-ignore-tlog";
 
-/// How both must answer.
+/// Expected relation of the two results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     Verified,
-    /// Each in its own words.
+    /// Both refuse, with different messages.
     Refused,
-    /// In the same words.
+    /// Both refuse, with the same message.
     SameWords,
-    /// We verify what cosign refuses.
+    /// Only sealgate verifies.
     OnlyWe,
-    /// We refuse what cosign verifies.
+    /// Only cosign verifies.
     OnlyCosign,
 }
 use Answer::{OnlyCosign, OnlyWe, Refused, SameWords, Verified};
@@ -53,7 +55,7 @@ fn every_flag_of_verify_blob_means_what_it_means_to_cosign() {
         (&[WHO, ROOT, "--bundle=rekor1.json other"], Refused),
         (&[WHO, ROOT, "--bundle=stamped.json blob"], Refused),
         (&[WHO, ROOT, "--bundle=bare.json --insecure-ignore-tlog blob"], Refused),
-        // A verified time counts, whether it was asked for or not.
+        // A verified timestamp counts, whether or not it was required.
         (&[WHO, ROOT, "--bundle=stamped.json --insecure-ignore-tlog blob"], OnlyWe),
         (
             &[
@@ -113,7 +115,7 @@ fn every_flag_of_verify_blob_means_what_it_means_to_cosign() {
         (&[WHO, PARTS, "--ca-roots=top.pem --ca-intermediates=below.pem blob"], Verified),
         (&[WHO, PARTS, "--ca-roots=top.pem blob"], Refused),
         (&[WHO, PARTS, "--certificate-chain=ca.pem --ca-roots=top.pem blob"], SameWords),
-        // Intermediates without a root would be passed over in silence.
+        // Intermediates without a root would be ignored silently.
         (&[WHO, PARTS, "--ca-intermediates=below.pem blob"], OnlyCosign),
         (
             &[
@@ -156,24 +158,24 @@ fn compare(sandbox: &Sandbox, arguments: &[&str], answer: Answer) {
     assert_eq!(theirs.stdout, ours.stdout, "{}", report());
 }
 
-/// A blob, its signatures in every form, and the files that flags name. The environment names the
-/// keys that cosign would fetch otherwise.
+/// Blob, its signatures in every form, and the files named by flags. Environment variables provide
+/// the keys that cosign would otherwise fetch.
 fn blobs() -> Sandbox {
     let sandbox = Sandbox::new()
         .with("SIGSTORE_ROOT_FILE", "ca.pem")
         .with("SIGSTORE_REKOR_PUBLIC_KEY", "rekor.pem")
         .with("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE", "ctlog.pem")
         .with("SIGSTORE_TSA_CERTIFICATE_FILE", "tsa.pem");
-    let world = World::default();
-    let by = world.certified(&Named::default());
+    let world = TestSigstore::default();
+    let by = world.certified(&CertificateIdentity::default());
     write_root(&sandbox, &world);
     sandbox.write("blob", "content");
     sandbox.write("other", "Content");
     for (name, proof) in [
-        ("rekor1.json", Proof::Rekor1),
-        ("rekor2.json", Proof::Rekor2),
-        ("stamped.json", Proof::Stamped),
-        ("bare.json", Proof::Nothing),
+        ("rekor1.json", Proof::RekorV1),
+        ("rekor2.json", Proof::RekorV2),
+        ("stamped.json", Proof::Timestamp),
+        ("bare.json", Proof::None),
     ] {
         sandbox.write(name, world.blob_bundle(&by, b"content", proof).to_json());
     }
@@ -182,7 +184,7 @@ fn blobs() -> Sandbox {
     sandbox
 }
 
-fn write_root(sandbox: &Sandbox, world: &World) {
+fn write_root(sandbox: &Sandbox, world: &TestSigstore) {
     let root = world.trust_root();
     sandbox.write("root.json", root.to_json());
     let chain =
@@ -196,11 +198,11 @@ fn write_root(sandbox: &Sandbox, world: &World) {
     sandbox.write("ctlog.pem", pem("PUBLIC KEY", root.ct_logs[0].key.key.spki_der()));
 }
 
-/// Bundles of version 0.3 with a chain, which that version does not have.
-fn write_chains(sandbox: &Sandbox, world: &World, by: &Certified) {
+/// Version 0.3 bundles with a certificate chain, which that version does not allow.
+fn write_chains(sandbox: &Sandbox, world: &TestSigstore, by: &Certified) {
     let root = world.trust_root();
     let above = root.certificate_authorities[0].chain();
-    let bundle = world.blob_bundle(by, b"content", Proof::Rekor1).to_json();
+    let bundle = world.blob_bundle(by, b"content", Proof::RekorV1).to_json();
     for (name, above) in [("chain.json", &above[..1]), ("root-in-chain.json", above)] {
         let mut bundle: Value = serde_json::from_str(&bundle).unwrap();
         let material = bundle["verificationMaterial"].as_object_mut().unwrap();
@@ -212,15 +214,15 @@ fn write_chains(sandbox: &Sandbox, world: &World, by: &Certified) {
     }
 }
 
-fn write_parts(sandbox: &Sandbox, world: &World, by: &Certified) {
+fn write_parts(sandbox: &Sandbox, world: &TestSigstore, by: &Certified) {
     let signature = by.sign(b"content");
-    let log = world.prove(by, &signature, b"content", Proof::Rekor1Stamped);
+    let log = world.prove(by, &signature, b"content", Proof::RekorV1AndTimestamp);
     let text = STANDARD.encode(&signature);
     let cert = STANDARD.encode(by.pem());
     let entry: Value = serde_json::from_str(&legacy_entry(&log.entries[0])).unwrap();
     sandbox.write("s", &text);
     sandbox.write("c.pem", by.pem());
-    sandbox.write("strangers.pem", world.certified(&Named::default()).pem());
+    sandbox.write("strangers.pem", world.certified(&CertificateIdentity::default()).pem());
     sandbox.write("t.json", legacy_timestamp(&log.timestamps[0]));
     let older = json!({ "base64Signature": text, "cert": cert, "rekorBundle": entry });
     sandbox.write("older.json", older.to_string());
@@ -233,22 +235,22 @@ fn write_parts(sandbox: &Sandbox, world: &World, by: &Certified) {
 #[test]
 fn verify_prints_what_cosign_prints() {
     let sandbox = Sandbox::new();
-    let world = World::default();
+    let world = TestSigstore::default();
     write_root(&sandbox, &world);
-    let mut named = Named::default();
+    let mut named = CertificateIdentity::default();
     for claim in sealgate_testkit::keyless::WORKFLOW_CLAIMS {
         named.claims.insert(claim, claim.name().to_owned());
     }
     let by = world.certified(&named);
     let registry = registries::referrers();
-    for (name, proof) in [("bundle1", Proof::Rekor1), ("bundle2", Proof::Rekor2)] {
+    for (name, proof) in [("bundle1", Proof::RekorV1), ("bundle2", Proof::RekorV2)] {
         let image = registry.image(&format!("identities-{name}"));
         let subject = image.digest.parse().unwrap();
         let bundle = world.image_bundle(&by, &subject, proof).to_json();
         attach_to(&image, &serde_json::from_str(&bundle).unwrap());
         compare_image(&sandbox, &image, 1);
     }
-    for (name, proof) in [("legacy1", Proof::Rekor1), ("legacy2", Proof::Rekor1Stamped)] {
+    for (name, proof) in [("legacy1", Proof::RekorV1), ("legacy2", Proof::RekorV1AndTimestamp)] {
         let image = registry.image(&format!("identities-{name}"));
         let subject = image.digest.parse().unwrap();
         let name = format!("{}/{}", image.host, image.repository);
@@ -267,7 +269,7 @@ fn compare_image(sandbox: &Sandbox, image: &Image, cosigns_refusal: i32) {
     assert_eq!(json(Tool::Cosign), json(Tool::Sealgate));
     let text = |tool| verify(tool, SUBJECT, "text").ok().stdout;
     assert_eq!(text(Tool::Cosign), text(Tool::Sealgate));
-    // Of what cosign says that it has checked, we say it, too.
+    // Every check reported by cosign is reported by sealgate as well.
     let ours = verify(Tool::Sealgate, SUBJECT, "json").ok();
     let checks = verify(Tool::Cosign, SUBJECT, "text").ok().stderr;
     for line in checks.lines().filter(|line| line.starts_with("  - ")) {
@@ -282,7 +284,7 @@ fn compare_image(sandbox: &Sandbox, image: &Image, cosigns_refusal: i32) {
     refused.says(&format!("Error: no matching signatures: {sentence}"));
 }
 
-/// The only legacy signature of an image.
+/// Attaches the only legacy signature of an image.
 fn attach_legacy(image: &Image, legacy: &Legacy) {
     let (host, repository) = (&image.host, &image.repository);
     image::push_blob(host, repository, &legacy.payload).expect("pushing a payload");

@@ -212,7 +212,7 @@ async fn a_fault_refuses_is_said_and_is_not_remembered() {
         assert!(!answer.allowed);
         assert!(answer.message.contains("reg.example"), "{}", answer.message);
         assert!(!answer.message.contains("no signatures found"), "{}", answer.message);
-        house.registry.heal();
+        house.registry.clear_faults();
         assert!(house.validate(&[&image], &policies).await.allowed, "{request:?}");
     }
 }
@@ -329,7 +329,7 @@ async fn what_a_registry_said_before_the_deadline_is_the_reason() {
     let code = format!("[{}]", FaultKind::ServerError.code());
     assert!(answer.message.contains(&code), "{}", answer.message);
     // With nothing said, it is the time.
-    house.registry.heal();
+    house.registry.clear_faults();
     house.registry.delay(Request::Referrers, "", usize::MAX, Duration::from_secs(60));
     let answer = house.gate.validate(&admission(&[&image]), &signed_policy(&key), timeout).await;
     assert!(answer.message.contains("[timeout]"), "{}", answer.message);
@@ -979,7 +979,7 @@ mod whatever_fails {
                 if signed && !answer.allowed && !oversized {
                     prop_assert!(!answer.message.contains("no signatures"), "{}", answer.message);
                 }
-                house.registry.heal();
+                house.registry.clear_faults();
                 if !oversized {
                     let answer = house.validate(&[&image], &policies).await;
                     prop_assert_eq!(answer.allowed, signed, "{}", answer.message);

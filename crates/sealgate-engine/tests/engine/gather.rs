@@ -294,7 +294,7 @@ async fn a_list_of_nobody_is_not_the_end() {
         // referrers, `.sig` manifest, payload
         (Formats::Legacy, 3),
     ] {
-        let registry = MemoryRegistry::new().listing_nobody();
+        let registry = MemoryRegistry::new().with_empty_lists();
         let digest = image::image(&registry, &app(), "nobody");
         let key = TestKey::p256();
         image::sign(&registry, &image::at(&app(), &digest), &key, formats).await;
@@ -308,7 +308,7 @@ async fn a_list_of_nobody_is_not_the_end() {
 
 #[tokio::test]
 async fn a_fallback_tag_that_cannot_be_read_is_a_fault() {
-    let registry = MemoryRegistry::new().listing_nobody();
+    let registry = MemoryRegistry::new().with_empty_lists();
     let digest = image::image(&registry, &app(), "nobody");
     registry.fail(Request::ReferrersTag, "", 2, fault(FaultKind::Throttled));
     for found in

@@ -19,7 +19,7 @@ use sealgate_policy::compile::{Lookups, RootRef, compile};
 use sealgate_policy::select::{NoMatch, PolicySet};
 use sealgate_testkit::image;
 use sealgate_testkit::key::TestKey;
-use sealgate_testkit::keyless::{ISSUER, Named, Proof, SUBJECT, World};
+use sealgate_testkit::keyless::{CertificateIdentity, ISSUER, Proof, SUBJECT, TestSigstore};
 use serde_json::{Value, json};
 
 use crate::app;
@@ -28,12 +28,12 @@ use crate::gate::{House, house};
 /// A gate, and the Sigstore that it believes.
 struct Scene {
     house: House,
-    world: World,
+    world: TestSigstore,
 }
 
 impl Scene {
     fn new() -> Self {
-        Self { house: house(), world: World::default() }
+        Self { house: house(), world: TestSigstore::default() }
     }
 
     fn image(&self, text: &str) -> Digest {
@@ -41,7 +41,12 @@ impl Scene {
     }
 
     /// An image with a bundle of `world`.
-    async fn signed_in(&self, world: &World, by: &Named, proof: Proof) -> String {
+    async fn signed_in(
+        &self,
+        world: &TestSigstore,
+        by: &CertificateIdentity,
+        proof: Proof,
+    ) -> String {
         let digest = self.image(&format!("{by:?} {proof:?}"));
         let bundle = world.image_bundle(&world.certified(by), &digest, proof).to_json();
         self.push(&digest, bundle).await;
@@ -49,7 +54,7 @@ impl Scene {
     }
 
     async fn signed(&self, proof: Proof) -> String {
-        self.signed_in(&self.world, &Named::default(), proof).await
+        self.signed_in(&self.world, &CertificateIdentity::default(), proof).await
     }
 
     async fn push(&self, digest: &Digest, bundle: String) {
@@ -64,7 +69,7 @@ impl Scene {
 
     async fn legacy(&self, proof: Proof) -> String {
         let digest = self.image(&format!("legacy {proof:?}"));
-        let by = self.world.certified(&Named::default());
+        let by = self.world.certified(&CertificateIdentity::default());
         let signature = self.world.legacy(&by, "reg.example/acme/app", &digest, proof);
         let note = |part: &str| {
             let mut notes = signature.annotations.iter();
@@ -85,7 +90,7 @@ impl Scene {
 
     /// A policy with this authority; the gate's own root, and the TrustRoot `ours`, are of
     /// `world`.
-    fn policy_in(&self, world: &World, authorities: Value) -> PolicySet {
+    fn policy_in(&self, world: &TestSigstore, authorities: Value) -> PolicySet {
         let root = Arc::new(world.trust_root());
         let roots = |which: &RootRef| -> Result<(Arc<TrustRoot>, RootSource), Fault> {
             match which {
@@ -145,8 +150,8 @@ fn wanted_with(fields: Value) -> Value {
 #[tokio::test]
 async fn the_wanted_identity_is_let_in_in_every_form() {
     let scene = Scene::new();
-    let mut images = vec![scene.legacy(Proof::Rekor1).await];
-    for proof in [Proof::Rekor1, Proof::Rekor1Stamped, Proof::Rekor2] {
+    let mut images = vec![scene.legacy(Proof::RekorV1).await];
+    for proof in [Proof::RekorV1, Proof::RekorV1AndTimestamp, Proof::RekorV2] {
         images.push(scene.signed(proof).await);
     }
     let pattern = |issuer: &str, subject: &str| {
@@ -172,12 +177,12 @@ async fn the_wanted_identity_is_let_in_in_every_form() {
 async fn whoever_else_signed_is_refused_in_the_peers_words() {
     let scene = Scene::new();
     let policies = scene.policy(wanted());
-    let named = |subject: &str, issuer: &str| Named {
+    let named = |subject: &str, issuer: &str| CertificateIdentity {
         subject: subject.to_owned(),
         issuer: issuer.to_owned(),
-        ..Named::default()
+        ..CertificateIdentity::default()
     };
-    let stranger = World::default();
+    let stranger = TestSigstore::default();
     let (key, digest) = (TestKey::p256(), scene.image("by key"));
     let by_key = image::at(&app(), &digest);
     image::sign(&scene.house.registry, &by_key, &key, Written::Both).await;
@@ -186,21 +191,21 @@ async fn whoever_else_signed_is_refused_in_the_peers_words() {
     let rows = [
         (unsigned, "no signatures found"),
         (
-            scene.signed_in(&scene.world, &named("x@evil.example", ISSUER), Proof::Rekor1).await,
+            scene.signed_in(&scene.world, &named("x@evil.example", ISSUER), Proof::RekorV1).await,
             wrong_identity,
         ),
         (
             scene
-                .signed_in(&scene.world, &named(SUBJECT, "https://evil.example"), Proof::Rekor1)
+                .signed_in(&scene.world, &named(SUBJECT, "https://evil.example"), Proof::RekorV1)
                 .await,
             wrong_identity,
         ),
         (
-            scene.signed_in(&stranger, &Named::default(), Proof::Rekor2).await,
+            scene.signed_in(&stranger, &CertificateIdentity::default(), Proof::RekorV2).await,
             "no matching signatures: ",
         ),
-        (scene.signed(Proof::Nothing).await, "signature not found in transparency log"),
-        (scene.signed(Proof::Stamped).await, "signature not found in transparency log"),
+        (scene.signed(Proof::None).await, "signature not found in transparency log"),
+        (scene.signed(Proof::Timestamp).await, "signature not found in transparency log"),
         (by_key.to_string(), "no matching signatures: "),
     ];
     for (image, text) in rows {
@@ -227,7 +232,7 @@ async fn logs_and_timestamps_are_asked_for_as_the_policy_says() {
         (both, [false, true, true, false, false]),
     ];
     let proofs =
-        [Proof::Rekor1, Proof::Rekor1Stamped, Proof::Rekor2, Proof::Stamped, Proof::Nothing];
+        [Proof::RekorV1, Proof::RekorV1AndTimestamp, Proof::RekorV2, Proof::Timestamp, Proof::None];
     for (fields, expected) in rows {
         let policies = scene.policy(wanted_with(fields.clone()));
         for (proof, expected) in proofs.into_iter().zip(expected) {
@@ -248,8 +253,9 @@ async fn a_statement_of_another_kind_is_no_signature() {
         "predicateType": "https://slsa.dev/provenance/v1",
         "predicate": {},
     });
-    let by = scene.world.certified(&Named::default());
-    let bundle = scene.world.statement_bundle(&by, statement.to_string().as_bytes(), Proof::Rekor2);
+    let by = scene.world.certified(&CertificateIdentity::default());
+    let bundle =
+        scene.world.statement_bundle(&by, statement.to_string().as_bytes(), Proof::RekorV2);
     scene.push(&digest, bundle.to_json()).await;
     let image = image::at(&app(), &digest).to_string();
     let message = scene.says(&image, &scene.policy(wanted())).await;
@@ -259,7 +265,7 @@ async fn a_statement_of_another_kind_is_no_signature() {
 #[tokio::test]
 async fn the_format_that_the_policy_names_counts() {
     let scene = Scene::new();
-    let (bundle, legacy) = (scene.signed(Proof::Rekor1).await, scene.legacy(Proof::Rekor1).await);
+    let (bundle, legacy) = (scene.signed(Proof::RekorV1).await, scene.legacy(Proof::RekorV1).await);
     for (format, good, bad) in [("bundle", &bundle, &legacy), ("legacy", &legacy, &bundle)] {
         let policies = scene.policy(wanted_with(json!({"signatureFormat": format})));
         assert_eq!(scene.says(good, &policies).await, "", "{format}");
@@ -271,20 +277,20 @@ async fn the_format_that_the_policy_names_counts() {
 #[tokio::test]
 async fn an_authority_of_the_policy_takes_the_place_of_the_roots() {
     let scene = Scene::new();
-    let image = scene.signed(Proof::Rekor1).await;
+    let image = scene.signed(Proof::RekorV1).await;
     let with_ca = |chain: String| {
         let identities = json!([identity(ISSUER, SUBJECT)]);
         scene.policy(json!({"keyless": {"ca-cert": {"data": chain}, "identities": identities}}))
     };
     assert_eq!(scene.says(&image, &with_ca(scene.world.chain_pem())).await, "");
-    let other = with_ca(World::default().chain_pem());
+    let other = with_ca(TestSigstore::default().chain_pem());
     assert!(scene.says(&image, &other).await.contains("signature keyless validation failed"));
 }
 
 #[tokio::test]
 async fn a_root_that_is_not_there_is_a_fault_and_no_skipped_check() {
     let scene = Scene::new();
-    let image = scene.signed(Proof::Rekor1Stamped).await;
+    let image = scene.signed(Proof::RekorV1AndTimestamp).await;
     scene.house.registry.take_count();
     let gone = json!({"trustRootRef": "gone"});
     let mut named = wanted();
@@ -310,9 +316,9 @@ async fn a_root_that_is_not_there_is_a_fault_and_no_skipped_check() {
 #[tokio::test]
 async fn another_root_is_another_question() {
     let scene = Scene::new();
-    let image = scene.signed(Proof::Rekor2).await;
+    let image = scene.signed(Proof::RekorV2).await;
     let (before, after) =
-        (scene.policy(wanted()), scene.policy_in(&World::default(), json!([wanted()])));
+        (scene.policy(wanted()), scene.policy_in(&TestSigstore::default(), json!([wanted()])));
     assert_ne!(before.fingerprint(), after.fingerprint());
     for _ in 0..2 {
         assert_eq!(scene.says(&image, &before).await, "");
@@ -353,7 +359,7 @@ async fn keys_need_a_log_where_the_policy_says_so() {
 #[tokio::test]
 async fn the_record_says_who_signed() {
     let scene = Scene::new();
-    let image = scene.signed(Proof::Rekor1).await;
+    let image = scene.signed(Proof::RekorV1).await;
     assert_eq!(scene.says(&image, &scene.policy(wanted())).await, "");
     let records = scene.house.records();
     assert_eq!(records[0].images[0].signers, [format!("{SUBJECT} ({ISSUER})")]);

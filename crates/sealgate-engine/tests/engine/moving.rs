@@ -19,7 +19,7 @@ use sealgate_engine::verify::{Outcome, VerifyRequest, verify_image};
 use sealgate_testkit::image;
 use sealgate_testkit::key::TestKey;
 use sealgate_testkit::ports::FrozenClock;
-use sealgate_testkit::registry::{Logged, MemoryRegistry, Request};
+use sealgate_testkit::registry::{LoggedRequest, MemoryRegistry, Request};
 
 use crate::{app, authority};
 
@@ -353,7 +353,7 @@ async fn what_is_no_image_has_no_signature_and_one_that_was_made_counts() {
         let report = verify_image(&registry, &image::at(&app(), &digest), &request).await;
         assert_eq!(report.outcome.code(), "no-signatures", "{bytes}");
         let asked = registry.log();
-        let manifest = |it: &Logged| {
+        let manifest = |it: &LoggedRequest| {
             matches!(it.request, Request::Manifest | Request::Resolve)
                 && it.what.ends_with(&digest.to_string())
         };

@@ -32,7 +32,9 @@ use sealgate_engine::transparency::TransparencyServices;
 use sealgate_engine::verify::{Outcome, VerifyRequest, verify_image};
 use sealgate_testkit::image;
 use sealgate_testkit::key::TestKey;
-use sealgate_testkit::keyless::{Certified, ISSUER, Named, Proof, SUBJECT, World};
+use sealgate_testkit::keyless::{
+    CertificateIdentity, Certified, ISSUER, Proof, SUBJECT, TestSigstore,
+};
 use sealgate_testkit::ports::FrozenClock;
 use sealgate_testkit::registry::{MemoryRegistry, Request};
 
@@ -40,7 +42,7 @@ use crate::{app, fault};
 
 /// A Sigstore, somebody with a certificate, a registry with an image.
 struct Scene {
-    world: Arc<World>,
+    world: Arc<TestSigstore>,
     by: Arc<Certified>,
     registry: MemoryRegistry,
     digest: Digest,
@@ -54,7 +56,7 @@ struct Holder {
 
 /// A log of the world: counts who asks, and fails as often as it is told.
 struct Log {
-    world: Arc<World>,
+    world: Arc<TestSigstore>,
     by: Arc<Certified>,
     proof: Proof,
     url: &'static str,
@@ -64,7 +66,7 @@ struct Log {
     failure: FaultKind,
 }
 
-struct Tsa(Arc<World>, Arc<Certified>);
+struct Tsa(Arc<TestSigstore>, Arc<Certified>);
 
 struct Issuer(Vec<Vec<u8>>);
 
@@ -113,7 +115,7 @@ impl TimestampAuthority for Tsa {
     }
 
     async fn timestamp(&self, signature: &[u8]) -> Result<Vec<u8>, Fault> {
-        let log = self.0.prove(&self.1, signature, b"any", Proof::Stamped);
+        let log = self.0.prove(&self.1, signature, b"any", Proof::Timestamp);
         Ok(log.timestamps.into_iter().next().unwrap())
     }
 }
@@ -132,8 +134,8 @@ impl CertificateIssuer for Issuer {
 
 impl Scene {
     fn new() -> Self {
-        let world = Arc::new(World::default());
-        let by = Arc::new(world.certified(&Named::default()));
+        let world = Arc::new(TestSigstore::default());
+        let by = Arc::new(world.certified(&CertificateIdentity::default()));
         let registry = MemoryRegistry::new();
         let digest = image::image(&registry, &app(), "logged");
         Self { world, by, registry, digest }
@@ -168,7 +170,7 @@ impl Scene {
 
     /// One log, a timestamp where the log signs no time, and the world's root.
     fn transparency(&self, log: &Arc<Log>) -> TransparencyServices {
-        let stamped = log.proof != Proof::Rekor1;
+        let stamped = log.proof != Proof::RekorV1;
         TransparencyServices {
             timestamps: stamped.then(|| self.tsa()).into_iter().collect(),
             logs: vec![log.clone()],
@@ -229,7 +231,7 @@ fn unfinished(outcome: Result<Vec<SignedImage>, SignFailure>) -> Unfinished {
 
 #[tokio::test]
 async fn what_a_certificate_signs_verifies_by_its_identity() {
-    for proof in [Proof::Rekor1, Proof::Rekor2] {
+    for proof in [Proof::RekorV1, Proof::RekorV2] {
         let scene = Scene::new();
         let log = Arc::new(scene.log(proof));
         let signed = scene.sign(&scene.transparency(&log), &SignRequest::default()).await.unwrap();
@@ -241,14 +243,14 @@ async fn what_a_certificate_signs_verifies_by_its_identity() {
         let outcome = scene.verify(somebody(), &scene.digest).await;
         let Outcome::Verified { signatures, .. } = outcome else { panic!("{outcome:?}") };
         let stamped = signatures[0].checks().contains(&Check::Timestamp);
-        assert_eq!(stamped, proof == Proof::Rekor2);
+        assert_eq!(stamped, proof == Proof::RekorV2);
     }
 }
 
 #[tokio::test]
 async fn a_certificate_of_another_key_is_refused() {
     let scene = Scene::new();
-    let other = scene.world.certified(&Named::default());
+    let other = scene.world.certified(&CertificateIdentity::default());
     let token = IdentityToken::new("token");
     let ours = Issuer(vec![scene.by.der.clone()]);
     let issued = VerificationKey::issued(&scene.holder(), &ours, &token).await.unwrap();
@@ -261,7 +263,7 @@ async fn a_certificate_of_another_key_is_refused() {
 #[tokio::test]
 async fn a_legacy_signature_carries_certificate_entry_and_timestamp() {
     let scene = Scene::new();
-    let log = Arc::new(scene.log(Proof::Rekor1));
+    let log = Arc::new(scene.log(Proof::RekorV1));
     let transparency =
         TransparencyServices { timestamps: vec![scene.tsa()], ..scene.transparency(&log) };
     scene.sign(&transparency, &legacy()).await.unwrap();
@@ -286,7 +288,7 @@ async fn a_legacy_signature_carries_certificate_entry_and_timestamp() {
 #[tokio::test]
 async fn an_entry_without_a_signed_entry_timestamp_does_not_fit_into_the_legacy_format() {
     let scene = Scene::new();
-    let log = Arc::new(scene.log(Proof::Rekor2));
+    let log = Arc::new(scene.log(Proof::RekorV2));
     let failure = scene.sign(&scene.transparency(&log), &legacy()).await.unwrap_err();
     assert!(matches!(failure, SignFailure::Failed(Failure::Invalid(_))), "{failure}");
     let two = vec![log.clone() as Arc<dyn SignatureLog>, log.clone()];
@@ -299,9 +301,9 @@ async fn an_entry_without_a_signed_entry_timestamp_does_not_fit_into_the_legacy_
 #[tokio::test]
 async fn nothing_is_uploaded_that_does_not_verify() {
     let scene = Scene::new();
-    let log = Arc::new(scene.log(Proof::Rekor2));
-    let others = Arc::new(World::default());
-    let elsewhere = Arc::new(others.certified(&Named::default()));
+    let log = Arc::new(scene.log(Proof::RekorV2));
+    let others = Arc::new(TestSigstore::default());
+    let elsewhere = Arc::new(others.certified(&CertificateIdentity::default()));
     // A certificate of another authority, a timestamp of another one, a certificate that has
     // expired.
     let foreign_root = TransparencyServices {
@@ -327,8 +329,8 @@ async fn nothing_is_uploaded_that_does_not_verify() {
 #[tokio::test]
 async fn an_entry_of_a_log_outside_the_trust_root_is_not_stored() {
     let scene = Scene::new();
-    let others = Arc::new(World::default());
-    let log = Arc::new(Log { world: others, ..scene.log(Proof::Rekor2) });
+    let others = Arc::new(TestSigstore::default());
+    let log = Arc::new(Log { world: others, ..scene.log(Proof::RekorV2) });
     let failure = scene.sign(&scene.transparency(&log), &SignRequest::default()).await.unwrap_err();
     assert_eq!(failure.code(), "not-logged");
     assert_eq!(scene.stored(), 0);
@@ -337,7 +339,7 @@ async fn an_entry_of_a_log_outside_the_trust_root_is_not_stored() {
 #[tokio::test]
 async fn signing_that_could_never_be_resumed_is_not_started_or_not_kept() {
     let scene = Scene::new();
-    let log = Arc::new(scene.log(Proof::Rekor2));
+    let log = Arc::new(scene.log(Proof::RekorV2));
     let root = TrustRoot { transparency_logs: Vec::new(), ..scene.world.trust_root() };
     let transparency =
         TransparencyServices { root: Some(Arc::new(root)), ..scene.transparency(&log) };
@@ -347,7 +349,7 @@ async fn signing_that_could_never_be_resumed_is_not_started_or_not_kept() {
     let log = Arc::new(Log {
         failures: Mutex::new(1),
         failure: FaultKind::Unsupported,
-        ..scene.log(Proof::Rekor2)
+        ..scene.log(Proof::RekorV2)
     });
     let transparency = scene.transparency(&log);
     let failure = scene.sign(&transparency, &SignRequest::default()).await.unwrap_err();
@@ -363,7 +365,7 @@ async fn a_failed_upload_stores_nothing_and_is_resumed() {
         image::index(&scene.registry, &app(), &[(&scene.digest, "amd64"), (&other, "arm64")]);
     let children = [scene.digest.clone(), other];
     scene.digest = index.clone();
-    let log = Arc::new(Log { failures: Mutex::new(1), ..scene.log(Proof::Rekor2) });
+    let log = Arc::new(Log { failures: Mutex::new(1), ..scene.log(Proof::RekorV2) });
     let transparency = scene.transparency(&log);
     let request = SignRequest { recursive: true, ..SignRequest::default() };
     let left = unfinished(scene.sign(&transparency, &request).await);
@@ -390,7 +392,7 @@ async fn a_failed_upload_stores_nothing_and_is_resumed() {
 #[tokio::test]
 async fn a_failed_store_is_resumed_without_another_log_entry() {
     let scene = Scene::new();
-    let log = Arc::new(scene.log(Proof::Rekor1));
+    let log = Arc::new(scene.log(Proof::RekorV1));
     let transparency = scene.transparency(&log);
     scene.registry.fail(Request::PushManifest, "", 1, fault(FaultKind::Denied));
     let left = unfinished(scene.sign(&transparency, &SignRequest::default()).await);
@@ -405,13 +407,13 @@ async fn a_failed_store_is_resumed_without_another_log_entry() {
 #[tokio::test]
 async fn a_file_of_unfinished_signatures_is_not_trusted() {
     let scene = Scene::new();
-    let log = Arc::new(Log { failures: Mutex::new(1), ..scene.log(Proof::Rekor2) });
+    let log = Arc::new(Log { failures: Mutex::new(1), ..scene.log(Proof::RekorV2) });
     let transparency = scene.transparency(&log);
     let left = unfinished(scene.sign(&transparency, &SignRequest::default()).await);
     let kept = left.signatures.to_json().unwrap();
     let other = image::image(&scene.registry, &app(), "another image");
     let moved = kept.replace(scene.digest.hex(), other.hex());
-    let other_signer = World::default().certified(&Named::default());
+    let other_signer = TestSigstore::default().certified(&CertificateIdentity::default());
     let key = kept.replace(
         &serde_json::to_string(&scene.by.public_key().to_pem()).unwrap(),
         &serde_json::to_string(&other_signer.public_key().to_pem()).unwrap(),
@@ -434,7 +436,7 @@ async fn a_file_of_unfinished_signatures_is_not_trusted() {
 #[tokio::test]
 async fn without_a_trust_root_only_the_signature_is_checked() {
     let scene = Scene::new();
-    let log = Arc::new(scene.log(Proof::Rekor2));
+    let log = Arc::new(scene.log(Proof::RekorV2));
     let transparency = TransparencyServices { root: None, ..scene.transparency(&log) };
     scene.sign(&transparency, &SignRequest::default()).await.unwrap();
     let outcome = scene.verify(somebody(), &scene.digest).await;
@@ -444,8 +446,8 @@ async fn without_a_trust_root_only_the_signature_is_checked() {
 #[tokio::test]
 async fn every_log_and_every_timestamp_authority_is_asked() {
     let scene = Scene::new();
-    let one = Arc::new(Log { url: "https://one.example", ..scene.log(Proof::Rekor1) });
-    let two = Arc::new(Log { url: "https://two.example", ..scene.log(Proof::Rekor2) });
+    let one = Arc::new(Log { url: "https://one.example", ..scene.log(Proof::RekorV1) });
+    let two = Arc::new(Log { url: "https://two.example", ..scene.log(Proof::RekorV2) });
     let logs: Vec<Arc<dyn SignatureLog>> = vec![one, two];
     let timestamps = vec![scene.tsa(), scene.tsa()];
     let root = Some(Arc::new(scene.world.trust_root()));
@@ -464,7 +466,7 @@ async fn every_log_and_every_timestamp_authority_is_asked() {
 #[tokio::test]
 async fn a_blob_is_logged_and_a_failed_upload_is_kept() {
     let scene = Scene::new();
-    let log = Arc::new(Log { failures: Mutex::new(1), ..scene.log(Proof::Rekor2) });
+    let log = Arc::new(Log { failures: Mutex::new(1), ..scene.log(Proof::RekorV2) });
     let (transparency, key) = (scene.transparency(&log), scene.verification_key());
     let artifact = Artifact::Content(b"content");
     let publish = async || {

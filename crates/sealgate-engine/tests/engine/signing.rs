@@ -16,7 +16,7 @@ use sealgate_engine::sign_blob::sign_blob;
 use sealgate_engine::verify::{Outcome, VerifyRequest, verify_image};
 use sealgate_engine::verify_blob::{Blob, BlobFailure, verify_blob};
 use sealgate_testkit::image;
-use sealgate_testkit::key::{ALL, AbsentSigner, LyingSigner, TestKey};
+use sealgate_testkit::key::{ALL, AbsentSigner, MismatchedSigner, TestKey};
 use sealgate_testkit::ports::FrozenClock;
 use sealgate_testkit::registry::{MemoryRegistry, Request};
 
@@ -122,7 +122,7 @@ async fn nothing_is_written_that_our_verifier_refuses() {
     let digest = image::image(&registry, &app(), "liar");
     let at = image::at(&app(), &digest);
     let before = registry.manifests(&app());
-    let liar = LyingSigner { shown: TestKey::p256(), used: TestKey::p256() };
+    let liar = MismatchedSigner { shown: TestKey::p256(), used: TestKey::p256() };
     for formats in [Formats::Bundle, Formats::Legacy, Formats::Both] {
         let request = SignRequest { formats, ..SignRequest::default() };
         let failure = sign_image(&registry, &at, &liar, &CLOCK(), &request).await.unwrap_err();
@@ -202,7 +202,7 @@ async fn blobs_are_signed_and_verified_by_every_key() {
             }
         }
     }
-    let liar = LyingSigner { shown: TestKey::p256(), used: TestKey::p256() };
+    let liar = MismatchedSigner { shown: TestKey::p256(), used: TestKey::p256() };
     let failure = sign_blob(b"content", &liar).await;
     assert!(matches!(failure, Err(SignFailure::Failed(Failure::Rejected(_)))));
 }

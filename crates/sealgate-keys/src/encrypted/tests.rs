@@ -7,7 +7,7 @@ fn password() -> Password {
     Password::new("sealgate-test")
 }
 
-/// cosign's file with one field of its JSON changed.
+/// cosign's key file with its JSON edited.
 fn tampered(edit: impl FnOnce(&mut serde_json::Value)) -> String {
     let block = pem::read(COSIGN_P256, &[]).unwrap();
     let mut json = serde_json::from_slice(&block.content).unwrap();

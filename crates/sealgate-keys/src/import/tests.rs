@@ -28,7 +28,7 @@ fn imports_every_kind_and_signs_with_it() {
     }
 }
 
-/// What cosign's own import made of the same key: same public key, and we can sign with its file.
+/// cosign's import of the same key has the same public key, and its file can be used for signing.
 #[test]
 fn agrees_with_cosigns_import() {
     for (plain, key, public) in [
@@ -64,7 +64,7 @@ fn refuses_others_and_says_why() {
         (data!("sec1-k256.pem"), "elliptic curve 1.3.132.0.10"),
         (data!("sec1-p224.pem"), "elliptic curve 1.3.132.0.33"),
         (data!("pkcs8-encrypted.pem"), "openssl pkey"),
-        (data!("cosign-p256.key"), "cosign key already"),
+        (data!("cosign-p256.key"), "already a cosign key"),
         (data!("cosign-p256.pub"), "PUBLIC KEY"),
         (data!("pkcs8-rsa1024.pem"), "at least 2048 bits"),
         ("no key", "invalid pem block"),

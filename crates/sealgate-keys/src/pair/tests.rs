@@ -19,7 +19,7 @@ fn debug_shows_the_public_half_only() {
     assert_eq!(shown, format!("KeyPair({:?})", pair.public()));
 }
 
-/// Every curve with every hash: the verifier must find exactly that hash.
+/// Every curve with every hash: only that hash verifies.
 #[test]
 fn signs_with_any_hash() {
     for text in [
@@ -59,9 +59,9 @@ fn signs_what_a_reader_gives() {
 
 #[test]
 fn fits_hashes_to_curves() {
-    assert_eq!(fit(&[1, 2], 4), [0, 0, 1, 2]);
-    assert_eq!(fit(&[1, 2, 3, 4], 2), [1, 2]);
-    assert_eq!(fit(&[1, 2], 2), [1, 2]);
+    assert_eq!(to_length(&[1, 2], 4), [0, 0, 1, 2]);
+    assert_eq!(to_length(&[1, 2, 3, 4], 2), [1, 2]);
+    assert_eq!(to_length(&[1, 2], 2), [1, 2]);
 }
 
 #[test]

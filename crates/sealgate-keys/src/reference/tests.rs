@@ -27,7 +27,7 @@ impl SecretSource for OneSecret {
     }
 }
 
-/// Nothing here waits for anything, so one poll is enough.
+/// Nothing here suspends, so one poll is sufficient.
 fn now<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -65,7 +65,7 @@ fn refuses_what_it_cannot_honour() {
     ] {
         let fault = KeyReference::parse(text).unwrap_err();
         assert_eq!(fault.kind, FaultKind::Unsupported, "{text}");
-        assert!(fault.detail.contains("not in this version"), "{fault}");
+        assert!(fault.detail.contains("not supported by this version"), "{fault}");
     }
     for text in ["", "env://", "env://A=B", "k8s://ns", "k8s:///x", "k8s://a/b/c"] {
         assert_eq!(KeyReference::parse(text).unwrap_err().kind, FaultKind::Config, "{text}");
@@ -125,7 +125,7 @@ fn reads_kubernetes_secrets() {
 }
 
 #[test]
-fn a_url_is_shown_without_what_opens_it() {
+fn a_url_is_shown_without_secrets() {
     for (url, shown) in [
         (
             "https://ada:hunter2@keys.example:8443/k.pub?sig=abc#x",

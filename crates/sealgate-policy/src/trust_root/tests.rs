@@ -1,7 +1,7 @@
 use ::base64::Engine as _;
 use ::base64::engine::general_purpose::STANDARD;
 use sealgate_core::key::KeyAlgorithm;
-use sealgate_testkit::keyless::World;
+use sealgate_testkit::keyless::TestSigstore;
 
 use super::*;
 use crate::cip::read::{Document, documents};
@@ -56,7 +56,7 @@ fn without(mut value: Value, name: &str) -> Value {
 
 #[test]
 fn each_form_is_valid() {
-    let chain = World::default().chain_pem();
+    let chain = TestSigstore::default().chain_pem();
     for spec in [
         json!({"remote": {"root": tuf_root(), "mirror": "https://tuf.example/path"}}),
         json!({"remote": {"root": tuf_root(), "mirror": "http://10.0.0.1:8080", "targets": "t/u",
@@ -131,7 +131,7 @@ fn repositories() {
 /// The peer keeps what it finds about the last element of a list only.
 #[test]
 fn every_element_is_looked_at() {
-    let chain = World::default().chain_pem();
+    let chain = TestSigstore::default().chain_pem();
     let bad = json!({"certChain": b64("junk")});
     let spec = json!({"sigstoreKeys": {
         "certificateAuthorities": [bad, authority(&chain)],
@@ -194,7 +194,7 @@ fn logs_and_times_that_cannot_be_used() {
 
 #[test]
 fn keys_of_every_kind_and_their_windows_are_kept() {
-    let chain = World::default().chain_pem();
+    let chain = TestSigstore::default().chain_pem();
     let mut ed25519 = log(OTHER_KEY);
     ed25519["validFor"] = json!({"start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z"});
     let mut ca = authority(&chain);

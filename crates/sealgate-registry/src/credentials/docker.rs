@@ -1,4 +1,4 @@
-//! docker `config.json` and containers `auth.json`.
+//! Docker `config.json` and containers `auth.json` files.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,15 +14,16 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::helper::{Helper, HelperWords};
+use super::helper::{Helper, HelperErrors};
 use super::{Credential, Secret, normal_host, server_key};
 
-/// No configuration of a sane machine is larger.
+/// Maximum size of a configuration file, in bytes.
 const MAX_CONFIG: u64 = 4 << 20;
-/// How long the answer of a helper is good. ECR's and Google's tokens live for an hour and more.
+/// Lifetime of a cached credential helper result. Tokens of ECR and Google live for an hour or
+/// more.
 const HELPER_MEMORY: Duration = Duration::from_secs(300);
 
-/// A parsed `config.json`: entries, helpers, and what the helpers said.
+/// Parsed `config.json`: `auths` entries, credential helpers, and cached helper results.
 pub struct DockerConfig {
     name: String,
     auths: Entries,
@@ -38,25 +39,25 @@ impl fmt::Debug for DockerConfig {
     }
 }
 
-/// What an entry of `auths` is for: a host and a path below it, both possibly patterns.
+/// Key of an `auths` entry: a host and a path prefix, both of which may be patterns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Scope {
-    /// The host as the key has it, in lower case.
+pub(super) struct AuthKey {
+    /// Host as written in the key, in lower case.
     written: String,
     pub(super) host: String,
     pub(super) path: String,
 }
 
-/// The entries of `auths`, the longest path first. One that cannot be read spoils no other.
+/// Entries of `auths`, longest path first. An unreadable entry does not affect the others.
 #[derive(Default)]
 pub(super) struct Entries {
-    pub(super) usable: Vec<(Scope, Credential)>,
-    /// What the entries are for that cannot be read.
-    pub(super) bad: Vec<Scope>,
+    pub(super) usable: Vec<(AuthKey, Credential)>,
+    /// Keys of unreadable entries.
+    pub(super) bad: Vec<AuthKey>,
 }
 
-/// The values of `auths`, read one by one. They stay in the text that they came in, so that no
-/// secret lies about in a copy.
+/// Raw values of `auths`, parsed one by one. They borrow from the input, so that no copy of a
+/// secret is left in memory.
 pub(super) type RawEntries<'a> = BTreeMap<String, &'a RawValue>;
 
 #[derive(Deserialize, Default)]
@@ -68,7 +69,7 @@ struct File<'a> {
     creds_store: Option<String>,
 }
 
-/// One value of `auths`. Other fields (`email`) are nobody's business.
+/// Value in `auths`. Other fields (`email`) are ignored.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Entry {
@@ -79,14 +80,15 @@ struct Entry {
     registrytoken: Option<Secret>,
 }
 
-/// An entry whose `auth` is no base64 of `user:password`.
+/// Error for an `auth` value that is not base64 of `user:password`.
 struct Unreadable;
 
 impl DockerConfig {
-    /// Reads `path`; `None` where there is no such file. `search` is the `PATH` for helpers.
+    /// Reads `path`; `None` when there is no such file. `search` is the `PATH` for credential
+    /// helpers.
     ///
     /// # Errors
-    /// `Config` where the file cannot be read or is not such a configuration.
+    /// `Config` when the file cannot be read or is not a valid configuration.
     pub fn read(path: &Path, search: Option<OsString>) -> Result<Option<Self>, Fault> {
         let name = path.display().to_string();
         let bad = |detail: String| Fault::new(FaultKind::Config, name.clone(), detail);
@@ -95,7 +97,7 @@ impl DockerConfig {
             opened => opened.map_err(|e| bad(e.to_string()))?,
         };
         let mut text = Zeroizing::new(Vec::new());
-        // Not by the length that it says: a device says none.
+        // Not the file's reported length: a device reports none.
         file.take(MAX_CONFIG + 1).read_to_end(&mut text).map_err(|e| bad(e.to_string()))?;
         if text.len() as u64 > MAX_CONFIG {
             return Err(bad("larger than 4 MiB".into()));
@@ -103,28 +105,32 @@ impl DockerConfig {
         Self::parse(&name, &text, search).map(Some)
     }
 
-    /// Parses the text of a configuration; `name` is for messages.
+    /// Parses the text of a configuration; `name` is used in messages.
     ///
     /// # Errors
-    /// `Config` where it is not such a configuration.
+    /// `Config` when the text is not a valid configuration.
     pub fn parse(name: &str, text: &[u8], search: Option<OsString>) -> Result<Self, Fault> {
-        // docker makes nothing of an empty file or of `null`. The parser's own message could quote
-        // a secret: say the place only.
+        // Docker accepts an empty file and `null` as an empty configuration. The parser's own
+        // message could quote a secret, so an error gives the position only.
         let text = if text.iter().all(u8::is_ascii_whitespace) { b"null" } else { text };
         let file = serde_json::from_slice::<Option<File<'_>>>(text).map_err(|e| {
-            let place = format!("no docker config.json (line {}, column {})", e.line(), e.column());
+            let place = format!(
+                "not a valid Docker config.json (line {}, column {})",
+                e.line(),
+                e.column()
+            );
             Fault::new(FaultKind::Config, name, place)
         })?;
         let file = file.unwrap_or_default();
         let auths = Entries::read(&file.auths.unwrap_or_default());
         for scope in &auths.bad {
-            tracing::warn!(file = name, entry = %scope, "an entry with credentials cannot be read");
+            tracing::warn!(file = name, entry = %scope, "unreadable credentials entry");
         }
         let helpers = file.cred_helpers.unwrap_or_default();
         Ok(Self {
             name: name.to_owned(),
             auths,
-            helpers: helpers.into_iter().map(|(k, v)| (Scope::parse(&k).host, v)).collect(),
+            helpers: helpers.into_iter().map(|(k, v)| (AuthKey::parse(&k).host, v)).collect(),
             store: file.creds_store.filter(|s| !s.is_empty()),
             path: search,
             memory: moka::future::Cache::builder()
@@ -134,19 +140,19 @@ impl DockerConfig {
         })
     }
 
-    /// The credentials for a repository: the host's helper, the store, then the file's own
-    /// entries, the most specific path first.
+    /// Credentials for a repository: from the host's helper, then the credential store, then the
+    /// file's own entries with the most specific path first.
     pub(super) async fn lookup(
         &self,
         registry: &str,
         path: &str,
-        words: HelperWords,
+        words: HelperErrors,
     ) -> Result<Vec<Credential>, Fault> {
         let host = normal_host(registry);
         let mut found = Vec::new();
         let mut failed = None;
         if let Some(helper) = self.helper(&host) {
-            // As written, as docker asks; then the one name of all spellings.
+            // The spelling in use first, as Docker does, then the canonical name.
             let mut servers = vec![server_key(registry), server_key(&host)];
             servers.dedup();
             for server in servers {
@@ -159,9 +165,9 @@ impl DockerConfig {
                 }
             }
         }
-        let fits = |scope: &Scope| scope.host == host && scope.holds(path);
+        let fits = |scope: &AuthKey| scope.host == host && scope.holds(path);
         let mut entries: Vec<_> = self.auths.usable.iter().filter(|(s, _)| fits(s)).collect();
-        // Of one path, the entry that names the registry as it is asked comes first.
+        // Among entries with the same path, the one with this spelling of the registry comes first.
         let written = registry.to_ascii_lowercase();
         entries.sort_by_key(|(s, _)| (std::cmp::Reverse(s.path.len()), s.written != written));
         found.extend(entries.into_iter().map(|(_, credential)| credential.clone()));
@@ -172,8 +178,8 @@ impl DockerConfig {
         }
     }
 
-    /// The name of the helper for a host. A host with an empty helper has none, not even the store:
-    /// docker reads the file for it.
+    /// Credential helper for a host. A host with an empty helper has none, not even the credential
+    /// store: Docker reads the file's own entry instead.
     pub(super) fn helper(&self, registry: &str) -> Option<&str> {
         let own = self.helpers.get(&normal_host(registry));
         own.or(self.store.as_ref()).map(String::as_str).filter(|name| !name.is_empty())
@@ -183,7 +189,7 @@ impl DockerConfig {
         &self,
         helper: &str,
         server: String,
-        words: HelperWords,
+        words: HelperErrors,
     ) -> Result<Option<Credential>, Fault> {
         let key = (helper.to_owned(), server.clone());
         let ask = async { Helper::find(helper, self.path.as_deref())?.get(&server, words).await };
@@ -198,8 +204,8 @@ impl Entries {
     pub(super) fn read(auths: &RawEntries<'_>) -> Self {
         let mut entries = Self::default();
         for (key, text) in auths {
-            let scope = Scope::parse(key);
-            // A value without anything in it is what docker leaves where a helper has the secret.
+            let scope = AuthKey::parse(key);
+            // Docker leaves an empty value where a helper holds the secret.
             match serde_json::from_str::<Option<Entry>>(text.get()).map(Option::unwrap_or_default) {
                 Ok(entry) => match entry.credentials() {
                     Ok(found) => {
@@ -215,7 +221,7 @@ impl Entries {
     }
 }
 
-impl fmt::Display for Scope {
+impl fmt::Display for AuthKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self.path.as_str() {
             "" => self.host.clone(),
@@ -225,8 +231,8 @@ impl fmt::Display for Scope {
     }
 }
 
-impl Scope {
-    /// Reads a key: `ghcr.io`, `ghcr.io/acme`, `https://index.docker.io/v1/`.
+impl AuthKey {
+    /// Parses a key: `ghcr.io`, `ghcr.io/acme`, `https://index.docker.io/v1/`.
     pub(super) fn parse(key: &str) -> Self {
         let rest = key.strip_prefix("https://").or(key.strip_prefix("http://")).unwrap_or(key);
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -236,13 +242,13 @@ impl Scope {
         Self { written, host: normal_host(host), path: path.to_owned() }
     }
 
-    /// The entry is for what was asked, and nobody can tell what it says.
+    /// Fault for a matching entry that cannot be read.
     pub(super) fn unreadable(&self, file: &str) -> Fault {
-        let detail = format!("the entry {self} with credentials cannot be read");
+        let detail = format!("the credentials entry {self} cannot be read");
         Fault::new(FaultKind::Config, file, detail)
     }
 
-    /// Whether `path` is this path or below it; a border is a slash, never the middle of a name.
+    /// Returns whether `path` equals this path or is below it, by whole segments.
     pub(super) fn holds(&self, path: &str) -> bool {
         match path.strip_prefix(self.path.as_str()) {
             Some(rest) => self.path.is_empty() || rest.is_empty() || rest.starts_with('/'),
@@ -252,17 +258,17 @@ impl Scope {
 }
 
 impl Entry {
-    /// What the entry is good for, in docker's order: a token before a password. A token endpoint
-    /// without a POST takes no refresh token; the password beside it is for its GET.
+    /// Credentials in the entry, in Docker's order: a token before a password. A token endpoint
+    /// without POST accepts no refresh token; the password then serves for GET.
     fn credentials(self) -> Result<Vec<Credential>, Unreadable> {
         let full = |t: Option<Secret>| t.filter(|t| !t.reveal().is_empty());
         let mut found = Vec::new();
         found.extend(full(self.registrytoken).map(Credential::Bearer));
         found.extend(full(self.identitytoken).map(Credential::Refresh));
         match Self::pair(full(self.auth), self.username, self.password) {
-            // docker keeps the user's name beside a token, without a password.
+            // Docker stores the user name next to a token, without a password.
             Ok(Some((_, password))) if !found.is_empty() && password.reveal().is_empty() => {}
-            // docker's helpers mark a refresh token by a user name that cannot be one.
+            // Docker's helpers mark a refresh token by this user name.
             Ok(Some((name, token))) if name == "<token>" => found.push(Credential::Refresh(token)),
             Ok(Some((username, password))) if !username.is_empty() => {
                 found.push(Credential::Password { username, password });
@@ -273,7 +279,7 @@ impl Entry {
         Ok(found)
     }
 
-    /// The user name and the password; those in `auth` come first.
+    /// User name and password; those in `auth` take precedence.
     fn pair(
         auth: Option<Secret>,
         username: Option<String>,
@@ -287,7 +293,7 @@ impl Entry {
     }
 }
 
-/// `auth`: base64 of `user:password`.
+/// Decodes `auth`: base64 of `user:password`.
 fn decode(auth: &str) -> Option<(String, Secret)> {
     let auth = auth.trim();
     let bytes = STANDARD.decode(auth).or_else(|_| STANDARD_NO_PAD.decode(auth)).ok()?;

@@ -1,5 +1,5 @@
-//! `docker-credential-NAME get` and `store`: what is asked or kept on standard input, the answer on
-//! standard output, JSON both.
+//! Docker credential helpers: `docker-credential-NAME get` and `store`, with JSON on standard input
+//! and output.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -16,11 +16,11 @@ use zeroize::Zeroizing;
 use super::{Credential, Secret};
 use crate::reply::printable;
 
-/// Cloud helpers go over the network themselves.
+/// Time limit of one helper call. Cloud helpers use the network.
 const TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_OUTPUT: u64 = 256 << 10;
 
-/// A helper program that was found.
+/// Credential helper program found in `PATH`.
 pub(super) struct Helper {
     name: String,
     program: PathBuf,
@@ -35,18 +35,18 @@ struct Answer {
     secret: Secret,
 }
 
-/// The reader of what a credential helper says of its failure.
+/// Destination of a credential helper's error message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HelperWords {
-    /// Whoever configured the helper: they are part of the fault.
+pub enum HelperErrors {
+    /// Part of the fault, for a reader who configured the helper.
     #[default]
     InFault,
-    /// Not whoever gets the fault: what is on standard error goes to the log, and what is on
-    /// standard output, where answers are, to nobody.
+    /// Log only, for faults read by others: standard error is logged; standard output, which may
+    /// hold a credential, is dropped.
     InLog,
 }
 
-/// What a helper left behind.
+/// Output of a helper process.
 struct Output {
     status: ExitStatus,
     stdout: Zeroizing<Vec<u8>>,
@@ -58,7 +58,7 @@ impl Helper {
     pub(super) fn find(name: &str, search: Option<&OsStr>) -> Result<Self, Fault> {
         let clean = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
         if name.is_empty() || !name.bytes().all(clean) {
-            return Err(fault(name, "is no name of a credential helper"));
+            return Err(fault(name, "is not a valid credential helper name"));
         }
         let file = format!("docker-credential-{name}");
         std::env::split_paths(search.unwrap_or_default())
@@ -69,28 +69,28 @@ impl Helper {
             .ok_or_else(|| fault(name, "is configured, but not found in PATH"))
     }
 
-    /// Asks for the credentials of `server`; `None` where the helper has none.
+    /// Credential for `server`; `None` when the helper has none.
     pub(super) async fn get(
         &self,
         server: &str,
-        words: HelperWords,
+        words: HelperErrors,
     ) -> Result<Option<Credential>, Fault> {
         let output = self.run("get", server.as_bytes()).await?;
         if output.status.success() {
             return self.read(&output.stdout);
         }
         match words {
-            _ if output.says_none() => Ok(None),
-            HelperWords::InFault => Err(self.failed(&output, &[])),
-            HelperWords::InLog => {
-                let (status, words) = (output.status, printable(&words_of(&output.stderr)));
+            _ if output.reports_none() => Ok(None),
+            HelperErrors::InFault => Err(self.failed(&output, &[])),
+            HelperErrors::InLog => {
+                let (status, words) = (output.status, printable(&error_message_of(&output.stderr)));
                 tracing::warn!(helper = self.name, %status, words, "a credential helper failed");
-                Err(fault(&self.name, "failed; the log of the gate has its message"))
+                Err(fault(&self.name, "failed; see the gate's log for its error message"))
             }
         }
     }
 
-    /// Has the helper keep a user name and a password for `server`.
+    /// Stores a user name and a password for `server` in the helper.
     pub(super) async fn store(
         &self,
         server: &str,
@@ -115,7 +115,7 @@ impl Helper {
         match tokio::time::timeout(TIMEOUT, self.exchange(action, input)).await {
             Ok(result) => result.map_err(failed),
             Err(_) => {
-                let detail = format!("gave no answer within {} s", TIMEOUT.as_secs());
+                let detail = format!("timed out after {} s", TIMEOUT.as_secs());
                 Err(Fault::new(FaultKind::Timeout, target(&self.name), detail))
             }
         }
@@ -132,20 +132,21 @@ impl Helper {
         let stdin = child.stdin.take();
         let write = async {
             if let Some(mut stdin) = stdin {
-                // A helper that does not read its input may have closed it: its answer counts.
+                // A helper that does not read its input may have closed it; its output still
+                // counts.
                 let _ = stdin.write_all(input).await;
             }
             Ok(())
         };
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        // Together: a helper that waits for one of them must not be waited for at another.
+        // Concurrently: a helper may block on either pipe.
         let ((), stdout, stderr) = tokio::try_join!(write, beginning(stdout), beginning(stderr))?;
         Ok(Output { status: child.wait().await?, stdout, stderr })
     }
 
     fn read(&self, stdout: &[u8]) -> Result<Option<Credential>, Fault> {
         let answer: Answer = serde_json::from_slice(stdout)
-            .map_err(|_| fault(&self.name, "answered with something that is not its JSON"))?;
+            .map_err(|_| fault(&self.name, "returned invalid JSON"))?;
         Ok(match answer.username.as_str() {
             _ if answer.secret.reveal().is_empty() => None,
             "<token>" => Some(Credential::Refresh(answer.secret)),
@@ -157,7 +158,8 @@ impl Helper {
     }
 
     fn failed(&self, output: &Output, secrets: &[Secret]) -> Fault {
-        let words = secrets.iter().fold(output.words(), |words, secret| secret.hide(&words));
+        let words =
+            secrets.iter().fold(output.error_message(), |words, secret| secret.redact(&words));
         match printable(&words) {
             words if words.is_empty() => fault(&self.name, &format!("failed ({})", output.status)),
             words => fault(&self.name, &format!("failed ({}): {words}", output.status)),
@@ -166,33 +168,33 @@ impl Helper {
 }
 
 impl Output {
-    /// Whether the helper has nothing for this server. The protocol has no code for it, only
-    /// sentences: that of docker's own helpers, and those of others.
-    fn says_none(&self) -> bool {
-        let text = self.words().to_ascii_lowercase();
-        // Of docker's helpers, about a request that lacks something.
+    /// Returns whether the helper has no credential for this server. The protocol has no code for
+    /// it, so known messages of Docker's and other helpers are matched.
+    fn reports_none(&self) -> bool {
+        let text = self.error_message().to_ascii_lowercase();
+        // Messages of Docker's helpers about incomplete requests.
         let lacks = ["no credentials server url", "no credentials username"];
         let none = ["credentials not found", "no stored credential", "no credentials"];
         let says = |sentences: &[&str]| sentences.iter().any(|sentence| text.contains(sentence));
         says(&none) && !says(&lacks)
     }
 
-    /// What the helper says of its failure: on standard output, as the protocol has it, else on
-    /// standard error. An answer is no such words: there is a secret in it.
-    fn words(&self) -> String {
-        let said = [words_of(&self.stdout), words_of(&self.stderr)];
-        said.into_iter().find(|words| !words.is_empty()).unwrap_or_default()
+    /// Error message of the helper: standard output, as the protocol says, otherwise standard
+    /// error. A JSON response is never used as a message: it holds a secret.
+    fn error_message(&self) -> String {
+        let messages = [error_message_of(&self.stdout), error_message_of(&self.stderr)];
+        messages.into_iter().find(|words| !words.is_empty()).unwrap_or_default()
     }
 }
 
-/// The words in an output; none in an answer.
-fn words_of(output: &[u8]) -> String {
+/// Error message in an output; empty for a JSON response.
+fn error_message_of(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let is_answer = text.contains('{') || text.contains("Secret");
     if is_answer { String::new() } else { text.trim().to_owned() }
 }
 
-/// What comes out of a pipe, up to a bound; then it is closed.
+/// Reads at most `MAX_OUTPUT` bytes from a pipe, then closes it.
 async fn beginning(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::new());
     if let Some(pipe) = pipe {

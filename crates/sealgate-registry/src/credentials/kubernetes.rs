@@ -1,24 +1,24 @@
 //! Pull secrets (`kubernetes.io/dockerconfigjson`, `kubernetes.io/dockercfg`), matched as the
-//! kubelet matches them, with one difference: a path ends at a slash, so that a secret for
-//! `reg/acme` is not sent for `reg/acme-evil`.
+//! kubelet matches them, with one difference: a path matches whole segments only, so that a secret
+//! for `reg/acme` is not sent to `reg/acme-evil`.
 
 use std::fmt;
 
 use sealgate_core::fault::Fault;
 use sealgate_engine::ports::PullSecret;
 
-use super::docker::{Entries, RawEntries, Scope};
+use super::docker::{AuthKey, Entries, RawEntries};
 use super::{Credential, normal_host};
 
-/// More than any pod names.
+/// Maximum number of pull secrets of one workload.
 const MAX_SECRETS: usize = 64;
-/// The API server stores no larger secret.
+/// Maximum size of a secret, in bytes, as in the Kubernetes API server.
 const MAX_SECRET: usize = 1 << 20;
 
-/// The entries of all pull secrets of one workload, the longest path first.
+/// Entries of all pull secrets of one workload, longest path first.
 pub struct PullSecrets {
     entries: Entries,
-    complaint: Option<String>,
+    unreadable: Option<String>,
 }
 
 impl fmt::Debug for PullSecrets {
@@ -28,8 +28,8 @@ impl fmt::Debug for PullSecrets {
 }
 
 impl PullSecrets {
-    /// Reads all secrets. One that cannot be read gives no credentials; the registry's refusal will
-    /// then say so. An entry that cannot be read spoils no other.
+    /// Parses all secrets. An unreadable secret gives no credentials, and the registry's refusal
+    /// will mention it. An unreadable entry does not affect the others.
     pub fn parse(secrets: &[PullSecret]) -> Self {
         let mut all = Entries::default();
         let mut unreadable = secrets.len().saturating_sub(MAX_SECRETS);
@@ -46,12 +46,12 @@ impl PullSecrets {
         for scope in &all.bad {
             tracing::warn!(entry = %scope, "an entry of a pull secret cannot be read");
         }
-        let complaint =
+        let unreadable =
             (unreadable > 0).then(|| format!("{unreadable} pull secret(s) could not be read"));
-        Self { entries: all, complaint }
+        Self { entries: all, unreadable }
     }
 
-    /// Both kinds of secret: with `auths` around the entries, and without.
+    /// Parses either type of secret: entries under `auths`, or at the top level.
     fn document(text: &[u8]) -> Option<Entries> {
         if text.len() > MAX_SECRET {
             return None;
@@ -64,15 +64,15 @@ impl PullSecrets {
         Some(Entries::read(&entries))
     }
 
-    pub(super) fn complaint(&self) -> Option<&str> {
-        self.complaint.as_deref()
+    pub(super) fn unreadable(&self) -> Option<&str> {
+        self.unreadable.as_deref()
     }
 
-    /// All credentials that fit, the most specific first; the kubelet tries each. `Config` where the
-    /// only entries that fit cannot be read.
+    /// All matching credentials, most specific first; the kubelet tries each. `Config` when the
+    /// only matching entries are unreadable.
     pub(super) fn lookup(&self, registry: &str, path: &str) -> Result<Vec<Credential>, Fault> {
         let host = normal_host(registry);
-        let fits = |scope: &Scope| host_fits(&scope.host, &host) && scope.holds(path);
+        let fits = |scope: &AuthKey| host_fits(&scope.host, &host) && scope.holds(path);
         let usable = self.entries.usable.iter().filter(|(s, _)| fits(s));
         let found: Vec<Credential> = usable.map(|(_, c)| c.clone()).collect();
         match self.entries.bad.iter().find(|scope| fits(scope)) {
@@ -82,8 +82,8 @@ impl PullSecrets {
     }
 }
 
-/// `*.example.com` fits `a.example.com`, not `a.b.example.com`; ports must be the same, and none is
-/// the one of HTTPS.
+/// Returns whether `host` matches `pattern`. `*.example.com` matches `a.example.com` but not
+/// `a.b.example.com`; ports must be equal, and a missing port is 443.
 fn host_fits(pattern: &str, host: &str) -> bool {
     let (pattern, port) = split_port(pattern);
     let (host, host_port) = split_port(host);
@@ -101,7 +101,7 @@ fn split_port(host: &str) -> (&str, &str) {
     }
 }
 
-/// `*` and `?` within one label. Linear: remembers the last star only.
+/// Matches `*` and `?` within one label, in linear time: only the last star is remembered.
 fn label_fits(pattern: &[u8], label: &[u8]) -> bool {
     let (mut p, mut l) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

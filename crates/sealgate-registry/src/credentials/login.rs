@@ -1,5 +1,5 @@
-//! `sealgate login`: a password goes to the credential helper that docker's `config.json` names for
-//! the registry, else into the file itself; everything else in it is kept.
+//! `sealgate login`: stores a password in the credential helper that Docker's `config.json` names
+//! for the registry, otherwise in the file itself. The rest of the file is preserved.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -14,40 +14,41 @@ use super::docker::DockerConfig;
 use super::helper::Helper;
 use super::{Environment, Secret, server_key};
 
-/// The `config.json` that docker itself would use; `None` without `DOCKER_CONFIG` and `HOME`.
+/// Path of the `config.json` that Docker itself would use; `None` without `DOCKER_CONFIG` and
+/// `HOME`.
 pub fn config_path(environment: &Environment) -> Option<PathBuf> {
     let folder = environment.docker_config.clone();
     let folder = folder.or_else(|| environment.home.as_ref().map(|home| home.join(".docker")));
     folder.map(|folder| folder.join("config.json"))
 }
 
-/// The keeper of a password from now on.
+/// Endpoint where the password was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeptBy {
-    /// The credential helper of this name.
+pub enum StoredIn {
+    /// Credential helper with this name.
     Helper(String),
     /// The file.
     File,
-    /// The file, since the helper that it names is not there.
+    /// The file, because the configured helper was not found.
     FileWithoutHelper(Fault),
 }
 
-/// Stores a user name and a password for `registry` where the configuration `path` says: with its
-/// credential helper, looked for in `search` (a `PATH`), or in the file, which is made with mode
-/// 0600 where there is none. Fields that we do not know stay as they are.
+/// Stores a user name and a password for `registry`: in the credential helper named by the
+/// configuration at `path` and found in `search` (a `PATH`), otherwise in the file, which is
+/// created with mode 0600 if missing. Unknown fields are preserved.
 ///
 /// # Errors
-/// `Config` where the file cannot be read as such a configuration or cannot be written; `Config`
-/// or `Timeout` where the helper fails: the file does not get the password then.
+/// `Config` when the file cannot be parsed or written; `Config` or `Timeout` when the helper fails,
+/// in which case the file is not changed.
 pub async fn login(
     path: &Path,
     registry: &str,
     username: &str,
     password: &Secret,
     search: Option<OsString>,
-) -> Result<KeptBy, Fault> {
+) -> Result<StoredIn, Fault> {
     if username.is_empty() || username.contains(':') {
-        return Err(fault(path, "a user name is not empty and holds no colon"));
+        return Err(fault(path, "a user name must not be empty or contain a colon"));
     }
     let key = server_key(registry);
     let config = DockerConfig::read(path, search.clone())?;
@@ -56,11 +57,11 @@ pub async fn login(
     let (kept_by, entry) = match helper {
         Some(Ok((name, helper))) => {
             helper.store(&key, username, password).await?;
-            // As docker: the entry stays, without what the helper keeps.
-            (KeptBy::Helper(name.to_owned()), serde_json::json!({}))
+            // As in Docker: the entry stays, without the credential that the helper stores.
+            (StoredIn::Helper(name.to_owned()), serde_json::json!({}))
         }
-        Some(Err(missing)) => (KeptBy::FileWithoutHelper(missing), in_file(username, password)),
-        None => (KeptBy::File, in_file(username, password)),
+        Some(Err(missing)) => (StoredIn::FileWithoutHelper(missing), in_file(username, password)),
+        None => (StoredIn::File, in_file(username, password)),
     };
     change(path, |auths| {
         auths.insert(key, entry);
@@ -79,7 +80,7 @@ fn change(path: &Path, edit: impl FnOnce(&mut Map<String, Value>)) -> Result<(),
     if auths.is_null() {
         *auths = Value::Object(Map::new());
     }
-    let auths = auths.as_object_mut().ok_or_else(|| fault(path, "auths is no object"))?;
+    let auths = auths.as_object_mut().ok_or_else(|| fault(path, "auths is not an object"))?;
     edit(auths);
     let text = serde_json::to_vec_pretty(&document).map_err(|e| fault(path, &e.to_string()))?;
     write(path, &text).map_err(|e| fault(path, &e.to_string()))
@@ -90,7 +91,8 @@ fn read(path: &Path) -> Result<Map<String, Value>, Fault> {
         Ok(text) if text.iter().all(u8::is_ascii_whitespace) => Ok(Map::new()),
         Ok(text) => {
             let document = serde_json::from_slice::<Option<_>>(&text);
-            let document = document.map_err(|_| fault(path, "is no JSON object; not touched"))?;
+            let document =
+                document.map_err(|_| fault(path, "is not a JSON object; left unchanged"))?;
             Ok(document.unwrap_or_default())
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Map::new()),
@@ -98,7 +100,8 @@ fn read(path: &Path) -> Result<Map<String, Value>, Fault> {
     }
 }
 
-/// Beside the file, then over it: a crash leaves the old file. A link stays a link.
+/// Writes a temporary file and renames it over the old one, so that a crash leaves the old file. A
+/// symbolic link stays a link.
 fn write(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().unwrap_or(Path::new("."));

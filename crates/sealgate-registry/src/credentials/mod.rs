@@ -1,8 +1,8 @@
-//! Who we are at a registry: explicit credentials, docker `config.json` files with their helpers,
-//! and the pull secrets of Kubernetes.
+//! Registry credentials: explicit ones, Docker `config.json` files with their credential helpers,
+//! and Kubernetes pull secrets.
 //!
-//! Looking up happens only after a registry has asked (401). Environment and home folder come in
-//! as [`Environment`]; [`Keychain::from_env`] fills it from the process.
+//! Credentials are looked up only after a registry has answered 401. Environment variables and home
+//! directory come in as [`Environment`]; [`Keychain::from_env`] fills it from the process.
 
 mod docker;
 mod helper;
@@ -20,33 +20,33 @@ use sealgate_engine::ports::PullSecret;
 use zeroize::Zeroizing;
 
 pub use docker::DockerConfig;
-pub use helper::HelperWords;
+pub use helper::HelperErrors;
 pub use kubernetes::PullSecrets;
-pub use login::{KeptBy, config_path, login};
+pub use login::{StoredIn, config_path, login};
 pub use sealgate_http::Secret;
 
-/// One way to say who we are.
+/// Registry credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
-    /// A user name and a password, for Basic and for a token endpoint's GET.
+    /// User name and password, for Basic and for GET at a token endpoint.
     Password {
-        /// The user name.
+        /// User name.
         username: String,
-        /// The password or personal token.
+        /// Password or personal access token.
         password: Secret,
     },
-    /// A refresh token (`identitytoken`), exchanged by OAuth2 POST.
+    /// Refresh token (`identitytoken`), exchanged with an OAuth 2.0 POST.
     Refresh(Secret),
-    /// A finished bearer token (`registrytoken`, `--registry-token`), sent as it is.
+    /// Bearer token (`registrytoken`, `--registry-token`), sent as is.
     Bearer(Secret),
 }
 
-/// Tells credentials apart without holding them: tokens are cached under it.
+/// Digest that distinguishes credentials without holding them; part of the key of cached tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CredentialId(Option<Digest>);
 
 impl CredentialId {
-    /// The identity of "no credentials".
+    /// Identity of anonymous access.
     pub(crate) const ANONYMOUS: Self = Self(None);
 }
 
@@ -62,23 +62,23 @@ impl Credential {
     }
 }
 
-/// The part of the process's environment that says where credentials lie.
+/// Environment variables that locate credential files.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
-    /// `DOCKER_CONFIG`: the folder of `config.json`.
+    /// `DOCKER_CONFIG`: directory of `config.json`.
     pub docker_config: Option<PathBuf>,
-    /// `REGISTRY_AUTH_FILE`: a containers `auth.json`.
+    /// `REGISTRY_AUTH_FILE`: path of a containers `auth.json`.
     pub registry_auth_file: Option<PathBuf>,
     /// `XDG_RUNTIME_DIR`: holds `containers/auth.json`.
     pub xdg_runtime_dir: Option<PathBuf>,
     /// `HOME`: holds `.docker/config.json`.
     pub home: Option<PathBuf>,
-    /// `PATH`: where credential helpers are looked for.
+    /// `PATH`: search path for credential helpers.
     pub path: Option<OsString>,
 }
 
 impl Environment {
-    /// What the process's own environment says.
+    /// Environment of this process.
     pub fn from_process() -> Self {
         let path = |name: &str| {
             std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
@@ -93,27 +93,27 @@ impl Environment {
     }
 }
 
-/// Places to look credentials up in, in this order. Empty means anonymous. Cheap to clone.
+/// Credential sources in lookup order. Empty means anonymous. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Keychain {
     sources: Vec<Source>,
-    helper_words: HelperWords,
+    helper_errors: HelperErrors,
 }
 
 #[derive(Clone, Debug)]
 enum Source {
     Docker(Arc<DockerConfig>),
     Pull(Arc<PullSecrets>),
-    /// A credential for one registry, by host and port.
+    /// Credential for one registry, by host and port.
     Given(String, Credential),
-    /// A file that is there and cannot be read: what it says of a registry is not known.
+    /// Existing file that cannot be read; its entries are unknown.
     Unreadable(Fault),
 }
 
 impl Keychain {
-    /// The files that `environment` names, those that are there: docker's `config.json`, then
-    /// `REGISTRY_AUTH_FILE`, then `containers/auth.json`. One that cannot be read does not stop the
-    /// others; it is a fault of a [`Self::lookup`] that they do not answer.
+    /// Existing files named by `environment`: Docker's `config.json`, then `REGISTRY_AUTH_FILE`,
+    /// then `containers/auth.json`. An unreadable file does not stop the others; it is reported by
+    /// a [`Self::lookup`] that no other source answers.
     pub(crate) fn from_environment(environment: &Environment) -> Self {
         let runtime = environment.xdg_runtime_dir.as_ref().map(|d| d.join("containers/auth.json"));
         let places = [config_path(environment), environment.registry_auth_file.clone(), runtime];
@@ -123,40 +123,40 @@ impl Keychain {
                 Ok(Some(config)) => sources.push(Source::Docker(Arc::new(config))),
                 Ok(None) => {}
                 Err(fault) => {
-                    tracing::warn!(%fault, "a file with credentials cannot be read");
+                    tracing::warn!(%fault, "a credentials file cannot be read");
                     sources.push(Source::Unreadable(fault));
                 }
             }
         }
-        Self { sources, helper_words: HelperWords::default() }
+        Self { sources, helper_errors: HelperErrors::default() }
     }
 
-    /// The docker and containers files that the process's own environment names. A file that
-    /// cannot be read is a fault of the [`Self::lookup`] that no other file answers.
+    /// Docker and containers files named by the environment of this process. An unreadable file is
+    /// reported by a [`Self::lookup`] that no other source answers.
     pub fn from_env() -> Self {
         Self::from_environment(&Environment::from_process())
     }
 
-    /// One docker configuration.
+    /// Keychain with one Docker configuration.
     pub fn from_docker_config(config: DockerConfig) -> Self {
         Self { sources: vec![Source::Docker(Arc::new(config))], ..Self::default() }
     }
 
-    /// This keychain with another reader of what its credential helpers say.
+    /// Same keychain with another destination for error messages of credential helpers.
     #[must_use]
-    pub fn with_helper_words(mut self, helper_words: HelperWords) -> Self {
-        self.helper_words = helper_words;
+    pub fn with_helper_errors(mut self, helper_errors: HelperErrors) -> Self {
+        self.helper_errors = helper_errors;
         self
     }
 
-    /// This keychain with a credential for one registry (host and port) in front of it.
+    /// Same keychain with a credential for one registry (host and port) in front.
     #[must_use]
     pub fn with_credential(mut self, registry: &str, credential: Credential) -> Self {
         self.sources.insert(0, Source::Given(registry.to_owned(), credential));
         self
     }
 
-    /// This keychain with `secrets` in front of it.
+    /// Same keychain with `secrets` in front.
     pub(crate) fn with_pull_secrets(&self, secrets: &[PullSecret]) -> Self {
         if secrets.is_empty() {
             return self.clone();
@@ -166,17 +166,18 @@ impl Keychain {
         Self { sources, ..*self }
     }
 
-    /// The credentials for a repository, best first, each once.
+    /// Distinct credentials for a repository, in order of preference.
     ///
     /// # Errors
-    /// Only where no source has any: `Config` or `Timeout` where a credential helper is named and
-    /// does not work, `Config` where the entry for this registry, or a whole file, cannot be read.
+    /// Only when no source has a credential: `Config` or `Timeout` when a configured credential
+    /// helper does not work, `Config` when the entry for this registry or a whole file is
+    /// unreadable.
     pub async fn lookup(&self, registry: &str, path: &str) -> Result<Vec<Credential>, Fault> {
         let mut found: Vec<Credential> = Vec::new();
         let mut failed = None;
         for source in &self.sources {
             let more = match source {
-                Source::Docker(config) => config.lookup(registry, path, self.helper_words).await,
+                Source::Docker(config) => config.lookup(registry, path, self.helper_errors).await,
                 Source::Pull(secrets) => secrets.lookup(registry, path),
                 Source::Given(host, credential) => {
                     let is_for = same_registry(host, registry);
@@ -200,28 +201,28 @@ impl Keychain {
         }
     }
 
-    /// What could not be read of the pull secrets, for a message.
-    pub(crate) fn complaints(&self) -> Option<String> {
-        let complaints: Vec<&str> = self
+    /// Description of unreadable pull secrets, for a message.
+    pub(crate) fn unreadable(&self) -> Option<String> {
+        let unreadable: Vec<&str> = self
             .sources
             .iter()
             .filter_map(|source| match source {
-                Source::Pull(secrets) => secrets.complaint(),
+                Source::Pull(secrets) => secrets.unreadable(),
                 Source::Docker(_) | Source::Given(..) | Source::Unreadable(_) => None,
             })
             .collect();
-        (!complaints.is_empty()).then(|| complaints.join("; "))
+        (!unreadable.is_empty()).then(|| unreadable.join("; "))
     }
 }
 
-/// Whether two names are of one registry: with the port of HTTPS or without.
+/// Returns whether two names denote one registry, with or without port 443.
 fn same_registry(one: &str, other: &str) -> bool {
     let (one, other) = (normal_host(one), normal_host(other));
     canonical_registry(&one) == canonical_registry(&other)
 }
 
-/// The name that docker and its helpers keep a registry's credentials under: as it was written,
-/// with or without a port.
+/// Key of a registry's credentials in Docker's files and helpers: the name as written, with or
+/// without a port.
 fn server_key(registry: &str) -> String {
     match normal_host(registry).as_str() {
         "index.docker.io" => "https://index.docker.io/v1/".to_owned(),
@@ -229,8 +230,8 @@ fn server_key(registry: &str) -> String {
     }
 }
 
-/// The one name of a registry that credentials are looked up by: the name that image patterns are
-/// compared with. What is no registry there (a pattern with wildcards) stays as it is.
+/// Canonical registry name for credential lookup: the name that image patterns are compared with. A
+/// name that is not a registry (a pattern with wildcards) is returned unchanged.
 pub(crate) fn normal_host(host: &str) -> String {
     match parse_registry(host) {
         Ok(registry) => canonical_registry(&registry).to_owned(),

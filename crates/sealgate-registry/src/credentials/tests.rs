@@ -1,4 +1,4 @@
-//! Where credentials are found, and where not.
+//! Tests of credential lookup and storage.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -59,7 +59,7 @@ async fn reads_every_kind_of_entry() {
         ("i.io", vec!["refresh id", "ada:pw"]),
         ("j.io", vec!["refresh id"]),
         ("a.io.evil.com", vec![]),
-        // One registry, however it is written: as patterns compare it.
+        // Different spellings of one registry, compared as image patterns compare them.
         ("a.io:443", vec!["ada:p:w"]),
         ("[2001:db8::a]:5000", vec!["ada:p:w"]),
         ("a.io:4430", vec![]),
@@ -140,7 +140,7 @@ async fn an_entry_that_cannot_be_read_spoils_no_other() {
             assert!(!fault.to_string().contains("sesame"), "{fault}");
         }
     }
-    // Another source that knows the registry is enough.
+    // A source with an entry for the registry is enough.
     let secret = serde_json::json!({ "auths": { "wrong.io": entry("pull") } }).to_string();
     let secret = PullSecret { docker_config_json: secret.into_bytes() };
     let both = config(serde_json::json!({ "auths": auths }), None).with_pull_secrets(&[secret]);
@@ -190,7 +190,7 @@ read s; printf '{"ServerURL":"%s","Username":"ada","Secret":"for-%s"}' "$s" "$s"
     }
 }
 
-/// `docker login HOST:443` keeps what it is told under that name.
+/// `docker login HOST:443` stores the credential under that spelling.
 #[tokio::test]
 async fn a_helper_is_asked_for_the_name_as_written_first() {
     let folder = tempfile::tempdir().unwrap();
@@ -241,7 +241,7 @@ async fn login_keeps_the_name_as_it_was_given() {
 }
 
 #[tokio::test]
-async fn a_helpers_own_words_are_shown() {
+async fn a_helpers_error_message_is_shown() {
     let folder = tempfile::tempdir().unwrap();
     let answer = async |name: &str, text: &str| {
         script(folder.path(), name, &format!("#!/bin/sh\n{text}"));
@@ -270,7 +270,7 @@ async fn a_helpers_own_words_are_shown() {
         ("none", "exit 1", "failed (exit status: 1)"),
         ("username", "echo 'no credentials username'; exit 1", "1): no credentials username"),
         ("answer", "echo '{\"Username\":\"ada\",\"Secret\":\"sesame\"}'; exit 1", "status: 1)"),
-        ("text", "echo sesame", "something that is not its JSON"),
+        ("text", "echo sesame", "returned invalid JSON"),
     ] {
         let fault = answer(name, text).await.unwrap_err();
         assert!(fault.detail.ends_with(words), "{name}: {fault}");
@@ -281,9 +281,9 @@ async fn a_helpers_own_words_are_shown() {
     assert!(fault.detail.chars().count() < 300, "{}", fault.detail.len());
 }
 
-/// A denial is read by whoever creates a pod.
+/// The creator of a pod reads the denial, and must not see a helper's output.
 #[tokio::test]
-async fn a_helpers_words_for_the_log_are_in_no_fault() {
+async fn a_helpers_logged_output_is_in_no_fault() {
     let folder = tempfile::tempdir().unwrap();
     let json = serde_json::json!({ "credHelpers": { "a.io": "fails" } });
     let search = || Some(folder.path().as_os_str().to_owned());
@@ -294,8 +294,8 @@ async fn a_helpers_words_for_the_log_are_in_no_fault() {
         "echo 'oops hunter2'; exit 0",
     ] {
         script(folder.path(), "fails", &format!("#!/bin/sh\n{text}"));
-        let keychain = config(json.clone(), search()).with_helper_words(HelperWords::InLog);
-        // As the gate opens it for a pod with pull secrets.
+        let keychain = config(json.clone(), search()).with_helper_errors(HelperErrors::InLog);
+        // The way the gate uses it for a pod with pull secrets.
         let secret = serde_json::json!({ "auths": {} }).to_string().into_bytes();
         let opened = keychain.with_pull_secrets(&[PullSecret { docker_config_json: secret }]);
         for keychain in [keychain, opened] {
@@ -307,11 +307,11 @@ async fn a_helpers_words_for_the_log_are_in_no_fault() {
     }
     script(folder.path(), "none", "#!/bin/sh\necho 'credentials not found'; exit 1");
     let json = serde_json::json!({ "credHelpers": { "a.io": "none" } });
-    let keychain = config(json, search()).with_helper_words(HelperWords::InLog);
+    let keychain = config(json, search()).with_helper_errors(HelperErrors::InLog);
     assert_eq!(keychain.lookup("a.io", "x").await.unwrap(), []);
 }
 
-/// As docker has it: an empty helper means this file, whatever the store.
+/// As in Docker: an empty helper means the file itself, whatever the credential store.
 #[tokio::test]
 async fn a_host_with_an_empty_helper_has_none() {
     let keychain = config(
@@ -358,7 +358,7 @@ async fn files_are_found_by_the_environment() {
     }
 }
 
-/// docker and go-containerregistry make nothing of them.
+/// Docker and go-containerregistry accept these as empty configurations.
 #[tokio::test]
 async fn a_file_without_anything_in_it_has_no_settings() {
     let home = tempfile::tempdir().unwrap();
@@ -399,7 +399,7 @@ async fn a_file_that_cannot_be_read_does_not_stop_the_others() {
         break_it(&config);
         let keychain = Keychain::from_environment(&environment);
         assert_eq!(find(&keychain, "a.io", "x").await, ["file:p"]);
-        // Whether there are credentials for this one, nobody knows.
+        // The unreadable file may hold credentials for this registry.
         let fault = keychain.lookup("b.io", "x").await.unwrap_err();
         assert_eq!((fault.kind, fault.target), (FaultKind::Config, config.display().to_string()));
         assert!(!fault.detail.contains("sesame"), "{}", fault.detail);
@@ -443,7 +443,7 @@ async fn login_gives_the_password_to_the_helper() {
         ("docker.io", "https://index.docker.io/v1/"),
     ] {
         let by = login(&path, registry, "ada", &password, search()).await.unwrap();
-        assert_eq!(by, KeptBy::Helper("keeper".into()));
+        assert_eq!(by, StoredIn::Helper("keeper".into()));
         let told: serde_json::Value =
             serde_json::from_slice(&std::fs::read(&kept).unwrap()).unwrap();
         let wanted = serde_json::json!({
@@ -455,17 +455,17 @@ async fn login_gives_the_password_to_the_helper() {
         assert_eq!(file["auths"][server], serde_json::json!({}), "nothing is left in the file");
         assert_eq!(file["credsStore"], "keeper");
     }
-    // A helper that fails has the last word, and nothing is written.
+    // A failing helper is an error, and the file stays unchanged.
     let before = std::fs::read(&path).unwrap();
     let fault = login(&path, "bad.io", "ada", &password, search()).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Config);
     assert!(fault.detail.contains("failed") && !fault.detail.contains("open\"sesame"), "{fault}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
-    // One that is not there is passed over, and so is the store for an empty name.
+    // A missing helper is skipped, and so is the credential store for an empty helper name.
     let by = login(&path, "gone.io", "ada", &password, search()).await.unwrap();
-    assert!(matches!(by, KeptBy::FileWithoutHelper(fault) if fault.detail.contains("not found")));
+    assert!(matches!(by, StoredIn::FileWithoutHelper(fault) if fault.detail.contains("not found")));
     let by = login(&path, "file.io", "ada", &password, search()).await.unwrap();
-    assert_eq!(by, KeptBy::File);
+    assert_eq!(by, StoredIn::File);
     let file = DockerConfig::read(&path, None).unwrap().unwrap();
     let file = Keychain::from_docker_config(file);
     assert_eq!(find(&file, "gone.io", "x").await, ["ada:open\"sesame"]);

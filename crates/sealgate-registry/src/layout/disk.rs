@@ -1,4 +1,4 @@
-//! The folder itself: paths, bounded reads, writes that are whole or not at all.
+//! File access to a layout directory: paths, bounded reads, atomic writes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -19,13 +19,13 @@ use crate::options::Limits;
 use crate::referrers::fallback_tag;
 use crate::shape::{self, Shape, check_tag};
 
-/// Files that a search for referrers looks at.
+/// Maximum number of files read when searching for referrers.
 const MAX_FILES: usize = 20_000;
 
-/// Held by whoever changes `index.json`.
+/// Lock file held while changing `index.json`.
 const LOCK: &str = ".sealgate.lock";
 
-/// A layout on disk.
+/// Layout directory.
 #[derive(Debug)]
 pub(super) struct Disk {
     root: PathBuf,
@@ -33,8 +33,8 @@ pub(super) struct Disk {
     name: String,
 }
 
-/// A file that is not there yet; it goes away unless it is kept.
-pub(super) struct Temporary {
+/// Temporary file, removed on drop unless renamed into place.
+pub(super) struct TemporaryFile {
     path: PathBuf,
     file: Option<File>,
 }
@@ -57,29 +57,29 @@ impl Disk {
         &self.root
     }
 
-    /// Whether this is a layout whose folders are real folders: a link could lead writes away, and
-    /// opening a pipe for the lock would never end.
+    /// Checks that this is a layout whose directories are not symbolic links, which could redirect
+    /// writes, and whose lock file is a regular file: opening a FIFO would block forever.
     pub(super) fn check(&self) -> Result<(), Fault> {
         let Some(text) = self.read("oci-layout", 64 << 10)? else {
-            return Err(self.fault(FaultKind::Missing, "is no OCI layout (no oci-layout file)"));
+            return Err(self.fault(FaultKind::Missing, "is not an OCI layout (no oci-layout file)"));
         };
         let marker: Marker = serde_json::from_slice(&text)
-            .map_err(|_| self.fault(FaultKind::Malformed, "oci-layout is not its JSON"))?;
+            .map_err(|_| self.fault(FaultKind::Malformed, "oci-layout is not valid JSON"))?;
         if !marker.image_layout_version.starts_with("1.") {
-            return Err(self.fault(FaultKind::Unsupported, "a layout of another version"));
+            return Err(self.fault(FaultKind::Unsupported, "unsupported layout version"));
         }
-        self.check_places()
+        self.check_directories()
     }
 
-    fn check_places(&self) -> Result<(), Fault> {
+    fn check_directories(&self) -> Result<(), Fault> {
         for folder in ["blobs", "blobs/sha256", "blobs/sha384", "blobs/sha512"] {
-            self.check_own(folder, "folder", fs::Metadata::is_dir)?;
+            self.check_file_type(folder, "directory", fs::Metadata::is_dir)?;
         }
-        self.check_own(LOCK, "file", fs::Metadata::is_file)
+        self.check_file_type(LOCK, "file", fs::Metadata::is_file)
     }
 
-    /// Whether what stands under `name`, if anything, is of this kind and no link.
-    fn check_own(
+    /// Checks that `name`, if it exists, is of the expected file type and not a symbolic link.
+    fn check_file_type(
         &self,
         name: &str,
         kind: &str,
@@ -88,7 +88,7 @@ impl Disk {
         match fs::symlink_metadata(self.root.join(name)) {
             Ok(data) if is(&data) => Ok(()),
             Ok(_) => {
-                let detail = format!("{name} is no {kind} of its own");
+                let detail = format!("{name} is a symbolic link or not a {kind}");
                 Err(self.fault(FaultKind::Malformed, detail))
             }
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
@@ -96,9 +96,9 @@ impl Disk {
         }
     }
 
-    /// Makes what is missing of an empty layout, in folders of its own only.
+    /// Creates the missing parts of an empty layout, in real directories only.
     pub(super) fn create(&self) -> Result<(), Fault> {
-        self.check_places()?;
+        self.check_directories()?;
         fs::create_dir_all(self.root.join("blobs/sha256")).map_err(|e| self.io(&e))?;
         if self.read("oci-layout", 64 << 10)?.is_none() {
             self.write("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
@@ -115,7 +115,7 @@ impl Disk {
         };
         serde_json::from_slice(&text).map_err(|e| {
             let place = format!("line {}, column {}", e.line(), e.column());
-            self.fault(FaultKind::Malformed, format!("index.json is no OCI index ({place})"))
+            self.fault(FaultKind::Malformed, format!("index.json is not an OCI index ({place})"))
         })
     }
 
@@ -125,7 +125,7 @@ impl Disk {
         self.write("index.json", &text)
     }
 
-    /// Changes `index.json` while no other process does.
+    /// Changes `index.json` while holding the lock.
     fn change<T>(
         &self,
         edit: impl FnOnce(&mut Index) -> Result<(bool, T), Fault>,
@@ -159,19 +159,19 @@ impl Disk {
         })
     }
 
-    /// Whether the manifest of an entry lies here as the entry says.
+    /// Checks that the manifest of an entry exists and matches the entry.
     pub(super) fn check_entry(&self, entry: &Descriptor) -> Result<(), Fault> {
         match self.blob(&entry.digest, self.limits.manifest_bytes)? {
             Some(bytes) if bytes.len() as u64 == entry.size => Ok(()),
-            Some(_) => Err(self.fault(FaultKind::Malformed, "index.json gives a wrong size")),
+            Some(_) => Err(self.fault(FaultKind::Malformed, "index.json states a wrong size")),
             None => {
-                let detail = format!("index.json names {}, which is not there", entry.digest);
+                let detail = format!("index.json names {}, which is missing", entry.digest);
                 Err(self.fault(FaultKind::Malformed, detail))
             }
         }
     }
 
-    /// The entry of `index.json` for a tag.
+    /// Entry of `index.json` for a tag.
     fn tagged(
         &self,
         repository: Option<&Repository>,
@@ -192,7 +192,7 @@ impl Disk {
         what: &Identifier,
     ) -> Result<Option<RawManifest>, Fault> {
         let index = self.index()?;
-        let (digest, said) = match what {
+        let (digest, stated) = match what {
             Identifier::Tag(tag) => match self.tagged(Some(repository), tag, &index) {
                 Some(entry) => (entry.digest, Some(entry.media_type)),
                 None => return Ok(None),
@@ -203,9 +203,10 @@ impl Disk {
             }
         };
         let Some(bytes) = self.blob(&digest, self.limits.manifest_bytes)? else { return Ok(None) };
-        // A child is named by its parent only: its own words say what it is, else its parts do.
-        let said = said.or_else(|| guess(&bytes));
-        let shape = Shape::of(said.as_deref(), &bytes)
+        // A child manifest is named by its parent only, so its media type comes from the document,
+        // or is guessed from its fields.
+        let stated = stated.or_else(|| guess(&bytes));
+        let shape = Shape::of(stated.as_deref(), &bytes)
             .map_err(|(kind, detail)| self.fault(kind, format!("{digest}: {detail}")))?;
         Ok(Some(shape::raw(shape, digest, bytes)))
     }
@@ -218,11 +219,14 @@ impl Disk {
         self.open(&self.path(digest))
     }
 
-    /// Opens a file, and nothing else: a pipe would never end.
+    /// Opens a regular file only: reading a FIFO would block forever.
     fn open(&self, path: &Path) -> Result<Option<File>, Fault> {
         match fs::metadata(path) {
             Ok(data) if data.is_file() => {}
-            Ok(_) => return Err(self.fault(FaultKind::Malformed, "holds what is no plain file")),
+            Ok(_) => {
+                return Err(self
+                    .fault(FaultKind::Malformed, "contains something other than a regular file"));
+            }
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(self.io(&e)),
         }
@@ -275,7 +279,7 @@ impl Disk {
         Ok(found.into_values().collect())
     }
 
-    /// The entry of one file, if it is a manifest about `subject`.
+    /// Referrers entry of a file, if it is a manifest with the subject `subject`.
     fn referring(
         &self,
         file: &fs::DirEntry,
@@ -294,8 +298,8 @@ impl Disk {
             return Ok(None);
         }
         let Some(bytes) = self.blob(&digest, self.limits.manifest_bytes)? else { return Ok(None) };
-        let said = guess(&bytes);
-        let Ok(shape) = Shape::of(said.as_deref(), &bytes) else { return Ok(None) };
+        let stated = guess(&bytes);
+        let Ok(shape) = Shape::of(stated.as_deref(), &bytes) else { return Ok(None) };
         if shape.subject.as_ref().is_none_or(|s| s.digest != *subject) {
             return Ok(None);
         }
@@ -303,7 +307,7 @@ impl Disk {
         entry.map(Some).map_err(|detail| self.fault(FaultKind::Malformed, detail))
     }
 
-    /// Entries under the fallback tag, where a tool copied that too.
+    /// Entries under the fallback tag, if a tool copied that tag into the layout.
     fn listed(
         &self,
         subject: &Digest,
@@ -315,7 +319,7 @@ impl Disk {
             return Ok(());
         };
         let list: Index = serde_json::from_slice(&bytes).map_err(|_| {
-            self.fault(FaultKind::Malformed, "a list of referrers that is no OCI index")
+            self.fault(FaultKind::Malformed, "the referrers list is not an OCI index")
         })?;
         for entry in list.manifests {
             found.entry(entry.digest.to_string()).or_insert(entry);
@@ -406,17 +410,17 @@ impl Disk {
         }
     }
 
-    /// A new file beside the blobs.
-    pub(super) fn temporary(&self) -> Result<Temporary, Fault> {
+    /// New temporary file in the blobs directory.
+    pub(super) fn temporary(&self) -> Result<TemporaryFile, Fault> {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("blobs/.{}-{number}.tmp", std::process::id());
         let path = self.root.join(name);
         let file = OpenOptions::new().write(true).create_new(true).open(&path);
-        Ok(Temporary { path, file: Some(file.map_err(|e| self.io(&e))?) })
+        Ok(TemporaryFile { path, file: Some(file.map_err(|e| self.io(&e))?) })
     }
 
-    /// Makes a file the blob `digest`, whose content the caller has checked.
-    pub(super) fn keep(&self, beside: Temporary, digest: &Digest) -> Result<(), Fault> {
+    /// Renames a file to the blob `digest`; the caller has checked its content.
+    pub(super) fn keep(&self, beside: TemporaryFile, digest: &Digest) -> Result<(), Fault> {
         let to = self.path(digest);
         if let Some(folder) = to.parent() {
             fs::create_dir_all(folder).map_err(|e| self.io(&e))?;
@@ -444,21 +448,21 @@ impl Disk {
     }
 }
 
-impl Temporary {
+impl TemporaryFile {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.file.as_mut().map_or(Ok(()), |file| file.write_all(bytes))
     }
 
-    /// Another handle of the file.
+    /// Another handle to the file.
     pub(super) fn file(&self) -> Result<File, Fault> {
         let copy = self.file.as_ref().map(File::try_clone).and_then(Result::ok);
-        copy.ok_or_else(|| Fault::new(FaultKind::Config, "layout", "no more open files"))
+        copy.ok_or_else(|| Fault::new(FaultKind::Config, "layout", "too many open files"))
     }
 }
 
-impl Drop for Temporary {
+impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        // Gone already where it was kept.
+        // Missing if it was renamed into place.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -478,7 +482,7 @@ fn set_tag(index: &mut Index, tag: &str, mut entry: Descriptor) {
     index.manifests.push(entry);
 }
 
-/// The entry that `cosign save` wrote for `sha256-<hex>.sig` or `.att` of the saved image.
+/// Entry that `cosign save` wrote for `sha256-<hex>.sig` or `.att` of the saved image.
 fn saved(tag: &str, index: &Index) -> Option<Descriptor> {
     let (name, suffix) = tag.rsplit_once('.')?;
     let wanted = match suffix {
@@ -494,7 +498,8 @@ fn saved(tag: &str, index: &Index) -> Option<Descriptor> {
     index.manifests.iter().find(|d| mine && has(d, wanted)).cloned()
 }
 
-/// `entry` with the kind of what `cosign save` wrote for the tag, which goes away.
+/// Returns `entry` with the `kind` of the entry that `cosign save` wrote for the tag, and removes
+/// the latter.
 fn in_place_of_saved(index: &mut Index, tag: &str, mut entry: Descriptor) -> Descriptor {
     if let Some(old) = saved(tag, index) {
         index.manifests.retain(|d| *d != old);
@@ -503,7 +508,7 @@ fn in_place_of_saved(index: &mut Index, tag: &str, mut entry: Descriptor) -> Des
     entry
 }
 
-/// The kind of a manifest that does not say it, by its parts.
+/// Media type guessed from the fields of a manifest that does not state one.
 fn guess(bytes: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]

@@ -1,13 +1,13 @@
-//! An OCI image layout folder (image-spec 1.1) as a registry: `oci-layout`, `index.json`, `blobs/`.
+//! OCI image layout directory (image-spec 1.1) as a registry: `oci-layout`, `index.json`, `blobs/`.
 //!
-//! A layout holds one repository, so the repository of a question does not matter here. Tags are
-//! the entries of `index.json` with `org.opencontainers.image.ref.name`. Folders that `cosign save`
-//! wrote have no such names but [`kind`]s; there the tags `sha256-<hex>.sig` and `.att` of the saved
-//! image are found by kind. Referrers are found by reading every manifest in `blobs/`, as cosign
-//! does, because `save` does not list them.
+//! A layout holds one repository, so repository names in requests are ignored. Tags are the entries
+//! of `index.json` with `org.opencontainers.image.ref.name`. Directories written by `cosign save`
+//! have [`kind`] annotations instead; there the tags `sha256-<hex>.sig` and `.att` of the saved
+//! image are found by kind. Referrers are found by reading every manifest in `blobs/`, as in
+//! cosign, because `save` does not list them.
 //!
-//! Nothing in a folder is believed: sizes are bounded, digests checked, and a path is made of a
-//! parsed digest only, so that no name in a file can lead out of the folder.
+//! The directory is untrusted: sizes are bounded, digests are checked, and paths are built from
+//! parsed digests only, so that no name in a file can lead out of the directory.
 
 mod disk;
 
@@ -27,24 +27,24 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::options::Limits;
 use disk::Disk;
 
-/// The annotation by which `cosign save` marks the entries of `index.json`, and its values.
+/// Annotation that `cosign save` puts on entries of `index.json`, and its values.
 pub mod kind {
-    /// The annotation's key.
+    /// Key of the annotation.
     pub const ANNOTATION: &str = "kind";
-    /// The saved image.
+    /// Saved image.
     pub const IMAGE: &str = "dev.cosignproject.cosign/image";
-    /// The saved index of a multi-platform image.
+    /// Saved index of a multi-platform image.
     pub const IMAGE_INDEX: &str = "dev.cosignproject.cosign/imageIndex";
-    /// The legacy signatures of it.
+    /// Legacy signatures of the saved image.
     pub const SIGNATURES: &str = "dev.cosignproject.cosign/sigs";
-    /// The legacy attestations of it.
+    /// Legacy attestations of the saved image.
     pub const ATTESTATIONS: &str = "dev.cosignproject.cosign/atts";
 }
 
-/// The annotation that holds a tag.
+/// Annotation that holds a tag.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// A layout folder. Cheap to clone. Writers of several processes take turns by a lock file.
+/// OCI image layout. Cheap to clone. A lock file serializes writers of several processes.
 #[derive(Clone, Debug)]
 pub struct Layout {
     disk: Arc<Disk>,
@@ -54,25 +54,26 @@ impl Layout {
     /// Opens an existing layout.
     ///
     /// # Errors
-    /// `Missing` where the folder is no layout, `Malformed` where it is of another version.
+    /// `Missing` when the directory is not a layout, `Malformed` when its version is not supported.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, Fault> {
         Self::open_with(root, Limits::default())
     }
 
-    /// [`Self::open`] with other limits.
+    /// Variant of [`Self::open`] with custom limits.
     ///
     /// # Errors
-    /// As there.
+    /// Same as [`Self::open`].
     pub fn open_with(root: impl Into<PathBuf>, limits: Limits) -> Result<Self, Fault> {
         let disk = Disk::new(root.into(), limits);
         disk.check()?;
         Ok(Self { disk: Arc::new(disk) })
     }
 
-    /// Opens a layout, making an empty one where there is none.
+    /// Opens a layout, creating an empty one if there is none.
     ///
     /// # Errors
-    /// `Config` where the folder cannot be written; as [`Self::open`] where it holds something else.
+    /// `Config` when the directory cannot be written; same as [`Self::open`] when it holds
+    /// something else.
     pub fn create(root: impl Into<PathBuf>) -> Result<Self, Fault> {
         let disk = Disk::new(root.into(), Limits::default());
         disk.create()?;
@@ -80,7 +81,7 @@ impl Layout {
         Ok(Self { disk: Arc::new(disk) })
     }
 
-    /// The folder.
+    /// Root directory.
     pub fn root(&self) -> &Path {
         self.disk.root()
     }
@@ -88,17 +89,17 @@ impl Layout {
     /// `index.json`.
     ///
     /// # Errors
-    /// `Malformed` or `TooLarge` where it is no index of a sane size.
+    /// `Malformed` or `TooLarge` when it is not a valid index within the limits.
     pub async fn index(&self) -> Result<Index, Fault> {
         self.run(|disk| disk.index()).await
     }
 
-    /// The image that the folder is about: the one that `save` marked, else the only entry. Its
-    /// manifest lies there and has the entry's digest; its layers are not looked at.
+    /// Image of the layout: the entry marked by `cosign save`, otherwise the only entry. Its
+    /// manifest is present with the entry's digest; its layers are not checked.
     ///
     /// # Errors
-    /// `Missing` where there is none, `TooMany` where it is not clear which, `Malformed` or
-    /// `DigestMismatch` where its manifest is not what the entry says; as [`Self::index`].
+    /// `Missing` when there is none, `TooMany` when it is ambiguous, `Malformed` or
+    /// `DigestMismatch` when the manifest does not match its entry; same as [`Self::index`].
     pub async fn image(&self) -> Result<Descriptor, Fault> {
         let entry = self.named_image().await?;
         let found = entry.clone();
@@ -123,10 +124,10 @@ impl Layout {
         }
     }
 
-    /// Adds an entry to `index.json`, in place of one with the same digest and the same `kind`.
+    /// Adds an entry to `index.json`, replacing one with the same digest and `kind`.
     ///
     /// # Errors
-    /// `Config` where the folder cannot be written; as [`Self::index`].
+    /// `Config` when the directory cannot be written; same as [`Self::index`].
     pub async fn add_entry(&self, entry: Descriptor) -> Result<(), Fault> {
         self.run(move |disk| disk.add_entry(entry)).await
     }
@@ -141,7 +142,7 @@ impl Layout {
     }
 }
 
-/// Layouts know no credentials.
+/// Access without credentials.
 impl RegistryAccess for Layout {
     fn open(&self, _: &[PullSecret]) -> Arc<dyn Registry> {
         Arc::new(self.clone())
@@ -186,13 +187,13 @@ impl Registry for Layout {
         let Some(file) = self.run(move |disk| disk.open_blob(&wanted)).await? else {
             return Ok(None);
         };
-        let reading = Reading {
+        let reading = BlobReader {
             disk: self.disk.clone(),
             file: tokio::fs::File::from_std(file),
             hasher: Some(Digest::hasher(digest.algorithm())),
             digest: digest.clone(),
         };
-        Ok(Some(Box::pin(stream::try_unfold(reading, Reading::step))))
+        Ok(Some(Box::pin(stream::try_unfold(reading, BlobReader::step))))
     }
 
     async fn referrers_first(
@@ -204,7 +205,8 @@ impl Registry for Layout {
         self.run(move |disk| disk.referrers(&subject).map(Some)).await
     }
 
-    /// Nobody: a layout has no fallback tags, every manifest in it is looked at instead.
+    /// Always empty: a layout has no fallback tags, and [`Self::referrers_first`] reads every
+    /// manifest.
     async fn referrers_by_tag(&self, _: &Repository, _: &Digest) -> Result<Vec<Descriptor>, Fault> {
         Ok(Vec::new())
     }
@@ -233,7 +235,7 @@ impl Registry for Layout {
         }
         file.flush().await.map_err(|e| self.disk.io(&e))?;
         if size != descriptor.size || hasher.finish() != descriptor.digest {
-            let detail = format!("the blob to write is not {}", descriptor.digest);
+            let detail = format!("the blob to write does not match {}", descriptor.digest);
             return Err(self.disk.fault(FaultKind::DigestMismatch, detail));
         }
         let digest = descriptor.digest.clone();
@@ -292,15 +294,15 @@ impl Registry for Layout {
     }
 }
 
-/// A blob that is being read.
-struct Reading {
+/// Blob being read from a file.
+struct BlobReader {
     disk: Arc<Disk>,
     file: tokio::fs::File,
     hasher: Option<Hasher>,
     digest: Digest,
 }
 
-impl Reading {
+impl BlobReader {
     async fn step(mut self) -> Result<Option<(Bytes, Self)>, Fault> {
         let Some(hasher) = self.hasher.as_mut() else { return Ok(None) };
         let mut piece = Vec::with_capacity(128 << 10);

@@ -1,4 +1,4 @@
-//! The folder as a registry, and folders that lie.
+//! Tests of layouts, valid and malicious.
 
 use std::collections::BTreeMap;
 
@@ -119,7 +119,7 @@ async fn replacing_compares_and_parallel_writers_lose_nothing() {
 }
 
 #[tokio::test]
-async fn lies_are_found() {
+async fn inconsistent_layouts_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(Layout::open(folder.path()).unwrap_err().kind, FaultKind::Missing);
     let layout = Layout::create(folder.path()).unwrap();
@@ -151,7 +151,7 @@ async fn lies_are_found() {
     assert_eq!(Layout::open(other.path()).unwrap_err().kind, FaultKind::Malformed);
 }
 
-/// A folder from a stranger must not make us write where its links lead.
+/// A malicious layout must not redirect writes through its symbolic links.
 #[tokio::test]
 async fn a_lock_that_is_a_link_is_not_followed() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -195,7 +195,7 @@ async fn a_folder_with_two_saved_images_is_not_guessed_at() {
     assert_eq!(layout.image().await.unwrap_err().kind, FaultKind::TooMany);
 }
 
-/// Whoever verifies the folder goes on to use it: what is verified must be what lies there.
+/// The verified image must be the one that users of the layout get.
 #[tokio::test]
 async fn the_image_is_what_index_json_says() {
     let folder = tempfile::tempdir().unwrap();
@@ -220,7 +220,7 @@ async fn the_image_is_what_index_json_says() {
 }
 
 #[tokio::test]
-async fn nothing_is_made_where_a_link_leads() {
+async fn nothing_is_created_through_a_link() {
     for link in ["blobs", "blobs/sha256"] {
         let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let link = folder.path().join(link);

@@ -1,4 +1,4 @@
-//! Who may do what: everybody, whoever has the password, or whoever has a token of `/token`.
+//! Access control: open, Basic, or tokens from `/token`.
 
 use std::collections::HashMap;
 
@@ -10,32 +10,32 @@ use base64::engine::general_purpose::STANDARD;
 use super::route::{error, json};
 use super::{State, locked};
 
-/// Who may do what.
+/// Access control of the registry.
 #[derive(Clone, Debug)]
 pub enum Access {
-    /// Everybody everything.
+    /// Anonymous access to everything.
     Open,
-    /// One of these accounts, by Basic.
+    /// Basic authentication with one of these accounts.
     Basic(Vec<Account>),
-    /// Tokens from `/token`, for one of these accounts.
+    /// Bearer tokens from `/token`, for one of these accounts.
     Bearer {
-        /// The accounts.
+        /// Accounts.
         accounts: Vec<Account>,
-        /// Repositories (path prefixes) that may be pulled without an account.
+        /// Repositories (path prefixes) that may be pulled anonymously.
         public: Vec<String>,
-        /// What `expires_in` says, in seconds.
+        /// Value of `expires_in`, in seconds.
         life: u64,
     },
 }
 
-/// A user of the registry.
+/// User account.
 #[derive(Clone)]
 pub struct Account {
-    /// The user name.
+    /// User name.
     pub username: String,
-    /// The password. It is also taken as a refresh token.
+    /// Password, also accepted as a refresh token.
     pub password: String,
-    /// The repositories (path prefixes) that it may use; an empty text stands for all.
+    /// Repositories (path prefixes) that the account may use; an empty prefix matches all.
     pub repositories: Vec<String>,
 }
 
@@ -46,13 +46,13 @@ impl std::fmt::Debug for Account {
 }
 
 impl Account {
-    /// An account for all repositories.
+    /// Account for all repositories.
     pub fn new(username: &str, password: &str) -> Self {
         let repositories = vec![String::new()];
         Self { username: username.to_owned(), password: password.to_owned(), repositories }
     }
 
-    /// The same account for one prefix only.
+    /// Same account for one prefix only.
     pub fn only(self, prefix: &str) -> Self {
         Self { repositories: vec![prefix.to_owned()], ..self }
     }
@@ -62,7 +62,7 @@ impl Account {
     }
 }
 
-/// Tokens given out, and what each is good for.
+/// Issued tokens and their grants.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     given: HashMap<String, Vec<String>>,
@@ -76,7 +76,7 @@ impl Tokens {
 }
 
 impl State {
-    /// The refusal of a request, if it is refused.
+    /// Response to an unauthorized request; `None` when it is authorized.
     pub(super) fn refusal(
         &self,
         method: &Method,
@@ -136,7 +136,7 @@ impl State {
         Some(challenge(text))
     }
 
-    /// `GET /token` (Basic or nobody) and `POST /token` (refresh token).
+    /// `GET /token` (Basic or anonymous) and `POST /token` (refresh token).
     pub(super) fn give_token(
         &self,
         method: &Method,
@@ -170,7 +170,7 @@ impl State {
     }
 }
 
-/// The single actions out of the scopes that are asked for.
+/// Granted actions of the requested scopes.
 fn granted(
     pairs: &[(String, String)],
     account: Option<&Account>,

@@ -1,15 +1,15 @@
-//! Blobs: read, upload in one or many pieces, mount, delete.
+//! Blob endpoints: read, upload in one or several chunks, mount, delete.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 use bytes::Bytes;
 use sealgate_core::digest::Digest;
 
-use super::route::{Asked, empty, error};
+use super::route::{IncomingRequest, empty, error};
 use super::{Locations, State, locked};
 
 impl State {
-    pub(super) fn blob(&self, asked: &Asked, name: &str, digest: &str) -> Response<Body> {
+    pub(super) fn blob(&self, asked: &IncomingRequest, name: &str, digest: &str) -> Response<Body> {
         let unknown = || error(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "no such blob");
         let Ok(digest) = digest.parse::<Digest>() else {
             return error(StatusCode::BAD_REQUEST, "DIGEST_INVALID", "no digest");
@@ -28,8 +28,8 @@ impl State {
         }
     }
 
-    /// POST: a new upload, a mount, or a whole blob at once.
-    pub(super) fn begin_upload(&self, asked: &Asked, name: &str) -> Response<Body> {
+    /// POST: starts an upload, mounts a blob, or uploads a blob in a single request.
+    pub(super) fn begin_upload(&self, asked: &IncomingRequest, name: &str) -> Response<Body> {
         if asked.method != Method::POST {
             return error(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "POST starts an upload");
         }
@@ -50,7 +50,7 @@ impl State {
     }
 
     /// PATCH, PUT, GET and DELETE of an upload.
-    pub(super) fn upload(&self, asked: &Asked, name: &str, id: &str) -> Response<Body> {
+    pub(super) fn upload(&self, asked: &IncomingRequest, name: &str, id: &str) -> Response<Body> {
         let mut store = locked(&self.store);
         let uploads = &mut store.make(name).uploads;
         let Some(held) = uploads.get_mut(id) else {
@@ -115,7 +115,7 @@ impl State {
     }
 }
 
-fn found_blob(asked: &Asked, digest: &Digest, bytes: Bytes) -> Response<Body> {
+fn found_blob(asked: &IncomingRequest, digest: &Digest, bytes: Bytes) -> Response<Body> {
     let length = HeaderValue::from(bytes.len());
     let body = if asked.method == Method::HEAD { Body::empty() } else { Body::from(bytes) };
     let mut answer = Response::new(body);

@@ -1,4 +1,4 @@
-//! Manifests, tags and referrers.
+//! Manifest, tag and referrers endpoints.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, Response, StatusCode, header};
@@ -6,13 +6,18 @@ use sealgate_core::digest::Digest;
 use sealgate_core::manifest::{Descriptor, Manifest, media_type};
 use serde_json::json;
 
-use super::route::{Asked, empty, error, json as json_answer, not_found_page};
+use super::route::{IncomingRequest, empty, error, json as json_answer, not_found_page};
 use super::store::{Repository, Stored};
 use super::{Referrers, State, TagUpdates, locked};
 use crate::shape::{Shape, check_tag};
 
 impl State {
-    pub(super) fn manifest(&self, asked: &Asked, name: &str, reference: &str) -> Response<Body> {
+    pub(super) fn manifest(
+        &self,
+        asked: &IncomingRequest,
+        name: &str,
+        reference: &str,
+    ) -> Response<Body> {
         match asked.method {
             Method::GET | Method::HEAD => self.read_manifest(asked, name, reference),
             Method::PUT => self.write_manifest(asked, name, reference),
@@ -21,7 +26,12 @@ impl State {
         }
     }
 
-    fn read_manifest(&self, asked: &Asked, name: &str, reference: &str) -> Response<Body> {
+    fn read_manifest(
+        &self,
+        asked: &IncomingRequest,
+        name: &str,
+        reference: &str,
+    ) -> Response<Body> {
         let store = locked(&self.store);
         let Some(repository) = store.repository(name) else { return name_unknown() };
         let found = repository.digest(reference).and_then(|digest| {
@@ -34,10 +44,15 @@ impl State {
         }
     }
 
-    fn write_manifest(&self, asked: &Asked, name: &str, reference: &str) -> Response<Body> {
+    fn write_manifest(
+        &self,
+        asked: &IncomingRequest,
+        name: &str,
+        reference: &str,
+    ) -> Response<Body> {
         let invalid = |text: &str| error(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", text);
-        let said = asked.header(header::CONTENT_TYPE);
-        let shape = match Shape::of(said, &asked.body) {
+        let stated = asked.header(header::CONTENT_TYPE);
+        let shape = match Shape::of(stated, &asked.body) {
             Ok(shape) => shape,
             Err((_, detail)) => return invalid(&detail),
         };
@@ -80,7 +95,7 @@ impl State {
         let mut headers =
             vec![("location", location.as_str()), ("docker-content-digest", text.as_str())];
         let promises = match self.options.referrers {
-            Referrers::Api | Referrers::Promised | Referrers::Untyped => true,
+            Referrers::Api | Referrers::HeaderOnly | Referrers::Untyped => true,
             Referrers::Absent | Referrers::Empty => false,
         };
         if let Some(subject) = subject.as_ref().filter(|_| promises) {
@@ -109,7 +124,7 @@ impl State {
         empty(StatusCode::ACCEPTED, &[])
     }
 
-    pub(super) fn tag_list(&self, asked: &Asked, name: &str) -> Response<Body> {
+    pub(super) fn tag_list(&self, asked: &IncomingRequest, name: &str) -> Response<Body> {
         let store = locked(&self.store);
         let Some(repository) = store.repository(name) else { return name_unknown() };
         let after = asked.query("last").unwrap_or_default();
@@ -125,8 +140,13 @@ impl State {
         answer
     }
 
-    pub(super) fn referrers_list(&self, asked: &Asked, name: &str, digest: &str) -> Response<Body> {
-        if matches!(self.options.referrers, Referrers::Absent | Referrers::Promised) {
+    pub(super) fn referrers_list(
+        &self,
+        asked: &IncomingRequest,
+        name: &str,
+        digest: &str,
+    ) -> Response<Body> {
+        if matches!(self.options.referrers, Referrers::Absent | Referrers::HeaderOnly) {
             return not_found_page();
         }
         let Ok(subject) = digest.parse::<Digest>() else {
@@ -163,8 +183,8 @@ impl State {
     }
 }
 
-/// Whether the condition of a write holds for the tag.
-fn holds(repository: &Repository, asked: &Asked, reference: &str) -> bool {
+/// Returns whether the precondition of a write holds for the tag.
+fn holds(repository: &Repository, asked: &IncomingRequest, reference: &str) -> bool {
     let now = repository.digest(reference).filter(|d| repository.manifests.contains_key(d));
     let fresh = match asked.header(header::IF_NONE_MATCH) {
         Some("*") => now.is_none(),
@@ -177,7 +197,7 @@ fn holds(repository: &Repository, asked: &Asked, reference: &str) -> bool {
     fresh && same
 }
 
-/// The subject of a manifest and its entry in that one's list.
+/// Subject of a manifest, and the manifest's entry in the referrers list of that subject.
 fn referring(
     shape: &Shape,
     digest: &Digest,
@@ -188,7 +208,7 @@ fn referring(
     Ok(Some((subject.digest.clone(), entry)))
 }
 
-/// A blob that an image manifest names and the repository does not have.
+/// Blob that an image manifest references and the repository lacks.
 fn missing_blob(repository: &Repository, shape: &Shape, bytes: &[u8]) -> Option<String> {
     if !matches!(shape.media_type.as_str(), media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST)
     {
@@ -204,7 +224,7 @@ fn missing_blob(repository: &Repository, shape: &Shape, bytes: &[u8]) -> Option<
         .map(|blob| blob.digest.to_string())
 }
 
-fn manifest_answer(asked: &Asked, digest: &Digest, stored: Stored) -> Response<Body> {
+fn manifest_answer(asked: &IncomingRequest, digest: &Digest, stored: Stored) -> Response<Body> {
     let length = HeaderValue::from(stored.bytes.len());
     let body = if asked.method == Method::HEAD { Body::empty() } else { Body::from(stored.bytes) };
     let mut answer = Response::new(body);
@@ -233,7 +253,7 @@ fn index_answer(page: &[Descriptor]) -> Response<Body> {
     answer
 }
 
-/// One of endlessly many pages.
+/// Page of an endless list.
 pub(super) fn endless_page(path: &str) -> Response<Body> {
     let (bare, query) = path.split_once('?').unwrap_or((path, ""));
     let number: u64 = query.strip_prefix("page=").and_then(|n| n.parse().ok()).unwrap_or(0);
@@ -261,7 +281,7 @@ fn name_unknown() -> Response<Body> {
     error(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "no such repository")
 }
 
-/// Harbor's words.
+/// Error text of Harbor.
 fn immutable(tag: &str) -> Response<Body> {
     let text = format!("the tag {tag} is immutable, cannot be overwritten");
     error(StatusCode::PRECONDITION_FAILED, "PRECONDITION", &text)

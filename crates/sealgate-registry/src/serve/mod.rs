@@ -1,15 +1,15 @@
-//! An OCI registry in memory (distribution-spec 1.1), on loopback: for the demo and for tests.
+//! In-memory OCI registry (distribution-spec 1.1) on loopback, for the demo and for tests.
 //!
-//! It pulls, pushes, mounts, deletes, lists tags and referrers as the specification says, asks for
-//! credentials if told to, writes down every request, and on demand behaves as badly as real
-//! registries do ([`Trouble`]). Everything is lost when it stops. It is no registry for production.
+//! It pulls, pushes, mounts, deletes, lists tags and referrers as specified, optionally requires
+//! credentials, logs every request, and injects failures seen at real registries on request
+//! ([`Failure`]). Its content is lost when it stops. Not for production use.
 
 mod access;
 mod blobs;
+mod failure;
 mod manifests;
 mod route;
 mod store;
-mod trouble;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,43 +20,44 @@ use axum::Router;
 use tokio::net::TcpListener;
 
 pub use access::{Access, Account};
-pub use trouble::{Rule, Trouble};
+pub use failure::{Failure, Rule};
 
-/// How the registry behaves.
+/// Behaviour of the registry.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Whether it has the referrers API.
+    /// Support for the referrers API.
     pub referrers: Referrers,
-    /// Who may do what.
+    /// Access control.
     pub access: Access,
-    /// How it names the address of an upload.
+    /// Form of upload locations.
     pub locations: Locations,
-    /// What happens when two writers change one tag.
+    /// Behaviour when two clients update one tag.
     pub tags: TagUpdates,
-    /// Entries of one page of a list.
+    /// Entries per page of a list.
     pub page: usize,
-    /// Each answer waits up to so long, differently each time.
+    /// Maximum delay of a response; the delay varies per request.
     pub latency: Duration,
-    /// The largest blob that is taken.
+    /// Maximum size of a blob, in bytes.
     pub blob_bytes: usize,
 }
 
-/// Whether a registry has the referrers API.
+/// Support for the referrers API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Referrers {
-    /// It has, and answers pushes with `OCI-Subject`.
+    /// Supported; pushes are answered with `OCI-Subject`.
     Api,
-    /// It has not: clients keep the fallback tag.
+    /// Not supported: clients maintain the fallback tag.
     Absent,
-    /// It has not, and answers pushes with `OCI-Subject` all the same.
-    Promised,
-    /// It has, answers pushes with `OCI-Subject`, and calls its lists `application/json`.
+    /// Not supported, although pushes are answered with `OCI-Subject`.
+    HeaderOnly,
+    /// Supported; pushes are answered with `OCI-Subject`, and lists have the type
+    /// `application/json`.
     Untyped,
-    /// Each of its lists is empty.
+    /// Supported, but every list is empty.
     Empty,
 }
 
-/// How a registry names the address of an upload.
+/// Form of upload locations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Locations {
     /// `/v2/…`.
@@ -65,14 +66,14 @@ pub enum Locations {
     Absolute,
 }
 
-/// What happens when two writers change one tag.
+/// Behaviour when two clients update one tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TagUpdates {
-    /// The last one wins (docker-registry).
+    /// The last write wins (docker-registry).
     LastWins,
     /// `If-Match` and `If-None-Match` are honoured.
     Conditional,
-    /// A tag stays what it is: 412 to who would move or remove it.
+    /// Tags are immutable: moving or deleting one is answered with 412.
     Immutable,
 }
 
@@ -90,18 +91,18 @@ impl Default for Options {
     }
 }
 
-/// One request that arrived.
+/// Received request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logged {
+pub struct LoggedRequest {
     /// `GET`, `PUT`, …
     pub method: String,
     /// Path and query.
     pub path: String,
-    /// The `Authorization` header, for tests that look for leaks.
+    /// `Authorization` header, for tests that look for leaked credentials.
     pub authorization: Option<String>,
 }
 
-/// A running registry. It stops when this is dropped.
+/// Running registry; stops when dropped.
 #[derive(Debug)]
 pub struct Served {
     addr: SocketAddr,
@@ -109,10 +110,10 @@ pub struct Served {
     task: tokio::task::JoinHandle<()>,
 }
 
-/// Requests that are remembered; older ones are forgotten, but counted.
+/// Maximum number of logged requests; older ones are dropped, but counted.
 const MAX_LOG: usize = 100_000;
 
-/// What all requests share.
+/// State shared by all requests.
 #[derive(Debug)]
 struct State {
     addr: SocketAddr,
@@ -120,23 +121,23 @@ struct State {
     store: Mutex<store::Store>,
     tokens: Mutex<access::Tokens>,
     rules: Mutex<Vec<Rule>>,
-    log: Mutex<Vec<Logged>>,
+    log: Mutex<Vec<LoggedRequest>>,
     requests: AtomicU64,
 }
 
 impl Served {
-    /// Starts on a free port of 127.0.0.1.
+    /// Starts the registry on a free port of 127.0.0.1.
     ///
     /// # Errors
-    /// Where no port can be bound.
+    /// An error if no port can be bound.
     pub async fn start(options: Options) -> std::io::Result<Self> {
         Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), options).await
     }
 
-    /// Starts on `addr`, which must be of this machine only.
+    /// Starts the registry on `addr`, which must be a loopback address.
     ///
     /// # Errors
-    /// Where the address is not loopback or cannot be bound.
+    /// An error if the address is not loopback or cannot be bound.
     pub(crate) async fn start_at(addr: SocketAddr, options: Options) -> std::io::Result<Self> {
         if !addr.ip().is_loopback() {
             let text = "the in-memory registry listens on loopback only";
@@ -162,7 +163,7 @@ impl Served {
         Ok(Self { addr, state, task })
     }
 
-    /// Where it listens.
+    /// Listening address.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -172,43 +173,43 @@ impl Served {
         self.addr.to_string()
     }
 
-    /// From now on, requests that fit `rule` get its trouble.
-    pub fn trouble(&self, rule: Rule) {
+    /// Injects the failure of `rule` into matching requests from now on.
+    pub fn inject(&self, rule: Rule) {
         locked(&self.state.rules).push(rule);
     }
 
-    /// No more trouble.
+    /// Removes all failure rules.
     pub fn recover(&self) {
         locked(&self.state.rules).clear();
     }
 
-    /// Tokens given out so far are not accepted any more.
+    /// Revokes all issued tokens.
     pub fn revoke_tokens(&self) {
         locked(&self.state.tokens).revoke();
     }
 
-    /// How many requests arrived since the start.
+    /// Number of requests since the start.
     pub fn requests(&self) -> u64 {
         self.state.requests.load(Ordering::Relaxed)
     }
 
-    /// The requests since the start, or the last [`Self::clear_log`].
-    pub fn log(&self) -> Vec<Logged> {
+    /// Requests since the start or the last [`Self::clear_log`].
+    pub fn log(&self) -> Vec<LoggedRequest> {
         locked(&self.state.log).clone()
     }
 
-    /// Forgets the requests so far.
+    /// Clears the request log.
     pub fn clear_log(&self) {
         locked(&self.state.log).clear();
     }
 
-    /// How many requests of the log have this method and hold `part` in path or query.
+    /// Number of logged requests with this method and with `part` in path or query.
     pub fn count(&self, method: &str, part: &str) -> usize {
-        let fits = |entry: &&Logged| entry.method == method && entry.path.contains(part);
+        let fits = |entry: &&LoggedRequest| entry.method == method && entry.path.contains(part);
         locked(&self.state.log).iter().filter(fits).count()
     }
 
-    /// Stops serving; open connections are cut.
+    /// Stops serving and closes open connections.
     pub fn stop(self) {}
 }
 
@@ -219,7 +220,7 @@ impl Drop for Served {
 }
 
 impl State {
-    fn write_down(&self, entry: Logged) {
+    fn log_request(&self, entry: LoggedRequest) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let mut log = locked(&self.log);
         if log.len() >= MAX_LOG {
@@ -229,7 +230,7 @@ impl State {
     }
 }
 
-/// A lock whose holder cannot leave half a change behind: poisoning is of no meaning.
+/// Locks a mutex whose holders never leave a partial change, so poisoning is ignored.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

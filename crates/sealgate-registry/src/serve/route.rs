@@ -1,4 +1,4 @@
-//! From a request to what it means.
+//! Routing of requests.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, 
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::trouble::Trouble;
-use super::{Logged, State};
+use super::failure::Failure;
+use super::{LoggedRequest, State};
 
-/// The largest manifest that is taken.
+/// Maximum size of a manifest, in bytes.
 const MANIFEST_BYTES: usize = 4 << 20;
 
-/// What a path asks for.
+/// Endpoint named by a path.
 pub(super) enum Target {
     Root,
     Token,
@@ -26,8 +26,8 @@ pub(super) enum Target {
     Nothing,
 }
 
-/// One request, its body read.
-pub(super) struct Asked {
+/// Received request with its body.
+pub(super) struct IncomingRequest {
     pub(super) method: Method,
     pub(super) target: Target,
     pub(super) query: Vec<(String, String)>,
@@ -35,8 +35,8 @@ pub(super) struct Asked {
     pub(super) body: Bytes,
 }
 
-impl Asked {
-    /// The first value of a query key.
+impl IncomingRequest {
+    /// First value of a query parameter.
     pub(super) fn query(&self, key: &str) -> Option<&str> {
         self.query.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
     }
@@ -46,7 +46,7 @@ impl Asked {
     }
 }
 
-/// Every request comes by here.
+/// Entry point of every request.
 pub(super) async fn handle(
     axum::extract::State(state): axum::extract::State<Arc<State>>,
     request: Request<Body>,
@@ -55,13 +55,17 @@ pub(super) async fn handle(
     let path = request.uri().path_and_query().map_or("/", |p| p.as_str()).to_owned();
     let authorization = request.headers().get(header::AUTHORIZATION);
     let authorization = authorization.and_then(|v| v.to_str().ok()).map(str::to_owned);
-    state.write_down(Logged { method: method.to_string(), path: path.clone(), authorization });
-    nap(&state).await;
-    let trouble = state.trouble_for(method.as_str(), &path);
-    if let Some(Trouble::Late(wait)) = &trouble {
+    state.log_request(LoggedRequest {
+        method: method.to_string(),
+        path: path.clone(),
+        authorization,
+    });
+    delay(&state).await;
+    let failure = state.failure_for(method.as_str(), &path);
+    if let Some(Failure::Delayed(wait)) = &failure {
         tokio::time::sleep(*wait).await;
     }
-    if let Some(answer) = trouble.as_ref().and_then(|t| t.instead(&path)) {
+    if let Some(answer) = failure.as_ref().and_then(|t| t.replacement(&path)) {
         return answer;
     }
     let mut answer = match read(&state, request).await {
@@ -70,14 +74,14 @@ pub(super) async fn handle(
     };
     let version = HeaderValue::from_static("registry/2.0");
     answer.headers_mut().insert("docker-distribution-api-version", version);
-    match trouble {
-        Some(trouble) => trouble.spoil(answer).await,
+    match failure {
+        Some(failure) => failure.alter(answer).await,
         None => answer,
     }
 }
 
-/// Waits up to the configured latency; how long is spread by the number of the request.
-async fn nap(state: &State) {
+/// Waits up to the configured latency; the delay depends on the request's number.
+async fn delay(state: &State) {
     let most = state.options.latency;
     if !most.is_zero() {
         let number = state.requests.load(std::sync::atomic::Ordering::Relaxed);
@@ -86,7 +90,7 @@ async fn nap(state: &State) {
     }
 }
 
-async fn read(state: &State, request: Request<Body>) -> Result<Asked, Response<Body>> {
+async fn read(state: &State, request: Request<Body>) -> Result<IncomingRequest, Response<Body>> {
     let (head, body) = request.into_parts();
     let target = Target::of(head.uri.path());
     let limit = match target {
@@ -98,7 +102,7 @@ async fn read(state: &State, request: Request<Body>) -> Result<Asked, Response<B
         .map_err(|_| error(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", "too large"))?;
     let query = head.uri.query().unwrap_or_default();
     let query = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-    Ok(Asked { method: head.method, target, query, headers: head.headers, body })
+    Ok(IncomingRequest { method: head.method, target, query, headers: head.headers, body })
 }
 
 impl Target {
@@ -145,7 +149,7 @@ impl Target {
 }
 
 impl State {
-    fn answer(&self, asked: &Asked) -> Response<Body> {
+    fn answer(&self, asked: &IncomingRequest) -> Response<Body> {
         if let Target::Token = asked.target {
             return self.give_token(&asked.method, &asked.query, &asked.headers, &asked.body);
         }
@@ -166,7 +170,7 @@ impl State {
     }
 }
 
-/// What routers say that do not know a path; so does docker-registry to the referrers API.
+/// Response of a router to an unknown path; docker-registry sends it for the referrers API.
 pub(super) fn not_found_page() -> Response<Body> {
     let mut answer = Response::new(Body::from("404 page not found\n"));
     *answer.status_mut() = StatusCode::NOT_FOUND;
@@ -175,7 +179,7 @@ pub(super) fn not_found_page() -> Response<Body> {
     answer
 }
 
-/// An answer with the specification's error body.
+/// Response with the specification's error body.
 pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
     let body = serde_json::json!({ "errors": [{ "code": code, "message": message }] });
     json(status, &body)
@@ -189,7 +193,7 @@ pub(super) fn json(status: StatusCode, body: &Value) -> Response<Body> {
     answer
 }
 
-/// An answer without a body, with these headers.
+/// Response without a body, with these headers.
 pub(super) fn empty(status: StatusCode, headers: &[(&'static str, &str)]) -> Response<Body> {
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = status;

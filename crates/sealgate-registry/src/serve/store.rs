@@ -1,4 +1,4 @@
-//! What is stored: per repository blobs, manifests, tags, and uploads under way.
+//! Storage: blobs, manifests, tags and pending uploads of each repository.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,14 +6,14 @@ use bytes::{Bytes, BytesMut};
 use sealgate_core::digest::Digest;
 use sealgate_core::manifest::Descriptor;
 
-/// Everything.
+/// Content of the registry.
 #[derive(Debug, Default)]
 pub(super) struct Store {
     pub(super) repositories: BTreeMap<String, Repository>,
     next_upload: u64,
 }
 
-/// One repository.
+/// Content of one repository.
 #[derive(Debug, Default)]
 pub(super) struct Repository {
     pub(super) blobs: HashMap<Digest, Bytes>,
@@ -22,12 +22,12 @@ pub(super) struct Repository {
     pub(super) uploads: HashMap<String, BytesMut>,
 }
 
-/// One manifest.
+/// Stored manifest.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) media_type: String,
     pub(super) bytes: Bytes,
-    /// What it refers to, and its entry in that one's list.
+    /// Subject of the manifest, and the manifest's entry in the referrers list of that subject.
     pub(super) refers: Option<(Digest, Descriptor)>,
 }
 
@@ -49,7 +49,7 @@ impl Store {
 }
 
 impl Repository {
-    /// The digest that a tag or a digest's text stands for.
+    /// Digest for a reference, which is a tag or a digest.
     pub(super) fn digest(&self, reference: &str) -> Option<Digest> {
         match reference.parse::<Digest>() {
             Ok(digest) => Some(digest),
@@ -57,7 +57,7 @@ impl Repository {
         }
     }
 
-    /// The entries of all manifests that refer to `subject`, sorted by digest.
+    /// Entries of all manifests that refer to `subject`, sorted by digest.
     pub(super) fn referrers(&self, subject: &Digest) -> Vec<Descriptor> {
         let mut list: Vec<Descriptor> = self
             .manifests

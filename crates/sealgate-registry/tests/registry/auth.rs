@@ -1,9 +1,9 @@
-//! Credentials: asked for lazily, kept apart, and never given to strangers.
+//! Authentication: lazy, isolated per credential, and never sent to other hosts.
 
 use sealgate_core::fault::FaultKind;
 use sealgate_engine::ports::{PullSecret, Registry, RegistryAccess};
 use sealgate_registry::credentials::{Credential, Keychain, Secret};
-use sealgate_registry::serve::{self, Access, Account, Rule, Served, Trouble};
+use sealgate_registry::serve::{self, Access, Account, Failure, Rule, Served};
 use sealgate_registry::{Client, Options};
 
 use super::*;
@@ -147,16 +147,16 @@ async fn redirects_do_not_carry_credentials_to_other_hosts() {
     push_blob(&super::client(), &elsewhere, b"content").await;
     storage.clear_log();
     let to = format!("http://{}/v2/a/b/blobs/{}", storage.registry(), blob.digest);
-    served.trouble(Rule::always("/blobs/", Trouble::Redirect(to)));
+    served.inject(Rule::always("/blobs/", Failure::Redirect(to)));
     let found = client.blob(&repository, &blob.digest, 100).await.unwrap();
     assert_eq!(found.as_deref(), Some(&b"content"[..]));
     assert_eq!(storage.log().len(), 1);
     assert_eq!(storage.log()[0].authorization, None);
 }
 
-/// Else a registry could have us ask others under a name and a password of its choice.
+/// Otherwise a registry could make the client send credentials of its choice to others.
 #[tokio::test]
-async fn nobody_gives_us_a_name_and_a_password_in_an_address() {
+async fn credentials_in_a_url_are_refused() {
     let storage = served(serve::Options::default()).await;
     let served = served(serve::Options::default()).await;
     let (client, repository) = (super::client(), repository(&served, "a/b"));
@@ -167,7 +167,7 @@ async fn nobody_gives_us_a_name_and_a_password_in_an_address() {
         let host = storage.registry();
         let to = format!("http://{user}@{host}/v2/a/b/blobs/{}", blob.digest);
         served.recover();
-        served.trouble(Rule::always("/blobs/", Trouble::Redirect(to)));
+        served.inject(Rule::always("/blobs/", Failure::Redirect(to)));
         let fault = client.blob(&repository, &blob.digest, 100).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Malformed, "{fault}");
         assert!(!fault.to_string().contains("eve"), "{fault}");
@@ -182,18 +182,18 @@ async fn storage_that_asks_for_credentials_gets_none() {
     let (client, repository) = (with(password("ada", "pw")), repository(&served, "a/b"));
     let blob = push_blob(&client, &repository, b"content").await;
     let to = format!("http://{}/v2/a/b/blobs/{}", storage.registry(), blob.digest);
-    served.trouble(Rule::always("/blobs/", Trouble::Redirect(to)));
+    served.inject(Rule::always("/blobs/", Failure::Redirect(to)));
     let fault = client.blob(&repository, &blob.digest, 100).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Unauthorized);
     assert!(storage.log().iter().all(|e| e.authorization.is_none()));
     assert_eq!(storage.count("GET", "/token"), 0);
 }
 
-/// A registry, a token endpoint or a proxy in front of them may repeat what it was told, and its
-/// words are shown and logged.
+/// A registry, token endpoint or proxy may repeat a secret in an error text, which is shown and
+/// logged.
 #[tokio::test]
-async fn a_secret_that_is_said_to_us_again_is_not_shown() {
-    let echo = |status: u16, challenge: &str, words: &str| Trouble::Says {
+async fn a_secret_repeated_by_a_server_is_redacted() {
+    let echo = |status: u16, challenge: &str, words: &str| Failure::Respond {
         status,
         media_type: "application/json",
         header: Some(("www-authenticate", challenge.to_owned())),
@@ -213,8 +213,8 @@ async fn a_secret_that_is_said_to_us_again_is_not_shown() {
         let realm = format!("Bearer realm=\"http://{}/token\",service=\"s\"", served.registry());
         for challenge in ["Basic realm=\"x\"", realm.as_str()] {
             served.recover();
-            served.trouble(Rule::always("/token", echo(400, challenge, words)));
-            served.trouble(Rule::always("/v2/", echo(401, challenge, words)));
+            served.inject(Rule::always("/token", echo(400, challenge, words)));
+            served.inject(Rule::always("/v2/", echo(401, challenge, words)));
             let fault = client.resolve(&repository, &tag("v1")).await.unwrap_err();
             let text = format!("{fault} {fault:?}");
             assert!(!text.contains("hunter") && !text.contains(coded), "{text}");
@@ -222,10 +222,10 @@ async fn a_secret_that_is_said_to_us_again_is_not_shown() {
     }
 }
 
-/// Registries and proxies write challenges loosely. What is read of them is in the table beside
-/// the parser; here, that the credentials go with the next request.
+/// Registries and proxies write challenges loosely. The parser's own table covers the syntax; this
+/// checks that the credentials are sent with the next request.
 #[tokio::test]
-async fn a_challenge_need_not_be_to_the_letter() {
+async fn loosely_written_challenges_are_accepted() {
     let accounts = || vec![Account::new("ada", "pw")];
     let by_password = serve::Options { access: Access::Basic(accounts()), ..Default::default() };
     let (by_password, by_token) =
@@ -235,7 +235,7 @@ async fn a_challenge_need_not_be_to_the_letter() {
     }
     let basic = "Basic YWRhOnB3";
     let realm = format!("realm=\"http://{}/token\"", by_token.registry());
-    let says = |status, header: Option<&str>| Trouble::Says {
+    let says = |status, header: Option<&str>| Failure::Respond {
         status,
         media_type: "application/json",
         header: header.map(|text| ("www-authenticate", text.to_owned())),
@@ -255,17 +255,17 @@ async fn a_challenge_need_not_be_to_the_letter() {
         let repository = repository(served, "a/b");
         served.recover();
         served.clear_log();
-        served.trouble(Rule::times("/v2/", 1, says(401, challenge.as_deref())));
+        served.inject(Rule::times("/v2/", 1, says(401, challenge.as_deref())));
         assert!(client.resolve(&repository, &tag("v1")).await.unwrap().is_some(), "{challenge:?}");
         let sent = served.log().iter().filter(|e| e.path.starts_with("/v2/")).nth(1).cloned();
         let sent = sent.and_then(|entry| entry.authorization).unwrap_or_default();
         assert!(sent.starts_with(first), "{challenge:?}: {sent}");
     }
-    // A proxy's answer is no word of the registry behind it, which asks for a token then.
+    // A proxy's 401 does not come from the registry behind it, which asks for a token later.
     let (served, repository) = (&by_token, repository(&by_token, "a/b"));
     for challenge in [None, Some("Basic realm=proxy")] {
         served.recover();
-        served.trouble(Rule::times("/v2/", 1, says(401, challenge)));
+        served.inject(Rule::times("/v2/", 1, says(401, challenge)));
         let client = with(password("ada", "pw"));
         for _ in 0..2 {
             assert!(client.resolve(&repository, &tag("v1")).await.unwrap().is_some());
@@ -273,37 +273,41 @@ async fn a_challenge_need_not_be_to_the_letter() {
     }
     for (challenge, kind, words) in [
         (Some("Negotiate"), FaultKind::Unsupported, "asks for Negotiate"),
-        (Some("Bearer service=\"x\""), FaultKind::Malformed, "Bearer without a realm"),
+        (Some("Bearer service=\"x\""), FaultKind::Malformed, "Bearer challenge has no realm"),
     ] {
         served.recover();
         served.clear_log();
-        served.trouble(Rule::always("/v2/", says(401, challenge)));
+        served.inject(Rule::always("/v2/", says(401, challenge)));
         for client in [with(password("ada", "pw")), with(None)] {
             let fault = client.resolve(&repository, &tag("v1")).await.unwrap_err();
             assert_eq!(fault.kind, kind, "{fault}");
             assert!(fault.detail.contains(words), "{fault}");
-            assert!(!fault.detail.contains("none are known"), "{fault}");
+            assert!(!fault.detail.contains("none are configured"), "{fault}");
         }
         assert!(served.log().iter().all(|entry| entry.authorization.is_none()));
     }
-    // Nobody asks, and nothing is known that could be tried.
+    // No challenge, and no known credential to try.
     served.recover();
-    served.trouble(Rule::always("/v2/", says(401, None)));
+    served.inject(Rule::always("/v2/", says(401, None)));
     let fault = with(None).resolve(&repository, &tag("v1")).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Unauthorized);
-    assert!(fault.detail.contains("does not say which credentials it wants"), "{fault}");
+    assert!(fault.detail.contains("has no authentication challenge"), "{fault}");
 }
 
-/// An entry may have a token, which comes first, and a password beside it.
+/// An entry may have a token, which comes first, and a password.
 #[tokio::test]
 async fn a_401_that_names_no_scheme_gets_the_password_beside_a_token() {
     let access = Access::Basic(vec![Account::new("ada", "pw")]);
     let served = served(serve::Options { access, ..serve::Options::default() }).await;
     let repository = repository(&served, "a/b");
     push_image(&with(password("ada", "pw")), &repository, "v1").await;
-    let unnamed =
-        Trouble::Says { status: 401, media_type: "text/plain", header: None, body: String::new() };
-    served.trouble(Rule::times("/v2/", 1, unnamed));
+    let unnamed = Failure::Respond {
+        status: 401,
+        media_type: "text/plain",
+        header: None,
+        body: String::new(),
+    };
+    served.inject(Rule::times("/v2/", 1, unnamed));
     let entry = serde_json::json!({ "username": "ada", "password": "pw", "identitytoken": "id" });
     let json = serde_json::json!({ "auths": { served.registry(): entry } }).to_string();
     let handle = client().open(&[PullSecret { docker_config_json: json.into_bytes() }]);
@@ -312,14 +316,14 @@ async fn a_401_that_names_no_scheme_gets_the_password_beside_a_token() {
     assert_eq!(served.log().len(), 2);
 }
 
-/// As the token specification says: not every token server has the POST.
+/// The token specification says that not every token server supports POST.
 #[tokio::test]
 async fn a_token_endpoint_without_post_gets_the_password() {
     for status in [404, 405] {
         let served = served(bearer(vec![Account::new("ada", "pw")], &[])).await;
         let repository = repository(&served, "a/b");
         push_image(&with(password("ada", "pw")), &repository, "v1").await;
-        served.trouble(Rule::always("/token", Trouble::Status(status)).only("POST"));
+        served.inject(Rule::always("/token", Failure::Status(status)).only("POST"));
         let entry = |entry: serde_json::Value| {
             let json = serde_json::json!({ "auths": { served.registry(): entry } }).to_string();
             client().open(&[PullSecret { docker_config_json: json.into_bytes() }])
@@ -337,12 +341,12 @@ async fn a_token_endpoint_without_post_gets_the_password() {
             .await
             .unwrap_err();
         assert_eq!(fault.kind, FaultKind::Unauthorized);
-        assert!(fault.detail.contains("does not exchange refresh tokens"), "{fault}");
+        assert!(fault.detail.contains("refresh tokens are not supported"), "{fault}");
     }
 }
 
 #[tokio::test]
-async fn a_token_endpoints_own_words_are_shown() {
+async fn a_token_endpoints_error_message_is_shown() {
     let served = served(bearer(vec![Account::new("ada", "pw")], &[])).await;
     let repository = repository(&served, "a/b");
     push_image(&with(password("ada", "pw")), &repository, "v1").await;
@@ -363,13 +367,13 @@ async fn a_token_endpoints_own_words_are_shown() {
         (400, serde_json::json!({ "error_description": long }), "400 Bad Request: a [2J xxx"),
     ] {
         served.recover();
-        let says = Trouble::Says {
+        let says = Failure::Respond {
             status,
             media_type: "application/json",
             header: None,
             body: body.to_string(),
         };
-        served.trouble(Rule::always("/token", says));
+        served.inject(Rule::always("/token", says));
         let client = with(Some(Credential::Refresh(Secret::new("refresh-me"))));
         let fault = client.resolve(&repository, &tag("v1")).await.unwrap_err();
         assert!(fault.detail.starts_with(words), "{fault}");
@@ -379,35 +383,38 @@ async fn a_token_endpoints_own_words_are_shown() {
     }
 }
 
-/// A message that blames the registry in front sends people to log in where that changes nothing.
+/// A message that blames the first registry would send users to log in where it does not help.
 #[tokio::test]
-async fn a_refusal_behind_a_redirect_names_who_refused() {
+async fn a_refusal_after_a_redirect_names_the_refusing_host() {
     let behind = served(bearer(vec![Account::new("ada", "pw")], &[])).await;
     let front = served(serve::Options::default()).await;
     let repository = repository(&front, "a/b");
     let to = format!("http://{}/v2/a/b/manifests/v1", behind.registry());
-    front.trouble(Rule::always("/v2/", Trouble::Redirect(to)));
+    front.inject(Rule::always("/v2/", Failure::Redirect(to)));
     let named = format!("{} (redirected from {})", behind.registry(), front.registry());
     for client in [with(password("ada", "pw")), with(None)] {
         let fault = client.resolve(&repository, &tag("v1")).await.unwrap_err();
         assert_eq!((fault.kind, &fault.target), (FaultKind::Unauthorized, &named));
-        assert!(fault.detail.contains("no credentials are sent where a redirect leads"), "{fault}");
-        assert!(!fault.detail.contains("none are known"), "{fault}");
+        assert!(
+            fault.detail.contains("no credentials are sent to the target of a redirect"),
+            "{fault}"
+        );
+        assert!(!fault.detail.contains("none are configured"), "{fault}");
     }
-    behind.trouble(Rule::always("/v2/", Trouble::Status(403)));
+    behind.inject(Rule::always("/v2/", Failure::Status(403)));
     let fault = with(None).resolve(&repository, &tag("v1")).await.unwrap_err();
     assert_eq!((fault.kind, &fault.target), (FaultKind::Denied, &named));
     assert!(behind.log().iter().all(|entry| entry.authorization.is_none()));
-    // Of the registry's own redirects it is the registry that answers.
+    // For the registry's own redirects, the registry is named.
     front.recover();
     let own = format!("http://{}/elsewhere", front.registry());
-    front.trouble(Rule::always("/v2/", Trouble::Redirect(own)));
-    front.trouble(Rule::always("/elsewhere", Trouble::Status(403)));
+    front.inject(Rule::always("/v2/", Failure::Redirect(own)));
+    front.inject(Rule::always("/elsewhere", Failure::Status(403)));
     let fault = with(None).resolve(&repository, &tag("v1")).await.unwrap_err();
     assert_eq!((fault.kind, fault.target), (FaultKind::Denied, front.registry()));
 }
 
-/// `serve`'s own credential: a pod that names another registry does not get it there.
+/// `serve`'s own credential: a pod that names another registry does not get it sent there.
 #[tokio::test]
 async fn a_credential_for_one_registry_is_not_sent_to_another() {
     let access = Access::Basic(vec![Account::new("ada", "pw")]);
@@ -426,10 +433,10 @@ async fn a_credential_for_one_registry_is_not_sent_to_another() {
     assert!(other.log().iter().all(|entry| entry.authorization.is_none()), "{:?}", other.log());
 }
 
-/// A token endpoint that has moved, or is down: what was remembered of it is no answer.
+/// A token endpoint may have moved or be down, so a remembered challenge is not final.
 #[tokio::test]
-async fn what_was_remembered_of_a_token_endpoint_is_not_the_last_word() {
-    let says = |challenge: String| Trouble::Says {
+async fn a_remembered_token_endpoint_is_not_final() {
+    let says = |challenge: String| Failure::Respond {
         status: 401,
         media_type: "application/json",
         header: Some(("www-authenticate", challenge)),
@@ -442,34 +449,34 @@ async fn what_was_remembered_of_a_token_endpoint_is_not_the_last_word() {
     let public = served(serve::Options::default()).await;
     let open = super::repository(&public, "a/b");
     push_image(&client(), &open, "v1").await;
-    for trouble in [
-        Trouble::Status(404),
-        Trouble::Status(401),
-        Trouble::Status(503),
-        Trouble::WebPage(200),
-        Trouble::Late(Duration::from_secs(60)),
+    for failure in [
+        Failure::Status(404),
+        Failure::Status(401),
+        Failure::Status(503),
+        Failure::WebPage(200),
+        Failure::Delayed(Duration::from_secs(60)),
     ] {
         gone.recover();
-        gone.trouble(Rule::always("/token", trouble.clone()));
+        gone.inject(Rule::always("/token", failure.clone()));
         let old = || says(format!("Bearer realm=\"http://{}/token\"", gone.registry()));
-        // One that asks elsewhere now, and one that does not ask any more.
+        // One registry that now names another token endpoint, and one that no longer asks.
         for (served, repository) in [(&registry, &repository), (&public, &open)] {
             let client = with(password("ada", "pw"));
             served.recover();
-            served.trouble(Rule::always("/v2/", old()));
-            assert!(client.resolve(repository, &tag("v1")).await.is_err(), "{trouble:?}");
+            served.inject(Rule::always("/v2/", old()));
+            assert!(client.resolve(repository, &tag("v1")).await.is_err(), "{failure:?}");
             served.recover();
             for _ in 0..2 {
                 let found = client.resolve(repository, &tag("v1")).await;
-                assert!(found.unwrap().is_some(), "{trouble:?}");
+                assert!(found.unwrap().is_some(), "{failure:?}");
             }
         }
     }
-    // One that asks as before is not asked twice.
+    // The same challenge is not answered twice.
     gone.recover();
-    gone.trouble(Rule::always("/token", Trouble::Status(401)));
+    gone.inject(Rule::always("/token", Failure::Status(401)));
     let realm = format!("Bearer realm=\"http://{}/token\"", gone.registry());
-    registry.trouble(Rule::always("/v2/", says(realm)));
+    registry.inject(Rule::always("/v2/", says(realm)));
     let client = with(password("ada", "pw"));
     for _ in 0..2 {
         gone.clear_log();

@@ -1,11 +1,11 @@
-//! Registries in trouble, and hostile ones: each ends in a fault with a name, within the deadline.
+//! Failing and hostile registries: each results in a named fault within the deadline.
 
 use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use sealgate_core::fault::FaultKind;
 use sealgate_engine::ports::Registry;
-use sealgate_registry::serve::{self, Rule, Trouble};
+use sealgate_registry::serve::{self, Failure, Rule};
 use sealgate_registry::{Client, Limits, Options};
 
 use super::*;
@@ -15,15 +15,15 @@ async fn throttling_is_waited_out_or_reported_never_an_empty_answer() {
     let served = served(serve::Options::default()).await;
     let (client, repository) = (client(), repository(&served, "a/b"));
     let image = push_image(&client, &repository, "v1").await;
-    served.trouble(Rule::times("/manifests/", 2, Trouble::Throttled(0)));
+    served.inject(Rule::times("/manifests/", 2, Failure::Throttled(0)));
     assert_eq!(client.resolve(&repository, &tag("v1")).await.unwrap(), Some(image.clone()));
 
-    served.trouble(Rule::times("/manifests/", 1, Trouble::Throttled(1)));
+    served.inject(Rule::times("/manifests/", 1, Failure::Throttled(1)));
     let start = Instant::now();
     assert!(client.resolve(&repository, &tag("v1")).await.unwrap().is_some());
     assert!(start.elapsed() >= Duration::from_secs(1), "Retry-After is kept");
 
-    served.trouble(Rule::always("", Trouble::Throttled(3600)));
+    served.inject(Rule::always("", Failure::Throttled(3600)));
     let start = Instant::now();
     let fault = client.referrers(&repository, &image.digest).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Throttled);
@@ -40,11 +40,11 @@ async fn server_errors_are_retried_a_few_times() {
     let (client, repository) = (client(), repository(&served, "a/b"));
     push_image(&client, &repository, "v1").await;
     for status in [500, 502, 503, 504] {
-        served.trouble(Rule::times("/manifests/", 2, Trouble::Status(status)));
+        served.inject(Rule::times("/manifests/", 2, Failure::Status(status)));
         assert!(client.resolve(&repository, &tag("v1")).await.unwrap().is_some(), "{status}");
     }
     served.clear_log();
-    served.trouble(Rule::always("/manifests/", Trouble::Status(503)));
+    served.inject(Rule::always("/manifests/", Failure::Status(503)));
     let fault = client.resolve(&repository, &tag("v1")).await.unwrap_err();
     assert_eq!((fault.kind, served.log().len()), (FaultKind::ServerError, 5));
     for _ in 0..40 {
@@ -64,20 +64,20 @@ async fn absent_is_not_the_same_as_refused() {
     let nothing = Digest::of(b"nothing");
     assert_eq!(client.blob(&repository, &nothing, 10).await.unwrap(), None);
     assert!(client.blob_stream(&repository, &nothing).await.unwrap().is_none());
-    for (trouble, kind) in [
-        (Trouble::Status(401), FaultKind::Unauthorized),
-        (Trouble::Status(403), FaultKind::Denied),
-        (Trouble::WebPage(404), FaultKind::Malformed),
-        (Trouble::WebPage(200), FaultKind::Malformed),
-        (Trouble::Status(418), FaultKind::Malformed),
-        (Trouble::Redirect("/v2/a/b/manifests/again".into()), FaultKind::TooMany),
-        (Trouble::Redirect("file:///etc/passwd".into()), FaultKind::Malformed),
+    for (failure, kind) in [
+        (Failure::Status(401), FaultKind::Unauthorized),
+        (Failure::Status(403), FaultKind::Denied),
+        (Failure::WebPage(404), FaultKind::Malformed),
+        (Failure::WebPage(200), FaultKind::Malformed),
+        (Failure::Status(418), FaultKind::Malformed),
+        (Failure::Redirect("/v2/a/b/manifests/again".into()), FaultKind::TooMany),
+        (Failure::Redirect("file:///etc/passwd".into()), FaultKind::Malformed),
     ] {
-        served.trouble(Rule::always("/manifests/", trouble.clone()));
+        served.inject(Rule::always("/manifests/", failure.clone()));
         let fault = client.resolve(&repository, &tag("v1")).await.unwrap_err();
-        assert_eq!(fault.kind, kind, "{trouble:?}: {fault}");
+        assert_eq!(fault.kind, kind, "{failure:?}: {fault}");
         let fault = client.manifest(&repository, &tag("v1")).await.unwrap_err();
-        assert_eq!(fault.kind, kind, "{trouble:?}: {fault}");
+        assert_eq!(fault.kind, kind, "{failure:?}: {fault}");
         served.recover();
     }
 }
@@ -88,7 +88,7 @@ async fn wrong_bytes_are_found() {
     let (client, repository) = (client(), repository(&served, "a/b"));
     let image = push_image(&client, &repository, "v1").await;
     let large = push_blob(&client, &repository, &vec![b'x'; 300_000]).await;
-    served.trouble(Rule::always("", Trouble::WrongBytes).only("GET"));
+    served.inject(Rule::always("", Failure::CorruptBody).only("GET"));
     for what in [tag("v1"), Identifier::Digest(image.digest.clone())] {
         let fault = client.manifest(&repository, &what).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::DigestMismatch, "{what}");
@@ -108,7 +108,7 @@ async fn endless_and_huge_answers_are_cut() {
     let blob = push_blob(&client, &repository, b"0123456789").await;
     let fault = client.blob(&repository, &blob.digest, 9).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::TooLarge);
-    served.trouble(Rule::always("", Trouble::Endless));
+    served.inject(Rule::always("", Failure::EndlessBody));
     let fault = client.manifest(&repository, &tag("v1")).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::TooLarge);
     let fault = client.blob(&repository, &blob.digest, 1 << 20).await.unwrap_err();
@@ -118,12 +118,12 @@ async fn endless_and_huge_answers_are_cut() {
     assert!(client.tags(&repository).await.is_err());
 }
 
-/// What is read stays counted as long as somebody holds it.
+/// Buffered bytes count for as long as they are referenced.
 #[tokio::test]
 async fn all_answers_together_are_bounded() {
     let served = served(serve::Options::default()).await;
     let repository = repository(&served, "a/b");
-    let limits = Limits { bytes_together: 5000, ..Limits::default() };
+    let limits = Limits { buffered_bytes: 5000, ..Limits::default() };
     let client = Client::new(Options { limits, ..options() }).unwrap();
     let one = push_blob(&client, &repository, &[b'1'; 2000]).await;
     let two = push_blob(&client, &repository, &[b'2'; 2000]).await;
@@ -147,16 +147,16 @@ async fn slow_bytes_end_within_the_deadline() {
     let served = served(serve::Options::default()).await;
     let (client, repository) = (client(), repository(&served, "a/b"));
     push_image(&client, &repository, "v1").await;
-    for (trouble, most) in [
-        (Trouble::Slow(Duration::from_millis(100)), 4),
-        (Trouble::Late(Duration::from_secs(60)), 4),
-        (Trouble::Slow(Duration::from_secs(60)), 4),
+    for (failure, most) in [
+        (Failure::Slow(Duration::from_millis(100)), 4),
+        (Failure::Delayed(Duration::from_secs(60)), 4),
+        (Failure::Slow(Duration::from_secs(60)), 4),
     ] {
-        served.trouble(Rule::always("/manifests/", trouble.clone()));
+        served.inject(Rule::always("/manifests/", failure.clone()));
         let start = Instant::now();
         let fault = client.manifest(&repository, &tag("v1")).await.unwrap_err();
-        assert_eq!(fault.kind, FaultKind::Timeout, "{trouble:?}: {fault}");
-        assert!(start.elapsed() < Duration::from_secs(most), "{trouble:?}");
+        assert_eq!(fault.kind, FaultKind::Timeout, "{failure:?}: {fault}");
+        assert!(start.elapsed() < Duration::from_secs(most), "{failure:?}");
         served.recover();
     }
 }
@@ -176,8 +176,8 @@ async fn a_manifest_may_be_as_large_as_configured() {
     }
 }
 
-/// The document is read where HEAD's media type is none of those that an image has. What Docker
-/// calls the digest of schema 1 is not that of the bytes, and is not what is wrong with it.
+/// The document is read when HEAD's media type is not one of an image. Docker's digest of a schema
+/// 1 manifest is not that of its bytes, which must not be the reported reason.
 #[tokio::test]
 async fn schema_1_is_named_by_every_question() {
     let types = [
@@ -193,9 +193,9 @@ async fn schema_1_is_named_by_every_question() {
             true => Digest::of(b"the payload without its signatures"),
             false => Digest::of(body.as_bytes()),
         };
-        served.trouble(Rule::always(
+        served.inject(Rule::always(
             "/manifests/",
-            Trouble::Says {
+            Failure::Respond {
                 status: 200,
                 media_type,
                 header: Some(("docker-content-digest", digest.to_string())),
@@ -218,15 +218,15 @@ async fn head_without_digest_becomes_get() {
     let served = served(serve::Options::default()).await;
     let (client, repository) = (client(), repository(&served, "a/b"));
     let image = push_image(&client, &repository, "v1").await;
-    served.trouble(Rule::always("/manifests/", Trouble::Taciturn));
+    served.inject(Rule::always("/manifests/", Failure::WithoutHeaders));
     assert_eq!(client.resolve(&repository, &tag("v1")).await.unwrap(), Some(image.clone()));
     served.recover();
-    served.trouble(Rule::always("/manifests/", Trouble::Status(405)).only("HEAD"));
+    served.inject(Rule::always("/manifests/", Failure::Status(405)).only("HEAD"));
     assert_eq!(client.resolve(&repository, &tag("v1")).await.unwrap(), Some(image));
 }
 
 #[tokio::test]
-async fn nobody_there_is_a_fault_with_the_name_of_the_registry() {
+async fn an_unreachable_registry_is_a_fault_that_names_it() {
     let served = served(serve::Options::default()).await;
     let repository = repository(&served, "a/b");
     let registry = served.registry();

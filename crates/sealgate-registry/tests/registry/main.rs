@@ -1,4 +1,4 @@
-//! The client against the in-memory registry: what it asks, what it believes, when it gives up.
+//! Tests of the client against the in-memory registry.
 
 mod auth;
 mod faults;
@@ -20,7 +20,7 @@ use sealgate_engine::ports::{BlobStream, Registry};
 use sealgate_registry::serve::{self, Served};
 use sealgate_registry::{Client, Options, Proxies, Retries, Timeouts};
 
-/// A client that gives up early.
+/// Options with short timeouts.
 fn options() -> Options {
     Options {
         proxies: Proxies::Off,
@@ -75,7 +75,7 @@ async fn push_blob(client: &Client, repository: &Repository, bytes: &[u8]) -> De
     descriptor
 }
 
-/// Pushes a small image; gives its descriptor.
+/// Pushes a small image; returns its descriptor.
 async fn push_image(client: &Client, repository: &Repository, at: &str) -> Descriptor {
     let config = push_blob(client, repository, b"{}").await;
     let layer = push_blob(client, repository, format!("layer of {at}").as_bytes()).await;
@@ -92,7 +92,7 @@ async fn push_image(client: &Client, repository: &Repository, at: &str) -> Descr
     found
 }
 
-/// The bytes of a bundle manifest about `subject`, as cosign writes it.
+/// Bytes of a bundle manifest with the subject `subject`, as cosign writes it.
 fn bundle_manifest(subject: &Descriptor, layer: &Descriptor) -> Vec<u8> {
     let manifest = serde_json::json!({
         "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
@@ -108,7 +108,7 @@ fn bundle_manifest(subject: &Descriptor, layer: &Descriptor) -> Vec<u8> {
     serde_json::to_vec(&manifest).unwrap()
 }
 
-/// Pushes a bundle about `subject` as a referrer.
+/// Pushes a bundle as a referrer of `subject`.
 async fn push_bundle(
     client: &Client,
     repository: &Repository,

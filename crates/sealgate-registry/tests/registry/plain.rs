@@ -1,4 +1,4 @@
-//! Registries that may be asked over plain HTTP, where somebody in between can do as he likes.
+//! Plain HTTP registries, with an attacker on the network path.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use rustls::ServerConfig;
 use rustls_pki_types::PrivateKeyDer;
 use sealgate_engine::ports::{PullSecret, Registry, RegistryAccess};
 use sealgate_registry::credentials::{Credential, Keychain, Secret};
-use sealgate_registry::{Client, InsecureRegistries, Options, Trust};
+use sealgate_registry::{Client, InsecureRegistries, Options, TlsRoots};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -16,37 +16,37 @@ use tokio_rustls::TlsAcceptor;
 use super::tls::Authority;
 use super::*;
 
-/// One port that speaks TLS and plain HTTP, and what was asked on each.
+/// Port that accepts TLS and plain HTTP, with counts of the requests on each.
 struct Port {
     address: SocketAddr,
-    /// TLS connections that are reset before they begin.
+    /// Number of TLS connections to reset before the handshake.
     resets: AtomicUsize,
-    /// Whether TLS is answered with plain text.
+    /// True to answer TLS handshakes with plain text.
     no_tls: AtomicBool,
-    /// The answer to a question over TLS, and to one over plain HTTP.
-    over_tls: Mutex<Says>,
-    over_http: Mutex<Says>,
+    /// Response to requests over TLS, and to those over plain HTTP.
+    over_tls: Mutex<Behaviour>,
+    over_http: Mutex<Behaviour>,
     tls: Mutex<Vec<String>>,
     http: Mutex<Vec<String>>,
-    /// TLS connections that were begun.
+    /// TLS handshakes started.
     hellos: AtomicUsize,
-    /// A registry without TLS that answers everything instead.
+    /// Registry without TLS that answers all connections instead.
     inside: Mutex<Option<SocketAddr>>,
 }
 
 #[derive(Clone)]
-enum Says {
+enum Behaviour {
     Manifest,
-    /// The manifest, to who shows credentials.
+    /// The manifest, for requests with credentials; otherwise a challenge.
     Asks(String),
-    /// What Go's servers answer on a port of TLS.
+    /// Response of Go's servers to plain HTTP on a TLS port.
     WantsTls,
     Token,
 }
 
 const MANIFEST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","size":2,"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"},"layers":[]}"#;
 
-impl Says {
+impl Behaviour {
     fn answer(&self, head: &str) -> String {
         let whole = |status: &str, header: &str, body: &str| {
             let length = body.len();
@@ -82,7 +82,7 @@ fn authorization(head: &str) -> Option<&str> {
     })
 }
 
-/// An address of this machine that is not loopback, which has rules of its own. No packet is sent.
+/// Address of this machine that is not loopback, for which other rules hold. No packet is sent.
 fn outside() -> IpAddr {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.connect("192.0.2.1:9").expect("a network interface besides loopback");
@@ -109,8 +109,8 @@ impl Port {
             address: listener.local_addr().unwrap(),
             resets: AtomicUsize::new(0),
             no_tls: AtomicBool::new(false),
-            over_tls: Mutex::new(Says::Manifest),
-            over_http: Mutex::new(Says::Manifest),
+            over_tls: Mutex::new(Behaviour::Manifest),
+            over_http: Mutex::new(Behaviour::Manifest),
             tls: Mutex::default(),
             http: Mutex::default(),
             hellos: AtomicUsize::new(0),
@@ -150,7 +150,7 @@ impl Port {
         if self.no_tls.load(Ordering::SeqCst) {
             let mut stream = stream;
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
-            // Until the other side has read it.
+            // Waits until the peer has read everything.
             let _ = stream.shutdown().await;
             let _ = stream.read_to_end(&mut Vec::new()).await;
             return;
@@ -163,7 +163,7 @@ impl Port {
     async fn say(
         &self,
         mut stream: impl AsyncRead + AsyncWriteExt + Unpin,
-        says: &Mutex<Says>,
+        says: &Mutex<Behaviour>,
         log: &Mutex<Vec<String>>,
     ) {
         let mut head = Vec::new();
@@ -184,7 +184,7 @@ impl Port {
         Repository::parse(&format!("{}/a/b", self.address)).unwrap()
     }
 
-    /// What was asked with credentials, over TLS and over plain HTTP.
+    /// Requests with credentials, over TLS and over plain HTTP.
     fn with_credentials(&self) -> (usize, usize) {
         let count = |log: &Mutex<Vec<String>>| {
             log.lock().unwrap().iter().filter(|head| authorization(head).is_some()).count()
@@ -201,12 +201,12 @@ impl Port {
         self.http.lock().unwrap().clear();
     }
 
-    /// A client that may ask this registry over plain HTTP, with a password for it, and the list
-    /// that says so.
+    /// Client that may contact this registry over plain HTTP, with a password for it, and the list
+    /// that allows it.
     fn client(&self, authority: &Authority) -> (Client, InsecureRegistries) {
         let ada = Credential::Password { username: "ada".into(), password: Secret::new("hunter2") };
         let options = Options {
-            trust: Trust::Only(authority.pem()),
+            tls_roots: TlsRoots::Only(authority.pem()),
             keychain: Keychain::default().with_credential(&self.address.to_string(), ada),
             ..options()
         };
@@ -216,25 +216,25 @@ impl Port {
     }
 }
 
-fn set(slot: &Mutex<Says>, says: Says) {
-    *slot.lock().unwrap() = says;
+fn set(slot: &Mutex<Behaviour>, behaviour: Behaviour) {
+    *slot.lock().unwrap() = behaviour;
 }
 
-/// Who was in between as long as plain HTTP was allowed must not choose where the passwords go
-/// afterwards.
+/// An attacker present while plain HTTP was allowed must not decide where passwords go afterwards.
 #[tokio::test]
 async fn a_challenge_over_plain_http_does_not_outlive_it() {
     let authority = Authority::new();
     let (registry, hostile) = (Port::open(&authority).await, Port::open(&authority).await);
-    set(&hostile.over_tls, Says::Token);
+    set(&hostile.over_tls, Behaviour::Token);
     let realm = format!("Bearer realm=\"https://{}/token\"", hostile.address);
-    set(&registry.over_http, Says::Asks(realm));
-    set(&registry.over_tls, Says::Asks("Basic realm=x".to_owned()));
+    set(&registry.over_http, Behaviour::Asks(realm));
+    set(&registry.over_tls, Behaviour::Asks("Basic realm=x".to_owned()));
     registry.no_tls.store(true, Ordering::SeqCst);
     let list = InsecureRegistries::default();
     list.set([registry.address.to_string()]);
-    let trust = Trust::Only(authority.pem());
-    let process = Client::new(Options { trust, insecure: list.clone(), ..options() }).unwrap();
+    let trust = TlsRoots::Only(authority.pem());
+    let process =
+        Client::new(Options { tls_roots: trust, insecure: list.clone(), ..options() }).unwrap();
     process.resolve(&registry.repository(), &tag("v1")).await.unwrap();
     assert!(hostile.asked().0 > 0, "it chose the token endpoint");
 
@@ -252,14 +252,16 @@ async fn a_challenge_over_plain_http_does_not_outlive_it() {
     assert_eq!(registry.with_credentials(), (2, 0), "HEAD without a digest, then GET");
 }
 
-/// HTTPS is what is tried first, each time: one connection that breaks is nobody's licence to read
-/// the passwords from then on.
+/// HTTPS is tried first each time: one broken connection must not expose the passwords from then
+/// on.
 #[tokio::test]
-async fn a_reset_makes_no_habit_of_plain_http() {
+async fn a_connection_reset_does_not_downgrade_to_plain_http() {
     let authority = Authority::new();
-    for answer in [Says::WantsTls, Says::Manifest, Says::Asks("Basic realm=x".to_owned())] {
+    for answer in
+        [Behaviour::WantsTls, Behaviour::Manifest, Behaviour::Asks("Basic realm=x".to_owned())]
+    {
         let port = Port::open(&authority).await;
-        set(&port.over_tls, Says::Asks("Basic realm=x".to_owned()));
+        set(&port.over_tls, Behaviour::Asks("Basic realm=x".to_owned()));
         set(&port.over_http, answer.clone());
         let (client, _) = port.client(&authority);
         let resolve = async || client.resolve(&port.repository(), &tag("v1")).await;
@@ -271,14 +273,14 @@ async fn a_reset_makes_no_habit_of_plain_http() {
         }
         assert!(port.with_credentials().0 >= 3);
         assert_eq!(port.asked().1, 0, "nothing over plain HTTP");
-        // Once it has spoken TLS, nothing brings it to plain HTTP.
+        // Once it has spoken TLS, it is never downgraded to plain HTTP.
         port.resets.store(usize::MAX, Ordering::SeqCst);
         assert!(resolve().await.is_err());
         assert_eq!(port.asked().1, 0);
     }
 }
 
-/// A port that has answered TLS with plain text is spoken to by plain HTTP, until it wants TLS.
+/// A port that answers TLS with plain text is contacted over plain HTTP, until it requires TLS.
 #[tokio::test]
 async fn a_registry_without_tls_is_remembered_until_it_has_tls() {
     let served = served(serve::Options::default()).await;
@@ -295,7 +297,7 @@ async fn a_registry_without_tls_is_remembered_until_it_has_tls() {
     *port.inside.lock().unwrap() = None;
     served.stop();
     tokio::time::sleep(Duration::from_millis(50)).await;
-    set(&port.over_http, Says::WantsTls);
+    set(&port.over_http, Behaviour::WantsTls);
     for _ in 0..2 {
         let found = client.manifest(&port.repository(), &tag("v1")).await;
         assert!(found.unwrap().is_some());

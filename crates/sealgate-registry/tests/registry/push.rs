@@ -1,9 +1,9 @@
-//! Pushing: uploads, mounts, tags, deletions.
+//! Pushes: uploads, mounts, tags, deletions.
 
 use futures::TryStreamExt;
 use sealgate_core::fault::FaultKind;
 use sealgate_engine::ports::Registry;
-use sealgate_registry::serve::{self, Locations, Referrers, Rule, TagUpdates, Trouble};
+use sealgate_registry::serve::{self, Failure, Locations, Referrers, Rule, TagUpdates};
 
 use super::*;
 
@@ -37,7 +37,7 @@ async fn a_blob_that_is_there_is_not_sent() {
 async fn a_small_upload_that_breaks_is_made_again() {
     let served = served(serve::Options::default()).await;
     let (client, repository) = (client(), repository(&served, "a/b"));
-    served.trouble(Rule::times("/blobs/uploads/upload", 2, Trouble::Status(502)).only("PUT"));
+    served.inject(Rule::times("/blobs/uploads/upload", 2, Failure::Status(502)).only("PUT"));
     let blob = push_blob(&client, &repository, b"x").await;
     assert!(client.blob(&repository, &blob.digest, 9).await.unwrap().is_some());
     assert_eq!(served.count("PUT", "/blobs/uploads/"), 3);
@@ -114,7 +114,7 @@ async fn a_tag_is_replaced_only_if_it_has_not_moved() {
     }
 }
 
-/// harbor#17332: who would move an immutable tag hears why, at once.
+/// harbor#17332: moving an immutable tag fails at once, with the reason.
 #[tokio::test]
 async fn an_immutable_tag_is_no_lost_race() {
     let tags = TagUpdates::Immutable;
@@ -152,7 +152,7 @@ async fn an_immutable_tag_is_no_lost_race() {
     }
     assert!(start.elapsed() < std::time::Duration::from_secs(3), "{:?}", start.elapsed());
     assert_eq!(served.count("PUT", "/manifests/x.sig"), 2, "{:?}", served.log());
-    // Another writer who was faster is something else: the tag reads differently now.
+    // A concurrent writer is a different case: the tag has changed.
     let other = index_of(&[descriptor("a/c", b"{}")]);
     assert!(!replace(None, &other).await.unwrap());
 }
@@ -169,15 +169,15 @@ async fn second_bundle(
     client.push_manifest(repository, &at, media_type::OCI_MANIFEST, bytes.into()).await
 }
 
-/// A 412 for a write without a condition was never a race.
+/// A 412 for an unconditional write is never a conflict.
 #[tokio::test]
 async fn a_412_without_a_condition_is_a_refusal() {
     let served = served(serve::Options::default()).await;
     let (client, repository) = (client(), repository(&served, "a/b"));
     let one = index_of(&[]);
     let kind = media_type::OCI_INDEX;
-    served.trouble(Rule::always("/manifests/", Trouble::Status(412)).only("PUT"));
-    served.trouble(Rule::always("/manifests/", Trouble::Status(404)).only("HEAD"));
+    served.inject(Rule::always("/manifests/", Failure::Status(412)).only("PUT"));
+    served.inject(Rule::always("/manifests/", Failure::Status(404)).only("HEAD"));
     let start = std::time::Instant::now();
     let put = client.replace_manifest(&repository, "x.sig", None, kind, one.clone()).await;
     assert_eq!(put.unwrap_err().kind, FaultKind::Denied);
@@ -186,7 +186,7 @@ async fn a_412_without_a_condition_is_a_refusal() {
     assert!(start.elapsed() < std::time::Duration::from_secs(2));
 }
 
-/// What the sign use case does with `.sig`: read, append, replace, again if somebody was faster.
+/// Update of `.sig` by the signing use case: read, append, replace, and retry on conflict.
 async fn append(client: &Client, repository: &Repository, layer: Descriptor) {
     loop {
         let now = client.manifest(repository, &tag("x.sig")).await.unwrap();

@@ -1,4 +1,4 @@
-//! The same against Debian's docker-registry, which has no referrers API and ignores `If-Match`:
+//! Tests against Debian's docker-registry, which has no referrers API and ignores `If-Match`:
 //! `cargo test -p sealgate-registry --test registry -- --ignored`; `cargo xtask test` runs them.
 
 use std::process::{Child, Command, Stdio};
@@ -26,7 +26,7 @@ async fn docker_registry() -> Running {
     docker_registry_with(tempfile::tempdir().unwrap(), "").await
 }
 
-/// `http` is more of the configuration's `http` section.
+/// `http` is added to the `http` section of the configuration.
 async fn docker_registry_with(folder: tempfile::TempDir, http: &str) -> Running {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let data = folder.path().join("data");
@@ -64,9 +64,9 @@ async fn http2_over_tls_works_with_docker_registry() {
     let (cert, secret) = (cert.display(), secret.display());
     let tls = format!(", tls: {{certificate: {cert}, key: {secret}}}");
     let running = docker_registry_with(folder, &tls).await;
-    let trust = sealgate_registry::Trust::Only(authority.pem());
+    let trust = sealgate_registry::TlsRoots::Only(authority.pem());
     let start = Instant::now();
-    let client = Client::new(Options { trust, ..options() }).unwrap();
+    let client = Client::new(Options { tls_roots: trust, ..options() }).unwrap();
     println!("a client is made in {:?}", start.elapsed());
     let repository = at(&running, "a/b");
     let image = push_image(&client, &repository, "v1").await;

@@ -1,4 +1,4 @@
-//! Referrers by the API and by the fallback tag.
+//! Referrers through the API and the fallback tag.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use sealgate_core::fault::FaultKind;
 use sealgate_core::manifest::Index;
 use sealgate_engine::ports::Registry;
 use sealgate_registry::Limits;
-use sealgate_registry::serve::{self, Referrers, Rule, TagUpdates, Trouble};
+use sealgate_registry::serve::{self, Failure, Referrers, Rule, TagUpdates};
 
 use super::*;
 
@@ -60,11 +60,11 @@ fn fallback(subject: &Descriptor) -> Identifier {
     tag(&subject.digest.to_string().replace(':', "-"))
 }
 
-/// sigstore-js#1183, harbor#19690, sigstore-js#1187: what was pushed is found, whatever the
-/// registry promised, however it calls its lists, and however little is in them.
+/// sigstore-js#1183, harbor#19690, sigstore-js#1187: a pushed referrer is found, whatever the
+/// registry's header, media type and list contents.
 #[tokio::test]
-async fn what_was_pushed_is_found_on_odd_registries() {
-    for referrers in [Referrers::Promised, Referrers::Untyped, Referrers::Empty] {
+async fn pushed_referrers_are_found_on_nonconforming_registries() {
+    for referrers in [Referrers::HeaderOnly, Referrers::Untyped, Referrers::Empty] {
         let served = served(kind_of(referrers)).await;
         let repository = repository(&served, "a/b");
         let image = push_image(&client(), &repository, "v1").await;
@@ -81,7 +81,7 @@ async fn what_was_pushed_is_found_on_odd_registries() {
             assert_eq!(list.len(), 2, "{referrers:?}");
             assert!(list.iter().all(|entry| bundles.contains(&entry.digest)), "{referrers:?}");
         }
-        // Readers who go by the letter find them under the tag, on each of the three.
+        // Strict readers find them under the tag, on each of the three.
         let index = client().manifest(&repository, &fallback(&image)).await.unwrap().unwrap();
         let index: Index = serde_json::from_slice(&index.bytes).unwrap();
         assert_eq!(index.manifests.len(), 2, "{referrers:?}");
@@ -93,9 +93,9 @@ async fn what_was_pushed_is_found_on_odd_registries() {
     }
 }
 
-/// A promise that was seen to hold is not looked at again, and no tag is written.
+/// Once the header was confirmed by a list, the list is not read again and no tag is written.
 #[tokio::test]
-async fn a_promise_that_holds_costs_one_question() {
+async fn a_confirmed_oci_subject_costs_one_request() {
     let served = served(serve::Options::default()).await;
     let (client, repository) = (client(), repository(&served, "a/b"));
     let image = push_image(&client, &repository, "v1").await;
@@ -110,17 +110,17 @@ async fn a_promise_that_holds_costs_one_question() {
     assert_eq!(served.count("PUT", "/manifests/sha256-"), 0);
 }
 
-/// Who may push and not read the list has pushed all the same; the promise is no proof, so the
-/// fallback tag is written, too.
+/// A client that may push but not read the list has pushed all the same; the header is no proof, so
+/// the fallback tag is written as well.
 #[tokio::test]
-async fn a_promise_stands_where_the_list_cannot_be_read() {
-    for trouble in [403, 500, 501].map(Trouble::Status) {
+async fn oci_subject_is_accepted_when_the_list_cannot_be_read() {
+    for failure in [403, 500, 501].map(Failure::Status) {
         let served = served(serve::Options::default()).await;
         let (client, repository) = (client(), repository(&served, "a/b"));
         let image = push_image(&client, &repository, "v1").await;
-        served.trouble(Rule::always("/referrers/", trouble.clone()));
+        served.inject(Rule::always("/referrers/", failure.clone()));
         let bundle = push_bundle(&client, &repository, &image, "bundle").await;
-        assert_eq!(served.count("PUT", "/manifests/sha256-"), 1, "{trouble:?}");
+        assert_eq!(served.count("PUT", "/manifests/sha256-"), 1, "{failure:?}");
         let by_tag = client.referrers_by_tag(&repository, &image.digest).await.unwrap();
         assert_eq!(by_tag.iter().map(|entry| &entry.digest).collect::<Vec<_>>(), [&bundle]);
         served.recover();
@@ -129,13 +129,13 @@ async fn a_promise_stands_where_the_list_cannot_be_read() {
     }
 }
 
-/// A registry that promises, and whose API answers that it has none.
+/// Registry that sends `OCI-Subject` and whose API answers 501.
 #[tokio::test]
 async fn not_implemented_is_no_api() {
     let served = served(serve::Options::default()).await;
     let (client, repository) = (client(), repository(&served, "a/b"));
     let image = push_image(&client, &repository, "v1").await;
-    served.trouble(Rule::always("/referrers/", Trouble::Status(501)));
+    served.inject(Rule::always("/referrers/", Failure::Status(501)));
     let bundle = push_bundle(&client, &repository, &image, "bundle").await;
     for reader in [client, super::client()] {
         let list = reader.referrers(&repository, &image.digest).await.unwrap();
@@ -143,11 +143,11 @@ async fn not_implemented_is_no_api() {
     }
 }
 
-/// Readers read the fallback tag where the list is empty, not where others are in it: a push that
-/// nobody will find is none.
+/// Readers read the fallback tag when the list is empty, but not when it holds other entries: a
+/// push that readers cannot find is an error.
 #[tokio::test]
 async fn a_list_that_has_others_only_is_no_success() {
-    for referrers in [Referrers::Api, Referrers::Promised] {
+    for referrers in [Referrers::Api, Referrers::HeaderOnly] {
         let served = served(kind_of(referrers)).await;
         let (client, repository) = (client(), repository(&served, "a/b"));
         let image = push_image(&client, &repository, "v1").await;
@@ -164,15 +164,15 @@ async fn a_list_that_has_others_only_is_no_success() {
             let bytes = bytes.clone().into();
             client.push_manifest(&repository, &at, media_type::OCI_MANIFEST, bytes).await
         };
-        served.trouble(Rule::always("/referrers/", others()));
+        served.inject(Rule::always("/referrers/", others()));
         let fault = push().await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Malformed);
-        assert!(fault.detail.contains("holds others"), "{fault}");
+        assert!(fault.detail.contains("verifiers will not find it"), "{fault}");
         let list = client.referrers(&repository, &image.digest).await.unwrap();
         assert!(list.iter().all(|entry| Identifier::Digest(entry.digest.clone()) != at));
-        // One that is slow to list it is waited for.
+        // A registry that lists it late is waited for.
         served.recover();
-        served.trouble(Rule::times("/referrers/", 2, others()));
+        served.inject(Rule::times("/referrers/", 2, others()));
         if referrers == Referrers::Api {
             push().await.unwrap();
             let list = client.referrers(&repository, &image.digest).await.unwrap();
@@ -181,7 +181,7 @@ async fn a_list_that_has_others_only_is_no_success() {
     }
 }
 
-/// go-containerregistry's writers have left such lists.
+/// Such lists were written by go-containerregistry.
 #[tokio::test]
 async fn a_fallback_list_with_an_entry_twice_takes_another_one() {
     let served = served(without_api()).await;
@@ -200,7 +200,7 @@ async fn a_fallback_list_with_an_entry_twice_takes_another_one() {
     assert_eq!(found, [other.digest, bundle].into());
 }
 
-/// The fallback tag is read where the API lists nobody, and there only.
+/// The fallback tag is read when the API's list is empty, and only then.
 #[tokio::test]
 async fn an_empty_list_is_half_an_answer() {
     let served = served(serve::Options::default()).await;
@@ -214,7 +214,7 @@ async fn an_empty_list_is_half_an_answer() {
     for body in [r#"{"schemaVersion":2,"manifests":null}"#, r#"{"schemaVersion":2,"manifests":[]}"#]
     {
         served.recover();
-        served.trouble(Rule::always("/referrers/", says(200, media_type::OCI_INDEX, body)));
+        served.inject(Rule::always("/referrers/", says(200, media_type::OCI_INDEX, body)));
         let bundle = push_bundle(&client, &repository, &image, body).await;
         let list = super::client().referrers(&repository, &image.digest).await.unwrap();
         assert!(list.iter().any(|entry| entry.digest == bundle), "{body}");
@@ -227,7 +227,7 @@ async fn an_empty_list_is_half_an_answer() {
     assert_eq!(served.log().len(), 2, "{:?}", served.log());
 }
 
-/// An index is known by what it says, anything else is none.
+/// An index is recognised by its body; any other document is not one.
 #[tokio::test]
 async fn a_list_is_known_by_its_body() {
     let digest = Digest::of(b"{}");
@@ -252,7 +252,7 @@ async fn a_list_is_known_by_its_body() {
         let served = served(serve::Options::default()).await;
         let (client, repository) = (client(), repository(&served, "a/b"));
         let image = push_image(&client, &repository, "v1").await;
-        served.trouble(Rule::always("/referrers/", says(200, media_type, &body)));
+        served.inject(Rule::always("/referrers/", says(200, media_type, &body)));
         let list = client.referrers(&repository, &image.digest).await.unwrap();
         assert_eq!(list.len(), found, "{media_type} {body}");
     }
@@ -269,17 +269,17 @@ async fn an_unknown_repository_does_not_hide_the_api() {
     assert_eq!(client.referrers(&repository, &image.digest).await.unwrap().len(), 1);
 }
 
-/// Whoever writes a pod writes its image: a digest that the registry does not speak, and names
-/// that it does not take, must not hide the bundles of those beside them.
+/// The author of a pod chooses the image reference: an unsupported digest algorithm or invalid
+/// repository name must not hide bundles of other repositories.
 #[tokio::test]
-async fn what_is_made_up_does_not_hide_the_api_from_others() {
+async fn invented_names_do_not_hide_the_api_from_others() {
     let served = served(serve::Options::default()).await;
     let (client, repository) = (client(), repository(&served, "a/b"));
     let image = push_image(&super::client(), &repository, "v1").await;
     push_bundle(&super::client(), &repository, &image, "bundle").await;
-    served.trouble(Rule::always("/referrers/sha512:", Trouble::Status(400)));
-    served.trouble(Rule::always("/v2/a/-b/referrers/", Trouble::WebPage(404)));
-    served.trouble(Rule::always("/v2/a/referrers/", Trouble::WebPage(404)));
+    served.inject(Rule::always("/referrers/sha512:", Failure::Status(400)));
+    served.inject(Rule::always("/v2/a/-b/referrers/", Failure::WebPage(404)));
+    served.inject(Rule::always("/v2/a/referrers/", Failure::WebPage(404)));
     let long = Digest::with(Algorithm::Sha512, b"made up");
     let names = ["a/-b", "a"].map(|name| super::repository(&served, name));
     assert_eq!(client.referrers(&repository, &long).await.unwrap(), []);
@@ -291,44 +291,44 @@ async fn what_is_made_up_does_not_hide_the_api_from_others() {
 
 #[tokio::test]
 async fn odd_answers_mean_no_api_and_refusals_are_faults() {
-    for trouble in
-        [400, 405, 406, 501].map(Trouble::Status).into_iter().chain([Trouble::WebPage(200)])
+    for failure in
+        [400, 405, 406, 501].map(Failure::Status).into_iter().chain([Failure::WebPage(200)])
     {
         let served = served(serve::Options::default()).await;
         let (client, repository) = (client(), repository(&served, "a/b"));
         let image = push_image(&client, &repository, "v1").await;
-        served.trouble(Rule::always("/referrers/", trouble));
+        served.inject(Rule::always("/referrers/", failure));
         assert_eq!(client.referrers(&repository, &image.digest).await.unwrap(), []);
     }
-    for (trouble, kind) in [
-        (Trouble::Status(401), FaultKind::Unauthorized),
-        (Trouble::Status(403), FaultKind::Denied),
-        (Trouble::Throttled(3600), FaultKind::Throttled),
-        (Trouble::Status(500), FaultKind::ServerError),
+    for (failure, kind) in [
+        (Failure::Status(401), FaultKind::Unauthorized),
+        (Failure::Status(403), FaultKind::Denied),
+        (Failure::Throttled(3600), FaultKind::Throttled),
+        (Failure::Status(500), FaultKind::ServerError),
     ] {
         for part in ["/referrers/", "/manifests/sha256-"] {
             let options = if part == "/referrers/" { Default::default() } else { without_api() };
             let served = served(options).await;
             let (client, repository) = (client(), repository(&served, "a/b"));
             let image = push_image(&client, &repository, "v1").await;
-            served.trouble(Rule::always(part, trouble.clone()));
+            served.inject(Rule::always(part, failure.clone()));
             let fault = client.referrers(&repository, &image.digest).await.unwrap_err();
             assert_eq!(fault.kind, kind, "{part}");
         }
     }
 }
 
-fn says(status: u16, media_type: &'static str, body: &str) -> Trouble {
-    Trouble::Says { status, media_type, header: None, body: body.to_owned() }
+fn says(status: u16, media_type: &'static str, body: &str) -> Failure {
+    Failure::Respond { status, media_type, header: None, body: body.to_owned() }
 }
 
-/// cosign reads each of these as "no signatures found".
+/// cosign treats each of these responses as "no signatures found".
 #[tokio::test]
-async fn nobody_refers_is_said_by_a_list_only() {
+async fn only_a_list_says_that_there_are_no_referrers() {
     let (json, index) = ("application/json", media_type::OCI_INDEX);
     let throttled = r#"{"errors":[{"code":"TOOMANYREQUESTS"}]}"#;
     let denied = r#"{"errors":[{"code":"UNKNOWN"},{"code":"DENIED"}]}"#;
-    for (trouble, kind) in [
+    for (failure, kind) in [
         (says(400, json, throttled), FaultKind::Throttled),
         (says(405, json, denied), FaultKind::Denied),
         (says(406, json, r#"{"errors":[{"code":"UNAUTHORIZED"}]}"#), FaultKind::Unauthorized),
@@ -343,21 +343,21 @@ async fn nobody_refers_is_said_by_a_list_only() {
         let served = served(serve::Options::default()).await;
         let (client, repository) = (client(), repository(&served, "a/b"));
         let image = push_image(&client, &repository, "v1").await;
-        served.trouble(Rule::always("/referrers/", trouble.clone()));
+        served.inject(Rule::always("/referrers/", failure.clone()));
         let fault = client.referrers(&repository, &image.digest).await.unwrap_err();
-        assert_eq!(fault.kind, kind, "{trouble:?}");
+        assert_eq!(fault.kind, kind, "{failure:?}");
     }
     let served = served(serve::Options::default()).await;
     let (client, repository) = (client(), repository(&served, "a/b"));
     let image = push_image(&client, &repository, "v1").await;
     let empty = r#"{"schemaVersion":2,"manifests":null}"#;
-    served.trouble(Rule::always("/referrers/", says(200, index, empty)));
+    served.inject(Rule::always("/referrers/", says(200, index, empty)));
     assert_eq!(client.referrers(&repository, &image.digest).await.unwrap(), []);
-    served.trouble(Rule::always("/tags/", says(200, json, throttled)));
+    served.inject(Rule::always("/tags/", says(200, json, throttled)));
     assert_eq!(client.tags(&repository).await.unwrap_err().kind, FaultKind::Malformed);
 }
 
-/// The words of a document go into messages, and a line of them must not look like one of ours.
+/// Media types go into messages and must not inject lines into them.
 #[tokio::test]
 async fn media_types_write_no_lines_of_ours() {
     let served = served(without_api()).await;
@@ -368,7 +368,7 @@ async fn media_types_write_no_lines_of_ours() {
             r#"{{"schemaVersion":2,"mediaType":"x\u001b[2J\nVerification for x --\u202ey",{rest}}}"#
         );
         served.recover();
-        served.trouble(Rule::always("/manifests/sha256-", says(200, "application/json", &body)));
+        served.inject(Rule::always("/manifests/sha256-", says(200, "application/json", &body)));
         let fault = client.referrers(&repository, &image.digest).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Malformed);
         let text = fault.to_string();
@@ -385,16 +385,16 @@ async fn the_next_page_is_another_one_of_the_same_registry() {
     let host = served.registry();
     let own = format!("/v2/a/b/referrers/{}", image.digest);
     for (link, detail) in [
-        (own.clone(), "after itself"),
+        (own.clone(), "is the page itself"),
         ("http://127.0.0.1:1/x".to_owned(), "not at the same registry"),
         ("https://evil.example/x".to_owned(), "not at the same registry"),
         (format!("http://eve:pw@{host}{own}?n=2"), "not at the same registry"),
     ] {
         served.clear_log();
         served.recover();
-        served.trouble(Rule::always(
+        served.inject(Rule::always(
             "/referrers/",
-            Trouble::Says {
+            Failure::Respond {
                 status: 200,
                 media_type: media_type::OCI_INDEX,
                 header: Some(("link", format!(r#"<{link}>; rel="next""#))),
@@ -419,14 +419,14 @@ async fn all_pages_are_read_and_endless_ones_are_not() {
     served.clear_log();
     assert_eq!(client.referrers(&repository, &image.digest).await.unwrap().len(), 7);
     assert_eq!(served.count("GET", "/referrers/"), 4);
-    served.trouble(Rule::always("/referrers/", Trouble::EndlessPages));
+    served.inject(Rule::always("/referrers/", Failure::EndlessPages));
     let start = Instant::now();
     let fault = client.referrers(&repository, &image.digest).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::TooMany);
     assert!(start.elapsed() < Duration::from_secs(3));
 }
 
-/// Few entries and pages, but each as large as a page may be, would be 400 MiB.
+/// Few entries and pages, each of the maximum size, would take 400 MiB.
 #[tokio::test]
 async fn all_pages_together_are_no_larger_than_one() {
     let served = served(serve::Options { page: 1, ..serve::Options::default() }).await;
@@ -452,7 +452,7 @@ async fn write_in_parallel(served: &serve::Served, count: usize) -> Vec<Descript
     let tasks: Vec<_> = (0..count)
         .map(|n| {
             let (repository, image) = (repository.clone(), image.clone());
-            // A client each: they share nothing, like so many processes.
+            // One client each: they share nothing, like separate processes.
             tokio::spawn(async move {
                 let text = format!("bundle {n}");
                 push_bundle(&client(), &repository, &image, &text).await
@@ -488,7 +488,7 @@ async fn entries_of_others_stay_as_they_are() {
     let served = served(without_api()).await;
     let (client, repository) = (client(), repository(&served, "a/b"));
     let image = push_image(&client, &repository, "v1").await;
-    // As go-containerregistry before 0.21.6 wrote it: a wrong artifact type, no annotations.
+    // As written by go-containerregistry before 0.21.6: a wrong artifact type, no annotations.
     let mut foreign = descriptor(media_type::OCI_MANIFEST, b"foreign");
     foreign.artifact_type = Some(media_type::OCI_EMPTY.to_owned());
     let index = Index {
@@ -523,9 +523,9 @@ async fn a_captive_portal_does_not_hide_the_api() {
     let (client, repository) = (client(), repository(&served, "a/b"));
     let image = push_image(&super::client(), &repository, "v1").await;
     push_bundle(&super::client(), &repository, &image, "bundle").await;
-    served.trouble(Rule::always("", Trouble::WebPage(200)));
+    served.inject(Rule::always("", Failure::WebPage(200)));
     assert!(client.referrers(&repository, &image.digest).await.is_err());
-    served.trouble(Rule::always("", Trouble::WebPage(404)));
+    served.inject(Rule::always("", Failure::WebPage(404)));
     assert!(client.referrers(&repository, &image.digest).await.is_err());
     served.recover();
     assert_eq!(client.referrers(&repository, &image.digest).await.unwrap().len(), 1);
@@ -543,7 +543,7 @@ async fn what_is_deleted_leaves_the_fallback_list() {
     assert_eq!(list.iter().map(|d| &d.digest).collect::<Vec<_>>(), [&stays]);
 }
 
-/// `cosign copy` puts the image itself under the tag of its referrers.
+/// `cosign copy` may put the image itself under its own fallback tag.
 #[tokio::test]
 async fn an_image_under_its_own_fallback_tag_has_no_referrers_yet() {
     let served = served(without_api()).await;

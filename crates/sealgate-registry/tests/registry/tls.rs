@@ -1,4 +1,4 @@
-//! TLS: whose certificates are good, and that nothing falls back to plain HTTP behind one's back.
+//! TLS: trusted certificates, client certificates, and no silent fallback to plain HTTP.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sealgate_core::fault::FaultKind;
 use sealgate_engine::ports::Registry;
-use sealgate_registry::serve::{self, Rule, Served, Trouble};
-use sealgate_registry::{Client, ClientIdentity, Options, PlainHttp, Recipients, Trust};
+use sealgate_registry::serve::{self, Failure, Rule, Served};
+use sealgate_registry::{Client, ClientCertScope, ClientIdentity, Options, PlainHttp, TlsRoots};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
 
-/// A small authority and what it signs.
+/// Certificate authority.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -33,7 +33,7 @@ impl Authority {
         self.0.as_ref().pem().into_bytes()
     }
 
-    /// A certificate for `name` and its key.
+    /// Issues a certificate for `name`, with its key.
     pub(crate) fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
@@ -41,13 +41,13 @@ impl Authority {
     }
 }
 
-/// A door with TLS in front of a registry.
-async fn door(served: &Served, authority: &Authority, name: &str, ask: bool) -> SocketAddr {
+/// TLS-terminating proxy in front of a registry.
+async fn tls_proxy(served: &Served, authority: &Authority, name: &str, ask: bool) -> SocketAddr {
     let (certificate, key) = authority.issue(name);
-    door_with(served, authority, certificate.der().clone(), &key, ask).await
+    tls_proxy_with(served, authority, certificate.der().clone(), &key, ask).await
 }
 
-async fn door_with(
+async fn tls_proxy_with(
     served: &Served,
     authority: &Authority,
     certificate: rustls_pki_types::CertificateDer<'static>,
@@ -66,10 +66,10 @@ async fn door_with(
         false => builder.with_no_client_auth(),
     };
     let key = rustls_pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
-    door_of(served, builder.with_single_cert(vec![certificate], key).unwrap()).await
+    tls_proxy_of(served, builder.with_single_cert(vec![certificate], key).unwrap()).await
 }
 
-async fn door_of(served: &Served, config: ServerConfig) -> SocketAddr {
+async fn tls_proxy_of(served: &Served, config: ServerConfig) -> SocketAddr {
     let (acceptor, inside) = (TlsAcceptor::from(Arc::new(config)), served.addr());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -103,35 +103,35 @@ async fn with_image() -> Served {
 #[tokio::test]
 async fn only_trusted_certificates_are_good() {
     let (served, authority) = (with_image().await, Authority::new());
-    let addr = door(&served, &authority, "127.0.0.1", false).await;
+    let addr = tls_proxy(&served, &authority, "127.0.0.1", false).await;
     let other = Authority::new().pem();
     served.clear_log();
     assert_eq!(ask(addr, |_| {}).await, Err(FaultKind::Tls));
-    for trust in [Trust::System, Trust::Only(other.clone()), Trust::SystemAnd(other)] {
+    for trust in [TlsRoots::System, TlsRoots::Only(other.clone()), TlsRoots::SystemAnd(other)] {
         let found = ask(addr, |o| {
-            o.trust = trust.clone();
+            o.tls_roots = trust.clone();
             o.plain_http = PlainHttp::Anywhere;
         });
         assert_eq!(found.await, Err(FaultKind::Tls), "{trust:?}");
     }
     assert_eq!(served.log(), []);
     for trust in [
-        Trust::Only(authority.pem()),
-        Trust::SystemAnd(authority.pem()),
-        Trust::DangerousAnyCertificate,
+        TlsRoots::Only(authority.pem()),
+        TlsRoots::SystemAnd(authority.pem()),
+        TlsRoots::DangerousAnyCertificate,
     ] {
-        assert_eq!(ask(addr, |o| o.trust = trust.clone()).await, Ok(true), "{trust:?}");
+        assert_eq!(ask(addr, |o| o.tls_roots = trust.clone()).await, Ok(true), "{trust:?}");
     }
 }
 
 #[tokio::test]
 async fn the_name_must_be_the_hosts_or_the_one_that_was_given() {
     let (served, authority) = (with_image().await, Authority::new());
-    let addr = door(&served, &authority, "registry.internal", false).await;
+    let addr = tls_proxy(&served, &authority, "registry.internal", false).await;
     let named = async |name: Option<&str>| {
         let name = name.map(str::to_owned);
         ask(addr, |o| {
-            o.trust = Trust::Only(authority.pem());
+            o.tls_roots = TlsRoots::Only(authority.pem());
             o.server_name = name;
         })
         .await
@@ -144,9 +144,9 @@ async fn the_name_must_be_the_hosts_or_the_one_that_was_given() {
 #[tokio::test]
 async fn a_client_certificate_is_shown_where_it_is_wanted() {
     let (served, authority) = (with_image().await, Authority::new());
-    let addr = door(&served, &authority, "127.0.0.1", true).await;
-    let trust = Trust::Only(authority.pem());
-    assert!(ask(addr, |o| o.trust = trust.clone()).await.is_err());
+    let addr = tls_proxy(&served, &authority, "127.0.0.1", true).await;
+    let trust = TlsRoots::Only(authority.pem());
+    assert!(ask(addr, |o| o.tls_roots = trust.clone()).await.is_err());
     let shown = async |issuer: &Authority| {
         let (certificate, key) = issuer.issue("client");
         let identity = ClientIdentity {
@@ -154,7 +154,7 @@ async fn a_client_certificate_is_shown_where_it_is_wanted() {
             key: zeroize::Zeroizing::new(key.serialize_pem().into_bytes()),
         };
         ask(addr, |o| {
-            o.trust = trust.clone();
+            o.tls_roots = trust.clone();
             o.identity = Some(identity);
         })
         .await
@@ -163,12 +163,12 @@ async fn a_client_certificate_is_shown_where_it_is_wanted() {
     assert_eq!(shown(&authority).await, Ok(true));
 }
 
-/// Elsewhere nobody learns who we are, not even where a redirect leads.
+/// No other server gets the client certificate, not even the target of a redirect.
 #[tokio::test]
 async fn a_client_certificate_for_one_registry_is_shown_to_no_other() {
     let (served, authority) = (with_image().await, Authority::new());
-    let own = door(&served, &authority, "127.0.0.1", true).await;
-    let other = door(&served, &authority, "127.0.0.1", true).await;
+    let own = tls_proxy(&served, &authority, "127.0.0.1", true).await;
+    let other = tls_proxy(&served, &authority, "127.0.0.1", true).await;
     let (certificate, key) = authority.issue("client");
     let shown_to = async |registry: SocketAddr, asked: SocketAddr| {
         let identity = ClientIdentity {
@@ -176,19 +176,19 @@ async fn a_client_certificate_for_one_registry_is_shown_to_no_other() {
             key: zeroize::Zeroizing::new(key.serialize_pem().into_bytes()),
         };
         ask(asked, |o| {
-            o.trust = Trust::Only(authority.pem());
+            o.tls_roots = TlsRoots::Only(authority.pem());
             o.identity = Some(identity);
-            o.identity_for = Recipients::Registry(registry.to_string());
+            o.identity_scope = ClientCertScope::Registry(registry.to_string());
         })
         .await
     };
     assert_eq!(shown_to(own, own).await, Ok(true));
     assert!(shown_to(own, other).await.is_err());
-    let redirect = Trouble::Redirect(format!("https://{own}/v2/a/b/manifests/v1"));
-    served.trouble(Rule::times("/manifests/", 1, redirect));
+    let redirect = Failure::Redirect(format!("https://{own}/v2/a/b/manifests/v1"));
+    served.inject(Rule::times("/manifests/", 1, redirect));
     assert_eq!(shown_to(own, own).await, Ok(true));
-    let redirect = Trouble::Redirect(format!("https://{other}/v2/a/b/manifests/v1"));
-    served.trouble(Rule::times("/manifests/", 1, redirect));
+    let redirect = Failure::Redirect(format!("https://{other}/v2/a/b/manifests/v1"));
+    served.inject(Rule::times("/manifests/", 1, redirect));
     assert!(shown_to(own, own).await.is_err());
 }
 
@@ -200,12 +200,12 @@ fn identity(authority: &Authority) -> ClientIdentity {
     }
 }
 
-/// Whoever names the registry in a pod is answered in our name by nobody: neither where that
-/// registry redirects to the one that knows our certificate, nor where it names it as its token
-/// endpoint, nor with a token that was bought there for the other.
+/// The registry named in a pod must not obtain responses with our identity: neither by redirecting
+/// to the registry that knows our certificate, nor by naming it as its token endpoint, nor by using
+/// a token obtained there.
 #[tokio::test]
-async fn another_registry_gets_nothing_by_our_certificate() {
-    let says = |status, header, body: &str| Trouble::Says {
+async fn another_registry_cannot_use_our_client_certificate() {
+    let says = |status, header, body: &str| Failure::Respond {
         status,
         media_type: "application/json",
         header,
@@ -213,57 +213,57 @@ async fn another_registry_gets_nothing_by_our_certificate() {
     };
     let (internal, hostile) = (with_image().await, served(serve::Options::default()).await);
     let authority = Authority::new();
-    let own = door(&internal, &authority, "127.0.0.1", true).await;
-    let other = door(&hostile, &authority, "127.0.0.1", false).await;
+    let own = tls_proxy(&internal, &authority, "127.0.0.1", true).await;
+    let other = tls_proxy(&hostile, &authority, "127.0.0.1", false).await;
     let client = || {
         Client::new(Options {
-            trust: Trust::Only(authority.pem()),
+            tls_roots: TlsRoots::Only(authority.pem()),
             identity: Some(identity(&authority)),
-            identity_for: Recipients::Registry(own.to_string()),
+            identity_scope: ClientCertScope::Registry(own.to_string()),
             ..options()
         })
         .unwrap()
     };
     let at = |registry: SocketAddr| Repository::parse(&format!("{registry}/a/b")).unwrap();
-    let redirect = Trouble::Redirect(format!("https://{own}/v2/a/b/manifests/v1"));
-    hostile.trouble(Rule::always("/manifests/", redirect));
+    let redirect = Failure::Redirect(format!("https://{own}/v2/a/b/manifests/v1"));
+    hostile.inject(Rule::always("/manifests/", redirect));
     internal.clear_log();
     assert!(client().manifest(&at(other), &tag("v1")).await.is_err());
     assert_eq!(internal.log(), []);
 
     let realm = format!("Bearer realm=\"https://{own}/token\",service=\"internal\"");
     let unauthorized = || says(401, Some(("www-authenticate", realm.clone())), "");
-    internal.trouble(Rule::always("/token", says(200, None, r#"{"token":"of-internal"}"#)));
+    internal.inject(Rule::always("/token", says(200, None, r#"{"token":"of-internal"}"#)));
     hostile.recover();
-    hostile.trouble(Rule::always("/v2/", unauthorized()));
+    hostile.inject(Rule::always("/v2/", unauthorized()));
     hostile.clear_log();
     let both = client();
     assert!(both.resolve(&at(other), &tag("v1")).await.is_err());
     assert_eq!(internal.log(), []);
-    // A token that the registry's own question has bought is for its questions.
-    internal.trouble(Rule::times("/v2/", 1, unauthorized()));
+    // A token obtained for the registry's own challenge is used for its requests only.
+    internal.inject(Rule::times("/v2/", 1, unauthorized()));
     assert!(both.resolve(&at(own), &tag("v1")).await.unwrap().is_some());
     assert_eq!(internal.count("GET", "/token"), 1, "its own token endpoint knows us");
     assert!(both.resolve(&at(other), &tag("v1")).await.is_err());
     assert!(hostile.log().iter().all(|e| e.authorization.is_none()), "{:?}", hostile.log());
 }
 
-/// The way back is the choice of whoever is on it.
+/// The redirecting server would choose the return path.
 #[tokio::test]
 async fn a_redirect_that_comes_back_does_not_bring_our_certificate() {
     let (internal, storage) = (with_image().await, served(serve::Options::default()).await);
     let authority = Authority::new();
-    let own = door(&internal, &authority, "127.0.0.1", true).await;
-    let there = door(&storage, &authority, "127.0.0.1", false).await;
-    let away = Trouble::Redirect(format!("https://{there}/v2/a/b/manifests/v1"));
-    internal.trouble(Rule::times("/manifests/", 1, away));
-    let back = Trouble::Redirect(format!("https://{own}/v2/a/b/manifests/v1"));
-    storage.trouble(Rule::always("/manifests/", back));
+    let own = tls_proxy(&internal, &authority, "127.0.0.1", true).await;
+    let there = tls_proxy(&storage, &authority, "127.0.0.1", false).await;
+    let away = Failure::Redirect(format!("https://{there}/v2/a/b/manifests/v1"));
+    internal.inject(Rule::times("/manifests/", 1, away));
+    let back = Failure::Redirect(format!("https://{own}/v2/a/b/manifests/v1"));
+    storage.inject(Rule::always("/manifests/", back));
     internal.clear_log();
     let found = ask(own, |o| {
-        o.trust = Trust::Only(authority.pem());
+        o.tls_roots = TlsRoots::Only(authority.pem());
         o.identity = Some(identity(&authority));
-        o.identity_for = Recipients::Registry(own.to_string());
+        o.identity_scope = ClientCertScope::Registry(own.to_string());
         o.retries.max = 0;
     });
     assert!(found.await.is_err());
@@ -277,7 +277,7 @@ fn unusable_certificates_are_a_fault_of_the_configuration() {
         change(&mut options);
         Client::new(options).unwrap_err().kind
     };
-    assert_eq!(config(|o| o.trust = Trust::Only(b"no pem".to_vec())), FaultKind::Config);
+    assert_eq!(config(|o| o.tls_roots = TlsRoots::Only(b"no pem".to_vec())), FaultKind::Config);
     assert_eq!(config(|o| o.server_name = Some("not a name!".to_owned())), FaultKind::Config);
     let broken =
         || ClientIdentity { certificates: b"x".to_vec(), key: zeroize::Zeroizing::new(vec![1]) };
@@ -286,7 +286,7 @@ fn unusable_certificates_are_a_fault_of_the_configuration() {
     assert_eq!(Client::new(options).unwrap_err().kind, FaultKind::Config);
 }
 
-/// As `openssl req -x509` makes it, and many guides for registries say: its own authority.
+/// As `openssl req -x509` issues it, and many registry guides say: self-signed CA certificate.
 #[tokio::test]
 async fn a_self_signed_certificate_is_good_where_it_was_given() {
     let served = with_image().await;
@@ -302,19 +302,20 @@ async fn a_self_signed_certificate_is_good_where_it_was_given() {
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(end, 1, 1);
         let own = params.self_signed(&key).unwrap();
-        let addr = door_with(&served, &nobody, own.der().clone(), &key, false).await;
+        let addr = tls_proxy_with(&served, &nobody, own.der().clone(), &key, false).await;
         let pem = own.pem().into_bytes();
-        for trust in [Trust::Only(pem.clone()), Trust::SystemAnd(pem)] {
-            let found = ask(addr, |o| o.trust = trust.clone()).await;
+        for trust in [TlsRoots::Only(pem.clone()), TlsRoots::SystemAnd(pem)] {
+            let found = ask(addr, |o| o.tls_roots = trust.clone()).await;
             assert_eq!(found, expected, "{name} until {end}");
         }
-        for trust in [Trust::System, Trust::Only(nobody.pem())] {
-            assert_eq!(ask(addr, |o| o.trust = trust).await, Err(FaultKind::Tls));
+        for trust in [TlsRoots::System, TlsRoots::Only(nobody.pem())] {
+            assert_eq!(ask(addr, |o| o.tls_roots = trust).await, Err(FaultKind::Tls));
         }
     }
 }
 
-/// A certificate of version 1, as `openssl x509 -req` makes it without extensions; it ends in 2126.
+/// X.509 version 1 certificate, as `openssl x509 -req` issues it without extensions; expires in
+/// 2126.
 const VERSION_1: &str = "\
 -----BEGIN CERTIFICATE-----
 MIIBMzCB2wIUCNpxGUbx5h+uaR4IgDK80tMLYo0wCgYIKoZIzj0EAwIwHDEaMBgG
@@ -334,8 +335,8 @@ oF48hCEbwL3MN1hVkRUkH2Lw121NlRQzBKUYnJIvx/xWE8WU/ocYrqqq
 -----END PRIVATE KEY-----
 ";
 
-/// A door that shows the certificate of version 1, and takes no client certificate but that.
-async fn old_door(
+/// Proxy that presents the version 1 certificate, and accepts only that client certificate.
+async fn version_1_proxy(
     served: &Served,
     version: &'static rustls::SupportedProtocolVersion,
     signs: &str,
@@ -352,14 +353,14 @@ async fn old_door(
         .unwrap()
         .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(own)));
-    door_of(served, config).await
+    tls_proxy_of(served, config).await
 }
 
 fn version_1() -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(VERSION_1.as_bytes()).unwrap()
 }
 
-/// What Go's server does with `RequireAnyClientCert`, for one certificate.
+/// `RequireAnyClientCert` of Go's TLS server, for one certificate.
 #[derive(Debug)]
 struct OnlyVersion1 {
     provider: Arc<rustls::crypto::CryptoProvider>,
@@ -423,26 +424,26 @@ impl OnlyVersion1 {
     }
 }
 
-/// As Go: good to sign a handshake with, never good as an issuer or for a host's name.
+/// As in Go: accepted for handshake signatures, never as an issuer or for a host name.
 #[tokio::test]
 async fn certificates_of_version_1_are_taken_where_go_takes_them() {
     let served = with_image().await;
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let addr = old_door(&served, version, VERSION_1_KEY, false).await;
-        let found = ask(addr, |o| o.trust = Trust::DangerousAnyCertificate).await;
+        let addr = version_1_proxy(&served, version, VERSION_1_KEY, false).await;
+        let found = ask(addr, |o| o.tls_roots = TlsRoots::DangerousAnyCertificate).await;
         assert_eq!(found, Ok(true), "{version:?}");
         let pem = || VERSION_1.as_bytes().to_vec();
-        for trust in [Trust::System, Trust::Only(pem()), Trust::SystemAnd(pem())] {
+        for trust in [TlsRoots::System, TlsRoots::Only(pem()), TlsRoots::SystemAnd(pem())] {
             let found = ask(addr, |o| {
-                o.trust = trust.clone();
+                o.tls_roots = trust.clone();
                 o.server_name = Some("registry.internal".to_owned());
             });
             assert_eq!(found.await, Err(FaultKind::Tls), "{version:?} {trust:?}");
         }
-        // Signatures of the handshake are verified none the less.
+        // Handshake signatures are verified all the same.
         let other = KeyPair::generate().unwrap().serialize_pem();
-        let addr = old_door(&served, version, &other, false).await;
-        let found = ask(addr, |o| o.trust = Trust::DangerousAnyCertificate).await;
+        let addr = version_1_proxy(&served, version, &other, false).await;
+        let found = ask(addr, |o| o.tls_roots = TlsRoots::DangerousAnyCertificate).await;
         assert_eq!(found, Err(FaultKind::Tls), "{version:?}");
     }
 }
@@ -455,11 +456,11 @@ async fn a_client_certificate_of_version_1_is_shown() {
         key: zeroize::Zeroizing::new(key.as_bytes().to_vec()),
     };
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let addr = old_door(&served, version, VERSION_1_KEY, true).await;
-        let none = ask(addr, |o| o.trust = Trust::DangerousAnyCertificate).await;
+        let addr = version_1_proxy(&served, version, VERSION_1_KEY, true).await;
+        let none = ask(addr, |o| o.tls_roots = TlsRoots::DangerousAnyCertificate).await;
         assert!(none.is_err(), "{version:?}");
         let found = ask(addr, |o| {
-            o.trust = Trust::DangerousAnyCertificate;
+            o.tls_roots = TlsRoots::DangerousAnyCertificate;
             o.identity = Some(identity(VERSION_1_KEY));
         });
         assert_eq!(found.await, Ok(true), "{version:?}");

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use jiff::SignedDuration;
 use sealgate_policy::trust_root::Bytes;
-use sealgate_testkit::keyless::World;
+use sealgate_testkit::keyless::TestSigstore;
 use sealgate_testkit::tuf::{Files, TufRepository, archive};
 
 use super::*;
@@ -57,7 +57,7 @@ fn days(days: i64) -> SignedDuration {
 
 /// As it is after it was written and read.
 fn root() -> TrustRoot {
-    TrustRoot::parse(World::default().trust_root().to_json().as_bytes()).unwrap()
+    TrustRoot::parse(TestSigstore::default().trust_root().to_json().as_bytes()).unwrap()
 }
 
 fn repository(root: &TrustRoot) -> TufRepository {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sealgate_core::reference::Identifier;
 use sealgate_engine::ports::Clock as _;
 use sealgate_engine::referrer;
-use sealgate_testkit::keyless::{ISSUER, Named, Proof, SUBJECT, World};
+use sealgate_testkit::keyless::{CertificateIdentity, ISSUER, Proof, SUBJECT, TestSigstore};
 use sealgate_testkit::ports::FrozenClock;
 use sealgate_testkit::tuf::{TufRepository, archive};
 use serde_json::json;
@@ -30,7 +30,7 @@ fn policy() -> String {
 }
 
 /// The root of a world, in a TUF repository; `anchor` is what it begins with, if not its own.
-fn trust_root(world: &World, anchor: Option<Vec<u8>>) -> String {
+fn trust_root(world: &TestSigstore, anchor: Option<Vec<u8>>) -> String {
     let now = FrozenClock::default().now();
     let repository =
         TufRepository::new(now).with("trusted_root.json", world.trust_root().to_json());
@@ -62,11 +62,15 @@ async fn until_denial(house: &House, digest: &sealgate_core::digest::Digest, tex
 
 #[tokio::test]
 async fn a_repository_in_the_folder_is_read_and_taken_away_again() {
-    let world = World::default();
+    let world = TestSigstore::default();
     let house = house(|_| vec![("policy.json", policy())]);
     house.ready().await;
     let digest = house.push("app");
-    let bundle = world.image_bundle(&world.certified(&Named::default()), &digest, Proof::Rekor2);
+    let bundle = world.image_bundle(
+        &world.certified(&CertificateIdentity::default()),
+        &digest,
+        Proof::RekorV2,
+    );
     let repository = house.repository("app");
     let image = house.registry.peek(&repository, &Identifier::Digest(digest.clone())).unwrap();
     let (bundle, now) = (bundle.to_json(), FrozenClock::default().now());
@@ -80,7 +84,7 @@ async fn a_repository_in_the_folder_is_read_and_taken_away_again() {
     until_denial(&house, &digest, "").await;
     house.until("/readyz", |status, text| status == 200 && !text.contains("problems")).await;
     // Of somebody else, and one that its own anchor does not vouch for.
-    house.file("root.json", Some(&trust_root(&World::default(), None)));
+    house.file("root.json", Some(&trust_root(&TestSigstore::default(), None)));
     until_denial(&house, &digest, "signature keyless validation failed").await;
     let anchor = TufRepository::new(now).root(1);
     house.file("root.json", Some(&trust_root(&world, Some(anchor))));

@@ -1,27 +1,27 @@
 use axum::response::Response;
-use sealgate_testkit::key::{Algorithm, LyingSigner, TestKey};
-use sealgate_testkit::keyless::{Certified, Named, World, pem};
+use sealgate_testkit::key::{Algorithm, MismatchedSigner, TestKey};
+use sealgate_testkit::keyless::{CertificateIdentity, Certified, TestSigstore, pem};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::http::fixture::{Seen, Service, answer, client};
+use crate::http::fixture::{ReceivedRequest, Service, answer, client};
 
-/// The holder of a certificate, as a signer.
-struct Holder {
+/// Signer that holds the private key of a certificate.
+struct KeyHolder {
     certified: Certified,
     key: PublicKey,
 }
 
-impl Holder {
-    fn new(world: &World) -> Self {
-        let certified = world.certified(&Named::default());
+impl KeyHolder {
+    fn new(world: &TestSigstore) -> Self {
+        let certified = world.certified(&CertificateIdentity::default());
         let key = certified.public_key();
         Self { certified, key }
     }
 }
 
 #[async_trait]
-impl Signer for Holder {
+impl Signer for KeyHolder {
     fn public_key(&self) -> &PublicKey {
         &self.key
     }
@@ -44,8 +44,8 @@ fn issued(form: &str, chain: &[String]) -> Response {
     answer(200, json!({ form: chain }).to_string())
 }
 
-/// The request that was sent, if its signature is by the key in it.
-fn request_in(seen: &Seen) -> CertReq {
+/// Certificate signing request that was sent, after checking its signature with its own key.
+fn request_in(seen: &ReceivedRequest) -> CertReq {
     let body: Value = serde_json::from_slice(&seen.body).unwrap();
     let pem = STANDARD.decode(body["certificateSigningRequest"].as_str().unwrap()).unwrap();
     let (label, der) = der::pem::decode_vec(&pem).unwrap();
@@ -59,9 +59,9 @@ fn request_in(seen: &Seen) -> CertReq {
 
 #[tokio::test]
 async fn a_key_is_certified_in_both_forms_of_the_answer() {
-    let world = World::default();
+    let world = TestSigstore::default();
     for form in ["signedCertificateEmbeddedSct", "signedCertificateDetachedSct"] {
-        let holder = Holder::new(&world);
+        let holder = KeyHolder::new(&world);
         let chain = vec![
             holder.certified.pem(),
             world
@@ -103,31 +103,31 @@ async fn every_kind_of_key_proves_that_it_is_held() {
 }
 
 #[tokio::test]
-async fn a_signer_that_lies_is_found_out_before_fulcio_is_asked() {
+async fn a_signer_with_another_key_is_refused_before_fulcio_is_called() {
     let service = Service::start(|_, _| answer(500, "")).await;
-    let signer = LyingSigner { shown: TestKey::p256(), used: TestKey::p256() };
+    let signer = MismatchedSigner { shown: TestKey::p256(), used: TestKey::p256() };
     let fault = ask(&service, &signer).await.unwrap_err();
-    assert_eq!(fault.detail, "the signer's signature does not fit its public key");
+    assert_eq!(fault.detail, "the signer's signature does not match its public key");
     assert!(service.seen().is_empty());
 }
 
 #[tokio::test]
 async fn a_certificate_of_another_key_is_refused() {
-    let world = World::default();
-    let other = Holder::new(&world).certified.pem();
+    let world = TestSigstore::default();
+    let other = KeyHolder::new(&world).certified.pem();
     let service = Service::start(move |_, _| {
         issued("signedCertificateEmbeddedSct", std::slice::from_ref(&other))
     })
     .await;
-    let fault = ask(&service, &Holder::new(&world)).await.unwrap_err();
+    let fault = ask(&service, &KeyHolder::new(&world)).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Malformed);
-    assert!(fault.detail.ends_with("the certificate is for another key than ours"), "{fault}");
+    assert!(fault.detail.ends_with("the certificate is for another key"), "{fault}");
 }
 
 #[tokio::test]
 async fn answers_that_are_no_chain_are_refused() {
-    let world = World::default();
-    let holder = Holder::new(&world);
+    let world = TestSigstore::default();
+    let holder = KeyHolder::new(&world);
     let good = holder.certified.pem();
     let embedded = |chain: &[&str]| json!({ "signedCertificateEmbeddedSct": { "chain": { "certificates": chain } } });
     let eleven = vec![good.as_str(); 11];
@@ -157,7 +157,7 @@ async fn answers_that_are_no_chain_are_refused() {
 }
 
 #[tokio::test]
-async fn refusals_have_fulcios_words_and_never_the_token() {
+async fn refusals_have_fulcios_message_and_never_the_token() {
     let service = Service::start(|_, _| {
         let message = "There was an error processing the identity token eyJh.e30.c2ln";
         answer(401, json!({ "code": 16, "message": message, "details": [] }).to_string())

@@ -1,5 +1,4 @@
-//! A service on loopback for tests: it answers what a closure says, and remembers what it was
-//! asked.
+//! Loopback HTTP service for tests: responses come from a closure, and requests are recorded.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,9 +12,9 @@ use reqwest::{Method, StatusCode};
 
 use super::{Client, Options, Proxies, Retries, Timeouts};
 
-/// What the service was asked.
+/// Recorded request.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct ReceivedRequest {
     pub(crate) method: Method,
     /// Path and query.
     pub(crate) path: String,
@@ -23,21 +22,21 @@ pub(crate) struct Seen {
     pub(crate) body: Bytes,
 }
 
-/// A running service; it ends with the test's runtime.
+/// Running service; ends with the test's runtime.
 pub(crate) struct Service {
     pub(crate) url: String,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<ReceivedRequest>>>,
 }
 
-type Answering = Arc<dyn Fn(usize, &Seen) -> Response + Send + Sync>;
+type RespondFn = Arc<dyn Fn(usize, &ReceivedRequest) -> Response + Send + Sync>;
 
 impl Service {
     /// Starts a service. `answer` gets the number of the request, from 0, and the request.
     pub(crate) async fn start(
-        answer: impl Fn(usize, &Seen) -> Response + Send + Sync + 'static,
+        answer: impl Fn(usize, &ReceivedRequest) -> Response + Send + Sync + 'static,
     ) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let state: (Answering, Arc<Mutex<Vec<Seen>>>) = (Arc::new(answer), seen.clone());
+        let state: (RespondFn, Arc<Mutex<Vec<ReceivedRequest>>>) = (Arc::new(answer), seen.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().fallback(handle).with_state(state);
@@ -45,17 +44,17 @@ impl Service {
         Self { url, seen }
     }
 
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<ReceivedRequest> {
         self.seen.lock().unwrap().clone()
     }
 }
 
 async fn handle(
-    State((answer, all)): State<(Answering, Arc<Mutex<Vec<Seen>>>)>,
+    State((answer, all)): State<(RespondFn, Arc<Mutex<Vec<ReceivedRequest>>>)>,
     request: Request,
 ) -> Response {
     let (head, body) = request.into_parts();
-    let seen = Seen {
+    let seen = ReceivedRequest {
         method: head.method,
         path: head.uri.to_string(),
         headers: head.headers,
@@ -69,30 +68,30 @@ async fn handle(
     answer(number, &seen)
 }
 
-/// An answer with this status and body.
+/// Response with this status and body.
 pub(crate) fn answer(status: u16, body: impl Into<Body>) -> Response {
     let status = StatusCode::from_u16(status).unwrap();
     Response::builder().status(status).body(body.into()).unwrap()
 }
 
-/// An answer with a header more.
+/// Response with an additional header.
 pub(crate) fn with(mut answer: Response, name: &'static str, value: &str) -> Response {
     answer.headers_mut().insert(name, value.parse().unwrap());
     answer
 }
 
-/// A client that loses no time.
+/// Client with short pauses and timeouts.
 pub(crate) fn client() -> Client {
     Client::new(&options()).unwrap()
 }
 
-/// The options of [`client`].
+/// Options of [`client`].
 pub(crate) fn options() -> Options {
     Options {
         timeouts: Timeouts {
             connect: Duration::from_secs(5),
             attempt: Duration::from_secs(5),
-            question: Duration::from_secs(20),
+            total: Duration::from_secs(20),
         },
         retries: Retries {
             max: 3,

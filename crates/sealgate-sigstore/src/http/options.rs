@@ -1,5 +1,4 @@
-//! What is decided before the first request: whom to trust, how long to wait, how often to ask
-//! again.
+//! Client options: TLS roots, timeouts, retries.
 
 use std::time::Duration;
 
@@ -7,66 +6,65 @@ use sealgate_http::retry::Pauses;
 use sealgate_http::{ClientIdentity, Proxies};
 use tokio::time::Instant;
 
-/// Everything that is decided before the first request.
+/// Client options.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Whose server certificates are good (`--timestamp-client-cacert`).
-    pub trust: Trust,
-    /// A client certificate (`--timestamp-client-cert`, `--timestamp-client-key`).
+    /// TLS roots for server certificates (`--timestamp-client-cacert`).
+    pub tls_roots: TlsRoots,
+    /// Client certificate (`--timestamp-client-cert`, `--timestamp-client-key`).
     pub identity: Option<ClientIdentity>,
-    /// The name that a server certificate must carry instead of the host's
-    /// (`--timestamp-server-name`).
+    /// Name that a server certificate must carry instead of the host's (`--timestamp-server-name`).
     pub server_name: Option<String>,
-    /// How long to wait.
+    /// Time limits.
     pub timeouts: Timeouts,
-    /// How often to ask again.
+    /// Retry settings.
     pub retries: Retries,
-    /// The `User-Agent` header.
+    /// `User-Agent` header.
     pub user_agent: String,
-    /// Whether proxies are used.
+    /// Use of the proxies named by the environment.
     pub proxies: Proxies,
 }
 
-/// Whose server certificates are good.
+/// TLS roots trusted for server certificates.
 #[derive(Clone, Debug, Default)]
-pub enum Trust {
-    /// Those that the operating system trusts.
+pub enum TlsRoots {
+    /// The operating system's roots.
     #[default]
     System,
-    /// Those that chain to these certificates (PEM), and no others.
+    /// These certificates (PEM) only.
     Only(Vec<u8>),
 }
 
-/// How long to wait.
+/// Time limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// For a connection, with its TLS handshake.
+    /// Connection establishment, TLS handshake included.
     pub connect: Duration,
-    /// For one attempt from beginning to end, redirects and the body included. A log may take
-    /// seconds to bring an entry into its tree.
+    /// One attempt in total, redirects and body included. A log may take seconds to integrate an
+    /// entry.
     pub attempt: Duration,
-    /// For one question, all attempts and the pauses between them included.
-    pub question: Duration,
+    /// One request in total, with all attempts and the pauses between them.
+    pub total: Duration,
 }
 
-/// How often to ask again after a fault that may pass (no connection, 429, 5xx).
+/// Retries after transient faults (no connection, 429, 5xx).
 #[derive(Clone, Copy, Debug)]
 pub struct Retries {
-    /// Times to ask again after the first.
+    /// Maximum number of retries.
     pub max: usize,
-    /// The first pause; it doubles, with jitter.
+    /// First pause; each following pause doubles, with jitter.
     pub first_pause: Duration,
-    /// The longest pause, also where the service asks for more by `Retry-After`.
+    /// Longest pause, also when the service asks for more with `Retry-After`.
     pub longest_pause: Duration,
-    /// How many retries the services of one client may cost in a row; each success gives a tenth
-    /// of one back.
+    /// Retries in a row that the services of one client may use; each success returns a tenth of a
+    /// retry.
     pub budget: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            trust: Trust::default(),
+            tls_roots: TlsRoots::default(),
             identity: None,
             server_name: None,
             timeouts: Timeouts::default(),
@@ -77,12 +75,13 @@ impl Default for Options {
     }
 }
 
-impl Trust {
-    /// The shared type knows more: no service is asked without a certificate that is good.
-    pub(super) fn shared(&self) -> sealgate_http::Trust {
+impl TlsRoots {
+    /// Conversion into the shared type, which has one more variant: no service may be used with an
+    /// untrusted certificate.
+    pub(super) fn shared(&self) -> sealgate_http::TlsRoots {
         match self {
-            Self::System => sealgate_http::Trust::System,
-            Self::Only(pem) => sealgate_http::Trust::Only(pem.clone()),
+            Self::System => sealgate_http::TlsRoots::System,
+            Self::Only(pem) => sealgate_http::TlsRoots::Only(pem.clone()),
         }
     }
 }
@@ -92,7 +91,7 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(10),
             attempt: Duration::from_secs(30),
-            question: Duration::from_secs(90),
+            total: Duration::from_secs(90),
         }
     }
 }

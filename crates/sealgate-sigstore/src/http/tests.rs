@@ -17,7 +17,7 @@ fn get(url: &str) -> Request {
 }
 
 #[tokio::test]
-async fn what_may_pass_is_asked_again() {
+async fn transient_failures_are_retried() {
     let service = Service::start(|number, _| match number {
         0 => answer(500, "oh"),
         1 => answer(503, ""),
@@ -31,7 +31,7 @@ async fn what_may_pass_is_asked_again() {
 }
 
 #[tokio::test]
-async fn what_does_not_pass_is_a_fault_with_the_services_words() {
+async fn persistent_failures_are_faults_with_the_services_message() {
     let service =
         Service::start(|_, _| answer(500, r#"{"code":500,"message":"tree\nis ill"}"#)).await;
     let fault = client().send(get(&service.url)).await.unwrap_err();
@@ -54,7 +54,7 @@ async fn retry_after_is_waited_for() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_an_hour() {
+async fn long_retry_after_is_not_waited_for() {
     let service = Service::start(|_, _| with(answer(429, ""), "retry-after", "3600")).await;
     let fault = client().send(get(&service.url)).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Throttled);
@@ -136,11 +136,11 @@ async fn an_endless_refusal_ends() {
     let service = Service::start(move |_, _| answer(403, chunks())).await;
     let got = client().send(get(&service.url)).await.unwrap();
     assert_eq!(got.body.len(), MAX_ERROR_BODY);
-    assert!(got.fault().detail.chars().count() < MAX_WORDS + 40);
+    assert!(got.fault().detail.chars().count() < MAX_QUOTED + 40);
 }
 
 #[tokio::test]
-async fn redirects_stay_at_home() {
+async fn redirects_stay_at_the_origin() {
     let other = Service::start(|_, _| answer(200, "stolen")).await;
     let away = other.url.clone();
     let service = Service::start(move |_, seen| match seen.path.as_str() {
@@ -164,7 +164,7 @@ async fn redirects_stay_at_home() {
 }
 
 #[tokio::test]
-async fn silence_is_a_timeout() {
+async fn a_silent_server_is_a_timeout() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let mut options = options();
@@ -194,8 +194,7 @@ fn addresses_of_services() {
     assert_eq!(joined("https://a.example/rekor/"), "https://a.example/rekor/api/v1");
 }
 
-/// A TLS server that wants a certificate of its own authority from clients, and is named
-/// `tsa.example`.
+/// TLS server named `tsa.example` that requires client certificates from its own CA.
 struct TlsServer {
     url: String,
     authority: String,
@@ -251,7 +250,7 @@ async fn tls_server() -> TlsServer {
 async fn a_server_with_its_own_authority_wants_a_client_certificate() {
     let server = tls_server().await;
     let good = Options {
-        trust: Trust::Only(server.authority.clone().into_bytes()),
+        tls_roots: TlsRoots::Only(server.authority.clone().into_bytes()),
         identity: Some(server.client.clone()),
         server_name: Some("tsa.example".to_owned()),
         ..options()
@@ -261,7 +260,7 @@ async fn a_server_with_its_own_authority_wants_a_client_certificate() {
         async move { Client::new(&options).unwrap().send(request).await }
     };
     assert_eq!(send(good.clone()).await.unwrap().body, "ok");
-    let unknown = Options { trust: Trust::System, ..good.clone() };
+    let unknown = Options { tls_roots: TlsRoots::System, ..good.clone() };
     let fault = send(unknown).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Tls, "{fault}");
     let misnamed = Options { server_name: None, ..good.clone() };
@@ -275,8 +274,8 @@ async fn a_server_with_its_own_authority_wants_a_client_certificate() {
 #[test]
 fn options_that_cannot_be_used_are_refused() {
     let fault = |options: Options| Client::new(&options).unwrap_err();
-    let trust = Trust::Only(b"no certificate".to_vec());
-    assert_eq!(fault(Options { trust, ..options() }).kind, FaultKind::Config);
+    let trust = TlsRoots::Only(b"no certificate".to_vec());
+    assert_eq!(fault(Options { tls_roots: trust, ..options() }).kind, FaultKind::Config);
     let server_name = Some("not a name".to_owned());
     assert_eq!(fault(Options { server_name, ..options() }).kind, FaultKind::Config);
     let identity = ClientIdentity { certificates: Vec::new(), key: Vec::new().into() };

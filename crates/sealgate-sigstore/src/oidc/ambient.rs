@@ -1,4 +1,4 @@
-//! Surroundings that issue a token without asking anybody.
+//! Ambient providers: environments that issue identity tokens without interaction.
 
 mod buildkite;
 mod circleci;
@@ -13,17 +13,17 @@ use sealgate_core::fault::{Fault, FaultKind};
 use url::Url;
 
 use super::claims::claims;
-use super::surroundings::Surroundings;
+use super::token_environment::TokenEnvironment;
 use super::{AUDIENCE, Ambient, TokenError, UnknownName};
 use crate::http::{Request, printable};
 use sealgate_http::Secret;
 
 const ID_TOKEN: &str = "SIGSTORE_ID_TOKEN";
 
-/// A kind of surroundings that issues tokens.
+/// Ambient identity provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Provider {
-    /// `SIGSTORE_ID_TOKEN`: GitLab (`id_tokens`), and whoever else sets it.
+    /// `SIGSTORE_ID_TOKEN`: set by GitLab (`id_tokens`) or by the user.
     Envvar,
     /// GitHub Actions.
     GithubActions,
@@ -31,18 +31,18 @@ pub enum Provider {
     BuildkiteAgent,
     /// CircleCI.
     Circleci,
-    /// A file that Kubernetes projects.
+    /// Token file projected by Kubernetes.
     Filesystem,
-    /// The account of a machine or workload at Google.
+    /// Service account of a Google Cloud machine or workload.
     GoogleWorkloadIdentity,
-    /// Another account at Google, by the machine's own.
+    /// Another Google service account, impersonated by the machine's own.
     GoogleImpersonate,
     /// SPIFFE.
     Spiffe,
 }
 
 impl Provider {
-    /// In the order in which they are asked.
+    /// Providers in the order in which they are tried.
     pub const ALL: [Self; 8] = [
         Self::Envvar,
         Self::GithubActions,
@@ -54,7 +54,7 @@ impl Provider {
         Self::Spiffe,
     ];
 
-    /// Its name in `--oidc-provider`.
+    /// Name of the provider in `--oidc-provider`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Envvar => "envvar",
@@ -75,7 +75,7 @@ impl FromStr for Provider {
     fn from_str(name: &str) -> Result<Self, UnknownName> {
         let known = || Self::ALL.map(Self::name).join(", ");
         match name {
-            // What cosign's own help calls it.
+            // Name in cosign's own help text.
             "google" => Ok(Self::GoogleWorkloadIdentity),
             _ => Self::ALL
                 .into_iter()
@@ -91,31 +91,31 @@ impl fmt::Display for Provider {
     }
 }
 
-/// A token of the first that gives one; `None` where no surroundings are there.
+/// Token of the first provider that returns one; `None` when no provider is available.
 pub(super) async fn token(
     which: Ambient,
-    surroundings: &Surroundings,
+    environment: &TokenEnvironment,
 ) -> Result<Option<(Secret, Provider)>, TokenError> {
     match which {
         Ambient::Off => Ok(None),
-        Ambient::Only(provider) => match ask(provider, surroundings).await {
+        Ambient::Only(provider) => match ask(provider, environment).await {
             Ok(token) => Ok(Some((token, provider))),
             Err(last) => Err(TokenError::Ambient { last, before: Vec::new() }),
         },
-        Ambient::Any => any(surroundings).await,
+        Ambient::Any => any(environment).await,
     }
 }
 
-async fn any(surroundings: &Surroundings) -> Result<Option<(Secret, Provider)>, TokenError> {
+async fn any(environment: &TokenEnvironment) -> Result<Option<(Secret, Provider)>, TokenError> {
     let mut faults = Vec::new();
     for provider in Provider::ALL {
-        if !is_there(provider, surroundings).await {
+        if !is_available(provider, environment).await {
             continue;
         }
-        match ask(provider, surroundings).await {
+        match ask(provider, environment).await {
             Ok(token) => return Ok(Some((token, provider))),
             Err(fault) => {
-                surroundings.console.say(&format!("no identity token from {fault}"));
+                environment.console.say(&format!("no identity token from {fault}"));
                 if !is_no_provider(provider, &fault) {
                     faults.push(fault);
                 }
@@ -125,42 +125,43 @@ async fn any(surroundings: &Surroundings) -> Result<Option<(Secret, Provider)>, 
     match faults.pop() {
         Some(last) => Err(TokenError::Ambient { last, before: faults }),
         None => {
-            hint(surroundings);
+            hint(environment);
             Ok(None)
         }
     }
 }
 
-pub(super) async fn is_there(provider: Provider, surroundings: &Surroundings) -> bool {
+pub(super) async fn is_available(provider: Provider, environment: &TokenEnvironment) -> bool {
     match provider {
-        Provider::Envvar => surroundings.variable(ID_TOKEN).is_some(),
-        Provider::GithubActions => github::is_there(surroundings),
-        Provider::BuildkiteAgent => buildkite::is_there(surroundings),
-        Provider::Circleci => circleci::is_there(surroundings),
-        Provider::Filesystem => files::is_projected(surroundings).await,
-        Provider::GoogleWorkloadIdentity => google::is_there(surroundings).await,
-        Provider::GoogleImpersonate => google::impersonates(surroundings),
-        Provider::Spiffe => files::has_spiffe(surroundings).await,
+        Provider::Envvar => environment.variable(ID_TOKEN).is_some(),
+        Provider::GithubActions => github::is_available(environment),
+        Provider::BuildkiteAgent => buildkite::is_available(environment),
+        Provider::Circleci => circleci::is_available(environment),
+        Provider::Filesystem => files::is_projected(environment).await,
+        Provider::GoogleWorkloadIdentity => google::is_available(environment).await,
+        Provider::GoogleImpersonate => google::impersonates(environment),
+        Provider::Spiffe => files::has_spiffe(environment).await,
     }
 }
 
-/// A machine of Google's need not have an account: a person may work there.
+/// Returns whether the fault means that the provider is not available: a Google machine need not
+/// have a service account, for instance when it is a workstation.
 fn is_no_provider(provider: Provider, fault: &Fault) -> bool {
     let absent = [FaultKind::Missing, FaultKind::Unreachable, FaultKind::Timeout];
     provider == Provider::GoogleWorkloadIdentity && absent.contains(&fault.kind)
 }
 
-/// A token of this one. The fault names it.
-async fn ask(provider: Provider, surroundings: &Surroundings) -> Result<Secret, Fault> {
+/// Token of this provider. A fault names the provider.
+async fn ask(provider: Provider, environment: &TokenEnvironment) -> Result<Secret, Fault> {
     let token = match provider {
-        Provider::Envvar => from_variable(surroundings),
-        Provider::GithubActions => github::token(surroundings).await,
-        Provider::BuildkiteAgent => buildkite::token(surroundings).await,
-        Provider::Circleci => circleci::token(surroundings).await,
-        Provider::Filesystem => files::projected(surroundings).await,
-        Provider::GoogleWorkloadIdentity => google::token(surroundings).await,
-        Provider::GoogleImpersonate => google::impersonated(surroundings).await,
-        Provider::Spiffe => files::spiffe(surroundings).await,
+        Provider::Envvar => from_variable(environment),
+        Provider::GithubActions => github::token(environment).await,
+        Provider::BuildkiteAgent => buildkite::token(environment).await,
+        Provider::Circleci => circleci::token(environment).await,
+        Provider::Filesystem => files::projected(environment).await,
+        Provider::GoogleWorkloadIdentity => google::token(environment).await,
+        Provider::GoogleImpersonate => google::impersonated(environment).await,
+        Provider::Spiffe => files::spiffe(environment).await,
     };
     token.map_err(|fault| {
         let target = format!("{provider}: {}", fault.target);
@@ -168,35 +169,35 @@ async fn ask(provider: Provider, surroundings: &Surroundings) -> Result<Secret, 
     })
 }
 
-fn from_variable(surroundings: &Surroundings) -> Result<Secret, Fault> {
+fn from_variable(environment: &TokenEnvironment) -> Result<Secret, Fault> {
     let unset = || Fault::new(FaultKind::Config, ID_TOKEN, "is not set");
-    let value = surroundings.variable(ID_TOKEN).ok_or_else(unset)?;
+    let value = environment.variable(ID_TOKEN).ok_or_else(unset)?;
     checked(Some(Secret::new(value.trim())), ID_TOKEN)
 }
 
-/// Pipelines that could give a token but were not told to.
-fn hint(surroundings: &Surroundings) {
-    if surroundings.variable("GITHUB_ACTIONS").is_some() {
-        surroundings.console.say(
-            "GitHub Actions gives an identity token to jobs with `permissions: id-token: write`",
+/// Prints a hint when the CI system could issue a token but is not configured to.
+fn hint(environment: &TokenEnvironment) {
+    if environment.variable("GITHUB_ACTIONS").is_some() {
+        environment.console.say(
+            "GitHub Actions issues identity tokens to jobs with `permissions: id-token: write`",
         );
     }
-    if surroundings.variable("GITLAB_CI").is_some() {
-        surroundings.console.say(
-            "GitLab gives an identity token to jobs with `id_tokens: SIGSTORE_ID_TOKEN: aud: \
+    if environment.variable("GITLAB_CI").is_some() {
+        environment.console.say(
+            "GitLab issues identity tokens to jobs with `id_tokens: SIGSTORE_ID_TOKEN: aud: \
              sigstore`",
         );
     }
 }
 
-/// What a provider gave, if it is a token. The fault does not show it.
+/// Checks that the provider returned a token. The fault does not show the value.
 fn checked(token: Option<Secret>, target: &str) -> Result<Secret, Fault> {
-    let missing = || Fault::new(FaultKind::Malformed, printable(target, 200), "gave no token");
+    let missing = || Fault::new(FaultKind::Malformed, printable(target, 200), "returned no token");
     let token = token.filter(|token| !token.reveal().is_empty()).ok_or_else(missing)?;
     match claims(token.reveal()) {
         Ok(_) => Ok(token),
         Err(fault) => {
-            let detail = format!("gave an identity token that {}", fault.detail);
+            let detail = format!("returned an identity token that {}", fault.detail);
             Err(Fault::new(fault.kind, printable(target, 200), detail))
         }
     }
@@ -206,7 +207,7 @@ fn bearer(request: Request, secret: &Secret) -> Result<Request, Fault> {
     request.bearer(secret.reveal())
 }
 
-/// `url` with these segments after its own, each encoded.
+/// URL with additional path segments, each percent-encoded.
 fn segments(mut url: Url, more: &[&str]) -> Url {
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty().extend(more);

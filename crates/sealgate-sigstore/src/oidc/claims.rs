@@ -1,5 +1,5 @@
-//! What an identity token says, read without verifying: to tell a person whose identity will
-//! become public, and to see before anything is asked that a token is of no use.
+//! Claims of an identity token, parsed without verification: shown to the user before the identity
+//! becomes public, and used to detect unusable tokens early.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use serde::Deserialize;
 
 use crate::http::printable;
 
-/// The largest token that is looked at; a larger one fits no header.
+/// Maximum size of a token, in bytes; a larger one fits in no header.
 pub(super) const MAX_TOKEN: usize = 16 << 10;
-/// Of a claim's text, in characters.
+/// Longest text of a claim, in characters.
 const MAX_TEXT: usize = 400;
 const MAX_AUDIENCES: usize = 32;
 
-/// The claims of a token. Its texts are fit to be shown: bounded, no control characters.
+/// Claims of a token. Texts are safe for terminals: bounded, no control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
     /// `iss`.
@@ -26,53 +26,53 @@ pub struct Claims {
     pub subject: String,
     /// `email`.
     pub email: Option<Email>,
-    /// The CI job that the token is about: what a certificate names instead of the subject.
+    /// CI workflow in the token, which the certificate names instead of the subject.
     pub workflow: Option<String>,
     /// `aud`.
     pub audience: Vec<String>,
     /// `exp`.
     pub expires: Option<Timestamp>,
-    /// `federated_claims.connector_id`: where the person logged in, for an issuer that stands
-    /// between; the public-good certificates name this as their issuer.
+    /// `federated_claims.connector_id`: identity provider used with an issuer that federates
+    /// logins; certificates of the public-good instance name it as the issuer.
     pub connector: Option<String>,
     pub(super) nonce: Option<String>,
 }
 
-/// An address, and whether the issuer has made sure of it.
+/// E-mail address and its verification state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Email {
-    /// The address.
+    /// E-mail address.
     pub address: String,
-    /// What the issuer says of it.
+    /// Verification state according to the issuer.
     pub checked: Checked,
 }
 
-/// Whether an issuer has made sure that an address is the person's.
+/// Verification state of an e-mail address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checked {
     /// `email_verified` is true.
     Yes,
-    /// It is not.
+    /// `email_verified` is false or missing.
     No,
 }
 
-/// What may keep a certificate authority from taking a token.
+/// Problem because of which a certificate authority may refuse a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
-    /// It has expired.
+    /// The token has expired.
     Expired(Timestamp),
-    /// It does not say when it expires.
+    /// The token has no expiry.
     NoExpiry,
-    /// It is for somebody else.
+    /// The token has another audience.
     Audience {
-        /// For whom it should be.
+        /// Expected audience.
         wanted: String,
-        /// For whom it is.
+        /// Audiences of the token.
         found: Vec<String>,
     },
-    /// The issuer has not made sure of the e-mail address.
+    /// The issuer has not verified the e-mail address.
     EmailNotVerified(String),
-    /// It names nobody.
+    /// The token has no subject.
     NoSubject,
 }
 
@@ -85,7 +85,7 @@ struct Document {
     job_workflow_ref: Option<String>,
     ci_config_ref_uri: Option<String>,
     email: Option<String>,
-    email_verified: Option<Truth>,
+    email_verified: Option<BoolOrString>,
     aud: Option<Audience>,
     exp: Option<f64>,
     nonce: Option<String>,
@@ -104,18 +104,19 @@ enum Audience {
     Many(Vec<String>),
 }
 
-/// Some issuers write it as a text.
+/// Boolean that some issuers write as a string.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Truth {
+enum BoolOrString {
     Boolean(bool),
     Text(String),
 }
 
-/// Reads a token's claims. Verifies nothing.
+/// Parses the claims of a token without verifying it.
 ///
 /// # Errors
-/// It is no JSON web token, or larger than 16 KiB. The message shows nothing of it.
+/// An error if the text is not a JSON web token, or is larger than 16 KiB. The message shows
+/// nothing of it.
 pub fn claims(token: &str) -> Result<Claims, Fault> {
     let bad = |why| Fault::new(FaultKind::Malformed, "identity token", why);
     if token.len() > MAX_TOKEN {
@@ -127,7 +128,7 @@ pub fn claims(token: &str) -> Result<Claims, Fault> {
     Ok(document.into())
 }
 
-/// The decoded second part of three. Header and payload must be base64url, the signature too.
+/// Decoded second part of three. All three parts must be base64url.
 fn payload(token: &str) -> Option<Vec<u8>> {
     let mut parts = token.split('.');
     let (header, payload, signature) = (parts.next()?, parts.next()?, parts.next()?);
@@ -142,14 +143,15 @@ fn payload(token: &str) -> Option<Vec<u8>> {
 }
 
 impl Claims {
-    /// Who signs, as Fulcio writes it into the certificate: the e-mail address, of a job on GitHub or
-    /// GitLab the address of its workflow, else the subject. The certificate decides.
+    /// Identity as Fulcio writes it into the certificate: the e-mail address; for a GitHub or
+    /// GitLab job, the URI of its workflow; otherwise the subject. The certificate is
+    /// authoritative.
     pub fn identity(&self) -> &str {
         let email = self.email.as_ref().map(|email| &email.address);
         email.or(self.workflow.as_ref()).unwrap_or(&self.subject)
     }
 
-    /// What may keep an authority from taking it at `now`; without `audience` that is not asked.
+    /// Problems at the time `now`. Without `audience`, the audience is not checked.
     pub fn warnings(&self, now: Timestamp, audience: Option<&str>) -> Vec<Warning> {
         let mut warnings = Vec::new();
         match self.expires {
@@ -180,8 +182,8 @@ impl From<Document> for Claims {
     fn from(document: Document) -> Self {
         let text = |text: String| printable(&text, MAX_TEXT);
         let checked = match &document.email_verified {
-            Some(Truth::Boolean(true)) => Checked::Yes,
-            Some(Truth::Text(text)) if text.eq_ignore_ascii_case("true") => Checked::Yes,
+            Some(BoolOrString::Boolean(true)) => Checked::Yes,
+            Some(BoolOrString::Text(text)) if text.eq_ignore_ascii_case("true") => Checked::Yes,
             _ => Checked::No,
         };
         let email = document.email.filter(|address| !address.is_empty());
@@ -198,7 +200,7 @@ impl From<Document> for Claims {
             email: email.map(|address| Email { address: text(address), checked }),
             workflow: github.or(gitlab).map(text),
             audience: audience.into_iter().take(MAX_AUDIENCES).map(text).collect(),
-            // Whole seconds are enough; what is no time is no expiry.
+            // Whole seconds are sufficient; an invalid time counts as no expiry.
             expires: document.exp.and_then(|at| Timestamp::from_second(at as i64).ok()),
             connector: document.federated_claims.and_then(|f| f.connector_id).map(text),
             nonce: document.nonce.map(text),
@@ -219,19 +221,19 @@ impl fmt::Display for Claims {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Expired(at) => write!(f, "the identity token has expired, at {at}"),
-            Self::NoExpiry => f.write_str("the identity token does not say when it expires"),
+            Self::Expired(at) => write!(f, "the identity token expired at {at}"),
+            Self::NoExpiry => f.write_str("the identity token has no expiry"),
             Self::Audience { wanted, found } if found.is_empty() => {
-                write!(f, "the identity token has no audience; {wanted:?} is usual")
+                write!(f, "the identity token has no audience; expected {wanted:?}")
             }
             Self::Audience { wanted, found } => {
                 let found = found.join(", ");
-                write!(f, "the identity token is for the audience {found}, not for {wanted}")
+                write!(f, "the identity token has the audience {found}, not {wanted}")
             }
             Self::EmailNotVerified(address) => {
                 write!(f, "the issuer has not verified the e-mail address {address}")
             }
-            Self::NoSubject => f.write_str("the identity token names nobody"),
+            Self::NoSubject => f.write_str("the identity token has no subject"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `--identity-token`: the token itself, or a file with it.
+//! `--identity-token`: a token, or a file that contains one.
 
 use std::path::Path;
 
@@ -9,21 +9,23 @@ use zeroize::Zeroizing;
 use super::claims::claims;
 use sealgate_http::Secret;
 
-/// A token and the white space around it.
+/// Maximum size of the file: a token and surrounding white space.
 const MAX_FILE: u64 = 64 << 10;
 
-/// What can be read as a token is one; all else is the name of a file. A message never shows the
-/// value: it may be a token with a letter missing.
+/// Reads the value: text that parses as a token is one, anything else is a file name. A message
+/// never shows the value, which may be a mistyped token.
 pub(super) async fn read(given: &Secret) -> Result<Secret, Fault> {
     let value = given.reveal().trim();
     if claims(value).is_ok() {
         return Ok(Secret::new(value));
     }
-    let (target, unusable) = ("--identity-token", "neither a token nor a file that can be read");
+    let (target, unusable) = ("--identity-token", "neither a token nor a readable file");
     let text = read_file(Path::new(value)).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::InvalidData => {
-            Fault::new(FaultKind::Malformed, target, "the file is no text of at most 64 KiB")
-        }
+        std::io::ErrorKind::InvalidData => Fault::new(
+            FaultKind::Malformed,
+            target,
+            "the file is not a text file of at most 64 KiB",
+        ),
         _ => Fault::new(FaultKind::Missing, target, format!("{unusable}: {}", cause(&error))),
     })?;
     match claims(text.trim()) {
@@ -32,7 +34,7 @@ pub(super) async fn read(given: &Secret) -> Result<Secret, Fault> {
     }
 }
 
-/// A file's text, bounded. It may be a pipe.
+/// Text of a file, bounded. The file may be a pipe.
 pub(super) async fn read_file(path: &Path) -> std::io::Result<Zeroizing<String>> {
     let invalid = || std::io::Error::from(std::io::ErrorKind::InvalidData);
     let file = tokio::fs::File::open(path).await?;
@@ -45,7 +47,7 @@ pub(super) async fn read_file(path: &Path) -> std::io::Result<Zeroizing<String>>
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// What the system said. An error of ours about a name could show the name.
+/// Error text of the operating system only: other errors could quote the file name.
 fn cause(error: &std::io::Error) -> String {
     error.raw_os_error().map_or_else(
         || error.kind().to_string(),

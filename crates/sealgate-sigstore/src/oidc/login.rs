@@ -1,5 +1,5 @@
-//! A login at an OIDC issuer: by a person's browser here, by a code that a person types anywhere,
-//! or by a client's own secret.
+//! Login at an OIDC issuer: in a browser on this machine, with a device code, or with a client
+//! secret.
 
 mod browser;
 mod callback;
@@ -12,42 +12,42 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sealgate_core::fault::{Fault, FaultKind};
 
-use super::exchange::{Manner, client};
+use super::exchange::{RequestPolicy, client};
 use super::given::read_file;
-use super::surroundings::{Surroundings, Terminal};
+use super::token_environment::{Terminal, TokenEnvironment};
 use super::{Flow, TokenRequest};
 use crate::http::Client;
 use issuer::Issuer;
 use sealgate_http::Secret;
 
-/// What is asked for: who somebody is, and the address.
+/// Requested scopes: the identity and the e-mail address.
 const SCOPE: &str = "openid email";
 
-/// One login.
+/// State of one login.
 struct Login<'a> {
     request: &'a TokenRequest,
-    surroundings: &'a Surroundings,
+    environment: &'a TokenEnvironment,
     issuer: Issuer,
     secret: Option<Secret>,
     client: Client,
 }
 
-/// The token, and the flow that it was had by.
+/// Token, and the flow it was obtained by.
 pub(super) async fn login(
     request: &TokenRequest,
-    surroundings: &Surroundings,
+    environment: &TokenEnvironment,
 ) -> Result<(Secret, Flow), Fault> {
-    let flow = request.flow.unwrap_or_else(|| usual_flow(surroundings));
+    let flow = request.flow.unwrap_or_else(|| default_flow(environment));
     if flow == Flow::Token {
-        let detail = "there is no identity token: --fulcio-auth-flow=token asks nobody for one";
+        let detail = "no identity token given: --fulcio-auth-flow=token does not log in";
         return Err(Fault::new(FaultKind::Missing, "--identity-token", detail));
     }
     let login = Login {
         request,
-        surroundings,
+        environment,
         secret: client_secret(request).await?,
-        issuer: Issuer::discover(&request.issuer, surroundings).await?,
-        client: client(surroundings, Manner::Once)?,
+        issuer: Issuer::discover(&request.issuer, environment).await?,
+        client: client(environment, RequestPolicy::Once)?,
     };
     match flow {
         Flow::Normal => browser::token(&login).await,
@@ -58,11 +58,11 @@ pub(super) async fn login(
     }
 }
 
-fn usual_flow(surroundings: &Surroundings) -> Flow {
-    match surroundings.terminal {
+fn default_flow(environment: &TokenEnvironment) -> Flow {
+    match environment.terminal {
         Terminal::Interactive => Flow::Normal,
         Terminal::Absent => {
-            surroundings.console.say("Non-interactive mode detected, using device flow.");
+            environment.console.say("Non-interactive mode detected, using device flow.");
             Flow::Device
         }
     }
@@ -73,22 +73,22 @@ async fn client_secret(request: &TokenRequest) -> Result<Option<Secret>, Fault> 
     let target = path.display().to_string();
     let unusable = |error: std::io::Error| {
         let detail = match error.kind() {
-            std::io::ErrorKind::InvalidData => "is no text of at most 64 KiB".to_owned(),
+            std::io::ErrorKind::InvalidData => "is not a text file of at most 64 KiB".to_owned(),
             _ => format!("reading OIDC client secret: {error}"),
         };
         Fault::new(FaultKind::Config, &target, detail)
     };
     let text = read_file(path).await.map_err(unusable)?;
     match text.trim() {
-        "" => Err(Fault::new(FaultKind::Config, &target, "holds no client secret")),
+        "" => Err(Fault::new(FaultKind::Config, &target, "contains no client secret")),
         secret => Ok(Some(Secret::new(secret))),
     }
 }
 
-/// A text that nobody can guess, of so many random bytes.
-fn unguessable<const BYTES: usize>() -> Result<Secret, Fault> {
+/// Unpredictable text from this many random bytes.
+fn random_text<const BYTES: usize>() -> Result<Secret, Fault> {
     let mut bytes = zeroize::Zeroizing::new([0; BYTES]);
     aws_lc_rs::rand::fill(&mut *bytes)
-        .map_err(|_| Fault::new(FaultKind::Config, "random numbers", "there are none"))?;
+        .map_err(|_| Fault::new(FaultKind::Config, "random numbers", "not available"))?;
     Ok(Secret::new(URL_SAFE_NO_PAD.encode(*bytes)))
 }

@@ -2,7 +2,7 @@ use axum::response::Response;
 use sealgate_core::dsse::{Envelope, IN_TOTO, pae};
 use sealgate_engine::ports::SignatureLog;
 use sealgate_testkit::key::{Algorithm, TestKey};
-use sealgate_testkit::keyless::{Certified, Named, Proof, World};
+use sealgate_testkit::keyless::{CertificateIdentity, Certified, Proof, TestSigstore};
 use serde_json::{Value, json};
 
 use super::*;
@@ -26,7 +26,7 @@ fn envelope(sign: impl Fn(&[u8]) -> Vec<u8>, verifier: SubmittedVerifier) -> Log
     LogSubmission { signature, content: SubmittedContent::Envelope(envelope), verifier }
 }
 
-/// An entry as Rekor v1 answers it.
+/// Entry as Rekor v1 returns it.
 fn written(entry: &LogEntry) -> String {
     let proof = entry.proof.as_ref().map(|proof| {
         json!({
@@ -52,7 +52,7 @@ fn written(entry: &LogEntry) -> String {
     .to_string()
 }
 
-/// An entry as Rekor v2 answers it.
+/// Entry as Rekor v2 returns it.
 fn written_2(entry: &LogEntry) -> String {
     let proof = entry.proof.as_ref().unwrap();
     json!({
@@ -73,7 +73,12 @@ fn written_2(entry: &LogEntry) -> String {
     .to_string()
 }
 
-fn entry_of(world: &World, by: &Certified, submission: &LogSubmission, proof: Proof) -> LogEntry {
+fn entry_of(
+    world: &TestSigstore,
+    by: &Certified,
+    submission: &LogSubmission,
+    proof: Proof,
+) -> LogEntry {
     let message = match &submission.content {
         SubmittedContent::Message(_) => b"message".to_vec(),
         SubmittedContent::Envelope(envelope) => envelope.pae(),
@@ -93,16 +98,19 @@ fn sent(service: &Service) -> Value {
     serde_json::from_slice(&service.seen()[0].body).unwrap()
 }
 
-fn always(status: u16, body: String) -> impl Fn(usize, &crate::http::fixture::Seen) -> Response {
+fn always(
+    status: u16,
+    body: String,
+) -> impl Fn(usize, &crate::http::fixture::ReceivedRequest) -> Response {
     move |_, _| answer(status, body.clone())
 }
 
 #[tokio::test]
 async fn v1_takes_a_message() {
-    let world = World::default();
-    let by = world.certified(&Named::default());
+    let world = TestSigstore::default();
+    let by = world.certified(&CertificateIdentity::default());
     let submission = message(&by);
-    let entry = entry_of(&world, &by, &submission, Proof::Rekor1);
+    let entry = entry_of(&world, &by, &submission, Proof::RekorV1);
     let service = Service::start(always(201, written(&entry))).await;
     let got = v1(&service, &submission).await.unwrap();
     assert_eq!(got, entry);
@@ -120,10 +128,10 @@ async fn v1_takes_a_message() {
 }
 
 #[tokio::test]
-async fn v1_gives_what_stands_at_an_index() {
-    let world = World::default();
-    let by = world.certified(&Named::default());
-    let entry = entry_of(&world, &by, &message(&by), Proof::Rekor1);
+async fn v1_returns_the_entry_at_an_index() {
+    let world = TestSigstore::default();
+    let by = world.certified(&CertificateIdentity::default());
+    let entry = entry_of(&world, &by, &message(&by), Proof::RekorV1);
     let service = Service::start(always(200, written(&entry))).await;
     let log = RekorV1::new(&service.url, client()).unwrap();
     assert_eq!(log.entry_at(1_000_000).await.unwrap(), entry);
@@ -136,7 +144,7 @@ async fn v1_gives_what_stands_at_an_index() {
 
 #[tokio::test]
 async fn v1_takes_an_envelope() {
-    let world = World::default();
+    let world = TestSigstore::default();
     let key = TestKey::generate(Algorithm::Ed25519);
     let public = sealgate_engine::ports::Signer::public_key(&key).clone();
     let verifier = SubmittedVerifier::Key(public.clone());
@@ -153,8 +161,8 @@ async fn v1_takes_an_envelope() {
             }],
         },
     });
-    let by = world.certified(&Named::default());
-    let mut entry = entry_of(&world, &by, &message(&by), Proof::Rekor1);
+    let by = world.certified(&CertificateIdentity::default());
+    let mut entry = entry_of(&world, &by, &message(&by), Proof::RekorV1);
     entry.body = body.to_string().into_bytes();
     let service = Service::start(always(201, written(&entry))).await;
     let got = v1(&service, &submission).await.unwrap();
@@ -168,11 +176,11 @@ async fn v1_takes_an_envelope() {
 }
 
 #[tokio::test]
-async fn v1_gives_the_entry_that_stands_there_already() {
-    let world = World::default();
-    let by = world.certified(&Named::default());
+async fn v1_returns_the_existing_entry() {
+    let world = TestSigstore::default();
+    let by = world.certified(&CertificateIdentity::default());
     let submission = message(&by);
-    let entry = entry_of(&world, &by, &submission, Proof::Rekor1);
+    let entry = entry_of(&world, &by, &submission, Proof::RekorV1);
     let body = written(&entry);
     let service = Service::start(move |_, seen| match seen.method.as_str() {
         "POST" => with(answer(409, "{}"), "location", "/api/v1/log/entries/108e"),
@@ -184,9 +192,9 @@ async fn v1_gives_the_entry_that_stands_there_already() {
 }
 
 #[tokio::test]
-async fn v1_looks_for_that_entry_nowhere_else() {
-    let world = World::default();
-    let by = world.certified(&Named::default());
+async fn v1_looks_for_the_existing_entry_only_at_the_log() {
+    let world = TestSigstore::default();
+    let by = world.certified(&CertificateIdentity::default());
     let submission = message(&by);
     let elsewhere = Service::start(|_, _| answer(200, "{}")).await;
     for place in [Some(elsewhere.url.clone()), Some("http://".to_owned()), None] {
@@ -196,37 +204,37 @@ async fn v1_looks_for_that_entry_nowhere_else() {
         })
         .await;
         let fault = v1(&service, &submission).await.unwrap_err();
-        assert!(fault.detail.contains("does not say where"), "{fault}");
+        assert!(fault.detail.contains("did not return its location"), "{fault}");
     }
     assert!(elsewhere.seen().is_empty());
 }
 
 #[tokio::test]
 async fn entries_about_something_else_are_refused() {
-    let world = World::default();
-    let by = world.certified(&Named::default());
+    let world = TestSigstore::default();
+    let by = world.certified(&CertificateIdentity::default());
     let (submission, other) = (message(&by), message(&by));
-    let entry = entry_of(&world, &by, &other, Proof::Rekor1);
+    let entry = entry_of(&world, &by, &other, Proof::RekorV1);
     let service = Service::start(always(201, written(&entry))).await;
     let fault = v1(&service, &submission).await.unwrap_err();
-    assert!(fault.detail.contains("not about what was sent"), "{fault}");
-    let entry = entry_of(&world, &by, &other, Proof::Rekor2);
+    assert!(fault.detail.contains("does not match the submission"), "{fault}");
+    let entry = entry_of(&world, &by, &other, Proof::RekorV2);
     let service = Service::start(always(201, written_2(&entry))).await;
     let fault = v2(&service, &submission).await.unwrap_err();
-    assert!(fault.detail.contains("not about what was sent"), "{fault}");
+    assert!(fault.detail.contains("does not match the submission"), "{fault}");
     assert_eq!(fault.kind, FaultKind::Malformed);
 }
 
 #[tokio::test]
 async fn v2_takes_messages_and_envelopes_alike() {
-    let world = World::default();
-    let by = world.certified(&Named::default());
+    let world = TestSigstore::default();
+    let by = world.certified(&CertificateIdentity::default());
     let certificate = SubmittedVerifier::Certificate(by.der.clone());
     let enveloped = envelope(|message| by.sign(message), certificate);
     for (submission, digest) in
         [(message(&by), Digest::of(b"message")), (enveloped, Digest::of(&pae(IN_TOTO, b"{}")))]
     {
-        let entry = entry_of(&world, &by, &submission, Proof::Rekor2);
+        let entry = entry_of(&world, &by, &submission, Proof::RekorV2);
         let service = Service::start(always(201, written_2(&entry))).await;
         assert_eq!(v2(&service, &submission).await.unwrap(), entry);
         assert_eq!(service.seen()[0].path, "/api/v2/log/entries");
@@ -284,7 +292,7 @@ async fn v2_says_what_to_do_about_its_refusals() {
     let p384 = refused(400, TestKey::generate(Algorithm::P384), sha256.clone()).await;
     assert!(p384.starts_with(said) && p384.ends_with("sign with a P-256 key"), "{p384}");
     let twice = refused(409, TestKey::p256(), sha256).await;
-    assert!(twice.ends_with("its proof is given only once: sign again"), "{twice}");
+    assert!(twice.ends_with("its proof is returned only once: sign again"), "{twice}");
 }
 
 #[tokio::test]
@@ -320,10 +328,10 @@ async fn ed25519_is_refused_before_anything_is_sent() {
 
 #[tokio::test]
 async fn broken_answers_are_faults() {
-    let world = World::default();
-    let by = world.certified(&Named::default());
+    let world = TestSigstore::default();
+    let by = world.certified(&CertificateIdentity::default());
     let submission = message(&by);
-    let good = written(&entry_of(&world, &by, &submission, Proof::Rekor1));
+    let good = written(&entry_of(&world, &by, &submission, Proof::RekorV1));
     let value: Value = serde_json::from_str(&good).unwrap();
     let changed = |pointer: &str, to: Value| {
         let mut value = value.clone();

@@ -1,4 +1,4 @@
-//! The first generation of Rekor: entries that promise their inclusion, with the time.
+//! Rekor v1: entries with a signed entry timestamp (inclusion promise) and a time.
 
 use std::collections::BTreeMap;
 
@@ -15,23 +15,22 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{about, b64, key_of, refuse_ed25519, unusable, verifier_pem};
-use crate::http::{self, Answer, Client, Request};
+use crate::http::{self, Client, Request, ServiceResponse};
 
-/// A log cannot have more than 2^64 leaves.
+/// Maximum length of an inclusion proof: a log cannot have more than 2^64 leaves.
 const MAX_HASHES: usize = 64;
 
-/// A Rekor of the first generation: entries `hashedrekord` 0.0.1 for messages, `dsse` 0.0.1 for
-/// envelopes.
+/// Rekor v1 instance: `hashedrekord` 0.0.1 entries for messages, `dsse` 0.0.1 for envelopes.
 #[derive(Clone, Debug)]
 pub struct RekorV1 {
     url: Url,
     client: Client,
 }
 
-/// An entry as this Rekor writes it, under its identifier in a map.
+/// Log entry in Rekor's JSON, under its identifier in a map.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Written {
+struct EntryDocument {
     body: String,
     integrated_time: i64,
     #[serde(rename = "logID")]
@@ -46,12 +45,12 @@ struct Verification {
     #[serde(default)]
     signed_entry_timestamp: Option<String>,
     #[serde(default)]
-    inclusion_proof: Option<WrittenProof>,
+    inclusion_proof: Option<ProofDocument>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct WrittenProof {
+struct ProofDocument {
     log_index: i64,
     root_hash: String,
     tree_size: i64,
@@ -62,18 +61,18 @@ struct WrittenProof {
 }
 
 impl RekorV1 {
-    /// The log at `url`, `https://rekor.sigstore.dev` for instance.
+    /// Client for the log at `url`, such as `https://rekor.sigstore.dev`.
     ///
     /// # Errors
-    /// The URL is none of a service.
+    /// An error if the URL is not a valid service URL.
     pub fn new(url: &str, client: Client) -> Result<Self, Fault> {
         Ok(Self { url: http::service_url(url)?, client })
     }
 
-    /// The entry that stands at `index`, with the proofs that the log gives now.
+    /// Entry at `index`, with the log's current proofs.
     ///
     /// # Errors
-    /// There is none, or the log cannot be asked.
+    /// An error if there is no such entry, or the log cannot be reached.
     pub async fn entry_at(&self, index: i64) -> Result<LogEntry, Fault> {
         let mut url = http::below(&self.url, "api/v1/log/entries");
         url.query_pairs_mut().append_pair("logIndex", &index.to_string());
@@ -92,12 +91,12 @@ impl RekorV1 {
         Ok(Request::post(url, "application/json", proposed.to_string()).accept("application/json"))
     }
 
-    /// The entry that stands there already, from where the refusal of ours says it is.
-    async fn existing(&self, conflict: &Answer) -> Result<Answer, Fault> {
+    /// Existing entry, from the location given in the conflict response.
+    async fn existing(&self, conflict: &ServiceResponse) -> Result<ServiceResponse, Fault> {
         let place = conflict.headers.get(LOCATION).and_then(|place| place.to_str().ok());
         let place = place.and_then(|place| self.url.join(place).ok());
         let Some(place) = place.filter(|place| place.origin() == self.url.origin()) else {
-            let detail = "the log has this entry already, but does not say where";
+            let detail = "the log already has this entry, but did not return its location";
             return Err(Fault::new(FaultKind::Malformed, self.url(), detail));
         };
         self.client.send(Request::get(place).accept("application/json")).await?.success()
@@ -120,7 +119,7 @@ impl SignatureLog for RekorV1 {
     }
 }
 
-/// What is proposed to the log.
+/// Proposed entry.
 fn proposed(log: &str, submission: &LogSubmission) -> Result<Value, Fault> {
     let verifier = b64(verifier_pem(log, &submission.verifier)?.as_bytes());
     let (kind, spec) = match &submission.content {
@@ -135,7 +134,7 @@ fn proposed(log: &str, submission: &LogSubmission) -> Result<Value, Fault> {
         }
         SubmittedContent::Envelope(envelope) => {
             if envelope.signatures.as_slice() != [submission.signature.as_slice()] {
-                return Err(unusable(log, "an envelope with other signatures".to_owned()));
+                return Err(unusable(log, "the envelope has other signatures".to_owned()));
             }
             let content = json!({ "envelope": envelope.to_json(), "verifiers": [verifier] });
             ("dsse", json!({ "proposedContent": content }))
@@ -144,13 +143,13 @@ fn proposed(log: &str, submission: &LogSubmission) -> Result<Value, Fault> {
     Ok(json!({ "apiVersion": "0.0.1", "kind": kind, "spec": spec }))
 }
 
-/// The one entry of an answer.
-fn entry(answer: &Answer) -> Result<LogEntry, Fault> {
-    let entries: BTreeMap<String, Written> =
+/// The only entry of a response.
+fn entry(answer: &ServiceResponse) -> Result<LogEntry, Fault> {
+    let entries: BTreeMap<String, EntryDocument> =
         serde_json::from_slice(&answer.body).map_err(|error| answer.malformed(error))?;
     let mut entries = entries.into_values();
     let (Some(entry), None) = (entries.next(), entries.next()) else {
-        return Err(answer.malformed("want exactly one entry"));
+        return Err(answer.malformed("expected exactly one entry"));
     };
     let base64 = |text: &str| base64::decode(text).map_err(|e| answer.malformed(e));
     let set = entry.verification.signed_entry_timestamp.as_deref();
@@ -166,7 +165,10 @@ fn entry(answer: &Answer) -> Result<LogEntry, Fault> {
     })
 }
 
-fn inclusion_proof(answer: &Answer, proof: WrittenProof) -> Result<InclusionProof, Fault> {
+fn inclusion_proof(
+    answer: &ServiceResponse,
+    proof: ProofDocument,
+) -> Result<InclusionProof, Fault> {
     if proof.hashes.len() > MAX_HASHES {
         return Err(answer.malformed("an inclusion proof of more than 64 hashes"));
     }

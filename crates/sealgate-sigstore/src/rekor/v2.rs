@@ -1,7 +1,7 @@
-//! The Rekor of tiles: entries with their inclusion proof and no time.
+//! Rekor v2 (tile-based): entries with an inclusion proof and no time.
 //!
-//! Envelopes go in as `hashedrekord` too, by the digest of what their signature is over: the
-//! servers of today take no other kind.
+//! Envelopes are submitted as `hashedrekord` too, by the digest of the bytes that were signed:
+//! today's servers accept no other kind.
 
 use async_trait::async_trait;
 use reqwest::StatusCode;
@@ -14,30 +14,30 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{about, b64, key_of, refuse_ed25519, unusable};
-use crate::http::{self, Answer, Client, Request};
+use crate::http::{self, Client, Request, ServiceResponse};
 
-/// A Rekor of tiles: entries `hashedrekord` 0.0.2 for messages and envelopes alike.
+/// Rekor v2 instance: `hashedrekord` 0.0.2 entries for messages and envelopes.
 #[derive(Clone, Debug)]
 pub struct RekorV2 {
     url: Url,
     client: Client,
 }
 
-/// Kinds of signatures that Rekor has a name for, but by default does not take.
-const SELDOM_TAKEN: [&str; 2] = ["PKIX_ECDSA_P384_SHA_256", "PKIX_ECDSA_P521_SHA_256"];
+/// Key algorithms known to Rekor, but not accepted by default.
+const NOT_ACCEPTED_BY_DEFAULT: [&str; 2] = ["PKIX_ECDSA_P384_SHA_256", "PKIX_ECDSA_P521_SHA_256"];
 
-/// What is proposed to the log.
+/// Proposed entry.
 struct Proposed {
-    /// The key's kind and the hash.
+    /// Key algorithm and hash, by their name in protobuf-specs.
     details: &'static str,
     body: Value,
 }
 
 impl RekorV2 {
-    /// The log at `url`, `https://log2025-1.rekor.sigstore.dev` for instance.
+    /// Client for the log at `url`, such as `https://log2025-1.rekor.sigstore.dev`.
     ///
     /// # Errors
-    /// The URL is none of a service.
+    /// An error if the URL is not a valid service URL.
     pub fn new(url: &str, client: Client) -> Result<Self, Fault> {
         Ok(Self { url: http::service_url(url)?, client })
     }
@@ -72,7 +72,7 @@ impl Proposed {
         let algorithm = SignatureAlgorithm { key: key.algorithm(), scheme };
         let details = algorithm.key_details().ok_or_else(|| {
             let (key, hash) = (key.algorithm(), digest.algorithm().name());
-            let detail = format!("this kind of log has no name for a {key:?} key with {hash}");
+            let detail = format!("Rekor v2 does not support a {key:?} key with {hash}");
             Fault::new(FaultKind::Unsupported, log, detail)
         })?;
         let mut verifier = match &submission.verifier {
@@ -90,18 +90,19 @@ impl Proposed {
         Ok(Self { details, body: json!({ "hashedRekordRequestV002": entry }) })
     }
 
-    /// The fault that a refusal is, with what to do about it where the log does not say.
-    fn refusal(&self, answer: &Answer) -> Fault {
+    /// Fault for a refusal, with advice where the log gives none.
+    fn refusal(&self, answer: &ServiceResponse) -> Fault {
         let mut fault = answer.fault();
         match answer.status {
-            // The proof is given once, to whoever was first; the tiles do not name the log's key.
+            // The proof is returned only to the first submission; the tiles do not name the log's
+            // key.
             StatusCode::CONFLICT => {
-                fault.detail.push_str("; its proof is given only once: sign again");
+                fault.detail.push_str("; its proof is returned only once: sign again");
             }
-            StatusCode::BAD_REQUEST if SELDOM_TAKEN.contains(&self.details) => {
+            StatusCode::BAD_REQUEST if NOT_ACCEPTED_BY_DEFAULT.contains(&self.details) => {
                 fault.detail.push_str(
-                    "; logs of this kind seldom take SHA-256 with a P-384 or P-521 key: sign \
-                     with a P-256 key",
+                    "; Rekor v2 usually refuses SHA-256 with a P-384 or P-521 key: sign with a \
+                     P-256 key",
                 );
             }
             _ => {}
@@ -110,18 +111,18 @@ impl Proposed {
     }
 }
 
-/// The digest that was signed.
+/// Digest of the signed bytes.
 fn digest(log: &str, submission: &LogSubmission, key: &PublicKey) -> Result<Digest, Fault> {
     match &submission.content {
         SubmittedContent::Message(digest) => Ok(digest.clone()),
         SubmittedContent::Envelope(envelope) => {
             if envelope.signatures.as_slice() != [submission.signature.as_slice()] {
-                return Err(unusable(log, "an envelope with other signatures".to_owned()));
+                return Err(unusable(log, "the envelope has other signatures".to_owned()));
             }
             let pae = envelope.pae();
             let hash = key.hash_of(&pae, &submission.signature).and_then(HashAlgorithm::digest);
-            let hash =
-                hash.ok_or_else(|| unusable(log, "the signature does not fit".to_owned()))?;
+            let hash = hash
+                .ok_or_else(|| unusable(log, "the signature does not match the key".to_owned()))?;
             Ok(Digest::with(hash, &pae))
         }
     }

@@ -1,5 +1,5 @@
-//! From the mirror that the user has chosen to one of its targets: the copy in the cache, news of
-//! the mirror where they are due, and what came with the program where nothing was chosen.
+//! Loads a target of the chosen mirror: from the cached copy, after a refresh if one is due, or
+//! from the embedded data if no mirror was chosen.
 
 use std::time::Duration;
 
@@ -7,45 +7,47 @@ use jiff::{SignedDuration, Timestamp};
 use sealgate_core::verify::RootSource;
 
 use super::{
-    Environment, OLD, Origin, PUBLIC_GOOD, Refresh, Remedy, RootError, RootOptions, Warning, days,
-    embedded,
+    Environment, OLD, PUBLIC_GOOD, Refresh, Remedy, RootError, RootOptions, RootOrigin, Warning,
+    days, embedded,
 };
-use crate::tuf::{Cache, Mirror, SIGNING_CONFIG, TRUSTED_ROOT, Times, Tuf, TufError, Verified};
+use crate::tuf::{
+    Cache, Mirror, RefreshTimes, SIGNING_CONFIG, TRUSTED_ROOT, Tuf, TufError, VerifiedTargets,
+};
 
-/// How often a mirror is asked, at most.
-const DUE: SignedDuration = SignedDuration::from_hours(24);
-/// What is kept of a repository.
+/// Minimum interval between refreshes.
+const REFRESH_INTERVAL: SignedDuration = SignedDuration::from_hours(24);
+/// Targets kept in the cache.
 pub(super) const TARGETS: &[&str] = &[TRUSTED_ROOT, SIGNING_CONFIG];
 
-/// A target, and where it came from.
-pub(super) struct Found {
-    /// Its bytes; nothing where what came with the program is meant.
+/// Target and its origin.
+pub(super) struct FoundTarget {
+    /// Content; `None` stands for the embedded one.
     pub(super) json: Option<Vec<u8>>,
     pub(super) source: RootSource,
-    pub(super) origin: Origin,
+    pub(super) origin: RootOrigin,
     pub(super) warnings: Vec<Warning>,
 }
 
-/// `target` of the mirror that the user has chosen, if any.
+/// Loads `target` from the chosen mirror, if any.
 pub(super) async fn find(
     options: &RootOptions,
     target: &str,
     now: Timestamp,
-) -> Result<Found, RootError> {
+) -> Result<FoundTarget, RootError> {
     match chosen(&options.environment)? {
-        None => Ok(Found::embedded(RootSource::Embedded, Vec::new(), now)),
+        None => Ok(FoundTarget::embedded(RootSource::Embedded, Vec::new(), now)),
         Some(tuf) => of_mirror(&tuf, options.refresh, target, now).await,
     }
 }
 
-/// The mirror of `TUF_MIRROR`, or the one that `initialize` has noted.
+/// Mirror in `TUF_MIRROR`, or the one recorded by `initialize`.
 fn chosen(environment: &Environment) -> Result<Option<Tuf>, RootError> {
     let Some(folder) = &environment.cache else {
         return match &environment.mirror {
             None => Ok(None),
             Some(_) => Err(RootError::Variable {
                 variable: "TUF_MIRROR",
-                detail: "no folder for a copy of it: set TUF_ROOT or HOME".to_owned(),
+                detail: "no directory for a copy of it: set TUF_ROOT or HOME".to_owned(),
             }),
         };
     };
@@ -63,8 +65,8 @@ fn chosen(environment: &Environment) -> Result<Option<Tuf>, RootError> {
     Ok(Some(Tuf::new(mirror, cache, anchor.ok_or_else(none)?)))
 }
 
-/// Where trust in `mirror` begins: for the public ones with what came with the program, as in
-/// cosign; else with `TUF_ROOT_JSON`, or with the root that `initialize` was given.
+/// Initial TUF root for `mirror`: the embedded one for public mirrors, as in cosign; otherwise
+/// `TUF_ROOT_JSON`, or the root given to `initialize`.
 pub(super) fn anchor(
     environment: &Environment,
     cache: &Cache,
@@ -85,7 +87,7 @@ async fn of_mirror(
     refresh: Refresh,
     target: &str,
     now: Timestamp,
-) -> Result<Found, RootError> {
+) -> Result<FoundTarget, RootError> {
     let mirror = tuf.mirror().to_string();
     let times = tuf.cache().times(tuf.mirror());
     let copy = tuf.cached(TARGETS).await;
@@ -95,7 +97,7 @@ async fn of_mirror(
     };
     let news = match refresh {
         Refresh::WhenDue(deadline) if wanting || is_due(&times, now) => {
-            Some(news(tuf, times, now, deadline).await)
+            Some(try_refresh(tuf, times, now, deadline).await)
         }
         _ => None,
     };
@@ -117,62 +119,62 @@ async fn of_mirror(
             warnings.extend(expiry(&copy, &mirror, now));
             (copy, times.refreshed)
         }
-        (news, Err(error)) => return nothing(mirror, error, news.and_then(Result::err), now),
+        (news, Err(error)) => return without_copy(mirror, error, news.and_then(Result::err), now),
     };
     let json = verified.target(target).map(<[u8]>::to_vec);
     let json = json.map_err(|error| RootError::Tuf { mirror: mirror.clone(), error })?;
-    let origin = Origin::Tuf { mirror, refreshed, expires: verified.expires() };
-    Ok(Found { json: Some(json), source: RootSource::Configured, origin, warnings })
+    let origin = RootOrigin::Tuf { mirror, refreshed, expires: verified.expires() };
+    Ok(FoundTarget { json: Some(json), source: RootSource::Configured, origin, warnings })
 }
 
-/// Asks the mirror, and notes that it was asked, whatever it said.
-async fn news(
+/// Refreshes the copy, and records the attempt whatever its result.
+async fn try_refresh(
     tuf: &Tuf,
-    times: Times,
+    times: RefreshTimes,
     now: Timestamp,
     deadline: Duration,
-) -> Result<Verified, TufError> {
+) -> Result<VerifiedTargets, TufError> {
     let news = tuf.refresh(TARGETS, now, deadline).await;
     let refreshed = if news.is_ok() { Some(now) } else { times.refreshed };
-    let times = Times { refreshed, tried: Some(now) };
+    let times = RefreshTimes { refreshed, tried: Some(now) };
     if let Err(error) = tuf.cache().note(tuf.mirror(), times) {
-        tracing::debug!(%error, "the time of the refresh was not noted");
+        tracing::debug!(%error, "the time of the refresh was not recorded");
     }
     news
 }
 
-/// Whether a day has passed since the mirror was asked, or the clock went back.
-fn is_due(times: &Times, now: Timestamp) -> bool {
+/// Returns whether a day has passed since the last attempt, or the clock went back.
+fn is_due(times: &RefreshTimes, now: Timestamp) -> bool {
     let last = times.tried.max(times.refreshed);
-    last.is_none_or(|last| last > now || now.duration_since(last) >= DUE)
+    last.is_none_or(|last| last > now || now.duration_since(last) >= REFRESH_INTERVAL)
 }
 
-/// No copy yet: nothing that anybody must be told.
+/// Returns whether the error only means that there is no copy yet, which needs no warning.
 fn is_new(error: &TufError) -> bool {
     matches!(error, TufError::NotCached { .. })
 }
 
-fn expiry(copy: &Verified, mirror: &str, now: Timestamp) -> Option<Warning> {
+fn expiry(copy: &VerifiedTargets, mirror: &str, now: Timestamp) -> Option<Warning> {
     let role = copy.expired(now)?;
     let mirror = mirror.to_owned();
     Some(Warning::Expired { mirror, role: role.name, expires: role.expires })
 }
 
-/// Neither news nor a good copy. For the public-good mirror what came with the program is a good
-/// copy, too; nothing takes the place of a private one.
-fn nothing(
+/// Neither a refresh nor a valid copy. For the public-good mirror, the embedded data serve as a
+/// copy; nothing replaces a private mirror.
+fn without_copy(
     mirror: String,
     copy: TufError,
     news: Option<TufError>,
     now: Timestamp,
-) -> Result<Found, RootError> {
+) -> Result<FoundTarget, RootError> {
     let known = mirror == PUBLIC_GOOD;
     let unusable =
         Warning::Unusable { mirror: mirror.clone(), error: copy.clone(), remedy: Remedy::Embedded };
     if known {
         let failed = |error| Warning::NotRefreshed { mirror, error, refreshed: None };
         let warnings = news.map(failed).into_iter().chain([unusable]).collect();
-        return Ok(Found::embedded(RootSource::Configured, warnings, now));
+        return Ok(FoundTarget::embedded(RootSource::Configured, warnings, now));
     }
     let error = match news {
         Some(news) if is_new(&copy) => news,
@@ -181,12 +183,12 @@ fn nothing(
     Err(RootError::Tuf { mirror, error })
 }
 
-impl Found {
+impl FoundTarget {
     fn embedded(source: RootSource, mut warnings: Vec<Warning>, now: Timestamp) -> Self {
         let taken = embedded::taken();
         if now.duration_since(taken) > OLD {
             warnings.push(Warning::Old { taken, days: days(taken, now) });
         }
-        Self { json: None, source, origin: Origin::Embedded { taken }, warnings }
+        Self { json: None, source, origin: RootOrigin::Embedded { taken }, warnings }
     }
 }

@@ -1,5 +1,5 @@
-//! What came with the program: the public-good trusted root and signing configuration, and the
-//! TUF roots with which trust in the public mirrors begins. `data/README.md` says where from.
+//! Embedded data: the public-good trusted root and signing configuration, and the initial TUF roots
+//! of the public mirrors. `data/README.md` gives their source.
 
 use std::sync::{Arc, LazyLock};
 
@@ -8,21 +8,21 @@ use sealgate_core::trust::TrustRoot;
 
 use super::{PUBLIC_GOOD, STAGING};
 
-/// When the data were taken: 2026-08-21T19:25:56Z, the commit that `data/README.md` names.
+/// Time of the embedded data: 2026-08-21T19:25:56Z, the commit named in `data/README.md`.
 const TAKEN: i64 = 1_787_340_356;
 
 static ROOT: LazyLock<Arc<TrustRoot>> = LazyLock::new(|| {
     let root = TrustRoot::parse(include_bytes!("../../data/trusted_root.json"));
-    // Our own data, read by a test: nobody else can change them.
+    // Embedded at build time and parsed by a test.
     Arc::new(root.expect("the embedded trusted root can be read"))
 });
 
-/// The public-good trust root that came with the program, and when it was taken.
+/// Embedded public-good trust root, and the time at which it was copied.
 pub fn embedded() -> (Arc<TrustRoot>, Timestamp) {
     (ROOT.clone(), taken())
 }
 
-/// The public-good signing configuration that came with the program, taken at the same time.
+/// Embedded public-good signing configuration, copied at the same time.
 pub(crate) fn embedded_signing_config() -> &'static [u8] {
     include_bytes!("../../data/signing_config.v0.2.json")
 }
@@ -31,7 +31,7 @@ pub(super) fn taken() -> Timestamp {
     Timestamp::from_second(TAKEN).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// The TUF root with which trust in a public mirror begins.
+/// Embedded initial TUF root of a public mirror.
 pub(super) fn anchor(mirror: &str) -> Option<&'static [u8]> {
     match mirror {
         PUBLIC_GOOD => Some(include_bytes!("../../data/root.json")),

@@ -1,5 +1,5 @@
-//! What the environment says about the root: cosign's variables for single keys and certificates,
-//! and for TUF. The variables are read once, by whoever owns the process.
+//! Environment variables of the trust root: cosign's variables for individual keys and
+//! certificates, and for TUF. They are read once by the process.
 
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -14,7 +14,7 @@ use sealgate_core::trust::{
 };
 use sealgate_core::verify::RootSource;
 
-use super::{Chosen, Origin, RootError};
+use super::{LoadedRoot, RootError, RootOrigin};
 use crate::tuf::MAX_ROOT;
 
 const CA: &str = "SIGSTORE_ROOT_FILE";
@@ -23,34 +23,35 @@ const CT_LOG: &str = "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE";
 const TSA: &str = "SIGSTORE_TSA_CERTIFICATE_FILE";
 const ROOT_JSON: &str = "TUF_ROOT_JSON";
 
-/// What the environment says.
+/// Values of the environment variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// Single keys and certificates.
+    /// Individual keys and certificates.
     pub keys: Keys,
     /// `TUF_ROOT`, or `~/.sigstore/root`.
     pub cache: Option<PathBuf>,
-    /// `TUF_MIRROR`: it wins over what `initialize` has noted.
+    /// `TUF_MIRROR`: takes precedence over the mirror recorded by `initialize`.
     pub mirror: Option<String>,
-    /// `TUF_ROOT_JSON`: where trust in a mirror begins that did not come with the program.
+    /// `TUF_ROOT_JSON`: initial TUF root of a mirror without an embedded one.
     pub root_json: Option<PathBuf>,
 }
 
-/// Files with single keys and certificates. What is not named comes from the root below.
+/// Files with individual keys and certificates. What they do not provide comes from the underlying
+/// root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
-    /// `SIGSTORE_ROOT_FILE`: certificates of Fulcio, PEM.
+    /// `SIGSTORE_ROOT_FILE`: Fulcio certificates, PEM.
     pub ca: Option<PathBuf>,
-    /// `SIGSTORE_REKOR_PUBLIC_KEY`: the key of the log, PEM.
+    /// `SIGSTORE_REKOR_PUBLIC_KEY`: public key of the transparency log, PEM.
     pub log: Option<PathBuf>,
-    /// `SIGSTORE_CT_LOG_PUBLIC_KEY_FILE`: the key of the certificate log, PEM.
+    /// `SIGSTORE_CT_LOG_PUBLIC_KEY_FILE`: public key of the CT log, PEM.
     pub ct_log: Option<PathBuf>,
-    /// `SIGSTORE_TSA_CERTIFICATE_FILE`: the chain of the timestamp authority, PEM.
+    /// `SIGSTORE_TSA_CERTIFICATE_FILE`: certificate chain of the timestamp authority, PEM.
     pub tsa: Option<PathBuf>,
 }
 
 impl Environment {
-    /// Reads the variables. Empty ones count as not set.
+    /// Reads the variables. Empty ones count as unset.
     pub fn read(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let given = |name: &str| variable(name).filter(|value| !value.is_empty());
         let path = |name: &str| given(name).map(PathBuf::from);
@@ -65,13 +66,13 @@ impl Environment {
 }
 
 impl Keys {
-    /// Whether none is named.
+    /// Returns whether no variable is set.
     pub fn is_empty(&self) -> bool {
         self.files().is_empty()
     }
 
-    /// Whether nothing is left to the root below.
-    pub(super) fn are_all(&self) -> bool {
+    /// Returns whether nothing is taken from the underlying root.
+    pub(super) fn is_complete(&self) -> bool {
         self.files().len() == 4
     }
 
@@ -79,8 +80,8 @@ impl Keys {
         [&self.ca, &self.log, &self.ct_log, &self.tsa].into_iter().flatten().cloned().collect()
     }
 
-    /// What is named, over the rest of another root.
-    pub(super) fn over(&self, below: Option<Chosen>) -> Result<Chosen, RootError> {
+    /// Underlying root with the given parts replaced.
+    pub(super) fn over(&self, below: Option<LoadedRoot>) -> Result<LoadedRoot, RootError> {
         let mut root =
             below.as_ref().map_or_else(TrustRoot::default, |below| (*below.root).clone());
         if let Some(path) = &self.ca {
@@ -97,43 +98,42 @@ impl Keys {
             root.timestamp_authorities = vec![chain(TSA, path, certificates(TSA, path)?)?];
         }
         let (origin, warnings) = below.map(|below| (below.origin, below.warnings)).unzip();
-        Ok(Chosen {
+        Ok(LoadedRoot {
             root: Arc::new(root),
             source: RootSource::Configured,
-            origin: Origin::Environment(self.files(), origin.map(Box::new)),
+            origin: RootOrigin::Environment(self.files(), origin.map(Box::new)),
             warnings: warnings.unwrap_or_default(),
         })
     }
 }
 
-/// The root in the file of `--trusted-root`.
-pub(super) fn root_of_file(path: &Path) -> Result<Chosen, RootError> {
+/// Trust root in the file of `--trusted-root`.
+pub(super) fn root_of_file(path: &Path) -> Result<LoadedRoot, RootError> {
     let unreadable = |detail| RootError::File { path: path.to_owned(), detail };
     let json = read(path, MAX_TRUST_ROOT as u64).map_err(unreadable)?;
-    let origin = Origin::File(path.to_owned());
+    let origin = RootOrigin::File(path.to_owned());
     let root = super::parse(&json, &origin)?;
-    Ok(Chosen { root, source: RootSource::Configured, origin, warnings: Vec::new() })
+    Ok(LoadedRoot { root, source: RootSource::Configured, origin, warnings: Vec::new() })
 }
 
-/// The file of `TUF_ROOT_JSON`.
+/// Content of the file in `TUF_ROOT_JSON`.
 pub(super) fn tuf_root(path: &Path) -> Result<Vec<u8>, RootError> {
     read(path, MAX_ROOT).map_err(|detail| bad(ROOT_JSON, path, detail))
 }
 
-/// One authority for each certificate that names itself as issuer; the others may stand below any
-/// of them.
+/// One authority per self-issued certificate; the other certificates may be below any of them.
 fn authorities(path: &Path) -> Result<Vec<CertificateAuthority>, RootError> {
     let certificates = certificates(CA, path)?;
     let (roots, between): (Vec<_>, Vec<_>) =
         certificates.into_iter().partition(|der| names_itself(der));
     if roots.is_empty() {
-        return Err(bad(CA, path, "no root among its certificates"));
+        return Err(bad(CA, path, "contains no root certificate"));
     }
     let authority = |root| chain(CA, path, between.iter().cloned().chain([root]).collect());
     roots.into_iter().map(authority).collect()
 }
 
-/// An authority of these certificates; a stable sort puts the root last.
+/// Authority with these certificates; a stable sort puts the root last.
 fn chain(
     variable: &'static str,
     path: &Path,
@@ -146,9 +146,9 @@ fn chain(
 
 fn certificates(variable: &'static str, path: &Path) -> Result<Vec<Vec<u8>>, RootError> {
     match pem::read(&text(variable, path)?, MAX_AUTHORITIES) {
-        Ok(none) if none.is_empty() => Err(bad(variable, path, "no PEM of certificates")),
+        Ok(none) if none.is_empty() => Err(bad(variable, path, "contains no PEM certificates")),
         Ok(certificates) => Ok(certificates),
-        Err(why) => Err(bad(variable, path, format!("no PEM of certificates: {why}"))),
+        Err(why) => Err(bad(variable, path, format!("not PEM certificates: {why}"))),
     }
 }
 
@@ -160,7 +160,7 @@ fn log(variable: &'static str, path: &Path) -> Result<TransparencyLog, RootError
 
 fn text(variable: &'static str, path: &Path) -> Result<String, RootError> {
     let bytes = read(path, MAX_TRUST_ROOT as u64).map_err(|detail| bad(variable, path, detail))?;
-    String::from_utf8(bytes).map_err(|_| bad(variable, path, "it is not text"))
+    String::from_utf8(bytes).map_err(|_| bad(variable, path, "is not text"))
 }
 
 fn bad(variable: &'static str, path: &Path, detail: impl std::fmt::Display) -> RootError {

@@ -1,4 +1,4 @@
-//! `initialize`: the user chooses a mirror, and the root with which trust in it begins.
+//! `initialize`: selects a mirror and its initial TUF root.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,39 +7,39 @@ use jiff::Timestamp;
 use sealgate_core::trust::TrustRoot;
 
 use super::{Environment, PUBLIC_GOOD, RootError, choice, embedded};
-use crate::tuf::{Cache, Mirror, TRUSTED_ROOT, Times, Tuf, TufError, Verified};
+use crate::tuf::{Cache, Mirror, RefreshTimes, TRUSTED_ROOT, Tuf, TufError, VerifiedTargets};
 
-/// What the user chooses.
+/// Options of `initialize`.
 #[derive(Clone, Debug)]
 pub struct Initialize {
-    /// The mirror.
+    /// Mirror.
     pub mirror: String,
-    /// The root that was had in another way (`--root`); without it the one that came with the
-    /// program for this mirror, or that of the time before, or the public-good one.
+    /// Initial TUF root, obtained out of band (`--root`); by default the embedded one for this
+    /// mirror, the previous one, or the public-good one.
     pub root: Option<Vec<u8>>,
-    /// How long it may take.
+    /// Time limit.
     pub deadline: Duration,
 }
 
-/// What came of it.
+/// Result of `initialize`.
 #[derive(Clone, Debug)]
 pub struct Initialized {
-    /// The mirror.
+    /// Mirror.
     pub mirror: String,
-    /// The cache.
+    /// Cache directory.
     pub cache: PathBuf,
-    /// What the mirror holds.
-    pub verified: Verified,
-    /// The trust root.
+    /// VerifiedTargets content of the mirror.
+    pub verified: VerifiedTargets,
+    /// Trust root.
     pub root: TrustRoot,
 }
 
-/// Fetches what the mirror holds, verifies it, keeps it, and notes the choice. Nothing of the
-/// choice before is lost unless all of that is good; a copy of the same mirror keeps its
-/// protection against going back.
+/// Fetches and verifies the content of the mirror, stores it, and records the choice. The previous
+/// choice is kept unless everything is valid; a copy of the same mirror keeps its rollback
+/// protection.
 ///
 /// # Errors
-/// The mirror cannot be asked, or what it gives is refused.
+/// An error if the mirror cannot be reached, or its content is refused.
 pub async fn initialize(
     environment: &Environment,
     wanted: Initialize,
@@ -47,7 +47,7 @@ pub async fn initialize(
 ) -> Result<Initialized, RootError> {
     let folder = environment.cache.clone().ok_or_else(|| RootError::Variable {
         variable: "TUF_ROOT",
-        detail: "no folder for the copy: set TUF_ROOT or HOME".to_owned(),
+        detail: "no directory for the copy: set TUF_ROOT or HOME".to_owned(),
     })?;
     let cache = Cache::new(&folder);
     let failed = |error: TufError| RootError::Tuf { mirror: wanted.mirror.clone(), error };
@@ -63,7 +63,7 @@ pub async fn initialize(
     let root = TrustRoot::parse(json)
         .map_err(|error| RootError::Invalid { place: wanted.mirror.clone(), error })?;
     cache.choose(&mirror).map_err(failed)?;
-    let times = Times { refreshed: Some(now), tried: Some(now) };
+    let times = RefreshTimes { refreshed: Some(now), tried: Some(now) };
     cache.note(&mirror, times).map_err(failed)?;
     Ok(Initialized { mirror: mirror.to_string(), cache: folder, verified, root })
 }

@@ -1,4 +1,4 @@
-//! The JSON form of a signing configuration: reading and writing.
+//! JSON form of a signing configuration: parsing and serialization.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,14 +8,14 @@ use super::{
     SigningConfig,
 };
 
-/// The longest address or name of an operator, in bytes.
+/// Maximum length of a URL or an operator's name, in bytes.
 const MAX_TEXT: usize = 2048;
 /// 0001-01-01T00:00:00Z.
 const GO_ZERO: i64 = -62_135_596_800;
 
 type Parsed<T> = Result<T, InvalidSigningConfig>;
 
-/// Both of protobuf's spellings are read, the first is written. `null` and nothing are the same.
+/// Both protobuf JSON spellings are accepted; the first is written. `null` counts as missing.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
@@ -56,7 +56,7 @@ struct Window {
     end: Option<Timestamp>,
 }
 
-/// `{}` is what protobuf writes for a rule that is not there.
+/// `{}` is protobuf's form of an unset rule.
 #[derive(Serialize, Deserialize, Default)]
 struct SelectionDocument {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,13 +106,13 @@ fn services(list: Option<Vec<ServiceDocument>>, what: &'static str) -> Parsed<Ve
 fn read(document: ServiceDocument, what: &str) -> Parsed<Service> {
     let bad = |why: &str| Err(InvalidSigningConfig::Malformed(format!("{what}: {why}")));
     if document.url.is_empty() {
-        return bad("a service without url");
+        return bad("service without url");
     }
     if document.url.len().max(document.operator.len()) > MAX_TEXT {
-        return bad("a text of more than 2048 bytes");
+        return bad("text of more than 2048 bytes");
     }
     let window = document.valid_for.unwrap_or_default();
-    // The time that sigstore-go has written for one that there is none of.
+    // sigstore-go writes Go's zero time for a missing one.
     let given = |time: &Timestamp| time.as_second() != GO_ZERO;
     Ok(Service {
         url: document.url,
@@ -147,7 +147,7 @@ pub(super) fn to_json(config: &SigningConfig) -> String {
         tsa_urls: written(&config.timestamp_authorities),
         tsa_config: Some(selection_written(config.timestamp_selection)),
     };
-    // Texts, numbers and times: nothing in it can fail.
+    // Strings, numbers and times always serialize.
     serde_json::to_string(&document).unwrap_or_default()
 }
 

@@ -23,7 +23,7 @@ fn urls(config: &SigningConfig) -> Result<Vec<String>, NoService> {
     Ok(services.logs.into_iter().map(|log| log.url).collect())
 }
 
-/// What cosign 3.1.3 has written.
+/// Output of cosign 3.1.3.
 const WRITTEN: &str = r#"{
   "mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json",
   "caUrls": [{"url": "https://fulcio.example", "majorApiVersion": 1,

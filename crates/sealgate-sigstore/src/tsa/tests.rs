@@ -2,16 +2,16 @@ use axum::response::Response;
 use der::asn1::{Any, BitString};
 
 use super::*;
-use crate::http::fixture::{Seen, Service, answer, client};
+use crate::http::fixture::{ReceivedRequest, Service, answer, client};
 
-/// What a server makes of a request.
-struct Asked {
+/// Request as parsed by the server.
+struct ParsedRequest {
     imprint: Vec<u8>,
     nonce: Vec<u8>,
 }
 
-impl Asked {
-    fn read(seen: &Seen) -> Self {
+impl ParsedRequest {
+    fn read(seen: &ReceivedRequest) -> Self {
         assert_eq!(seen.headers["content-type"], "application/timestamp-query");
         let mut fields = Fields::of(AnyRef::from_der(&seen.body).unwrap(), Tag::Sequence).unwrap();
         assert_eq!(fields.next::<u8>().unwrap(), 1);
@@ -24,7 +24,7 @@ impl Asked {
         Self { imprint, nonce }
     }
 
-    /// The answer to it, with a signature that nobody looks at here.
+    /// Response that grants the request, with a signature that is not checked here.
     fn granted(&self) -> Vec<u8> {
         self.with_status(&sequence(&[0u8.to_der().unwrap()]).unwrap())
     }
@@ -55,8 +55,8 @@ impl Asked {
     }
 }
 
-async fn service(make: impl Fn(Asked) -> Vec<u8> + Send + Sync + 'static) -> Service {
-    Service::start(move |_, seen| reply(make(Asked::read(seen)))).await
+async fn service(make: impl Fn(ParsedRequest) -> Vec<u8> + Send + Sync + 'static) -> Service {
+    Service::start(move |_, seen| reply(make(ParsedRequest::read(seen)))).await
 }
 
 fn reply(body: Vec<u8>) -> Response {
@@ -70,35 +70,39 @@ async fn ask(service: &Service) -> Result<Vec<u8>, Fault> {
 
 #[tokio::test]
 async fn the_whole_answer_is_returned() {
-    let service = service(|asked| asked.granted()).await;
+    let service = service(|request| request.granted()).await;
     let got = ask(&service).await.unwrap();
     let seen = &service.seen()[0];
     assert_eq!(seen.path, "/api/v1/timestamp");
-    assert_eq!(got, Asked::read(seen).granted());
+    assert_eq!(got, ParsedRequest::read(seen).granted());
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"signature");
-    assert_eq!(Asked::read(seen).imprint, hash.as_ref());
+    assert_eq!(ParsedRequest::read(seen).imprint, hash.as_ref());
 }
 
 #[tokio::test]
 async fn no_two_requests_have_the_same_nonce() {
-    let service = service(|asked| asked.granted()).await;
+    let service = service(|request| request.granted()).await;
     ask(&service).await.unwrap();
     ask(&service).await.unwrap();
-    let nonces: Vec<_> = service.seen().iter().map(|seen| Asked::read(seen).nonce).collect();
+    let nonces: Vec<_> =
+        service.seen().iter().map(|seen| ParsedRequest::read(seen).nonce).collect();
     assert_ne!(nonces[0], nonces[1]);
 }
 
 #[tokio::test]
 async fn answers_to_other_questions_are_refused() {
-    let other_nonce = service(|asked| Asked { nonce: vec![9; 16], ..asked }.granted()).await;
+    let other_nonce =
+        service(|request| ParsedRequest { nonce: vec![9; 16], ..request }.granted()).await;
     let fault = ask(&other_nonce).await.unwrap_err();
-    assert!(fault.detail.contains("another nonce"), "{fault}");
-    let no_nonce = service(|asked| Asked { nonce: Vec::new(), ..asked }.granted()).await;
+    assert!(fault.detail.contains("nonce differs"), "{fault}");
+    let no_nonce =
+        service(|request| ParsedRequest { nonce: Vec::new(), ..request }.granted()).await;
     let fault = ask(&no_nonce).await.unwrap_err();
-    assert!(fault.detail.contains("another nonce"), "{fault}");
-    let other_imprint = service(|asked| Asked { imprint: vec![9; 32], ..asked }.granted()).await;
+    assert!(fault.detail.contains("nonce differs"), "{fault}");
+    let other_imprint =
+        service(|request| ParsedRequest { imprint: vec![9; 32], ..request }.granted()).await;
     let fault = ask(&other_imprint).await.unwrap_err();
-    assert!(fault.detail.contains("something else than our signature"), "{fault}");
+    assert!(fault.detail.contains("other data than our signature"), "{fault}");
     assert_eq!(fault.kind, FaultKind::Malformed);
 }
 
@@ -116,15 +120,15 @@ async fn what_is_not_granted_says_why() {
     let detail = "the timestamp was not granted: status 2: clock  [31mis off: timeNotAvailable";
     assert_eq!(fault.detail, detail);
     let still =
-        service(|asked| asked.with_status(&sequence(&[2u8.to_der().unwrap()]).unwrap())).await;
+        service(|request| request.with_status(&sequence(&[2u8.to_der().unwrap()]).unwrap())).await;
     assert_eq!(ask(&still).await.unwrap_err().kind, FaultKind::Denied);
     let empty = service(|_| sequence(&[sequence(&[0u8.to_der().unwrap()]).unwrap()]).unwrap());
-    assert!(ask(&empty.await).await.unwrap_err().detail.contains("there is no timestamp"));
+    assert!(ask(&empty.await).await.unwrap_err().detail.contains("without a timestamp"));
 }
 
 #[tokio::test]
 async fn broken_answers_are_faults() {
-    let whole = Asked { imprint: vec![1; 32], nonce: vec![1; 16] }.granted();
+    let whole = ParsedRequest { imprint: vec![1; 32], nonce: vec![1; 16] }.granted();
     for end in 0..whole.len() {
         let cut = whole[..end].to_vec();
         let cut = service(move |_| cut.clone()).await;

@@ -1,5 +1,5 @@
-//! A TUF repository in a gzipped tar, as TrustRoot objects carry it: unpacked into memory, with
-//! bounds, and nowhere else.
+//! TUF repository in a gzipped tar archive, as in TrustRoot objects; unpacked into memory only,
+//! within limits.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -12,15 +12,15 @@ use tar::{Entry, EntryType};
 use super::error::TufError;
 use super::files;
 
-/// The largest archive that is read, in bytes.
+/// Maximum size of an archive, in bytes.
 pub(crate) const MAX_ARCHIVE: usize = 8 << 20;
-/// The most bytes that an archive may unpack to, headers included.
+/// Maximum unpacked size, tar headers included, in bytes.
 pub(crate) const MAX_UNPACKED: u64 = 32 << 20;
 const MAX_ENTRIES: usize = 1024;
-/// The folder that policy-controller takes off the names.
+/// Directory prefix that policy-controller strips from names.
 const PREFIX: &str = "repository/";
 
-/// A repository in memory.
+/// TUF repository in memory.
 #[derive(Debug)]
 pub(super) struct Archive {
     files: BTreeMap<String, Vec<u8>>,
@@ -28,7 +28,7 @@ pub(super) struct Archive {
 }
 
 impl Archive {
-    /// Unpacks it; `targets` is the folder of the targets, `targets` if it is empty.
+    /// Unpacks an archive; `targets` is the directory of the targets, `targets` if empty.
     pub(super) fn read(gzipped: &[u8], targets: &str) -> Result<Self, TufError> {
         if gzipped.len() > MAX_ARCHIVE {
             return Err(bad(format!("larger than {MAX_ARCHIVE} bytes")));
@@ -43,12 +43,12 @@ impl Archive {
             }
             let Some((name, bytes)) = file(entry.map_err(bad)?)? else { continue };
             if files.contains_key(&name) {
-                return Err(bad(format!("{name:.80?} is in it twice")));
+                return Err(bad(format!("duplicate entry {name:.80?}")));
             }
             files.insert(name, bytes);
         }
         if !files.contains_key("timestamp.json") {
-            return Err(bad("it has no timestamp.json"));
+            return Err(bad("no timestamp.json"));
         }
         let targets = Some(targets.trim_matches('/')).filter(|folder| !folder.is_empty());
         Ok(Self { files, targets: targets.unwrap_or("targets").to_owned() })
@@ -74,20 +74,20 @@ impl Repository for Archive {
     }
 }
 
-/// The name and bytes of an entry that is a file; nothing for a folder.
+/// Name and bytes of an entry that is a file; `None` for a directory.
 fn file(mut entry: Entry<'_, impl Read>) -> Result<Option<(String, Vec<u8>)>, TufError> {
     let path = entry.path_bytes();
-    let name = std::str::from_utf8(&path).map_err(|_| bad("a name that is not text"))?;
+    let name = std::str::from_utf8(&path).map_err(|_| bad("an entry name is not text"))?;
     let name = name.trim_start_matches("./").trim_start_matches('/').to_owned();
     drop(path);
     match entry.header().entry_type() {
         EntryType::Directory | EntryType::XGlobalHeader => return Ok(None),
         EntryType::Regular | EntryType::Continuous => {}
-        _ => return Err(bad(format!("{name:.80?} is neither a file nor a folder"))),
+        _ => return Err(bad(format!("{name:.80?} is neither a file nor a directory"))),
     }
     let name = name.strip_prefix(PREFIX).unwrap_or(&name).to_owned();
     files::inside(std::path::Path::new(""), &name)
-        .map_err(|_| bad(format!("a name that leads astray: {name:.80?}")))?;
+        .map_err(|_| bad(format!("an entry name that leads outside the archive: {name:.80?}")))?;
     let mut bytes = Vec::new();
     entry.read_to_end(&mut bytes).map_err(bad)?;
     Ok(Some((name, bytes)))
@@ -97,7 +97,7 @@ fn bad(error: impl std::fmt::Display) -> TufError {
     TufError::Archive(error.to_string().chars().take(300).collect())
 }
 
-/// Fails where more comes than is allowed, instead of pretending an end.
+/// Reader that fails beyond the limit instead of reporting the end of the input.
 struct Bounded<R> {
     inner: R,
     left: u64,
@@ -107,7 +107,7 @@ impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.left = self.left.checked_sub(count as u64).ok_or_else(|| {
-            std::io::Error::other(format!("it unpacks to more than {MAX_UNPACKED} bytes"))
+            std::io::Error::other(format!("unpacks to more than {MAX_UNPACKED} bytes"))
         })?;
         Ok(count)
     }

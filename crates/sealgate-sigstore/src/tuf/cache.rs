@@ -1,15 +1,15 @@
-//! The cache on disk, where cosign has it (`~/.sigstore/root`, `TUF_ROOT`) and laid out as
-//! sigstore-go does it, so that each finds what the other has left:
+//! TUF cache on disk, at cosign's location (`~/.sigstore/root`, `TUF_ROOT`) and in sigstore-go's
+//! layout, so that each program can use the other's copies:
 //!
 //! ```text
-//! remote.json                      which mirror `initialize` has chosen
-//! <mirror>.json                    when it was refreshed
-//! <mirror>/root.json …             the metadata, newest
-//! <mirror>/root_history/N.root.json   the roots between (ours)
-//! <mirror>/targets/trusted_root.json  the targets
+//! remote.json                      mirror chosen with `initialize`
+//! <mirror>.json                    time of the last refresh
+//! <mirror>/root.json …             newest metadata
+//! <mirror>/root_history/N.root.json   intermediate roots (Sealgate only)
+//! <mirror>/targets/trusted_root.json  targets
 //! ```
 //!
-//! Files are replaced by renaming, and all files of a refresh under a lock.
+//! Files are replaced by renaming, and all files of one refresh under a lock.
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -27,24 +27,24 @@ use super::mirror::Mirror;
 
 const REMOTE: &str = "remote.json";
 const MAX_NOTE: u64 = 64 << 10;
-/// How long a reader or writer waits for the others; each file is whole even without.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Time limit for waiting on readers and writers; even without the lock, each file is complete.
+const TIMEOUT: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The folder that holds the copies of repositories.
+/// Directory with copies of repositories.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache {
     folder: PathBuf,
 }
 
-/// When a copy was brought up to date.
+/// RefreshTimes of the last refreshes of a copy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Times {
-    /// The last refresh that succeeded (sigstore-go's name for it).
+pub struct RefreshTimes {
+    /// Last successful refresh (sigstore-go's field name).
     #[serde(default, rename = "lastTimestamp", skip_serializing_if = "Option::is_none")]
     pub refreshed: Option<Timestamp>,
-    /// The last one that was tried.
+    /// Last attempt.
     #[serde(default, rename = "lastAttempt", skip_serializing_if = "Option::is_none")]
     pub tried: Option<Timestamp>,
 }
@@ -55,20 +55,20 @@ struct Remote {
 }
 
 impl Cache {
-    /// The cache in `folder`. Nothing is read or made yet.
+    /// Cache in `folder`. Nothing is read or created yet.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into() }
     }
 
-    /// Where it is.
+    /// Path of the cache.
     pub fn path(&self) -> &Path {
         &self.folder
     }
 
-    /// The mirror that `initialize` (ours or cosign's) has chosen, if it ever ran.
+    /// Mirror chosen with `initialize` (ours or cosign's), if it has run.
     ///
     /// # Errors
-    /// The note of the choice cannot be read: it is never guessed.
+    /// An error if the record of the choice cannot be read; it is never guessed.
     pub fn chosen(&self) -> Result<Option<String>, TufError> {
         let Some(bytes) = files::read(&self.folder, REMOTE, MAX_NOTE)? else { return Ok(None) };
         let remote: Remote = serde_json::from_slice(&bytes)
@@ -76,54 +76,53 @@ impl Cache {
         Ok(Some(remote.mirror))
     }
 
-    /// Notes the choice, as cosign does.
+    /// Records the choice, in cosign's format.
     ///
     /// # Errors
-    /// The cache cannot be written.
+    /// An error if the cache cannot be written.
     pub(crate) fn choose(&self, mirror: &Mirror) -> Result<(), TufError> {
         let remote = Remote { mirror: mirror.to_string() };
         self.write(REMOTE, &serde_json::to_vec(&remote).unwrap_or_default())
     }
 
-    /// When the copy of `mirror` was brought up to date; nothing where nobody knows.
-    pub fn times(&self, mirror: &Mirror) -> Times {
+    /// RefreshTimes of the last refreshes of `mirror`; empty if not recorded.
+    pub fn times(&self, mirror: &Mirror) -> RefreshTimes {
         let name = format!("{}.json", mirror.folder_name());
         let bytes = files::read(&self.folder, &name, MAX_NOTE).ok().flatten();
         bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
-    /// Notes it.
+    /// Records the times.
     ///
     /// # Errors
-    /// The cache cannot be written.
-    pub fn note(&self, mirror: &Mirror, times: Times) -> Result<(), TufError> {
+    /// An error if the cache cannot be written.
+    pub fn note(&self, mirror: &Mirror, times: RefreshTimes) -> Result<(), TufError> {
         let name = format!("{}.json", mirror.folder_name());
         self.write(&name, &serde_json::to_vec(&times).unwrap_or_default())
     }
 
-    /// The newest root of `mirror` that the cache holds: where trust in a mirror begins whose
-    /// root did not come with the program.
+    /// Newest cached root of `mirror`: the initial root for mirrors without an embedded one.
     ///
     /// # Errors
-    /// The cache cannot be read.
+    /// An error if the cache cannot be read.
     pub fn anchor(&self, mirror: &Mirror) -> Result<Option<Vec<u8>>, TufError> {
         files::read(&self.folder(mirror), "root.json", super::MAX_ROOT)
     }
 
-    /// Where the copy of `mirror` is.
+    /// Directory of the copy of `mirror`.
     pub fn folder(&self, mirror: &Mirror) -> PathBuf {
         self.folder.join(mirror.folder_name())
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TufError> {
-        make_folder(&self.folder)?;
+        create_directory(&self.folder)?;
         replace(&files::inside(&self.folder, name)?, bytes)
     }
 }
 
-/// Waits until nobody else refreshes this copy, and keeps others waiting until it is dropped.
-pub(super) async fn only_refresher(folder: &Path) -> Result<File, TufError> {
-    make_folder(folder)?;
+/// Waits for other refreshes of this copy to end, and locks it until the handle is dropped.
+pub(super) async fn lock_for_refresh(folder: &Path) -> Result<File, TufError> {
+    create_directory(folder)?;
     let path = folder.join(".refresh.lock");
     let file = lock_file(&path)?;
     loop {
@@ -136,38 +135,38 @@ pub(super) async fn only_refresher(folder: &Path) -> Result<File, TufError> {
     }
 }
 
-/// Keeps the copy from being replaced while it is read. Where that cannot be had (a cache that
-/// may only be read, a writer that hangs), reading goes on: what is read is verified, and half of
-/// an old and half of a new copy are refused.
-pub(super) async fn reader(folder: &Path) -> Option<File> {
+/// Locks the copy against replacement while it is read. When the lock is not available (a read-only
+/// cache, a hanging writer), the copy is read anyway: its content is verified, and a mixture of an
+/// old and a new copy is refused.
+pub(super) async fn lock_for_reading(folder: &Path) -> Option<File> {
     let file = File::open(folder.join(".lock")).ok()?;
-    patiently(|| file.try_lock_shared()).await;
+    lock_with_timeout(|| file.try_lock_shared()).await;
     Some(file)
 }
 
 /// Replaces the files of a copy.
 pub(super) async fn commit(folder: &Path, new: &BTreeMap<String, Vec<u8>>) -> Result<(), TufError> {
     let file = lock_file(&folder.join(".lock"))?;
-    patiently(|| file.try_lock()).await;
+    lock_with_timeout(|| file.try_lock()).await;
     let kept = new.iter().filter(|(name, _)| !is_versioned(name));
     let mut kept: Vec<_> = kept.collect();
-    // What others vouch for comes before what vouches for it.
+    // Files are written before the metadata that refers to them.
     kept.sort_by_key(|(name, _)| *name == "timestamp.json");
     for (name, bytes) in kept {
         let path = files::inside(folder, name)?;
-        path.parent().map_or(Ok(()), make_folder)?;
+        path.parent().map_or(Ok(()), create_directory)?;
         replace(&path, bytes)?;
     }
     Ok(())
 }
 
-/// The file of a lock. Where a link lies in its place, nothing is made or emptied behind it; a
-/// pipe would keep us waiting.
+/// Opens a lock file. A symbolic link is not followed or truncated, and a FIFO is refused because
+/// it would block.
 fn lock_file(path: &Path) -> Result<File, TufError> {
     let failed = |error| TufError::cache(path, error);
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.is_file() => {
-            return Err(TufError::cache(path, "the lock is no plain file"));
+            return Err(TufError::cache(path, "the lock is not a regular file"));
         }
         _ => {}
     }
@@ -175,28 +174,28 @@ fn lock_file(path: &Path) -> Result<File, TufError> {
     options.write(true).create(true).truncate(false).open(path).map_err(failed)
 }
 
-/// `12.snapshot.json`: the same file is kept without its version.
+/// `12.snapshot.json`: the same file is stored without its version.
 fn is_versioned(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_digit())
 }
 
-async fn patiently(lock: impl Fn() -> Result<(), TryLockError>) {
+async fn lock_with_timeout(lock: impl Fn() -> Result<(), TryLockError>) {
     let wait = async {
         while let Err(TryLockError::WouldBlock) = lock() {
             tokio::time::sleep(PAUSE).await;
         }
     };
-    if tokio::time::timeout(PATIENCE, wait).await.is_err() {
-        tracing::debug!("the lock of the TUF cache is held for long; going on without");
+    if tokio::time::timeout(TIMEOUT, wait).await.is_err() {
+        tracing::debug!("timed out waiting for the lock of the TUF cache; continuing without it");
     }
 }
 
-fn make_folder(path: &Path) -> Result<(), TufError> {
+fn create_directory(path: &Path) -> Result<(), TufError> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|error| TufError::cache(path, error))
 }
 
-/// Writes beside the file and renames: nobody sees half a file.
+/// Writes a temporary file and renames it: readers never see a partial file.
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), TufError> {
     let failed = |error: std::io::Error| TufError::cache(path, error);
     let folder = path.parent().unwrap_or_else(|| Path::new("."));

@@ -1,96 +1,96 @@
-//! Why a trust root did not come by TUF: what was refused (we know: no), and what kept us from
-//! finding out.
+//! Errors of TUF: refused content, and faults.
 
 use std::fmt;
 
 use jiff::Timestamp;
 use sealgate_core::fault::{Fault, FaultKind};
 
-/// What a TUF repository, or a copy of one, did not give us.
+/// Error of a TUF repository or its copy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TufError {
-    /// The repository could not be asked, or gave more than a bound allows.
+    /// The repository cannot be reached, or a limit was exceeded.
     #[error("{0}")]
     Fault(#[from] Fault),
-    /// Metadata with an older version than what we have: a rollback.
+    /// Metadata older than the trusted version: a rollback.
     #[error("rollback: {role} is at version {trusted}, the repository offers version {offered}")]
     Rollback {
-        /// Which metadata.
+        /// Role.
         role: String,
-        /// The version that we have verified before.
+        /// Trusted version.
         trusted: u64,
-        /// What is offered now.
+        /// Offered version.
         offered: u64,
     },
-    /// Metadata that no longer counts: a repository that nobody renews, or a mirror that is
-    /// frozen.
-    #[error("{role} metadata expired at {expires}: nobody renews it, or the mirror is frozen")]
+    /// Expired metadata: the repository is not maintained, or the mirror is frozen.
+    #[error(
+        "{role} metadata expired at {expires}: it is not being renewed, or the mirror is frozen"
+    )]
     Expired {
-        /// Which metadata.
+        /// Role.
         role: String,
-        /// Since when.
+        /// Expiry.
         expires: Timestamp,
     },
-    /// Metadata without enough valid signatures of the keys that may sign it.
-    #[error("{role} metadata has {found} valid signatures of {threshold} that it needs")]
+    /// Metadata with fewer valid signatures than its threshold.
+    #[error("{role} metadata has {found} of {threshold} required valid signatures")]
     Threshold {
-        /// Which metadata.
+        /// Role.
         role: String,
-        /// How many count.
+        /// Number of valid signatures.
         found: usize,
-        /// How many are needed.
+        /// Required number.
         threshold: usize,
     },
-    /// A root that does not follow the one before it.
+    /// Root that does not follow the previous one.
     #[error("root version {offered} does not follow version {trusted}")]
     RootVersion {
-        /// The version that we have verified.
+        /// Trusted version.
         trusted: u64,
-        /// What is offered as the next.
+        /// Offered version.
         offered: u64,
     },
-    /// A file that is not what the metadata above it says: length, hash or version.
-    #[error("not what its metadata says: {0}")]
+    /// File whose length, hash or version differs from the metadata.
+    #[error("does not match its metadata: {0}")]
     Mismatch(String),
-    /// No metadata names this target.
+    /// Target that is not in the metadata.
     #[error("the repository has no target {0:?}")]
     NoTarget(String),
-    /// A file that every repository has is not there: perhaps it is no TUF repository.
+    /// A file that every repository has is missing: possibly not a TUF repository.
     #[error("incomplete TUF repository: {0}")]
     Incomplete(String),
-    /// Not TUF metadata that we can read.
+    /// Malformed TUF metadata.
     #[error("malformed TUF metadata: {0}")]
     Malformed(String),
-    /// An archive of a repository that cannot be used.
+    /// Unusable archive.
     #[error("malformed TUF repository archive: {0}")]
     Archive(String),
-    /// There is no copy in the cache.
+    /// No copy in the cache.
     #[error("no copy of {mirror} in the cache {folder}")]
     NotCached {
-        /// Of which repository.
+        /// Repository.
         mirror: String,
-        /// Where it would be.
+        /// Expected directory.
         folder: String,
     },
-    /// No root to begin with is known for a mirror.
+    /// Mirror without a known initial root.
     #[error("no trusted TUF root for {mirror}: give one with `initialize --root FILE`")]
     NoAnchor {
-        /// Which mirror.
+        /// Mirror.
         mirror: String,
     },
     /// The cache cannot be read or written.
     #[error("TUF cache: {path}: {detail}")]
     Cache {
-        /// Which file.
+        /// Path.
         path: String,
-        /// What the system says.
+        /// Error of the operating system.
         detail: String,
     },
 }
 
 impl TufError {
-    /// A stable word for it.
+    /// Stable code.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Fault(fault) => fault.kind.code(),
@@ -109,14 +109,14 @@ impl TufError {
         }
     }
 
-    /// Whether what was offered is known to be bad; else we could not find out.
+    /// Returns whether the content is known to be bad; otherwise the result is unknown.
     pub(crate) fn is_refusal(&self) -> bool {
         let unknown = matches!(self, Self::Fault(_) | Self::Incomplete(_))
             || matches!(self, Self::NotCached { .. } | Self::NoAnchor { .. } | Self::Cache { .. });
         !unknown
     }
 
-    /// The same as a fault at `target`, for those who only need to know that there is no root.
+    /// Conversion into a fault at `target`, for callers that need no details.
     pub fn into_fault(self, target: &str) -> Fault {
         let kind = match &self {
             Self::Fault(fault) => return fault.clone(),
@@ -152,8 +152,8 @@ impl From<sigstore_tuf::Error> for TufError {
     }
 }
 
-/// Our own repositories put the fault into the error's source; what the crate says itself is
-/// about files that a repository must have and has not.
+/// Our repositories store the fault as the error's source; the crate's own errors are about
+/// required files that are missing.
 fn transport(
     message: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,

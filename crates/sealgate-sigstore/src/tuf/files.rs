@@ -1,5 +1,5 @@
-//! The files of one repository's copy, as the `sigstore-tuf` crate reads and writes them: from a
-//! folder, with everything new held back in memory until all of it is known to be good.
+//! Files of a repository copy, as read and written by the `sigstore-tuf` crate: read from a
+//! directory, with all new files held in memory until everything is verified.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -11,10 +11,10 @@ use sigstore_tuf::{MetadataStore, Repository};
 
 use super::error::TufError;
 
-/// No file of a cache is larger: the bound of targets metadata.
+/// Maximum size of a cached file, in bytes: the limit of targets metadata.
 const MAX_FILE: u64 = 5_000_000;
 
-/// A folder that is only read, under files that are new. Clones share them.
+/// Read-only directory with new files on top. Clones share the new files.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Overlay {
     folder: Option<PathBuf>,
@@ -27,17 +27,17 @@ impl Overlay {
         Self { folder: Some(folder.to_owned()), ..Self::default() }
     }
 
-    /// Over files in memory.
+    /// Overlay over files in memory.
     pub(super) fn of(known: BTreeMap<String, Vec<u8>>) -> Self {
         Self { known: Arc::new(known), ..Self::default() }
     }
 
-    /// What is new.
+    /// New files.
     pub(super) fn written(&self) -> BTreeMap<String, Vec<u8>> {
         self.fresh().clone()
     }
 
-    /// What is new, and what was known and is not replaced.
+    /// New files, and known files that are not replaced.
     pub(super) fn all(&self) -> BTreeMap<String, Vec<u8>> {
         let mut all = (*self.known).clone();
         all.extend(self.written());
@@ -60,8 +60,8 @@ impl MetadataStore for Overlay {
         }
         let Some(folder) = &self.folder else { return Ok(None) };
         match read(folder, name, MAX_FILE).map_err(into_crate)? {
-            // cosign keeps the newest root only. It may be the one that is asked for; if it is
-            // not, it does not follow the one before it and is refused.
+            // cosign keeps the newest root only. It may be the requested one; otherwise it does not
+            // follow the previous root and is refused.
             None if name.starts_with("root_history/") => {
                 read(folder, "root.json", MAX_FILE).map_err(into_crate)
             }
@@ -75,21 +75,21 @@ impl MetadataStore for Overlay {
     }
 }
 
-/// A copy of a repository in a folder of the cache, as if it were a repository.
+/// CachedRepository copy of a repository, served as a repository.
 #[derive(Debug)]
-pub(super) struct Cached(PathBuf);
+pub(super) struct CachedRepository(PathBuf);
 
-impl Cached {
+impl CachedRepository {
     pub(super) fn new(folder: &Path) -> Self {
         Self(folder.to_owned())
     }
 }
 
-impl Repository for Cached {
+impl Repository for CachedRepository {
     fn fetch_metadata<'a>(&'a self, name: &'a str, limit: u64) -> FetchFuture<'a> {
         let unversioned = name.trim_start_matches(|c: char| c.is_ascii_digit());
         let file = match unversioned.strip_prefix('.') {
-            // The newest root has been found before: the cache has no newer one.
+            // The newest root has already been found; the cache has no newer one.
             Some("root.json") if unversioned.len() < name.len() => return found(Ok(None)),
             Some(rest) if unversioned.len() < name.len() => rest,
             _ => name,
@@ -98,7 +98,7 @@ impl Repository for Cached {
     }
 
     fn fetch_target<'a>(&'a self, path: &'a str, limit: u64) -> FetchFuture<'a> {
-        // The copy has no hash in its name.
+        // CachedRepository targets have no hash in their names.
         let name = path.split_once('.').map_or(path, |(_, name)| name);
         let missing = || TufError::NoTarget(name.to_owned());
         let bytes = read(&self.0, &format!("targets/{name}"), limit);
@@ -115,7 +115,7 @@ pub(super) fn into_crate(error: TufError) -> sigstore_tuf::Error {
     sigstore_tuf::Error::transport_with_source(error.to_string(), error)
 }
 
-/// A file below `folder`, if it is there, at most `limit` bytes of it.
+/// Reads at most `limit` bytes of a file below `folder`; `None` if it does not exist.
 pub(super) fn read(folder: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>, TufError> {
     let path = inside(folder, name)?;
     let file = match std::fs::File::open(&path) {
@@ -132,13 +132,15 @@ pub(super) fn read(folder: &Path, name: &str, limit: u64) -> Result<Option<Vec<u
     Ok(Some(bytes))
 }
 
-/// The path of `name` below `folder`: no name leads out of it.
+/// Path of `name` below `folder`. A name that leads out of it is an error.
 pub(super) fn inside(folder: &Path, name: &str) -> Result<PathBuf, TufError> {
     let plain = |part: &str| {
         !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0', ':'])
     };
     if name.len() > 512 || !name.split('/').all(plain) {
-        return Err(TufError::Malformed(format!("a file name that leads astray: {name:.80?}")));
+        return Err(TufError::Malformed(format!(
+            "a file name that leads outside the repository: {name:.80?}"
+        )));
     }
     Ok(folder.join(name))
 }

@@ -1,5 +1,5 @@
-//! Where a repository is: an HTTP address, or a folder. Metadata lies at the top, targets in
-//! `targets/`.
+//! Location of a TUF repository: an HTTP URL or a directory, with metadata at the top and targets
+//! in `targets/`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,42 +14,42 @@ use super::error::TufError;
 use super::files;
 use crate::http::{self, Client, Request};
 
-/// Where a repository is.
+/// Location of a TUF repository.
 #[derive(Clone, Debug)]
 pub struct Mirror {
-    /// As it was given: how it is named in caches and messages.
+    /// Text as given; its name in caches and messages.
     name: String,
-    place: Place,
+    location: Location,
 }
 
 #[derive(Clone, Debug)]
-enum Place {
+enum Location {
     Http(Url),
     Folder(PathBuf),
 }
 
 impl Mirror {
-    /// Reads `https://…`, `http://…`, `file:///…`, or the path of a folder.
+    /// Parses `https://…`, `http://…`, `file:///…`, or a directory path.
     ///
     /// # Errors
-    /// A [`FaultKind::Config`] that says what is wrong with it.
+    /// [`FaultKind::Config`] with the reason.
     pub fn parse(text: &str) -> Result<Self, Fault> {
-        let place = match text.split_once("://") {
-            Some(("https" | "http", _)) => Place::Http(http::service_url(text)?),
-            Some(("file", _)) => Place::Folder(folder(text)?),
+        let location = match text.split_once("://") {
+            Some(("https" | "http", _)) => Location::Http(http::service_url(text)?),
+            Some(("file", _)) => Location::Folder(folder(text)?),
             Some(_) => return Err(unusable(text)),
             None if text.is_empty() => return Err(unusable(text)),
-            None => Place::Folder(std::path::absolute(text).map_err(|_| unusable(text))?),
+            None => Location::Folder(std::path::absolute(text).map_err(|_| unusable(text))?),
         };
-        let name = match &place {
-            // The name is kept, and read again in another working folder.
-            Place::Folder(path) if !text.contains("://") => path.display().to_string(),
+        let name = match &location {
+            // The name is stored, and must stay valid in another working directory.
+            Location::Folder(path) if !text.contains("://") => path.display().to_string(),
             _ => text.to_owned(),
         };
-        Ok(Self { name: name.trim_end_matches('/').to_owned(), place })
+        Ok(Self { name: name.trim_end_matches('/').to_owned(), location })
     }
 
-    /// The name of its folder in a cache, as sigstore-go makes it.
+    /// Name of its directory in a cache, as in sigstore-go.
     pub(super) fn folder_name(&self) -> String {
         let name = self.name.strip_prefix("https://").unwrap_or(&self.name);
         let name = name.strip_prefix("http://").unwrap_or(name);
@@ -57,12 +57,15 @@ impl Mirror {
     }
 
     pub(super) fn repository(&self) -> Result<Box<dyn Repository>, TufError> {
-        match &self.place {
-            Place::Http(base) => Ok(Box::new(Remote { base: base.clone(), client: client()? })),
-            Place::Folder(path) if path.is_dir() => Ok(Box::new(Folder(path.clone()))),
-            Place::Folder(_) => {
-                Err(Fault::new(FaultKind::Unreachable, &self.name, "there is no such folder")
-                    .into())
+        match &self.location {
+            Location::Http(base) => {
+                Ok(Box::new(HttpRepository { base: base.clone(), client: client()? }))
+            }
+            Location::Folder(path) if path.is_dir() => {
+                Ok(Box::new(DirectoryRepository(path.clone())))
+            }
+            Location::Folder(_) => {
+                Err(Fault::new(FaultKind::Unreachable, &self.name, "no such directory").into())
             }
         }
     }
@@ -79,7 +82,7 @@ fn unusable(text: &str) -> Fault {
     Fault::new(
         FaultKind::Config,
         shown,
-        "no address of a TUF repository: want https://…, http://…, file:///… or a folder",
+        "not an address of a TUF repository: expected https://…, http://…, file:///… or a directory",
     )
 }
 
@@ -88,34 +91,34 @@ fn folder(text: &str) -> Result<PathBuf, Fault> {
     url.to_file_path().map_err(|()| unusable(text))
 }
 
-/// A client that gives up soon: there is a copy, and the next refresh comes.
+/// Client with short timeouts: there is a cached copy, and another refresh will follow.
 fn client() -> Result<Client, Fault> {
     let retries = http::Retries { max: 1, ..http::Retries::default() };
     Client::new(&http::Options { retries, ..http::Options::default() })
 }
 
-/// A repository behind HTTP. Of a refusal the status is told and nothing else: a TrustRoot object
-/// names any address that the gate reaches, and shows the fault in its status.
-struct Remote {
+/// Repository over HTTP. Of a refusal only the status is reported: a TrustRoot object can name any
+/// URL that the gate reaches, and its status shows the fault.
+struct HttpRepository {
     base: Url,
     client: Client,
 }
 
-impl Remote {
+impl HttpRepository {
     async fn get(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, TufError> {
         files::inside(Path::new(""), path)?;
         let url = http::below(&self.base, path);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let answer = self.client.send(Request::get(url).limit(limit).without_words()).await?;
+        let answer = self.client.send(Request::get(url).limit(limit).without_error_text()).await?;
         match answer.status {
-            // Object stores say 403 where there is nothing: python-tuf and go-tuf do the same.
+            // Object stores return 403 for missing objects; python-tuf and go-tuf treat it as 404.
             StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => Ok(None),
             _ => Ok(Some(answer.success()?.body.to_vec())),
         }
     }
 }
 
-impl Repository for Remote {
+impl Repository for HttpRepository {
     fn fetch_metadata<'a>(&'a self, name: &'a str, limit: u64) -> FetchFuture<'a> {
         Box::pin(async move { self.get(name, limit).await.map_err(files::into_crate) })
     }
@@ -128,10 +131,10 @@ impl Repository for Remote {
     }
 }
 
-/// A repository in a folder.
-struct Folder(PathBuf);
+/// Repository in a directory.
+struct DirectoryRepository(PathBuf);
 
-impl Repository for Folder {
+impl Repository for DirectoryRepository {
     fn fetch_metadata<'a>(&'a self, name: &'a str, limit: u64) -> FetchFuture<'a> {
         files::found(files::read(&self.0, name, limit))
     }

@@ -1,4 +1,4 @@
-//! The certificate authority, as Fulcio is one: root, intermediate, a certificate log.
+//! Certificate authority like Fulcio: root, intermediate, CT log.
 
 use std::time::Duration;
 
@@ -13,21 +13,21 @@ use rcgen::{
 use sealgate_core::key::HashAlgorithm;
 use sealgate_core::trust::{CertificateAuthority, LogKey, TransparencyLog, Validity};
 
-use super::{Named, public};
+use super::{CertificateIdentity, public};
 
 const SCT_LIST: &[u64] = &[1, 3, 6, 1, 4, 1, 11129, 2, 4, 2];
 const FULCIO: [u64; 8] = [1, 3, 6, 1, 4, 1, 57264, 1];
-/// How long a certificate for signing is valid, in seconds.
+/// Validity of a signing certificate, in seconds.
 const VALID: i64 = 600;
 
-/// An authority's certificate and key.
+/// CA certificate and key.
 pub(super) struct Ca {
     params: CertificateParams,
     key: KeyPair,
     pub(super) der: Vec<u8>,
 }
 
-/// Certifies signers.
+/// Issuer of signing certificates.
 pub(super) struct Certifier {
     window: Validity,
     root: Ca,
@@ -78,8 +78,8 @@ impl Certifier {
         TransparencyLog::new("https://ctfe.example", key, None, self.window)
     }
 
-    /// A certificate with the certificate log's promise in it.
-    pub(super) fn issue(&self, named: &Named, key: &KeyPair, now: i64) -> Vec<u8> {
+    /// Certificate with an embedded SCT.
+    pub(super) fn issue(&self, named: &CertificateIdentity, key: &KeyPair, now: i64) -> Vec<u8> {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name = DistinguishedName::new();
         let subject = named.subject.as_str().try_into().unwrap();
@@ -91,14 +91,14 @@ impl Certifier {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
         params.custom_extensions = extensions(named);
         set_window(&mut params, now, now + VALID);
-        let list = vector16(&vector16(&self.promise(&self.intermediate.sign(&params, key), now)));
+        let list = vector16(&vector16(&self.sct(&self.intermediate.sign(&params, key), now)));
         let list = OctetStringRef::new(&list).unwrap().to_der().unwrap();
         params.custom_extensions.push(CustomExtension::from_oid_content(SCT_LIST, list));
         self.intermediate.sign(&params, key)
     }
 
-    /// The certificate log's promise to publish a certificate (RFC 6962, section 3.2).
-    fn promise(&self, bare: &[u8], now: i64) -> Vec<u8> {
+    /// SCT for a precertificate (RFC 6962 section 3.2).
+    fn sct(&self, bare: &[u8], now: i64) -> Vec<u8> {
         let time = u64::try_from(now * 1000).unwrap().to_be_bytes();
         let issuer = digest(&SHA256, &self.intermediate.key.subject_public_key_info());
         let tbs = tbs(bare);
@@ -111,8 +111,8 @@ impl Certifier {
     }
 }
 
-/// The oldest of Fulcio's extensions hold the text itself, the newer ones a UTF8String.
-fn extensions(named: &Named) -> Vec<CustomExtension> {
+/// Fulcio's oldest extensions hold raw text, the newer ones a UTF8String.
+fn extensions(named: &CertificateIdentity) -> Vec<CustomExtension> {
     let oid = |last: u64| [&FULCIO[..], &[last]].concat();
     let utf8 = |text: &str| Utf8StringRef::new(text).unwrap().to_der().unwrap();
     let mut extensions = Vec::new();
@@ -145,7 +145,7 @@ pub(super) fn set_window(params: &mut CertificateParams, from: i64, to: i64) {
     (params.not_before, params.not_after) = (at(from), at(to));
 }
 
-/// The TBSCertificate, cut out of a certificate.
+/// TBSCertificate, cut out of a certificate.
 fn tbs(certificate: &[u8]) -> Vec<u8> {
     let fields = AnyRef::from_der(certificate).unwrap().value();
     der::SliceReader::new(fields).unwrap().tlv_bytes().unwrap().to_vec()

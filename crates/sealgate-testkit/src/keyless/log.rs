@@ -1,4 +1,4 @@
-//! Transparency logs of both generations. Each entry is the only one of its tree.
+//! Transparency logs (Rekor v1 and v2). Each entry is the only one of its tree.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData as _, SigningKey};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Certified, Signed, b64, public};
 
-/// A log, and how the trust root knows it.
+/// Log, and its entry in the trust root.
 pub(super) struct Log {
     pair: KeyPair,
     pub(super) known: TransparencyLog,
@@ -31,7 +31,7 @@ impl Log {
         Self { pair, known, generation: Generation::Rekor1 }
     }
 
-    /// Its id is the one of signed notes: name, line break, kind of key, key.
+    /// The log ID is that of signed notes: name, line break, key type, key.
     pub(super) fn rekor2(window: Validity) -> Self {
         let pair = KeyPair::generate_for(&PKCS_ED25519).unwrap();
         let key = LogKey { key: public(&pair), hash: None };
@@ -56,12 +56,12 @@ impl Log {
             // Rekor v1 counts over all its shards.
             entry.log_index = 1_000_000;
             entry.integrated_time = now;
-            entry.promise = Some(self.promise(&entry));
+            entry.promise = Some(self.signed_entry_timestamp(&entry));
         }
         entry
     }
 
-    fn promise(&self, entry: &LogEntry) -> Vec<u8> {
+    fn signed_entry_timestamp(&self, entry: &LogEntry) -> Vec<u8> {
         let message = format!(
             r#"{{"body":"{}","integratedTime":{},"logID":"{}","logIndex":{}}}"#,
             b64(&entry.body),
@@ -96,7 +96,7 @@ impl Log {
     }
 }
 
-/// What Rekor v1 holds of a signature: `hashedrekord`, or `dsse` for an envelope.
+/// Entry body of Rekor v1: `hashedrekord`, or `dsse` for an envelope.
 pub(super) fn body_of_rekor1(by: &Certified, signature: &[u8], signed: Signed<'_>) -> Value {
     let hash = |bytes: &[u8]| json!({ "algorithm": "sha256", "value": Digest::of(bytes).hex() });
     match signed {
@@ -124,7 +124,7 @@ pub(super) fn body_of_rekor1(by: &Certified, signature: &[u8], signed: Signed<'_
     }
 }
 
-/// What Rekor v2 holds of a signature; of an envelope, its encoding is the message.
+/// Entry body of Rekor v2; for an envelope, its pre-authentication encoding is the message.
 pub(super) fn body_of_rekor2(by: &Certified, signature: &[u8], signed: Signed<'_>) -> Value {
     let message = match signed {
         Signed::Message(message) => message.to_vec(),

@@ -1,10 +1,10 @@
-//! A Sigstore in memory: a certificate authority with its certificate log, transparency logs of
-//! both generations, a timestamp authority; their trust root, and what people sign with them.
-//! Everything happens at one moment, [`World::now`].
+//! Sigstore instance in memory: a certificate authority with a CT log, Rekor v1 and v2 logs, a
+//! timestamp authority, their trust root, and signatures made with them. Everything happens at one
+//! time, [`TestSigstore::now`].
 
 mod authority;
 mod log;
-mod stamp;
+mod timestamp;
 
 use std::collections::BTreeMap;
 
@@ -26,16 +26,16 @@ use serde_json::json;
 
 use authority::Certifier;
 use log::Log;
-use stamp::Stamper;
+use timestamp::TimestampAuthority;
 
-/// The moment of a world that is not told another one, in seconds since 1970.
+/// Default time, in seconds since 1970.
 pub const NOW: i64 = 1_700_000_000;
-/// Who signs, if nobody else is named.
+/// Default subject of certificates.
 pub const SUBJECT: &str = "https://ci.example/acme/app";
-/// Who has authenticated the signer.
+/// Default OIDC issuer of certificates.
 pub const ISSUER: &str = "https://issuer.example";
 
-/// The claims of GitHub workflows that cosign shows.
+/// GitHub workflow claims shown by cosign.
 pub const WORKFLOW_CLAIMS: [Claim; 5] = [
     Claim::GithubWorkflowTrigger,
     Claim::GithubWorkflowSha,
@@ -44,74 +44,74 @@ pub const WORKFLOW_CLAIMS: [Claim; 5] = [
     Claim::GithubWorkflowRef,
 ];
 
-/// A Sigstore of one's own.
-pub struct World {
-    /// When everything happens, in seconds since 1970.
+/// Sigstore instance.
+pub struct TestSigstore {
+    /// Time of all operations, in seconds since 1970.
     pub now: i64,
     certifier: Certifier,
     rekor1: Log,
     rekor2: Log,
-    tsa: Stamper,
+    tsa: TimestampAuthority,
 }
 
-/// Whom a certificate names.
+/// Identity in a certificate.
 #[derive(Clone, Debug)]
-pub struct Named {
-    /// A mail address, else an address of something that runs.
+pub struct CertificateIdentity {
+    /// E-mail address, or else the URI of a workload.
     pub subject: String,
-    /// Who has authenticated the signer.
+    /// OIDC issuer.
     pub issuer: String,
-    /// What else Fulcio would have written.
+    /// Further claims that Fulcio would include.
     pub claims: BTreeMap<Claim, String>,
 }
 
-/// A key, and the certificate for ten minutes from [`World::now`] on.
+/// Key, and its certificate, valid for ten minutes from [`TestSigstore::now`].
 pub struct Certified {
     pair: KeyPair,
-    /// The certificate.
+    /// Certificate.
     pub der: Vec<u8>,
 }
 
-/// What vouches for a signature.
+/// Verification material of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// An entry of a Rekor v1 log.
-    Rekor1,
-    /// An entry of a Rekor v1 log, and a timestamp.
-    Rekor1Stamped,
-    /// An entry of a Rekor v2 log, and a timestamp.
-    Rekor2,
-    /// A timestamp alone.
-    Stamped,
-    /// Nothing.
-    Nothing,
+    /// Entry of a Rekor v1 log.
+    RekorV1,
+    /// Entry of a Rekor v1 log, and a timestamp.
+    RekorV1AndTimestamp,
+    /// Entry of a Rekor v2 log, and a timestamp.
+    RekorV2,
+    /// Timestamp only.
+    Timestamp,
+    /// None.
+    None,
 }
 
-/// What a signature is over.
+/// Signed content.
 #[derive(Clone, Copy)]
 enum Signed<'a> {
     Message(&'a [u8]),
-    /// In an envelope.
+    /// Statement in a DSSE envelope.
     Statement(&'a [u8]),
 }
 
-/// The signature of one image in the legacy form.
+/// Legacy signature of an image.
 pub struct Legacy {
-    /// The layer.
+    /// Layer.
     pub payload: Vec<u8>,
-    /// Its annotations.
+    /// Annotations of the layer.
     pub annotations: BTreeMap<String, String>,
 }
 
-impl Default for Named {
+impl Default for CertificateIdentity {
     fn default() -> Self {
         let (subject, issuer) = (SUBJECT.to_owned(), ISSUER.to_owned());
         Self { subject, issuer, claims: BTreeMap::new() }
     }
 }
 
-impl Named {
-    /// Nobody but these.
+impl CertificateIdentity {
+    /// Policy authority that accepts this identity only.
     pub fn authority(&self) -> Authority {
         let exactly = |text: &str| Some(Wanted::Exactly(text.to_owned()));
         let matcher = IdentityMatcher {
@@ -123,14 +123,14 @@ impl Named {
     }
 }
 
-impl Default for World {
+impl Default for TestSigstore {
     fn default() -> Self {
         Self::at(NOW)
     }
 }
 
-impl World {
-    /// A world at this moment.
+impl TestSigstore {
+    /// Instance at this time.
     pub fn at(now: i64) -> Self {
         let window = Self::window(now);
         Self {
@@ -138,17 +138,17 @@ impl World {
             certifier: Certifier::new(window),
             rekor1: Log::rekor1(window),
             rekor2: Log::rekor2(window),
-            tsa: Stamper::new(window),
+            tsa: TimestampAuthority::new(window),
         }
     }
 
-    /// A year before and a year after.
+    /// Validity from one year before to one year after.
     fn window(now: i64) -> Validity {
         const YEAR: i64 = 365 * 86_400;
         Validity { start: Some(now - YEAR), end: Some(now + YEAR) }
     }
 
-    /// Whom to believe in this world.
+    /// Trust root of this instance.
     pub fn trust_root(&self) -> TrustRoot {
         TrustRoot {
             certificate_authorities: vec![self.certifier.authority()],
@@ -159,24 +159,24 @@ impl World {
         }
     }
 
-    /// The chain of the certificate authority, PEM: intermediate first, root last.
+    /// Certificate chain of the certificate authority, PEM: intermediate first, root last.
     pub fn chain_pem(&self) -> String {
         self.certifier.authority().chain().iter().map(|der| pem("CERTIFICATE", der)).collect()
     }
 
-    /// A new key with a certificate.
-    pub fn certified(&self, named: &Named) -> Certified {
+    /// New key with a certificate.
+    pub fn certified(&self, named: &CertificateIdentity) -> Certified {
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let der = self.certifier.issue(named, &pair, self.now);
         Certified { pair, der }
     }
 
-    /// The bundle of an image's signature.
+    /// Bundle of an image signature.
     pub fn image_bundle(&self, by: &Certified, subject: &Digest, proof: Proof) -> Bundle {
         self.statement_bundle(by, &image_signature(subject, &BTreeMap::new()), proof)
     }
 
-    /// The bundle of any statement.
+    /// Bundle of any statement.
     pub fn statement_bundle(&self, by: &Certified, statement: &[u8], proof: Proof) -> Bundle {
         let signed = pae(IN_TOTO, statement);
         let signature = by.sign(&signed);
@@ -188,12 +188,12 @@ impl World {
         Bundle {
             version: Version::V03,
             material: VerificationMaterial::Certificate(by.der.clone()),
-            log: self.vouch(by, &signature, Signed::Statement(statement), proof),
+            log: self.material(by, &signature, Signed::Statement(statement), proof),
             content: Content::Envelope(envelope),
         }
     }
 
-    /// The bundle of a blob's signature.
+    /// Bundle of a blob signature.
     pub fn blob_bundle(&self, by: &Certified, content: &[u8], proof: Proof) -> Bundle {
         let signature = by.sign(content);
         let digest = Some(Digest::of(content));
@@ -205,7 +205,7 @@ impl World {
         }
     }
 
-    /// An image's signature in the legacy form.
+    /// Legacy signature of an image.
     pub fn legacy(&self, by: &Certified, name: &str, subject: &Digest, proof: Proof) -> Legacy {
         let payload = SimpleSigning::new(name, subject.clone(), &BTreeMap::new()).to_json();
         let signature = by.sign(payload.as_bytes());
@@ -224,7 +224,7 @@ impl World {
         Legacy { payload: payload.into_bytes(), annotations }
     }
 
-    /// What vouches for `signature` over `message`.
+    /// Verification material for `signature` over `message`.
     pub fn prove(
         &self,
         by: &Certified,
@@ -232,10 +232,10 @@ impl World {
         message: &[u8],
         proof: Proof,
     ) -> LogMaterial {
-        self.vouch(by, signature, Signed::Message(message), proof)
+        self.material(by, signature, Signed::Message(message), proof)
     }
 
-    fn vouch(
+    fn material(
         &self,
         by: &Certified,
         signature: &[u8],
@@ -243,19 +243,19 @@ impl World {
         proof: Proof,
     ) -> LogMaterial {
         let entry = match proof {
-            Proof::Rekor1 | Proof::Rekor1Stamped => {
+            Proof::RekorV1 | Proof::RekorV1AndTimestamp => {
                 Some(self.rekor1.entry(&log::body_of_rekor1(by, signature, signed), self.now))
             }
-            Proof::Rekor2 => {
+            Proof::RekorV2 => {
                 Some(self.rekor2.entry(&log::body_of_rekor2(by, signature, signed), self.now))
             }
-            Proof::Stamped | Proof::Nothing => None,
+            Proof::Timestamp | Proof::None => None,
         };
         let stamp = match proof {
-            Proof::Rekor1Stamped | Proof::Rekor2 | Proof::Stamped => {
-                Some(self.tsa.stamp(signature, self.now))
+            Proof::RekorV1AndTimestamp | Proof::RekorV2 | Proof::Timestamp => {
+                Some(self.tsa.timestamp(signature, self.now))
             }
-            Proof::Rekor1 | Proof::Nothing => None,
+            Proof::RekorV1 | Proof::None => None,
         };
         LogMaterial {
             entries: entry.into_iter().collect(),
@@ -265,23 +265,23 @@ impl World {
 }
 
 impl Certified {
-    /// A signature.
+    /// Signature over `message`.
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         SigningKey::sign(&self.pair, message).unwrap()
     }
 
-    /// The key.
+    /// Public key.
     pub fn public_key(&self) -> PublicKey {
         public(&self.pair)
     }
 
-    /// The certificate, PEM.
+    /// Certificate, PEM.
     pub fn pem(&self) -> String {
         pem("CERTIFICATE", &self.der)
     }
 }
 
-/// A log entry as cosign puts it into annotations.
+/// Log entry in the form of cosign's annotations.
 pub fn legacy_entry(entry: &LogEntry) -> String {
     json!({
         "SignedEntryTimestamp": entry.promise.as_ref().map(b64),
@@ -295,7 +295,7 @@ pub fn legacy_entry(entry: &LogEntry) -> String {
     .to_string()
 }
 
-/// A timestamp as cosign puts it into annotations and files.
+/// Timestamp in the form of cosign's annotations and files.
 pub fn legacy_timestamp(response: &[u8]) -> String {
     json!({ "SignedRFC3161Timestamp": b64(response) }).to_string()
 }
@@ -323,21 +323,20 @@ mod tests {
 
     use super::*;
 
-    /// What is made here is what the verifier wants, so that a refusal in a test of someone
-    /// else's means something.
+    /// Everything made here passes the verifier, so that a refusal in another test is meaningful.
     #[test]
     fn everything_verifies() {
-        let world = World::default();
-        let named = Named::default();
+        let world = TestSigstore::default();
+        let named = CertificateIdentity::default();
         let by = world.certified(&named);
         let subject = Digest::of(b"image");
         let stamped = Overrides { log: Override::Ignored, ..Overrides::default() };
         for (proof, overrides) in [
-            (Proof::Rekor1, Overrides::default()),
-            (Proof::Rekor1Stamped, Overrides::default()),
-            (Proof::Rekor2, Overrides::default()),
-            (Proof::Stamped, stamped),
-            (Proof::Nothing, stamped),
+            (Proof::RekorV1, Overrides::default()),
+            (Proof::RekorV1AndTimestamp, Overrides::default()),
+            (Proof::RekorV2, Overrides::default()),
+            (Proof::Timestamp, stamped),
+            (Proof::None, stamped),
         ] {
             let (root, source) = (world.trust_root().into(), RootSource::Configured);
             let trust_config = TrustConfig { root: Some(root), source, overrides };
@@ -349,7 +348,7 @@ mod tests {
             let origin = Origin { repository: "r/app".to_owned(), manifest: None, layer: None };
             let json = world.image_bundle(&by, &subject, proof).to_json().into_bytes();
             let mut pieces = vec![Evidence::Bundle(BundleBytes { origin: origin.clone(), json })];
-            if proof != Proof::Rekor2 {
+            if proof != Proof::RekorV2 {
                 let Legacy { payload, annotations } = world.legacy(&by, "r/app", &subject, proof);
                 pieces.push(Evidence::Legacy(sealgate_core::evidence::LegacySignature {
                     origin,

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, Args};
 use sealgate_core::reference::Repository;
-use sealgate_registry::credentials::{Credential, HelperWords, Keychain, Secret};
-use sealgate_registry::{Client, ClientIdentity, Options, PlainHttp, Recipients, Trust};
+use sealgate_registry::credentials::{Credential, HelperErrors, Keychain, Secret};
+use sealgate_registry::{Client, ClientCertScope, ClientIdentity, Options, PlainHttp, TlsRoots};
 
 use super::files;
 use super::values::{BOOL, go_bool};
@@ -108,13 +108,13 @@ impl RegistryFlags {
         let (credential, identity) = (flags.credential()?, flags.identity()?);
         let mut options = self.options()?;
         // Denials are read by whoever creates a pod, and a helper's output may hold secrets.
-        options.keychain = options.keychain.with_helper_words(HelperWords::InLog);
+        options.keychain = options.keychain.with_helper_errors(HelperErrors::InLog);
         if let Some(registry) = registry {
             if let Some(credential) = credential {
                 options.keychain = options.keychain.with_credential(&registry, credential);
             }
             options.identity = identity;
-            options.identity_for = Recipients::Registry(registry);
+            options.identity_scope = ClientCertScope::Registry(registry);
         }
         Ok(options)
     }
@@ -167,18 +167,20 @@ impl RegistryFlags {
             self.allow_http_registry == Some(true) || self.allow_insecure_registry == Some(true);
         Ok(Options {
             plain_http: if any { PlainHttp::Anywhere } else { PlainHttp::Loopback },
-            trust: self.trust()?,
+            tls_roots: self.trust()?,
             server_name: self.registry_server_name.clone(),
             keychain: Keychain::from_env(),
             ..Options::default()
         })
     }
 
-    fn trust(&self) -> Result<Trust, CliError> {
+    fn trust(&self) -> Result<TlsRoots, CliError> {
         match &self.registry_cacert {
-            _ if self.allow_insecure_registry == Some(true) => Ok(Trust::DangerousAnyCertificate),
-            Some(path) => Ok(Trust::Only(read_pem(path)?)),
-            None => Ok(Trust::System),
+            _ if self.allow_insecure_registry == Some(true) => {
+                Ok(TlsRoots::DangerousAnyCertificate)
+            }
+            Some(path) => Ok(TlsRoots::Only(read_pem(path)?)),
+            None => Ok(TlsRoots::System),
         }
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sealgate_sigstore::root::{
-    Chosen, ChosenConfig, Environment, Refresh, RootOptions, current_root, current_signing_config,
+    Environment, LoadedConfig, LoadedRoot, Refresh, RootOptions, current_root,
+    current_signing_config,
 };
 
 use crate::failure::CliError;
@@ -16,7 +17,7 @@ use crate::terminal;
 const REFRESH: Duration = Duration::from_secs(10);
 
 /// The root of TUF or the environment, else the one built in.
-pub(crate) async fn default_root() -> Result<Chosen, CliError> {
+pub(crate) async fn default_root() -> Result<LoadedRoot, CliError> {
     let options = options(None, Refresh::WhenDue(REFRESH));
     let chosen = current_root(&options, Timestamp::now()).await?;
     chosen.warnings.iter().for_each(|warning| terminal::warn(warning.to_string()));
@@ -24,12 +25,12 @@ pub(crate) async fn default_root() -> Result<Chosen, CliError> {
 }
 
 /// The same or the one in `file`, without asking anybody.
-pub(crate) async fn offline_root(file: Option<PathBuf>) -> Result<Chosen, CliError> {
+pub(crate) async fn offline_root(file: Option<PathBuf>) -> Result<LoadedRoot, CliError> {
     Ok(current_root(&options(file, Refresh::Never), Timestamp::now()).await?)
 }
 
 /// The signing configuration of TUF, else the one built in.
-pub(crate) async fn default_signing_config() -> Result<ChosenConfig, CliError> {
+pub(crate) async fn default_signing_config() -> Result<LoadedConfig, CliError> {
     let options = options(None, Refresh::WhenDue(REFRESH));
     let chosen = current_signing_config(&options, Timestamp::now()).await?;
     chosen.warnings.iter().for_each(|warning| terminal::warn(warning.to_string()));

@@ -16,7 +16,7 @@ use sealgate_core::verify::{
 use sealgate_core::{base64, certificate};
 use sealgate_engine::ports::Clock as _;
 use sealgate_sigstore::root::{
-    Chosen, Environment, Origin, Refresh, RootOptions, STAGING, current_root,
+    Environment, LoadedRoot, Refresh, RootOptions, RootOrigin, STAGING, current_root,
 };
 
 use super::files;
@@ -99,7 +99,7 @@ pub(crate) struct Basis {
     pub(crate) now: Timestamp,
     /// Whether `now` is a past time that the user has chosen.
     pub(crate) past: bool,
-    pub(crate) origin: Origin,
+    pub(crate) origin: RootOrigin,
     /// Files whose certificates stand in for those of the root.
     pub(crate) replaced: Vec<PathBuf>,
 }
@@ -187,7 +187,7 @@ impl TrustFlags {
         Ok(())
     }
 
-    async fn root(&self, now: Timestamp) -> Result<Chosen, CliError> {
+    async fn root(&self, now: Timestamp) -> Result<LoadedRoot, CliError> {
         let mut environment = Environment::read(|name| std::env::var_os(name));
         if self.staging {
             environment.mirror = Some(STAGING.to_owned());

@@ -12,7 +12,7 @@ use sealgate_kube::install::{
     PullSecretRights, RegistryOptions,
 };
 use sealgate_kube::migrate::{self, Found};
-use sealgate_registry::{Client, Options, Trust};
+use sealgate_registry::{Client, Options, TlsRoots};
 use serde_json::{Value, json};
 
 use crate::cli::values::{BOOL, go_bool};
@@ -300,12 +300,11 @@ const MAX_BUNDLE: u64 = 512 << 10;
 /// The CA bundle, which must be readable, or the webhook would not start.
 fn read_bundle(path: &Path) -> Result<String, CliError> {
     let bytes = files::read(path, MAX_BUNDLE)?;
-    Client::new(Options { trust: Trust::SystemAnd(bytes.clone()), ..Options::default() }).map_err(
-        |fault| {
+    Client::new(Options { tls_roots: TlsRoots::SystemAnd(bytes.clone()), ..Options::default() })
+        .map_err(|fault| {
             let (path, why) = (path.display(), fault.detail);
             CliError::new(format!("--registry-ca-bundle: {path}: {why}"))
-        },
-    )?;
+        })?;
     let not_text = |_| CliError::new(format!("--registry-ca-bundle: {}: no text", path.display()));
     String::from_utf8(bytes).map_err(not_text)
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use sealgate_core::reference::Repository;
-use sealgate_registry::credentials::{self, Environment, KeptBy, Secret};
+use sealgate_registry::credentials::{self, Environment, Secret, StoredIn};
 use serde_json::json;
 
 use crate::cli::files;
@@ -68,12 +68,12 @@ pub(crate) async fn run(args: LoginArgs, session: &mut Session) -> Outcome {
         .ok_or_else(|| CliError::new("neither DOCKER_CONFIG nor HOME is set"))?;
     let (server, search) = (registry.registry(), environment.path);
     let kept_by = credentials::login(&path, server, &username, &password, search).await?;
-    if let KeptBy::FileWithoutHelper(missing) = &kept_by {
+    if let StoredIn::FileWithoutHelper(missing) = &kept_by {
         terminal::warn(format!("{missing}: the password is stored unencrypted in the file"));
     }
     let helper = match kept_by {
-        KeptBy::Helper(name) => Some(name),
-        KeptBy::File | KeptBy::FileWithoutHelper(_) => None,
+        StoredIn::Helper(name) => Some(name),
+        StoredIn::File | StoredIn::FileWithoutHelper(_) => None,
     };
     let path = path.display().to_string();
     let line = match &helper {

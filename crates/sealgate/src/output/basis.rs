@@ -13,7 +13,7 @@ use sealgate_core::timestamp::TrustedTime;
 use sealgate_core::verify::{
     Authority, Check, ProofRequirement, RootSource, Verified, VerifiedBlob,
 };
-use sealgate_sigstore::root::Origin;
+use sealgate_sigstore::root::RootOrigin as Origin;
 use serde_json::{Map, Value, json};
 
 use crate::cli::trust::Basis;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sealgate_core::reference::parse_registry;
 use sealgate_policy::assemble::PolicyState;
-use sealgate_registry::{Client, InsecureRegistries, Trust};
+use sealgate_registry::{Client, InsecureRegistries, TlsRoots};
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -45,7 +45,7 @@ impl InsecureFlags {
     ) -> Result<(Client, InsecureRegistries), CliError> {
         let mut options = flags.webhook_options()?;
         if let Some(path) = &self.registry_ca_bundle {
-            options.trust = Trust::SystemAnd(files::read(path, MAX_BUNDLE)?);
+            options.tls_roots = TlsRoots::SystemAnd(files::read(path, MAX_BUNDLE)?);
         }
         let insecure = options.insecure.clone();
         let client = flags.connect(options);

@@ -3,7 +3,7 @@
 use sealgate_core::digest::Digest;
 use sealgate_core::identity::Claim;
 use sealgate_core::trust::TrustRoot;
-use sealgate_testkit::keyless::{ISSUER, Named, Proof, SUBJECT, World};
+use sealgate_testkit::keyless::{CertificateIdentity, ISSUER, Proof, SUBJECT, TestSigstore};
 use snapbox::{assert_data_eq, str};
 
 use crate::stage::{Ended, Stage};
@@ -11,7 +11,7 @@ use crate::stage::{Ended, Stage};
 /// An image, a world, and its trusted root in `root.json`.
 struct Scene {
     stage: Stage,
-    world: World,
+    world: TestSigstore,
     digest: Digest,
     image: String,
 }
@@ -27,7 +27,7 @@ const WANTED: [&str; 6] = [
 
 impl Scene {
     fn new() -> Self {
-        let (stage, world) = (Stage::new(), World::default());
+        let (stage, world) = (Stage::new(), TestSigstore::default());
         let digest = stage.image("app", "v1", "one");
         let image = stage.name("app:v1");
         stage.write("root.json", &world.trust_root().to_json());
@@ -36,11 +36,11 @@ impl Scene {
 
     fn signed(proof: Proof) -> Self {
         let scene = Self::new();
-        scene.sign(&Named::default(), proof);
+        scene.sign(&CertificateIdentity::default(), proof);
         scene
     }
 
-    fn sign(&self, named: &Named, proof: Proof) {
+    fn sign(&self, named: &CertificateIdentity, proof: Proof) {
         let by = self.world.certified(named);
         let bundle = self.world.image_bundle(&by, &self.digest, proof).to_json();
         self.stage.attach_bundle("app", &self.digest, &bundle);
@@ -68,7 +68,7 @@ impl Scene {
 
 #[test]
 fn a_bundle_verifies_by_identity_and_tells_who_signed() {
-    let scene = Scene::signed(Proof::Rekor1);
+    let scene = Scene::signed(Proof::RekorV1);
     let ended = scene.verify(&[]).code(0);
     assert_data_eq!(
         scene.plain(&ended.err),
@@ -101,12 +101,12 @@ Trust root: root.json
 fn each_proof_is_claimed_only_where_it_was_checked() {
     let stamped = "  - The time of the signatures was verified by signed timestamps";
     let logged = "  - Existence of the claims in the transparency log was verified offline";
-    for proof in [Proof::Rekor1Stamped, Proof::Rekor2] {
+    for proof in [Proof::RekorV1AndTimestamp, Proof::RekorV2] {
         let scene = Scene::signed(proof);
         let ended = scene.verify(&["--use-signed-timestamps"]).code(0);
         assert!(ended.err.contains(stamped) && ended.err.contains(logged), "{}", ended.err);
     }
-    let scene = Scene::signed(Proof::Stamped);
+    let scene = Scene::signed(Proof::Timestamp);
     scene.refused(&[], "not-logged");
     let ended = scene.verify(&["--insecure-ignore-tlog"]).code(0);
     let warning = "WARNING: Skipping tlog verification is an insecure practice that lacks transparency and auditability verification for the signature.";
@@ -115,10 +115,10 @@ fn each_proof_is_claimed_only_where_it_was_checked() {
     assert!(ended.err.contains("The transparency log was not asked for, as requested."));
     let quiet = scene.verify(&["--private-infrastructure"]).code(0);
     assert!(!quiet.err.contains("WARNING"), "{}", quiet.err);
-    Scene::signed(Proof::Rekor1).refused(&["--use-signed-timestamps"], "no-timestamp");
+    Scene::signed(Proof::RekorV1).refused(&["--use-signed-timestamps"], "no-timestamp");
     // One signature with a timestamp and one without: not claimed of each.
-    let both = Scene::signed(Proof::Rekor1);
-    both.sign(&Named::default(), Proof::Rekor2);
+    let both = Scene::signed(Proof::RekorV1);
+    both.sign(&CertificateIdentity::default(), Proof::RekorV2);
     let ended = both.verify(&[]).code(0);
     assert!(!ended.err.contains(stamped) && ended.err.contains(logged), "{}", ended.err);
 }
@@ -126,12 +126,12 @@ fn each_proof_is_claimed_only_where_it_was_checked() {
 #[test]
 fn a_legacy_signature_has_cosigns_json() {
     let scene = Scene::new();
-    let mut named = Named::default();
+    let mut named = CertificateIdentity::default();
     named.claims.insert(Claim::GithubWorkflowTrigger, "push".to_owned());
     named.claims.insert(Claim::GithubWorkflowName, "CI".to_owned());
     let by = scene.world.certified(&named);
     let name = scene.stage.name("app");
-    let legacy = scene.world.legacy(&by, &name, &scene.digest, Proof::Rekor1Stamped);
+    let legacy = scene.world.legacy(&by, &name, &scene.digest, Proof::RekorV1AndTimestamp);
     scene.stage.attach_legacy("app", &scene.digest, &legacy);
     let ended = scene.verify(&["--certificate-github-workflow-name=CI"]).code(0);
     assert!(ended.err.contains("GitHub Workflow Trigger: push\nGitHub Workflow Name: CI\n"));
@@ -161,7 +161,7 @@ fn a_legacy_signature_has_cosigns_json() {
 
 #[test]
 fn somebody_elses_signature_is_refused_in_cosigns_words() {
-    let scene = Scene::signed(Proof::Rekor1);
+    let scene = Scene::signed(Proof::RekorV1);
     let other = |flag: &str, value: &str| {
         let place = WANTED.iter().position(|word| *word == flag).unwrap();
         let mut arguments = WANTED;
@@ -177,7 +177,7 @@ fn somebody_elses_signature_is_refused_in_cosigns_words() {
 
 #[test]
 fn identities_may_be_several_or_expressions() {
-    let scene = Scene::signed(Proof::Rekor1);
+    let scene = Scene::signed(Proof::RekorV1);
     let by = |flags: &[&str]| {
         let rest = ["--certificate-oidc-issuer", ISSUER, "--trusted-root", "root.json"];
         scene.verify_by(&[flags, &rest].concat())
@@ -225,7 +225,7 @@ fn what_is_required_is_said_in_cosigns_words() {
 
 #[test]
 fn another_trust_root_gives_another_answer() {
-    let scene = Scene::signed(Proof::Rekor1);
+    let scene = Scene::signed(Proof::RekorV1);
     let with = |change: fn(&mut TrustRoot)| {
         let mut root = scene.world.trust_root();
         change(&mut root);
@@ -236,7 +236,7 @@ fn another_trust_root_gives_another_answer() {
     scene.verify(&["--insecure-ignore-sct"]).code(0);
     with(|root| root.transparency_logs.clear());
     scene.refused(&[], "not-logged");
-    with(|root| *root = World::default().trust_root());
+    with(|root| *root = TestSigstore::default().trust_root());
     scene.refused(&[], "not-logged");
     scene
         .refused(&["--insecure-ignore-tlog", "--at=2023-11-14T22:14:00Z"], "untrusted-certificate");
@@ -248,7 +248,7 @@ fn another_trust_root_gives_another_answer() {
 
 #[test]
 fn a_past_time_is_only_for_investigations_and_says_so() {
-    let scene = Scene::signed(Proof::Nothing);
+    let scene = Scene::signed(Proof::None);
     let ignored = "--insecure-ignore-tlog";
     scene.refused(&[ignored], "certificate-time");
     let ended = scene.verify(&[ignored, "--at=2023-11-14T22:14:00Z"]).code(0);
@@ -265,7 +265,7 @@ fn a_past_time_is_only_for_investigations_and_says_so() {
 
 #[test]
 fn the_report_holds_certificate_log_and_trust_root() {
-    let scene = Scene::signed(Proof::Rekor2);
+    let scene = Scene::signed(Proof::RekorV2);
     let report = scene.verify(&["-o", "sealgate-json"]).code(0).json();
     assert_eq!(report["schema"], "sealgate.dev/verify/v1");
     assert_eq!(
@@ -326,11 +326,11 @@ fn a_key_with_a_configured_trust_root_needs_its_log_entry() {
 
 #[test]
 fn everything_below_an_index_is_judged_and_a_list_has_an_outcome_each() {
-    let (stage, world) = (Stage::new(), World::default());
+    let (stage, world) = (Stage::new(), TestSigstore::default());
     stage.write("root.json", &world.trust_root().to_json());
     let (index, children) = stage.index("multi", "v1");
-    let sign = |named: &Named, image: &Digest| {
-        let bundle = world.image_bundle(&world.certified(named), image, Proof::Rekor2).to_json();
+    let sign = |named: &CertificateIdentity, image: &Digest| {
+        let bundle = world.image_bundle(&world.certified(named), image, Proof::RekorV2).to_json();
         stage.attach_bundle("multi", image, &bundle);
     };
     let verify = |more: &[&str]| {
@@ -338,9 +338,12 @@ fn everything_below_an_index_is_judged_and_a_list_has_an_outcome_each() {
         stage
             .run(&[&["verify", "-r", "-o", "sealgate-json"], &WANTED[..], more, &[&image]].concat())
     };
-    sign(&Named::default(), &index);
-    sign(&Named::default(), &children[0]);
-    let stranger = Named { subject: "eve@example.com".to_owned(), ..Named::default() };
+    sign(&CertificateIdentity::default(), &index);
+    sign(&CertificateIdentity::default(), &children[0]);
+    let stranger = CertificateIdentity {
+        subject: "eve@example.com".to_owned(),
+        ..CertificateIdentity::default()
+    };
     sign(&stranger, &children[1]);
     let report = verify(&[]).code(12).json();
     let below = &report["images"][0]["children"];
@@ -354,7 +357,7 @@ fn everything_below_an_index_is_judged_and_a_list_has_an_outcome_each() {
 
 #[test]
 fn a_saved_image_verifies_without_its_registry() {
-    let scene = Scene::signed(Proof::Rekor2);
+    let scene = Scene::signed(Proof::RekorV2);
     scene.stage.run(&["save", "--dir", "saved", &scene.image]).code(0);
     let local = |more: &[&str]| {
         let folder = ["--local-image", "saved"];

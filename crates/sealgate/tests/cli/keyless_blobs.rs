@@ -5,7 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sealgate_core::digest::Digest;
 use sealgate_testkit::keyless::{
-    Certified, ISSUER, Named, Proof, SUBJECT, World, legacy_entry, legacy_timestamp, pem,
+    CertificateIdentity, Certified, ISSUER, Proof, SUBJECT, TestSigstore, legacy_entry,
+    legacy_timestamp, pem,
 };
 use snapbox::{assert_data_eq, str};
 
@@ -16,14 +17,14 @@ const BLOB: &str = "content";
 /// A blob, somebody with a certificate, and the trusted root in `root.json`.
 struct Scene {
     stage: Stage,
-    world: World,
+    world: TestSigstore,
     by: Certified,
 }
 
 impl Scene {
     fn new() -> Self {
-        let (stage, world) = (Stage::new(), World::default());
-        let by = world.certified(&Named::default());
+        let (stage, world) = (Stage::new(), TestSigstore::default());
+        let by = world.certified(&CertificateIdentity::default());
         stage.write("blob", BLOB);
         stage.write("other", "Content");
         stage.write("root.json", &world.trust_root().to_json());
@@ -43,7 +44,7 @@ impl Scene {
         let scene = Self::new();
         let content = BLOB.as_bytes();
         let signature = scene.by.sign(content);
-        let log = scene.world.prove(&scene.by, &signature, content, Proof::Rekor1Stamped);
+        let log = scene.world.prove(&scene.by, &signature, content, Proof::RekorV1AndTimestamp);
         let signature = STANDARD.encode(signature);
         scene.stage.write("s", &signature);
         scene.stage.write("c.pem", &scene.by.pem());
@@ -76,7 +77,7 @@ impl Scene {
 
 #[test]
 fn a_bundle_verifies_by_file_and_by_digest() {
-    let scene = Scene::bundle(Proof::Rekor2);
+    let scene = Scene::bundle(Proof::RekorV2);
     let ended = scene.verify(&["--bundle=b.json", "blob"]).code(0);
     assert_data_eq!(
         ended.err,
@@ -108,7 +109,7 @@ Trust root: root.json
 
 #[test]
 fn what_a_bundle_holds_is_given_by_nothing_else() {
-    let scene = Scene::bundle(Proof::Rekor1);
+    let scene = Scene::bundle(Proof::RekorV1);
     for (flag, why) in [
         (
             "--certificate=c.pem",
@@ -136,7 +137,7 @@ fn an_older_bundle_brings_its_certificate_and_its_log_entry() {
     scene.verify(&["--bundle=old.json", "blob"]).code(0);
     scene.verify(&["--bundle=old.json", "--certificate=c.pem", "blob"]).code(0);
     scene.refused(&["--bundle=old.json", "other"], "[log-other-digest]");
-    let other = scene.world.certified(&Named::default());
+    let other = scene.world.certified(&CertificateIdentity::default());
     scene.stage.write("c.pem", &other.pem());
     scene.refused(
         &["--bundle=old.json", "--certificate=c.pem", "blob"],
@@ -179,7 +180,7 @@ fn authorities_may_be_named_by_files() {
     {
         scene.stage.write(name, text);
     }
-    let strangers = World::default().chain_pem();
+    let strangers = TestSigstore::default().chain_pem();
     scene.stage.write("strangers.pem", &strangers);
     let with = |authorities: &[&str]| {
         let rest = [
@@ -212,7 +213,7 @@ fn authorities_may_be_named_by_files() {
 
 #[test]
 fn the_conformance_suites_command_verifies() {
-    let scene = Scene::bundle(Proof::Rekor1);
+    let scene = Scene::bundle(Proof::RekorV1);
     let digest = Digest::of(BLOB.as_bytes()).to_string();
     let with = |artifact: &str| {
         scene.run("verify-bundle", &["--bundle=b.json", "--trusted-root=root.json", artifact])

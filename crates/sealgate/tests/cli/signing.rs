@@ -4,7 +4,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use sealgate_core::bundle::{Bundle, VerificationMaterial, Version};
-use sealgate_testkit::keyless::{ISSUER, Named, Proof, SUBJECT, World};
+use sealgate_testkit::keyless::{CertificateIdentity, ISSUER, Proof, SUBJECT, TestSigstore};
 use snapbox::{assert_data_eq, str};
 
 use crate::documents::is_described;
@@ -170,7 +170,7 @@ error during command execution: signing [REG/app:v1]: --rekor-url is not given
 #[test]
 fn a_certificate_goes_into_the_signature_if_it_is_the_keys() {
     let (stage, image, _) = scene();
-    let stranger = World::default().certified(&Named::default());
+    let stranger = TestSigstore::default().certified(&CertificateIdentity::default());
     stage.write("cert.pem", &stranger.pem());
     let sign = ["sign", "--key", "cosign.key", "--certificate", "cert.pem", &image];
     let ended = stage.run(&sign).code(1);
@@ -230,10 +230,11 @@ fn a_trusted_root_is_created_and_believed() {
 
 #[test]
 fn everything_in_a_bundle_is_shown() {
-    let (stage, world) = (Stage::new(), World::default());
-    let by = world.certified(&Named::default());
+    let (stage, world) = (Stage::new(), TestSigstore::default());
+    let by = world.certified(&CertificateIdentity::default());
     stage.write("root.json", &world.trust_root().to_json());
-    stage.write("b.json", &world.blob_bundle(&by, b"content", Proof::Rekor1Stamped).to_json());
+    stage
+        .write("b.json", &world.blob_bundle(&by, b"content", Proof::RekorV1AndTimestamp).to_json());
     let inspect = ["bundle", "inspect", "b.json", "--trusted-root", "root.json"];
     let text = stage.run(&inspect).code(0).out;
     for line in [
@@ -255,11 +256,11 @@ fn everything_in_a_bundle_is_shown() {
 
 #[test]
 fn an_older_bundle_is_upgraded() {
-    let (stage, world) = (Stage::new(), World::default());
-    let by = world.certified(&Named::default());
+    let (stage, world) = (Stage::new(), TestSigstore::default());
+    let by = world.certified(&CertificateIdentity::default());
     stage.write("root.json", &world.trust_root().to_json());
     stage.write("blob", "content");
-    let bundle = world.blob_bundle(&by, b"content", Proof::Rekor1);
+    let bundle = world.blob_bundle(&by, b"content", Proof::RekorV1);
     let material = VerificationMaterial::CertificateChain(vec![by.der.clone()]);
     let older = Bundle { version: Version::V02, material, ..bundle };
     stage.write("older.json", &older.to_json());

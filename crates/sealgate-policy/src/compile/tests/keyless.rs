@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use sealgate_core::identity::Wanted;
 use sealgate_core::verify::{Authority as Signers, Override, ProofRequirements, RootSource};
-use sealgate_testkit::keyless::World;
+use sealgate_testkit::keyless::TestSigstore;
 
 use super::*;
 use crate::testing::{compiled_with, no_secret};
@@ -21,9 +21,10 @@ struct Worlds {
 }
 
 static WORLDS: LazyLock<Worlds> = LazyLock::new(|| {
-    let ours = World::default();
+    let ours = TestSigstore::default();
     let chain = ours.chain_pem();
-    let [own, other] = [World::default(), World::default()].map(|world| world.trust_root());
+    let [own, other] =
+        [TestSigstore::default(), TestSigstore::default()].map(|world| world.trust_root());
     Worlds { own, ours: ours.trust_root(), other, chain }
 });
 

@@ -1,5 +1,5 @@
-//! CircleCI: its program issues tokens for any audience; `CIRCLE_OIDC_TOKEN_V2` is for the audience
-//! that the organization has chosen.
+//! CircleCI: its command-line tool issues tokens for any audience; `CIRCLE_OIDC_TOKEN_V2` has the
+//! audience configured by the organization.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,32 +11,33 @@ use zeroize::Zeroizing;
 
 use super::{AUDIENCE, checked};
 use crate::oidc::claims::MAX_TOKEN;
-use crate::oidc::surroundings::Surroundings;
+use crate::oidc::token_environment::TokenEnvironment;
 use sealgate_http::Secret;
 
 const TOKEN: &str = "CIRCLE_OIDC_TOKEN_V2";
 const PROGRAM: &str = "circleci";
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(super) fn is_there(surroundings: &Surroundings) -> bool {
-    surroundings.variable("CIRCLECI").is_some()
-        && (surroundings.program(PROGRAM).is_some() || surroundings.variable(TOKEN).is_some())
+pub(super) fn is_available(environment: &TokenEnvironment) -> bool {
+    environment.variable("CIRCLECI").is_some()
+        && (environment.program(PROGRAM).is_some() || environment.variable(TOKEN).is_some())
 }
 
-pub(super) async fn token(surroundings: &Surroundings) -> Result<Secret, Fault> {
-    if let Some(program) = surroundings.program(PROGRAM) {
-        let late = |_| Fault::new(FaultKind::Timeout, PROGRAM, "gave no token within 30 s");
-        let text = tokio::time::timeout(PATIENCE, run(&program)).await.map_err(late)??;
+pub(super) async fn token(environment: &TokenEnvironment) -> Result<Secret, Fault> {
+    if let Some(program) = environment.program(PROGRAM) {
+        let late = |_| Fault::new(FaultKind::Timeout, PROGRAM, "returned no token within 30 s");
+        let text = tokio::time::timeout(TIMEOUT, run(&program)).await.map_err(late)??;
         return checked(Some(Secret::new(text.trim())), PROGRAM);
     }
     let unset = || {
-        let detail = format!("is not set, and there is no program {PROGRAM}: no job of CircleCI's");
+        let detail =
+            format!("is not set, and the program {PROGRAM} was not found: not a CircleCI job");
         Fault::new(FaultKind::Config, TOKEN, detail)
     };
-    checked(Some(Secret::new(surroundings.variable(TOKEN).ok_or_else(unset)?)), TOKEN)
+    checked(Some(Secret::new(environment.variable(TOKEN).ok_or_else(unset)?)), TOKEN)
 }
 
-/// `circleci run oidc get`, which prints the token.
+/// Runs `circleci run oidc get`, which prints the token.
 async fn run(program: &Path) -> Result<Zeroizing<String>, Fault> {
     let failed = |why: String| Fault::new(FaultKind::Config, PROGRAM, why);
     let broken = |error: std::io::Error| failed(format!("cannot be run: {error}"));
@@ -59,5 +60,5 @@ async fn run(program: &Path) -> Result<Zeroizing<String>, Fault> {
     }
     let text = std::str::from_utf8(&output);
     text.map(|text| Zeroizing::new(text.to_owned()))
-        .map_err(|_| failed("printed something that is no token".to_owned()))
+        .map_err(|_| failed("did not print a token".to_owned()))
 }

@@ -1,5 +1,5 @@
-//! Google: the metadata server issues tokens for the account of a machine or workload, and the
-//! credentials service issues them for other accounts that this one may act for.
+//! Google Cloud: the metadata server issues tokens for the service account of a machine or
+//! workload, and the IAM credentials service for accounts that this one may impersonate.
 
 use http::{HeaderName, HeaderValue};
 use sealgate_core::fault::{Fault, FaultKind};
@@ -7,10 +7,10 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{AUDIENCE, bearer, checked, segments};
-use crate::http::{Answer, Request, service_url};
-use crate::oidc::exchange::{Manner, ask, ask_json, client, guarded_url, json};
+use crate::http::{Request, ServiceResponse, service_url};
+use crate::oidc::exchange::{RequestPolicy, ask, ask_json, client, json, secret_url};
 use crate::oidc::given::read_file;
-use crate::oidc::surroundings::Surroundings;
+use crate::oidc::token_environment::TokenEnvironment;
 use sealgate_http::Secret;
 
 const METADATA: &str = "metadata.google.internal";
@@ -28,59 +28,65 @@ struct Issued {
     token: Option<Secret>,
 }
 
-/// Whether this is a machine of Google's. The network is not asked: on any other machine that
-/// would only cost time.
-pub(super) async fn is_there(surroundings: &Surroundings) -> bool {
-    if surroundings.variable("GCE_METADATA_HOST").is_some() {
+/// Returns whether this is a Google Cloud machine. Decided without network access, which would only
+/// cost time on other machines.
+pub(super) async fn is_available(environment: &TokenEnvironment) -> bool {
+    if environment.variable("GCE_METADATA_HOST").is_some() {
         return true;
     }
-    let name = read_file(&surroundings.places.product_name).await;
+    let name = read_file(&environment.paths.product_name).await;
     name.is_ok_and(|name| ["Google", "Google Compute Engine"].contains(&name.trim()))
 }
 
-pub(super) fn impersonates(surroundings: &Surroundings) -> bool {
-    surroundings.variable(ACCOUNT).is_some()
+pub(super) fn impersonates(environment: &TokenEnvironment) -> bool {
+    environment.variable(ACCOUNT).is_some()
 }
 
-pub(super) async fn token(surroundings: &Surroundings) -> Result<Secret, Fault> {
+pub(super) async fn token(environment: &TokenEnvironment) -> Result<Secret, Fault> {
     let query = [("audience", AUDIENCE), ("format", "full")];
-    let answer = metadata(surroundings, "identity", &query).await?;
-    let text = std::str::from_utf8(&answer.body).map_err(|_| answer.malformed("no text"))?;
+    let answer = metadata(environment, "identity", &query).await?;
+    let text = std::str::from_utf8(&answer.body).map_err(|_| answer.malformed("not text"))?;
     checked(Some(Secret::new(text.trim())), &answer.target)
 }
 
-/// A token for the account that `GOOGLE_SERVICE_ACCOUNT_NAME` names.
-pub(super) async fn impersonated(surroundings: &Surroundings) -> Result<Secret, Fault> {
-    let unset = || Fault::new(FaultKind::Config, ACCOUNT, "is not set: which account?");
-    let account = surroundings.variable(ACCOUNT).ok_or_else(unset)?;
-    let answer = metadata(surroundings, "token", &[("scopes", SCOPE)]).await?;
+/// Token for the account in `GOOGLE_SERVICE_ACCOUNT_NAME`.
+pub(super) async fn impersonated(environment: &TokenEnvironment) -> Result<Secret, Fault> {
+    let unset = || {
+        Fault::new(
+            FaultKind::Config,
+            ACCOUNT,
+            "is not set: it must name the account to impersonate",
+        )
+    };
+    let account = environment.variable(ACCOUNT).ok_or_else(unset)?;
+    let answer = metadata(environment, "token", &[("scopes", SCOPE)]).await?;
     let access: Access = json(&answer)?;
     let access = access.access_token.ok_or_else(|| answer.malformed("no access token"))?;
-    let service = &surroundings.places.google_credentials;
+    let service = &environment.paths.google_credentials;
     let last = format!("{account}:generateIdToken");
-    let url = segments(guarded_url(service)?, &["v1", "projects", "-", "serviceAccounts", &last]);
+    let url = segments(secret_url(service)?, &["v1", "projects", "-", "serviceAccounts", &last]);
     let body = serde_json::json!({ "audience": AUDIENCE, "includeEmail": true }).to_string();
     let request = bearer(Request::post(url, "application/json", body), &access)?;
-    let client = client(surroundings, Manner::Patient)?;
+    let client = client(environment, RequestPolicy::Retried)?;
     let issued: Issued = ask_json(&client, request, &[&access]).await?;
     checked(issued.token, service)
 }
 
-/// What the metadata server says of the default account. It names itself in a header, so that no
-/// other server is taken for it.
+/// Value for the default account from the metadata server. The server identifies itself by a
+/// header, so that no other server is mistaken for it.
 async fn metadata(
-    surroundings: &Surroundings,
+    environment: &TokenEnvironment,
     what: &str,
     query: &[(&str, &str)],
-) -> Result<Answer, Fault> {
-    let host = surroundings.variable("GCE_METADATA_HOST").unwrap_or(METADATA);
+) -> Result<ServiceResponse, Fault> {
+    let host = environment.variable("GCE_METADATA_HOST").unwrap_or(METADATA);
     let mut url: Url = service_url(&format!("http://{host}/"))?;
     url.set_path("computeMetadata/v1/instance/service-accounts/default/");
     let mut url = segments(url, &[what]);
     url.query_pairs_mut().extend_pairs(query);
     let google = HeaderValue::from_static("Google");
     let request = Request::get(url).header(FLAVOR, google.clone());
-    let client = client(surroundings, Manner::Near)?;
+    let client = client(environment, RequestPolicy::Local)?;
     let answer = ask(&client, request, &[]).await?.success()?;
     if answer.headers.get(FLAVOR) != Some(&google) {
         return Err(answer.malformed("not Google's metadata server"));

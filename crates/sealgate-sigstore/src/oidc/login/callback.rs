@@ -1,8 +1,9 @@
-//! The door that a browser comes back to: listens on this machine only, takes exactly one callback
-//! of this login, and turns all else away.
+//! Callback listener of the authorization code flow: listens on loopback only, accepts exactly one
+//! callback of this login, and rejects all other requests.
 //!
-//! The address says `localhost`, which every issuer knows as a public client's address; the door
-//! is at 127.0.0.1. Whoever else may listen or knock there has neither the state nor the verifier.
+//! The redirect URL says `localhost`, which every issuer accepts for a public client, and the
+//! listener is bound to 127.0.0.1. Other local processes may connect to it or listen there, but
+//! know neither the state nor the PKCE verifier.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -20,44 +21,44 @@ use super::issuer::{Issuer, Support};
 use crate::http::printable;
 use sealgate_http::Secret;
 
-const USUAL: &str = "http://localhost:0/auth/callback";
-/// Connections at a time: browsers open some that they do not use.
-const MAX_VISITS: usize = 32;
-/// How long one visitor may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const DEFAULT_REDIRECT: &str = "http://localhost:0/auth/callback";
+/// Maximum number of concurrent connections: browsers open some without using them.
+const MAX_CONNECTIONS: usize = 32;
+/// Time limit for one connection.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_HEAD: usize = 16 << 10;
-const MAX_WORDS: usize = 300;
+const MAX_QUOTED: usize = 300;
 
-/// The door.
+/// Listener for the callback.
 pub(super) struct Callback {
     listener: TcpListener,
     redirect: Url,
 }
 
-/// What a callback of this login looks like.
+/// Expected parameters of the callback.
 pub(super) struct Expected<'a> {
     pub(super) state: &'a Secret,
     pub(super) issuer: &'a Issuer,
 }
 
-/// What a visitor is.
-enum Visitor {
-    /// Nothing that concerns this login.
-    Stranger(Reply),
-    /// The callback: a code, or why there is none.
-    Awaited(Result<Secret, Fault>),
+/// Classification of a request.
+enum CallbackRequest {
+    /// Unrelated to this login.
+    Unrelated(ErrorPage),
+    /// Callback of this login: a code, or the reason why there is none.
+    Callback(Result<Secret, Fault>),
 }
 
-/// What a stranger is told.
+/// Response to an unrelated request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reply {
+enum ErrorPage {
     NotFound,
     NotAllowed,
     BadRequest,
     OtherLogin,
 }
 
-/// The parameters of a callback.
+/// Parameters of a callback.
 #[derive(Default)]
 struct Parameters {
     state: Option<Secret>,
@@ -68,9 +69,9 @@ struct Parameters {
 }
 
 impl Callback {
-    /// Listens at `redirect`, or at a port that is free.
+    /// Listens at `redirect`, or at a free port.
     pub(super) async fn bind(redirect: Option<&str>) -> Result<Self, Fault> {
-        let text = redirect.unwrap_or(USUAL);
+        let text = redirect.unwrap_or(DEFAULT_REDIRECT);
         let bad = |why: &str| Fault::new(FaultKind::Config, "--oidc-redirect-url", why);
         let mut redirect = Url::parse(text).map_err(|e| bad(&format!("not a URL: {e}")))?;
         let address = match redirect.host() {
@@ -90,35 +91,36 @@ impl Callback {
         Ok(Self { listener, redirect })
     }
 
-    /// Where a browser is to come back to.
+    /// Redirect URL.
     pub(super) fn redirect(&self) -> &Url {
         &self.redirect
     }
 
-    /// The code of the first callback of this login.
+    /// Code from the first callback of this login.
     pub(super) async fn code(
         &self,
         expected: &Expected<'_>,
         within: Duration,
     ) -> Result<Secret, Fault> {
         let late = |_| {
-            let detail = format!("nobody has logged in within {} s", within.as_secs());
+            let detail = format!("no login within {} s", within.as_secs());
             Fault::new(FaultKind::Timeout, &expected.issuer.name, detail)
         };
         tokio::time::timeout(within, self.receive(expected)).await.map_err(late)?
     }
 
     async fn receive(&self, expected: &Expected<'_>) -> Result<Secret, Fault> {
-        let mut visits = FuturesUnordered::new();
+        let mut connections = FuturesUnordered::new();
         loop {
             tokio::select! {
-                accepted = self.listener.accept(), if visits.len() < MAX_VISITS => match accepted {
-                    Ok((stream, _)) => visits.push(visit(stream, self.redirect.path(), expected)),
-                    // Out of descriptors, or the visitor has gone: neither ends the login.
+                accepted = self.listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                    Ok((stream, _)) => connections.push(handle_connection(stream, self.redirect.path(), expected)),
+                    // Out of file descriptors, or the peer has disconnected: neither ends the
+                    // login.
                     Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
                 },
-                visited = visits.next(), if !visits.is_empty() => {
-                    if let Some(Some(outcome)) = visited {
+                handled = connections.next(), if !connections.is_empty() => {
+                    if let Some(Some(outcome)) = handled {
                         return outcome;
                     }
                 }
@@ -127,28 +129,28 @@ impl Callback {
     }
 }
 
-/// Hears one visitor out, and answers.
-async fn visit(
+/// Reads one request and responds to it.
+async fn handle_connection(
     mut stream: TcpStream,
     path: &str,
     expected: &Expected<'_>,
 ) -> Option<Result<Secret, Fault>> {
-    let head = tokio::time::timeout(PATIENCE, read_head(&mut stream)).await.ok()??;
-    let visitor = judge(&head, path, expected);
-    let reply = page(&visitor);
+    let head = tokio::time::timeout(CONNECTION_TIMEOUT, read_head(&mut stream)).await.ok()??;
+    let request = classify(&head, path, expected);
+    let reply = page(&request);
     let said = async {
         stream.write_all(reply.as_bytes()).await?;
         stream.shutdown().await
     };
-    // A browser that does not wait for our page has brought its code all the same.
-    let _ = tokio::time::timeout(PATIENCE, said).await;
-    match visitor {
-        Visitor::Awaited(outcome) => Some(outcome),
-        Visitor::Stranger(_) => None,
+    // The browser may close the connection before reading the page; its code is valid all the same.
+    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, said).await;
+    match request {
+        CallbackRequest::Callback(outcome) => Some(outcome),
+        CallbackRequest::Unrelated(_) => None,
     }
 }
 
-/// The request up to the empty line; nothing behind it is read.
+/// Request head, up to the empty line; nothing after it is read.
 async fn read_head(stream: &mut TcpStream) -> Option<Zeroizing<String>> {
     let mut head = Zeroizing::new(Vec::with_capacity(MAX_HEAD));
     let mut piece = Zeroizing::new([0; 2048]);
@@ -162,24 +164,24 @@ async fn read_head(stream: &mut TcpStream) -> Option<Zeroizing<String>> {
     Some(Zeroizing::new(std::str::from_utf8(&head).ok()?.to_owned()))
 }
 
-fn judge(head: &str, path: &str, expected: &Expected<'_>) -> Visitor {
+fn classify(head: &str, path: &str, expected: &Expected<'_>) -> CallbackRequest {
     let mut words = head.lines().next().unwrap_or_default().split(' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let http = words.next().is_some_and(|version| version.starts_with("HTTP/1."));
     let (found, query) = target.split_once('?').unwrap_or((target, ""));
     match method {
-        _ if !http || words.next().is_some() => Visitor::Stranger(Reply::BadRequest),
-        _ if found != path => Visitor::Stranger(Reply::NotFound),
+        _ if !http || words.next().is_some() => CallbackRequest::Unrelated(ErrorPage::BadRequest),
+        _ if found != path => CallbackRequest::Unrelated(ErrorPage::NotFound),
         "GET" => match Parameters::read(query) {
-            Some(parameters) => parameters.judge(expected),
-            None => Visitor::Stranger(Reply::BadRequest),
+            Some(parameters) => parameters.classify(expected),
+            None => CallbackRequest::Unrelated(ErrorPage::BadRequest),
         },
-        _ => Visitor::Stranger(Reply::NotAllowed),
+        _ => CallbackRequest::Unrelated(ErrorPage::NotAllowed),
     }
 }
 
 impl Parameters {
-    /// None of them twice.
+    /// Parses the parameters; a repeated one is an error.
     fn read(query: &str) -> Option<Self> {
         let mut found = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -198,38 +200,39 @@ impl Parameters {
         Some(found)
     }
 
-    /// Without this login's state nothing is believed, not even that the login has failed.
-    fn judge(self, expected: &Expected<'_>) -> Visitor {
+    /// Classifies the callback. Without this login's state nothing is accepted, not even an error
+    /// report.
+    fn classify(self, expected: &Expected<'_>) -> CallbackRequest {
         let wanted = expected.state.reveal().as_bytes();
         let found = self.state.as_ref().map_or(&b""[..], |state| state.reveal().as_bytes());
         if verify_slices_are_equal(found, wanted).is_err() {
-            return Visitor::Stranger(Reply::OtherLogin);
+            return CallbackRequest::Unrelated(ErrorPage::OtherLogin);
         }
-        Visitor::Awaited(self.outcome(expected.issuer))
+        CallbackRequest::Callback(self.outcome(expected.issuer))
     }
 
     fn outcome(self, issuer: &Issuer) -> Result<Secret, Fault> {
         let fault = |kind, why: String| Fault::new(kind, &issuer.name, why);
         if let Some(error) = self.error {
-            let said = self.description.map(|said| format!(": {}", printable(&said, MAX_WORDS)));
-            let error = printable(&error, MAX_WORDS);
+            let said = self.description.map(|said| format!(": {}", printable(&said, MAX_QUOTED)));
+            let error = printable(&error, MAX_QUOTED);
             let detail = format!("the login was refused: {error}{}", said.unwrap_or_default());
             return Err(fault(FaultKind::Denied, detail));
         }
-        let named = match (&self.issuer, issuer.names_itself()) {
+        let named = match (&self.issuer, issuer.sends_iss()) {
             (Some(name), _) => *name == issuer.name,
-            (None, names_itself) => names_itself == Support::No,
+            (None, sends_iss) => sends_iss == Support::No,
         };
         if !named {
-            let detail = "another issuer than ours has answered the browser".to_owned();
+            let detail = "the response in the browser came from another issuer".to_owned();
             return Err(fault(FaultKind::Malformed, detail));
         }
         let code = self.code.filter(|code| !code.reveal().is_empty());
-        code.ok_or_else(|| fault(FaultKind::Malformed, "sent the browser without a code".into()))
+        code.ok_or_else(|| fault(FaultKind::Malformed, "the redirect contains no code".into()))
     }
 }
 
-impl Reply {
+impl ErrorPage {
     fn status(self) -> &'static str {
         match self {
             Self::NotFound => "404 Not Found",
@@ -238,30 +241,30 @@ impl Reply {
         }
     }
 
-    fn words(self) -> &'static str {
+    fn text(self) -> &'static str {
         match self {
-            Self::NotFound => "There is nothing here.",
-            Self::NotAllowed => "Only GET is taken here.",
-            Self::BadRequest => "This request cannot be read.",
-            Self::OtherLogin => "This is no answer to the login that is under way.",
+            Self::NotFound => "Not found.",
+            Self::NotAllowed => "Only GET is supported.",
+            Self::BadRequest => "Malformed request.",
+            Self::OtherLogin => "This response does not belong to the current login.",
         }
     }
 }
 
-/// The whole answer. Nothing that the visitor sent stands in it.
-fn page(visitor: &Visitor) -> String {
-    let (status, words) = match visitor {
-        Visitor::Stranger(reply) => (reply.status(), reply.words()),
-        Visitor::Awaited(Ok(_)) => {
-            ("200 OK", "You have logged in. Close this window and go back to the terminal.")
+/// Complete HTTP response. It contains nothing from the request.
+fn page(request: &CallbackRequest) -> String {
+    let (status, text) = match request {
+        CallbackRequest::Unrelated(reply) => (reply.status(), reply.text()),
+        CallbackRequest::Callback(Ok(_)) => {
+            ("200 OK", "You are logged in. You can close this window and return to the terminal.")
         }
-        Visitor::Awaited(Err(_)) => {
-            ("400 Bad Request", "The login has failed. The terminal says why.")
+        CallbackRequest::Callback(Err(_)) => {
+            ("400 Bad Request", "The login failed. See the terminal for the reason.")
         }
     };
     let body = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>sealgate</title>\
-         </head><body><p>{words}</p></body></html>\n"
+         </head><body><p>{text}</p></body></html>\n"
     );
     format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n\

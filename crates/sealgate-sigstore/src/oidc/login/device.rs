@@ -1,12 +1,12 @@
-//! The device flow (RFC 8628): a person types a code into a browser anywhere, and we ask until the
-//! issuer has a token.
+//! Device flow (RFC 8628): the user enters a code in any browser while the token endpoint is
+//! polled.
 
 use std::time::Duration;
 
 use sealgate_core::fault::{Fault, FaultKind};
 use serde::Deserialize;
 
-use super::issuer::Redeemed;
+use super::issuer::TokenResponse;
 use super::pkce::Pkce;
 use super::{Login, SCOPE};
 use crate::http::{printable, service_url};
@@ -14,14 +14,14 @@ use crate::oidc::exchange::{ask_json, form};
 use sealgate_http::Secret;
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
-/// Where the issuer does not say.
-const USUAL_INTERVAL: u64 = 5;
-const USUAL_LIFE: u64 = 300;
+/// Default interval, in seconds.
+const DEFAULT_INTERVAL: u64 = 5;
+const DEFAULT_LIFETIME: u64 = 300;
 const MAX_INTERVAL: u64 = 60;
-const MAX_LIFE: u64 = 1800;
-/// "Slow down" means so many seconds more, from then on.
-const SLOWER: Duration = Duration::from_secs(5);
-/// Faults in a row that may pass.
+const MAX_LIFETIME: u64 = 1800;
+/// Increase of the interval after `slow_down`.
+const SLOW_DOWN_INCREMENT: Duration = Duration::from_secs(5);
+/// Maximum number of consecutive transient faults.
 const MAX_FAULTS: u32 = 5;
 
 #[derive(Deserialize)]
@@ -34,7 +34,7 @@ struct Document {
     expires_in: Option<u64>,
 }
 
-/// What one question came to.
+/// Result of one poll.
 enum Poll {
     Token(Secret),
     Pending,
@@ -45,34 +45,35 @@ enum Poll {
 pub(super) async fn token(login: &Login<'_>) -> Result<Secret, Fault> {
     let pkce = Pkce::new()?;
     let document = begin(login, &pkce).await?;
-    let life = Duration::from_secs(document.expires_in.unwrap_or(USUAL_LIFE).clamp(1, MAX_LIFE));
-    tell(login, &document, life)?;
-    let interval = document.interval.filter(|interval| *interval > 0).unwrap_or(USUAL_INTERVAL);
+    let life =
+        Duration::from_secs(document.expires_in.unwrap_or(DEFAULT_LIFETIME).clamp(1, MAX_LIFETIME));
+    show_code(login, &document, life)?;
+    let interval = document.interval.filter(|interval| *interval > 0).unwrap_or(DEFAULT_INTERVAL);
     let mut interval = Duration::from_secs(interval.min(MAX_INTERVAL));
     let (mut waited, mut faults) = (Duration::ZERO, 0);
     while waited < life {
-        login.surroundings.pace.pause(interval).await;
+        login.environment.sleep.sleep(interval).await;
         waited += interval;
         match poll(login, &document, &pkce).await? {
             Poll::Token(token) => {
                 let token = login.accept(token, None)?;
-                login.surroundings.console.say("Token received!");
+                login.environment.console.say("Token received!");
                 return Ok(token);
             }
             Poll::Pending => faults = 0,
-            Poll::SlowDown => interval += SLOWER,
+            Poll::SlowDown => interval += SLOW_DOWN_INCREMENT,
             Poll::Passing(fault) if faults >= MAX_FAULTS => return Err(fault),
             Poll::Passing(_) => {
                 faults += 1;
-                interval += SLOWER;
+                interval += SLOW_DOWN_INCREMENT;
             }
         }
     }
-    let detail = "nobody has entered the code in time";
+    let detail = "the code was not entered in time";
     Err(Fault::new(FaultKind::Timeout, &login.issuer.name, detail))
 }
 
-/// Asks for a code to type.
+/// Requests a device code.
 async fn begin(login: &Login<'_>, pkce: &Pkce) -> Result<Document, Fault> {
     let url = login.issuer.device()?.clone();
     let mut fields = vec![
@@ -87,17 +88,17 @@ async fn begin(login: &Login<'_>, pkce: &Pkce) -> Result<Document, Fault> {
     ask_json(&login.client, form(url, &fields), &[]).await
 }
 
-/// Tells the person. What the issuer wants shown is a web page, and nothing that moves the cursor.
-fn tell(login: &Login<'_>, document: &Document, life: Duration) -> Result<(), Fault> {
+/// Shows the code and the verification URL. Only an HTTP(S) URL and printable characters are shown.
+fn show_code(login: &Login<'_>, document: &Document, life: Duration) -> Result<(), Fault> {
     let bad = |why| Fault::new(FaultKind::Malformed, &login.issuer.name, why);
     let page = document.verification_uri_complete.as_ref().or(document.verification_uri.as_ref());
     let page = page.and_then(|page| service_url(page).ok());
-    let page = page.ok_or_else(|| bad("gave no page to enter the code at"))?;
+    let page = page.ok_or_else(|| bad("returned no URL for entering the code"))?;
     let code = printable(&document.user_code, 64);
     if code.trim().is_empty() {
-        return Err(bad("gave no code to enter"));
+        return Err(bad("returned no user code"));
     }
-    let console = &login.surroundings.console;
+    let console = &login.environment.console;
     console.say(&format!("Enter the verification code {code} in your browser at: {page}"));
     console.say(&format!("Code will be valid for {} seconds", life.as_secs()));
     Ok(())
@@ -111,8 +112,8 @@ async fn poll(login: &Login<'_>, document: &Document, pkce: &Pkce) -> Result<Pol
         ("code_verifier", pkce.verifier.reveal()),
     ];
     match login.redeem(&fields, &[&document.device_code, &pkce.verifier]).await {
-        Ok(Redeemed::Token(token)) => Ok(Poll::Token(token)),
-        Ok(Redeemed::Refused(code, fault)) => match code.as_str() {
+        Ok(TokenResponse::Token(token)) => Ok(Poll::Token(token)),
+        Ok(TokenResponse::Refused(code, fault)) => match code.as_str() {
             "authorization_pending" => Ok(Poll::Pending),
             "slow_down" => Ok(Poll::SlowDown),
             _ => Err(fault),

@@ -1,8 +1,7 @@
-//! An OIDC issuer: its discovery document, its token endpoint, and whether a token that it gave is
-//! for us.
+//! OIDC issuer: its discovery document, its token endpoint, and checks of its tokens.
 //!
-//! The token comes from the issuer itself over TLS, so its signature says nothing that the
-//! connection does not; what it says about whom it is for, by whom and until when is checked.
+//! A token comes from the issuer over TLS, so its signature would prove nothing more; its issuer,
+//! audience, nonce and expiry are checked.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,21 +12,21 @@ use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
 use super::Login;
-use crate::http::{Answer, Request, below, printable};
+use crate::http::{Request, ServiceResponse, below, printable};
 use crate::oidc::claims::claims;
 use crate::oidc::exchange::{
-    Manner, ask, ask_json, client, form, guarded_url, is_loopback, json, scrub,
+    RequestPolicy, ask, ask_json, client, form, is_loopback, json, redact, secret_url,
 };
-use crate::oidc::surroundings::Surroundings;
+use crate::oidc::token_environment::TokenEnvironment;
 use sealgate_http::Secret;
 
 const WELL_KNOWN: &str = ".well-known/openid-configuration";
-/// They support PKCE and do not say so.
-const SILENT: [&str; 2] =
+/// Issuers that support PKCE without declaring it.
+const UNDECLARED_PKCE: [&str; 2] =
     ["https://login.microsoftonline.com/", "https://login.microsoftonline.us/"];
-const MAX_WORDS: usize = 300;
+const MAX_QUOTED: usize = 300;
 
-/// What an issuer says of itself, as far as it has been judged.
+/// Validated discovery document.
 pub(super) struct Issuer {
     pub(super) name: String,
     token: Url,
@@ -35,17 +34,17 @@ pub(super) struct Issuer {
     device: Option<Url>,
     pkce: Support,
     authentication: Authentication,
-    names_itself: Support,
+    sends_iss: Support,
 }
 
-/// Whether an issuer can do something.
+/// Support for an optional feature.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Support {
     Yes,
     No,
 }
 
-/// How a client's secret goes to the token endpoint.
+/// Client authentication method at the token endpoint.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Authentication {
     Post,
@@ -66,7 +65,7 @@ struct Document {
     authorization_response_iss_parameter_supported: bool,
 }
 
-/// What a token endpoint answers: a token, or a code that says why there is none.
+/// Response of a token endpoint: a token, or an error code.
 #[derive(Deserialize)]
 struct Tokens {
     id_token: Option<Secret>,
@@ -74,30 +73,30 @@ struct Tokens {
     error_description: Option<String>,
 }
 
-/// What the token endpoint said.
-pub(super) enum Redeemed {
+/// Result of a token request.
+pub(super) enum TokenResponse {
     Token(Secret),
-    /// The error's code, and the fault that it is.
+    /// Error code, and the resulting fault.
     Refused(String, Fault),
 }
 
 impl Issuer {
-    /// Fetches and judges the discovery document.
+    /// Fetches and validates the discovery document.
     pub(super) async fn discover(
         address: &str,
-        surroundings: &Surroundings,
+        environment: &TokenEnvironment,
     ) -> Result<Self, Fault> {
-        let url = guarded_url(address)?;
-        let client = client(surroundings, Manner::Patient)?;
+        let url = secret_url(address)?;
+        let client = client(environment, RequestPolicy::Retried)?;
         let document: Document =
             ask_json(&client, Request::get(below(&url, WELL_KNOWN)), &[]).await?;
-        Self::judge(address, &url, document)
+        Self::validate(address, &url, document)
     }
 
-    fn judge(address: &str, url: &Url, document: Document) -> Result<Self, Fault> {
+    fn validate(address: &str, url: &Url, document: Document) -> Result<Self, Fault> {
         let bad = |why: String| Fault::new(FaultKind::Malformed, address, why);
         if document.issuer != address {
-            let found = printable(&document.issuer, MAX_WORDS);
+            let found = printable(&document.issuer, MAX_QUOTED);
             return Err(bad(format!(
                 "oidc: issuer did not match the issuer returned by provider, expected \
                  {address:?} got {found:?}"
@@ -107,7 +106,7 @@ impl Issuer {
         let token = endpoint(document.token_endpoint)?
             .ok_or_else(|| bad("has no token endpoint".to_owned()))?;
         let pkce = document.code_challenge_methods_supported.iter().any(|method| method == "S256")
-            || SILENT.iter().any(|silent| address.starts_with(silent));
+            || UNDECLARED_PKCE.iter().any(|silent| address.starts_with(silent));
         let methods = document.token_endpoint_auth_methods_supported;
         let has = |name: &str| methods.iter().any(|method| method == name);
         let basic = has("client_secret_basic") && !has("client_secret_post");
@@ -118,30 +117,30 @@ impl Issuer {
             device: endpoint(document.device_authorization_endpoint)?,
             pkce: Support::when(pkce),
             authentication: if basic { Authentication::Basic } else { Authentication::Post },
-            names_itself: Support::when(document.authorization_response_iss_parameter_supported),
+            sends_iss: Support::when(document.authorization_response_iss_parameter_supported),
         })
     }
 
-    /// Where a person logs in, if codes are bound to who asked for them.
+    /// Authorization endpoint; an error unless the issuer supports PKCE.
     pub(super) fn authorization(&self) -> Result<&Url, Fault> {
         self.with_pkce()?;
-        self.authorization.as_ref().ok_or_else(|| self.lacks("authorization endpoint"))
+        self.authorization.as_ref().ok_or_else(|| self.missing("authorization endpoint"))
     }
 
-    /// Where a code to type is had.
+    /// Device authorization endpoint.
     pub(super) fn device(&self) -> Result<&Url, Fault> {
         self.with_pkce()?;
-        self.device.as_ref().ok_or_else(|| self.lacks("device authorization endpoint"))
+        self.device.as_ref().ok_or_else(|| self.missing("device authorization endpoint"))
     }
 
-    /// Whether there is a device flow.
+    /// Returns whether the issuer supports the device flow.
     pub(super) fn has_device(&self) -> bool {
         self.device.is_some()
     }
 
-    /// Whether it puts its name into what it sends by the browser (RFC 9207).
-    pub(super) fn names_itself(&self) -> Support {
-        self.names_itself
+    /// Support for the `iss` parameter in authorization responses (RFC 9207).
+    pub(super) fn sends_iss(&self) -> Support {
+        self.sends_iss
     }
 
     fn with_pkce(&self) -> Result<(), Fault> {
@@ -155,7 +154,7 @@ impl Issuer {
         }
     }
 
-    fn lacks(&self, what: &str) -> Fault {
+    fn missing(&self, what: &str) -> Fault {
         Fault::new(FaultKind::Unsupported, &self.name, format!("has no {what}"))
     }
 }
@@ -166,24 +165,24 @@ impl Support {
     }
 }
 
-/// An endpoint of the issuer at `issuer`: nobody but an issuer on this machine sends us to
-/// unencrypted addresses on it.
+/// Endpoint named by the issuer at `issuer`. Plain HTTP is accepted only on loopback, from an
+/// issuer on loopback.
 fn endpoint(issuer: &Url, text: &str) -> Result<Url, Fault> {
     let bad = |why: &str| Fault::new(FaultKind::Malformed, issuer.as_str(), why);
-    let url = guarded_url(text).map_err(|_| bad("names an endpoint that is no https:// URL"))?;
+    let url = secret_url(text).map_err(|_| bad("names an endpoint that is not an https:// URL"))?;
     if url.scheme() == "http" && !is_loopback(issuer) {
-        return Err(bad("names an endpoint on this machine"));
+        return Err(bad("names an endpoint on loopback"));
     }
     Ok(url)
 }
 
 impl Login<'_> {
-    /// Asks the token endpoint. `secrets` are those among the fields.
+    /// Sends a request to the token endpoint. `secrets` are the secrets among the fields.
     pub(super) async fn redeem(
         &self,
         fields: &[(&str, &str)],
         secrets: &[&Secret],
-    ) -> Result<Redeemed, Fault> {
+    ) -> Result<TokenResponse, Fault> {
         let mut fields = fields.to_vec();
         fields.push(("client_id", &self.request.client_id));
         let mut authorization = None;
@@ -205,22 +204,20 @@ impl Login<'_> {
         read(&ask(&self.client, request, &all).await?, &all)
     }
 
-    /// The token, if it is this issuer's, for this client, and still good.
+    /// Returns the token if it is from this issuer, for this client, and not expired.
     pub(super) fn accept(&self, token: Secret, nonce: Option<&Secret>) -> Result<Secret, Fault> {
         let bad = |why: String| Fault::new(FaultKind::Malformed, &self.issuer.name, why);
         let claims = claims(token.reveal())
-            .map_err(|fault| bad(format!("gave an identity token that {}", fault.detail)))?;
+            .map_err(|fault| bad(format!("returned an identity token that {}", fault.detail)))?;
         if claims.issuer != self.issuer.name {
-            return Err(bad(format!("gave a token of another issuer: {:?}", claims.issuer)));
+            return Err(bad(format!("returned a token of another issuer: {:?}", claims.issuer)));
         }
         if !claims.is_for(&self.request.client_id) {
             let found = claims.audience.join(", ");
-            return Err(bad(format!("gave a token for another client: {found:?}")));
+            return Err(bad(format!("returned a token for another client: {found:?}")));
         }
-        if claims.expires.is_none_or(|at| at <= self.surroundings.clock.now()) {
-            return Err(
-                bad("gave a token that has expired; is this machine's clock right?".into()),
-            );
+        if claims.expires.is_none_or(|at| at <= self.environment.clock.now()) {
+            return Err(bad("returned an expired token; check this machine's clock".into()));
         }
         if nonce.is_some_and(|nonce| claims.nonce.as_deref() != Some(nonce.reveal())) {
             return Err(bad("nonce does not match value sent: a token of another login".into()));
@@ -229,31 +226,31 @@ impl Login<'_> {
     }
 }
 
-/// What the token endpoint said. A code for "not yet" comes with whatever status.
-fn read(answer: &Answer, secrets: &[&Secret]) -> Result<Redeemed, Fault> {
-    let fault = || scrub(answer.fault(), secrets);
+/// Parses a token endpoint response. "Pending" codes may come with any status.
+fn read(answer: &ServiceResponse, secrets: &[&Secret]) -> Result<TokenResponse, Fault> {
+    let fault = || redact(answer.fault(), secrets);
     let tokens: Tokens = match json(answer) {
         Ok(tokens) => tokens,
         Err(malformed) if answer.status.is_success() => return Err(malformed),
         Err(_) => return Err(fault()),
     };
     if let Some(code) = tokens.error.filter(|code| !code.is_empty()) {
-        let code = printable(&code, MAX_WORDS);
+        let code = printable(&code, MAX_QUOTED);
         let said = tokens.error_description.filter(|said| !said.is_empty());
-        let said = said.map(|said| format!(": {}", printable(&said, MAX_WORDS)));
+        let said = said.map(|said| format!(": {}", printable(&said, MAX_QUOTED)));
         let detail = format!("error obtaining token: {code}{}", said.unwrap_or_default());
         let kind = if answer.status.is_success() { FaultKind::Denied } else { fault().kind };
-        let refused = scrub(Fault::new(kind, &answer.target, detail), secrets);
-        return Ok(Redeemed::Refused(code, refused));
+        let refused = redact(Fault::new(kind, &answer.target, detail), secrets);
+        return Ok(TokenResponse::Refused(code, refused));
     }
     match tokens.id_token.filter(|token| !token.reveal().is_empty()) {
         _ if !answer.status.is_success() => Err(fault()),
-        Some(token) => Ok(Redeemed::Token(token)),
+        Some(token) => Ok(TokenResponse::Token(token)),
         None => Err(answer.malformed("id_token not present")),
     }
 }
 
-/// `Basic` with both parts encoded as in a form, as OAuth wants it.
+/// `Basic` header with both parts form-encoded (RFC 6749 section 2.3.1).
 fn basic(client_id: &str, secret: &Secret) -> Result<HeaderValue, Fault> {
     let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
     let pair = Secret::new(format!("{}:{}", encode(client_id), encode(secret.reveal())));

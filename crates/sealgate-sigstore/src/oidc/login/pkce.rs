@@ -1,14 +1,14 @@
-//! PKCE (RFC 7636): a code is of use only to who asked for it.
+//! PKCE (RFC 7636): binds an authorization code to the client that requested it.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sealgate_core::fault::Fault;
 
-use super::unguessable;
+use super::random_text;
 use sealgate_http::Secret;
 
-/// The secret, and what is shown of it beforehand.
+/// Code verifier and its challenge.
 pub(super) struct Pkce {
     pub(super) verifier: Secret,
     pub(super) challenge: String,
@@ -16,7 +16,7 @@ pub(super) struct Pkce {
 
 impl Pkce {
     pub(super) fn new() -> Result<Self, Fault> {
-        let verifier = unguessable::<48>()?;
+        let verifier = random_text::<48>()?;
         let challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.reveal().as_bytes()));
         Ok(Self { verifier, challenge })
     }

@@ -1,4 +1,4 @@
-//! Every provider against a server that is good, and against one that is not.
+//! Tests of every provider with a correct and with a misbehaving server.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -9,48 +9,48 @@ use axum::response::Response;
 use sealgate_core::fault::FaultKind;
 use serde_json::json;
 
-use super::fixture::{Variables, World, pipeline_token};
-use crate::http::fixture::{Seen, Service, answer, with};
-use crate::oidc::{Ambient, Flow, Origin, Provider, TokenError, TokenRequest};
+use super::fixture::{TestEnvironment, Variables, pipeline_token};
+use crate::http::fixture::{ReceivedRequest, Service, answer, with};
+use crate::oidc::{Ambient, Flow, Provider, TokenError, TokenRequest, TokenSource};
 
 const SECRET: &str = "s3cr3t-of-the-pipeline";
 
-/// The flow asks nobody, so that "no provider" is an error.
+/// Request without a login, so that the absence of providers is an error.
 fn request(ambient: Ambient) -> TokenRequest {
     TokenRequest { ambient, flow: Some(Flow::Token), ..TokenRequest::default() }
 }
 
-fn github(url: &str) -> World {
-    World::new(Variables::from([
+fn github(url: &str) -> TestEnvironment {
+    TestEnvironment::new(Variables::from([
         ("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{url}/ask?api-version=2.0")),
         ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", SECRET.to_owned()),
     ]))
 }
 
-fn buildkite(url: &str) -> World {
-    World::new(Variables::from([
+fn buildkite(url: &str) -> TestEnvironment {
+    TestEnvironment::new(Variables::from([
         ("BUILDKITE_AGENT_ACCESS_TOKEN", SECRET.to_owned()),
         ("BUILDKITE_AGENT_ENDPOINT", format!("{url}/v3")),
         ("BUILDKITE_JOB_ID", "job/1".to_owned()),
     ]))
 }
 
-fn google(url: &str) -> World {
+fn google(url: &str) -> TestEnvironment {
     let host = url.strip_prefix("http://").unwrap().to_owned();
-    World::new(Variables::from([("GCE_METADATA_HOST", host)]))
+    TestEnvironment::new(Variables::from([("GCE_METADATA_HOST", host)]))
 }
 
-fn impersonating(url: &str) -> World {
+fn impersonating(url: &str) -> TestEnvironment {
     let host = url.strip_prefix("http://").unwrap().to_owned();
-    let mut world = World::new(Variables::from([
+    let mut env = TestEnvironment::new(Variables::from([
         ("GCE_METADATA_HOST", host),
         ("GOOGLE_SERVICE_ACCOUNT_NAME", "ci@p.example".to_owned()),
     ]));
-    world.surroundings.places.google_credentials = url.to_owned();
-    world
+    env.environment.paths.google_credentials = url.to_owned();
+    env
 }
 
-fn header<'a>(seen: &'a Seen, name: &str) -> &'a str {
+fn header<'a>(seen: &'a ReceivedRequest, name: &str) -> &'a str {
     seen.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
 }
 
@@ -58,18 +58,18 @@ fn flavored(answer: Response) -> Response {
     with(answer, "metadata-flavor", "Google")
 }
 
-async fn gives(world: &World, provider: Provider, subject: &str) {
+async fn gives(env: &TestEnvironment, provider: Provider, subject: &str) {
     for ambient in [Ambient::Any, Ambient::Only(provider)] {
-        let obtained = world.ask(&request(ambient)).await.unwrap();
-        assert_eq!(obtained.origin, Origin::Ambient(provider));
+        let obtained = env.ask(&request(ambient)).await.unwrap();
+        assert_eq!(obtained.source, TokenSource::Ambient(provider));
         assert_eq!(obtained.claims.subject, subject);
         assert_eq!(obtained.warnings, []);
     }
 }
 
-async fn fails(world: &World, provider: Provider) -> TokenError {
-    let error = world.ask(&request(Ambient::Only(provider))).await.unwrap_err();
-    let shown = format!("{error}\n{error:?}\n{}", world.told());
+async fn fails(env: &TestEnvironment, provider: Provider) -> TokenError {
+    let error = env.ask(&request(Ambient::Only(provider))).await.unwrap_err();
+    let shown = format!("{error}\n{error:?}\n{}", env.output());
     assert!(shown.starts_with("reading ID token: fetching ambient OIDC credentials: "), "{shown}");
     assert!(shown.contains(&format!("{provider}: ")), "{shown}");
     assert!(!shown.contains(SECRET), "{shown}");
@@ -77,7 +77,7 @@ async fn fails(world: &World, provider: Provider) -> TokenError {
 }
 
 #[tokio::test]
-async fn github_gives_a_token_to_who_has_the_jobs_own() {
+async fn github_issues_a_token_for_the_jobs_request_token() {
     let service = Service::start(|number, _| match number {
         0 => answer(503, ""),
         _ => answer(200, json!({ "count": 1, "value": pipeline_token("repo") }).to_string()),
@@ -133,22 +133,22 @@ async fn one_account_of_googles_acts_for_another() {
         false => answer(200, json!({ "token": pipeline_token("ci") }).to_string()),
     })
     .await;
-    let world = impersonating(&service.url);
-    gives(&world, Provider::GoogleImpersonate, "ci").await;
-    assert!(world.told().contains("no identity token from google-workload-identity: "));
+    let env = impersonating(&service.url);
+    gives(&env, Provider::GoogleImpersonate, "ci").await;
+    assert!(env.output().contains("no identity token from google-workload-identity: "));
     let seen = service.seen().into_iter().find(|seen| seen.path.starts_with("/v1")).unwrap();
     assert_eq!(seen.path, "/v1/projects/-/serviceAccounts/ci@p.example:generateIdToken");
     assert_eq!(header(&seen, "authorization"), format!("Bearer {SECRET}"));
     assert_eq!(seen.body, r#"{"audience":"sigstore","includeEmail":true}"#);
 }
 
-/// What a server may do instead of giving a token, and what that is.
-type Trouble = (&'static str, fn(&Seen) -> Response, FaultKind);
+/// Misbehaviour of a server, and the expected fault kind.
+type FailureCase = (&'static str, fn(&ReceivedRequest) -> Response, FaultKind);
 
-/// A provider, and a world where it is at this address.
-type Place = (Provider, fn(&str) -> World);
+/// Provider, and an environment in which it is available at this URL.
+type ProviderAt = (Provider, fn(&str) -> TestEnvironment);
 
-fn troubles() -> Vec<Trouble> {
+fn failure_cases() -> Vec<FailureCase> {
     vec![
         ("refuses, and repeats what it was told", echo, FaultKind::Denied),
         ("has nothing", |_| flavored(answer(404, "")), FaultKind::Missing),
@@ -181,29 +181,29 @@ fn troubles() -> Vec<Trouble> {
     ]
 }
 
-fn echo(seen: &Seen) -> Response {
+fn echo(seen: &ReceivedRequest) -> Response {
     let said = format!("no: {:?} {:?}", seen.headers, String::from_utf8_lossy(&seen.body));
     let said = format!("{said} {}", header(seen, "authorization"));
     flavored(answer(403, json!({ "message": said }).to_string()))
 }
 
-/// Headers at once, and never a body.
+/// Response with headers but no body.
 fn stalled() -> Response {
     flavored(Response::new(Body::from_stream(futures::stream::pending::<Result<String, String>>())))
 }
 
 #[tokio::test]
 async fn a_server_that_gives_no_token_is_a_fault_without_secrets() {
-    let places: [Place; 3] = [
+    let paths: [ProviderAt; 3] = [
         (Provider::GithubActions, github),
         (Provider::BuildkiteAgent, buildkite),
         (Provider::GoogleWorkloadIdentity, google),
     ];
-    for (provider, world) in places {
-        for (what, trouble, kind) in troubles() {
-            let service = Service::start(move |_, seen| trouble(seen)).await;
+    for (provider, env) in paths {
+        for (what, failure, kind) in failure_cases() {
+            let service = Service::start(move |_, seen| failure(seen)).await;
             let start = Instant::now();
-            let error = fails(&world(&service.url), provider).await;
+            let error = fails(&env(&service.url), provider).await;
             assert_eq!(error.fault().kind, kind, "{provider} {what}: {error}");
             assert!(start.elapsed() < Duration::from_secs(6), "{provider} {what}");
         }
@@ -212,12 +212,12 @@ async fn a_server_that_gives_no_token_is_a_fault_without_secrets() {
 
 #[tokio::test]
 async fn a_credentials_service_that_gives_no_token_is_a_fault_without_secrets() {
-    for (what, trouble, kind) in troubles() {
+    for (what, failure, kind) in failure_cases() {
         let service = Service::start(move |_, seen| {
             if seen.path.starts_with("/computeMetadata") {
                 return flavored(answer(200, json!({ "access_token": SECRET }).to_string()));
             }
-            trouble(seen)
+            failure(seen)
         })
         .await;
         let error = fails(&impersonating(&service.url), Provider::GoogleImpersonate).await;
@@ -227,10 +227,10 @@ async fn a_credentials_service_that_gives_no_token_is_a_fault_without_secrets() 
 
 #[tokio::test]
 async fn a_pipelines_secret_does_not_go_unencrypted_over_a_network() {
-    let places: [Place; 2] =
+    let paths: [ProviderAt; 2] =
         [(Provider::GithubActions, github), (Provider::BuildkiteAgent, buildkite)];
-    for (provider, world) in places {
-        let error = fails(&world("http://ci.example"), provider).await;
+    for (provider, env) in paths {
+        let error = fails(&env("http://ci.example"), provider).await;
         assert!(error.to_string().contains("secrets go by https:// only"), "{error}");
     }
 }
@@ -243,9 +243,9 @@ async fn a_token_that_no_header_can_carry_is_no_secret_to_send() {
         ("BUILDKITE_AGENT_ACCESS_TOKEN", format!("{SECRET}\nX: y")),
     ]);
     variables.insert("BUILDKITE_JOB_ID", "j".to_owned());
-    let world = World::new(variables);
+    let env = TestEnvironment::new(variables);
     for provider in [Provider::GithubActions, Provider::BuildkiteAgent] {
-        assert_eq!(fails(&world, provider).await.fault().kind, FaultKind::Config);
+        assert_eq!(fails(&env, provider).await.fault().kind, FaultKind::Config);
     }
 }
 
@@ -253,55 +253,55 @@ async fn a_token_that_no_header_can_carry_is_no_secret_to_send() {
 async fn the_variable_comes_before_all_others() {
     let service = Service::start(|_, _| answer(500, "")).await;
     let token = format!("{}\n", pipeline_token("gitlab"));
-    let world = World::new(Variables::from([
+    let env = TestEnvironment::new(Variables::from([
         ("SIGSTORE_ID_TOKEN", token),
         ("BUILDKITE_AGENT_ACCESS_TOKEN", SECRET.to_owned()),
         ("BUILDKITE_AGENT_ENDPOINT", service.url.clone()),
     ]));
-    gives(&world, Provider::Envvar, "gitlab").await;
+    gives(&env, Provider::Envvar, "gitlab").await;
     assert!(service.seen().is_empty());
 }
 
 #[tokio::test]
-async fn the_next_is_asked_and_all_are_told() {
+async fn the_next_provider_is_tried_and_all_are_reported() {
     let service = Service::start(|_, _| answer(403, "no")).await;
-    let world = github(&service.url);
-    std::fs::write(&world.surroundings.places.filesystem_token, pipeline_token("pod")).unwrap();
-    let obtained = world.ask(&request(Ambient::Any)).await.unwrap();
-    assert_eq!(obtained.origin, Origin::Ambient(Provider::Filesystem));
-    assert!(world.told().starts_with("no identity token from github-actions: http://127.0.0.1"));
+    let env = github(&service.url);
+    std::fs::write(&env.environment.paths.filesystem_token, pipeline_token("pod")).unwrap();
+    let obtained = env.ask(&request(Ambient::Any)).await.unwrap();
+    assert_eq!(obtained.source, TokenSource::Ambient(Provider::Filesystem));
+    assert!(env.output().starts_with("no identity token from github-actions: http://127.0.0.1"));
 
-    std::fs::write(&world.surroundings.places.filesystem_token, SECRET).unwrap();
-    match world.ask(&request(Ambient::Any)).await.unwrap_err() {
+    std::fs::write(&env.environment.paths.filesystem_token, SECRET).unwrap();
+    match env.ask(&request(Ambient::Any)).await.unwrap_err() {
         TokenError::Ambient { last, before } => {
             assert_eq!(before.len(), 1);
             assert!(before[0].target.starts_with("github-actions: "));
             assert!(last.target.starts_with("filesystem: "), "{last}");
-            assert_eq!(last.detail, "gave an identity token that is not a JSON web token");
+            assert_eq!(last.detail, "returned an identity token that is not a JSON web token");
         }
         other => panic!("{other}"),
     }
 }
 
 #[tokio::test]
-async fn nobody_asks_where_it_is_off_or_empty() {
-    let world = World::new(Variables::from([("SIGSTORE_ID_TOKEN", pipeline_token("s"))]));
-    let error = world.ask(&request(Ambient::Off)).await.unwrap_err();
+async fn no_provider_is_used_when_disabled_or_empty() {
+    let env = TestEnvironment::new(Variables::from([("SIGSTORE_ID_TOKEN", pipeline_token("s"))]));
+    let error = env.ask(&request(Ambient::Off)).await.unwrap_err();
     assert!(matches!(error, TokenError::Login(_)), "{error}");
-    let world = World::new(Variables::from([
+    let env = TestEnvironment::new(Variables::from([
         ("SIGSTORE_ID_TOKEN", String::new()),
         ("GITHUB_ACTIONS", "true".to_owned()),
         ("GITLAB_CI", "true".to_owned()),
     ]));
-    let error = world.ask(&request(Ambient::Any)).await.unwrap_err();
-    assert!(error.to_string().contains("there is no identity token"), "{error}");
-    let told = world.told();
+    let error = env.ask(&request(Ambient::Any)).await.unwrap_err();
+    assert!(error.to_string().contains("no identity token given"), "{error}");
+    let told = env.output();
     assert!(told.contains("id-token: write") && told.contains("aud: sigstore"), "{told}");
 }
 
 #[tokio::test]
 async fn one_that_is_named_and_not_there_says_what_it_needs() {
-    let world = World::new(Variables::new());
+    let env = TestEnvironment::new(Variables::new());
     for (provider, what) in [
         (Provider::Envvar, "SIGSTORE_ID_TOKEN: is not set"),
         (Provider::GithubActions, "`permissions: id-token: write`"),
@@ -311,21 +311,21 @@ async fn one_that_is_named_and_not_there_says_what_it_needs() {
         (Provider::GoogleImpersonate, "GOOGLE_SERVICE_ACCOUNT_NAME: is not set"),
         (Provider::Spiffe, "spire-agent api fetch jwt -audience sigstore"),
     ] {
-        let error = fails(&world, provider).await.to_string();
+        let error = fails(&env, provider).await.to_string();
         assert!(error.contains(what), "{error}");
     }
 }
 
 #[tokio::test]
 async fn a_machine_is_googles_by_its_name() {
-    let world = World::new(Variables::new());
+    let env = TestEnvironment::new(Variables::new());
     let there =
-        || crate::oidc::ambient::is_there(Provider::GoogleWorkloadIdentity, &world.surroundings);
+        || crate::oidc::ambient::is_available(Provider::GoogleWorkloadIdentity, &env.environment);
     assert!(!there().await);
     for (name, expected) in
         [("Google\n", true), ("Google Compute Engine\n", true), ("Googlebook", false), ("", false)]
     {
-        std::fs::write(&world.surroundings.places.product_name, name).unwrap();
+        std::fs::write(&env.environment.paths.product_name, name).unwrap();
         assert_eq!(there().await, expected, "{name:?}");
     }
 }
@@ -342,41 +342,41 @@ async fn a_person_may_work_at_a_machine_of_googles_without_account() {
 
 #[tokio::test]
 async fn a_projected_token_is_read() {
-    let world = World::new(Variables::new());
-    let path = &world.surroundings.places.filesystem_token;
+    let env = TestEnvironment::new(Variables::new());
+    let path = &env.environment.paths.filesystem_token;
     std::fs::write(path, format!("{}\n", pipeline_token("system:serviceaccount:a:b"))).unwrap();
-    gives(&world, Provider::Filesystem, "system:serviceaccount:a:b").await;
+    gives(&env, Provider::Filesystem, "system:serviceaccount:a:b").await;
     std::fs::write(path, SECRET.repeat(5000)).unwrap();
-    assert_eq!(fails(&world, Provider::Filesystem).await.fault().kind, FaultKind::Malformed);
+    assert_eq!(fails(&env, Provider::Filesystem).await.fault().kind, FaultKind::Malformed);
 }
 
 #[tokio::test]
 async fn spiffe_is_a_file_or_not_spoken() {
-    let mut world = World::new(Variables::new());
-    let _socket = std::os::unix::net::UnixListener::bind(&world.surroundings.places.spiffe_socket);
-    let error = fails(&world, Provider::Spiffe).await;
+    let mut env = TestEnvironment::new(Variables::new());
+    let _socket = std::os::unix::net::UnixListener::bind(&env.environment.paths.spiffe_socket);
+    let error = fails(&env, Provider::Spiffe).await;
     assert_eq!(error.fault().kind, FaultKind::Unsupported);
-    let error = world.ask(&request(Ambient::Any)).await.unwrap_err();
+    let error = env.ask(&request(Ambient::Any)).await.unwrap_err();
     assert_eq!(error.fault().kind, FaultKind::Unsupported);
 
-    // Below /tmp, where it usually is, anybody may lay down a token of their own.
-    let usual = &world.surroundings.places.spiffe_socket;
+    // Its default path is below /tmp, where any user may place a token.
+    let usual = &env.environment.paths.spiffe_socket;
     std::fs::remove_file(usual).unwrap();
     std::fs::write(usual, pipeline_token("stranger")).unwrap();
-    assert_eq!(fails(&world, Provider::Spiffe).await.fault().kind, FaultKind::Unsupported);
+    assert_eq!(fails(&env, Provider::Spiffe).await.fault().kind, FaultKind::Unsupported);
 
-    let file = world.folder.path().join("svid");
+    let file = env.folder.path().join("svid");
     std::fs::write(&file, pipeline_token("spiffe://example/ci")).unwrap();
     for address in [format!("unix://{}", file.display()), file.display().to_string()] {
-        let next = World::new(Variables::from([("SPIFFE_ENDPOINT_SOCKET", address)]));
+        let next = TestEnvironment::new(Variables::from([("SPIFFE_ENDPOINT_SOCKET", address)]));
         gives(&next, Provider::Spiffe, "spiffe://example/ci").await;
-        world.surroundings = next.surroundings;
+        env.environment = next.environment;
     }
 }
 
-/// A `circleci` of this content, in the world's search path.
-fn circleci(script: &str, token: Option<String>) -> World {
-    let folder = World::new(Variables::new()).folder;
+/// Environment with a `circleci` script in the search path.
+fn circleci(script: &str, token: Option<String>) -> TestEnvironment {
+    let folder = TestEnvironment::new(Variables::new()).folder;
     let program = folder.path().join("circleci");
     std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -385,9 +385,9 @@ fn circleci(script: &str, token: Option<String>) -> World {
     if let Some(token) = token {
         variables.insert("CIRCLE_OIDC_TOKEN_V2", token);
     }
-    let mut world = World::new(variables);
-    world.folder = folder;
-    world
+    let mut env = TestEnvironment::new(variables);
+    env.folder = folder;
+    env
 }
 
 #[tokio::test]
@@ -401,12 +401,12 @@ async fn circlecis_program_prints_a_token_for_the_audience() {
 
 #[tokio::test]
 async fn circlecis_variable_counts_where_there_is_no_program() {
-    let world = World::new(Variables::from([
+    let env = TestEnvironment::new(Variables::from([
         ("CIRCLECI", "true".to_owned()),
         ("PATH", Path::new("/nonexistent").display().to_string()),
         ("CIRCLE_OIDC_TOKEN_V2", pipeline_token("org/2")),
     ]));
-    gives(&world, Provider::Circleci, "org/2").await;
+    gives(&env, Provider::Circleci, "org/2").await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The operating system's browser, played by a script in the search path.
+//! Tests of the system browser, with scripts in the search path as launchers.
 #![cfg(target_os = "linux")]
 
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sealgate_engine::ports::Clock;
 
 use crate::http;
-use crate::oidc::{Console, Surroundings, Terminal};
+use crate::oidc::{Console, Terminal, TokenEnvironment};
 
 struct Silent;
 
@@ -31,14 +31,14 @@ fn script(folder: &Path, name: &str, text: &str) {
 async fn open(folder: &Path, screen: &str) -> Result<(), String> {
     let path = format!("{}:/bin:/usr/bin", folder.display());
     let variables = [("PATH", path), ("DISPLAY", screen.to_owned())];
-    let surroundings = Surroundings::with_variables(
+    let environment = TokenEnvironment::with_variables(
         variables.map(|(name, value)| (name.to_owned(), value)).into(),
         Arc::new(Silent),
         Arc::new(Silent),
         Terminal::Interactive,
         http::Options::default(),
     );
-    surroundings.browser.open(&"https://issuer.example/auth?state=a&x=%27".parse().unwrap()).await
+    environment.browser.open(&"https://issuer.example/auth?state=a&x=%27".parse().unwrap()).await
 }
 
 #[tokio::test]
@@ -66,6 +66,6 @@ async fn without_screen_no_program_is_started() {
     let opened = folder.path().join("opened");
     script(folder.path(), "xdg-open", &format!("touch {}", opened.display()));
     let why = open(folder.path(), "").await.unwrap_err();
-    assert!(why.contains("no screen"), "{why}");
+    assert!(why.contains("no display"), "{why}");
     assert!(!opened.exists());
 }

@@ -1,4 +1,4 @@
-//! A world of the tests' own: variables, a clock that stands, a console that remembers.
+//! Test environment: variables, a fixed clock, and a recording console.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -16,110 +16,110 @@ use url::Url;
 
 use crate::http::fixture::options;
 use crate::oidc::{
-    Browser, Console, Obtained, Pace, Places, Surroundings, Terminal, TokenError, TokenRequest,
-    identity_token,
+    Browser, Console, ObtainedToken, Paths, Sleep, Terminal, TokenEnvironment, TokenError,
+    TokenRequest, identity_token,
 };
 
-/// The tests' time.
+/// Time of the tests.
 pub(super) const NOW: i64 = 1_900_000_000;
 
 pub(super) type Variables = BTreeMap<&'static str, String>;
 
-struct StandingClock;
+struct FixedClock;
 
-/// What a person has been told, and how long they have been waited for.
+/// Recorded console output and sleep times.
 #[derive(Default)]
-pub(super) struct Notes {
+pub(super) struct ConsoleLog {
     pub(super) told: Mutex<Vec<String>>,
     pub(super) pauses: Mutex<Vec<u64>>,
 }
 
-/// A browser that is not to be opened.
-struct Untouched;
+/// Browser that must not be opened.
+struct UnusedBrowser;
 
-pub(super) struct World {
-    pub(super) surroundings: Surroundings,
-    pub(super) notes: Arc<Notes>,
+pub(super) struct TestEnvironment {
+    pub(super) environment: TokenEnvironment,
+    pub(super) notes: Arc<ConsoleLog>,
     pub(super) folder: tempfile::TempDir,
 }
 
-impl Clock for StandingClock {
+impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_second(NOW).unwrap()
     }
 }
 
-impl Console for Notes {
+impl Console for ConsoleLog {
     fn say(&self, text: &str) {
         self.told.lock().unwrap().push(text.to_owned());
     }
 }
 
 #[async_trait]
-impl Pace for Notes {
-    async fn pause(&self, time: Duration) {
+impl Sleep for ConsoleLog {
+    async fn sleep(&self, time: Duration) {
         self.pauses.lock().unwrap().push(time.as_secs());
     }
 }
 
 #[async_trait]
-impl Browser for Untouched {
+impl Browser for UnusedBrowser {
     async fn open(&self, page: &Url) -> Result<(), String> {
         panic!("nobody should be sent to {page}");
     }
 }
 
-impl World {
+impl TestEnvironment {
     pub(super) fn new(variables: Variables) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let notes = Arc::new(Notes::default());
+        let notes = Arc::new(ConsoleLog::default());
         let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value));
         let mut http = options();
         http.retries.max = 1;
         http.timeouts.attempt = Duration::from_millis(700);
-        let mut surroundings = Surroundings::with_variables(
+        let mut environment = TokenEnvironment::with_variables(
             variables.collect(),
-            Arc::new(StandingClock),
+            Arc::new(FixedClock),
             notes.clone(),
             Terminal::Interactive,
             http,
         );
-        surroundings.pace = notes.clone();
-        surroundings.browser = Arc::new(Untouched);
-        surroundings.places = Places {
+        environment.sleep = notes.clone();
+        environment.browser = Arc::new(UnusedBrowser);
+        environment.paths = Paths {
             filesystem_token: folder.path().join("oidc-token"),
             product_name: folder.path().join("product_name"),
             spiffe_socket: folder.path().join("api.sock"),
             google_credentials: "https://127.0.0.1:1".to_owned(),
         };
-        Self { surroundings, notes, folder }
+        Self { environment, notes, folder }
     }
 
-    pub(super) async fn ask(&self, request: &TokenRequest) -> Result<Obtained, TokenError> {
-        identity_token(request, &self.surroundings).await
+    pub(super) async fn ask(&self, request: &TokenRequest) -> Result<ObtainedToken, TokenError> {
+        identity_token(request, &self.environment).await
     }
 
-    /// Everything that a person has been told.
-    pub(super) fn told(&self) -> String {
+    /// All console output.
+    pub(super) fn output(&self) -> String {
         self.notes.told.lock().unwrap().join("\n")
     }
 }
 
-/// A token that says this and for which nobody vouches.
+/// Token with these claims and no valid signature.
 pub(super) fn token_for(claims: Value) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signature = URL_SAFE_NO_PAD.encode("a signature that nobody checks");
     format!("{}.{}.{signature}", part(&json!({ "alg": "RS256" })), part(&claims))
 }
 
-/// A token as pipelines give them.
+/// Token as CI systems issue it.
 pub(super) fn pipeline_token(subject: &str) -> String {
     token_for(json!({ "iss": "https://ci.example", "sub": subject, "aud": "sigstore",
                       "exp": NOW + 300 }))
 }
 
-/// One visit, as a browser makes it: the status line and the headers of the answer.
-pub(super) async fn visit(url: &Url, method: &str) -> String {
+/// One HTTP request, as a browser sends it; returns the status line and headers of the response.
+pub(super) async fn http_request(url: &Url, method: &str) -> String {
     let target = match url.query() {
         Some(query) => format!("{}?{query}", url.path()),
         None => url.path().to_owned(),
@@ -129,11 +129,11 @@ pub(super) async fn visit(url: &Url, method: &str) -> String {
     send(url, &head).await
 }
 
-/// Sends these bytes and reads what comes back.
+/// Sends these bytes and returns the response.
 pub(super) async fn send(url: &Url, text: &str) -> String {
     let port = url.port().unwrap();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    // The door may close before all has been sent.
+    // The listener may close the connection before everything has been sent.
     let _ = stream.write_all(text.as_bytes()).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;

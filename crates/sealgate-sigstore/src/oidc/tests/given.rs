@@ -1,4 +1,4 @@
-//! Claims, warnings, and `--identity-token`.
+//! Tests of claims, warnings, and `--identity-token`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use sealgate_core::fault::FaultKind;
 use serde_json::{Value, json};
 
-use super::fixture::{NOW, Variables, World, pipeline_token, token_for};
-use crate::oidc::{Checked, Origin, Secret, TokenRequest, Warning, claims};
+use super::fixture::{NOW, TestEnvironment, Variables, pipeline_token, token_for};
+use crate::oidc::{Checked, Secret, TokenRequest, TokenSource, Warning, claims};
 
 fn given(value: &str) -> TokenRequest {
     TokenRequest { identity_token: Some(Secret::new(value)), ..TokenRequest::default() }
@@ -68,7 +68,7 @@ fn what_is_no_token_is_none() {
     }
     let large = token_for(json!({ "sub": "x".repeat(16 << 10) }));
     assert_eq!(claims(&large).unwrap_err().kind, FaultKind::TooLarge);
-    // Depth costs no stack: what is not looked at is skipped, the rest has a limit.
+    // Nesting depth costs no stack: unknown fields are skipped, known ones are bounded.
     let nest = format!("{}{}", "[".repeat(4000), "]".repeat(4000));
     let deep = |name: &str| URL_SAFE_NO_PAD.encode(format!("{{\"{name}\":{nest}}}"));
     for name in ["aud", "email_verified", "exp", "federated_claims"] {
@@ -116,22 +116,23 @@ fn warnings_say_what_an_authority_may_not_like() {
 
 #[tokio::test]
 async fn a_value_is_a_token_or_a_file_with_one() {
-    let world = World::new(Variables::from([("SIGSTORE_ID_TOKEN", pipeline_token("other"))]));
+    let env =
+        TestEnvironment::new(Variables::from([("SIGSTORE_ID_TOKEN", pipeline_token("other"))]));
     let token = pipeline_token("given");
-    let file = world.folder.path().join("token");
+    let file = env.folder.path().join("token");
     std::fs::write(&file, format!("{token}\n")).unwrap();
     for value in [token.clone(), format!(" {token}\n"), file.display().to_string()] {
-        let obtained = world.ask(&given(&value)).await.unwrap();
+        let obtained = env.ask(&given(&value)).await.unwrap();
         assert_eq!(obtained.token.secret(), token);
-        assert_eq!(obtained.origin, Origin::Given);
+        assert_eq!(obtained.source, TokenSource::Given);
         assert_eq!(obtained.claims.identity(), "given");
         assert_eq!(obtained.warnings, []);
     }
 }
 
-/// A certificate of a CI job names the workflow, not the token's subject.
+/// The certificate of a CI job names the workflow, not the token's subject.
 #[test]
-fn a_job_is_told_by_its_workflow() {
+fn a_job_is_identified_by_its_workflow() {
     let github = "acme/app/.github/workflows/release.yml@refs/heads/main";
     let gitlab = "gitlab.com/acme/app//.gitlab-ci.yml@refs/heads/main";
     for (name, value) in [("job_workflow_ref", github), ("ci_config_ref_uri", gitlab)] {
@@ -143,30 +144,31 @@ fn a_job_is_told_by_its_workflow() {
 
 #[tokio::test]
 async fn an_empty_value_gives_none() {
-    let world = World::new(Variables::from([("SIGSTORE_ID_TOKEN", pipeline_token("other"))]));
-    let obtained = world.ask(&given(" ")).await.unwrap();
+    let env =
+        TestEnvironment::new(Variables::from([("SIGSTORE_ID_TOKEN", pipeline_token("other"))]));
+    let obtained = env.ask(&given(" ")).await.unwrap();
     assert_eq!(obtained.claims.identity(), "other");
 }
 
 #[tokio::test]
-async fn an_expired_token_is_told_and_not_refused() {
-    let world = World::new(Variables::new());
+async fn an_expired_token_is_reported_and_not_refused() {
+    let env = TestEnvironment::new(Variables::new());
     let token = token_for(json!({ "sub": "s", "exp": NOW - 60, "aud": "mine" }));
-    let obtained = world.ask(&given(&token)).await.unwrap();
+    let obtained = env.ask(&given(&token)).await.unwrap();
     let told: Vec<String> = obtained.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         told,
         [
-            "the identity token has expired, at 2030-03-17T17:45:40Z",
-            "the identity token is for the audience mine, not for sigstore",
+            "the identity token expired at 2030-03-17T17:45:40Z",
+            "the identity token has the audience mine, not sigstore",
         ]
     );
 }
 
 #[tokio::test]
 async fn a_message_never_shows_the_value() {
-    let world = World::new(Variables::new());
-    let folder = world.folder.path();
+    let env = TestEnvironment::new(Variables::new());
+    let folder = env.folder.path();
     let (large, binary, text) = (folder.join("large"), folder.join("binary"), folder.join("text"));
     std::fs::write(&large, "x".repeat(70 << 10)).unwrap();
     std::fs::write(&binary, [0xff, 0xfe]).unwrap();
@@ -181,7 +183,7 @@ async fn a_message_never_shows_the_value() {
         (text.display().to_string(), FaultKind::Malformed),
     ];
     for (value, kind) in cases {
-        let error = world.ask(&given(&value)).await.unwrap_err();
+        let error = env.ask(&given(&value)).await.unwrap_err();
         assert_eq!(error.fault().kind, kind, "{error}");
         let shown = format!("{error} {error:?}");
         assert!(shown.starts_with("reading ID token: getting id token: "), "{shown}");

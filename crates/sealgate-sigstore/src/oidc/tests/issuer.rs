@@ -1,5 +1,4 @@
-//! A small OIDC issuer on loopback, which does what it should or one thing wrong; and the people
-//! who log in there.
+//! OIDC issuer on loopback, correct or with one defect, and users who log in there.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -14,42 +13,42 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use url::{Url, form_urlencoded};
 
-use super::fixture::{NOW, send, token_for, visit};
-use crate::http::fixture::{Seen, Service, answer, with};
+use super::fixture::{NOW, http_request, send, token_for};
+use crate::http::fixture::{ReceivedRequest, Service, answer, with};
 use crate::oidc::Browser;
 
 pub(super) const CODE: &str = "c0de-for-one-use";
 pub(super) const DEVICE_CODE: &str = "d3vice-c0de";
 pub(super) const CLIENT_SECRET: &str = "cl1ent s3cret:&";
 
-/// What is wrong.
+/// Defect of the issuer.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Twist {
+pub(super) enum Defect {
     Nothing,
-    /// A field of the discovery document, `null` to leave it out.
+    /// Field of the discovery document; `null` removes it.
     Discovery(&'static str, Value),
-    /// All of the discovery document.
+    /// Status and body of the discovery document.
     Document(u16, String),
-    /// A claim of the tokens.
+    /// Claim of issued tokens.
     Claim(&'static str, Value),
-    /// What the token endpoint says.
+    /// Status and body of the token response.
     Token(u16, String),
-    /// It was told another challenge: somebody else began this login.
+    /// PKCE challenge of another login: the login was started by someone else.
     OtherChallenge,
-    /// The token endpoint refuses and repeats all that it was sent.
+    /// The token endpoint refuses, and repeats everything that was sent.
     Echo,
-    /// The token endpoint does not end its answer.
+    /// The token endpoint never completes its response.
     Slow,
-    /// The person refuses.
+    /// The user denies the login.
     Refuse,
-    /// The browser is sent back with another issuer's name, or with this one's.
+    /// `iss` parameter with this issuer name in the redirect.
     Name(&'static str),
-    /// What the device endpoint says.
+    /// Status and body of the device authorization response.
     Device(u16, String),
 }
 
 #[derive(Default)]
-struct Begun {
+struct StartedLogin {
     challenge: String,
     nonce: Option<String>,
     redirect: String,
@@ -60,22 +59,22 @@ pub(super) struct Issuer {
 }
 
 struct State {
-    twist: Twist,
-    begun: Mutex<BTreeMap<String, Begun>>,
+    defect: Defect,
+    begun: Mutex<BTreeMap<String, StartedLogin>>,
     polls: Mutex<VecDeque<&'static str>>,
 }
 
 type Fields = BTreeMap<String, String>;
 
 impl Issuer {
-    pub(super) async fn start(twist: Twist) -> Self {
-        Self::with_polls(twist, &[]).await
+    pub(super) async fn start(defect: Defect) -> Self {
+        Self::with_polls(defect, &[]).await
     }
 
-    /// An issuer whose device flow first says this.
-    pub(super) async fn with_polls(twist: Twist, polls: &[&'static str]) -> Self {
+    /// Issuer whose token endpoint first returns these codes in the device flow.
+    pub(super) async fn with_polls(defect: Defect, polls: &[&'static str]) -> Self {
         let polls = Mutex::new(polls.iter().copied().collect());
-        let state = State { twist, begun: Mutex::default(), polls };
+        let state = State { defect, begun: Mutex::default(), polls };
         Self { service: Service::start(move |_, seen| state.answer(seen)).await }
     }
 
@@ -83,7 +82,7 @@ impl Issuer {
         format!("{}/realm", self.service.url)
     }
 
-    /// What was asked at this path.
+    /// Requests received at this path.
     pub(super) fn asked(&self, path: &str) -> Vec<Fields> {
         let seen = self.service.seen().into_iter();
         seen.filter(|seen| seen.path == path).map(|seen| fields(&seen.body)).collect()
@@ -95,7 +94,7 @@ fn fields(encoded: &[u8]) -> Fields {
 }
 
 impl State {
-    fn answer(&self, seen: &Seen) -> Response {
+    fn answer(&self, seen: &ReceivedRequest) -> Response {
         let host = seen.headers.get("host").unwrap().to_str().unwrap();
         let base = format!("http://{host}/realm");
         let (path, query) = seen.path.split_once('?').unwrap_or((&seen.path, ""));
@@ -117,15 +116,15 @@ impl State {
             "code_challenge_methods_supported": ["S256", "plain"],
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
         });
-        match &self.twist {
-            Twist::Document(status, text) => return answer(*status, text.clone()),
-            Twist::Discovery(name, value) => document[*name] = value.clone(),
+        match &self.defect {
+            Defect::Document(status, text) => return answer(*status, text.clone()),
+            Defect::Discovery(name, value) => document[*name] = value.clone(),
             _ => {}
         }
         answer(200, document.to_string())
     }
 
-    /// The page to log in at: whoever comes is logged in at once.
+    /// Authorization endpoint: logs every visitor in at once.
     fn authorize(&self, fields: &Fields, base: &str) -> Response {
         let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
         assert_eq!(field("response_type"), "code");
@@ -135,12 +134,12 @@ impl State {
         self.begin(CODE, fields);
         let mut back = Url::parse(&field("redirect_uri")).unwrap();
         back.query_pairs_mut().append_pair("state", &field("state"));
-        match &self.twist {
-            Twist::Refuse => {
+        match &self.defect {
+            Defect::Refuse => {
                 let said = [("error", "access_denied"), ("error_description", "not\nyou")];
                 back.query_pairs_mut().extend_pairs(said);
             }
-            Twist::Name(name) => {
+            Defect::Name(name) => {
                 let name = if name.is_empty() { base } else { name };
                 back.query_pairs_mut().append_pair("code", CODE).append_pair("iss", name);
             }
@@ -151,11 +150,11 @@ impl State {
 
     fn begin(&self, code: &str, fields: &Fields) {
         let field = |name: &str| fields.get(name).cloned();
-        let challenge = match self.twist {
-            Twist::OtherChallenge => URL_SAFE_NO_PAD.encode(digest(&SHA256, b"another verifier")),
+        let challenge = match self.defect {
+            Defect::OtherChallenge => URL_SAFE_NO_PAD.encode(digest(&SHA256, b"another verifier")),
             _ => field("code_challenge").unwrap_or_default(),
         };
-        let begun = Begun {
+        let begun = StartedLogin {
             challenge,
             nonce: field("nonce"),
             redirect: field("redirect_uri").unwrap_or_default(),
@@ -164,7 +163,7 @@ impl State {
     }
 
     fn device(&self, fields: &Fields, base: &str) -> Response {
-        if let Twist::Device(status, text) = &self.twist {
+        if let Defect::Device(status, text) = &self.defect {
             return answer(*status, text.clone());
         }
         self.begin(DEVICE_CODE, fields);
@@ -175,16 +174,16 @@ impl State {
         answer(200, document.to_string())
     }
 
-    fn token(&self, seen: &Seen, base: &str) -> Response {
+    fn token(&self, seen: &ReceivedRequest, base: &str) -> Response {
         let fields = fields(&seen.body);
         let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
-        match &self.twist {
-            Twist::Token(status, text) => return answer(*status, text.clone()),
-            Twist::Slow => {
+        match &self.defect {
+            Defect::Token(status, text) => return answer(*status, text.clone()),
+            Defect::Slow => {
                 let never = futures::stream::pending::<Result<String, String>>();
                 return Response::new(Body::from_stream(never));
             }
-            Twist::Echo => {
+            Defect::Echo => {
                 let said = format!("{fields:?} {:?}", seen.headers);
                 let said = json!({ "error": "invalid_grant", "error_description": said });
                 return answer(400, said.to_string());
@@ -206,7 +205,7 @@ impl State {
         }
     }
 
-    /// A code is good once, for who knows the verifier.
+    /// Redeems a code once, for the holder of the verifier.
     fn redeem(&self, code: &str, fields: &Fields, base: &str) -> Response {
         let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
         let Some(begun) = self.begun.lock().unwrap().remove(code) else {
@@ -226,14 +225,14 @@ impl State {
             "iss": base, "aud": "sigstore", "sub": "ada", "exp": NOW + 60,
             "email": "ada@example.com", "email_verified": true, "nonce": nonce,
         });
-        if let Twist::Claim(name, value) = &self.twist {
+        if let Defect::Claim(name, value) = &self.defect {
             claims[*name] = value.clone();
         }
         answer(200, json!({ "access_token": "a", "id_token": token_for(claims) }).to_string())
     }
 }
 
-fn knows_secret(seen: &Seen, fields: &Fields) -> bool {
+fn knows_secret(seen: &ReceivedRequest, fields: &Fields) -> bool {
     let pair = "sigstore:cl1ent+s3cret%3A%26";
     let basic = format!("Basic {}", STANDARD.encode(pair));
     let header = seen.headers.get("authorization");
@@ -241,38 +240,39 @@ fn knows_secret(seen: &Seen, fields: &Fields) -> bool {
         || fields.get("client_secret").is_some_and(|secret| secret == CLIENT_SECRET)
 }
 
-/// With the status that some issuers give it.
+/// Error response with the status that some issuers use.
 fn refusal(error: &str) -> Response {
     let status = if error == "authorization_pending" { 401 } else { 400 };
     answer(status, json!({ "error": error }).to_string())
 }
 
-/// Who sits before the browser.
+/// Behaviour of the user.
 #[derive(Clone, Debug)]
-pub(super) enum Person {
+pub(super) enum User {
     /// Logs in.
     Willing,
-    /// Logs in after others have been at the door: their requests, with `STATE` for the login's.
+    /// Logs in after other requests have reached the listener; `STATE` in them stands for the
+    /// login's state.
     Late(Vec<String>),
-    /// Looks at the page and goes away.
+    /// Opens the page and leaves.
     Absent,
     /// Has no browser.
     Without,
 }
 
-/// A browser that remembers where it was sent, and what every visit to the door came to.
-pub(super) struct Visits {
-    person: Person,
+/// Browser that records the opened page and the responses of the listener.
+pub(super) struct TestBrowser {
+    person: User,
     pub(super) page: Mutex<Option<Url>>,
     pub(super) answers: Arc<Mutex<Vec<String>>>,
 }
 
-impl Visits {
-    pub(super) fn of(person: Person) -> Arc<Self> {
+impl TestBrowser {
+    pub(super) fn of(person: User) -> Arc<Self> {
         Arc::new(Self { person, page: Mutex::default(), answers: Arc::default() })
     }
 
-    /// What the first visit came to. The login may be over before its visitor has read that.
+    /// Response to the first request. The login may finish before the browser has read it.
     pub(super) async fn first_answer(&self) -> String {
         let read = async {
             loop {
@@ -288,27 +288,27 @@ impl Visits {
 }
 
 #[async_trait]
-impl Browser for Visits {
+impl Browser for TestBrowser {
     async fn open(&self, page: &Url) -> Result<(), String> {
         *self.page.lock().unwrap() = Some(page.clone());
         let (page, answers) = (page.clone(), self.answers.clone());
         let others = match &self.person {
-            Person::Willing => Vec::new(),
-            Person::Late(others) => others.clone(),
-            Person::Absent => return Ok(()),
-            Person::Without => return Err("there is no screen".to_owned()),
+            User::Willing => Vec::new(),
+            User::Late(others) => others.clone(),
+            User::Absent => return Ok(()),
+            User::Without => return Err("no display available".to_owned()),
         };
-        // The door answers while it is waited at.
+        // The listener responds only while it is being awaited.
         tokio::spawn(async move {
             let fields: Fields = page.query_pairs().into_owned().collect();
-            let door = Url::parse(&fields["redirect_uri"]).unwrap();
+            let callback = Url::parse(&fields["redirect_uri"]).unwrap();
             for other in others {
-                let answer = send(&door, &other.replace("STATE", &fields["state"])).await;
+                let answer = send(&callback, &other.replace("STATE", &fields["state"])).await;
                 answers.lock().unwrap().push(answer);
             }
-            let sent = visit(&page, "GET").await;
+            let sent = http_request(&page, "GET").await;
             let back = sent.lines().find_map(|line| line.strip_prefix("location: ")).unwrap();
-            let answer = visit(&Url::parse(back).unwrap(), "GET").await;
+            let answer = http_request(&Url::parse(back).unwrap(), "GET").await;
             answers.lock().unwrap().push(answer);
         });
         Ok(())

@@ -1,31 +1,31 @@
-//! Logging in at an issuer that is good, and at one that is not.
+//! Tests of logins at a correct and at a misbehaving issuer.
 
 use std::time::Duration;
 
 use sealgate_core::fault::FaultKind;
 use serde_json::{Value, json};
 
-use super::fixture::{NOW, Variables, World};
-use super::issuer::{CLIENT_SECRET, CODE, DEVICE_CODE, Issuer, Person, Twist, Visits};
-use crate::oidc::{Flow, Origin, Terminal, TokenError, TokenRequest};
+use super::fixture::{NOW, TestEnvironment, Variables};
+use super::issuer::{CLIENT_SECRET, CODE, DEVICE_CODE, Defect, Issuer, TestBrowser, User};
+use crate::oidc::{Flow, Terminal, TokenError, TokenRequest, TokenSource};
 
-/// A login at this issuer.
+/// Token request for a login at this issuer.
 fn at(issuer: &Issuer, flow: Option<Flow>) -> TokenRequest {
     TokenRequest { issuer: issuer.url(), flow, ..TokenRequest::default() }
 }
 
-fn world_of(person: Person) -> (World, std::sync::Arc<Visits>) {
-    let mut world = World::new(Variables::new());
-    let visits = Visits::of(person);
-    world.surroundings.browser = visits.clone();
-    (world, visits)
+fn env_of(person: User) -> (TestEnvironment, std::sync::Arc<TestBrowser>) {
+    let mut env = TestEnvironment::new(Variables::new());
+    let visits = TestBrowser::of(person);
+    env.environment.browser = visits.clone();
+    (env, visits)
 }
 
-/// The message of a login that fails, which holds no secret.
-async fn refused(world: &World, request: &TokenRequest) -> (FaultKind, String) {
-    let error = world.ask(request).await.unwrap_err();
+/// Message of a failing login, after checking that it holds no secret.
+async fn refused(env: &TestEnvironment, request: &TokenRequest) -> (FaultKind, String) {
+    let error = env.ask(request).await.unwrap_err();
     assert!(matches!(error, TokenError::Login(_)), "{error}");
-    let shown = format!("{error} {error:?} {}", world.told());
+    let shown = format!("{error} {error:?} {}", env.output());
     for secret in [CODE, DEVICE_CODE, CLIENT_SECRET, "cl1ent", "eyJ"] {
         assert!(!shown.contains(secret), "{secret}: {shown}");
     }
@@ -35,14 +35,14 @@ async fn refused(world: &World, request: &TokenRequest) -> (FaultKind, String) {
 
 #[tokio::test]
 async fn a_person_logs_in_by_the_browser() {
-    let issuer = Issuer::start(Twist::Nothing).await;
-    let (world, visits) = world_of(Person::Willing);
-    let obtained = world.ask(&at(&issuer, None)).await.unwrap();
-    assert_eq!(obtained.origin, Origin::Login(Flow::Normal));
+    let issuer = Issuer::start(Defect::Nothing).await;
+    let (env, visits) = env_of(User::Willing);
+    let obtained = env.ask(&at(&issuer, None)).await.unwrap();
+    assert_eq!(obtained.source, TokenSource::Login(Flow::Normal));
     assert_eq!(obtained.claims.identity(), "ada@example.com");
     assert_eq!(obtained.warnings, []);
     let page = visits.page.lock().unwrap().clone().unwrap();
-    assert_eq!(world.told(), format!("Your browser will now be opened to:\n{page}"));
+    assert_eq!(env.output(), format!("Your browser will now be opened to:\n{page}"));
     let redirect = page.query_pairs().find(|(name, _)| name == "redirect_uri").unwrap().1;
     assert!(redirect.starts_with("http://localhost:"), "{redirect}");
     assert!(redirect.ends_with("/auth/callback"), "{redirect}");
@@ -53,11 +53,11 @@ async fn a_person_logs_in_by_the_browser() {
 
 #[tokio::test]
 async fn two_logins_share_nothing_that_can_be_guessed() {
-    let issuer = Issuer::start(Twist::Nothing).await;
+    let issuer = Issuer::start(Defect::Nothing).await;
     let mut seen = Vec::new();
     for _ in 0..2 {
-        let (world, visits) = world_of(Person::Willing);
-        world.ask(&at(&issuer, None)).await.unwrap();
+        let (env, visits) = env_of(User::Willing);
+        env.ask(&at(&issuer, None)).await.unwrap();
         let page = visits.page.lock().unwrap().clone().unwrap();
         for name in ["state", "nonce", "code_challenge"] {
             let value = page.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned();
@@ -75,13 +75,13 @@ async fn the_clients_secret_goes_as_the_issuer_wants_it() {
     std::fs::write(&file, format!("{CLIENT_SECRET}\n")).unwrap();
     for methods in [json!(["client_secret_basic"]), json!(["client_secret_post"]), Value::Null] {
         let methods = if methods.is_null() { json!([]) } else { methods };
-        let twist = Twist::Discovery("token_endpoint_auth_methods_supported", methods.clone());
-        let issuer = Issuer::start(twist).await;
-        let world = World::new(Variables::new());
+        let defect = Defect::Discovery("token_endpoint_auth_methods_supported", methods.clone());
+        let issuer = Issuer::start(defect).await;
+        let env = TestEnvironment::new(Variables::new());
         let mut request = at(&issuer, Some(Flow::ClientCredentials));
         request.client_secret_file = Some(file.clone());
-        let obtained = world.ask(&request).await.unwrap();
-        assert_eq!(obtained.origin, Origin::Login(Flow::ClientCredentials));
+        let obtained = env.ask(&request).await.unwrap();
+        assert_eq!(obtained.source, TokenSource::Login(Flow::ClientCredentials));
         let basic = methods == json!(["client_secret_basic"]);
         assert_eq!(issuer.asked("/realm/token")[0].contains_key("client_secret"), !basic);
     }
@@ -89,29 +89,29 @@ async fn the_clients_secret_goes_as_the_issuer_wants_it() {
 
 #[tokio::test]
 async fn a_clients_secret_must_be_there() {
-    let issuer = Issuer::start(Twist::Nothing).await;
-    let world = World::new(Variables::new());
+    let issuer = Issuer::start(Defect::Nothing).await;
+    let env = TestEnvironment::new(Variables::new());
     let mut request = at(&issuer, Some(Flow::ClientCredentials));
-    let (kind, message) = refused(&world, &request).await;
+    let (kind, message) = refused(&env, &request).await;
     assert_eq!(kind, FaultKind::Config);
-    assert!(message.contains("--oidc-client-secret-file: is not given"), "{message}");
-    let file = world.folder.path().join("secret");
+    assert!(message.contains("--oidc-client-secret-file: is missing"), "{message}");
+    let file = env.folder.path().join("secret");
     for (content, what) in [
         (None, "reading OIDC client secret"),
-        (Some(b" \n".to_vec()), "holds no client secret"),
-        (Some(vec![0xff]), "is no text"),
-        (Some(vec![b'x'; 70 << 10]), "is no text of at most 64 KiB"),
+        (Some(b" \n".to_vec()), "contains no client secret"),
+        (Some(vec![0xff]), "is not a text file"),
+        (Some(vec![b'x'; 70 << 10]), "is not a text file of at most 64 KiB"),
     ] {
         if let Some(content) = content {
             std::fs::write(&file, content).unwrap();
         }
         request.client_secret_file = Some(file.clone());
-        let (kind, message) = refused(&world, &request).await;
+        let (kind, message) = refused(&env, &request).await;
         assert_eq!(kind, FaultKind::Config);
         assert!(message.contains(what), "{message}");
     }
     std::fs::write(&file, "wrong").unwrap();
-    let (_, message) = refused(&world, &request).await;
+    let (_, message) = refused(&env, &request).await;
     assert!(message.contains("error obtaining token: invalid_client"), "{message}");
 }
 
@@ -119,40 +119,44 @@ async fn a_clients_secret_must_be_there() {
 async fn an_issuers_document_is_its_own_and_bounded() {
     let far = || json!("http://issuer.example/token");
     let cases = [
-        (Twist::Discovery("issuer", json!("https://evil.example")), "issuer did not match"),
-        (Twist::Discovery("issuer", Value::Null), "not the JSON that was asked for"),
-        (Twist::Discovery("token_endpoint", Value::Null), "has no token endpoint"),
-        (Twist::Discovery("token_endpoint", far()), "names an endpoint that is no https:// URL"),
+        (Defect::Discovery("issuer", json!("https://evil.example")), "issuer did not match"),
+        (Defect::Discovery("issuer", Value::Null), "not the expected JSON"),
+        (Defect::Discovery("token_endpoint", Value::Null), "has no token endpoint"),
         (
-            Twist::Discovery("authorization_endpoint", json!("file:///etc/passwd")),
-            "no https:// URL",
+            Defect::Discovery("token_endpoint", far()),
+            "names an endpoint that is not an https:// URL",
         ),
-        (Twist::Discovery("authorization_endpoint", json!("-h")), "no https:// URL"),
-        (Twist::Discovery("authorization_endpoint", Value::Null), "no authorization endpoint"),
         (
-            Twist::Discovery("code_challenge_methods_supported", json!(["plain"])),
+            Defect::Discovery("authorization_endpoint", json!("file:///etc/passwd")),
+            "not an https:// URL",
+        ),
+        (Defect::Discovery("authorization_endpoint", json!("-h")), "not an https:// URL"),
+        (Defect::Discovery("authorization_endpoint", Value::Null), "no authorization endpoint"),
+        (
+            Defect::Discovery("code_challenge_methods_supported", json!(["plain"])),
             "PKCE is not supported by OIDC provider",
         ),
-        (Twist::Document(404, String::new()), "answered 404"),
-        (Twist::Document(200, "<html>".to_owned()), "not the JSON"),
-        (Twist::Document(200, " ".repeat(300 << 10)), "larger than 262144 bytes"),
-        (Twist::Document(200, "[".repeat(200 << 10)), "not the JSON"),
+        (Defect::Document(404, String::new()), "answered 404"),
+        (Defect::Document(200, "<html>".to_owned()), "not the expected JSON"),
+        (Defect::Document(200, " ".repeat(300 << 10)), "larger than 262144 bytes"),
+        (Defect::Document(200, "[".repeat(200 << 10)), "not the expected JSON"),
     ];
-    for (twist, what) in cases {
-        let issuer = Issuer::start(twist.clone()).await;
-        let (_, message) = refused(&World::new(Variables::new()), &at(&issuer, None)).await;
-        assert!(message.contains(what), "{twist:?}: {message}");
+    for (defect, what) in cases {
+        let issuer = Issuer::start(defect.clone()).await;
+        let (_, message) =
+            refused(&TestEnvironment::new(Variables::new()), &at(&issuer, None)).await;
+        assert!(message.contains(what), "{defect:?}: {message}");
     }
 }
 
 #[tokio::test]
 async fn an_issuer_is_reached_encrypted_or_on_this_machine() {
-    let world = World::new(Variables::new());
+    let env = TestEnvironment::new(Variables::new());
     for address in
         ["http://issuer.example", "ftp://issuer.example", "issuer", "http://127.1.evil.example"]
     {
         let request = TokenRequest { issuer: address.to_owned(), ..TokenRequest::default() };
-        let (kind, message) = refused(&world, &request).await;
+        let (kind, message) = refused(&env, &request).await;
         assert_eq!(kind, FaultKind::Config, "{message}");
     }
 }
@@ -160,47 +164,55 @@ async fn an_issuer_is_reached_encrypted_or_on_this_machine() {
 #[tokio::test]
 async fn a_token_of_another_login_is_refused() {
     let cases = [
-        (Twist::Claim("nonce", json!("other")), "nonce does not match value sent"),
-        (Twist::Claim("nonce", Value::Null), "nonce does not match value sent"),
-        (Twist::Claim("iss", json!("https://other.example")), "a token of another issuer"),
-        (Twist::Claim("aud", json!(["other"])), "a token for another client"),
-        (Twist::Claim("exp", json!(NOW)), "a token that has expired"),
-        (Twist::Claim("exp", Value::Null), "a token that has expired"),
-        (Twist::Claim("exp", json!([])), "claims that cannot be read"),
+        (Defect::Claim("nonce", json!("other")), "nonce does not match value sent"),
+        (Defect::Claim("nonce", Value::Null), "nonce does not match value sent"),
+        (Defect::Claim("iss", json!("https://other.example")), "a token of another issuer"),
+        (Defect::Claim("aud", json!(["other"])), "a token for another client"),
+        (Defect::Claim("exp", json!(NOW)), "an expired token"),
+        (Defect::Claim("exp", Value::Null), "an expired token"),
+        (Defect::Claim("exp", json!([])), "claims that cannot be read"),
     ];
-    for (twist, what) in cases {
-        let issuer = Issuer::start(twist.clone()).await;
-        let (world, _) = world_of(Person::Willing);
-        let (kind, message) = refused(&world, &at(&issuer, None)).await;
-        assert_eq!(kind, FaultKind::Malformed, "{twist:?}");
-        assert!(message.contains(what), "{twist:?}: {message}");
+    for (defect, what) in cases {
+        let issuer = Issuer::start(defect.clone()).await;
+        let (env, _) = env_of(User::Willing);
+        let (kind, message) = refused(&env, &at(&issuer, None)).await;
+        assert_eq!(kind, FaultKind::Malformed, "{defect:?}");
+        assert!(message.contains(what), "{defect:?}: {message}");
     }
 }
 
 #[tokio::test]
 async fn a_token_endpoint_that_gives_no_token_is_a_fault_without_secrets() {
     let cases = [
-        (Twist::Echo, FaultKind::Denied, "error obtaining token: invalid_grant: "),
-        (Twist::Slow, FaultKind::Timeout, "no complete answer in time"),
-        (Twist::Token(500, "x".into()), FaultKind::ServerError, "answered 500"),
-        (Twist::Token(200, "{}".into()), FaultKind::Malformed, "id_token not present"),
-        (Twist::Token(403, "{}".into()), FaultKind::Denied, "answered 403"),
-        (Twist::Token(200, r#"{"id_token":""}"#.into()), FaultKind::Malformed, "not present"),
-        (Twist::Token(200, r#"{"id_token":"eyJ"}"#.into()), FaultKind::Malformed, "not a JSON web"),
-        (Twist::Token(200, r#"{"id_token":["eyJ"]}"#.into()), FaultKind::Malformed, "not the JSON"),
-        (Twist::Token(200, r#"{"error":"no\nno"}"#.into()), FaultKind::Denied, "no no"),
-        (Twist::Token(401, r#"{"error":"x"}"#.into()), FaultKind::Unauthorized, "token: x"),
-        (Twist::Token(200, " ".repeat(300 << 10)), FaultKind::TooLarge, "larger than"),
+        (Defect::Echo, FaultKind::Denied, "error obtaining token: invalid_grant: "),
+        (Defect::Slow, FaultKind::Timeout, "no complete response in time"),
+        (Defect::Token(500, "x".into()), FaultKind::ServerError, "answered 500"),
+        (Defect::Token(200, "{}".into()), FaultKind::Malformed, "id_token not present"),
+        (Defect::Token(403, "{}".into()), FaultKind::Denied, "answered 403"),
+        (Defect::Token(200, r#"{"id_token":""}"#.into()), FaultKind::Malformed, "not present"),
+        (
+            Defect::Token(200, r#"{"id_token":"eyJ"}"#.into()),
+            FaultKind::Malformed,
+            "not a JSON web",
+        ),
+        (
+            Defect::Token(200, r#"{"id_token":["eyJ"]}"#.into()),
+            FaultKind::Malformed,
+            "not the expected JSON",
+        ),
+        (Defect::Token(200, r#"{"error":"no\nno"}"#.into()), FaultKind::Denied, "no no"),
+        (Defect::Token(401, r#"{"error":"x"}"#.into()), FaultKind::Unauthorized, "token: x"),
+        (Defect::Token(200, " ".repeat(300 << 10)), FaultKind::TooLarge, "larger than"),
     ];
-    for (twist, kind, what) in cases {
-        let issuer = Issuer::start(twist.clone()).await;
-        let (mut world, _) = world_of(Person::Willing);
-        world.surroundings.http.timeouts.attempt = Duration::from_millis(400);
-        let file = world.folder.path().join("secret");
+    for (defect, kind, what) in cases {
+        let issuer = Issuer::start(defect.clone()).await;
+        let (mut env, _) = env_of(User::Willing);
+        env.environment.http.timeouts.attempt = Duration::from_millis(400);
+        let file = env.folder.path().join("secret");
         std::fs::write(&file, CLIENT_SECRET).unwrap();
         let mut request = at(&issuer, Some(Flow::Normal));
         request.client_secret_file = Some(file);
-        let (found, message) = refused(&world, &request).await;
+        let (found, message) = refused(&env, &request).await;
         assert_eq!(found, kind, "{message}");
         assert!(message.contains(what), "{message}");
         assert_eq!(issuer.asked("/realm/token").len(), 1, "a code is sent once");
@@ -212,18 +224,18 @@ async fn a_token_endpoint_that_gives_no_token_is_a_fault_without_secrets() {
 #[tokio::test]
 async fn a_code_is_of_no_use_without_the_verifier() {
     for flow in [Flow::Normal, Flow::Device] {
-        let issuer = Issuer::start(Twist::OtherChallenge).await;
-        let (world, _) = world_of(Person::Willing);
-        let (_, message) = refused(&world, &at(&issuer, Some(flow))).await;
+        let issuer = Issuer::start(Defect::OtherChallenge).await;
+        let (env, _) = env_of(User::Willing);
+        let (_, message) = refused(&env, &at(&issuer, Some(flow))).await;
         assert!(message.contains("error obtaining token: invalid_grant"), "{flow}: {message}");
     }
 }
 
 #[tokio::test]
-async fn a_refusal_in_the_browser_is_told() {
-    let issuer = Issuer::start(Twist::Refuse).await;
-    let (world, visits) = world_of(Person::Willing);
-    let (kind, message) = refused(&world, &at(&issuer, None)).await;
+async fn a_refusal_in_the_browser_is_reported() {
+    let issuer = Issuer::start(Defect::Refuse).await;
+    let (env, visits) = env_of(User::Willing);
+    let (kind, message) = refused(&env, &at(&issuer, None)).await;
     assert_eq!(kind, FaultKind::Denied);
     assert!(message.contains("the login was refused: access_denied: not you"), "{message}");
     assert!(issuer.asked("/realm/token").is_empty());
@@ -233,43 +245,43 @@ async fn a_refusal_in_the_browser_is_told() {
 
 #[tokio::test]
 async fn another_issuers_answer_is_refused() {
-    let issuer = Issuer::start(Twist::Name("https://evil.example")).await;
-    let (world, _) = world_of(Person::Willing);
-    let (_, message) = refused(&world, &at(&issuer, None)).await;
-    assert!(message.contains("another issuer than ours"), "{message}");
+    let issuer = Issuer::start(Defect::Name("https://evil.example")).await;
+    let (env, _) = env_of(User::Willing);
+    let (_, message) = refused(&env, &at(&issuer, None)).await;
+    assert!(message.contains("came from another issuer"), "{message}");
     assert!(issuer.asked("/realm/token").is_empty(), "the code goes to nobody");
 
-    let issuer = Issuer::start(Twist::Name("")).await;
-    let (world, _) = world_of(Person::Willing);
-    world.ask(&at(&issuer, None)).await.unwrap();
+    let issuer = Issuer::start(Defect::Name("")).await;
+    let (env, _) = env_of(User::Willing);
+    env.ask(&at(&issuer, None)).await.unwrap();
 
-    let silent = Twist::Discovery("authorization_response_iss_parameter_supported", json!(true));
+    let silent = Defect::Discovery("authorization_response_iss_parameter_supported", json!(true));
     let issuer = Issuer::start(silent).await;
-    let (world, _) = world_of(Person::Willing);
-    let (_, message) = refused(&world, &at(&issuer, None)).await;
-    assert!(message.contains("another issuer than ours"), "{message}");
+    let (env, _) = env_of(User::Willing);
+    let (_, message) = refused(&env, &at(&issuer, None)).await;
+    assert!(message.contains("came from another issuer"), "{message}");
 }
 
 #[tokio::test]
-async fn nobody_is_waited_for_without_end() {
-    let issuer = Issuer::start(Twist::Nothing).await;
-    let (mut world, _) = world_of(Person::Absent);
-    world.surroundings.login_deadline = Duration::from_millis(50);
-    let (kind, message) = refused(&world, &at(&issuer, None)).await;
+async fn a_login_times_out() {
+    let issuer = Issuer::start(Defect::Nothing).await;
+    let (mut env, _) = env_of(User::Absent);
+    env.environment.login_deadline = Duration::from_millis(50);
+    let (kind, message) = refused(&env, &at(&issuer, None)).await;
     assert_eq!(kind, FaultKind::Timeout);
-    assert!(message.contains("nobody has logged in"), "{message}");
+    assert!(message.contains("no login within"), "{message}");
 }
 
 #[tokio::test]
 async fn without_browser_a_code_is_typed() {
-    let issuer = Issuer::with_polls(Twist::Nothing, &["authorization_pending"]).await;
-    let (world, _) = world_of(Person::Without);
-    let obtained = world.ask(&at(&issuer, None)).await.unwrap();
-    assert_eq!(obtained.origin, Origin::Login(Flow::Device));
+    let issuer = Issuer::with_polls(Defect::Nothing, &["authorization_pending"]).await;
+    let (env, _) = env_of(User::Without);
+    let obtained = env.ask(&at(&issuer, None)).await.unwrap();
+    assert_eq!(obtained.source, TokenSource::Login(Flow::Device));
     assert_eq!(
-        world.told(),
+        env.output(),
         format!(
-            "error opening browser: there is no screen; using device flow.\n\
+            "error opening browser: no display available; using device flow.\n\
              Enter the verification code ABCD-EFGH in your browser at: {}/type\n\
              Code will be valid for 60 seconds\nToken received!",
             issuer.url()
@@ -278,35 +290,35 @@ async fn without_browser_a_code_is_typed() {
 }
 
 #[tokio::test]
-async fn without_browser_the_page_is_told_where_there_is_no_other_way() {
-    let lacking = Twist::Discovery("device_authorization_endpoint", Value::Null);
-    for (twist, flow) in [(lacking, None), (Twist::Nothing, Some(Flow::Normal))] {
-        let issuer = Issuer::start(twist).await;
-        let (mut world, visits) = world_of(Person::Without);
-        world.surroundings.login_deadline = Duration::from_millis(50);
-        refused(&world, &at(&issuer, flow)).await;
+async fn without_browser_and_device_flow_the_url_is_printed() {
+    let lacking = Defect::Discovery("device_authorization_endpoint", Value::Null);
+    for (defect, flow) in [(lacking, None), (Defect::Nothing, Some(Flow::Normal))] {
+        let issuer = Issuer::start(defect).await;
+        let (mut env, visits) = env_of(User::Without);
+        env.environment.login_deadline = Duration::from_millis(50);
+        refused(&env, &at(&issuer, flow)).await;
         let page = visits.page.lock().unwrap().clone().unwrap();
-        assert!(world.told().contains(page.as_str()), "{}", world.told());
+        assert!(env.output().contains(page.as_str()), "{}", env.output());
     }
 }
 
 #[tokio::test]
 async fn without_terminal_a_code_is_typed() {
-    let issuer = Issuer::start(Twist::Nothing).await;
-    let mut world = World::new(Variables::new());
-    world.surroundings.terminal = Terminal::Absent;
-    let obtained = world.ask(&at(&issuer, None)).await.unwrap();
-    assert_eq!(obtained.origin, Origin::Login(Flow::Device));
-    assert!(world.told().starts_with("Non-interactive mode detected, using device flow.\n"));
+    let issuer = Issuer::start(Defect::Nothing).await;
+    let mut env = TestEnvironment::new(Variables::new());
+    env.environment.terminal = Terminal::Absent;
+    let obtained = env.ask(&at(&issuer, None)).await.unwrap();
+    assert_eq!(obtained.source, TokenSource::Login(Flow::Device));
+    assert!(env.output().starts_with("Non-interactive mode detected, using device flow.\n"));
 }
 
 #[tokio::test]
 async fn the_device_flow_waits_as_it_is_told() {
     let polls = ["authorization_pending", "slow_down", "500", "authorization_pending"];
-    let issuer = Issuer::with_polls(Twist::Nothing, &polls).await;
-    let world = World::new(Variables::new());
-    world.ask(&at(&issuer, Some(Flow::Device))).await.unwrap();
-    assert_eq!(*world.notes.pauses.lock().unwrap(), [7, 7, 12, 17, 17]);
+    let issuer = Issuer::with_polls(Defect::Nothing, &polls).await;
+    let env = TestEnvironment::new(Variables::new());
+    env.ask(&at(&issuer, Some(Flow::Device))).await.unwrap();
+    assert_eq!(*env.notes.pauses.lock().unwrap(), [7, 7, 12, 17, 17]);
     let asked = issuer.asked("/realm/device");
     assert_eq!(asked[0]["scope"], "openid email");
     assert_eq!(asked[0]["code_challenge_method"], "S256");
@@ -319,31 +331,31 @@ async fn the_device_flow_ends() {
     let cases: [(&[&'static str], FaultKind, &str); 4] = [
         (&["access_denied"], FaultKind::Denied, "access_denied"),
         (&["expired_token"], FaultKind::Denied, "expired_token"),
-        (&["authorization_pending"; 50], FaultKind::Timeout, "nobody has entered the code"),
+        (&["authorization_pending"; 50], FaultKind::Timeout, "was not entered in time"),
         (&["what\u{7}"], FaultKind::Denied, "error obtaining token: what "),
     ];
     for (polls, kind, what) in cases {
-        let issuer = Issuer::with_polls(Twist::Nothing, polls).await;
-        let world = World::new(Variables::new());
-        let (found, message) = refused(&world, &at(&issuer, Some(Flow::Device))).await;
+        let issuer = Issuer::with_polls(Defect::Nothing, polls).await;
+        let env = TestEnvironment::new(Variables::new());
+        let (found, message) = refused(&env, &at(&issuer, Some(Flow::Device))).await;
         assert_eq!(found, kind, "{message}");
         assert!(message.contains(what), "{message}");
-        assert!(world.notes.pauses.lock().unwrap().iter().sum::<u64>() <= 67);
+        assert!(env.notes.pauses.lock().unwrap().iter().sum::<u64>() <= 67);
     }
     let long = json!({ "device_code": DEVICE_CODE, "user_code": "A", "interval": 1,
                        "verification_uri": "https://i.example", "expires_in": 100_000_000 });
-    let issuer = Issuer::start(Twist::Device(200, long.to_string())).await;
-    let world = World::new(Variables::new());
-    refused(&world, &at(&issuer, Some(Flow::Device))).await;
-    assert!(world.told().contains("Code will be valid for 1800 seconds"), "{}", world.told());
+    let issuer = Issuer::start(Defect::Device(200, long.to_string())).await;
+    let env = TestEnvironment::new(Variables::new());
+    refused(&env, &at(&issuer, Some(Flow::Device))).await;
+    assert!(env.output().contains("Code will be valid for 1800 seconds"), "{}", env.output());
 }
 
 #[tokio::test]
-async fn an_issuer_that_stays_ill_is_not_asked_for_ever() {
-    let issuer = Issuer::start(Twist::Token(500, String::new())).await;
-    let mut world = World::new(Variables::new());
-    world.surroundings.http.retries.max = 0;
-    let (kind, _) = refused(&world, &at(&issuer, Some(Flow::Device))).await;
+async fn a_failing_issuer_is_not_polled_forever() {
+    let issuer = Issuer::start(Defect::Token(500, String::new())).await;
+    let mut env = TestEnvironment::new(Variables::new());
+    env.environment.http.retries.max = 0;
+    let (kind, _) = refused(&env, &at(&issuer, Some(Flow::Device))).await;
     assert!([FaultKind::ServerError, FaultKind::Timeout].contains(&kind), "{kind:?}");
     assert!(issuer.asked("/realm/token").len() <= 6);
 }
@@ -354,26 +366,29 @@ async fn a_device_endpoint_that_gives_no_code_is_a_fault() {
         let mut document = json!({ "device_code": DEVICE_CODE, "user_code": "A",
                                    "verification_uri": "https://i.example" });
         document[name] = value;
-        Twist::Device(200, document.to_string())
+        Defect::Device(200, document.to_string())
     };
     let cases = [
         (
             document("verification_uri", json!("javascript:alert(1)")),
-            "no page to enter the code at",
+            "no URL for entering the code",
         ),
-        (document("verification_uri", Value::Null), "no page to enter the code at"),
-        (document("user_code", json!("\u{1b}\u{1b}")), "no code to enter"),
-        (document("device_code", json!({ DEVICE_CODE: 1 })), "not the JSON"),
-        (Twist::Device(400, r#"{"error":"unauthorized_client"}"#.into()), "unauthorized_client"),
-        (Twist::Device(200, " ".repeat(300 << 10)), "larger than"),
-        (Twist::Discovery("device_authorization_endpoint", Value::Null), "no device authorization"),
-        (Twist::Discovery("code_challenge_methods_supported", json!([])), "PKCE is not supported"),
+        (document("verification_uri", Value::Null), "no URL for entering the code"),
+        (document("user_code", json!("\u{1b}\u{1b}")), "no user code"),
+        (document("device_code", json!({ DEVICE_CODE: 1 })), "not the expected JSON"),
+        (Defect::Device(400, r#"{"error":"unauthorized_client"}"#.into()), "unauthorized_client"),
+        (Defect::Device(200, " ".repeat(300 << 10)), "larger than"),
+        (
+            Defect::Discovery("device_authorization_endpoint", Value::Null),
+            "no device authorization",
+        ),
+        (Defect::Discovery("code_challenge_methods_supported", json!([])), "PKCE is not supported"),
     ];
-    for (twist, what) in cases {
-        let issuer = Issuer::start(twist.clone()).await;
-        let world = World::new(Variables::new());
-        let (_, message) = refused(&world, &at(&issuer, Some(Flow::Device))).await;
-        assert!(message.contains(what), "{twist:?}: {message}");
+    for (defect, what) in cases {
+        let issuer = Issuer::start(defect.clone()).await;
+        let env = TestEnvironment::new(Variables::new());
+        let (_, message) = refused(&env, &at(&issuer, Some(Flow::Device))).await;
+        assert!(message.contains(what), "{defect:?}: {message}");
         assert!(issuer.asked("/realm/token").is_empty());
     }
 }
@@ -382,10 +397,10 @@ async fn a_device_endpoint_that_gives_no_code_is_a_fault() {
 async fn a_code_cannot_write_on_a_terminal() {
     let document = json!({ "device_code": DEVICE_CODE, "user_code": "A\u{1b}[2J\nB", "interval": 0,
                            "verification_uri": "https://i.example/\u{1b}[2J", "expires_in": 0 });
-    let issuer = Issuer::start(Twist::Device(200, document.to_string())).await;
-    let world = World::new(Variables::new());
-    refused(&world, &at(&issuer, Some(Flow::Device))).await;
-    assert!(world.told().contains("Enter the verification code A [2J B in"), "{}", world.told());
-    assert!(!world.told().contains('\u{1b}'));
-    assert_eq!(*world.notes.pauses.lock().unwrap(), [5], "the usual interval, at least one second");
+    let issuer = Issuer::start(Defect::Device(200, document.to_string())).await;
+    let env = TestEnvironment::new(Variables::new());
+    refused(&env, &at(&issuer, Some(Flow::Device))).await;
+    assert!(env.output().contains("Enter the verification code A [2J B in"), "{}", env.output());
+    assert!(!env.output().contains('\u{1b}'));
+    assert_eq!(*env.notes.pauses.lock().unwrap(), [5], "the usual interval, at least one second");
 }

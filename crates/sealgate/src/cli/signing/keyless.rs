@@ -12,7 +12,7 @@ use sealgate_engine::transparency::TransparencyServices;
 use sealgate_keys::{KeyPair, pair::Kind};
 use sealgate_sigstore::http;
 use sealgate_sigstore::oidc::{
-    Console, Obtained, Surroundings, Terminal, TokenRequest, identity_token,
+    Console, ObtainedToken, Terminal, TokenEnvironment, TokenRequest, identity_token,
 };
 use sealgate_sigstore::signing_config::Services;
 
@@ -85,22 +85,22 @@ pub(super) async fn ephemeral_key(
 pub(super) async fn token(
     request: TokenRequest,
     services: &Services,
-) -> Result<Obtained, CliError> {
+) -> Result<ObtainedToken, CliError> {
     let request = TokenRequest { issuer: services.oidc.clone().unwrap_or_default(), ..request };
-    let obtained = identity_token(&request, &surroundings()).await;
+    let obtained = identity_token(&request, &token_environment()).await;
     let obtained = obtained.map_err(|error| explain(&error, &request))?;
     obtained.warnings.iter().for_each(|warning| terminal::warn(warning.to_string()));
     Ok(obtained)
 }
 
-fn surroundings() -> Surroundings {
+fn token_environment() -> TokenEnvironment {
     use std::io::IsTerminal as _;
     let terminal = match std::io::stdin().is_terminal() {
         true => Terminal::Interactive,
         false => Terminal::Absent,
     };
     let (clock, console) = (Arc::new(SystemClock), Arc::new(LoginConsole));
-    Surroundings::of_process(clock, console, terminal, http::Options::default())
+    TokenEnvironment::of_process(clock, console, terminal, http::Options::default())
 }
 
 fn explain(error: &sealgate_sigstore::oidc::TokenError, request: &TokenRequest) -> CliError {

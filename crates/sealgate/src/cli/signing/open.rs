@@ -168,7 +168,7 @@ impl ServiceAccess {
         let settings = &self.timestamp_client;
         let mut options = http::Options::default();
         if let Some(path) = &settings.cacert {
-            options.trust = http::Trust::Only(files::read(path, MAX_PEM)?);
+            options.tls_roots = http::TlsRoots::Only(files::read(path, MAX_PEM)?);
         }
         if let Some((certificate, key)) = &settings.identity {
             options.identity = Some(ClientIdentity {

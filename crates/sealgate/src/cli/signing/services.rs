@@ -1,7 +1,7 @@
 //! The addresses of the services: of the flags, or of a signing configuration that is read here.
 
 use jiff::Timestamp;
-use sealgate_sigstore::root::{Origin, current_signing_config};
+use sealgate_sigstore::root::{RootOrigin, current_signing_config};
 use sealgate_sigstore::signing_config::{MAX_SIGNING_CONFIG, Services, SignWith, SigningConfig};
 
 use super::plan::{ServiceSource, SigningPlan};
@@ -24,7 +24,7 @@ pub(super) async fn load(plan: &SigningPlan, now: Timestamp) -> Result<Services,
             let found = found.map_err(|error| {
                 CliError::new(format!("error getting signing config from TUF: {error}"))
             })?;
-            if !matches!(found.origin, Origin::Embedded { .. }) {
+            if !matches!(found.origin, RootOrigin::Embedded { .. }) {
                 found.warnings.iter().for_each(|warning| terminal::warn(warning.to_string()));
             }
             chosen(&found.json, &found.origin.to_string(), now, with)

@@ -1,4 +1,4 @@
-//! The timestamp authority (RFC 3161): what it signs, written in DER by hand.
+//! Timestamp authority (RFC 3161), with hand-written DER.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use der::asn1::ObjectIdentifier;
@@ -20,8 +20,8 @@ const ZERO: &[u8] = &[2, 1, 0];
 const ONE: &[u8] = &[2, 1, 1];
 const THREE: &[u8] = &[2, 1, 3];
 
-/// Stamps signatures.
-pub(super) struct Stamper {
+/// Timestamp authority.
+pub(super) struct TimestampAuthority {
     window: Validity,
     root: Ca,
     intermediate: Ca,
@@ -29,7 +29,7 @@ pub(super) struct Stamper {
     leaf: Vec<u8>,
 }
 
-impl Stamper {
+impl TimestampAuthority {
     pub(super) fn new(window: Validity) -> Self {
         let root = Ca::root("tsa root", window);
         let intermediate = root.below("tsa intermediate", Vec::new(), window);
@@ -53,8 +53,8 @@ impl Stamper {
         CertificateAuthority::new("https://tsa.example", chain, self.window).unwrap()
     }
 
-    /// A response: granted, with a token over the hash of `signature`.
-    pub(super) fn stamp(&self, signature: &[u8], now: i64) -> Vec<u8> {
+    /// Granted response with a token over the hash of `signature`.
+    pub(super) fn timestamp(&self, signature: &[u8], now: i64) -> Vec<u8> {
         let info = info(signature, now);
         let content = tlv(0xa0, &[&tlv(OCTETS, &[&info])]);
         let signed_data = tlv(
@@ -96,7 +96,7 @@ impl Stamper {
     }
 }
 
-/// The TSTInfo.
+/// TSTInfo.
 fn info(signature: &[u8], now: i64) -> Vec<u8> {
     let time = jiff::Timestamp::from_second(now).unwrap().strftime("%Y%m%d%H%M%SZ").to_string();
     tlv(
@@ -111,7 +111,7 @@ fn info(signature: &[u8], now: i64) -> Vec<u8> {
     )
 }
 
-/// An octet string of the hash.
+/// Octet string with the hash.
 fn hash(bytes: &[u8]) -> Vec<u8> {
     tlv(OCTETS, &[digest(&SHA256, bytes).as_ref()])
 }
@@ -135,7 +135,7 @@ fn identifier(text: &str) -> Vec<u8> {
     tlv(SEQUENCE, &[&oid(text)])
 }
 
-/// One DER value: tag, length, and these parts.
+/// DER value: tag, length, content.
 fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let value = parts.concat();
     let mut der = vec![tag];

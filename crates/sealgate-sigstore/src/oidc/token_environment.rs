@@ -1,5 +1,5 @@
-//! What getting a token needs of the world: the environment, the time, the person at the terminal,
-//! the browser, places on the disk and in the network.
+//! Environment of a token request: environment variables, clock, console, browser, file paths and
+//! service URLs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::http;
 
-/// The variables that are read; no other is looked at.
+/// Environment variables in use; no other is read.
 pub const VARIABLES: [&str; 18] = [
     "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
     "ACTIONS_ID_TOKEN_REQUEST_URL",
@@ -36,86 +36,86 @@ pub const VARIABLES: [&str; 18] = [
     "WSL_DISTRO_NAME",
 ];
 
-/// How long a program that opens a browser may take to say that it cannot.
-const BROWSER_PATIENCE: Duration = Duration::from_secs(3);
+/// Time limit for a browser launcher to report an error.
+const LAUNCH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The world around a request for a token. `Debug` shows no value of a variable.
+/// Environment of a token request. `Debug` shows no value of a variable.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct TokenEnvironment {
     variables: BTreeMap<String, String>,
-    /// The time.
+    /// Clock.
     pub clock: Arc<dyn Clock>,
-    /// How time is waited for.
-    pub pace: Arc<dyn Pace>,
-    /// Where a person is told what to do and what is tried.
+    /// Timer for polling.
+    pub sleep: Arc<dyn Sleep>,
+    /// Output for instructions and progress.
     pub console: Arc<dyn Console>,
-    /// Opens pages.
+    /// Browser launcher.
     pub browser: Arc<dyn Browser>,
-    /// Whether a person is there.
+    /// Presence of an interactive terminal.
     pub terminal: Terminal,
-    /// How services are reached.
+    /// HTTP options for all services.
     pub http: http::Options,
-    /// Where things lie.
-    pub places: Places,
-    /// How long a person may take to log in by the browser.
+    /// File paths and URLs that only tests change.
+    pub paths: Paths,
+    /// Time limit for a login in the browser.
     pub login_deadline: Duration,
 }
 
-/// Where things lie that have one place everywhere but in tests.
+/// File paths and URLs that only tests change.
 #[derive(Clone, Debug)]
-pub struct Places {
-    /// The token that Kubernetes projects.
+pub struct Paths {
+    /// Token projected by Kubernetes.
     pub filesystem_token: PathBuf,
-    /// The name of the machine's make.
+    /// DMI product name of the machine.
     pub product_name: PathBuf,
-    /// SPIFFE's socket, unless `SPIFFE_ENDPOINT_SOCKET` names another.
+    /// SPIFFE socket, unless `SPIFFE_ENDPOINT_SOCKET` names another one.
     pub spiffe_socket: PathBuf,
-    /// Google's service that issues tokens for other accounts.
+    /// URL of Google's IAM credentials service.
     pub google_credentials: String,
 }
 
-/// Whether a person is there.
+/// Presence of an interactive terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Terminal {
     /// Standard input is a terminal.
     Interactive,
-    /// A script or a pipeline.
+    /// Script or CI job.
     Absent,
 }
 
-/// Where a person is told what to do. Never told a secret.
+/// Output for instructions to the user. Never receives a secret.
 pub trait Console: Send + Sync {
-    /// Shows one line or more.
+    /// Shows one or more lines.
     fn say(&self, text: &str);
 }
 
-/// Opens a page for a person.
+/// Browser launcher.
 #[async_trait]
 pub trait Browser: Send + Sync {
-    /// Opens `page`, or says why it cannot.
+    /// Opens `page`; the error is the reason why it cannot be opened.
     async fn open(&self, page: &Url) -> Result<(), String>;
 }
 
-/// How time is waited for.
+/// Timer.
 #[async_trait]
-pub trait Pace: Send + Sync {
-    /// Returns when so much time has passed.
-    async fn pause(&self, time: Duration);
+pub trait Sleep: Send + Sync {
+    /// Returns after this time.
+    async fn sleep(&self, time: Duration);
 }
 
-/// The runtime's own timer.
+/// Timer of the async runtime.
 struct Timer;
 
-/// The browser that the operating system opens pages with.
+/// Default browser of the operating system.
 #[derive(Clone, Debug)]
 pub struct SystemBrowser {
     programs: Vec<(PathBuf, &'static [&'static str])>,
-    /// Why there is none, as far as the environment tells.
+    /// Reason why no browser can be available, according to the environment.
     missing: Option<&'static str>,
 }
 
-impl Surroundings {
-    /// The process's environment, the operating system's browser, and the usual places.
+impl TokenEnvironment {
+    /// Environment variables of this process, the system's browser, and the default paths.
     pub fn of_process(
         clock: Arc<dyn Clock>,
         console: Arc<dyn Console>,
@@ -129,7 +129,7 @@ impl Surroundings {
         Self::with_variables(variables, clock, console, terminal, http)
     }
 
-    /// As [`Self::of_process`], with these variables instead of the process's.
+    /// Variant of [`Self::of_process`] with explicit environment variables.
     pub(crate) fn with_variables(
         variables: BTreeMap<String, String>,
         clock: Arc<dyn Clock>,
@@ -141,38 +141,38 @@ impl Surroundings {
         Self {
             variables,
             clock,
-            pace: Arc::new(Timer),
+            sleep: Arc::new(Timer),
             console,
             browser,
             terminal,
             http,
-            places: Places::default(),
+            paths: Paths::default(),
             login_deadline: Duration::from_secs(120),
         }
     }
 
-    /// A variable's value; an empty one counts as not set.
+    /// Value of an environment variable; an empty one counts as unset.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// A program in the search path.
+    /// Program in the search path.
     pub(super) fn program(&self, name: &str) -> Option<PathBuf> {
         find(self.variable("PATH").unwrap_or_default(), name)
     }
 }
 
-impl fmt::Debug for Surroundings {
+impl fmt::Debug for TokenEnvironment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Surroundings")
+        f.debug_struct("TokenEnvironment")
             .field("variables", &self.variables.keys().collect::<Vec<_>>())
             .field("terminal", &self.terminal)
-            .field("places", &self.places)
+            .field("paths", &self.paths)
             .finish_non_exhaustive()
     }
 }
 
-impl Default for Places {
+impl Default for Paths {
     fn default() -> Self {
         Self {
             filesystem_token: "/var/run/sigstore/cosign/oidc-token".into(),
@@ -184,14 +184,14 @@ impl Default for Places {
 }
 
 #[async_trait]
-impl Pace for Timer {
-    async fn pause(&self, time: Duration) {
+impl Sleep for Timer {
+    async fn sleep(&self, time: Duration) {
         tokio::time::sleep(time).await;
     }
 }
 
 impl SystemBrowser {
-    /// Looks for a program that opens pages.
+    /// Looks for a browser launcher.
     fn find(variables: &BTreeMap<String, String>) -> Self {
         let value = |name| variables.get(name).filter(|value| !value.is_empty());
         let candidates: &[(&str, &'static [&'static str])] = match std::env::consts::OS {
@@ -201,9 +201,9 @@ impl SystemBrowser {
         };
         let screens = ["DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME", "BROWSER"];
         let needs_screen = !["macos", "windows"].contains(&std::env::consts::OS);
-        // A browser for terminals would take this terminal, and hide what is written there.
+        // A text browser would take over this terminal and hide its content.
         let missing = (needs_screen && screens.into_iter().all(|name| value(name).is_none()))
-            .then_some("there is no screen (DISPLAY, WAYLAND_DISPLAY)");
+            .then_some("no display available (DISPLAY, WAYLAND_DISPLAY)");
         let path = value("PATH").map(String::as_str).unwrap_or_default();
         let programs = candidates
             .iter()
@@ -219,7 +219,7 @@ impl Browser for SystemBrowser {
         if let Some(why) = self.missing {
             return Err(why.to_owned());
         }
-        let mut why = "there is no program that opens pages (xdg-open)".to_owned();
+        let mut why = "no program found that opens a browser (xdg-open)".to_owned();
         for (program, arguments) in &self.programs {
             match start(program, arguments, page).await {
                 Ok(()) => return Ok(()),
@@ -230,7 +230,7 @@ impl Browser for SystemBrowser {
     }
 }
 
-/// A program that still runs after a while has opened the page.
+/// Starts the launcher. If it still runs after a while, the page counts as opened.
 async fn start(program: &Path, arguments: &[&str], page: &Url) -> Result<(), String> {
     let mut child = tokio::process::Command::new(program)
         .args(arguments)
@@ -240,15 +240,15 @@ async fn start(program: &Path, arguments: &[&str], page: &Url) -> Result<(), Str
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| format!("{}: {error}", program.display()))?;
-    match tokio::time::timeout(BROWSER_PATIENCE, child.wait()).await {
+    match tokio::time::timeout(LAUNCH_TIMEOUT, child.wait()).await {
         Ok(Ok(status)) if !status.success() => Err(format!("{}: {status}", program.display())),
         Ok(Err(error)) => Err(format!("{}: {error}", program.display())),
         Ok(Ok(_)) | Err(_) => Ok(()),
     }
 }
 
-/// `name` in `search` (a `PATH`): absolute folders only, so that no program of the folder that we
-/// happen to be in is started.
+/// Looks for `name` in `search` (a `PATH`). Relative directories are skipped, so that no program in
+/// the working directory is started.
 fn find(search: &str, name: &str) -> Option<PathBuf> {
     std::env::split_paths(search)
         .filter(|folder| folder.is_absolute())

@@ -1,4 +1,4 @@
-//! What goes wrong with real registries, on demand.
+//! Failure injection: misbehaviour seen at real registries.
 
 use std::time::Duration;
 
@@ -10,67 +10,67 @@ use futures::{StreamExt, stream};
 use super::route::error;
 use super::{State, locked};
 
-/// Which requests get which trouble, and how often.
+/// Rule that injects a failure into matching requests.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// The method, or every one.
+    /// Method; `None` matches every method.
     pub method: Option<String>,
-    /// A part of path and query.
+    /// Substring of path and query.
     pub part: String,
-    /// How many requests; `usize::MAX` for all.
+    /// Number of requests; `usize::MAX` for all.
     pub times: usize,
-    /// What happens to them.
-    pub trouble: Trouble,
+    /// Injected failure.
+    pub failure: Failure,
 }
 
-/// What goes wrong.
+/// Failure of a registry.
 #[derive(Clone, Debug)]
-pub enum Trouble {
+pub enum Failure {
     /// 429, with `Retry-After` in seconds.
     Throttled(u64),
     /// This status, with the specification's error body.
     Status(u16),
-    /// This status with a web page.
+    /// This status, with a web page as the body.
     WebPage(u16),
-    /// This status, with this media type, this `WWW-Authenticate` or `Link`, and this body.
-    Says {
-        /// The status.
+    /// This status, media type, additional header (`WWW-Authenticate` or `Link`) and body.
+    Respond {
+        /// Status.
         status: u16,
         /// `Content-Type`.
         media_type: &'static str,
-        /// Another header's name and value.
+        /// Name and value of another header.
         header: Option<(&'static str, String)>,
-        /// The body.
+        /// Body.
         body: String,
     },
-    /// The right answer, so much later.
-    Late(Duration),
-    /// The right answer with one byte changed.
-    WrongBytes,
-    /// The right answer without its length and digest headers.
-    Taciturn,
-    /// A good status and a body without end.
-    Endless,
-    /// The right answer, one byte per pause.
+    /// Correct response after a delay.
+    Delayed(Duration),
+    /// Correct response with one byte changed.
+    CorruptBody,
+    /// Correct response without its length and digest headers.
+    WithoutHeaders,
+    /// Successful status and an endless body.
+    EndlessBody,
+    /// Correct response, one byte per pause.
     Slow(Duration),
     /// 307 to this URL.
     Redirect(String),
-    /// A list of referrers (10 entries a page) without end.
+    /// Endless referrers list (10 entries per page).
     EndlessPages,
 }
 
 impl Rule {
-    /// `trouble` for every request whose path or query holds `part`.
-    pub fn always(part: &str, trouble: Trouble) -> Self {
-        Self { method: None, part: part.to_owned(), times: usize::MAX, trouble }
+    /// `failure` for every request with `part` in path or query.
+    pub fn always(part: &str, failure: Failure) -> Self {
+        Self { method: None, part: part.to_owned(), times: usize::MAX, failure }
     }
 
-    /// `trouble` for the next `times` such requests.
-    pub fn times(part: &str, times: usize, trouble: Trouble) -> Self {
-        Self { times, ..Self::always(part, trouble) }
+    /// `failure` for the next `times` such requests.
+    pub fn times(part: &str, times: usize, failure: Failure) -> Self {
+        Self { times, ..Self::always(part, failure) }
     }
 
-    /// The same for one method only.
+    /// Same rule for one method only.
     pub fn only(self, method: &str) -> Self {
         Self { method: Some(method.to_owned()), ..self }
     }
@@ -82,20 +82,20 @@ impl Rule {
 }
 
 impl State {
-    /// The trouble of a request, counted down.
-    pub(super) fn trouble_for(&self, method: &str, path: &str) -> Option<Trouble> {
+    /// Failure for a request; counts down the rule.
+    pub(super) fn failure_for(&self, method: &str, path: &str) -> Option<Failure> {
         let mut rules = locked(&self.rules);
         let rule = rules.iter_mut().find(|rule| rule.fits(method, path))?;
         if rule.times != usize::MAX {
             rule.times -= 1;
         }
-        Some(rule.trouble.clone())
+        Some(rule.failure.clone())
     }
 }
 
-impl Trouble {
-    /// An answer that needs no look at the store.
-    pub(super) fn instead(&self, path: &str) -> Option<Response<Body>> {
+impl Failure {
+    /// Response that replaces the correct one without touching the store.
+    pub(super) fn replacement(&self, path: &str) -> Option<Response<Body>> {
         let status = |code: u16| StatusCode::from_u16(code).unwrap_or(StatusCode::IM_A_TEAPOT);
         match self {
             Self::Throttled(seconds) => {
@@ -104,7 +104,7 @@ impl Trouble {
                 answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
                 Some(answer)
             }
-            Self::Status(code) => Some(error(status(*code), "UNKNOWN", "as told")),
+            Self::Status(code) => Some(error(status(*code), "UNKNOWN", "injected failure")),
             Self::WebPage(code) => {
                 let mut answer = Response::new(Body::from("<html><body>Welcome</body></html>"));
                 *answer.status_mut() = status(*code);
@@ -112,7 +112,7 @@ impl Trouble {
                 answer.headers_mut().insert(header::CONTENT_TYPE, html);
                 Some(answer)
             }
-            Self::Says { status: code, media_type, header: more, body } => {
+            Self::Respond { status: code, media_type, header: more, body } => {
                 let mut answer = Response::new(Body::from(body.clone()));
                 *answer.status_mut() = status(*code);
                 let media_type = HeaderValue::from_static(media_type);
@@ -124,7 +124,7 @@ impl Trouble {
                 }
                 Some(answer)
             }
-            Self::Endless => {
+            Self::EndlessBody => {
                 let piece = Bytes::from(vec![b' '; 64 << 10]);
                 let body = stream::repeat(piece).map(Ok::<_, std::io::Error>);
                 Some(Response::new(Body::from_stream(body)))
@@ -137,15 +137,15 @@ impl Trouble {
                 Some(answer)
             }
             Self::EndlessPages => Some(super::manifests::endless_page(path)),
-            Self::Late(_) | Self::WrongBytes | Self::Taciturn | Self::Slow(_) => None,
+            Self::Delayed(_) | Self::CorruptBody | Self::WithoutHeaders | Self::Slow(_) => None,
         }
     }
 
-    /// Spoils the right answer.
-    pub(super) async fn spoil(&self, answer: Response<Body>) -> Response<Body> {
+    /// Alters the correct response.
+    pub(super) async fn alter(&self, answer: Response<Body>) -> Response<Body> {
         let (mut head, body) = answer.into_parts();
         match self {
-            Self::WrongBytes => {
+            Self::CorruptBody => {
                 let bytes = whole(body).await;
                 let mut bytes = bytes.to_vec();
                 if let Some(last) = bytes.iter_mut().rev().find(|b| b.is_ascii_alphanumeric()) {
@@ -153,7 +153,7 @@ impl Trouble {
                 }
                 Response::from_parts(head, Body::from(bytes))
             }
-            Self::Taciturn => {
+            Self::WithoutHeaders => {
                 head.headers.remove("docker-content-digest");
                 head.headers.remove(header::CONTENT_LENGTH);
                 let bytes = whole(body).await;

@@ -1,4 +1,4 @@
-//! What a service answered, and the fault that it is where it is no success.
+//! Response of a service, and its conversion into a fault.
 
 use bytes::Bytes;
 use reqwest::StatusCode;
@@ -7,40 +7,40 @@ use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_http::fault::printable;
 use sealgate_http::retry::retry_after;
 
-use super::MAX_WORDS;
+use super::MAX_QUOTED;
 
-/// What a service answered, read whole.
+/// Response of a service, read completely.
 #[derive(Clone)]
-pub(crate) struct Answer {
-    /// The address that was asked, without its query: the target of faults.
+pub(crate) struct ServiceResponse {
+    /// Request URL without its query: the target of faults.
     pub(crate) target: String,
-    /// The status.
+    /// Status.
     pub(crate) status: StatusCode,
-    /// The headers.
+    /// Headers.
     pub(crate) headers: HeaderMap,
-    /// The body: of a success within the request's limit, of a refusal its beginning.
+    /// Body: of a success, within the request's limit; of a refusal, its start.
     pub(crate) body: Bytes,
-    /// What must not be repeated to people.
+    /// Secret of the request, redacted from messages.
     pub(super) secret: Option<HeaderValue>,
 }
 
-impl std::fmt::Debug for Answer {
-    /// Without headers and body: there may be secrets in them.
+impl std::fmt::Debug for ServiceResponse {
+    /// Omits headers and body, which may hold secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Answer({} of {}, {} bytes)", self.status, self.target, self.body.len())
+        write!(f, "ServiceResponse({} of {}, {} bytes)", self.status, self.target, self.body.len())
     }
 }
 
-impl Answer {
-    /// The answer if it is a success (2xx).
+impl ServiceResponse {
+    /// Returns the response if it is a success (2xx).
     ///
     /// # Errors
-    /// The fault that a refusal is, with the service's own words.
+    /// The fault for a refusal, with the service's own error text.
     pub(crate) fn success(self) -> Result<Self, Fault> {
         if self.status.is_success() { Ok(self) } else { Err(self.fault()) }
     }
 
-    /// The fault that this answer is, whatever its status.
+    /// Fault for this response, whatever its status.
     pub(crate) fn fault(&self) -> Fault {
         let kind = match self.status {
             StatusCode::UNAUTHORIZED => FaultKind::Unauthorized,
@@ -51,26 +51,26 @@ impl Answer {
             status if status.is_client_error() => FaultKind::Denied,
             _ => FaultKind::Malformed,
         };
-        let words = self.words();
+        let words = self.error_message();
         let colon = if words.is_empty() { "" } else { ": " };
         let detail = format!("answered {}{colon}{words}", self.status);
         let retry_after = retry_after(&self.headers);
         Fault { retry_after, ..Fault::new(kind, &self.target, detail) }
     }
 
-    /// A fault about what stands in this answer.
+    /// Fault about the content of this response.
     pub(crate) fn malformed(&self, why: impl std::fmt::Display) -> Fault {
-        let why = printable(&why.to_string(), MAX_WORDS);
-        Fault::new(FaultKind::Malformed, &self.target, format!("unusable answer: {why}"))
+        let why = printable(&why.to_string(), MAX_QUOTED);
+        Fault::new(FaultKind::Malformed, &self.target, format!("unusable response: {why}"))
     }
 
-    /// A fault about what the service refuses in a good answer.
+    /// Fault about a refusal inside a successful response.
     pub(crate) fn refused(&self, why: impl std::fmt::Display) -> Fault {
-        Fault::new(FaultKind::Denied, &self.target, printable(&why.to_string(), MAX_WORDS))
+        Fault::new(FaultKind::Denied, &self.target, printable(&why.to_string(), MAX_QUOTED))
     }
 
-    /// What the service says about its refusal, without the token that we sent.
-    fn words(&self) -> String {
+    /// Error text of the service, with the sent token redacted.
+    fn error_message(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
         let said = match serde_json::from_str::<serde_json::Value>(&text) {
             Ok(value) => ["message", "error_description", "error"]
@@ -84,6 +84,6 @@ impl Answer {
             Some(token) if !token.is_empty() => said.replace(token, "…"),
             _ => said,
         };
-        printable(said.trim(), MAX_WORDS)
+        printable(said.trim(), MAX_QUOTED)
     }
 }

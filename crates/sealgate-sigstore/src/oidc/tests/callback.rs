@@ -1,12 +1,12 @@
-//! The door that the browser comes back to: who else may knock.
+//! Tests of the callback listener with unrelated requests.
 
 use std::time::Duration;
 
 use sealgate_core::fault::FaultKind;
 use tokio::net::TcpStream;
 
-use super::fixture::{Variables, World};
-use super::issuer::{Issuer, Person, Twist, Visits};
+use super::fixture::{TestEnvironment, Variables};
+use super::issuer::{Defect, Issuer, TestBrowser, User};
 use crate::oidc::{Flow, TokenRequest};
 
 async fn request(issuer: &Issuer, redirect: Option<&str>) -> TokenRequest {
@@ -19,7 +19,7 @@ async fn request(issuer: &Issuer, redirect: Option<&str>) -> TokenRequest {
 }
 
 #[tokio::test]
-async fn strangers_are_turned_away_and_the_login_goes_on() {
+async fn unrelated_requests_are_rejected_and_the_login_continues() {
     let get = |query: &str| format!("GET /auth/callback?{query} HTTP/1.1\r\nHost: x\r\n\r\n");
     let strangers = [
         (get("state=other&code=evil"), "400 Bad Request"),
@@ -39,11 +39,11 @@ async fn strangers_are_turned_away_and_the_login_goes_on() {
         (get(&format!("state=STATE&code=evil&x={}", "x".repeat(20 << 10))), ""),
     ];
     let (requests, expected): (Vec<String>, Vec<&str>) = strangers.into_iter().unzip();
-    let issuer = Issuer::start(Twist::Nothing).await;
-    let mut world = World::new(Variables::new());
-    let visits = Visits::of(Person::Late(requests.clone()));
-    world.surroundings.browser = visits.clone();
-    world.ask(&request(&issuer, None).await).await.unwrap();
+    let issuer = Issuer::start(Defect::Nothing).await;
+    let mut env = TestEnvironment::new(Variables::new());
+    let visits = TestBrowser::of(User::Late(requests.clone()));
+    env.environment.browser = visits.clone();
+    env.ask(&request(&issuer, None).await).await.unwrap();
     assert_eq!(issuer.asked("/realm/token").len(), 1);
     assert_ne!(issuer.asked("/realm/token")[0]["code"], "evil");
     let answers = visits.answers.lock().unwrap().clone();
@@ -57,11 +57,11 @@ async fn strangers_are_turned_away_and_the_login_goes_on() {
 
 #[tokio::test]
 async fn a_page_shows_nothing_and_runs_nothing() {
-    let issuer = Issuer::start(Twist::Nothing).await;
-    let mut world = World::new(Variables::new());
-    let visits = Visits::of(Person::Willing);
-    world.surroundings.browser = visits.clone();
-    world.ask(&request(&issuer, None).await).await.unwrap();
+    let issuer = Issuer::start(Defect::Nothing).await;
+    let mut env = TestEnvironment::new(Variables::new());
+    let visits = TestBrowser::of(User::Willing);
+    env.environment.browser = visits.clone();
+    env.ask(&request(&issuer, None).await).await.unwrap();
     let page = visits.first_answer().await;
     assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
     for header in ["default-src 'none'", "no-store", "no-referrer", "Connection: close"] {
@@ -71,15 +71,15 @@ async fn a_page_shows_nothing_and_runs_nothing() {
 }
 
 #[tokio::test]
-async fn connections_that_say_nothing_do_not_hold_the_login_up() {
-    let issuer = Issuer::start(Twist::Nothing).await;
-    let mut world = World::new(Variables::new());
+async fn silent_connections_do_not_delay_the_login() {
+    let issuer = Issuer::start(Defect::Nothing).await;
+    let mut env = TestEnvironment::new(Variables::new());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    let visits = Visits::of(Person::Absent);
-    world.surroundings.browser = visits.clone();
-    world.surroundings.login_deadline = Duration::from_secs(4);
+    let visits = TestBrowser::of(User::Absent);
+    env.environment.browser = visits.clone();
+    env.environment.login_deadline = Duration::from_secs(4);
     let redirect = format!("http://127.0.0.1:{port}/here?x=1");
     let request = request(&issuer, Some(&redirect)).await;
     let silent_then_person = async {
@@ -91,22 +91,22 @@ async fn connections_that_say_nothing_do_not_hold_the_login_up() {
             silent.push(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
         }
         let page = visits.page.lock().unwrap().clone().unwrap();
-        let browser = Visits::of(Person::Willing);
+        let browser = TestBrowser::of(User::Willing);
         crate::oidc::Browser::open(&*browser, &page).await.unwrap();
-        // The silent ones stay to the end.
+        // Keeps the silent connections open to the end.
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        obtained = world.ask(&request) => drop(obtained.unwrap()),
+        obtained = env.ask(&request) => drop(obtained.unwrap()),
         () = silent_then_person => unreachable!("the silent ones stay"),
     }
     assert_eq!(issuer.asked("/realm/token")[0]["redirect_uri"], redirect);
 }
 
 #[tokio::test]
-async fn the_door_is_on_this_machine() {
-    let issuer = Issuer::start(Twist::Nothing).await;
-    let world = World::new(Variables::new());
+async fn the_callback_listens_on_loopback() {
+    let issuer = Issuer::start(Defect::Nothing).await;
+    let env = TestEnvironment::new(Variables::new());
     for redirect in [
         "http://0.0.0.0:0/cb",
         "http://192.0.2.1:0/cb",
@@ -117,7 +117,7 @@ async fn the_door_is_on_this_machine() {
         "cb",
     ] {
         let request = request(&issuer, Some(redirect)).await;
-        let error = world.ask(&request).await.unwrap_err();
+        let error = env.ask(&request).await.unwrap_err();
         assert_eq!(error.fault().kind, FaultKind::Config, "{redirect}");
         assert!(error.to_string().contains("--oidc-redirect-url: "), "{error}");
     }
@@ -125,10 +125,10 @@ async fn the_door_is_on_this_machine() {
 
 #[tokio::test]
 async fn a_port_that_is_taken_is_a_fault() {
-    let issuer = Issuer::start(Twist::Nothing).await;
+    let issuer = Issuer::start(Defect::Nothing).await;
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let redirect = format!("http://localhost:{}/cb", held.local_addr().unwrap().port());
-    let world = World::new(Variables::new());
-    let error = world.ask(&request(&issuer, Some(&redirect)).await).await.unwrap_err();
+    let env = TestEnvironment::new(Variables::new());
+    let error = env.ask(&request(&issuer, Some(&redirect)).await).await.unwrap_err();
     assert!(error.to_string().contains("starting redirect listener"), "{error}");
 }
