@@ -1,7 +1,7 @@
-//! Documents into a cluster (server-side apply), and out of it again.
+//! Server-side apply of documents, and deletion of objects.
 //!
-//! What is applied and deleted, and in which order, is decided in [`crate::install`]; nothing is
-//! decided here.
+//! The documents and deletions and their order come from [`crate::install`]; nothing is decided
+//! here.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
@@ -11,24 +11,24 @@ use kube::{Api, Client};
 use sealgate_core::fault::{Fault, FaultKind};
 use serde_json::{Value, json};
 
-use crate::cluster::{Failure, within};
+use crate::cluster::{RequestError, within};
 use crate::install::{
     self, DEPLOYMENT, Deletion, InstallOptions, Owner, PART_OF, PART_OF_SEALGATE,
 };
 
 mod ownership;
 
-/// The name under which fields are ours.
+/// Field manager of installed objects.
 pub const FIELD_MANAGER: &str = "sealgate-install";
 
-/// How often fields are taken over again when others write the object meanwhile.
-const TRIES: usize = 10;
+/// Number of attempts to take over fields while others write the object.
+const ATTEMPTS: usize = 10;
 
-/// Applies one document; returns `Kind namespace/name` of it. What `kubectl apply` set in it and the
-/// document does not set is removed, but labels and annotations.
+/// Applies one document; returns `Kind namespace/name`. Fields that `kubectl apply` set and the
+/// document does not set are removed, except labels and annotations.
 ///
 /// # Errors
-/// What the API server says; `Malformed` where the document has no kind or name.
+/// Faults of the API server; `Malformed` when the document has no kind or name.
 pub async fn apply(client: &Client, document: &Value) -> Result<String, Fault> {
     let object: DynamicObject = serde_json::from_value(document.clone())
         .map_err(|error| Fault::new(FaultKind::Malformed, "document", error.to_string()))?;
@@ -38,7 +38,7 @@ pub async fn apply(client: &Client, document: &Value) -> Result<String, Fault> {
     let target = target(&types.kind, namespace.as_deref(), &name);
     let kind = GroupVersionKind::try_from(types)
         .map_err(|error| Fault::new(FaultKind::Malformed, &target, error.to_string()))?;
-    let fault = |failure: Failure| failure.fault(&target);
+    let fault = |failure: RequestError| failure.fault(&target);
     let (resource, capabilities) =
         within(&target, pinned_kind(client, &kind)).await.map_err(fault)?;
     let api: Api<DynamicObject> = match (&capabilities.scope, &namespace) {
@@ -54,11 +54,11 @@ pub async fn apply(client: &Client, document: &Value) -> Result<String, Fault> {
     Ok(target)
 }
 
-/// Makes the fields that `kubectl apply` owns ours, so that applying removes those that are not set
-/// any more. Changes no field itself.
+/// Transfers ownership of the fields owned by `kubectl apply` to us, so that an apply removes those
+/// that are no longer set. Does not change any field itself.
 async fn take_over_fields(api: &Api<DynamicObject>, name: &str, target: &str) -> Result<(), Fault> {
     let mut last = None;
-    for _ in 0..TRIES {
+    for _ in 0..ATTEMPTS {
         let live = within(target, api.get_metadata_opt(name)).await;
         let Some(live) = live.map_err(|failure| failure.fault(target))? else { return Ok(()) };
         let entries = live.metadata.managed_fields.unwrap_or_default();
@@ -77,14 +77,17 @@ async fn take_over_fields(api: &Api<DynamicObject>, name: &str, target: &str) ->
         }
     }
     let last = last.map(|failure| failure.fault(target));
-    Err(last.unwrap_or_else(|| Fault::new(FaultKind::Cancelled, target, "others write it")))
+    Err(last.unwrap_or_else(|| {
+        Fault::new(FaultKind::Cancelled, target, "the object is being changed by others")
+    }))
 }
 
-/// Deletes what versions before installed and this one does not ([`install::retired`]); returns what
-/// there was. A PriorityClass that the gate's Deployment names stays: without it no pod could start.
+/// Deletes what earlier versions installed and this one does not ([`install::retired`]); returns
+/// the deleted objects. A PriorityClass named by the gate's Deployment is kept: without it no pod
+/// could start.
 ///
 /// # Errors
-/// What the API server says.
+/// Faults of the API server.
 pub async fn delete_retired(
     client: &Client,
     options: &InstallOptions,
@@ -100,11 +103,11 @@ pub async fn delete_retired(
     Ok(deleted)
 }
 
-/// Deletes one object; `false` where there was none, or somebody else's, or where its kind is gone
-/// already.
+/// Deletes one object; returns `false` when it or its kind does not exist, or when it has another
+/// owner.
 ///
 /// # Errors
-/// What the API server says.
+/// Faults of the API server.
 pub async fn delete(client: &Client, deletion: &Deletion) -> Result<bool, Fault> {
     let Deletion { owner, api_version, kind, resource, namespace, name } = deletion;
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
@@ -120,12 +123,12 @@ pub async fn delete(client: &Client, deletion: &Deletion) -> Result<bool, Fault>
     }
     match within(&target, api.delete(name, &DeleteParams::background())).await {
         Ok(_) => Ok(true),
-        Err(Failure::Api(kube::Error::Api(status))) if status.is_not_found() => Ok(false),
+        Err(RequestError::Api(kube::Error::Api(status))) if status.is_not_found() => Ok(false),
         Err(failure) => Err(failure.fault(&target)),
     }
 }
 
-/// Whether there is such an object, with the label of what `sealgate install` writes.
+/// Returns whether the object exists and has the label of objects written by `sealgate install`.
 async fn is_ours(api: &Api<DynamicObject>, name: &str, target: &str) -> Result<bool, Fault> {
     let found = within(target, api.get_metadata_opt(name)).await;
     let found = found.map_err(|failure| failure.fault(target))?;
@@ -133,16 +136,16 @@ async fn is_ours(api: &Api<DynamicObject>, name: &str, target: &str) -> Result<b
     Ok(labels.get(PART_OF).is_some_and(|part_of| part_of == PART_OF_SEALGATE))
 }
 
-/// The number of replicas of the installed gate; `None` where it is not installed or has none.
+/// Number of replicas of the installed gate; `None` when it is not installed or sets none.
 ///
 /// # Errors
-/// What the API server says.
+/// Faults of the API server.
 pub async fn replicas(client: &Client, namespace: &str) -> Result<Option<u32>, Fault> {
     let replicas = deployment(client, namespace).await?.and_then(|it| it.spec?.replicas);
     Ok(replicas.and_then(|replicas| u32::try_from(replicas).ok()).filter(|replicas| *replicas > 0))
 }
 
-/// The PriorityClass that the installed gate's pods have.
+/// PriorityClass of the installed gate's pods.
 async fn priority_class(client: &Client, namespace: &str) -> Result<Option<String>, Fault> {
     let deployment = deployment(client, namespace).await?;
     Ok(deployment.and_then(|it| it.spec?.template.spec?.priority_class_name))

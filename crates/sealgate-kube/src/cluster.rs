@@ -1,7 +1,7 @@
-//! One API server: how to reach it, what its refusals mean, secrets and service accounts of it.
+//! Access to one API server: configuration, classification of errors, secrets and service accounts.
 //!
-//! Border: adapter of [`SecretSource`] and [`WorkloadSource`]. Secret data is handed out and never
-//! logged; a secret that is not there is `None`, one that may not be read is a [`Fault`].
+//! Implements [`SecretSource`] and [`WorkloadSource`]. Secret data is returned and never logged; a
+//! missing secret is `None`, a forbidden one a [`Fault`].
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,55 +25,55 @@ mod cache;
 
 use cache::Cache;
 
-/// How long one question to the API server may take.
+/// Time limit of one API request.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes of all pull secrets of one pod together; those of a sane pod are a few kilobytes.
+/// Maximum size of all pull secrets of one pod together, in bytes; usually a few kilobytes.
 const MAX_PULL_SECRETS: usize = 1 << 20;
 
-/// How to reach the API server.
+/// Connection options.
 #[derive(Clone, Debug, Default)]
 pub struct Connect {
-    /// A kubeconfig file; `None` for `$KUBECONFIG`, `~/.kube/config` or, failing both, the service
-    /// account of the pod we run in.
+    /// Kubeconfig file; `None` for `$KUBECONFIG`, `~/.kube/config` or else the pod's service
+    /// account.
     pub kubeconfig: Option<PathBuf>,
-    /// A context in it; `None` for the current one.
+    /// Context in the kubeconfig; `None` for the current one.
     pub context: Option<String>,
-    /// Only the service account of the pod we run in.
+    /// True to use only the pod's service account.
     pub in_cluster: bool,
 }
 
-/// What `generate-key-pair k8s://NAMESPACE/NAME` stores.
+/// Content of the secret created by `generate-key-pair k8s://NAMESPACE/NAME`.
 pub struct KeySecret {
-    /// `cosign.key`: the encrypted private key in PEM form.
+    /// `cosign.key`: encrypted private key, PEM.
     pub private_key: Vec<u8>,
-    /// `cosign.pub`: the public key in PEM form.
+    /// `cosign.pub`: public key, PEM.
     pub public_key: Vec<u8>,
     /// `cosign.password`.
     pub password: Vec<u8>,
 }
 
-/// Secrets and service accounts of a cluster. Pull secrets are remembered for half a minute.
+/// Secrets and service accounts of a cluster. Pull secrets are cached for half a minute.
 pub struct ClusterSecrets {
     client: Client,
     rights: PullSecretRights,
     cache: Cache,
 }
 
-/// A client for the API server.
+/// Client for the API server.
 ///
 /// # Errors
-/// [`FaultKind::Config`] where there is no usable configuration. The server itself is not asked.
+/// [`FaultKind::Config`] without a usable configuration. No request is sent.
 pub async fn connect(connect: &Connect) -> Result<Client, Fault> {
     let mut config = configuration(connect).await?;
     if config.proxy_url.as_ref().is_some_and(is_of_environment) {
-        // It is for the world outside; the API server is asked directly.
+        // The proxy is for external hosts; the API server is contacted directly.
         config.proxy_url = None;
     }
     Client::try_from(config).map_err(|error| fault("kubeconfig", &error))
 }
 
-/// Whether a proxy is one that the environment names, and not the kubeconfig.
+/// Returns whether the proxy comes from the environment rather than the kubeconfig.
 fn is_of_environment(proxy: &http::Uri) -> bool {
     let names = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"];
     let values = names.into_iter().filter_map(|name| std::env::var(name).ok());
@@ -108,7 +108,7 @@ async fn configuration(connect: &Connect) -> Result<Config, Fault> {
 /// Creates the immutable Secret of a key pair, as cosign does.
 ///
 /// # Errors
-/// [`FaultKind::Config`] where the Secret exists already: it is never overwritten.
+/// [`FaultKind::Config`] when the Secret exists: it is never overwritten.
 pub async fn create_key_secret(
     client: &Client,
     namespace: &str,
@@ -134,15 +134,15 @@ pub async fn create_key_secret(
     let target = secret_target(namespace, name);
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     match within(&target, api.create(&PostParams::default(), &secret)).await {
-        Err(Failure::Api(kube::Error::Api(status))) if status.is_already_exists() => {
-            Err(Fault::new(FaultKind::Config, target, "the secret exists already"))
+        Err(RequestError::Api(kube::Error::Api(status))) if status.is_already_exists() => {
+            Err(Fault::new(FaultKind::Config, target, "the secret already exists"))
         }
         other => other.map(drop).map_err(|failure| failure.fault(&target)),
     }
 }
 
 impl ClusterSecrets {
-    /// The secrets behind `client`; pull secrets only where `rights` reach.
+    /// Secrets read with `client`; pull secrets only within `rights`.
     pub fn new(client: Client, rights: PullSecretRights, clock: Arc<dyn Clock>) -> Self {
         Self { client, rights, cache: Cache::new(clock) }
     }
@@ -155,7 +155,7 @@ impl ClusterSecrets {
         }
     }
 
-    /// The names of the pull secrets of a service account; none where there is no such account.
+    /// Names of a service account's pull secrets; empty when the account does not exist.
     async fn account_secrets(&self, namespace: &str, name: &str) -> Result<Vec<String>, Fault> {
         if let Some(names) = self.cache.account(namespace, name) {
             return Ok(names);
@@ -228,7 +228,7 @@ impl SecretSource for ClusterSecrets {
         for name in &all {
             let Some(secret) = self.pull_secret(namespace, name).await? else { continue };
             left = left.checked_sub(secret.docker_config_json.len()).ok_or_else(|| {
-                let detail = format!("more than {MAX_PULL_SECRETS} bytes together");
+                let detail = format!("more than {MAX_PULL_SECRETS} bytes in total");
                 Fault::new(FaultKind::TooLarge, format!("pull secrets in {namespace}"), detail)
             })?;
             secrets.push(secret);
@@ -237,7 +237,7 @@ impl SecretSource for ClusterSecrets {
     }
 }
 
-/// The workloads of a cluster that have a `scale` subresource.
+/// Workloads of a cluster with a `scale` subresource.
 pub struct ClusterWorkloads(pub Client);
 
 #[async_trait]
@@ -250,13 +250,13 @@ impl WorkloadSource for ClusterWorkloads {
         let request = http::Request::get(path).body(Vec::new()).map_err(invalid)?;
         match within(&target, self.0.request_text(request)).await {
             Ok(text) => Ok(Some(text.into())),
-            Err(Failure::Api(kube::Error::Api(status))) if status.is_not_found() => Ok(None),
+            Err(RequestError::Api(kube::Error::Api(status))) if status.is_not_found() => Ok(None),
             Err(failure) => Err(failure.fault(&target)),
         }
     }
 }
 
-/// The path of a workload that can be scaled; none of another kind, or of a name that nothing has.
+/// API path of a scalable workload; `None` for other kinds and invalid names.
 fn workload_path(scope: &Scope) -> Option<String> {
     let Scope { group, resource, namespace, name, .. } = scope;
     let api = match (group.as_str(), resource.as_str()) {
@@ -268,34 +268,34 @@ fn workload_path(scope: &Scope) -> Option<String> {
     named.then(|| format!("{api}/namespaces/{namespace}/{resource}/{name}"))
 }
 
-/// The registry credentials in a secret of type `kubernetes.io/dockerconfigjson` or `…/dockercfg`.
+/// Registry credentials in a secret of type `kubernetes.io/dockerconfigjson` or `…/dockercfg`.
 fn docker_config(mut data: BTreeMap<String, Vec<u8>>) -> Option<PullSecret> {
     data.remove(".dockerconfigjson")
         .or_else(|| data.remove(".dockercfg"))
         .map(|docker_config_json| PullSecret { docker_config_json })
 }
 
-/// Why a question to the API server has no answer.
-pub(crate) enum Failure {
-    /// It said so.
+/// Failed API request.
+pub(crate) enum RequestError {
+    /// Error returned by the client.
     Api(kube::Error),
-    /// It did not say anything in time.
+    /// No response in time.
     Timeout,
 }
 
-impl Failure {
+impl RequestError {
     pub(crate) fn fault(&self, target: &str) -> Fault {
         match self {
             Self::Api(error) => fault(target, error),
             Self::Timeout => Fault::new(
                 FaultKind::Timeout,
                 target,
-                format!("the API server gave no answer within {} s", TIMEOUT.as_secs()),
+                format!("the API server timed out after {} s", TIMEOUT.as_secs()),
             ),
         }
     }
 
-    /// Whether somebody else was faster: created or changed the object in the meantime.
+    /// Returns whether the object was created or changed concurrently.
     pub(crate) fn is_conflict(&self) -> bool {
         match self {
             Self::Api(kube::Error::Api(status)) => {
@@ -306,23 +306,23 @@ impl Failure {
     }
 }
 
-/// Asks the API server, at most for [`TIMEOUT`].
+/// Runs an API request with the time limit [`TIMEOUT`].
 pub(crate) async fn within<T>(
     target: &str,
     question: impl Future<Output = kube::Result<T>>,
-) -> Result<T, Failure> {
+) -> Result<T, RequestError> {
     match tokio::time::timeout(TIMEOUT, question).await {
-        Ok(answer) => answer.map_err(Failure::Api),
+        Ok(answer) => answer.map_err(RequestError::Api),
         Err(_) => {
-            tracing::debug!(target_object = target, "no answer from the API server");
-            Err(Failure::Timeout)
+            tracing::debug!(target_object = target, "no response from the API server");
+            Err(RequestError::Timeout)
         }
     }
 }
 
-/// Whether an object can have this name (RFC 1123). The API server's client puts names into the
-/// path of a URL as they are, and those of pull secrets come from whoever writes a pod:
-/// `../../other/secrets/theirs` must not be asked for. Nothing has such a name.
+/// Returns whether the text is a valid object name (RFC 1123). The client puts names into the URL
+/// path unescaped, and names of pull secrets come from pod specs: `../../other/secrets/theirs` must
+/// not be requested. No object has such a name.
 fn is_name(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let label = |label: &str| {
@@ -338,7 +338,7 @@ fn secret_target(namespace: &str, name: &str) -> String {
     format!("secret {namespace}/{name}")
 }
 
-/// What an error of the API server, or on the way to it, means.
+/// Classification of an error of the API server or of the connection to it.
 pub fn fault(target: &str, error: &kube::Error) -> Fault {
     let (kind, detail) = match error {
         kube::Error::Api(status) => (status_kind(status.code), status.message.clone()),
@@ -348,7 +348,7 @@ pub fn fault(target: &str, error: &kube::Error) -> Fault {
         kube::Error::RustlsTls(_) => (FaultKind::Tls, chain(error)),
         kube::Error::Auth(_) => (FaultKind::Unauthorized, chain(error)),
         kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => {
-            (FaultKind::Malformed, "the API server's answer cannot be read".to_owned())
+            (FaultKind::Malformed, "the API server's response cannot be parsed".to_owned())
         }
         _ => (FaultKind::Config, chain(error)),
     };

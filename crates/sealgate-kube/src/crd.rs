@@ -1,22 +1,22 @@
-//! The custom resources of group `policy.sigstore.dev`: their CustomResourceDefinitions.
+//! CustomResourceDefinitions of group `policy.sigstore.dev`.
 //!
-//! Both versions of `ClusterImagePolicy` have the same schema, so the API server may convert by
-//! itself (`strategy: None`: it only writes the other `apiVersion`), which loses nothing by
-//! construction and cannot be down. policy-controller's conversion webhook dropped a `ctlog` that
-//! had only a `trustRootRef`, and left policies undeletable after it was removed.
+//! Both versions of `ClusterImagePolicy` have the same schema, so the API server can convert by
+//! itself (`strategy: None`, which only changes `apiVersion`): this is lossless by construction and
+//! always available. policy-controller's conversion webhook dropped a `ctlog` that had only a
+//! `trustRootRef`, and made policies undeletable after its removal.
 //!
-//! Like policy-controller's, the schema names every field, so that others are pruned or refused by
-//! strict clients, but leaves each rule about values to the policy webhook and its messages.
+//! As in policy-controller, the schema lists every field, so that unknown fields are pruned or
+//! refused by strict clients; rules about values are left to the policy webhook and its messages.
 
 use serde_json::{Map, Value, json};
 
-/// The API group of all our resources.
+/// API group of all resources.
 pub const GROUP: &str = "policy.sigstore.dev";
 
-/// The versions of `ClusterImagePolicy` that are served, the stored one first.
+/// Served versions of `ClusterImagePolicy`, the stored one first.
 pub const POLICY_VERSIONS: [&str; 2] = ["v1alpha1", "v1beta1"];
 
-/// The version of `TrustRoot`.
+/// Version of `TrustRoot`.
 pub const ROOT_VERSION: &str = "v1alpha1";
 
 /// All CustomResourceDefinitions.
@@ -77,15 +77,17 @@ fn definition(
         "kind": "CustomResourceDefinition",
         "metadata": {
             "name": format!("{plural}.{GROUP}"),
-            // With the definition go all policies: a Helm release that held it must not take it along.
+            // Deleting the definition deletes all policies: a Helm release that owned it must not
+            // remove it.
             "annotations": { "helm.sh/resource-policy": "keep" },
         },
         "spec": {
             "group": GROUP,
             "scope": "Cluster",
             "names": names,
-            // The null makes `kubectl apply` take a conversion webhook away that policy-controller
-            // left there; without it, the API server refuses the mixture.
+            // The explicit null makes `kubectl apply` remove a conversion webhook left by
+            // policy-controller, which the API server would otherwise refuse in combination with
+            // `None`.
             "conversion": { "strategy": "None", "webhook": null },
             "versions": versions,
         },

@@ -1,8 +1,8 @@
-//! The one walk over workloads: from an object to the images it would run, the service account and
-//! the pull secrets, for every kind that holds a pod spec.
+//! Extraction of images, service account and pull secrets from a workload of any kind with a pod
+//! spec; the only such walk.
 //!
-//! Border: JSON text in, domain types out; no request, no policy, no network. Only the fields that
-//! name an image are decoded, everything else is passed over without being built.
+//! JSON in, domain types out; no request, policy or network. Only fields that name an image are
+//! decoded; everything else is skipped without being built.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,16 +10,16 @@ use sealgate_engine::admit::ImageUse;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// The most image fields that one object may have.
+/// Maximum number of image fields in one object.
 pub const MAX_IMAGES: usize = 1_000;
 
-/// The most pull secrets that one pod may name.
+/// Maximum number of pull secrets of one pod.
 pub const MAX_PULL_SECRETS: usize = 100;
 
-/// The longest image text (a reference is at most 255 + 128 + a digest).
+/// Maximum length of an image text (a reference has at most 255 + 128 characters and a digest).
 pub const MAX_IMAGE_TEXT: usize = 2_048;
 
-/// A kind that holds a pod spec.
+/// Workload kind with a pod spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// core `Pod`.
@@ -42,32 +42,32 @@ pub enum Kind {
     CronJob,
 }
 
-/// The part of a workload that concerns the images of its pods.
+/// Images and pull settings of a workload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodContent {
-    /// Its image fields, in the order init, normal, ephemeral containers, volumes.
+    /// Image fields, in the order init, regular and ephemeral containers, volumes.
     pub images: Vec<ImageUse>,
-    /// The service account of its pods; `default` where it names none.
+    /// Service account of the pods; `default` if not set.
     pub service_account: String,
-    /// The `imagePullSecrets` of its pods, each once, in order.
+    /// Distinct `imagePullSecrets` of the pods, in order.
     pub pull_secrets: Vec<String>,
-    /// The labels of its pods; of a Pod, those of the object itself are meant.
+    /// Labels of the pods; for a Pod, the labels of the object itself.
     pub pod_labels: BTreeMap<String, String>,
 }
 
-/// Why no images could be read from an object.
+/// Error of [`walk`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WalkError {
-    /// The kind is not one of [`Kind`].
+    /// The kind is not a [`Kind`].
     #[error("unhandled kind: {0}")]
     UnhandledKind(String),
-    /// The JSON is not what the kind's schema says.
+    /// The JSON does not match the kind's schema.
     #[error("{0}")]
     Json(String),
-    /// There is no pod spec where the kind has one.
+    /// The object has no pod spec.
     #[error("missing field(s): {0}")]
     NoPodSpec(String),
-    /// A pod spec without a single image.
+    /// The pod spec has no image.
     #[error("{0} names no image")]
     NoImage(String),
     /// More than [`MAX_IMAGES`] image fields.
@@ -76,12 +76,12 @@ pub enum WalkError {
     /// More than [`MAX_PULL_SECRETS`] pull secrets.
     #[error("more than {MAX_PULL_SECRETS} pull secrets")]
     TooManyPullSecrets,
-    /// An image text over [`MAX_IMAGE_TEXT`] bytes.
+    /// An image text longer than [`MAX_IMAGE_TEXT`] bytes.
     #[error("image text of more than {MAX_IMAGE_TEXT} bytes: {0}")]
     LongImage(String),
 }
 
-/// The steps from an object to its pod spec.
+/// Step on the path from an object to its pod spec.
 #[derive(Deserialize)]
 struct Node<'a> {
     #[serde(borrow, default)]
@@ -153,10 +153,10 @@ pub fn walk(group: &str, kind: &str, object: &RawValue) -> Result<PodContent, Wa
     Ok(pods)
 }
 
-/// The images of `new` that `old` does not have, and those that it has. With a digest, an image
-/// is known where any field of the same sort in `old` had it: a container's in any container, a
-/// volume's in any volume. A tag is known in its own field only: in another one (a container
-/// that is new) it is pulled again, and may point to something else by now.
+/// Splits `new` into images that `old` lacks and those it has. An image with a digest is known if
+/// any field of the same type in `old` has it: a container's in any container, a volume's in any
+/// volume. A tag is known in the same field only: in another one (a new container) it is pulled
+/// again, and may resolve to another image by now.
 pub fn changed(new: Vec<ImageUse>, old: &[ImageUse]) -> (Vec<ImageUse>, Vec<ImageUse>) {
     let known: BTreeSet<(bool, &str)> = old.iter().map(sort_and_text).collect();
     let fields: BTreeSet<(&str, &str)> = old.iter().map(field_and_text).collect();
@@ -166,9 +166,9 @@ pub fn changed(new: Vec<ImageUse>, old: &[ImageUse]) -> (Vec<ImageUse>, Vec<Imag
     })
 }
 
-/// Whether an UPDATE from `old` to `new` makes pods that were not there: another pod template (a
-/// restart, another variable), or more replicas. What cannot be read makes none: this decides
-/// about warnings only.
+/// Returns whether an UPDATE from `old` to `new` creates pods: a changed pod template (such as a
+/// restart or another variable), or more replicas. Unreadable objects count as unchanged: only
+/// warnings depend on the result.
 pub(crate) fn makes_new_pods(group: &str, kind: &str, old: &RawValue, new: &RawValue) -> bool {
     let Ok(
         kind @ (Kind::Deployment
@@ -184,15 +184,14 @@ pub(crate) fn makes_new_pods(group: &str, kind: &str, old: &RawValue, new: &RawV
         return false;
     };
     let restarts = match kind {
-        // Their template only counts for the pods that are still to come.
+        // Their template applies to future pods only.
         Kind::ReplicaSet | Kind::ReplicationController => false,
         _ => before.0 != after.0,
     };
     restarts || after.1 > before.1
 }
 
-/// The text of the pod template, as the API server writes it, and the number of replicas, which
-/// is one where none is given.
+/// Pod template as the API server writes it, and number of replicas (one if not set).
 fn template_and_replicas(object: &RawValue) -> Result<(Option<&str>, i64), serde_json::Error> {
     #[derive(Deserialize)]
     struct Object<'a> {
@@ -219,7 +218,7 @@ fn sort_and_text(image: &ImageUse) -> (bool, &str) {
 }
 
 impl Kind {
-    /// The kind by its API group and name, any version.
+    /// Kind for an API group and name, of any version.
     pub fn of(group: &str, kind: &str) -> Result<Self, WalkError> {
         Ok(match (group, kind) {
             ("", "Pod") => Self::Pod,
@@ -236,7 +235,7 @@ impl Kind {
         })
     }
 
-    /// The keys from the object to its pod spec.
+    /// Path from the object to its pod spec.
     fn steps(self) -> &'static [&'static str] {
         match self {
             Self::Pod => &["spec"],
@@ -252,7 +251,7 @@ impl Kind {
     }
 }
 
-/// The pod template (or Pod) and its spec.
+/// Pod template (or Pod) and its spec.
 fn descend<'a>(
     object: &'a RawValue,
     steps: &[&str],
@@ -312,7 +311,7 @@ fn collect(spec: &PodSpec, kind: Kind, steps: &[&str]) -> Result<Vec<ImageUse>, 
     }
     for (index, volume) in spec.volumes.iter().enumerate() {
         let Some(image) = &volume.image else { continue };
-        // A template may leave the reference to be filled in later; a pod may not.
+        // A template may leave the reference empty, to be filled in later; a pod may not.
         if image.reference.is_empty() && kind != Kind::Pod {
             continue;
         }
@@ -373,7 +372,7 @@ fn json_error(error: serde_json::Error) -> WalkError {
     WalkError::Json(cut(&error.to_string()))
 }
 
-/// Foreign text for a message: one line, bounded.
+/// Untrusted text for a message: one line, bounded.
 pub(crate) fn cut(text: &str) -> String {
     text.chars().take(256).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

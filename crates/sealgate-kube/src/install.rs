@@ -1,9 +1,9 @@
-//! Everything a cluster needs to have the gate, as documents, and everything to delete to be rid of it.
+//! Installation of the gate: the documents to apply, and the objects to delete.
 //!
-//! Border: pure. Options in, JSON documents out, in the order in which to apply them. Names are
-//! policy-controller's where people have them in scripts (`cosign-system`,
-//! `policy-controller-webhook`, `policy.sigstore.dev`). No finalizer is ever written, so that nothing
-//! can be stuck when the gate is gone.
+//! Pure: options in, JSON documents out, in the order of application. Names are policy-controller's
+//! where users have them in scripts (`cosign-system`, `policy-controller-webhook`,
+//! `policy.sigstore.dev`). No finalizers are written, so that nothing gets stuck when the gate is
+//! removed.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -21,141 +21,145 @@ pub use webhooks::{
     DEFAULT_PATH_VALIDATE,
 };
 
-/// The namespace that policy-controller uses, and so ours.
+/// Default namespace, the same as policy-controller's.
 pub const DEFAULT_NAMESPACE: &str = "cosign-system";
-/// The Deployment.
+/// Name of the Deployment.
 pub const DEPLOYMENT: &str = "policy-controller-webhook";
-/// The Service before it.
+/// Name of the Service.
 pub const SERVICE: &str = "webhook";
-/// The Service before it while policy-controller has the other one (see [`crate::migrate`]).
+/// Name of the Service while policy-controller uses the other name (see [`crate::migrate`]).
 pub const MIGRATION_SERVICE: &str = "sealgate";
-/// The webhook configuration by which a migration asks whether the API server reaches the gate.
+/// Name of the webhook configuration with which a migration checks that the API server reaches the
+/// gate.
 pub(crate) const MIGRATION_PROBE: &str = "sealgate-migration-probe";
-/// The service account.
+/// Name of the service account.
 pub const ACCOUNT: &str = "policy-controller-webhook";
-/// The Secret with our own certificates.
+/// Name of the Secret with our own certificates.
 pub const CERTIFICATE_SECRET: &str = "webhook-certs";
-/// The ConfigMap with `no-match-policy`.
+/// Name of the ConfigMap with `no-match-policy`.
 pub const CONFIG_MAP: &str = "config-policy-controller";
-/// The webhook configurations for workloads, one validating and one mutating.
+/// Name of the webhook configurations for workloads, one validating and one mutating.
 pub const WORKLOAD_WEBHOOK: &str = "policy.sigstore.dev";
-/// The validating webhook configuration for policies.
+/// Name of the validating webhook configuration for policies.
 pub const POLICY_VALIDATION_WEBHOOK: &str = "validating.clusterimagepolicy.sigstore.dev";
-/// The mutating webhook configuration for policies.
+/// Name of the mutating webhook configuration for policies.
 pub const POLICY_DEFAULTS_WEBHOOK: &str = "defaulting.clusterimagepolicy.sigstore.dev";
-/// The label of everything that `sealgate install` writes, but the custom resources, and its value.
+/// Label of all objects written by `sealgate install`, except the CustomResourceDefinitions, and
+/// its value.
 pub const PART_OF: &str = "app.kubernetes.io/part-of";
 pub(crate) const PART_OF_SEALGATE: &str = "sealgate";
-/// The label that puts a namespace behind the gate.
+/// Label that enables enforcement for a namespace.
 pub const INCLUDE_LABEL: &str = "policy.sigstore.dev/include";
 
-/// What is installed, and how.
+/// Installation options.
 #[derive(Clone, Debug)]
 pub struct InstallOptions {
-    /// The namespace of the gate, also the one that `secretRef`s are read from.
+    /// Namespace of the gate, from which `secretRef`s are read as well.
     pub namespace: String,
-    /// Where the gate runs.
+    /// Location of the gate.
     pub gate: Gate,
-    /// The CA that the API server trusts for the gate, as PEM. `None` where the gate writes it
-    /// itself ([`Certificates::Own`], or a gate elsewhere) or cert-manager injects it.
+    /// CA trusted by the API server for the gate, PEM. `None` when the gate writes it itself
+    /// ([`Certificates::Own`], or an external gate) or cert-manager injects it.
     pub ca_bundle: Option<Vec<u8>>,
-    /// The webhooks' timeout in seconds, 1 to 30.
+    /// Timeout of the webhooks in seconds, 1 to 30.
     pub timeout_seconds: u8,
-    /// Whose pull secrets the gate may read.
+    /// Namespaces whose pull secrets the gate may read.
     pub pull_secrets: PullSecretRights,
 }
 
-/// Where the gate runs.
+/// Location of the gate.
 #[derive(Clone, Debug)]
 pub enum Gate {
     /// In the cluster.
     Deployment(DeploymentOptions),
-    /// Elsewhere, at `https://host:port` (no path): only CRDs, rights and webhook configurations
-    /// are installed. For tests and for gates shared by clusters.
+    /// External, at `https://host:port` (no path): only CRDs, RBAC and webhook configurations are
+    /// installed. For tests and for gates shared by several clusters.
     At(String),
 }
 
-/// The gate's own pods.
+/// Options of the gate's Deployment.
 #[derive(Clone, Debug)]
 pub struct DeploymentOptions {
-    /// The container image.
+    /// Container image.
     pub image: String,
-    /// How many pods.
+    /// Number of replicas.
     pub replicas: u32,
-    /// Where the serving certificate comes from.
+    /// Source of the serving certificate.
     pub certificates: Certificates,
-    /// How registries without public TLS are reached.
+    /// Access to registries without public TLS.
     pub registries: RegistryOptions,
-    /// The Secrets (`kubernetes.io/dockerconfigjson`, in the gate's namespace) that the nodes pull
-    /// the gate's own image with.
+    /// Secrets (`kubernetes.io/dockerconfigjson`, in the gate's namespace) for pulling the gate's
+    /// own image.
     pub image_pull_secrets: Vec<String>,
-    /// A PriorityClass that exists. None is made: any tenant could use it.
+    /// Existing PriorityClass. None is created: any tenant could use it.
     pub priority_class: Option<String>,
 }
 
-/// How the gate reaches registries without public TLS.
+/// Access to registries without public TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegistryOptions {
-    /// CA certificates (PEM) that are trusted beside the system's.
+    /// CA certificates (PEM) trusted in addition to the system's.
     pub ca_bundle: Option<String>,
-    /// `HOST[:PORT]` of registries that may be asked over plain HTTP.
+    /// `HOST[:PORT]` of registries that may be contacted over plain HTTP.
     pub insecure: Vec<String>,
 }
 
-/// Where the serving certificate comes from.
+/// Source of the serving certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Certificates {
-    /// The gate makes its own, in the Secret [`CERTIFICATE_SECRET`], and keeps caBundle current.
+    /// Issued by the gate itself, stored in the Secret [`CERTIFICATE_SECRET`]; the gate keeps
+    /// caBundle current.
     Own,
-    /// cert-manager (or somebody else) keeps a `kubernetes.io/tls` Secret.
+    /// A `kubernetes.io/tls` Secret maintained by cert-manager or others.
     Secret {
-        /// The Secret's name.
+        /// Name of the Secret.
         name: String,
-        /// The cert-manager Certificate `namespace/name` whose CA it injects into the webhook
+        /// cert-manager Certificate `namespace/name` whose CA is injected into the webhook
         /// configurations.
         inject_ca_from: Option<String>,
     },
 }
 
-/// Which `imagePullSecrets` and service accounts the gate may read, to pull as the workload would.
+/// Namespaces whose `imagePullSecrets` and service accounts the gate may read, to pull as the
+/// workload would.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PullSecretRights {
-    /// Of every namespace.
+    /// All namespaces.
     Cluster,
-    /// Of these namespaces only: a Role in each. Workloads elsewhere are looked up without.
+    /// These namespaces only, with a Role in each. Elsewhere, the gate pulls without them.
     Namespaces(Vec<String>),
-    /// Of none: the gate pulls with its own credentials only.
+    /// None: the gate pulls with its own credentials only.
     Nowhere,
 }
 
-/// Whose object is deleted: most names of ours are policy-controller's, too.
+/// Required owner of an object to delete: many names are shared with policy-controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// One that `sealgate install` wrote, by its label [`PART_OF`].
+    /// `sealgate install`, by the label [`PART_OF`].
     Sealgate,
-    /// Any of that name.
+    /// Any owner.
     Anyone,
 }
 
-/// One object to delete.
+/// Object to delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deletion {
-    /// Whose object it must be.
+    /// Required owner.
     pub owner: Owner,
-    /// `admissionregistration.k8s.io/v1`.
+    /// API version, such as `admissionregistration.k8s.io/v1`.
     pub api_version: &'static str,
-    /// The kind.
+    /// Kind.
     pub kind: &'static str,
-    /// The plural resource.
+    /// Plural resource name.
     pub resource: &'static str,
-    /// The namespace; `None` for what has none.
+    /// Namespace; `None` for cluster-scoped objects.
     pub namespace: Option<String>,
-    /// The name.
+    /// Name.
     pub name: String,
 }
 
 impl Default for InstallOptions {
-    /// The default Deployment in `cosign-system`.
+    /// Default Deployment in `cosign-system`.
     fn default() -> Self {
         Self {
             namespace: DEFAULT_NAMESPACE.to_owned(),
@@ -182,7 +186,8 @@ impl Default for DeploymentOptions {
 }
 
 impl InstallOptions {
-    /// Whether the gate keeps a certificate Secret and the caBundles, and needs the rights to.
+    /// Returns whether the gate maintains a certificate Secret and the caBundles, and needs the
+    /// permissions for it.
     fn own_certificates(&self) -> bool {
         match &self.gate {
             Gate::Deployment(options) => options.certificates == Certificates::Own,
@@ -191,7 +196,7 @@ impl InstallOptions {
     }
 }
 
-/// The DNS names of the gate's Services in `namespace`; the first is the one API servers use.
+/// DNS names of the gate's Services in `namespace`; the first is the one used by API servers.
 pub(crate) fn service_names(namespace: &str) -> Vec<String> {
     let names = |service: &str| {
         let of = |suffix: &str| format!("{service}.{namespace}{suffix}");
@@ -200,8 +205,8 @@ pub(crate) fn service_names(namespace: &str) -> Vec<String> {
     names(SERVICE).into_iter().chain(names(MIGRATION_SERVICE)).collect()
 }
 
-/// All documents, in the order in which to apply them. Nothing in them is the user's to change: the
-/// ConfigMap [`CONFIG_MAP`] is not among them, so that applying them again keeps its entries.
+/// All documents, in the order of application. None holds user settings: the ConfigMap
+/// [`CONFIG_MAP`] is not among them, so that applying them again keeps its entries.
 pub fn documents(options: &InstallOptions) -> Vec<Value> {
     let mut documents = Vec::new();
     if is_ours(&options.namespace) {
@@ -219,7 +224,7 @@ pub fn documents(options: &InstallOptions) -> Vec<Value> {
 /// Documents as a YAML stream.
 ///
 /// # Errors
-/// None of our own documents has any; a value that YAML cannot hold.
+/// An error if a value cannot be represented in YAML, which does not occur in our own documents.
 pub fn to_yaml(documents: &[Value]) -> Result<String, serde_saphyr::ser::Error> {
     let mut text = String::new();
     for document in documents {
@@ -232,9 +237,10 @@ pub fn to_yaml(documents: &[Value]) -> Result<String, serde_saphyr::ser::Error> 
     Ok(text)
 }
 
-/// What to delete, in order: webhooks first, so that nothing is refused by a gate that is gone. Only
-/// if `with_policies`: the settings in [`CONFIG_MAP`], the custom resources, with them all policies,
-/// and at last the namespace, with the keys in it (never one of Kubernetes' own namespaces).
+/// Objects to delete, in order: webhooks first, so that no request is refused because the gate is
+/// gone. Only with `with_policies`: the settings in [`CONFIG_MAP`], the CustomResourceDefinitions
+/// and with them all policies, and finally the namespace with the keys in it (never a system
+/// namespace of Kubernetes).
 pub fn deletions(options: &InstallOptions, with_policies: bool) -> Vec<Deletion> {
     let mut deletions = webhooks::deletions();
     if matches!(options.gate, Gate::Deployment(_)) {
@@ -268,8 +274,8 @@ pub fn deletions(options: &InstallOptions, with_policies: bool) -> Vec<Deletion>
     deletions
 }
 
-/// What versions before installed and this one does not, and what options ask for that are not given
-/// any more: deleted after an upgrade.
+/// Objects that earlier versions installed and this one does not, and objects of options that are
+/// no longer given: deleted after an upgrade.
 pub fn retired(options: &InstallOptions) -> Vec<Deletion> {
     let mut deletions = rights::retired(options);
     deletions.extend(deployment::retired(options));
@@ -277,7 +283,7 @@ pub fn retired(options: &InstallOptions) -> Vec<Deletion> {
     deletions
 }
 
-/// Objects of a migration that broke off before it changed anything.
+/// Objects of a migration that was interrupted before it changed anything.
 fn left_by_a_migration(namespace: &str) -> [Deletion; 2] {
     [
         Deletion::cluster(
@@ -290,7 +296,7 @@ fn left_by_a_migration(namespace: &str) -> [Deletion; 2] {
     ]
 }
 
-/// A PriorityClass that every tenant could use.
+/// PriorityClass of earlier versions, which every tenant could use.
 fn retired_priority_class() -> Deletion {
     Deletion::cluster("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", "sealgate")
 }
@@ -322,7 +328,7 @@ impl Deletion {
     }
 }
 
-/// Kubernetes' own namespaces are neither made nor deleted.
+/// Kubernetes' system namespaces are neither created nor deleted.
 fn is_ours(namespace: &str) -> bool {
     namespace != "default" && !namespace.starts_with("kube-")
 }

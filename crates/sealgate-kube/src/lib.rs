@@ -1,9 +1,9 @@
-//! Kubernetes: the AdmissionReview codec, the walk over workloads, the policy objects, watchers,
-//! certificates, installation.
+//! Kubernetes adapter: the AdmissionReview codec, the walk over workloads, policy objects,
+//! watchers, certificates, installation.
 //!
-//! The pure half (`review`, `images`, `answer`, `policies`, `crd`, `install`) turns bytes into
-//! domain types and back. The other half (`cluster`, `watch`, `certificates`) talks to one API
-//! server; what it decides is decided by pure functions beside it.
+//! The pure half (`review`, `images`, `answer`, `policies`, `crd`, `install`) converts between
+//! bytes and domain types. The other half (`cluster`, `watch`, `certificates`) talks to one API
+//! server; its decisions are made by pure functions in the same modules.
 
 #![warn(missing_docs)]
 

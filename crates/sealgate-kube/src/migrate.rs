@@ -1,15 +1,15 @@
-//! From policy-controller to the gate and back, with an enforcing webhook at every moment.
+//! Migration from policy-controller to the gate and back, with an enforcing webhook at all times.
 //!
 //! ```text
-//!   policy-controller  --install --replace-->  aside  -->  installed
-//!   policy-controller  <--uninstall --hand-over--  aside  <--  installed
+//!   policy-controller  --install --replace-->  migration names  -->  installed
+//!   policy-controller  <--uninstall --hand-over--  migration names  <--  installed
 //! ```
 //!
-//! *Aside*, the gate stands behind a Service of its own, and its webhooks have names that
-//! policy-controller does not touch (see `configurations`). Each change of hands is one update of one
-//! webhook configuration, and is made only when the API server is seen to reach the side that takes
-//! over. Every step finds out for itself what is there, so that a migration which was interrupted is
-//! finished by running it again.
+//! With *migration names*, the gate has a Service of its own, and its webhooks have names that
+//! policy-controller does not touch (see `configurations`). Each switch is one update of one webhook
+//! configuration, made only after the API server has been seen to reach the controller that takes
+//! over. Every step determines the current state itself, so an interrupted migration is completed by
+//! running the command again.
 //!
 //! CustomResourceDefinitions, policies, TrustRoots, Secrets and settings are never deleted.
 
@@ -36,150 +36,160 @@ mod probe;
 mod roots;
 mod selectors;
 
-use configurations::Place;
+use configurations::Placement;
 pub use finalizers::remove_finalizers;
 pub use found::Found;
 use objects::Objects;
 pub use preflight::undecidable;
-use probe::TIMES;
-pub use selectors::Selected;
+use probe::REQUIRED_SUCCESSES;
+pub use selectors::SelectorComparison;
 
-/// How often to look.
-const LOOK: Duration = Duration::from_millis(250);
-/// From a change of webhook configurations or Services to the next step that relies on it: every API
-/// server and every node must have heard of it.
-const SETTLE: Duration = Duration::from_secs(5);
-/// What [`take_over`] does, in order, for people.
+/// Polling interval.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// Delay between a change of webhook configurations or Services and the next step that relies on
+/// it, so that every API server and node has observed it.
+const PROPAGATION_DELAY: Duration = Duration::from_secs(5);
+/// Steps of [`take_over`], in order, for users.
 pub const STEPS: [&str; 9] = [
-    "keep the CustomResourceDefinitions whatever Helm does, and let the API server convert policies",
-    "start the gate beside policy-controller, behind the Service sealgate, and wait for its pods",
+    "protect the CustomResourceDefinitions from deletion by Helm, and let the API server convert \
+     policies",
+    "start the gate next to policy-controller, behind the Service sealgate, and wait for its pods",
     "wait until the API server reaches the gate and trusts its certificate",
-    "put the gate's webhooks in the place of policy-controller's, one update a configuration: from \
-     here the gate enforces",
-    "delete policy-controller's Deployment and the bindings of its account",
+    "replace policy-controller's webhooks with the gate's, one update per configuration: from here \
+     the gate enforces",
+    "delete policy-controller's Deployment and the bindings of its service account",
     "remove policy-controller's finalizers from policies and TrustRoots, so that they can be deleted",
-    "give the Service webhook to the gate, and wait until the API server reaches it",
-    "call the gate by the Service webhook, under the names of an installation",
-    "delete what only the migration needed; policies, TrustRoots, Secrets and \
-     config-policy-controller are not touched",
+    "point the Service webhook at the gate, and wait until the API server reaches it",
+    "rename the gate's webhooks to those of an installation, calling it through the Service webhook",
+    "delete the migration's own objects; policies, TrustRoots, Secrets and \
+     config-policy-controller are not changed",
 ];
 
-/// Told of each step, for people.
-pub type Say<'a> = &'a mut (dyn FnMut(&str) + Send);
+/// Receiver of progress messages.
+pub type Progress<'a> = &'a mut (dyn FnMut(&str) + Send);
 
-/// What became of handing over.
+/// Result of [`hand_over`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandOver {
-    /// The gate still enforces, aside: policy-controller can be installed now.
-    Aside,
-    /// policy-controller enforces, and the gate is gone.
+    /// The gate still enforces, under its migration names: policy-controller can be installed now.
+    AwaitingPolicyController,
+    /// policy-controller enforces, and the gate has been removed.
     Done,
 }
 
-/// The cluster of a migration.
+/// Cluster of a migration.
 struct Cluster<'a> {
     client: &'a Client,
     namespace: &'a str,
-    /// When to give up waiting.
+    /// Deadline of all waiting.
     end: Instant,
 }
 
 impl<'a> Cluster<'a> {
-    /// `patience`: for all waiting together.
+    /// `patience` is the total time limit for waiting.
     fn new(client: &'a Client, namespace: &'a str, patience: Duration) -> Self {
         Self { client, namespace, end: Instant::now() + patience }
     }
 }
 
-/// What of policy-controller there is in the gate's namespace.
+/// Parts of policy-controller in the gate's namespace.
 ///
 /// # Errors
-/// What the API server says; `Config` where policy-controller is in another namespace.
+/// Faults of the API server; `Config` when policy-controller is in another namespace.
 pub async fn find(client: &Client, namespace: &str) -> Result<Found, Fault> {
     Cluster::new(client, namespace, Duration::ZERO).find().await
 }
 
-/// What the gate's webhooks would not be called about, and policy-controller's are.
+/// Namespaces and objects for which policy-controller's webhooks are called, and the gate's would
+/// not be.
 ///
 /// # Errors
-/// What the API server says.
-pub async fn selected(client: &Client, options: &InstallOptions) -> Result<Selected, Fault> {
+/// Faults of the API server.
+pub async fn selected(
+    client: &Client,
+    options: &InstallOptions,
+) -> Result<SelectorComparison, Fault> {
     Cluster::new(client, &options.namespace, Duration::ZERO).selected(options).await
 }
 
-/// Policies that the gate would judge by another trust root than policy-controller does, because its
-/// root is set by flags and they name none: name and reason.
+/// Policies without a trust root of their own, for which the gate would use another one than
+/// policy-controller does because its root is set by flags: name and reason.
 ///
 /// # Errors
-/// What the API server says.
-pub async fn resting_on_its_root(client: &Client, namespace: &str) -> Result<Vec<String>, Fault> {
-    Cluster::new(client, namespace, Duration::ZERO).resting_on_its_root().await
+/// Faults of the API server.
+pub async fn policies_using_its_root(
+    client: &Client,
+    namespace: &str,
+) -> Result<Vec<String>, Fault> {
+    Cluster::new(client, namespace, Duration::ZERO).policies_using_its_root().await
 }
 
-/// Installs the gate in the place of what [`find`] found. `patience`: how long to wait, in all, for
-/// the gate's pods and for the API server to reach them.
+/// Replaces the installation that [`find`] found with the gate. `patience` is the total time limit
+/// for waiting for the gate's pods and for the API server to reach them.
 ///
 /// # Errors
-/// What the API server says; `Timeout` where pods do not get ready or are not reached. Whoever
-/// enforced before the step that failed still does.
+/// Faults of the API server; `Timeout` when pods do not become ready or cannot be reached. The
+/// controller that enforced before the failed step still enforces.
 pub async fn take_over(
     client: &Client,
     options: &InstallOptions,
     patience: Duration,
-    say: Say<'_>,
+    say: Progress<'_>,
 ) -> Result<(), Fault> {
     let cluster = Cluster::new(client, &options.namespace, patience);
     let found = cluster.find().await?;
     cluster.refuse_unguarded(options).await?;
     keep_definitions(client).await?;
-    cluster.start_beside(options, say).await?;
+    cluster.start_next_to(options, say).await?;
     let bundle = cluster.bundle().await?;
-    cluster.wait_until_reached(Place::Aside, &bundle, say).await?;
-    // A namespace may have been made since, and what is replaced tells no more what it selected.
+    cluster.wait_until_reached(Placement::Migration, &bundle, say).await?;
+    // A namespace may have been created since, and once replaced, the webhooks no longer show what
+    // they selected.
     cluster.refuse_unguarded(options).await?;
-    cluster.replace(options, Place::Aside, &bundle).await?;
+    cluster.replace(options, Placement::Migration, &bundle).await?;
     for (kind, name) in &found.others {
         cluster.configurations(kind).delete(name).await?;
     }
-    say("the gate enforces (policy-controller still runs, and is asked no more)");
-    sleep(SETTLE).await;
-    cluster.stop_other(&found, say).await?;
+    say("the gate enforces (policy-controller still runs, but is no longer called)");
+    sleep(PROPAGATION_DELAY).await;
+    cluster.stop_policy_controller(&found, say).await?;
     cluster.remove_finalizers(say).await?;
     cluster.apply(options, |document| document["kind"] == "Service").await?;
-    cluster.wait_until_reached(Place::Installed, &bundle, say).await?;
-    cluster.replace(options, Place::Installed, &bundle).await?;
-    sleep(SETTLE).await;
+    cluster.wait_until_reached(Placement::Installed, &bundle, say).await?;
+    cluster.replace(options, Placement::Installed, &bundle).await?;
+    sleep(PROPAGATION_DELAY).await;
     cluster.apply(options, |_| true).await?;
     cluster.services().delete(MIGRATION_SERVICE).await?;
     cluster.remove_probe().await?;
     apply::delete_retired(client, options).await?;
-    say("policy-controller is replaced");
+    say("policy-controller has been replaced");
     Ok(())
 }
 
-/// Hands over to policy-controller: the first call moves the gate aside, so that policy-controller
-/// can be installed under its names; a call after that waits until it enforces, and removes the gate.
+/// Hands over to policy-controller: the first call moves the gate to its migration names, so that
+/// policy-controller can be installed under its own; a later call waits until policy-controller
+/// enforces, and removes the gate.
 ///
 /// # Errors
-/// As [`take_over`]; `Config` where no gate is installed.
+/// Same as [`take_over`]; `Config` when no gate is installed.
 pub async fn hand_over(
     client: &Client,
     options: &InstallOptions,
     patience: Duration,
-    say: Say<'_>,
+    say: Progress<'_>,
 ) -> Result<HandOver, Fault> {
     let cluster = Cluster::new(client, &options.namespace, patience);
     let found = cluster.find().await?;
-    if !found.is_aside {
-        cluster.must_have_gate().await?;
-        cluster.step_aside(options, say).await?;
-        return Ok(HandOver::Aside);
+    if !found.has_migration_names {
+        cluster.require_gate().await?;
+        cluster.use_migration_names(options, say).await?;
+        return Ok(HandOver::AwaitingPolicyController);
     }
-    if !found.has_other() {
+    if !found.has_policy_controller() {
         cluster.free_names(say).await?;
-        return Ok(HandOver::Aside);
+        return Ok(HandOver::AwaitingPolicyController);
     }
-    cluster.wait_until_other_enforces(options, say).await?;
+    cluster.wait_until_policy_controller_enforces(options, say).await?;
     for document in configurations::installed(options) {
         let (kind, name) = kind_and_name(&document);
         let without = |live: Option<Value>| {
@@ -188,19 +198,19 @@ pub async fn hand_over(
         cluster.configurations(kind).update(name, without).await?;
     }
     say("policy-controller enforces");
-    sleep(SETTLE).await;
+    sleep(PROPAGATION_DELAY).await;
     cluster.remove_gate(options).await?;
-    say("the gate is removed");
+    say("the gate has been removed");
     Ok(HandOver::Done)
 }
 
-/// Makes the CustomResourceDefinitions this version's, whoever they were of: a Helm release that held
-/// them must not take them along, and with them all policies; and the API server converts by itself
-/// from now on. policy-controller filled in the conversion webhook: applying alone leaves its
-/// address, and the API server refuses that.
+/// Updates the CustomResourceDefinitions to this version, whoever owned them: a Helm release that
+/// owned them must not delete them together with all policies, and the API server converts by
+/// itself from now on. policy-controller had filled in the conversion webhook: an apply alone
+/// leaves its address, which the API server refuses.
 ///
 /// # Errors
-/// What the API server says.
+/// Faults of the API server.
 pub async fn keep_definitions(client: &Client) -> Result<(), Fault> {
     let (kind, plural) = ("CustomResourceDefinition", "customresourcedefinitions");
     let definitions = Objects::of(client, api::EXTENSIONS, kind, plural, None);
@@ -219,9 +229,13 @@ pub async fn keep_definitions(client: &Client) -> Result<(), Fault> {
 }
 
 impl Cluster<'_> {
-    /// Starts the gate with no name in common with what runs.
-    async fn start_beside(&self, options: &InstallOptions, say: Say<'_>) -> Result<(), Fault> {
-        self.make_room("Deployment", say).await?;
+    /// Starts the gate without sharing any name with the running installation.
+    async fn start_next_to(
+        &self,
+        options: &InstallOptions,
+        say: Progress<'_>,
+    ) -> Result<(), Fault> {
+        self.free_deployment_name("Deployment", say).await?;
         let budgets = Objects::of(
             self.client,
             api::POLICY,
@@ -237,23 +251,23 @@ impl Cluster<'_> {
         };
         self.apply(options, |document| waits(&document["kind"])).await?;
         self.apply_migration_service(options).await?;
-        say("waiting for the gate's pods beside policy-controller");
+        say("waiting for the gate's pods next to policy-controller");
         self.wait_for_rollout().await
     }
 
-    /// Its pods go on, and the ReplicaSet keeps them; only the name is free.
-    async fn make_room(&self, kind: &str, say: Say<'_>) -> Result<(), Fault> {
+    /// Frees the Deployment's name; its pods keep running, owned by the ReplicaSet.
+    async fn free_deployment_name(&self, kind: &str, say: Progress<'_>) -> Result<(), Fault> {
         let live = self.apps(kind).get(DEPLOYMENT).await?;
         if live.is_none_or(|live| configurations::is_labelled(&live)) {
             return Ok(());
         }
-        say("deleting policy-controller's Deployment and leaving its pods");
+        say("deleting policy-controller's Deployment, keeping its pods");
         self.free(kind).await
     }
 
     async fn free(&self, kind: &str) -> Result<(), Fault> {
         self.apps(kind).orphan(DEPLOYMENT).await?;
-        self.wait(&format!("{kind} {DEPLOYMENT} is not gone"), async || {
+        self.wait(&format!("{kind} {DEPLOYMENT} still exists"), async || {
             Ok(self.apps(kind).get(DEPLOYMENT).await?.is_none())
         })
         .await
@@ -291,11 +305,12 @@ impl Cluster<'_> {
         .await
     }
 
-    /// Stops what ran before: its pods, and the rights of its account. What is left of it is inert.
-    async fn stop_other(&self, found: &Found, say: Say<'_>) -> Result<(), Fault> {
+    /// Stops the previous installation: its pods, and the permissions of its service account. Its
+    /// remaining objects have no effect.
+    async fn stop_policy_controller(&self, found: &Found, say: Progress<'_>) -> Result<(), Fault> {
         let mut accounts = Vec::new();
         for workload in &found.workloads {
-            // The Deployment may have been orphaned since: then its ReplicaSet is what runs the pods.
+            // The Deployment may have been orphaned since: then its ReplicaSet runs the pods.
             accounts.extend(workload.account.clone());
         }
         for workload in &self.find().await?.workloads {
@@ -319,7 +334,8 @@ impl Cluster<'_> {
         Ok(())
     }
 
-    /// Whether a binding that is not ours gives rights to these accounts and nobody else.
+    /// Returns whether a binding that is not ours grants permissions to these accounts and to no
+    /// others.
     fn binds_only(&self, binding: &Value, accounts: &[String]) -> bool {
         let subjects = binding["subjects"].as_array().map(Vec::as_slice).unwrap_or_default();
         let is_one = |subject: &Value| {
@@ -331,11 +347,11 @@ impl Cluster<'_> {
         !configurations::is_labelled(binding) && !subjects.is_empty() && subjects.iter().all(is_one)
     }
 
-    /// Puts the gate's webhook into each configuration, in the place of all others.
+    /// Replaces all webhooks in each configuration with the gate's.
     async fn replace(
         &self,
         options: &InstallOptions,
-        place: Place,
+        place: Placement,
         bundle: &str,
     ) -> Result<(), Fault> {
         for document in configurations::installed(options) {
@@ -346,7 +362,7 @@ impl Cluster<'_> {
         Ok(())
     }
 
-    /// The CA of the gate's certificates.
+    /// CA of the gate's certificates.
     async fn bundle(&self) -> Result<String, Fault> {
         let secrets = self.secrets();
         let mut bundle = None;
@@ -362,29 +378,34 @@ impl Cluster<'_> {
         Objects::of(self.client, "v1", "Secret", "secrets", Some(self.namespace))
     }
 
-    /// Before anything is changed.
-    async fn must_have_gate(&self) -> Result<(), Fault> {
+    /// Checks that the gate is installed, before anything is changed.
+    async fn require_gate(&self) -> Result<(), Fault> {
         let live = self.apps("Deployment").get(DEPLOYMENT).await?;
         if live.as_ref().is_some_and(configurations::is_labelled) {
             return Ok(());
         }
         let target = format!("Deployment {}/{DEPLOYMENT}", self.namespace);
-        let detail = "the gate is not installed here: there is nothing to hand over";
+        let detail = "the gate is not installed here: nothing to hand over";
         Err(Fault::new(FaultKind::Config, target, detail))
     }
 
-    async fn step_aside(&self, options: &InstallOptions, say: Say<'_>) -> Result<(), Fault> {
+    async fn use_migration_names(
+        &self,
+        options: &InstallOptions,
+        say: Progress<'_>,
+    ) -> Result<(), Fault> {
         self.apply_migration_service(options).await?;
         let bundle = self.bundle().await?;
-        self.wait_until_reached(Place::Aside, &bundle, say).await?;
-        self.replace(options, Place::Aside, &bundle).await?;
+        self.wait_until_reached(Placement::Migration, &bundle, say).await?;
+        self.replace(options, Placement::Migration, &bundle).await?;
         self.remove_probe().await?;
-        sleep(SETTLE).await;
+        sleep(PROPAGATION_DELAY).await;
         self.free_names(say).await
     }
 
-    /// Frees the names that policy-controller's Service and Deployment have, too; the gate's pods go on.
-    async fn free_names(&self, say: Say<'_>) -> Result<(), Fault> {
+    /// Frees the names of the Service and Deployment that are shared with policy-controller; the
+    /// gate's pods keep running.
+    async fn free_names(&self, say: Progress<'_>) -> Result<(), Fault> {
         let is_ours =
             |object: Option<Value>| object.as_ref().is_some_and(configurations::is_labelled);
         if is_ours(self.services().get(SERVICE).await?) {
@@ -393,14 +414,14 @@ impl Cluster<'_> {
         if is_ours(self.apps("Deployment").get(DEPLOYMENT).await?) {
             self.free("Deployment").await?;
         }
-        say(&format!("the gate enforces aside, by Service {MIGRATION_SERVICE}"));
+        say(&format!("the gate enforces through Service {MIGRATION_SERVICE}"));
         Ok(())
     }
 
-    async fn wait_until_other_enforces(
+    async fn wait_until_policy_controller_enforces(
         &self,
         options: &InstallOptions,
-        say: Say<'_>,
+        say: Progress<'_>,
     ) -> Result<(), Fault> {
         say("waiting until policy-controller serves");
         let documents = configurations::installed(options);
@@ -410,17 +431,17 @@ impl Cluster<'_> {
             for document in &documents {
                 let (kind, name) = kind_and_name(document);
                 let live = self.configurations(kind).get(name).await?;
-                serves &= live.as_ref().is_some_and(configurations::has_serving_other);
+                serves &= live.as_ref().is_some_and(configurations::has_active_foreign_webhook);
             }
-            // Its own webhook about policies is among those that must answer.
-            times = if serves && self.ask().await.is_ok() { times + 1 } else { 0 };
-            Ok(times >= TIMES)
+            // Its own policy webhook is among those that must respond.
+            times = if serves && self.dry_run().await.is_ok() { times + 1 } else { 0 };
+            Ok(times >= REQUIRED_SUCCESSES)
         })
         .await?;
         self.wait_until_compiled(say).await
     }
 
-    /// Everything of the gate that policy-controller does not have, too.
+    /// Removes everything of the gate whose name policy-controller does not use.
     async fn remove_gate(&self, options: &InstallOptions) -> Result<(), Fault> {
         self.services().delete(MIGRATION_SERVICE).await?;
         for object in self.apps("ReplicaSet").list().await? {
@@ -451,12 +472,12 @@ impl Cluster<'_> {
             if Instant::now() > self.end {
                 let waited = start.elapsed().as_secs();
                 let detail = format!(
-                    "still not so after {waited} s; mend the cause and run the same command again, \
+                    "still not done after {waited} s; fix the cause and run the same command again, \
                      or allow more time with --timeout"
                 );
                 return Err(Fault::new(FaultKind::Timeout, what, detail));
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
         Ok(())
     }

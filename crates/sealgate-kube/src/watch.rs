@@ -149,7 +149,7 @@ impl PolicyWatch {
                         found.extend(list.resources.into_iter().map(|r| (r.name, version)));
                     }
                     Ok(Err(error)) => tracing::warn!(%error, version, "no {PLURAL} yet"),
-                    Err(_) => tracing::warn!(version, "no answer from the API server"),
+                    Err(_) => tracing::warn!(version, "no response from the API server"),
                 }
             }
             let policies = found.iter().find(|(name, _)| name == PLURAL);

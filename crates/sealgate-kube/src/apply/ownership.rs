@@ -1,20 +1,20 @@
-//! Who owns which fields of an object, by its `managedFields`. Pure.
+//! Field ownership in `managedFields`. Pure.
 //!
-//! Server-side apply removes a field that is not set any more only where nobody else owns it. What
-//! `kubectl apply` has set belongs to kubectl, so an installation that was applied with kubectl
-//! would keep fields of its old version for ever.
+//! Server-side apply removes an unset field only when no other manager owns it. Fields set by
+//! `kubectl apply` belong to kubectl, so an installation applied with kubectl would keep fields of
+//! its old version forever.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 use serde_json::{Map, Value};
 
-/// The name under which `kubectl apply` without `--server-side` owns fields.
+/// Field manager of `kubectl apply` without `--server-side`.
 const KUBECTL: &str = "kubectl-client-side-apply";
-/// Labels, annotations (kubectl's own record of what it applied, too) and owners: what people add
-/// there in their own file is theirs.
+/// Labels, annotations (including kubectl's last applied configuration) and owner references: what
+/// users add there in their own manifest is theirs.
 const METADATA: &str = "f:metadata";
 
-/// `entries` with the fields of `kubectl apply` in the entry of `manager`; `None` where there is
-/// nothing to take over.
+/// Moves the fields of `kubectl apply` into the entry of `manager`; `None` when there is nothing to
+/// take over.
 pub(super) fn taken_over(
     entries: &[ManagedFieldsEntry],
     manager: &str,
@@ -33,7 +33,7 @@ pub(super) fn taken_over(
     let fields = ours.fields_v1.as_mut()?;
     let mut taken = false;
     for entry in entries.iter_mut().filter(|entry| is_of(entry, KUBECTL, "Update")) {
-        // Fields of another version may have other names.
+        // Fields of another API version may have other names.
         if entry.api_version != ours.api_version {
             continue;
         }
@@ -57,7 +57,7 @@ fn is_of(entry: &ManagedFieldsEntry, manager: &str, operation: &str) -> bool {
         && entry.subresource.as_deref().unwrap_or_default().is_empty()
 }
 
-/// The union of two sets of fields: a set is an object of fields, each with the set of what is in it.
+/// Union of two field sets: each is an object of fields, with the nested set as value.
 fn unite(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {

@@ -1,4 +1,4 @@
-//! Certificate and key files that somebody else keeps: a mounted Secret of cert-manager's.
+//! Certificate and key files maintained by others, such as a mounted Secret of cert-manager.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,15 +10,16 @@ use tokio::sync::watch;
 
 use super::Serving;
 
-/// The largest certificate or key file.
+/// Maximum size of a certificate or key file, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// Reads both files now and then again every `every`; a change of either is sent on. The kubelet
-/// swaps a mounted Secret as a whole folder, so reading beats watching single files. A file that is
-/// gone or empty for a moment changes nothing. The task ends when the receiver is dropped.
+/// Reads both files now and then every `every`, and sends each change. The kubelet replaces a
+/// mounted Secret as a whole directory, so polling is more reliable than watching single files. A
+/// file that is temporarily missing or empty changes nothing. The task ends when the receiver is
+/// dropped.
 ///
 /// # Errors
-/// [`FaultKind::Config`] when the files cannot be read at first.
+/// [`FaultKind::Config`] when the files cannot be read initially.
 pub async fn watch_files(
     certificate: PathBuf,
     key: PathBuf,
@@ -36,7 +37,7 @@ pub async fn watch_files(
                     sender.send_if_modified(|current| replace(current, serving));
                 }
                 Err(fault) => {
-                    tracing::warn!(%fault, "keeping the certificate that was read before")
+                    tracing::warn!(%fault, "keeping the previous certificate")
                 }
             }
         }
@@ -78,7 +79,7 @@ mod tests {
     const SOON: Duration = Duration::from_millis(10);
     const LIMIT: Duration = Duration::from_secs(10);
 
-    /// A folder of this test's own, removed at the end.
+    /// Temporary directory of one test, removed on drop.
     struct Folder(PathBuf);
 
     impl Folder {

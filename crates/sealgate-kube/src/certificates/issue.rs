@@ -1,4 +1,4 @@
-//! Making a CA and a serving certificate (ECDSA P-256).
+//! Issuance of CA and serving certificates (ECDSA P-256).
 
 use std::fmt;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use sealgate_core::fault::{Fault, FaultKind};
 
 use super::{BACKDATE, CA_LIFETIME, LEAF_LIFETIME, Serving};
 
-/// The last second that a certificate can name (9999-12-31T23:59:59Z), minus a day.
+/// Last representable time of a certificate (9999-12-31T23:59:59Z), minus a day.
 const LAST_SECOND: i64 = 253_402_214_399;
 
-/// A CA with its key. `Debug` shows no key.
+/// CA certificate and key. `Debug` shows no key.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Authority {
     pub(super) certificate: String,
@@ -23,7 +23,7 @@ pub(super) struct Authority {
     pub(super) not_after: Timestamp,
 }
 
-/// A serving certificate with its key.
+/// Serving certificate and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Leaf {
     pub(super) serving: Serving,
@@ -31,27 +31,27 @@ pub(super) struct Leaf {
     pub(super) not_after: Timestamp,
 }
 
-/// A certificate for one process: no cluster, no file.
+/// Certificate for one process, without cluster or files.
 #[derive(Clone, Debug)]
 pub struct SelfSigned {
-    /// What the server needs.
+    /// Certificate chain and key.
     pub serving: Serving,
-    /// The CA that clients must trust, as PEM.
+    /// CA certificate that clients must trust, PEM.
     pub ca: String,
 }
 
-/// A CA of its own and a certificate for `names` (DNS names or IP addresses) from it. The CA's key
-/// is forgotten.
+/// Issues a certificate for `names` (DNS names or IP addresses) from a new CA, whose key is
+/// discarded.
 ///
 /// # Errors
-/// [`FaultKind::Config`] for a name that no certificate can hold.
+/// [`FaultKind::Config`] for a name that is not valid in a certificate.
 pub fn self_signed(names: &[String], now: Timestamp) -> Result<SelfSigned, Fault> {
     let authority = authority(now)?;
     let leaf = leaf(&authority, names, now)?;
     Ok(SelfSigned { serving: leaf.serving, ca: authority.certificate })
 }
 
-/// A new CA.
+/// Creates a CA.
 pub(super) fn authority(now: Timestamp) -> Result<Authority, Fault> {
     let key = generate()?;
     let not_after = later(now, CA_LIFETIME);
@@ -61,7 +61,7 @@ pub(super) fn authority(now: Timestamp) -> Result<Authority, Fault> {
     Ok(Authority { certificate: certificate.pem(), key: key.serialize_pem(), not_after })
 }
 
-/// A new serving certificate by `authority`; never outlives it.
+/// Issues a serving certificate from `authority`, which it does not outlive.
 pub(super) fn leaf(authority: &Authority, names: &[String], now: Timestamp) -> Result<Leaf, Fault> {
     let ca_key = KeyPair::from_pem(&authority.key).map_err(|error| fault(&error))?;
     let issuer = Issuer::new(authority_params(authority.not_after), ca_key);
@@ -79,8 +79,8 @@ pub(super) fn leaf(authority: &Authority, names: &[String], now: Timestamp) -> R
     Ok(Leaf { serving, names: names.to_vec(), not_after })
 }
 
-/// The same for the CA's certificate and for what it issues later. The end of its validity is part of
-/// its name, so that two CAs in one bundle never share one.
+/// Parameters of a CA certificate, also used when issuing from it. The end of validity is part of
+/// the name, so that the CAs in one bundle have distinct names.
 fn authority_params(not_after: Timestamp) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = common_name(&format!("sealgate CA {}", not_after.as_second()));
@@ -100,12 +100,12 @@ fn generate() -> Result<KeyPair, Fault> {
 }
 
 fn later(now: Timestamp, by: jiff::SignedDuration) -> Timestamp {
-    // A certificate counts whole seconds.
+    // Certificates have a resolution of one second.
     let end = now.saturating_add(by).unwrap_or(now).as_second();
     Timestamp::from_second(end).unwrap_or(now)
 }
 
-/// rcgen speaks in another crate's times; seconds are common ground.
+/// rcgen uses the time type of another crate; both convert to seconds.
 fn set_validity(params: &mut CertificateParams, now: Timestamp, not_after: Timestamp) {
     let since_epoch =
         |at: Timestamp| Duration::from_secs(at.as_second().clamp(0, LAST_SECOND).unsigned_abs());

@@ -1,4 +1,4 @@
-//! What is stored, and what is due. Pure: data and the time in, data out.
+//! Stored certificates and the rotation that is due. Pure: the time is a parameter.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::issue::{self, Authority, Leaf};
 use super::{CA_RENEWAL, LEAF_RENEWAL, OVERLAP, Serving};
 
-/// The keys of a Secret's data.
-struct Layout {
+/// Keys in the Secret's data.
+struct SecretKeys {
     ca_certificate: &'static str,
     ca_key: &'static str,
     previous_ca: &'static str,
@@ -20,8 +20,9 @@ struct Layout {
     record: &'static str,
 }
 
-/// Names of our own: during a migration policy-controller keeps its certificate in the same Secret.
-const OWN: Layout = Layout {
+/// Our own key names: during a migration policy-controller keeps its certificate in the same
+/// Secret.
+const OWN: SecretKeys = SecretKeys {
     ca_certificate: "sealgate-ca-cert.pem",
     ca_key: "sealgate-ca-key.pem",
     previous_ca: "sealgate-previous-ca-cert.pem",
@@ -30,8 +31,8 @@ const OWN: Layout = Layout {
     record: "sealgate-certificates.json",
 };
 
-/// What versions before wrote, under policy-controller's names.
-const FORMER: Layout = Layout {
+/// Key names of earlier versions, shared with policy-controller.
+const FORMER: SecretKeys = SecretKeys {
     ca_certificate: "ca-cert.pem",
     ca_key: "ca-key.pem",
     previous_ca: "previous-ca-cert.pem",
@@ -40,7 +41,7 @@ const FORMER: Layout = Layout {
     record: "sealgate.json",
 };
 
-/// Everything that the replicas share.
+/// State shared by all replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) authority: Authority,
@@ -48,30 +49,30 @@ pub(super) struct Stored {
     pub(super) leaf: Leaf,
 }
 
-/// A CA that is no longer used, but still trusted for a while.
+/// CA that is no longer used, but still trusted for the overlap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Previous {
     pub(super) certificate: String,
     pub(super) drop_after: Timestamp,
 }
 
-/// What has to be done to what is stored.
+/// Rotation that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Due {
-    /// Nothing.
-    Nothing,
-    /// There is nothing, or nothing that can be used: make everything.
-    Everything,
-    /// The CA is old: make everything, and trust the old CA for a while.
+pub(super) enum Rotation {
+    /// None.
+    None,
+    /// No usable state: create a CA and a leaf.
+    Full,
+    /// The CA expires soon: create a CA and a leaf, and trust the old CA for the overlap.
     Authority,
-    /// The serving certificate is old or has other names.
+    /// The leaf expires soon or has other names.
     Leaf,
-    /// The old CA was trusted long enough.
+    /// The overlap of the old CA has ended.
     DropPrevious,
 }
 
-/// Beside the PEM files: what only a certificate parser could tell from them, bound to them by a
-/// digest, so that a file that somebody exchanged is noticed.
+/// Record stored next to the PEM files: values that would otherwise need a certificate parser,
+/// bound to the files by a digest, so that a replaced file is detected.
 #[derive(Serialize, Deserialize)]
 struct Record {
     digest: String,
@@ -83,7 +84,7 @@ struct Record {
 }
 
 impl Stored {
-    /// All new. `trusted` is the CA that clients may still expect, for the overlap.
+    /// Creates a CA and a leaf. `trusted` is the CA that clients still use during the overlap.
     pub(super) fn new(
         names: &[String],
         now: Timestamp,
@@ -98,8 +99,8 @@ impl Stored {
         Ok(Self { authority, previous, leaf })
     }
 
-    /// Reads a Secret's data; `None` if it is not what we wrote, whole and unchanged. What others
-    /// keep there is not looked at.
+    /// Parses a Secret's data; `None` if it is not complete and unchanged data of ours. Other keys
+    /// are ignored.
     pub(super) fn from_data(data: &BTreeMap<String, Vec<u8>>) -> Option<Self> {
         match data.contains_key(OWN.record) {
             true => Self::read(data, &OWN),
@@ -107,24 +108,22 @@ impl Stored {
         }
     }
 
-    fn read(data: &BTreeMap<String, Vec<u8>>, layout: &Layout) -> Option<Self> {
-        let record: Record = serde_json::from_slice(data.get(layout.record)?).ok()?;
-        if record.digest != layout.digest(data) {
+    fn read(data: &BTreeMap<String, Vec<u8>>, keys: &SecretKeys) -> Option<Self> {
+        let record: Record = serde_json::from_slice(data.get(keys.record)?).ok()?;
+        if record.digest != keys.digest(data) {
             return None;
         }
         let text = |key: &str| String::from_utf8(data.get(key)?.clone()).ok();
         let previous = match record.drop_previous_after {
-            Some(drop_after) => {
-                Some(Previous { certificate: text(layout.previous_ca)?, drop_after })
-            }
+            Some(drop_after) => Some(Previous { certificate: text(keys.previous_ca)?, drop_after }),
             None => None,
         };
-        let chain = data.get(layout.server_certificate)?.clone();
-        let key = data.get(layout.server_key)?.clone();
+        let chain = data.get(keys.server_certificate)?.clone();
+        let key = data.get(keys.server_key)?.clone();
         Some(Self {
             authority: Authority {
-                certificate: text(layout.ca_certificate)?,
-                key: text(layout.ca_key)?,
+                certificate: text(keys.ca_certificate)?,
+                key: text(keys.ca_key)?,
                 not_after: record.authority_not_after,
             },
             previous,
@@ -136,7 +135,7 @@ impl Stored {
         })
     }
 
-    /// What of the Secret's data is ours.
+    /// Data of the Secret that is ours.
     pub(super) fn to_data(&self) -> Result<BTreeMap<String, Vec<u8>>, serde_json::Error> {
         let mut data = BTreeMap::from([
             (OWN.ca_certificate.to_owned(), self.authority.certificate.clone().into_bytes()),
@@ -158,65 +157,65 @@ impl Stored {
         Ok(data)
     }
 
-    /// What caBundle must be: the CA in use, and the one before as long as it is trusted.
+    /// Value of caBundle: the current CA, and the previous one while it is trusted.
     pub(super) fn bundle(&self) -> String {
         let previous = self.previous.as_ref().map(|previous| previous.certificate.as_str());
         [self.authority.certificate.as_str()].into_iter().chain(previous).collect()
     }
 
-    /// What `due` makes of this.
+    /// State after the rotation `due`.
     pub(super) fn renewed(
         &self,
-        due: Due,
+        due: Rotation,
         names: &[String],
         now: Timestamp,
     ) -> Result<Self, Fault> {
         match due {
-            Due::Nothing => Ok(self.clone()),
-            Due::Everything => Self::new(names, now, None),
-            Due::Authority => Self::new(names, now, Some(&self.authority.certificate)),
-            Due::Leaf => {
+            Rotation::None => Ok(self.clone()),
+            Rotation::Full => Self::new(names, now, None),
+            Rotation::Authority => Self::new(names, now, Some(&self.authority.certificate)),
+            Rotation::Leaf => {
                 Ok(Self { leaf: issue::leaf(&self.authority, names, now)?, ..self.clone() })
             }
-            Due::DropPrevious => Ok(Self { previous: None, ..self.clone() }),
+            Rotation::DropPrevious => Ok(Self { previous: None, ..self.clone() }),
         }
     }
 }
 
-/// What has to be done to `stored` for a gate with these `names`.
-pub(super) fn due(stored: Option<&Stored>, names: &[String], now: Timestamp) -> Due {
-    let Some(stored) = stored else { return Due::Everything };
+/// Rotation that is due for `stored`, for a gate with these `names`.
+pub(super) fn due(stored: Option<&Stored>, names: &[String], now: Timestamp) -> Rotation {
+    let Some(stored) = stored else { return Rotation::Full };
     let left = |until: Timestamp| until.duration_since(now);
     if left(stored.authority.not_after) < CA_RENEWAL {
-        return Due::Authority;
+        return Rotation::Authority;
     }
     if stored.leaf.names != names || left(stored.leaf.not_after) < LEAF_RENEWAL {
-        return Due::Leaf;
+        return Rotation::Leaf;
     }
     match &stored.previous {
-        Some(previous) if previous.drop_after <= now => Due::DropPrevious,
-        _ => Due::Nothing,
+        Some(previous) if previous.drop_after <= now => Rotation::DropPrevious,
+        _ => Rotation::None,
     }
 }
 
-/// What caBundle must be by a Secret's data; `None` while there is no certificate of the gate.
+/// Value of caBundle for a Secret's data; `None` while the gate has no certificate.
 pub(crate) fn bundle(data: &BTreeMap<String, Vec<u8>>) -> Option<String> {
     data.contains_key(OWN.record).then(|| Stored::read(data, &OWN))?.map(|stored| stored.bundle())
 }
 
-/// The keys of a Secret's data that are ours.
+/// Our keys in a Secret's data.
 pub(crate) fn own_keys() -> [&'static str; 6] {
     let [certificate, key, previous, server_certificate, server_key] = OWN.files();
     [certificate, key, previous, server_certificate, server_key, OWN.record]
 }
 
-impl Layout {
+impl SecretKeys {
     fn files(&self) -> [&'static str; 5] {
         let Self { ca_certificate, ca_key, previous_ca, server_certificate, server_key, .. } = self;
         [ca_certificate, ca_key, previous_ca, server_certificate, server_key]
     }
 
-    /// SHA-256 over all files but the record, each with its name and length.
+    /// SHA-256 over all files except the record, each with its name and length.
     fn digest(&self, data: &BTreeMap<String, Vec<u8>>) -> String {
         let mut hasher = Digest::hasher(Algorithm::Sha256);
         for key in self.files() {

@@ -1,4 +1,4 @@
-//! A small memory of pull secrets and service accounts: half a minute, a bounded number.
+//! Cache of pull secrets and service accounts: half a minute, a bounded number of entries.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,21 +6,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 use sealgate_engine::ports::{Clock, PullSecret};
 
-/// How long an answer is remembered; also "there is no such secret".
+/// Lifetime of an entry, including negative ones.
 const LIFETIME: SignedDuration = SignedDuration::from_secs(30);
-/// How many answers of each sort are remembered.
+/// Maximum number of entries of each kind.
 const CAPACITY: usize = 1_000;
-/// A larger secret is not remembered: who may write secrets must not fill our memory with them.
+/// Larger secrets are not cached: users who can write secrets must not fill our memory.
 const MAX_SECRET: usize = 16 << 10;
 
-/// What was read a moment ago.
+/// Recently read objects.
 pub(super) struct Cache {
     clock: Arc<dyn Clock>,
-    secrets: Mutex<Memory<Option<PullSecret>>>,
-    accounts: Mutex<Memory<Vec<String>>>,
+    secrets: Mutex<Entries<Option<PullSecret>>>,
+    accounts: Mutex<Entries<Vec<String>>>,
 }
 
-type Memory<T> = HashMap<(String, String), (Timestamp, T)>;
+type Entries<T> = HashMap<(String, String), (Timestamp, T)>;
 
 impl Cache {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
@@ -28,7 +28,7 @@ impl Cache {
     }
 
     pub(super) fn secret(&self, namespace: &str, name: &str) -> Option<Option<PullSecret>> {
-        recall(&self.secrets, self.clock.now(), namespace, name)
+        lookup(&self.secrets, self.clock.now(), namespace, name)
     }
 
     pub(super) fn keep_secret(&self, namespace: &str, name: &str, secret: Option<PullSecret>) {
@@ -39,7 +39,7 @@ impl Cache {
     }
 
     pub(super) fn account(&self, namespace: &str, name: &str) -> Option<Vec<String>> {
-        recall(&self.accounts, self.clock.now(), namespace, name)
+        lookup(&self.accounts, self.clock.now(), namespace, name)
     }
 
     pub(super) fn keep_account(&self, namespace: &str, name: &str, secrets: Vec<String>) {
@@ -47,36 +47,37 @@ impl Cache {
     }
 }
 
-fn recall<T: Clone>(
-    memory: &Mutex<Memory<T>>,
+fn lookup<T: Clone>(
+    entries: &Mutex<Entries<T>>,
     now: Timestamp,
     namespace: &str,
     name: &str,
 ) -> Option<T> {
-    let memory = lock(memory);
-    let (read_at, value) = memory.get(&(namespace.to_owned(), name.to_owned()))?;
+    let entries = lock(entries);
+    let (read_at, value) = entries.get(&(namespace.to_owned(), name.to_owned()))?;
     is_fresh(*read_at, now).then(|| value.clone())
 }
 
-fn keep<T>(memory: &Mutex<Memory<T>>, now: Timestamp, namespace: &str, name: &str, value: T) {
-    let mut memory = lock(memory);
-    if memory.len() >= CAPACITY {
-        memory.retain(|_, (read_at, _)| is_fresh(*read_at, now));
+fn keep<T>(entries: &Mutex<Entries<T>>, now: Timestamp, namespace: &str, name: &str, value: T) {
+    let mut entries = lock(entries);
+    if entries.len() >= CAPACITY {
+        entries.retain(|_, (read_at, _)| is_fresh(*read_at, now));
     }
-    if memory.len() >= CAPACITY {
-        memory.clear();
+    if entries.len() >= CAPACITY {
+        entries.clear();
     }
-    memory.insert((namespace.to_owned(), name.to_owned()), (now, value));
+    entries.insert((namespace.to_owned(), name.to_owned()), (now, value));
 }
 
-/// A clock that was set back makes an answer old, not young for ever.
+/// Returns whether an entry is fresh. A clock that was set back makes it stale, rather than fresh
+/// forever.
 fn is_fresh(read_at: Timestamp, now: Timestamp) -> bool {
     let age = now.duration_since(read_at);
     !age.is_negative() && age < LIFETIME
 }
 
-fn lock<T>(memory: &Mutex<Memory<T>>) -> MutexGuard<'_, Memory<T>> {
-    memory.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(entries: &Mutex<Entries<T>>) -> MutexGuard<'_, Entries<T>> {
+    entries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -85,13 +86,13 @@ mod tests {
 
     #[test]
     fn an_answer_is_remembered_for_half_a_minute_and_not_in_the_past() {
-        let memory: Mutex<Memory<u8>> = Mutex::default();
+        let entries: Mutex<Entries<u8>> = Mutex::default();
         let at = |second| Timestamp::from_second(second).expect("in range");
-        keep(&memory, at(100), "ns", "a", 1);
-        assert_eq!(recall(&memory, at(129), "ns", "a"), Some(1));
-        assert_eq!(recall(&memory, at(130), "ns", "a"), None);
-        assert_eq!(recall(&memory, at(99), "ns", "a"), None);
-        assert_eq!(recall(&memory, at(100), "other", "a"), None);
+        keep(&entries, at(100), "ns", "a", 1);
+        assert_eq!(lookup(&entries, at(129), "ns", "a"), Some(1));
+        assert_eq!(lookup(&entries, at(130), "ns", "a"), None);
+        assert_eq!(lookup(&entries, at(99), "ns", "a"), None);
+        assert_eq!(lookup(&entries, at(100), "other", "a"), None);
     }
 
     #[test]
@@ -112,11 +113,11 @@ mod tests {
 
     #[test]
     fn it_is_bounded() {
-        let memory: Mutex<Memory<u8>> = Mutex::default();
+        let entries: Mutex<Entries<u8>> = Mutex::default();
         let now = Timestamp::UNIX_EPOCH;
         for index in 0..3 * CAPACITY {
-            keep(&memory, now, "ns", &index.to_string(), 0);
+            keep(&entries, now, "ns", &index.to_string(), 0);
         }
-        assert!(lock(&memory).len() <= CAPACITY);
+        assert!(lock(&entries).len() <= CAPACITY);
     }
 }

@@ -44,8 +44,8 @@ impl Clock for Frozen {
     }
 }
 
-/// The secrets of a cluster where nobody listens: whoever asks gets a fault.
-fn deaf() -> ClusterSecrets {
+/// Secrets of an unreachable cluster: every read is a fault.
+fn unreachable() -> ClusterSecrets {
     let config = Config::new("http://127.0.0.1:9/".parse().expect("is a URL"));
     let client = Client::try_from(config).expect("is a configuration");
     ClusterSecrets::new(client, PullSecretRights::Cluster, Arc::new(Frozen))
@@ -53,7 +53,7 @@ fn deaf() -> ClusterSecrets {
 
 #[tokio::test]
 async fn the_secrets_of_one_pod_are_bounded_together() {
-    let secrets = deaf();
+    let secrets = unreachable();
     let names: Vec<String> = (0..70).map(|number| number.to_string()).collect();
     for name in &names {
         let docker_config_json = vec![b' '; 16 << 10];
@@ -65,11 +65,11 @@ async fn the_secrets_of_one_pod_are_bounded_together() {
     assert_eq!(fault.kind, FaultKind::TooLarge);
 }
 
-/// `imagePullSecrets` and `serviceAccountName` are a stranger's words, and the client puts them
-/// into a URL as they are.
+/// `imagePullSecrets` and `serviceAccountName` are untrusted, and the client puts them into a URL
+/// unescaped.
 #[tokio::test]
-async fn names_that_nothing_has_are_not_asked_for() {
-    let secrets = deaf();
+async fn invalid_object_names_are_not_requested() {
+    let secrets = unreachable();
     for name in [
         "../../other/secrets/theirs",
         "..",

@@ -8,7 +8,7 @@ fn walk_value(group: &str, kind: &str, object: &Value) -> Result<PodContent, Wal
     walk(group, kind, &raw)
 }
 
-/// A pod spec with one image in each place that can hold one.
+/// Pod spec with an image in each field that can hold one.
 fn pod_spec() -> Value {
     json!({
         "initContainers": [{ "name": "i", "image": "init" }],
@@ -174,7 +174,7 @@ fn an_image_is_unchanged_where_its_text_stood_in_the_same_sort_of_field() {
     assert_eq!(left("/spec/ephemeralContainers/0/image", "tag:1"), 1, "so does a new one");
 }
 
-/// Any JSON, with the words of pod specs in it.
+/// Arbitrary JSON with field names of pod specs.
 fn any_json() -> impl Strategy<Value = Value> {
     let word = prop::sample::select(vec![
         "spec",

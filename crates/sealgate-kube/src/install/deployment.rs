@@ -1,4 +1,4 @@
-//! The gate's pods, and what stands around them.
+//! Deployment of the gate, with its Services, PodDisruptionBudget and ConfigMap.
 
 use sealgate_core::digest::Digest;
 use serde_json::{Value, json};
@@ -11,13 +11,13 @@ use crate::api;
 
 const HTTPS_PORT: u16 = 8443;
 const METRICS_PORT: u16 = 9090;
-/// Where the certificate files are mounted.
+/// Mount path of the certificate files.
 const TLS_FOLDER: &str = "/etc/sealgate/tls";
-/// The ConfigMap with the CA certificates of registries, its only entry, and where it is mounted.
+/// ConfigMap with the CA certificates of registries, its only entry, and its mount path.
 const REGISTRY_CA: &str = "sealgate-registry-ca";
 const REGISTRY_CA_FILE: &str = "ca.crt";
 const REGISTRY_CA_FOLDER: &str = "/etc/sealgate/registry-ca";
-/// On the pods, so that another bundle starts other pods: the gate reads it at its start.
+/// Annotation on the pods, so that a changed bundle restarts them: the gate reads it at startup.
 const REGISTRY_CA_DIGEST: &str = "policy.sigstore.dev/sealgate-registry-ca";
 
 pub(super) fn documents(options: &InstallOptions, gate: &DeploymentOptions) -> Vec<Value> {
@@ -42,7 +42,7 @@ pub(super) fn deletions(namespace: &str) -> Vec<Deletion> {
     ]
 }
 
-/// What the pods do not mount any more.
+/// Objects that the pods no longer mount.
 pub(super) fn retired(options: &InstallOptions) -> Option<Deletion> {
     let is_mounted = matches!(
         &options.gate,
@@ -146,7 +146,7 @@ fn pod_spec(options: &InstallOptions, gate: &DeploymentOptions) -> Value {
     spec
 }
 
-/// A volume of the pod, and where it is mounted.
+/// Volume of the pod, and its mount.
 struct Mount {
     volume: Value,
     at: Value,
@@ -209,7 +209,7 @@ fn container(options: &InstallOptions, gate: &DeploymentOptions) -> Value {
     container
 }
 
-/// The command line of the gate. `sealgate serve` must understand each of these.
+/// Arguments of the gate. `sealgate serve` must accept each of them.
 pub(super) fn arguments(options: &InstallOptions, gate: &DeploymentOptions) -> Vec<String> {
     let mut arguments = vec![
         "serve".to_owned(),
@@ -240,8 +240,8 @@ fn environment() -> Value {
     json!([field("SYSTEM_NAMESPACE", "metadata.namespace"), field("POD_NAME", "metadata.name")])
 }
 
-/// On the plain port: a certificate that is not there yet is a reason not to be ready, which
-/// `/readyz` says itself, and never one to be killed.
+/// Probe on the plain HTTP port: a missing certificate makes the gate unready, as reported by
+/// `/readyz`, but must not get it killed.
 fn probe(path: &str, period: u32, failures: u32) -> Value {
     json!({
         "httpGet": { "path": path, "port": "metrics" },

@@ -1,4 +1,4 @@
-//! The service account and what it may do: the least that the gate works with.
+//! Service account and its RBAC permissions: the minimum that the gate needs.
 
 use serde_json::{Value, json};
 
@@ -9,14 +9,14 @@ use super::{
 use crate::{api, crd};
 
 const WEBHOOKS: &str = "admissionregistration.k8s.io";
-/// The roles and their bindings. Not policy-controller's names: a binding's role cannot be changed,
-/// and while both are installed each keeps its own rights.
+/// Roles and bindings. Not policy-controller's names: the role of a binding is immutable, and while
+/// both are installed each keeps its own permissions.
 const ROLE: &str = "sealgate";
-/// The role for pull secrets.
+/// Role for pull secrets.
 const PULL_ROLE: &str = "sealgate-pull-secrets";
-/// Their names in versions before.
+/// Names in earlier versions.
 const FORMER_ROLES: [&str; 2] = [ACCOUNT, "policy-controller-webhook-pull-secrets"];
-/// Events about objects without a namespace are kept in this one.
+/// Namespace of events about cluster-scoped objects.
 const EVENTS_NAMESPACE: &str = "default";
 
 pub(super) fn documents(options: &InstallOptions) -> Vec<Value> {
@@ -55,7 +55,7 @@ pub(super) fn deletions(options: &InstallOptions) -> Vec<Deletion> {
     deletions
 }
 
-/// What versions before granted under other names.
+/// RBAC objects of earlier versions under other names.
 pub(super) fn retired(options: &InstallOptions) -> Vec<Deletion> {
     let [role, pull_role] = FORMER_ROLES;
     let here = Some(options.namespace.as_str());
@@ -69,7 +69,7 @@ pub(super) fn retired(options: &InstallOptions) -> Vec<Deletion> {
     deletions
 }
 
-/// The namespaces that get the pull role; `None` is the whole cluster.
+/// Namespaces with the pull secret role; `None` stands for the whole cluster.
 fn pull_namespaces(options: &InstallOptions) -> Vec<Option<&str>> {
     match &options.pull_secrets {
         PullSecretRights::Cluster => vec![None],
@@ -82,7 +82,7 @@ fn cluster_rules(options: &InstallOptions) -> Vec<Value> {
     let mut rules = vec![
         rule(crd::GROUP, &["clusterimagepolicies", "trustroots"], &["get", "list", "watch"]),
         rule(crd::GROUP, &["clusterimagepolicies/status", "trustroots/status"], &["patch"]),
-        // What a `scale` names and does not hold.
+        // Targets of the `scale` subresource, whose requests do not contain the object.
         rule("apps", &["deployments", "replicasets", "statefulsets"], &["get"]),
         rule("", &["replicationcontrollers"], &["get"]),
     ];
@@ -100,7 +100,8 @@ fn cluster_rules(options: &InstallOptions) -> Vec<Value> {
     rules
 }
 
-/// In its own namespace: read the keys and settings that policies name, keep its certificates.
+/// Permissions in its own namespace: read the keys and settings named by policies, maintain its
+/// certificates.
 fn own_rules(options: &InstallOptions) -> Vec<Value> {
     let mut rules = vec![rule("", &["secrets", "configmaps"], &["get", "list", "watch"])];
     if options.own_certificates() {
@@ -127,7 +128,7 @@ fn named(mut rule: Value, names: &[&str]) -> Value {
     rule
 }
 
-/// A role and its binding to the account, in a namespace or in the cluster.
+/// Role and its binding to the service account, in a namespace or cluster-wide.
 fn grant(
     options: &InstallOptions,
     name: &str,

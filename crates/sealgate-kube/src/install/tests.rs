@@ -28,7 +28,7 @@ fn find(documents: &[Value], kind: &str, name: &str) -> Value {
     found.cloned().unwrap_or_else(|| panic!("no {kind} {name}"))
 }
 
-/// Every (group, resource, verb) that a document grants.
+/// All (group, resource, verb) triples granted by a document.
 fn grants(documents: &[Value]) -> Vec<(String, String, String)> {
     let mut grants = Vec::new();
     for role in documents.iter().filter(|d| d["kind"] == "ClusterRole" || d["kind"] == "Role") {
@@ -60,7 +60,7 @@ fn yaml_holds_exactly_the_documents() {
     let yaml = to_yaml(&documents).expect("YAML");
     let back: Vec<Value> = serde_saphyr::from_multiple(&yaml).expect("reads");
     assert_eq!(back, documents);
-    // A label's text must stay a text for every YAML reader, also one of YAML 1.1.
+    // A label value must stay a string for every YAML parser, including YAML 1.1.
     assert!(yaml.contains("\"true\"") || yaml.contains("'true'"), "{yaml}");
 }
 
@@ -135,7 +135,7 @@ fn workload_webhooks_are_as_the_peers() {
     }
 }
 
-/// A gate that is down must keep nobody from scaling, least of all down.
+/// A gate that is down must not prevent scaling, in particular scaling down.
 #[test]
 fn scaling_is_warned_of_and_never_refused_by_a_gate_that_is_down() {
     let documents = documents(&InstallOptions::default());
@@ -157,7 +157,7 @@ fn scaling_is_warned_of_and_never_refused_by_a_gate_that_is_down() {
     assert_eq!(mutating["webhooks"].as_array().map(Vec::len), Some(1));
 }
 
-/// Policies must stay editable everywhere: their webhooks look at no namespace.
+/// Policies must stay editable everywhere: their webhooks have no namespace selector.
 #[test]
 fn policy_webhooks_have_their_own_paths() {
     let documents = documents(&elsewhere());
@@ -230,7 +230,8 @@ fn somebody_elses_certificate_is_mounted_and_nothing_is_patched() {
     assert_eq!(injected, "cosign-system/webhook");
 }
 
-/// Its pods could not come back while it is down, if somebody labels the namespace.
+/// With a labelled namespace, the gate's own pods could otherwise not be recreated while it is
+/// down.
 #[test]
 fn no_webhook_looks_at_the_gates_own_namespace() {
     let options = InstallOptions { namespace: "gate".to_owned(), ..InstallOptions::default() };
@@ -245,9 +246,9 @@ fn no_webhook_looks_at_the_gates_own_namespace() {
     }
 }
 
-/// What people write themselves must not be written again by an upgrade.
+/// User settings must not be overwritten by an upgrade.
 #[test]
-fn nothing_of_the_users_is_installed() {
+fn user_settings_are_not_installed() {
     for options in [InstallOptions::default(), elsewhere()] {
         let documents = documents(&options);
         assert!(of_kind(&documents, "ConfigMap").is_empty());
@@ -297,7 +298,7 @@ fn registries_and_secrets_of_the_gates_own_image() {
     assert!(goes(&elsewhere()));
 }
 
-/// Names that policy-controller's objects have, too, are not enough to delete what they name.
+/// Names are shared with policy-controller's objects, so a name alone does not justify a deletion.
 #[test]
 fn what_may_be_somebody_elses_is_deleted_by_its_label_only() {
     let options = InstallOptions::default();
@@ -319,7 +320,7 @@ fn both_policy_versions_have_one_schema() {
     assert_eq!(versions[1]["storage"], false);
 }
 
-/// A value for each leaf of a schema.
+/// Value for each leaf of a schema.
 fn sample(schema: &Value) -> Value {
     match schema["type"].as_str() {
         Some("object") => match schema["properties"].as_object() {
@@ -333,8 +334,9 @@ fn sample(schema: &Value) -> Value {
     }
 }
 
-/// A field that the schema lacks would be pruned before the gate sees it: a requirement lost. So an object
-/// with every field of the schema must be read without loss, and the types must know no other.
+/// A field missing from the schema would be pruned before the gate sees it, and its requirement
+/// lost. So an object with every field of the schema must be read without loss, and the types must
+/// have no further fields.
 #[test]
 fn the_schema_and_the_types_know_the_same_fields() {
     let crd = crd::cluster_image_policies();
@@ -352,7 +354,7 @@ fn the_schema_and_the_types_know_the_same_fields() {
     }
 }
 
-/// The same for trust roots, whose types have bytes that must be base64 in the object.
+/// Same for trust roots, whose types have bytes that are base64 in the object.
 #[test]
 fn the_schema_of_trust_roots_and_their_types_know_the_same_fields() {
     let crd = crd::trust_roots();
@@ -368,7 +370,8 @@ fn the_schema_of_trust_roots_and_their_types_know_the_same_fields() {
     }
 }
 
-/// policy-controller loses a `ctlog` without a URL on this way, and with it the requirement for a log.
+/// policy-controller loses a `ctlog` without a URL in this conversion, and with it the requirement
+/// for a log.
 #[test]
 fn conversion_between_the_versions_loses_no_field() {
     let crd = crd::cluster_image_policies();

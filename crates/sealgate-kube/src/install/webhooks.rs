@@ -8,20 +8,20 @@ use super::{
 };
 use crate::{api, crd};
 
-/// Where workloads are validated.
+/// Path for validating workloads.
 pub const DEFAULT_PATH_VALIDATE: &str = "/validate";
-/// Where tags are replaced by digests.
+/// Path for replacing tags by digests.
 pub const DEFAULT_PATH_MUTATE: &str = "/mutate";
-/// Where policies are validated.
+/// Path for validating policies.
 pub const DEFAULT_PATH_POLICY_VALIDATION: &str = "/validate-policies";
-/// Where policies get their defaults.
+/// Path for defaulting policies.
 pub const DEFAULT_PATH_POLICY_DEFAULTS: &str = "/default-policies";
 
-/// The webhook that warns of what a scaled workload's pods will meet.
+/// Webhook that warns about the pods of a scaled workload.
 const SCALE_WEBHOOK: &str = "scale.policy.sigstore.dev";
-/// Its longest timeout, in seconds.
+/// Its maximum timeout, in seconds.
 const SCALE_TIMEOUT: u8 = 5;
-/// All of the gate's paths.
+/// All paths of the gate.
 const PATHS: [&str; 4] = [
     DEFAULT_PATH_VALIDATE,
     DEFAULT_PATH_MUTATE,
@@ -29,10 +29,10 @@ const PATHS: [&str; 4] = [
     DEFAULT_PATH_POLICY_DEFAULTS,
 ];
 
-/// The updates that the gate is asked about (CEL): all but those that it would let through unseen,
-/// which leave the labels and the pod spec or pod template as they are and ask for no more replicas.
-/// So a gate that is down keeps no controller from scaling down, and nobody from removing a
-/// finalizer. API servers before 1.28 do not know conditions, and ask about every update.
+/// Match condition (CEL) for updates: all except those that the gate would admit unseen, which
+/// leave the labels and the pod spec or pod template unchanged and do not add replicas. So a gate
+/// that is down does not prevent controllers from scaling down or users from removing a finalizer.
+/// API servers before 1.28 do not support conditions, and call the webhook for every update.
 const STARTS_OR_RELABELS_PODS: &str = "
     request.operation != 'UPDATE' || !has(object.spec) || !has(oldObject.spec)
     || (has(object.metadata.labels) ? object.metadata.labels : {})
@@ -44,23 +44,23 @@ const STARTS_OR_RELABELS_PODS: &str = "
         : (has(object.spec.jobTemplate) && has(oldObject.spec.jobTemplate)
             ? object.spec.jobTemplate != oldObject.spec.jobTemplate
             : object.spec != oldObject.spec))";
-/// The scalings that the gate is asked about (CEL).
+/// Match condition (CEL) for scaling.
 const MORE_REPLICAS: &str = "
     (has(object.spec.replicas) ? object.spec.replicas : 0)
         > (has(oldObject.spec.replicas) ? oldObject.spec.replicas : 0)";
 
-/// The label with a namespace's name, which the API server sets and nobody can change.
+/// Label with a namespace's name, set by the API server and immutable.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 const VALIDATING: &str = "ValidatingWebhookConfiguration";
 const MUTATING: &str = "MutatingWebhookConfiguration";
 
-/// Whether the path or URL that a webhook calls is one that `sealgate install` writes.
-/// policy-controller has other paths.
+/// Returns whether the path or URL called by a webhook is one that `sealgate install` writes.
+/// policy-controller uses other paths.
 pub(crate) fn is_path_of_gate(called: &str) -> bool {
     PATHS.iter().any(|path| called.ends_with(path))
 }
 
-/// Policies first: a policy that is applied with the rest must already meet its webhook.
+/// Policies first: a policy applied together with the rest must already be validated.
 pub(super) fn documents(options: &InstallOptions) -> Vec<Value> {
     vec![
         policies(options, MUTATING, POLICY_DEFAULTS_WEBHOOK, DEFAULT_PATH_POLICY_DEFAULTS),
@@ -104,8 +104,8 @@ fn condition(name: &str, expression: &str) -> Value {
     json!([{ "name": name, "expression": expression }])
 }
 
-/// More replicas, by the `scale` subresource: only ever a warning. A gate that is down keeps nobody
-/// from scaling, least of all down.
+/// Webhook for an increase of replicas through the `scale` subresource; it only warns. A gate that
+/// is down does not prevent scaling.
 fn scales(options: &InstallOptions) -> Value {
     let apps = ["deployments/scale", "replicasets/scale", "statefulsets/scale"];
     let rules = [("", &["replicationcontrollers/scale"][..]), ("apps", &apps)];
@@ -130,8 +130,8 @@ fn policies(options: &InstallOptions, kind: &str, name: &str, path: &str) -> Val
     configuration(options, kind, name, vec![webhook])
 }
 
-/// Excludes the gate's own namespace, whatever its labels are: pods of a gate that is down must be
-/// able to start, and no gate is there to admit them.
+/// Namespace selector that excludes the gate's own namespace, whatever its labels: pods of a gate
+/// that is down must be able to start without it.
 fn not_own_namespace(options: &InstallOptions) -> Value {
     json!({ "key": NAMESPACE_NAME, "operator": "NotIn", "values": [options.namespace] })
 }

@@ -1,8 +1,8 @@
-//! Policies that policy-controller has compiled.
+//! Policies compiled by policy-controller.
 //!
-//! Its webhook judges by the ConfigMap `config-image-policies`, which its reconciler fills one entry a
-//! policy, after its webhooks answer; where a key cannot be had it removes the entry. An image of a
-//! policy without entry is judged by the others, or by none.
+//! Its webhook evaluates the ConfigMap `config-image-policies`, which its reconciler fills with one
+//! entry per policy after its webhooks respond; when a key cannot be loaded it removes the entry.
+//! An image that matches a policy without an entry is evaluated by the others, or by none.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use tokio::time::{Instant, sleep};
 
 use super::finalizers::finalizer;
 use super::objects::Objects;
-use super::{Cluster, LOOK, Say, TIMES};
+use super::{Cluster, POLL_INTERVAL, Progress, REQUIRED_SUCCESSES};
 use crate::crd::{GROUP, POLICY_VERSIONS};
 
-/// The ConfigMap that policy-controller's webhook reads.
+/// ConfigMap read by policy-controller's webhook.
 const CONFIG_MAP: &str = "config-image-policies";
-/// How many policies are named that are not compiled.
+/// Maximum number of policies named in a message.
 const MAX_NAMED: usize = 20;
 
 impl Cluster<'_> {
-    /// Waits until policy-controller has compiled each enforcing policy.
-    pub(super) async fn wait_until_compiled(&self, say: Say<'_>) -> Result<(), Fault> {
+    /// Waits until policy-controller has compiled every enforcing policy.
+    pub(super) async fn wait_until_compiled(&self, say: Progress<'_>) -> Result<(), Fault> {
         say("waiting until policy-controller has compiled its policies");
         let version = format!("{GROUP}/{}", POLICY_VERSIONS[0]);
         let (kind, plural) = ("ClusterImagePolicy", "clusterimagepolicies");
@@ -34,19 +34,19 @@ impl Cluster<'_> {
             let compiled = maps.get(CONFIG_MAP).await?.unwrap_or_default();
             let missing = not_compiled(&policies.list().await?, &compiled["data"]);
             times = if missing.is_empty() { times + 1 } else { 0 };
-            if times >= TIMES {
+            if times >= REQUIRED_SUCCESSES {
                 return Ok(());
             }
             if Instant::now() > self.end {
-                return Err(never_compiled(&missing, start.elapsed()));
+                return Err(compilation_timeout(&missing, start.elapsed()));
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 }
 
-/// Enforcing policies that policy-controller has not reconciled or that have no entry. An entry alone
-/// may be from before: it reconciles a policy only once its finalizer is there.
+/// Enforcing policies that policy-controller has not reconciled or that have no entry. An entry
+/// alone may be outdated: a policy is reconciled only once it has the finalizer.
 fn not_compiled(policies: &[Value], entries: &Value) -> Vec<String> {
     let finalizer = finalizer("clusterimagepolicies");
     let is_missing = |policy: &&Value| {
@@ -61,14 +61,14 @@ fn not_compiled(policies: &[Value], entries: &Value) -> Vec<String> {
     missing.map(|it| it["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-fn never_compiled(missing: &[String], waited: Duration) -> Fault {
+fn compilation_timeout(missing: &[String], waited: Duration) -> Fault {
     let named = missing.get(..MAX_NAMED).unwrap_or(missing).join(", ");
     let more = match missing.len().saturating_sub(MAX_NAMED) {
         0 => String::new(),
         left => format!(" and {left} more"),
     };
     let why = format!(
-        "policy-controller has not compiled {named}{more} after {} s: see the status of each, and \
+        "policy-controller has not compiled {named}{more} after {} s: see their status, and \
          its log; the gate still enforces",
         waited.as_secs()
     );
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(not_compiled(&policies, &entries), ["stale", "bad-key"]);
         assert_eq!(not_compiled(&policies, &Value::Null), ["done", "stale", "bad-key"]);
         let many: Vec<String> = (0..MAX_NAMED + 2).map(|number| format!("p{number}")).collect();
-        let fault = never_compiled(&many, Duration::from_secs(9));
+        let fault = compilation_timeout(&many, Duration::from_secs(9));
         assert!(fault.detail.contains("p19 and 2 more"), "{}", fault.detail);
     }
 }

@@ -1,9 +1,10 @@
-//! Webhook configurations while two controllers share them. Pure: an object in, an object out.
+//! Webhook configurations shared by two controllers during a migration. Pure: objects in, objects
+//! out.
 //!
 //! policy-controller rewrites the webhook that has the name of its configuration whenever it
-//! differs, and no other. So while it runs, the gate's webhook stands in the same configuration
-//! under another name ([`Place::Aside`]): replacing the list of webhooks is one update, before which
-//! the one decides and after which the other.
+//! differs, and no other. So while it runs, the gate's webhook is in the same configuration under
+//! another name ([`Placement::Migration`]): replacing the list of webhooks is one atomic update,
+//! which switches from one controller to the other.
 
 use serde_json::{Value, json};
 
@@ -11,45 +12,45 @@ use crate::install::{
     InstallOptions, MIGRATION_SERVICE, PART_OF, PART_OF_SEALGATE, SERVICE, is_path_of_gate,
 };
 
-/// Before the name of the gate's webhook while policy-controller may run.
-const ASIDE: &str = "sealgate.";
+/// Prefix of the gate's webhook name while policy-controller may run.
+const MIGRATION_PREFIX: &str = "sealgate.";
 
-/// Under which name and behind which Service the gate's webhook stands.
+/// Webhook name and Service of the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// As `sealgate install` writes it.
+pub(super) enum Placement {
+    /// Names written by `sealgate install`.
     Installed,
-    /// Beside policy-controller.
-    Aside,
+    /// Names used next to policy-controller.
+    Migration,
 }
 
-/// A webhook of a configuration of `sealgate install`, at `place`.
-fn at(place: Place, webhook: &Value, bundle: &str) -> Value {
+/// Webhook of an installed configuration, with the names of `place`.
+fn at(place: Placement, webhook: &Value, bundle: &str) -> Value {
     let mut webhook = webhook.clone();
     webhook["clientConfig"]["caBundle"] = json!(crate::install::base64(bundle.as_bytes()));
-    if place == Place::Aside {
-        let name = format!("{ASIDE}{}", webhook["name"].as_str().unwrap_or_default());
+    if place == Placement::Migration {
+        let name = format!("{MIGRATION_PREFIX}{}", webhook["name"].as_str().unwrap_or_default());
         webhook["name"] = json!(name);
     }
     webhook["clientConfig"]["service"]["name"] = json!(place.service());
     webhook
 }
 
-impl Place {
+impl Placement {
     pub(super) fn service(self) -> &'static str {
         match self {
             Self::Installed => SERVICE,
-            Self::Aside => MIGRATION_SERVICE,
+            Self::Migration => MIGRATION_SERVICE,
         }
     }
 }
 
-/// `live` with the gate's webhooks of `document` and no other. Labels and annotations stay; owners
-/// go: with them the configuration would be deleted without a word.
+/// Returns `live` with the gate's webhooks of `document` only. Labels and annotations are kept;
+/// owner references are removed: they could cause the configuration to be garbage-collected.
 pub(super) fn with_gate_only(
     live: Option<Value>,
     document: &Value,
-    place: Place,
+    place: Placement,
     bundle: &str,
 ) -> Value {
     let mut object = live.unwrap_or_else(|| document.clone());
@@ -64,7 +65,7 @@ pub(super) fn with_gate_only(
     object
 }
 
-/// `live` without the gate's webhooks and labels.
+/// Returns `live` without the gate's webhooks and labels.
 pub(super) fn without_gate(live: &Value) -> Value {
     let mut object = live.clone();
     object["webhooks"] = webhooks(live).filter(|webhook| !is_of_gate(webhook)).cloned().collect();
@@ -77,17 +78,17 @@ pub(super) fn without_gate(live: &Value) -> Value {
     object
 }
 
-/// Whether the gate's webhook stands in `live` at `place`.
-pub(super) fn has_gate(live: &Value, place: Place) -> bool {
+/// Returns whether `live` contains the gate's webhook with the names of `place`.
+pub(super) fn has_gate(live: &Value, place: Placement) -> bool {
     webhooks(live).filter(|webhook| is_of_gate(webhook)).any(|webhook| {
-        let aside = webhook["name"].as_str().is_some_and(|name| name.starts_with(ASIDE));
-        aside == (place == Place::Aside)
+        let aside = webhook["name"].as_str().is_some_and(|name| name.starts_with(MIGRATION_PREFIX));
+        aside == (place == Placement::Migration)
     })
 }
 
-/// Whether anybody else's webhook in `live` is called, and by which authority it is trusted: rules
-/// and caBundle are what policy-controller fills in when it serves.
-pub(super) fn has_serving_other(live: &Value) -> bool {
+/// Returns whether a webhook of another controller in `live` is active: policy-controller fills in
+/// rules and caBundle when it serves.
+pub(super) fn has_active_foreign_webhook(live: &Value) -> bool {
     others(live).any(|webhook| {
         let filled = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
         let trusted = webhook["clientConfig"]["caBundle"].as_str().is_some_and(|ca| !ca.is_empty());
@@ -95,18 +96,18 @@ pub(super) fn has_serving_other(live: &Value) -> bool {
     })
 }
 
-/// The webhooks of others.
+/// Webhooks of other controllers.
 pub(super) fn others(live: &Value) -> impl Iterator<Item = &Value> {
     webhooks(live).filter(|webhook| !is_of_gate(webhook))
 }
 
-/// The Service, `(namespace, name)`, that a webhook calls.
+/// Service, `(namespace, name)`, called by a webhook.
 pub(super) fn service(webhook: &Value) -> Option<(&str, &str)> {
     let service = &webhook["clientConfig"]["service"];
     Some((service["namespace"].as_str()?, service["name"].as_str()?))
 }
 
-/// Whether an object has the label of what `sealgate install` writes.
+/// Returns whether an object has the label of objects written by `sealgate install`.
 pub(super) fn is_labelled(object: &Value) -> bool {
     object["metadata"]["labels"][PART_OF] == PART_OF_SEALGATE
 }
@@ -115,7 +116,7 @@ fn webhooks(configuration: &Value) -> impl Iterator<Item = &Value> {
     configuration["webhooks"].as_array().into_iter().flatten()
 }
 
-/// By its path, as [`crate::certificates`] tells which caBundle to keep.
+/// Decided by its path, as [`crate::certificates`] does for caBundle.
 fn is_of_gate(webhook: &Value) -> bool {
     let config = &webhook["clientConfig"];
     let called = config["url"].as_str().or(config["service"]["path"].as_str()).unwrap_or_default();
@@ -139,7 +140,7 @@ mod tests {
         installed(&InstallOptions::default()).pop().expect("four of them")
     }
 
-    /// What policy-controller makes of its own configuration.
+    /// Configuration as policy-controller writes it.
     fn theirs() -> Value {
         json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
@@ -165,8 +166,8 @@ mod tests {
     #[test]
     fn one_update_puts_the_gate_in_the_place_of_the_other() {
         let live = theirs();
-        assert!(has_serving_other(&live));
-        let aside = with_gate_only(Some(live), &document(), Place::Aside, "PEM");
+        assert!(has_active_foreign_webhook(&live));
+        let aside = with_gate_only(Some(live), &document(), Placement::Migration, "PEM");
         let names: Vec<&Value> = webhooks(&aside).map(|webhook| &webhook["name"]).collect();
         assert_eq!(names, ["sealgate.policy.sigstore.dev", "sealgate.scale.policy.sigstore.dev"]);
         let webhook = &aside["webhooks"][0];
@@ -178,22 +179,25 @@ mod tests {
         assert_eq!(aside["metadata"]["annotations"]["note"], "kept");
         assert_eq!(aside["metadata"]["labels"]["team"], "red");
         assert!(is_labelled(&aside) && aside["metadata"].get("ownerReferences").is_none());
-        assert!(has_gate(&aside, Place::Aside) && !has_gate(&aside, Place::Installed));
-        assert!(!has_serving_other(&aside));
-        let installed = with_gate_only(Some(aside), &document(), Place::Installed, "PEM");
+        assert!(has_gate(&aside, Placement::Migration) && !has_gate(&aside, Placement::Installed));
+        assert!(!has_active_foreign_webhook(&aside));
+        let installed = with_gate_only(Some(aside), &document(), Placement::Installed, "PEM");
         assert_eq!(installed["webhooks"][0]["name"], "policy.sigstore.dev");
-        assert!(has_gate(&installed, Place::Installed) && !has_gate(&installed, Place::Aside));
+        assert!(
+            has_gate(&installed, Placement::Installed)
+                && !has_gate(&installed, Placement::Migration)
+        );
     }
 
     #[test]
     fn the_way_back_leaves_the_other_alone() {
-        let mut both = with_gate_only(Some(theirs()), &document(), Place::Aside, "PEM");
+        let mut both = with_gate_only(Some(theirs()), &document(), Placement::Migration, "PEM");
         let mut other = theirs()["webhooks"][0].clone();
         other["rules"] = json!([]);
         both["webhooks"].as_array_mut().expect("list").push(other);
-        assert!(!has_serving_other(&both), "without rules nothing is judged");
+        assert!(!has_active_foreign_webhook(&both), "without rules nothing is judged");
         both["webhooks"][2]["rules"] = theirs()["webhooks"][0]["rules"].clone();
-        assert!(has_serving_other(&both));
+        assert!(has_active_foreign_webhook(&both));
         let back = without_gate(&both);
         assert_eq!(back["webhooks"], theirs()["webhooks"]);
         assert!(!is_labelled(&back));

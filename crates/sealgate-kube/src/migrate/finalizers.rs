@@ -1,60 +1,62 @@
 //! policy-controller's finalizers on policies and TrustRoots.
 //!
-//! policy-controller puts one on each object and takes it away when the object is deleted. When it
-//! does not run any more nobody does, and the object, and its CustomResourceDefinition, would never
-//! go. Other finalizers are their owners' and stay. policy-controller that comes back adds its own
-//! again.
+//! policy-controller adds one to each object and removes it on deletion. Once it no longer runs,
+//! such an object, and its CustomResourceDefinition, could never be deleted. Other finalizers
+//! belong to others and are kept. A policy-controller that is installed again adds its own again.
 
 use kube::Client;
 use sealgate_core::fault::{Fault, FaultKind};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::objects::{Objects, Patched};
-use super::{Cluster, SETTLE, Say};
+use super::objects::{Objects, PatchResult};
+use super::{Cluster, PROPAGATION_DELAY, Progress};
 use crate::crd::{GROUP, POLICY_VERSIONS, ROOT_VERSION};
 
-/// The kind, its plural, its version; the finalizer is the plural in our group.
+/// Kind, plural, version; the finalizer is the plural in our group.
 const KINDS: [(&str, &str, &str); 2] = [
     ("ClusterImagePolicy", "clusterimagepolicies", POLICY_VERSIONS[0]),
     ("TrustRoot", "trustroots", ROOT_VERSION),
 ];
-/// How often an object is read and written again when others write it, too.
-const TRIES: usize = 10;
-/// How many objects are named that keep theirs.
+/// Number of attempts to change an object while others write it.
+const ATTEMPTS: usize = 10;
+/// Maximum number of objects named in a message.
 const MAX_NAMED: usize = 20;
 
-/// What became of the finalizers of all objects.
+/// Result for all objects.
 #[derive(Debug, Default)]
 struct Removed {
     count: usize,
     failed: Vec<Fault>,
 }
 
-/// Removes policy-controller's finalizers from all policies and TrustRoots: it must not run any more.
-/// Returns the objects that keep theirs, and why.
+/// Removes policy-controller's finalizers from all policies and TrustRoots; policy-controller must
+/// no longer run. Returns the objects that keep theirs, with reasons.
 ///
 /// # Errors
-/// What the API server says to listing them.
+/// Faults of the API server when listing them.
 pub async fn remove_finalizers(client: &Client) -> Result<Vec<String>, Fault> {
     Ok(described(&remove_once(client).await?.failed))
 }
 
 impl Cluster<'_> {
-    /// As [`remove_finalizers`], until policy-controller, of which a pod may still end, puts none back.
-    pub(super) async fn remove_finalizers(&self, say: Say<'_>) -> Result<(), Fault> {
+    /// Repeats [`remove_finalizers`] until policy-controller, whose pods may still be terminating,
+    /// no longer adds them.
+    pub(super) async fn remove_finalizers(&self, say: Progress<'_>) -> Result<(), Fault> {
         let mut failed = Vec::new();
-        self.wait("policy-controller puts its finalizers back", async || {
+        self.wait("policy-controller keeps adding its finalizers", async || {
             let removed = remove_once(self.client).await?;
             failed = removed.failed;
             if removed.count > 0 {
-                sleep(SETTLE).await;
+                sleep(PROPAGATION_DELAY).await;
             }
             Ok(removed.count == 0)
         })
         .await?;
         for object in described(&failed) {
-            say(&format!("the finalizer of policy-controller stays, remove it by hand: {object}"));
+            say(&format!(
+                "policy-controller's finalizer could not be removed, remove it manually: {object}"
+            ));
         }
         Ok(())
     }
@@ -66,7 +68,7 @@ async fn remove_once(client: &Client) -> Result<Removed, Fault> {
         let objects = Objects::of(client, &format!("{GROUP}/{version}"), kind, plural, None);
         let finalizer = finalizer(plural);
         let listed = match objects.list().await {
-            // Its definition is gone, or was never there.
+            // The definition has been deleted, or never existed.
             Err(fault) if fault.kind == FaultKind::Missing => continue,
             listed => listed?,
         };
@@ -80,24 +82,28 @@ async fn remove_once(client: &Client) -> Result<Removed, Fault> {
     Ok(removed)
 }
 
-/// Whether it was there, and is gone.
+/// Returns whether the finalizer was present and has been removed.
 async fn remove(objects: &Objects, object: Value, finalizer: &str) -> Result<bool, Fault> {
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let mut live = Some(object);
-    for _ in 0..TRIES {
+    for _ in 0..ATTEMPTS {
         let Some(patch) = live.as_ref().and_then(|live| without(live, finalizer)) else {
             return Ok(false);
         };
         match objects.merge_unchanged(&name, &patch).await? {
-            Patched::Done => return Ok(true),
-            Patched::Gone => return Ok(false),
-            Patched::Conflict => live = objects.get(&name).await?,
+            PatchResult::Done => return Ok(true),
+            PatchResult::Gone => return Ok(false),
+            PatchResult::Conflict => live = objects.get(&name).await?,
         }
     }
-    Err(Fault::new(FaultKind::Cancelled, objects.describe(&name), "others write it"))
+    Err(Fault::new(
+        FaultKind::Cancelled,
+        objects.describe(&name),
+        "the object is being changed by others",
+    ))
 }
 
-/// The patch that removes a finalizer from the version that was read; `None` where it is not there.
+/// Patch that removes a finalizer from the version that was read; `None` when it is absent.
 fn without(live: &Value, finalizer: &str) -> Option<Value> {
     let mut finalizers = live["metadata"]["finalizers"].as_array()?.clone();
     let before = finalizers.len();

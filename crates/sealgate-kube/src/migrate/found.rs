@@ -1,5 +1,5 @@
-//! What of policy-controller is in a cluster, found by what its webhooks call: its own manifests and
-//! the Helm chart use other names.
+//! Discovery of policy-controller in a cluster by the Services its webhooks call: its own manifests
+//! and the Helm chart use different names.
 
 use std::collections::BTreeSet;
 
@@ -7,32 +7,32 @@ use sealgate_core::fault::{Fault, FaultKind};
 use serde_json::Value;
 
 use super::Cluster;
-use super::configurations::{self, Place};
+use super::configurations::{self, Placement};
 use super::objects::Objects;
 use crate::api;
 use crate::install::{
     POLICY_DEFAULTS_WEBHOOK, POLICY_VALIDATION_WEBHOOK, SERVICE, WORKLOAD_WEBHOOK,
 };
 
-/// The names of the configurations, the same for both.
+/// Names of the webhook configurations, the same for both controllers.
 const NAMES: [&str; 3] = [WORKLOAD_WEBHOOK, POLICY_DEFAULTS_WEBHOOK, POLICY_VALIDATION_WEBHOOK];
 
-/// policy-controller in a cluster, or a migration that is not finished.
+/// policy-controller in a cluster, or an unfinished migration.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// Configurations of its own names, kind and name, that call it.
+    /// Kind and name of configurations with its own names that call it.
     pub(super) others: Vec<(&'static str, String)>,
-    /// Deployments, and ReplicaSets that none owns: kind, name, service account.
+    /// Kind, name and service account of Deployments, and of ReplicaSets without owner.
     pub(super) workloads: Vec<Workload>,
-    /// Whether its Service has the name that the gate's gets.
+    /// True if its Service has the name that the gate's will get.
     pub(super) has_service: bool,
-    /// Configurations that call it, for people.
+    /// Descriptions of the configurations that call it.
     pub(super) calls: Vec<String>,
-    /// Whether the gate's webhooks stand under the names of a migration.
-    pub(super) is_aside: bool,
+    /// True if the gate's webhooks have their migration names.
+    pub(super) has_migration_names: bool,
 }
 
-/// What runs policy-controller's pods.
+/// Workload that runs policy-controller's pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Workload {
     pub(super) kind: &'static str,
@@ -41,37 +41,37 @@ pub(super) struct Workload {
 }
 
 impl Found {
-    /// What there is, for people; empty where there is nothing of policy-controller.
+    /// Description for users; empty without policy-controller.
     pub fn describe(&self) -> Vec<String> {
         let workloads = self.workloads.iter().map(|it| format!("{} {}", it.kind, it.name));
         let service = self.has_service.then(|| format!("Service {SERVICE}"));
         self.calls.iter().cloned().chain(workloads).chain(service).collect()
     }
 
-    /// Whether there is anything of policy-controller.
-    pub(super) fn has_other(&self) -> bool {
+    /// Returns whether anything of policy-controller exists.
+    pub(super) fn has_policy_controller(&self) -> bool {
         !self.calls.is_empty() || !self.workloads.is_empty() || self.has_service
     }
 
-    /// Whether there is neither policy-controller nor a migration that is not finished.
-    pub fn is_nothing(&self) -> bool {
-        !self.has_other() && !self.is_aside
+    /// Returns whether there is neither policy-controller nor an unfinished migration.
+    pub fn is_empty(&self) -> bool {
+        !self.has_policy_controller() && !self.has_migration_names
     }
 
-    /// Whether `sealgate uninstall --hand-over` or `install --replace` stopped half-way.
+    /// Returns whether `sealgate uninstall --hand-over` or `install --replace` was interrupted.
     pub fn is_unfinished(&self) -> bool {
-        self.is_aside
+        self.has_migration_names
     }
 }
 
 impl Cluster<'_> {
-    /// What of policy-controller is here.
+    /// Looks for policy-controller in this namespace.
     pub(super) async fn find(&self) -> Result<Found, Fault> {
         let mut found = Found::default();
         let mut services = BTreeSet::new();
         for kind in ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"] {
             for live in self.configurations(kind).list().await? {
-                self.look_at(kind, &live, &mut found, &mut services)?;
+                self.inspect(kind, &live, &mut found, &mut services)?;
             }
         }
         let service = self.services().get(SERVICE).await?;
@@ -89,7 +89,7 @@ impl Cluster<'_> {
         Ok(found)
     }
 
-    fn look_at(
+    fn inspect(
         &self,
         kind: &'static str,
         live: &Value,
@@ -98,14 +98,14 @@ impl Cluster<'_> {
     ) -> Result<(), Fault> {
         let name = live["metadata"]["name"].as_str().unwrap_or_default();
         let known = NAMES.contains(&name);
-        found.is_aside |= known && configurations::has_gate(live, Place::Aside);
+        found.has_migration_names |= known && configurations::has_gate(live, Placement::Migration);
         let mut calls = false;
         for webhook in configurations::others(live) {
             let Some((namespace, service)) = configurations::service(webhook) else { continue };
             if known && namespace != self.namespace {
                 let why = format!(
                     "calls Service {namespace}/{service}: policy-controller is in the namespace \
-                     {namespace}; give --namespace {namespace}, from which secretRefs are read"
+                     {namespace}; pass --namespace {namespace}, from which secretRefs are read"
                 );
                 return Err(Fault::new(FaultKind::Config, format!("{kind} {name}"), why));
             }
@@ -123,15 +123,15 @@ impl Cluster<'_> {
         Ok(())
     }
 
-    /// Whether a webhook configuration is among those of [`Found::describe`].
-    pub(super) fn calls_other(&self, live: &Value) -> bool {
+    /// Returns whether a webhook configuration is among those of [`Found::describe`].
+    pub(super) fn calls_policy_controller(&self, live: &Value) -> bool {
         let known = live["metadata"]["name"].as_str().is_some_and(|name| NAMES.contains(&name));
         configurations::others(live).filter_map(configurations::service).any(
             |(namespace, service)| namespace == self.namespace && (known || service == SERVICE),
         )
     }
 
-    /// What runs the pods that a Service's selector is about.
+    /// Workloads that run the pods selected by a Service.
     async fn behind(&self, selector: &Value) -> Result<Vec<Workload>, Fault> {
         let mut workloads = Vec::new();
         for kind in ["Deployment", "ReplicaSet"] {
@@ -165,7 +165,7 @@ impl Cluster<'_> {
     }
 }
 
-/// Whether a selector is about pods with these labels; an empty one is about none.
+/// Returns whether a selector matches pods with these labels; an empty one matches none.
 fn selects(selector: &Value, labels: &Value) -> bool {
     let Some(selector) = selector.as_object().filter(|selector| !selector.is_empty()) else {
         return false;

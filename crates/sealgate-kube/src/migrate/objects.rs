@@ -1,4 +1,4 @@
-//! Objects of the cluster as JSON, by kind: the few calls that a migration needs.
+//! Objects of the cluster as JSON, by kind: the API calls of a migration.
 
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -6,22 +6,22 @@ use kube::{Api, Client};
 use sealgate_core::fault::{Fault, FaultKind};
 use serde_json::Value;
 
-use crate::cluster::{Failure, within};
+use crate::cluster::{RequestError, within};
 
-/// How often an object is read and written again when others write it, too.
-const TRIES: usize = 10;
+/// Number of attempts to change an object while others write it.
+const ATTEMPTS: usize = 10;
 
-/// What became of a patch of one version of an object.
+/// Result of patching one version of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patched {
+pub(super) enum PatchResult {
     Done,
-    /// It has another version by now.
+    /// The object has changed since.
     Conflict,
-    /// There is no such object.
+    /// The object does not exist.
     Gone,
 }
 
-/// A kind of object, in a namespace or in none.
+/// Objects of one kind, in a namespace or cluster-scoped.
 #[derive(Clone)]
 pub(super) struct Objects {
     api: Api<DynamicObject>,
@@ -29,7 +29,7 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    /// `namespace`: `None` for what has none.
+    /// `namespace` is `None` for cluster-scoped objects.
     pub(super) fn of(
         client: &Client,
         api_version: &str,
@@ -63,8 +63,8 @@ impl Objects {
         found.items.iter().map(json).collect()
     }
 
-    /// Writes what `change` makes of the object as it is now, `None` where there is none. Somebody
-    /// else's write in between is never lost.
+    /// Replaces the object with the result of `change`, which gets the current object, or `None` if
+    /// it does not exist. A concurrent write is never lost.
     pub(super) async fn update(
         &self,
         name: &str,
@@ -72,7 +72,7 @@ impl Objects {
     ) -> Result<(), Fault> {
         let target = self.describe(name);
         let mut last = None;
-        for _ in 0..TRIES {
+        for _ in 0..ATTEMPTS {
             let live = self.get(name).await?;
             let exists = live.is_some();
             let object = object(change(live))?;
@@ -88,7 +88,9 @@ impl Objects {
             }
         }
         let last = last.map(|failure| failure.fault(&target));
-        Err(last.unwrap_or_else(|| Fault::new(FaultKind::Cancelled, &target, "others write it")))
+        Err(last.unwrap_or_else(|| {
+            Fault::new(FaultKind::Cancelled, &target, "the object is being changed by others")
+        }))
     }
 
     pub(super) async fn merge(&self, name: &str, patch: &Value) -> Result<(), Fault> {
@@ -100,25 +102,25 @@ impl Objects {
             .map_err(|failure| failure.fault(&target))
     }
 
-    /// As [`Self::merge`], with the `resourceVersion` that the patch names.
+    /// Variant of [`Self::merge`] that requires the `resourceVersion` in the patch.
     pub(super) async fn merge_unchanged(
         &self,
         name: &str,
         patch: &Value,
-    ) -> Result<Patched, Fault> {
+    ) -> Result<PatchResult, Fault> {
         let target = self.describe(name);
         let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
         match within(&target, self.api.patch(name, &parameters, &patch)).await {
-            Ok(_) => Ok(Patched::Done),
-            Err(failure) if failure.is_conflict() => Ok(Patched::Conflict),
-            Err(Failure::Api(kube::Error::Api(status))) if status.is_not_found() => {
-                Ok(Patched::Gone)
+            Ok(_) => Ok(PatchResult::Done),
+            Err(failure) if failure.is_conflict() => Ok(PatchResult::Conflict),
+            Err(RequestError::Api(kube::Error::Api(status))) if status.is_not_found() => {
+                Ok(PatchResult::Gone)
             }
             Err(failure) => Err(failure.fault(&target)),
         }
     }
 
-    /// Creates it, only to see whether that would be possible.
+    /// Creates the object as a dry run.
     pub(super) async fn would_create(&self, value: Value) -> Result<(), Fault> {
         let target = self.kind.clone();
         let parameters = PostParams { dry_run: true, ..PostParams::default() };
@@ -127,12 +129,12 @@ impl Objects {
         created.map(drop).map_err(|failure| failure.fault(&target))
     }
 
-    /// Deletes it and what belongs to it; whether there was one.
+    /// Deletes the object and its dependents; returns whether it existed.
     pub(super) async fn delete(&self, name: &str) -> Result<bool, Fault> {
         self.delete_with(name, &DeleteParams::background()).await
     }
 
-    /// Deletes it and leaves what belongs to it, such as the pods that run.
+    /// Deletes the object and orphans its dependents, such as running pods.
     pub(super) async fn orphan(&self, name: &str) -> Result<bool, Fault> {
         self.delete_with(name, &DeleteParams::orphan()).await
     }
@@ -141,7 +143,7 @@ impl Objects {
         let target = self.describe(name);
         match within(&target, self.api.delete(name, how)).await {
             Ok(_) => Ok(true),
-            Err(Failure::Api(kube::Error::Api(status))) if status.is_not_found() => Ok(false),
+            Err(RequestError::Api(kube::Error::Api(status))) if status.is_not_found() => Ok(false),
             Err(failure) => Err(failure.fault(&target)),
         }
     }

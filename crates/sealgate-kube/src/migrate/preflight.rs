@@ -1,5 +1,5 @@
-//! Before the gate takes over: the policies that it would refuse images by because it cannot judge
-//! them.
+//! Preflight check of a takeover: policies that the gate cannot evaluate and would therefore refuse
+//! images for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,10 +21,11 @@ use crate::cluster::ClusterSecrets;
 use crate::crd::{GROUP, POLICY_VERSIONS, ROOT_VERSION};
 use crate::install::PullSecretRights;
 
-/// Enforcing policies that the gate cannot judge, and would refuse images by: name and reason.
+/// Enforcing policies that the gate cannot evaluate, and for which it would refuse images: name and
+/// reason.
 ///
 /// # Errors
-/// What the API server says.
+/// Faults of the API server.
 pub async fn undecidable(
     client: &Client,
     namespace: &str,
@@ -76,7 +77,7 @@ pub(super) fn with_type(mut object: Value) -> Value {
     object
 }
 
-/// What the secrets that a policy names hold.
+/// Content of the secrets named by a policy.
 type Contents = BTreeMap<String, Result<SecretContent, Fault>>;
 
 async fn contents_of_secrets(
@@ -93,8 +94,8 @@ async fn contents_of_secrets(
     Ok(contents)
 }
 
-/// What of an enforcing policy cannot be judged. Of trust roots, only that they are there: what is in
-/// them the gate reads.
+/// Parts of an enforcing policy that cannot be evaluated. Trust roots are only checked for
+/// existence: the gate reads their content itself.
 fn lacking(
     policy: &ClusterImagePolicy,
     namespace: &str,
@@ -105,7 +106,7 @@ fn lacking(
         Some(content) => content.clone(),
         None => content_of_secret(&secret.name, None),
     };
-    let roots = |_: &RootRef| Err(Fault::new(FaultKind::Config, "trust root", "not looked at"));
+    let roots = |_: &RootRef| Err(Fault::new(FaultKind::Config, "trust root", "not read"));
     let context =
         Context { system_namespace: namespace.to_owned(), empty_authorities: Default::default() };
     let lookups = Lookups { secrets: &lookup, roots: &roots };

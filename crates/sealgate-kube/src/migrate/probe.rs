@@ -1,40 +1,40 @@
-//! Whether the API server reaches a webhook is seen by asking it to judge an object that nobody
-//! stores.
+//! Probe of a webhook's reachability from the API server: a dry-run creation of an object that the
+//! webhook must admit.
 
 use sealgate_core::fault::Fault;
 use serde_json::json;
 
-use super::configurations::Place;
+use super::configurations::Placement;
 use super::objects::Objects;
-use super::{Cluster, Say};
+use super::{Cluster, Progress};
 use crate::crd::{GROUP, POLICY_VERSIONS};
 use crate::{api, apply, install};
 
-/// How many times in a row the gate must be reached.
-pub(super) const TIMES: usize = 8;
-/// The webhook configuration that asks whether the gate is reached, its label, and its policy.
+/// Number of consecutive successful probes required.
+pub(super) const REQUIRED_SUCCESSES: usize = 8;
+/// Name of the probe's webhook configuration, its label, and its policy.
 const PROBE: &str = install::MIGRATION_PROBE;
 const PROBE_LABEL: &str = "policy.sigstore.dev/sealgate-migration-probe";
-/// A Service that is not there.
-const NOWHERE: &str = "sealgate-migration-nowhere";
+/// Name of a Service that does not exist.
+const NONEXISTENT_SERVICE: &str = "sealgate-migration-nowhere";
 
 const VALIDATING: &str = "ValidatingWebhookConfiguration";
 
 impl Cluster<'_> {
-    /// Waits until the API server reaches the gate by the Service of `place` and trusts its
-    /// certificate: a webhook about one labelled policy is first made to call nobody, until the API
-    /// server is seen to do so; then it is made to call the gate.
+    /// Waits until the API server reaches the gate through the Service of `place` and trusts its
+    /// certificate. The webhook for one labelled policy first calls a nonexistent Service, until
+    /// the API server is seen to use it; then it calls the gate.
     pub(super) async fn wait_until_reached(
         &self,
-        place: Place,
+        place: Placement,
         bundle: &str,
-        say: Say<'_>,
+        say: Progress<'_>,
     ) -> Result<(), Fault> {
         let service = place.service();
-        say(&format!("waiting until the API server reaches the gate by Service {service}"));
-        self.probe(NOWHERE, bundle).await?;
-        self.wait("the API server takes no new webhook", async || {
-            Ok(self.ask().await.is_err_and(|fault| fault.detail.contains(NOWHERE)))
+        say(&format!("waiting until the API server reaches the gate through Service {service}"));
+        self.probe(NONEXISTENT_SERVICE, bundle).await?;
+        self.wait("the API server does not use a new webhook", async || {
+            Ok(self.dry_run().await.is_err_and(|fault| fault.detail.contains(NONEXISTENT_SERVICE)))
         })
         .await?;
         self.probe(service, bundle).await?;
@@ -42,11 +42,11 @@ impl Cluster<'_> {
         let mut times = 0;
         let waited = self
             .wait(&format!("the API server does not reach Service {service}"), async || {
-                match self.ask().await {
+                match self.dry_run().await {
                     Ok(()) => times += 1,
                     Err(fault) => (times, last) = (0, Some(fault)),
                 }
-                Ok(times >= TIMES)
+                Ok(times >= REQUIRED_SUCCESSES)
             })
             .await;
         waited.map_err(|fault| match last {
@@ -91,8 +91,8 @@ impl Cluster<'_> {
         apply::apply(self.client, &configuration).await.map(drop)
     }
 
-    /// Would a policy be stored? Only if all webhooks about it answer.
-    pub(super) async fn ask(&self) -> Result<(), Fault> {
+    /// Creates a policy as a dry run: succeeds only if all webhooks for it respond.
+    pub(super) async fn dry_run(&self) -> Result<(), Fault> {
         let version = format!("{GROUP}/{}", POLICY_VERSIONS[0]);
         let policies =
             Objects::of(self.client, &version, "ClusterImagePolicy", "clusterimagepolicies", None);

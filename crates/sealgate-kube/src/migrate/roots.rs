@@ -1,6 +1,6 @@
-//! Policies that rest on the trust root of policy-controller's own flags.
+//! Policies that use the trust root set by policy-controller's flags.
 //!
-//! Without a `trustRootRef` a policy takes the root that policy-controller was started with. The gate
+//! A policy without `trustRootRef` uses the root that policy-controller was started with. The gate
 //! has the public-good root built in, so such a policy would trust other authorities afterwards.
 
 use sealgate_core::fault::{Fault, FaultKind};
@@ -12,18 +12,18 @@ use super::objects::Objects;
 use super::preflight::with_type;
 use crate::crd::{GROUP, POLICY_VERSIONS};
 
-/// The mirror that policy-controller uses without a flag.
+/// Default mirror of policy-controller.
 const PUBLIC_MIRROR: &str = "https://tuf-repo-cdn.sigstore.dev";
-/// The flags by which its root is another one.
+/// Flags that select another root.
 const FLAGS: [&str; 3] = ["disable-tuf", "tuf-mirror", "tuf-root"];
-/// The variables by which parts of its root are others.
+/// Environment variables that replace parts of the root.
 const VARIABLES: [&str; 3] =
     ["SIGSTORE_ROOT_FILE", "SIGSTORE_REKOR_PUBLIC_KEY", "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE"];
 
 impl Cluster<'_> {
-    /// Policies without a `trustRootRef` for what they rest on, where policy-controller has a root of
-    /// its own: what sets it, and the policies.
-    pub(super) async fn resting_on_its_root(&self) -> Result<Vec<String>, Fault> {
+    /// Policies without a `trustRootRef`, if policy-controller has a root of its own: the settings
+    /// that select it, and the policies.
+    pub(super) async fn policies_using_its_root(&self) -> Result<Vec<String>, Fault> {
         let mut flags = Vec::new();
         for workload in &self.find().await?.workloads {
             let live = self.apps(workload.kind).get(&workload.name).await?.unwrap_or_default();
@@ -34,18 +34,18 @@ impl Cluster<'_> {
         if flags.is_empty() {
             return Ok(Vec::new());
         }
-        let names = self.without_root_ref().await?;
+        let names = self.policies_without_root_ref().await?;
         let problem = |name: String| {
             format!(
-                "{name}: has no trustRootRef, and {}: the gate would judge it by the public-good \
-                 root; make a TrustRoot and name it in the policy",
+                "{name}: has no trustRootRef, and {}: the gate would use the public-good \
+                 root; create a TrustRoot and reference it in the policy",
                 flags.join(", ")
             )
         };
         Ok(names.into_iter().map(problem).collect())
     }
 
-    async fn without_root_ref(&self) -> Result<Vec<String>, Fault> {
+    async fn policies_without_root_ref(&self) -> Result<Vec<String>, Fault> {
         let version = format!("{GROUP}/{}", POLICY_VERSIONS[0]);
         let policies =
             Objects::of(self.client, &version, "ClusterImagePolicy", "clusterimagepolicies", None);
@@ -53,7 +53,7 @@ impl Cluster<'_> {
             Err(fault) if fault.kind == FaultKind::Missing => return Ok(Vec::new()),
             listed => listed?,
         };
-        // What cannot be read is told of by `undecidable`.
+        // Unreadable policies are reported by `undecidable`.
         let read =
             listed.into_iter().filter_map(|it| ClusterImagePolicy::from_json(&with_type(it)).ok());
         let rests = |policy: &ClusterImagePolicy| policy.spec.authorities.iter().any(has_no_ref);
@@ -61,7 +61,7 @@ impl Cluster<'_> {
     }
 }
 
-/// Whether the root that is not named decides about an authority's certificates or log.
+/// Returns whether an authority's certificates or log depend on the default root.
 fn has_no_ref(authority: &Authority) -> bool {
     let of_log = authority.ctlog.as_ref().is_some_and(|log| log.trust_root_ref.is_empty());
     match &authority.keyless {
@@ -70,7 +70,7 @@ fn has_no_ref(authority: &Authority) -> bool {
     }
 }
 
-/// What of a pod gives policy-controller another root than the public-good one.
+/// Settings of a pod that give policy-controller another root than the public-good one.
 fn own_root(pod: &Value) -> Vec<String> {
     let mut said = Vec::new();
     for container in pod["containers"].as_array().into_iter().flatten() {
@@ -88,7 +88,7 @@ fn own_root(pod: &Value) -> Vec<String> {
     said
 }
 
-/// The flag of a word, in any of Go's spellings, where its value gives another root.
+/// Flag in an argument, in any of Go's spellings, if its value selects another root.
 fn flag(word: &str, next: Option<&str>) -> Option<String> {
     let bare = word.strip_prefix("--").or_else(|| word.strip_prefix('-'))?;
     let (name, value) = match bare.split_once('=') {

@@ -1,8 +1,8 @@
-//! Namespaces that policy-controller's webhooks are called about, against those of the gate's.
+//! Comparison of the namespaces selected by policy-controller's webhooks and by the gate's.
 //!
-//! The gate's webhooks select namespaces by one fixed label. policy-controller's selector is the
-//! operator's own (Helm's `webhook.namespaceSelector`, the Red Hat operator's label): taking its
-//! place must not leave a namespace without a webhook.
+//! The gate's webhooks select namespaces by one fixed label. policy-controller's selector is
+//! configurable (Helm's `webhook.namespaceSelector`, the Red Hat operator's label): replacing it
+//! must not leave a namespace without a webhook.
 
 use std::collections::BTreeMap;
 
@@ -15,40 +15,40 @@ use super::objects::Objects;
 use crate::crd::GROUP;
 use crate::install::{INCLUDE_LABEL, InstallOptions, WORKLOAD_WEBHOOK};
 
-/// How many namespaces are named in one message.
+/// Maximum number of namespaces named in one message.
 const MAX_NAMED: usize = 50;
-/// How much of a selector is printed.
+/// Maximum length of a printed selector.
 const MAX_PRINTED: usize = 300;
-/// The paths of policy-controller's webhooks about policies, and of none about workloads.
+/// Paths of policy-controller's webhooks for policies; none of its workload webhooks uses them.
 const POLICY_PATHS: [&str; 2] = ["/validating", "/defaulting"];
 
-/// What the gate's selector leaves out of what policy-controller's webhooks are called about.
+/// Namespaces and settings of policy-controller's webhooks that the gate's selector does not cover.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selected {
-    /// Namespaces that would have no webhook: name, and the value of the label if it is another one.
+pub struct SelectorComparison {
+    /// Namespaces that would have no webhook: name, and the label's value if it is another one.
     unguarded: BTreeMap<String, Option<String>>,
-    /// What of their selectors is not taken over, for people.
+    /// Descriptions of selectors that are not taken over.
     notes: Vec<String>,
 }
 
-/// A webhook of policy-controller about workloads.
-struct Theirs<'a> {
+/// Workload webhook of policy-controller.
+struct ForeignWebhook<'a> {
     configuration: String,
     webhook: &'a Value,
 }
 
-impl Selected {
-    /// What of the found selectors is not taken over, for people.
+impl SelectorComparison {
+    /// Descriptions of selectors that are not taken over.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// Whether each namespace that has a webhook now has one afterwards.
+    /// Returns whether every namespace that has a webhook now has one afterwards.
     pub fn is_guarded(&self) -> bool {
         self.unguarded.is_empty()
     }
 
-    /// The commands that put the namespaces behind the gate, one a namespace, for people.
+    /// Commands that enable the gate for the namespaces, one per namespace.
     pub fn commands(&self) -> Vec<String> {
         let command = |(name, other): (&String, &Option<String>)| {
             let overwrite = if other.is_some() { " --overwrite" } else { "" };
@@ -58,12 +58,12 @@ impl Selected {
             self.unguarded.iter().take(MAX_NAMED).map(command).collect();
         let left = self.unguarded.len().saturating_sub(MAX_NAMED);
         if left > 0 {
-            commands.push(format!("and {left} more: run this again to see them"));
+            commands.push(format!("and {left} more: run the command again to see them"));
         }
         commands
     }
 
-    /// As a refusal, or nothing.
+    /// Conversion into a fault if any namespace would be left without a webhook.
     fn refused(&self) -> Result<(), Fault> {
         if self.is_guarded() {
             return Ok(());
@@ -72,7 +72,7 @@ impl Selected {
         let left = self.unguarded.len() - names.len();
         let more = if left > 0 { format!(" and {left} more") } else { String::new() };
         let why = format!(
-            "policy-controller judges {}{more}, the gate would not: label them with \
+            "policy-controller checks {}{more}, the gate would not: label them with \
              {INCLUDE_LABEL}=true",
             names.join(", ")
         );
@@ -82,30 +82,35 @@ impl Selected {
 
 impl Cluster<'_> {
     /// Compares the selectors of all workload webhooks of policy-controller with the gate's, over
-    /// the namespaces that there are.
-    pub(super) async fn selected(&self, options: &InstallOptions) -> Result<Selected, Fault> {
+    /// the existing namespaces.
+    pub(super) async fn selected(
+        &self,
+        options: &InstallOptions,
+    ) -> Result<SelectorComparison, Fault> {
         let mut found = Vec::new();
         for kind in ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"] {
             for live in self.configurations(kind).list().await? {
-                if self.calls_other(&live) {
+                if self.calls_policy_controller(&live) {
                     found.push((kind, live));
                 }
             }
         }
         let namespaces = Objects::of(self.client, "v1", "Namespace", "namespaces", None);
         let namespaces = namespaces.list().await?;
-        let theirs: Vec<Theirs<'_>> = found
+        let theirs: Vec<ForeignWebhook<'_>> = found
             .iter()
             .flat_map(|(kind, live)| {
                 let name = live["metadata"]["name"].as_str().unwrap_or_default();
-                workload_webhooks(live)
-                    .map(move |webhook| Theirs { configuration: format!("{kind} {name}"), webhook })
+                workload_webhooks(live).map(move |webhook| ForeignWebhook {
+                    configuration: format!("{kind} {name}"),
+                    webhook,
+                })
             })
             .collect();
         Ok(compare(&theirs, &selector_of_gate(options), &namespaces, self.namespace))
     }
 
-    /// Refuses to change hands where a namespace would be left without a webhook.
+    /// Refuses a takeover that would leave a namespace without a webhook.
     pub(super) async fn refuse_unguarded(&self, options: &InstallOptions) -> Result<(), Fault> {
         self.selected(options).await?.refused()
     }
@@ -115,7 +120,7 @@ fn workload_webhooks(live: &Value) -> impl Iterator<Item = &Value> {
     configurations::others(live).filter(|webhook| is_about_workloads(webhook))
 }
 
-/// By its rules; where policy-controller has not filled them in, by its path.
+/// Decided by its rules; if policy-controller has not filled them in, by its path.
 fn is_about_workloads(webhook: &Value) -> bool {
     let rules = webhook["rules"].as_array().map(Vec::as_slice).unwrap_or_default();
     if rules.is_empty() {
@@ -129,7 +134,7 @@ fn is_about_workloads(webhook: &Value) -> bool {
     !rules.iter().all(is_ours)
 }
 
-/// The selector that the gate's enforcing webhook is installed with.
+/// Namespace selector of the gate's enforcing webhook.
 fn selector_of_gate(options: &InstallOptions) -> Value {
     let webhooks = configurations::installed(options).into_iter().filter(|document| {
         document["kind"] == "ValidatingWebhookConfiguration"
@@ -141,12 +146,17 @@ fn selector_of_gate(options: &InstallOptions) -> Value {
         .unwrap_or_default()
 }
 
-fn compare(theirs: &[Theirs<'_>], ours: &Value, namespaces: &[Value], own: &str) -> Selected {
-    let mut selected = Selected::default();
+fn compare(
+    theirs: &[ForeignWebhook<'_>],
+    ours: &Value,
+    namespaces: &[Value],
+    own: &str,
+) -> SelectorComparison {
+    let mut selected = SelectorComparison::default();
     for namespace in namespaces {
         let labels = &namespace["metadata"]["labels"];
         let name = namespace["metadata"]["name"].as_str().unwrap_or_default();
-        // What cannot be understood counts as called by theirs, and as not called by ours.
+        // An unknown operator counts as selected by theirs and not selected by ours.
         let judged = theirs
             .iter()
             .any(|it| matches(&it.webhook["namespaceSelector"], labels).unwrap_or(true));
@@ -155,8 +165,8 @@ fn compare(theirs: &[Theirs<'_>], ours: &Value, namespaces: &[Value], own: &str)
         }
         if name == own {
             selected.notes.push(format!(
-                "namespace {own} is judged now, and not by the gate: its own namespace is left \
-                 out, so that its pods can start"
+                "namespace {own} is currently checked, but not by the gate: its own namespace is \
+                 excluded, so that its pods can start"
             ));
             continue;
         }
@@ -170,14 +180,14 @@ fn compare(theirs: &[Theirs<'_>], ours: &Value, namespaces: &[Value], own: &str)
     selected
 }
 
-/// What of a webhook the gate's does not have.
-fn notes(theirs: &Theirs<'_>) -> Vec<String> {
-    let Theirs { configuration, webhook } = theirs;
+/// Settings of a webhook that the gate's does not have.
+fn notes(theirs: &ForeignWebhook<'_>) -> Vec<String> {
+    let ForeignWebhook { configuration, webhook } = theirs;
     let mut notes = Vec::new();
     if !requires_include(&webhook["namespaceSelector"]) {
         notes.push(format!(
             "{configuration} selects namespaces by {}, the gate by the label {INCLUDE_LABEL}=true \
-             only: label namespaces that are made from now on",
+             only: label namespaces created from now on",
             printed(&webhook["namespaceSelector"])
         ));
     }
@@ -186,22 +196,22 @@ fn notes(theirs: &Theirs<'_>) -> Vec<String> {
     };
     if selects_objects(&webhook["objectSelector"]) {
         notes.push(format!(
-            "{configuration} has the objectSelector {}, the gate's webhook has none: it judges \
-             all objects of the namespaces that it is called about",
+            "{configuration} has the objectSelector {}, the gate's webhook has none: it checks \
+             all objects in the namespaces it is called for",
             printed(&webhook["objectSelector"])
         ));
     }
     if is_filled(&webhook["matchConditions"]) {
         notes.push(format!(
-            "{configuration} has the matchConditions {}, the gate's webhook has none: it judges \
-             all objects of the namespaces that it is called about",
+            "{configuration} has the matchConditions {}, the gate's webhook has none: it checks \
+             all objects in the namespaces it is called for",
             printed(&webhook["matchConditions"])
         ));
     }
     notes
 }
 
-/// Whether no namespace is selected without the gate's label.
+/// Returns whether only namespaces with the gate's label are selected.
 fn requires_include(selector: &Value) -> bool {
     let by_label = selector["matchLabels"][INCLUDE_LABEL] == "true";
     let mut expressions = selector["matchExpressions"].as_array().into_iter().flatten();
@@ -229,8 +239,8 @@ fn printed(value: &Value) -> String {
     }
 }
 
-/// Whether a label selector is about these labels, as Kubernetes has it: none and an empty one are
-/// about everything. `None` where it is not one that is known here.
+/// Returns whether a label selector matches these labels, by the rules of Kubernetes: a missing or
+/// empty one matches everything. `None` for an unknown operator.
 fn matches(selector: &Value, labels: &Value) -> Option<bool> {
     let mut all = true;
     for (key, wanted) in selector["matchLabels"].as_object().into_iter().flatten() {
@@ -320,11 +330,12 @@ mod tests {
         ];
         let asked = |selector: Value| {
             let webhook = json!({ "namespaceSelector": selector });
-            let theirs = [Theirs { configuration: "C x".to_owned(), webhook: &webhook }];
+            let theirs = [ForeignWebhook { configuration: "C x".to_owned(), webhook: &webhook }];
             compare(&theirs, &ours, &namespaces, "cosign-system")
         };
         let by = |key: &str, operator: &str, values: Value| json!({ "matchExpressions": [{ "key": key, "operator": operator, "values": values }] });
-        let names = |selected: &Selected| selected.unguarded.keys().cloned().collect::<Vec<_>>();
+        let names =
+            |selected: &SelectorComparison| selected.unguarded.keys().cloned().collect::<Vec<_>>();
 
         let same = asked(by(INCLUDE_LABEL, "In", json!(["true"])));
         assert_eq!((same.is_guarded(), same.notes()), (true, &[][..]));
@@ -367,13 +378,13 @@ mod tests {
     }
 
     #[test]
-    fn what_narrows_their_webhook_is_told() {
+    fn selectors_that_narrow_their_webhook_are_reported() {
         let webhook = json!({
             "namespaceSelector": { "matchLabels": { INCLUDE_LABEL: "true" } },
             "objectSelector": { "matchLabels": { "judge": "me" } },
             "matchConditions": [{ "name": "not-system", "expression": "true" }],
         });
-        let told = notes(&Theirs { configuration: "C x".to_owned(), webhook: &webhook });
+        let told = notes(&ForeignWebhook { configuration: "C x".to_owned(), webhook: &webhook });
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].contains("judge") && told[1].contains("not-system"), "{told:?}");
         assert!(printed(&json!("é".repeat(1000))).chars().count() <= MAX_PRINTED + 1);
@@ -382,9 +393,9 @@ mod tests {
     #[test]
     fn commands_are_bounded() {
         let unguarded = (0..MAX_NAMED + 3).map(|number| (format!("n{number}"), None)).collect();
-        let many = Selected { unguarded, notes: Vec::new() };
+        let many = SelectorComparison { unguarded, notes: Vec::new() };
         assert_eq!(many.commands().len(), MAX_NAMED + 1);
-        assert_eq!(many.commands()[MAX_NAMED], "and 3 more: run this again to see them");
+        assert_eq!(many.commands()[MAX_NAMED], "and 3 more: run the command again to see them");
         assert!(many.refused().unwrap_err().detail.contains("and 3 more"));
     }
 }

@@ -149,10 +149,10 @@ pub(crate) async fn run(args: InstallArgs, session: &mut Session) -> Outcome {
     }
     let client = args.cluster.client().await?;
     let found = migrate::find(&client, &options.namespace).await?;
-    if !found.is_nothing() && !replace {
+    if !found.is_empty() && !replace {
         return Err(in_the_way(&found));
     }
-    if replace && (dry_run || !found.is_nothing()) {
+    if replace && (dry_run || !found.is_empty()) {
         return take_over(&client, &options, &found, dry_run, session.patience()).await;
     }
     if let (Gate::Deployment(gate), None) = (&mut options.gate, args.replicas) {
@@ -200,7 +200,7 @@ async fn take_over(
     let selected = migrate::selected(client, options).await?;
     selected.notes().iter().for_each(terminal::warn);
     let problems = migrate::undecidable(client, &options.namespace, Arc::new(SystemClock)).await?;
-    let other_roots = migrate::resting_on_its_root(client, &options.namespace).await?;
+    let other_roots = migrate::policies_using_its_root(client, &options.namespace).await?;
     if dry_run {
         let commands = selected.commands();
         commands.iter().for_each(|it| terminal::warn(format!("would not be guarded: {it}")));

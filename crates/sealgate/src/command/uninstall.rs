@@ -143,7 +143,7 @@ async fn hand_over(args: &UninstallArgs, options: &InstallOptions, patience: Dur
     }
     let client = args.cluster.client().await?;
     match migrate::hand_over(&client, options, patience, &mut |step| terminal::say(step)).await? {
-        HandOver::Aside => terminal::say(
+        HandOver::AwaitingPolicyController => terminal::say(
             "install policy-controller now, wait until its pods are ready, and run \
              sealgate uninstall --hand-over again",
         ),

@@ -9,8 +9,8 @@ use clap::Args;
 use sealgate_core::fault::Fault;
 use sealgate_engine::ports::Clock;
 use sealgate_kube::certificates::{
-    Keeper, LEAF_LIFETIME, LEAF_RENEWAL, SelfSigned, WebhookConfiguration, own_webhooks,
-    self_signed, watch_files,
+    CertificateRotator, LEAF_LIFETIME, LEAF_RENEWAL, SelfSigned, WebhookConfiguration,
+    own_webhooks, self_signed, watch_files,
 };
 use sealgate_kube::install::WORKLOAD_WEBHOOK;
 use sealgate_server::certificate::CertificateSlot;
@@ -86,7 +86,8 @@ pub(super) async fn open(
             tokio::spawn(async move { own.keep(&slot).await });
         }
         (_, _, Some(client)) => {
-            let mut keeper = Keeper::new(client, &args.namespace, Arc::new(SystemClock));
+            let mut keeper =
+                CertificateRotator::new(client, &args.namespace, Arc::new(SystemClock));
             keeper.webhooks = webhooks(&args.webhook_name);
             // Behind a Service the Service's names do; a gate outside the cluster is called by address.
             keeper.names = with_own(keeper.names, flags, listen);

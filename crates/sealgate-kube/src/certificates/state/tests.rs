@@ -21,7 +21,7 @@ fn fresh() -> Stored {
 fn what_is_written_is_read_back() {
     let mut stored = fresh();
     assert_eq!(Stored::from_data(&stored.to_data().expect("data")).as_ref(), Some(&stored));
-    stored = stored.renewed(Due::Authority, &names(), start() + HOUR).expect("renews");
+    stored = stored.renewed(Rotation::Authority, &names(), start() + HOUR).expect("renews");
     assert!(stored.previous.is_some());
     assert_eq!(Stored::from_data(&stored.to_data().expect("data")).as_ref(), Some(&stored));
 }
@@ -46,43 +46,44 @@ fn any_change_to_the_files_is_noticed() {
 fn what_is_due_at_which_time() {
     let stored = fresh();
     let at = |later: SignedDuration| due(Some(&stored), &names(), start() + later);
-    assert_eq!(due(None, &names(), start()), Due::Everything);
-    assert_eq!(at(SignedDuration::ZERO), Due::Nothing);
-    assert_eq!(at(LEAF_LIFETIME - LEAF_RENEWAL), Due::Nothing);
-    assert_eq!(at(LEAF_LIFETIME - LEAF_RENEWAL + HOUR), Due::Leaf);
-    assert_eq!(at(CA_LIFETIME - CA_RENEWAL + HOUR), Due::Authority);
-    assert_eq!(at(CA_LIFETIME * 3), Due::Authority);
-    assert_eq!(due(Some(&stored), &["other".to_owned()], start()), Due::Leaf);
+    assert_eq!(due(None, &names(), start()), Rotation::Full);
+    assert_eq!(at(SignedDuration::ZERO), Rotation::None);
+    assert_eq!(at(LEAF_LIFETIME - LEAF_RENEWAL), Rotation::None);
+    assert_eq!(at(LEAF_LIFETIME - LEAF_RENEWAL + HOUR), Rotation::Leaf);
+    assert_eq!(at(CA_LIFETIME - CA_RENEWAL + HOUR), Rotation::Authority);
+    assert_eq!(at(CA_LIFETIME * 3), Rotation::Authority);
+    assert_eq!(due(Some(&stored), &["other".to_owned()], start()), Rotation::Leaf);
 }
 
 #[test]
 fn a_new_leaf_keeps_the_ca() {
     let stored = fresh();
     let later = start() + (LEAF_LIFETIME - LEAF_RENEWAL + HOUR);
-    let renewed = stored.renewed(Due::Leaf, &names(), later).expect("renews");
+    let renewed = stored.renewed(Rotation::Leaf, &names(), later).expect("renews");
     assert_eq!(renewed.bundle(), stored.bundle());
     assert_ne!(renewed.leaf.serving, stored.leaf.serving);
-    assert_eq!(due(Some(&renewed), &names(), later), Due::Nothing);
+    assert_eq!(due(Some(&renewed), &names(), later), Rotation::None);
 }
 
 #[test]
 fn a_new_ca_overlaps_with_the_old_one_and_then_drops_it() {
     let stored = fresh();
     let later = start() + (CA_LIFETIME - CA_RENEWAL + HOUR);
-    let rotated = stored.renewed(Due::Authority, &names(), later).expect("renews");
+    let rotated = stored.renewed(Rotation::Authority, &names(), later).expect("renews");
     assert!(rotated.bundle().contains(&stored.authority.certificate));
     assert!(rotated.bundle().starts_with(&rotated.authority.certificate));
     assert_ne!(rotated.authority.certificate, stored.authority.certificate);
-    assert_eq!(due(Some(&rotated), &names(), later), Due::Nothing);
-    assert_eq!(due(Some(&rotated), &names(), later + OVERLAP), Due::DropPrevious);
-    let dropped = rotated.renewed(Due::DropPrevious, &names(), later + OVERLAP).expect("renews");
+    assert_eq!(due(Some(&rotated), &names(), later), Rotation::None);
+    assert_eq!(due(Some(&rotated), &names(), later + OVERLAP), Rotation::DropPrevious);
+    let dropped =
+        rotated.renewed(Rotation::DropPrevious, &names(), later + OVERLAP).expect("renews");
     assert_eq!(dropped.bundle(), rotated.authority.certificate);
-    assert_eq!(due(Some(&dropped), &names(), later + OVERLAP), Due::Nothing);
+    assert_eq!(due(Some(&dropped), &names(), later + OVERLAP), Rotation::None);
 }
 
-/// Whatever the clock does, following `due` ends at `Nothing` in a step or two and the leaf is good.
+/// Whatever the clock, at most two rotations lead to a state with nothing due and a valid leaf.
 #[test]
-fn following_what_is_due_always_arrives() {
+fn rotations_converge_whatever_the_clock() {
     let mut stored = fresh();
     let mut now = start();
     for days in [1, 30, 59, 61, 100, 200, 400, 1_000, 3, 0] {
@@ -91,7 +92,7 @@ fn following_what_is_due_always_arrives() {
             stored =
                 stored.renewed(due(Some(&stored), &names(), now), &names(), now).expect("renews");
         }
-        assert_eq!(due(Some(&stored), &names(), now), Due::Nothing, "after {days} days");
+        assert_eq!(due(Some(&stored), &names(), now), Rotation::None, "after {days} days");
         assert!(stored.leaf.not_after > now && stored.leaf.not_after <= stored.authority.not_after);
     }
 }

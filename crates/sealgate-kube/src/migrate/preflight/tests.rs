@@ -2,7 +2,7 @@ use super::*;
 
 const SHA: &str = "-----BEGIN PUBLIC KEY-----\nno key\n-----END PUBLIC KEY-----\n";
 
-/// What cannot be judged of a policy in a cluster with the TrustRoot `there` and no secret.
+/// Unsupported parts of a policy in a cluster with the TrustRoot `there` and no secret.
 fn lacks_of(spec: Value) -> Vec<String> {
     let object = json!({
         "apiVersion": "policy.sigstore.dev/v1beta1",
@@ -35,7 +35,7 @@ fn assert_lacks(spec: Value, codes: &[&str]) {
 }
 
 #[test]
-fn what_this_version_does_not_judge_is_told_whatever_condition_reports_it() {
+fn unsupported_policies_are_reported_whatever_their_condition() {
     let attestations = json!([{ "name": "s", "predicateType": "https://spdx.dev/Document" }]);
     let attested = json!({ "name": "a", "keyless": keyless(), "attestations": attestations });
     assert_lacks(with(attested.clone()), &["AttestationsUnsupported"]);
@@ -45,21 +45,21 @@ fn what_this_version_does_not_judge_is_told_whatever_condition_reports_it() {
     assert_lacks(cue, &["PolicyUnsupported"]);
     let secret = json!({ "key": { "secretRef": { "name": "k" } } });
     assert_lacks(with(secret), &["InliningKeysFailed"]);
-    // Beside a trust root that is not looked at.
+    // Next to a trust root that is not used.
     let mut both = with(json!({ "name": "b", "keyless": keyless() }));
     both["authorities"].as_array_mut().expect("a list").push(attested);
     assert_lacks(both, &["AttestationsUnsupported"]);
 }
 
 #[test]
-fn a_policy_that_is_not_valid_is_told() {
+fn an_invalid_policy_is_reported() {
     let lacks = lacks_of(with(json!({ "key": { "data": SHA } })));
     assert!(!lacks.is_empty());
     assert!(lacks.iter().any(|lack| lack.starts_with("p: Invalid: ")), "{lacks:?}");
 }
 
 #[test]
-fn a_trust_root_that_is_missing_is_told_and_one_that_is_there_is_not() {
+fn only_a_missing_trust_root_is_reported() {
     let named = |name: &str| {
         let mut keyless = keyless();
         keyless["trustRootRef"] = json!(name);

@@ -1,8 +1,10 @@
-//! Keeps the Secret and caBundle of a cluster current, and hands the certificate to the server.
+//! Certificate rotation in a cluster: keeps the Secret and the caBundles current, and sends the
+//! certificate to the server.
 //!
-//! One step reads everything and does what is due; it runs at the start, on every change of the
-//! Secret or of a webhook configuration, and once a minute. Two replicas that step at once agree by
-//! the Secret's resourceVersion: the later one is refused and steps again.
+//! One reconciliation reads everything and does what is due; it runs at the start, on every change
+//! of the Secret or of a webhook configuration, and once a minute. Concurrent reconciliations of
+//! two replicas are resolved by the Secret's resourceVersion: the later write is refused, and its
+//! replica reconciles again.
 
 use std::fmt::Debug;
 use std::future::ready;
@@ -25,54 +27,54 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::state::{Due, Stored, due, own_keys};
+use super::state::{Rotation, Stored, due, own_keys};
 use super::{PUBLISH_DELAY, Serving};
-use crate::cluster::{Failure, within};
+use crate::cluster::{RequestError, within};
 use crate::install::{
     CERTIFICATE_SECRET, POLICY_DEFAULTS_WEBHOOK, POLICY_VALIDATION_WEBHOOK, WORKLOAD_WEBHOOK,
     is_path_of_gate, service_names,
 };
 
-/// From one step to the next when nothing happens.
+/// Interval between reconciliations without events.
 const PERIOD: Duration = Duration::from_secs(60);
-/// The wait after a step that failed, doubled each time up to [`PERIOD`].
+/// Delay after a failed reconciliation, doubled each time up to [`PERIOD`].
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 
-/// How often a webhook configuration is read and written again when others write it too.
-const BUNDLE_TRIES: usize = 5;
+/// Number of attempts to write a webhook configuration while others write it.
+const BUNDLE_ATTEMPTS: usize = 5;
 
-/// A webhook configuration whose caBundle is kept.
+/// Webhook configuration whose caBundle is kept current.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WebhookConfiguration {
-    /// A ValidatingWebhookConfiguration by name.
+    /// Name of a ValidatingWebhookConfiguration.
     Validating(String),
-    /// A MutatingWebhookConfiguration by name.
+    /// Name of a MutatingWebhookConfiguration.
     Mutating(String),
 }
 
-/// Keeps a cluster's certificates.
-pub struct Keeper {
-    /// The API server.
+/// Rotation of a cluster's certificates.
+pub struct CertificateRotator {
+    /// Client of the API server.
     pub client: Client,
-    /// The namespace of the Secret.
+    /// Namespace of the Secret.
     pub namespace: String,
-    /// The Secret's name.
+    /// Name of the Secret.
     pub secret: String,
-    /// The DNS names and addresses of the serving certificate.
+    /// DNS names and addresses in the serving certificate.
     pub names: Vec<String>,
-    /// The configurations whose caBundle is kept.
+    /// Webhook configurations whose caBundle is kept current.
     pub webhooks: Vec<WebhookConfiguration>,
-    /// The time.
+    /// Clock.
     pub clock: Arc<dyn Clock>,
 }
 
-/// What this replica shows and trusts.
+/// Certificate that this replica serves, and CA bundle that it trusts.
 #[derive(Default)]
-struct Shown {
+struct ServedCertificate {
     stored: Option<Stored>,
 }
 
-/// The four configurations that `sealgate install` writes.
+/// The four webhook configurations written by `sealgate install`.
 pub fn own_webhooks() -> Vec<WebhookConfiguration> {
     vec![
         WebhookConfiguration::Mutating(WORKLOAD_WEBHOOK.to_owned()),
@@ -82,8 +84,8 @@ pub fn own_webhooks() -> Vec<WebhookConfiguration> {
     ]
 }
 
-impl Keeper {
-    /// A keeper of what `sealgate install` writes into `namespace`.
+impl CertificateRotator {
+    /// Rotation for an installation by `sealgate install` in `namespace`.
     pub fn new(client: Client, namespace: &str, clock: Arc<dyn Clock>) -> Self {
         Self {
             client,
@@ -95,8 +97,8 @@ impl Keeper {
         }
     }
 
-    /// Starts to keep. The channel holds `None` until there is a certificate; the task ends when all
-    /// receivers are dropped. Errors are logged and tried again, with a growing wait.
+    /// Starts the rotation. The channel holds `None` until there is a certificate; the task ends
+    /// when all receivers are dropped. Errors are logged and retried with back-off.
     pub fn start(self) -> watch::Receiver<Option<Arc<Serving>>> {
         let (sender, receiver) = watch::channel(None);
         tokio::spawn(self.run(sender));
@@ -105,18 +107,18 @@ impl Keeper {
 
     async fn run(self, sender: watch::Sender<Option<Arc<Serving>>>) {
         let mut changes = self.changes();
-        let mut shown = Shown::default();
+        let mut served = ServedCertificate::default();
         let mut retry = FIRST_RETRY;
         loop {
-            let wait = match self.step(&mut shown, &sender).await {
+            let wait = match self.reconcile(&mut served, &sender).await {
                 Ok(()) => {
                     retry = FIRST_RETRY;
                     PERIOD
                 }
                 Err(fault) => {
                     match fault.kind {
-                        FaultKind::Cancelled => tracing::debug!(%fault, "trying again"),
-                        _ => tracing::warn!(%fault, "the certificate could not be kept current"),
+                        FaultKind::Cancelled => tracing::debug!(%fault, "retrying"),
+                        _ => tracing::warn!(%fault, "certificate rotation failed"),
                     }
                     retry = (retry * 2).min(PERIOD);
                     retry
@@ -130,29 +132,30 @@ impl Keeper {
         }
     }
 
-    async fn step(
+    async fn reconcile(
         &self,
-        shown: &mut Shown,
+        served: &mut ServedCertificate,
         sender: &watch::Sender<Option<Arc<Serving>>>,
     ) -> Result<(), Fault> {
-        let stored = self.agree(shown).await?;
-        let trusted = self.keep_bundles(&stored.bundle()).await;
-        let showing = shown.stored.as_ref().map(|stored| &stored.leaf);
+        let stored = self.reconcile_secret(served).await?;
+        let trusted = self.update_bundles(&stored.bundle()).await;
+        let showing = served.stored.as_ref().map(|stored| &stored.leaf);
         if showing != Some(&stored.leaf) {
             if showing.is_some_and(|leaf| leaf.not_after > self.clock.now()) {
-                // What is shown is still good; the new one must be trusted first.
+                // The served certificate is still valid; the new one must be trusted first.
                 trusted.clone()?;
                 tokio::time::sleep(PUBLISH_DELAY).await;
             }
             tracing::info!(not_after = %stored.leaf.not_after, "serving a new certificate");
             sender.send_replace(Some(Arc::new(stored.leaf.serving.clone())));
         }
-        shown.stored = Some(stored);
+        served.stored = Some(stored);
         trusted
     }
 
-    /// Reads the Secret, does what is due, and writes it back if nobody else has in the meantime.
-    async fn agree(&self, shown: &Shown) -> Result<Stored, Fault> {
+    /// Reads the Secret, does what is due, and writes it back unless it has changed in the
+    /// meantime.
+    async fn reconcile_secret(&self, served: &ServedCertificate) -> Result<Stored, Fault> {
         let target = format!("secret {}/{}", self.namespace, self.secret);
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         let found = within(&target, api.get_opt(&self.secret)).await;
@@ -161,9 +164,9 @@ impl Keeper {
         let now = self.clock.now();
         let todo = due(stored.as_ref(), &self.names, now);
         let new = match (&stored, todo) {
-            (Some(stored), Due::Nothing) => return Ok(stored.clone()),
+            (Some(stored), Rotation::None) => return Ok(stored.clone()),
             (Some(stored), todo) => stored.renewed(todo, &self.names, now)?,
-            (None, _) => Stored::new(&self.names, now, shown.ca())?,
+            (None, _) => Stored::new(&self.names, now, served.ca())?,
         };
         tracing::info!(secret = target, due = ?todo, "writing certificates");
         self.write(&api, &target, found, &new).await?;
@@ -184,8 +187,8 @@ impl Keeper {
         let parameters = PostParams::default();
         let written = match found {
             Some(secret) => {
-                // Keeps the resourceVersion: somebody else's write in between is a conflict.
-                // What is not ours stays: policy-controller may keep its certificate there.
+                // The resourceVersion is kept, so that a concurrent write is a conflict. Other keys
+                // are kept: policy-controller may store its certificate there.
                 let mut all = secret.data.clone().unwrap_or_default();
                 all.retain(|key, _| !own_keys().contains(&key.as_str()));
                 all.extend(data);
@@ -206,22 +209,23 @@ impl Keeper {
             true => Fault::new(
                 FaultKind::Cancelled,
                 target,
-                "another replica wrote it at the same time; reading again",
+                "another replica wrote it at the same time; reconciling again",
             ),
             false => failure.fault(target),
         })
     }
 
-    /// Writes `bundle` wherever something else stands. All are tried; the first fault is returned.
-    async fn keep_bundles(&self, bundle: &str) -> Result<(), Fault> {
+    /// Writes `bundle` into all configurations that differ. All are tried; the first fault is
+    /// returned.
+    async fn update_bundles(&self, bundle: &str) -> Result<(), Fault> {
         let mut result = Ok(());
         for webhook in &self.webhooks {
             let kept = match webhook {
                 WebhookConfiguration::Validating(name) => {
-                    self.keep_bundle::<ValidatingWebhookConfiguration>(name, bundle).await
+                    self.update_bundle::<ValidatingWebhookConfiguration>(name, bundle).await
                 }
                 WebhookConfiguration::Mutating(name) => {
-                    self.keep_bundle::<MutatingWebhookConfiguration>(name, bundle).await
+                    self.update_bundle::<MutatingWebhookConfiguration>(name, bundle).await
                 }
             };
             result = result.and(kept);
@@ -229,20 +233,20 @@ impl Keeper {
         result
     }
 
-    async fn keep_bundle<K: Bundled>(&self, name: &str, bundle: &str) -> Result<(), Fault> {
+    async fn update_bundle<K: HasCaBundle>(&self, name: &str, bundle: &str) -> Result<(), Fault> {
         let target = format!("{} {name}", K::KIND);
         let api: Api<K> = Api::all(self.client.clone());
         let mut result = Ok(());
-        for _ in 0..BUNDLE_TRIES {
+        for _ in 0..BUNDLE_ATTEMPTS {
             result = write_bundle(&api, name, &target, bundle).await;
-            if !result.as_ref().is_err_and(Failure::is_conflict) {
+            if !result.as_ref().is_err_and(RequestError::is_conflict) {
                 break;
             }
         }
         result.map_err(|failure| failure.fault(&target))
     }
 
-    /// Something happened to the Secret or to a configuration.
+    /// Changes of the Secret and of the webhook configurations.
     fn changes(&self) -> SelectAll<BoxStream<'static, ()>> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         let mut streams = vec![changes_of(secrets, &self.secret)];
@@ -261,19 +265,19 @@ impl Keeper {
     }
 }
 
-impl Shown {
+impl ServedCertificate {
     fn ca(&self) -> Option<&str> {
         self.stored.as_ref().map(|stored| stored.authority.certificate.as_str())
     }
 }
 
-/// Writes `bundle` where it does not stand, over the version that was read.
-async fn write_bundle<K: Bundled>(
+/// Writes `bundle` where it differs, on top of the version that was read.
+async fn write_bundle<K: HasCaBundle>(
     api: &Api<K>,
     name: &str,
     target: &str,
     bundle: &str,
-) -> Result<(), Failure> {
+) -> Result<(), RequestError> {
     let Some(found) = within(target, api.get_opt(name)).await? else {
         return Ok(());
     };
@@ -283,20 +287,20 @@ async fn write_bundle<K: Bundled>(
     }
     let patch = Patch::Strategic(bundle_patch(found.meta(), &outdated, bundle));
     within(target, api.patch(name, &PatchParams::default(), &patch)).await?;
-    tracing::info!(configuration = target, "wrote the CA");
+    tracing::info!(configuration = target, "updated caBundle");
     Ok(())
 }
 
-/// A configuration with caBundles in it.
-trait Bundled:
+/// Webhook configuration with caBundles.
+trait HasCaBundle:
     Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
 {
     const KIND: &'static str;
-    /// The names of the gate's webhooks in it whose caBundle is not `bundle`.
+    /// Names of the gate's webhooks in it whose caBundle differs from `bundle`.
     fn webhooks_without(&self, bundle: &[u8]) -> Vec<String>;
 }
 
-impl Bundled for ValidatingWebhookConfiguration {
+impl HasCaBundle for ValidatingWebhookConfiguration {
     const KIND: &'static str = "ValidatingWebhookConfiguration";
 
     fn webhooks_without(&self, bundle: &[u8]) -> Vec<String> {
@@ -305,7 +309,7 @@ impl Bundled for ValidatingWebhookConfiguration {
     }
 }
 
-impl Bundled for MutatingWebhookConfiguration {
+impl HasCaBundle for MutatingWebhookConfiguration {
     const KIND: &'static str = "MutatingWebhookConfiguration";
 
     fn webhooks_without(&self, bundle: &[u8]) -> Vec<String> {
@@ -327,15 +331,15 @@ fn outdated<'a>(
         .collect()
 }
 
-/// Whether a webhook calls the gate. While policy-controller serves, the caBundle of its webhooks is
-/// its own to keep.
+/// Returns whether a webhook calls the gate. While policy-controller serves, it maintains the
+/// caBundle of its own webhooks.
 fn is_of_gate(config: &WebhookClientConfig) -> bool {
     let of_service = config.service.as_ref().and_then(|service| service.path.as_deref());
     let called = config.url.as_deref().or(of_service).unwrap_or_default();
     is_path_of_gate(called)
 }
 
-/// Strategic: webhooks are merged by name, so that nothing but caBundle is touched.
+/// Strategic merge patch: webhooks are merged by name, so that only caBundle changes.
 fn bundle_patch(metadata: &ObjectMeta, webhooks: &[String], bundle: &str) -> Value {
     let bundle = json!(ByteString(bundle.as_bytes().to_vec()));
     let webhooks: Vec<Value> = webhooks
