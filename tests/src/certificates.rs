@@ -1,4 +1,4 @@
-//! A certificate authority of the tests' own, and what a TLS server shows.
+//! Test certificate authority, and a TLS client that inspects server certificates.
 
 use std::fs;
 use std::net::TcpStream;
@@ -13,23 +13,23 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureSch
 
 use crate::http::{self, Response};
 
-/// A new authority.
+/// Certificate authority.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// Its certificate.
+    /// Its certificate, PEM.
     pub pem: String,
 }
 
-/// Certificate and key of a loopback server, as files.
+/// Files with the certificate and key of a loopback server.
 pub struct ServerFiles {
-    /// PEM.
+    /// Certificate, PEM.
     pub certificate: PathBuf,
-    /// PEM, PKCS#8.
+    /// Private key, PEM (PKCS#8).
     pub key: PathBuf,
 }
 
 impl Authority {
-    /// Makes one.
+    /// Creates an authority.
     pub fn new(name: &str) -> anyhow::Result<Self> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -40,12 +40,12 @@ impl Authority {
         Ok(Self { issuer: Issuer::new(params, key), pem })
     }
 
-    /// Writes `NAME.crt` and `NAME.key` for a server on loopback.
+    /// Writes `NAME.crt` and `NAME.key` for a loopback server.
     pub fn issue(&self, folder: &Path, name: &str) -> anyhow::Result<ServerFiles> {
         self.issue_for(folder, name, &["127.0.0.1", "localhost"])
     }
 
-    /// The same for names and addresses of one's choice.
+    /// Variant with custom names and addresses.
     pub fn issue_for(
         &self,
         folder: &Path,
@@ -67,7 +67,7 @@ impl Authority {
     }
 }
 
-/// The leaf certificate (DER) that a server on loopback shows now, whoever issued it.
+/// Leaf certificate (DER) that a loopback server currently presents, whoever issued it.
 pub fn shown_by(port: u16) -> anyhow::Result<Vec<u8>> {
     let (mut connection, mut stream) = connect(port)?;
     while connection.is_handshaking() {
@@ -77,7 +77,7 @@ pub fn shown_by(port: u16) -> anyhow::Result<Vec<u8>> {
     Ok(chain.first().context("an empty chain")?.to_vec())
 }
 
-/// A request to a TLS server on loopback, whoever issued its certificate.
+/// Sends a request to a loopback TLS server, whoever issued its certificate.
 pub fn request(port: u16, method: &str, path: &str, body: &[u8]) -> anyhow::Result<Response> {
     let (connection, stream) = connect(port)?;
     let json = [("Content-Type", "application/json")];
@@ -90,7 +90,7 @@ fn connect(port: u16) -> anyhow::Result<(ClientConnection, TcpStream)> {
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone))
+        .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate))
         .with_no_client_auth();
     let name = ServerName::try_from("localhost")?;
     let connection = ClientConnection::new(Arc::new(config), name)?;
@@ -99,11 +99,11 @@ fn connect(port: u16) -> anyhow::Result<(ClientConnection, TcpStream)> {
     Ok((connection, stream))
 }
 
-/// Accepts every certificate: this client only looks at it.
+/// Accepts every certificate: this client only inspects it.
 #[derive(Debug)]
-struct Anyone;
+struct AcceptAnyCertificate;
 
-impl rustls::client::danger::ServerCertVerifier for Anyone {
+impl rustls::client::danger::ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

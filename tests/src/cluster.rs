@@ -1,6 +1,6 @@
-//! A real Kubernetes control plane, started once for all tests: etcd, the API server with RBAC,
-//! and the controller manager that turns Deployments into Pods. No kubelet: a Pod that is admitted
-//! is stored, and nothing runs.
+//! Kubernetes control plane, started once for all tests: etcd, the API server with RBAC, and the
+//! controller manager that creates Pods from Deployments. There is no kubelet: an admitted Pod is
+//! stored, but nothing runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
@@ -19,32 +19,33 @@ const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefuls
     daemonset-controller,job-controller,cronjob-controller,namespace-controller,\
     serviceaccount-controller,garbage-collector-controller";
 
-/// The control plane.
+/// Control plane.
 pub struct Cluster {
     /// `https://127.0.0.1:PORT`.
     pub url: String,
-    /// The certificate authority of the API server, PEM.
+    /// CA of the API server, PEM.
     pub ca: String,
-    /// A kubeconfig with all rights.
+    /// Kubeconfig of an administrator.
     pub kubeconfig: PathBuf,
     sandbox: Sandbox,
-    // Kept so that they last as long as the cluster.
+    // Kept alive as long as the cluster.
     _servers: Mutex<Vec<Server>>,
 }
 
-/// The cluster of this test process.
+/// Cluster shared by this test process.
 pub fn shared() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| Cluster::start("shared").expect("the Kubernetes control plane"))
 }
 
 impl Cluster {
-    /// One of a test's own, for what would disturb others. `name` is part of its logs' names.
+    /// Separate cluster, for tests that would disturb others. `name` is part of the log file names.
     pub fn start(name: &str) -> anyhow::Result<Self> {
         Self::start_with(name, "10.96.0.0/16")
     }
 
-    /// One whose Services have addresses on loopback, so that [`crate::nodes`] can answer at them.
+    /// Separate cluster whose Services have loopback addresses, so that [`crate::nodes`] can serve
+    /// them.
     pub fn start_with_nodes(name: &str) -> anyhow::Result<Self> {
         Self::start_with(name, "127.96.0.0/16")
     }
@@ -69,17 +70,17 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The folder that the cluster's own files are in.
+    /// Directory with the cluster's own files.
     pub fn sandbox(&self) -> &Sandbox {
         &self.sandbox
     }
 
-    /// `kubectl`, as administrator.
+    /// Runs `kubectl` as administrator.
     pub fn kubectl(&self, arguments: &[&str]) -> Run {
         self.kubectl_with(arguments, "")
     }
 
-    /// The same with something on its standard input (`-f -`).
+    /// Variant with standard input (`-f -`).
     pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Run {
         let kubeconfig = self.kubeconfig.display().to_string();
         let all: Vec<&str> =
@@ -92,7 +93,7 @@ impl Cluster {
         self.kubectl_with(&["apply", "-f", "-"], objects)
     }
 
-    /// Makes a namespace, with labels (`KEY=VALUE`).
+    /// Creates a namespace with labels (`KEY=VALUE`).
     pub fn namespace(&self, name: &str, labels: &[&str]) {
         self.kubectl(&["create", "namespace", name]).ok();
         for label in labels {
@@ -106,7 +107,7 @@ impl Cluster {
         self.kubectl(&["get", "serviceaccount", "default", "-n", namespace]).code == 0
     }
 
-    /// Writes a kubeconfig for a service account, with its own rights and no more.
+    /// Writes a kubeconfig for a service account, with only its own permissions.
     pub fn kubeconfig_of(&self, namespace: &str, account: &str) -> PathBuf {
         let token = self.kubectl(&["create", "token", "-n", namespace, account]).ok().stdout;
         let content = kubeconfig(&self.url, &self.ca, token.trim());
@@ -114,7 +115,7 @@ impl Cluster {
     }
 }
 
-/// A kubeconfig is JSON as well as YAML.
+/// Kubeconfig as JSON, which is valid YAML.
 fn kubeconfig(url: &str, ca: &str, token: &str) -> String {
     use base64::Engine as _;
     let ca = base64::engine::general_purpose::STANDARD.encode(ca);

@@ -1,5 +1,5 @@
-//! A certificate log (RFC 6962) that promises everything and keeps nothing: Fulcio asks it for the
-//! timestamp (SCT) that it puts into a certificate, and verifiers know its key.
+//! CT log (RFC 6962) that signs every SCT and stores nothing: Fulcio embeds its SCTs into
+//! certificates, and verifiers know its key.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,24 +14,24 @@ use serde_json::{Value, json};
 use crate::der::{Element, SEQUENCE, children, wrap};
 use crate::service::{Answer, Request, Service};
 
-/// The extension that makes a certificate a precertificate, 1.3.6.1.4.1.11129.2.4.3, as it begins.
+/// Encoded start of the precertificate poison extension, 1.3.6.1.4.1.11129.2.4.3.
 const POISON: &[u8] = &[6, 10, 0x2b, 6, 1, 4, 1, 0xd6, 0x79, 2, 4, 3];
 
-/// The extensions of a certificate, `[3]`.
+/// Tag of a certificate's extensions, `[3]`.
 const EXTENSIONS: u8 = 0xa3;
-/// Where the public key stands among the parts of a certificate that has a version.
+/// Index of the public key among the fields of a TBSCertificate with a version.
 const PUBLIC_KEY: usize = 6;
 
-/// A log that runs.
-pub struct CertificateLog {
+/// Running CT log.
+pub struct CtLog {
     /// `http://127.0.0.1:PORT`.
     pub url: String,
-    /// Its key, as PEM.
+    /// Public key, PEM.
     pub public_key: String,
 }
 
-impl CertificateLog {
-    /// Starts it; it runs until the test process ends.
+impl CtLog {
+    /// Starts the log, which runs until the test process ends.
     pub fn start() -> anyhow::Result<Self> {
         let key = Arc::new(KeyPair::generate()?);
         let service = Service::bind()?;
@@ -51,7 +51,7 @@ impl CertificateLog {
     }
 }
 
-/// The timestamp of a precertificate and its issuer.
+/// SCT for a precertificate and its issuer.
 fn promise(key: &KeyPair, request: &Request) -> anyhow::Result<Value> {
     let chain: Value = serde_json::from_slice(&request.body)?;
     let certificate = |number: usize| {
@@ -74,7 +74,7 @@ fn promise(key: &KeyPair, request: &Request) -> anyhow::Result<Value> {
     }))
 }
 
-/// What the log signs: version, kind, time, a precertificate's entry, no extensions.
+/// Signed data of an SCT: version, signature type, time, precertificate entry, no extensions.
 fn signed_entry(precertificate: &[u8], issuer: &[u8], timestamp: u64) -> anyhow::Result<Vec<u8>> {
     let tbs = without_poison(to_be_signed(precertificate)?)?;
     let issuer_key = children(to_be_signed(issuer)?)?;
@@ -89,7 +89,7 @@ fn signed_entry(precertificate: &[u8], issuer: &[u8], timestamp: u64) -> anyhow:
     Ok(entry)
 }
 
-/// A certificate's part that is signed, without its own tag and length.
+/// TBSCertificate without its tag and length.
 fn to_be_signed(certificate: &[u8]) -> anyhow::Result<&[u8]> {
     let certificate = Element::read(certificate)?.0;
     Ok(Element::read(certificate.content)?.0.content)

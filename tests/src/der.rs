@@ -1,20 +1,20 @@
-//! As much of DER as the harness needs: elements within elements.
+//! Minimal DER: nested elements.
 
 use anyhow::{Context as _, bail};
 
-/// The tag of a sequence.
+/// Tag of a SEQUENCE.
 pub(crate) const SEQUENCE: u8 = 0x30;
 
-/// An element of DER.
+/// DER element.
 pub(crate) struct Element<'a> {
     pub(crate) tag: u8,
     pub(crate) content: &'a [u8],
-    /// With tag and length.
+    /// Encoding with tag and length.
     pub(crate) whole: &'a [u8],
 }
 
 impl<'a> Element<'a> {
-    /// The first element, and what follows it.
+    /// First element, and the remaining bytes.
     pub(crate) fn read(bytes: &'a [u8]) -> anyhow::Result<(Self, &'a [u8])> {
         let [tag, first, ..] = *bytes else { bail!("DER ends early") };
         let more = if first < 0x80 { 0 } else { usize::from(first & 0x7f) };
@@ -30,7 +30,7 @@ impl<'a> Element<'a> {
     }
 }
 
-/// The elements one after another.
+/// Consecutive elements.
 pub(crate) fn children(mut bytes: &[u8]) -> anyhow::Result<Vec<Element<'_>>> {
     let mut all = Vec::new();
     while !bytes.is_empty() {
@@ -41,7 +41,7 @@ pub(crate) fn children(mut bytes: &[u8]) -> anyhow::Result<Vec<Element<'_>>> {
     Ok(all)
 }
 
-/// An element of that tag and content.
+/// Encodes an element with this tag and content.
 pub(crate) fn wrap(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len().to_be_bytes();
     let mut whole = vec![tag];

@@ -1,10 +1,11 @@
-//! `sealgate serve`: with a folder of policies and no cluster, or installed in a cluster as
-//! `sealgate install` installs it.
+//! `sealgate serve`: with a directory of policies and no cluster, or installed in a cluster by
+//! `sealgate install`.
 //!
-//! In the cluster only two things differ from a real one, because nothing runs the Deployment's
-//! pods: the gate's processes run here, with the rights of its own service account and no more, and
-//! its Service is a name for a balancer on loopback. The API server calls it by that Service, and
-//! believes only the CA that the gate wrote into the webhook configurations.
+//! In the cluster, only two things differ from a real installation, because nothing runs the
+//! Deployment's pods: the gate's processes run here, with the permissions of its service account
+//! only, and its Service is an ExternalName for a balancer on loopback. The API server calls it
+//! through that Service, and trusts only the CA that the gate wrote into the webhook
+//! configurations.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -21,13 +22,13 @@ use crate::programs::{Sandbox, sealgate};
 use crate::proxy::Balancer;
 use crate::records::Records;
 
-/// The namespace of the gate.
+/// Namespace of the gate.
 pub const NAMESPACE: &str = "cosign-system";
-/// The label that puts a namespace behind the gate.
+/// Label that enables enforcement for a namespace.
 pub const INCLUDE: &str = "policy.sigstore.dev/include=true";
-/// The gate's service account.
+/// Service account of the gate.
 const ACCOUNT: &str = "policy-controller-webhook";
-/// The gate's Service.
+/// Service of the gate.
 const SERVICE: &str = "webhook";
 /// The gate's four webhook configurations.
 pub const CONFIGURATIONS: [(&str, &str); 4] = [
@@ -37,55 +38,59 @@ pub const CONFIGURATIONS: [(&str, &str); 4] = [
     ("validatingwebhookconfiguration", "validating.clusterimagepolicy.sigstore.dev"),
 ];
 
-/// One process of the gate.
+/// Gate process.
 pub struct Gate {
-    /// Where it listens.
+    /// Listening port.
     pub port: u16,
     name: String,
     source: Source,
-    setting: Setting,
+    setting: GateOptions,
     server: Server,
     /// Dropped after the server: then they are replayed.
     records: Records,
 }
 
-/// What a gate is started with beside its policies.
+/// Options of a gate process, besides its policies.
 #[derive(Clone, Debug, Default)]
-pub struct Setting {
-    /// More arguments of `sealgate serve`.
+pub struct GateOptions {
+    /// Additional arguments of `sealgate serve`.
     pub arguments: Vec<String>,
-    /// `http://HOST:PORT`: the proxy for whatever is not on loopback.
+    /// `http://HOST:PORT`: proxy for hosts other than loopback.
     pub proxy: Option<String>,
-    /// More variables of its environment.
+    /// Additional environment variables.
     pub environment: Vec<(&'static str, String)>,
 }
 
-/// Where a gate has its policies from.
+/// Source of a gate's policies.
 #[derive(Clone)]
 enum Source {
     Folder(PathBuf),
     Cluster(PathBuf),
 }
 
-/// The gate in a cluster: two replicas and what is before them.
+/// Gate in a cluster: two replicas behind a balancer.
 pub struct Installation<'a> {
-    /// The cluster.
+    /// Cluster.
     pub cluster: &'a Cluster,
     replicas: Mutex<Vec<Gate>>,
 }
 
 impl Gate {
-    /// With a folder of policies.
+    /// Starts a gate with a directory of policies.
     pub fn with_folder(name: &str, policies: &Path) -> anyhow::Result<Self> {
-        Self::with_folder_and(name, policies, Setting::default())
+        Self::with_folder_and(name, policies, GateOptions::default())
     }
 
-    /// The same with a setting of its own.
-    pub fn with_folder_and(name: &str, policies: &Path, setting: Setting) -> anyhow::Result<Self> {
+    /// Variant with custom options.
+    pub fn with_folder_and(
+        name: &str,
+        policies: &Path,
+        setting: GateOptions,
+    ) -> anyhow::Result<Self> {
         Self::start(name, free_port()?, Source::Folder(policies.to_path_buf()), setting)
     }
 
-    fn start(name: &str, port: u16, source: Source, setting: Setting) -> anyhow::Result<Self> {
+    fn start(name: &str, port: u16, source: Source, setting: GateOptions) -> anyhow::Result<Self> {
         let mut launch = Launch::new(name, sealgate());
         let command = launch.command();
         command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
@@ -93,7 +98,7 @@ impl Gate {
             Source::Folder(folder) => command.arg("--policies").arg(folder).arg("--self-signed"),
             Source::Cluster(kubeconfig) => command.arg("--kubeconfig").arg(kubeconfig),
         };
-        // Neither the developer's cluster nor their registry passwords.
+        // Isolated from the developer's kubeconfig and registry credentials.
         command.env_remove("KUBECONFIG").env("HOME", "/nonexistent").env_remove("DOCKER_CONFIG");
         let records = Records::new()?;
         command.args(records.arguments());
@@ -108,12 +113,12 @@ impl Gate {
         Ok(Self { port, name: name.to_owned(), source, setting, server, records })
     }
 
-    /// Kills it as a crash would.
+    /// Kills the process, as a crash would.
     pub fn kill(&mut self) {
         self.server.kill();
     }
 
-    /// Starts it again on the same port.
+    /// Restarts it on the same port.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.server.kill();
         *self = Self::start(&self.name, self.port, self.source.clone(), self.setting.clone())?;
@@ -125,12 +130,12 @@ impl Gate {
         &self.records
     }
 
-    /// What it printed.
+    /// Output of the process.
     pub fn log(&self) -> String {
         self.server.log()
     }
 
-    /// Asks it about an object that is to be created.
+    /// Sends an AdmissionReview for the creation of an object.
     pub fn review(&self, path: &str, object: &Value) -> anyhow::Result<Value> {
         let kind = object["kind"].as_str().context("an object has a kind")?;
         let review = json!({
@@ -156,34 +161,38 @@ impl Gate {
         Ok(serde_json::from_slice::<Value>(&answer.body)?["response"].clone())
     }
 
-    /// `GET` of one of its pages.
+    /// `GET` request to the gate.
     pub fn get(&self, path: &str) -> anyhow::Result<Response> {
         certificates::request(self.port, "GET", path, &[])
     }
 }
 
 impl<'a> Installation<'a> {
-    /// Installs the gate and starts two replicas of it.
+    /// Installs the gate and starts two replicas.
     pub fn start(name: &str, cluster: &'a Cluster) -> anyhow::Result<Self> {
-        Self::start_with(name, cluster, &Setting::default())
+        Self::start_with(name, cluster, &GateOptions::default())
     }
 
-    /// The same with a setting of its own.
-    pub fn start_with(name: &str, cluster: &'a Cluster, setting: &Setting) -> anyhow::Result<Self> {
+    /// Variant with custom options.
+    pub fn start_with(
+        name: &str,
+        cluster: &'a Cluster,
+        setting: &GateOptions,
+    ) -> anyhow::Result<Self> {
         cluster.apply(&install_yaml()).ok();
         Self::attach_with(name, cluster, setting)
     }
 
-    /// Starts two replicas where the gate is installed already.
+    /// Starts two replicas of an installed gate.
     pub fn attach(name: &str, cluster: &'a Cluster) -> anyhow::Result<Self> {
-        Self::attach_with(name, cluster, &Setting::default())
+        Self::attach_with(name, cluster, &GateOptions::default())
     }
 
-    /// The same with a setting of its own.
+    /// Variant with custom options.
     pub fn attach_with(
         name: &str,
         cluster: &'a Cluster,
-        setting: &Setting,
+        setting: &GateOptions,
     ) -> anyhow::Result<Self> {
         let ports = [free_port()?, free_port()?];
         let balancer = Balancer::start(ports.to_vec())?;
@@ -200,18 +209,18 @@ impl<'a> Installation<'a> {
         Ok(installation)
     }
 
-    /// Does something with the replicas, as the only one.
+    /// Runs `act` with exclusive access to the replicas.
     pub fn replicas<T>(&self, act: impl FnOnce(&mut Vec<Gate>) -> T) -> T {
         act(&mut self.replicas.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Applies a policy, and waits until each replica goes by it: until `probe` says so.
+    /// Applies a policy, and waits until every replica enforces it, as decided by `probe`.
     pub fn apply_policy(&self, policy: &str, probe: impl Fn() -> bool) {
         self.cluster.apply(policy).ok();
         wait_until(Duration::from_secs(20), probe).expect("the gate goes by the new policy");
     }
 
-    /// Waits until the API server reaches the gate and believes its certificate.
+    /// Waits until the API server reaches the gate and trusts its certificate.
     fn wait_for_webhooks(&self) -> anyhow::Result<()> {
         let policy = json!({
             "apiVersion": "policy.sigstore.dev/v1beta1",
@@ -229,12 +238,12 @@ impl<'a> Installation<'a> {
     }
 }
 
-/// What `sealgate install` prints.
+/// Output of `sealgate install`.
 pub fn install_yaml() -> String {
     Sandbox::new().sealgate(&["install", "--dry-run", "-o", "yaml"]).ok().stdout
 }
 
-/// Makes the gate's Service a name for a loopback port.
+/// Turns the gate's Service into an ExternalName for a loopback port.
 fn point_service_at(cluster: &Cluster, port: u16) {
     cluster.kubectl(&["delete", "service", "-n", NAMESPACE, SERVICE]).ok();
     let service = json!({

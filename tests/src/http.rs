@@ -1,5 +1,5 @@
-//! The smallest HTTP client that can talk to a loopback registry: one request a connection,
-//! HTTP/1.0 so that no answer is chunked.
+//! Minimal HTTP client for loopback registries: one request per connection, HTTP/1.0 so that no
+//! response is chunked.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -7,24 +7,24 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-/// An answer.
+/// HTTP response.
 #[derive(Debug)]
 pub struct Response {
-    /// The status code.
+    /// Status code.
     pub status: u16,
-    /// Names in lower case.
+    /// Headers, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body.
+    /// Body.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// The first header of that name.
+    /// First header with this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    /// The body as text.
+    /// Body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -48,7 +48,7 @@ pub fn request(
     exchange(stream, method, host, path, headers, body)
 }
 
-/// Any request over a connection that stands.
+/// Any request over an existing connection.
 pub fn exchange(
     mut stream: impl Read + Write,
     method: &str,
@@ -66,7 +66,7 @@ pub fn exchange(
     stream.write_all(body)?;
     let mut answer = Vec::new();
     if let Err(error) = stream.read_to_end(&mut answer) {
-        // TLS servers may end a connection without saying so first.
+        // TLS servers may close a connection without a close_notify alert.
         if error.kind() != io::ErrorKind::UnexpectedEof {
             return Err(error.into());
         }

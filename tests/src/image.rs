@@ -1,5 +1,5 @@
-//! Small real images: a config and one layer, pushed over plain HTTP; and raw access to what is
-//! in a registry, to look at it and to tamper with it.
+//! Small images: a config and one layer, pushed over plain HTTP; and raw access to a registry's
+//! content, to inspect it and to tamper with it.
 
 use std::io::Write as _;
 
@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 
 use crate::http::{self, Response};
 
-/// An OCI image manifest's media type.
+/// Media type of an OCI image manifest.
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-/// An OCI index's media type.
+/// Media type of an OCI index.
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// An image in a registry.
+/// Image in a registry.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// `127.0.0.1:PORT`.
@@ -47,18 +47,18 @@ impl Image {
         format!("{}/{}", self.host, self.repository)
     }
 
-    /// `sha256-HEX`: the fallback tag of the referrers, and the stem of cosign's legacy tags.
+    /// `sha256-HEX`: fallback tag of the referrers API, and prefix of cosign's legacy tags.
     pub fn digest_tag(&self) -> String {
         self.digest.replace(':', "-")
     }
 
-    /// The same image as somebody else's host sees it (a proxy).
+    /// Same image under another host (a proxy).
     pub fn at(&self, host: &str) -> Self {
         Self { host: host.to_owned(), ..self.clone() }
     }
 }
 
-/// Pushes an image whose only file holds `text`: another text is another digest.
+/// Pushes an image whose only file contains `text`: another text gives another digest.
 pub fn push(host: &str, repository: &str, tag: &str, text: &str) -> anyhow::Result<Image> {
     let descriptor = push_untagged(host, repository, tag, text, "amd64")?;
     Ok(Image {
@@ -69,7 +69,7 @@ pub fn push(host: &str, repository: &str, tag: &str, text: &str) -> anyhow::Resu
     })
 }
 
-/// Pushes an index of two images, for two platforms; the images come with it.
+/// Pushes an index of two images for two platforms; returns the images as well.
 pub fn push_index(host: &str, repository: &str, tag: &str) -> anyhow::Result<(Image, Vec<Image>)> {
     let mut manifests = Vec::new();
     let mut children = Vec::new();
@@ -97,7 +97,7 @@ pub fn push_index(host: &str, repository: &str, tag: &str) -> anyhow::Result<(Im
     Ok((index, children))
 }
 
-/// Pushes an image under `tag`, and gives its descriptor.
+/// Pushes an image under `tag`, and returns its descriptor.
 fn push_untagged(
     host: &str,
     repository: &str,
@@ -127,7 +127,7 @@ fn push_untagged(
     Ok(descriptor(MANIFEST, &manifest))
 }
 
-/// Stores a manifest under a tag or digest; gives its digest.
+/// Stores a manifest under a tag or digest; returns its digest.
 pub fn put_manifest(
     host: &str,
     repository: &str,
@@ -140,7 +140,7 @@ pub fn put_manifest(
     Ok(sha256(bytes))
 }
 
-/// The manifest under a tag or digest, if there is one.
+/// Manifest under a tag or digest, if it exists.
 pub fn get_manifest(host: &str, repository: &str, at: &str) -> anyhow::Result<Option<Value>> {
     let path = format!("/v2/{repository}/manifests/{at}");
     let answer = http::get(host, &path, &format!("{MANIFEST}, {INDEX}"))?;
@@ -150,13 +150,13 @@ pub fn get_manifest(host: &str, repository: &str, at: &str) -> anyhow::Result<Op
     Ok(Some(serde_json::from_slice(&expect(answer, &[200])?.body)?))
 }
 
-/// A blob.
+/// Content of a blob.
 pub fn get_blob(host: &str, repository: &str, digest: &str) -> anyhow::Result<Vec<u8>> {
     let answer = http::get(host, &format!("/v2/{repository}/blobs/{digest}"), "*/*")?;
     Ok(expect(answer, &[200])?.body)
 }
 
-/// Stores a blob; gives its digest.
+/// Stores a blob; returns its digest.
 pub fn push_blob(host: &str, repository: &str, bytes: &[u8]) -> anyhow::Result<String> {
     let digest = sha256(bytes);
     let uploads = format!("/v2/{repository}/blobs/uploads/");
@@ -170,7 +170,7 @@ pub fn push_blob(host: &str, repository: &str, bytes: &[u8]) -> anyhow::Result<S
     Ok(digest)
 }
 
-/// A descriptor of some bytes.
+/// Descriptor of some bytes.
 pub fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
     json!({ "mediaType": media_type, "size": bytes.len(), "digest": sha256(bytes) })
 }

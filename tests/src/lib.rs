@@ -1,8 +1,8 @@
-//! The harness of the end-to-end tests: real servers on loopback, real clients in a folder of
-//! their own, images, keys, and a proxy that counts. The tests themselves are in `tests/`.
+//! Harness of the end-to-end tests: real servers on loopback, real clients in their own
+//! directories, images, keys, and a counting proxy. The tests themselves are in `tests/`.
 //!
-//! Nothing here knows a crate of ours: `sealgate` is a program like `cosign` and `kubectl`, and is
-//! judged by what it writes, prints and answers.
+//! The harness uses none of our crates: `sealgate` is a program like `cosign` and `kubectl`, and is
+//! tested by what it writes, prints and returns.
 
 pub mod certificates;
 pub mod cluster;

@@ -1,16 +1,16 @@
-//! Changes documents at random, by a seed: what a forger, a careless writer or a broken disk may
-//! make of a bundle. Knows JSON, base64, numbers and signed notes, and takes parts from a second
-//! genuine document, so that a good share of what comes out is nearly right.
+//! Random mutation of documents by a seed: what a forger, a careless writer or a broken disk may
+//! make of a bundle. It understands JSON, base64, numbers and signed notes, and takes parts from a
+//! second genuine document, so that many results are almost valid.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-/// A stream of numbers that its seed decides (SplitMix64).
-pub struct Dice(u64);
+/// Pseudorandom number generator (SplitMix64).
+pub struct Random(u64);
 
-impl Dice {
-    /// The same seed, the same numbers.
+impl Random {
+    /// Generator with a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))
     }
@@ -23,36 +23,36 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// Below `end`, which is not zero.
+    /// Random number below `end`, which must not be zero.
     pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).expect("below a usize")
     }
 
-    /// One of `items`, of which there must be one.
+    /// Random element of `items`, which must not be empty.
     pub fn one_of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len())]
     }
 }
 
-/// The text of `document` with one change, and where and what it was. `donor` is a document of
-/// the same kind whose parts may be taken.
-pub fn mutate(document: &Value, donor: &Value, dice: &mut Dice) -> (String, String) {
-    if dice.below(20) == 0 {
-        return mutate_text(&document.to_string(), dice);
+/// Text of `document` with one mutation, and a description of it. `donor` is a document of the same
+/// kind whose parts may be used.
+pub fn mutate(document: &Value, donor: &Value, random: &mut Random) -> (String, String) {
+    if random.below(20) == 0 {
+        return mutate_text(&document.to_string(), random);
     }
     let mut changed = document.clone();
     let mut paths = Vec::new();
     collect_paths(document, &mut String::new(), &mut paths);
-    let path = dice.one_of(&paths).clone();
-    let what = match dice.below(10) {
+    let path = random.one_of(&paths).clone();
+    let what = match random.below(10) {
         0 | 1 => remove(&mut changed, &path),
         2 | 3 => transplant(&mut changed, donor, &path),
-        _ => change(changed.pointer_mut(&path).expect("one of its paths"), dice),
+        _ => change(changed.pointer_mut(&path).expect("one of its paths"), random),
     };
     (changed.to_string(), format!("{path}: {what}"))
 }
 
-/// Of every value below the root.
+/// Paths of all values below the root.
 fn collect_paths(value: &Value, here: &mut String, paths: &mut Vec<String>) {
     let parts: Vec<(String, &Value)> = match value {
         Value::Object(map) => map.iter().map(|(name, part)| (name.clone(), part)).collect(),
@@ -85,19 +85,19 @@ fn transplant(document: &mut Value, donor: &Value, path: &str) -> String {
     "the other's".to_owned()
 }
 
-fn change(value: &mut Value, dice: &mut Dice) -> String {
-    if dice.below(8) == 0 {
+fn change(value: &mut Value, random: &mut Random) -> String {
+    if random.below(8) == 0 {
         let strangers =
             [json!(null), json!(""), json!(0), json!(-1), json!({}), json!([]), json!(true)];
-        *value = dice.one_of(&strangers).clone();
+        *value = random.one_of(&strangers).clone();
         return format!("is now {value}");
     }
     match value {
-        Value::String(text) => change_text(text, dice),
-        Value::Array(list) => change_list(list, dice),
-        Value::Object(map) => change_names(map, dice),
+        Value::String(text) => change_text(text, random),
+        Value::Array(list) => change_list(list, random),
+        Value::Object(map) => change_names(map, random),
         Value::Number(_) => {
-            *value = json!(dice.next() as i64);
+            *value = json!(random.next() as i64);
             "another number".to_owned()
         }
         Value::Bool(_) | Value::Null => {
@@ -107,8 +107,8 @@ fn change(value: &mut Value, dice: &mut Dice) -> String {
     }
 }
 
-fn change_list(list: &mut Vec<Value>, dice: &mut Dice) -> String {
-    match dice.below(3) {
+fn change_list(list: &mut Vec<Value>, random: &mut Random) -> String {
+    match random.below(3) {
         0 => list.clear(),
         1 => list.reverse(),
         _ => list.extend(list.first().cloned()),
@@ -116,20 +116,20 @@ fn change_list(list: &mut Vec<Value>, dice: &mut Dice) -> String {
     format!("a list of {}", list.len())
 }
 
-/// A field of another spelling, or one that nobody knows.
-fn change_names(map: &mut Map<String, Value>, dice: &mut Dice) -> String {
+/// Renames a field to another spelling, or adds an unknown one.
+fn change_names(map: &mut Map<String, Value>, random: &mut Random) -> String {
     let names: Vec<String> = map.keys().cloned().collect();
-    let Some(name) = names.get(dice.below(names.len().max(1))) else {
+    let Some(name) = names.get(random.below(names.len().max(1))) else {
         map.insert("x".to_owned(), json!(1));
         return "a field x".to_owned();
     };
     let part = map[name].clone();
-    let other = match dice.below(3) {
+    let other = match random.below(3) {
         0 => snake_case(name),
         1 => name.to_uppercase(),
         _ => "unknownField".to_owned(),
     };
-    if dice.below(2) == 0 {
+    if random.below(2) == 0 {
         map.remove(name);
     }
     map.insert(other.clone(), part);
@@ -147,35 +147,35 @@ fn snake_case(name: &str) -> String {
     snake
 }
 
-fn change_text(text: &mut String, dice: &mut Dice) -> String {
+fn change_text(text: &mut String, random: &mut Random) -> String {
     if let Ok(number) = text.parse::<i64>() {
         let others = [number.wrapping_add(1), number.wrapping_sub(1), 0, -number, i64::MAX];
-        *text = dice.one_of(&others).to_string();
+        *text = random.one_of(&others).to_string();
         return "another number in text".to_owned();
     }
     match STANDARD.decode(&*text) {
         Ok(bytes) if bytes.len() > 8 => {
-            let (bytes, what) = change_bytes(bytes, dice);
+            let (bytes, what) = change_bytes(bytes, random);
             *text = STANDARD.encode(bytes);
             what
         }
-        _ => change_line(text, dice),
+        _ => change_line(text, random),
     }
 }
 
-/// What was base64: JSON inside is changed as JSON, everything else by bytes.
-fn change_bytes(mut bytes: Vec<u8>, dice: &mut Dice) -> (Vec<u8>, String) {
+/// Mutates decoded base64: JSON as JSON, everything else as bytes.
+fn change_bytes(mut bytes: Vec<u8>, random: &mut Random) -> (Vec<u8>, String) {
     if let Ok(mut inner @ Value::Object(_)) = serde_json::from_slice::<Value>(&bytes)
-        && dice.below(4) > 0
+        && random.below(4) > 0
     {
         let mut paths = Vec::new();
         collect_paths(&inner, &mut String::new(), &mut paths);
-        let path = dice.one_of(&paths).clone();
-        let what = change(inner.pointer_mut(&path).expect("one of its paths"), dice);
+        let path = random.one_of(&paths).clone();
+        let what = change(inner.pointer_mut(&path).expect("one of its paths"), random);
         return (inner.to_string().into_bytes(), format!("inside, {path}: {what}"));
     }
-    let at = dice.below(bytes.len());
-    let what = match dice.below(6) {
+    let at = random.below(bytes.len());
+    let what = match random.below(6) {
         0 => {
             bytes.truncate(at);
             "cut"
@@ -189,18 +189,18 @@ fn change_bytes(mut bytes: Vec<u8>, dice: &mut Dice) -> (Vec<u8>, String) {
             "a zero inside"
         }
         _ => {
-            bytes[at] ^= 1 << dice.below(8);
+            bytes[at] ^= 1 << random.below(8);
             "a bit"
         }
     };
     (bytes, format!("{what} at byte {at}"))
 }
 
-/// Any other text: signed notes, names, media types.
-fn change_line(text: &mut String, dice: &mut Dice) -> String {
+/// Mutates any other text: signed notes, names, media types.
+fn change_line(text: &mut String, random: &mut Random) -> String {
     let mut lines: Vec<String> = text.split('\n').map(str::to_owned).collect();
-    let at = dice.below(lines.len());
-    let what = match dice.below(5) {
+    let at = random.below(lines.len());
+    let what = match random.below(5) {
         0 => {
             lines.remove(at);
             "without a line"
@@ -226,10 +226,10 @@ fn change_line(text: &mut String, dice: &mut Dice) -> String {
     format!("{what}, line {at}")
 }
 
-/// The text of the document, whatever it means.
-fn mutate_text(text: &str, dice: &mut Dice) -> (String, String) {
+/// Mutates the text of the document, regardless of its structure.
+fn mutate_text(text: &str, random: &mut Random) -> (String, String) {
     let inside = text.strip_prefix('{').expect("an object");
-    match dice.below(4) {
+    match random.below(4) {
         0 => (format!("{text} {{}}"), "text: something behind it".to_owned()),
         1 => (format!("\u{feff}{text}"), "text: a byte order mark".to_owned()),
         2 => {
@@ -248,11 +248,11 @@ mod tests {
     fn a_seed_decides_everything() {
         let document = json!({ "a": ["1", { "b": "aGVsbG8gd29ybGQhIQ==" }], "c": "x\ny" });
         for seed in 0..500 {
-            let once = mutate(&document, &json!({}), &mut Dice::new(seed));
-            assert_eq!(once, mutate(&document, &json!({}), &mut Dice::new(seed)));
+            let once = mutate(&document, &json!({}), &mut Random::new(seed));
+            assert_eq!(once, mutate(&document, &json!({}), &mut Random::new(seed)));
         }
         let all: std::collections::BTreeSet<_> =
-            (0..500).map(|seed| mutate(&document, &json!({}), &mut Dice::new(seed)).0).collect();
+            (0..500).map(|seed| mutate(&document, &json!({}), &mut Random::new(seed)).0).collect();
         assert!(all.len() > 50, "{}", all.len());
     }
 }

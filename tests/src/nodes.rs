@@ -1,9 +1,9 @@
-//! What nodes do for the pods of the gate and of policy-controller: run them as processes of this
-//! machine, tell the API server that they are ready, and carry the traffic of their Services.
+//! Node emulation for the pods of the gate and of policy-controller: runs them as local processes,
+//! reports their readiness to the API server, and forwards the traffic of their Services.
 //!
-//! The API server calls webhooks by the Service's address, which is one on loopback here
-//! ([`Cluster::start_with_nodes`]). A connection to it goes to a pod that the Service selects at that
-//! moment; one that is open stays where it is, as with kube-proxy.
+//! The API server calls webhooks at the Service's address, which is on loopback here
+//! ([`Cluster::start_with_nodes`]). A connection goes to a pod that the Service selects at that
+//! time; an open one stays where it is, as with kube-proxy.
 
 use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
@@ -24,30 +24,30 @@ use crate::programs::{built, sealgate};
 use crate::proxy::join;
 use crate::records::Records;
 
-/// How often the API server is looked at.
-const LOOK: Duration = Duration::from_millis(200);
+/// Polling interval.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How long a pod may take to end.
+/// Termination grace period of a pod.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// The API server as administrator, over plain HTTP: `kubectl proxy`.
+/// API server as administrator, over plain HTTP: `kubectl proxy`.
 #[derive(Clone)]
 pub struct Api {
     host: String,
     _server: Arc<Mutex<Server>>,
 }
 
-/// The nodes of one namespace.
+/// Nodes of one namespace.
 pub struct Nodes {
-    /// The API server.
+    /// API server.
     pub api: Api,
-    /// Pods that run, by uid.
+    /// Running pods, by uid.
     pods: Arc<Mutex<BTreeMap<String, Pod>>>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// A pod that runs.
+/// Running pod.
 struct Pod {
     labels: Value,
     port: u16,
@@ -57,7 +57,7 @@ struct Pod {
     _records: Option<Records>,
 }
 
-/// What the threads share.
+/// State shared by the threads.
 #[derive(Clone)]
 struct Shared {
     api: Api,
@@ -67,7 +67,7 @@ struct Shared {
 }
 
 impl Api {
-    /// Of a cluster.
+    /// Starts a proxy for a cluster.
     pub fn start(name: &str, cluster: &Cluster) -> anyhow::Result<Self> {
         let port = free_port()?;
         let mut launch = Launch::new(&format!("{name}-kubectl-proxy"), "kubectl");
@@ -77,7 +77,7 @@ impl Api {
         Ok(Self { host: format!("127.0.0.1:{port}"), _server: Arc::new(Mutex::new(server)) })
     }
 
-    /// Status and body of an answer.
+    /// Status and body of a response.
     pub fn ask(&self, method: &str, path: &str, body: &Value) -> anyhow::Result<(u16, Value)> {
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let json = [("Content-Type", "application/json")];
@@ -85,7 +85,7 @@ impl Api {
         Ok((answer.status, serde_json::from_slice(&answer.body).unwrap_or_default()))
     }
 
-    /// What is there; `null` where there is nothing.
+    /// Object; `null` if it does not exist.
     pub fn get(&self, path: &str) -> anyhow::Result<Value> {
         let (status, body) = self.ask("GET", path, &Value::Null)?;
         Ok(if status == 200 { body } else { Value::Null })
@@ -98,7 +98,7 @@ impl Api {
 }
 
 impl Nodes {
-    /// For the pods of `namespace`.
+    /// Starts the nodes for the pods of `namespace`.
     pub fn start(
         name: &'static str,
         cluster: &'static Cluster,
@@ -119,7 +119,7 @@ impl Nodes {
         Ok(Self { api, pods, stop, threads })
     }
 
-    /// What the ready pods of a name (`app.kubernetes.io/name`) printed.
+    /// Output of the ready pods with a name (`app.kubernetes.io/name`).
     pub fn log(&self, name: &str) -> String {
         let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         let ready = pods.values().filter(|pod| pod.is_ready);
@@ -129,7 +129,7 @@ impl Nodes {
             .collect()
     }
 
-    /// How many ready pods have this label.
+    /// Number of ready pods with this label.
     pub fn ready(&self, key: &str, value: &str) -> usize {
         let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         pods.values().filter(|pod| pod.is_ready && pod.labels[key] == value).count()
@@ -145,12 +145,12 @@ impl Drop for Nodes {
     }
 }
 
-/// The kubelet's part.
+/// Kubelet: starts and stops pods.
 fn run_pods(name: &str, cluster: &Cluster, shared: &Shared) {
     let path = format!("/api/v1/namespaces/{}/pods", shared.namespace);
     while !shared.stop.load(Ordering::Relaxed) {
-        std::thread::sleep(LOOK);
-        // What cannot be asked now is asked again.
+        std::thread::sleep(POLL_INTERVAL);
+        // A failed request is repeated in the next round.
         let Ok(wanted) = shared.api.items(&path) else { continue };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let uids: Vec<String> = wanted.iter().map(|pod| text(&pod["metadata"]["uid"])).collect();
@@ -173,7 +173,7 @@ fn run_pods(name: &str, cluster: &Cluster, shared: &Shared) {
     }
 }
 
-/// Asks a pod's process to end, and kills it when it has had its time.
+/// Terminates a pod's process, and kills it after the grace period.
 fn stop(mut pod: Pod) {
     pod.server.terminate();
     std::thread::spawn(move || {
@@ -182,7 +182,7 @@ fn stop(mut pod: Pod) {
     });
 }
 
-/// The process of a pod.
+/// Process of a pod.
 fn start(name: &str, cluster: &Cluster, shared: &Shared, pod: &Value) -> anyhow::Result<Pod> {
     let spec = &pod["spec"];
     let account = spec["serviceAccountName"].as_str().context("an account")?;
@@ -190,7 +190,7 @@ fn start(name: &str, cluster: &Cluster, shared: &Shared, pod: &Value) -> anyhow:
     let pod_name = pod["metadata"]["name"].as_str().context("a name")?;
     let labels = pod["metadata"]["labels"].clone();
     let is_gate = labels["app.kubernetes.io/name"] == "sealgate";
-    // policy-controller takes no other port, whatever --secure-port says.
+    // policy-controller ignores --secure-port.
     let port = if is_gate { free_port()? } else { 8443 };
     let program = if is_gate { sealgate() } else { built("policy-controller") };
     let mut launch = Launch::new(&format!("{name}-{pod_name}"), program);
@@ -234,7 +234,7 @@ fn start(name: &str, cluster: &Cluster, shared: &Shared, pod: &Value) -> anyhow:
     Ok(Pod { labels, port, is_ready: false, server, _records: records })
 }
 
-/// The ConfigMaps that a pod mounts, as folders: mount path and folder.
+/// ConfigMaps mounted by a pod, as directories: mount path and directory.
 fn mounts(
     cluster: &Cluster,
     shared: &Shared,
@@ -277,13 +277,13 @@ fn tell_ready(api: &Api, path: &str) -> anyhow::Result<bool> {
     Ok(status == 200)
 }
 
-/// kube-proxy's part.
+/// kube-proxy: forwards connections.
 fn carry(shared: &Shared) {
     let path = format!("/api/v1/namespaces/{}/services", shared.namespace);
     let selectors: Arc<Mutex<BTreeMap<String, Value>>> = Arc::default();
     let mut listening = Vec::new();
     while !shared.stop.load(Ordering::Relaxed) {
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
         let Ok(services) = shared.api.items(&path) else { continue };
         let mut now = BTreeMap::new();
         for service in &services {
@@ -313,7 +313,7 @@ fn carry(shared: &Shared) {
     }
 }
 
-/// A connection to one of the ready pods that a Service selects.
+/// Connection to one of the ready pods selected by a Service.
 fn endpoint(
     pods: &Mutex<BTreeMap<String, Pod>>,
     selector: &Value,

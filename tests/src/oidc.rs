@@ -1,8 +1,8 @@
-//! An OIDC issuer on loopback: tokens for whoever a test names, and the three ways in which a
-//! program gets one (handed over, by a browser with PKCE, by a device code).
+//! OIDC issuer on loopback: tokens for any identity, and the three ways to obtain one (given
+//! directly, browser login with PKCE, device flow).
 //!
-//! It is two issuers, as two realms of one server: one for people, who have mail addresses, and
-//! one for GitHub's workflows, which have claims.
+//! It is two issuers, as two realms of one server: one for people with e-mail addresses, and one
+//! for GitHub workflows with claims.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,40 +19,40 @@ use serde_json::{Value, json};
 use crate::der::{Element, children};
 use crate::service::{Answer, Request, Service, value};
 
-/// Who sits before the browser.
+/// User of the browser.
 pub const SIGNED_IN: &str = "ada@example.com";
-/// The audience of Sigstore's tokens, which is also the client's name.
+/// Audience of Sigstore tokens, which is also the client ID.
 pub const CLIENT: &str = "sigstore";
 
-/// The commit of the workflow that signs.
+/// Commit of the signing workflow.
 pub const COMMIT: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c";
-/// Its name in the certificate.
+/// Its identity in the certificate.
 pub const WORKFLOW: &str =
     "https://github.com/example/app/.github/workflows/release.yml@refs/tags/v1.2.3";
 
-/// How long a token counts.
+/// Lifetime of a token, in seconds.
 const LIFETIME: u64 = 600;
 
-/// An issuer that runs.
+/// Running issuer.
 #[derive(Clone)]
 pub struct Issuer {
     host: String,
     key: Arc<RsaKeyPair>,
-    /// What has been begun with a browser or a device, by its code.
-    begun: Arc<Mutex<HashMap<String, Begun>>>,
+    /// Pending browser and device logins, by code.
+    begun: Arc<Mutex<HashMap<String, PendingLogin>>>,
 }
 
-/// A sign-in that somebody has begun.
+/// Pending login.
 #[derive(Clone, Default)]
-struct Begun {
+struct PendingLogin {
     nonce: Option<String>,
     challenge: Option<String>,
-    /// Whether a device has asked before: the first time the person is not there yet.
+    /// True once a device has polled: the first poll is answered with "pending".
     has_asked: bool,
 }
 
 impl Issuer {
-    /// Starts it; it runs until the test process ends.
+    /// Starts the issuer, which runs until the test process ends.
     pub fn start() -> anyhow::Result<Self> {
         let service = Service::bind()?;
         let key = RsaKeyPair::generate(KeySize::Rsa2048)?;
@@ -63,29 +63,29 @@ impl Issuer {
         Ok(issuer)
     }
 
-    /// The address of the issuer for people.
+    /// Issuer URL for people.
     pub fn people(&self) -> String {
         format!("http://{}/people", self.host)
     }
 
-    /// The address of the issuer for workflows.
+    /// Issuer URL for workflows.
     pub fn workflows(&self) -> String {
         format!("http://{}/workflows", self.host)
     }
 
-    /// A token of a person.
+    /// Token of a person.
     pub fn token(&self, email: &str) -> String {
         self.sign(person(&self.people(), email))
     }
 
-    /// A token of [`WORKFLOW`] as GitHub writes them.
+    /// Token of [`WORKFLOW`], in GitHub's form.
     pub fn workflow_token(&self) -> String {
         self.sign(workflow(&self.workflows()))
     }
 
-    /// A token that says just this.
+    /// Token with exactly these claims.
     pub fn sign(&self, claims: Value) -> String {
-        // The one algorithm that cosign takes a token for a token by.
+        // The only algorithm with which cosign recognises a token.
         let header = json!({ "alg": "RS256", "kid": "tests", "typ": "JWT" });
         let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let text = format!("{}.{}", encode(header), encode(claims));
@@ -125,11 +125,11 @@ impl Issuer {
         }] })
     }
 
-    /// What a browser sees: the person is signed in already, and is sent back with a code.
+    /// Authorization endpoint: the user is already logged in, and is redirected with a code.
     fn authorize(&self, request: &Request) -> Answer {
         let text = |name| request.asked(name).map(str::to_owned);
         let Some(back) = text("redirect_uri") else { return Answer::not_found() };
-        let code = self.begin(Begun {
+        let code = self.begin(PendingLogin {
             nonce: text("nonce"),
             challenge: text("code_challenge"),
             has_asked: true,
@@ -143,7 +143,7 @@ impl Issuer {
     fn begin_device(&self, issuer: &str, request: &Request) -> Answer {
         let form = request.form();
         let text = |name| value(&form, name).map(str::to_owned);
-        let code = self.begin(Begun {
+        let code = self.begin(PendingLogin {
             nonce: text("nonce"),
             challenge: text("code_challenge"),
             has_asked: false,
@@ -158,7 +158,7 @@ impl Issuer {
         }))
     }
 
-    /// A code against a token.
+    /// Exchanges a code for a token.
     fn exchange(&self, issuer: &str, request: &Request) -> Answer {
         let form = request.form();
         let code = value(&form, "code").or(value(&form, "device_code")).unwrap_or_default();
@@ -177,13 +177,13 @@ impl Issuer {
         if let Some(nonce) = &begun.nonce {
             claims["nonce"] = json!(nonce);
         }
-        // A code counts once.
+        // A code is valid once.
         all.remove(code);
         let token = self.sign(claims);
         Answer::json(&json!({ "access_token": "none", "token_type": "Bearer", "id_token": token }))
     }
 
-    fn begin(&self, begun: Begun) -> String {
+    fn begin(&self, begun: PendingLogin) -> String {
         let mut bytes = [0; 16];
         aws_lc_rs::rand::fill(&mut bytes).expect("random bytes");
         let code = hex::encode(bytes);
@@ -193,7 +193,7 @@ impl Issuer {
     }
 }
 
-/// What a token says about a person.
+/// Claims of a person.
 pub fn person(issuer: &str, email: &str) -> Value {
     let now = now();
     json!({
@@ -207,7 +207,7 @@ pub fn person(issuer: &str, email: &str) -> Value {
     })
 }
 
-/// What a token says about [`WORKFLOW`].
+/// Claims of [`WORKFLOW`].
 pub fn workflow(issuer: &str) -> Value {
     let now = now();
     json!({

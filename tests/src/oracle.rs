@@ -1,4 +1,4 @@
-//! The oracle of tests/servers: what Go's own packages say, many questions in one process.
+//! Oracle in tests/servers: results of Go's own packages, for many questions in one process.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -8,21 +8,21 @@ use serde_json::Value;
 
 use crate::programs::built;
 
-/// What sigstore-go says of each bundle, believing this trusted root.
+/// Verdict of sigstore-go on each bundle, with this trusted root.
 pub fn judge_bundles(trusted_root: &Path, questions: impl Iterator<Item = Value>) -> Vec<String> {
     let mut oracle = Command::new(built("oracle"));
     oracle.arg("-trusted-root").arg(trusted_root);
     ask(oracle, questions)
 }
 
-/// Where Go's regexp finds each expression.
+/// Match positions of Go's regexp for each expression.
 pub fn find_expressions(questions: impl Iterator<Item = Value>) -> Vec<String> {
     let mut oracle = Command::new(built("oracle"));
     oracle.arg("-expressions");
     ask(oracle, questions)
 }
 
-/// One line for each question.
+/// One line of output per question.
 fn ask(mut oracle: Command, questions: impl Iterator<Item = Value>) -> Vec<String> {
     let questions: Vec<String> = questions.map(|question| format!("{question}\n")).collect();
     let count = questions.len();

@@ -1,5 +1,5 @@
-//! Servers as child processes: on a free loopback port, with a log, ready before they are used,
-//! and gone when the test process is, however it ends.
+//! Servers as child processes: on a free loopback port, with a log, ready before use, and stopped
+//! when the test process ends for any reason.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-/// Runs a server until its own standard input ends: when the test process lets go of it or dies, even
-/// by SIGKILL. With it dies the server (a job, and so a process group, of its own). A line of the input
-/// is a signal for the server. A server that ends by itself ends its guard.
+/// Runs a server until standard input closes: when the test process drops it or dies, even by
+/// SIGKILL. The server (a job, and so a process group of its own) is then killed. A line of input
+/// is a signal for the server. If the server ends by itself, so does its guard.
 const GUARD: &str = r#"
 set -m
 ("$@" </dev/null; kill -TERM $$) & job=$!
@@ -21,32 +21,32 @@ kill -KILL -- -$job
 wait
 "#;
 
-/// A server that runs; dropping it kills it.
+/// Running server; killed when dropped.
 pub struct Server {
     guard: Child,
     log: PathBuf,
 }
 
-/// What a server is started with.
+/// Launch configuration of a server.
 pub struct Launch {
     name: String,
     command: Command,
 }
 
 impl Launch {
-    /// `program` under the guard; `name` is the log's.
+    /// Runs `program` under the guard; `name` is used for the log file.
     pub fn new(name: &str, program: impl AsRef<Path>) -> Self {
         let mut command = Command::new("bash");
         command.args(["-c", GUARD, "guard"]).arg(program.as_ref());
         Self { name: name.to_owned(), command }
     }
 
-    /// The command, to add arguments and environment to.
+    /// Command, for adding arguments and environment variables.
     pub fn command(&mut self) -> &mut Command {
         &mut self.command
     }
 
-    /// Starts it, and waits until `ready` says so.
+    /// Starts the server, and waits until `ready` returns true.
     pub fn start(mut self, ready: impl Fn() -> bool) -> anyhow::Result<Server> {
         let log = log_folder()?.join(format!("{}.log", self.name));
         let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
@@ -74,29 +74,29 @@ impl Launch {
 }
 
 impl Server {
-    /// What the server printed so far.
+    /// Output of the server so far.
     pub fn log(&self) -> String {
         fs::read(&self.log)
             .map(|log| String::from_utf8_lossy(&log).into_owned())
             .unwrap_or_default()
     }
 
-    /// The last lines of it.
+    /// Last lines of the output.
     pub fn log_end(&self) -> String {
         let log = self.log();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
-    /// Asks the server to end, as a node asks a container (SIGTERM).
+    /// Asks the server to terminate (SIGTERM), as a node does.
     pub fn terminate(&mut self) {
         if let Some(stdin) = &mut self.guard.stdin {
-            // A guard that is gone has no server any more.
+            // If the guard has ended, so has the server.
             let _ = stdin.write_all(b"TERM\n");
         }
     }
 
-    /// Kills the server (SIGKILL) and waits until it is gone.
+    /// Kills the server (SIGKILL) and waits for its end.
     pub fn kill(&mut self) {
         drop(self.guard.stdin.take());
         let _ = self.guard.wait();
@@ -109,7 +109,7 @@ impl Drop for Server {
     }
 }
 
-/// Asks again and again until the answer is yes.
+/// Polls until `is_so` returns true.
 pub fn wait_until(limit: Duration, mut is_so: impl FnMut() -> bool) -> anyhow::Result<()> {
     let start = Instant::now();
     while !is_so() {
@@ -121,25 +121,25 @@ pub fn wait_until(limit: Duration, mut is_so: impl FnMut() -> bool) -> anyhow::R
     Ok(())
 }
 
-/// Whether somebody listens on a loopback port.
+/// Returns whether a process listens on a loopback port.
 pub fn listens(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// A loopback port that nobody listens on.
+/// Unused loopback port.
 pub fn free_port() -> anyhow::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
     Ok(listener.local_addr()?.port())
 }
 
-/// Where the logs go: `target/tests-logs`.
+/// Log directory: `target/tests-logs`.
 fn log_folder() -> anyhow::Result<PathBuf> {
     let folder = target_folder()?.join("tests-logs");
     fs::create_dir_all(&folder)?;
     Ok(folder)
 }
 
-/// The folder of the debug build that the tests belong to is `target/debug`; this is `target`.
+/// `target`, the parent of the debug build's directory that the tests belong to.
 pub fn target_folder() -> anyhow::Result<PathBuf> {
     let profile = crate::programs::profile_folder()?;
     Ok(profile.parent().context("a profile folder has a parent")?.to_path_buf())

@@ -1,5 +1,5 @@
-//! Clients as child processes: each in a sandbox (a folder that is its HOME, its working folder
-//! and its docker configuration), with nothing of the developer's own environment.
+//! Clients as child processes: each in a sandbox (a directory that is its HOME, working directory
+//! and Docker configuration), without the developer's own environment.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,24 +12,24 @@ use anyhow::Context as _;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The password of every key that a test makes.
+/// Password of all test keys.
 pub const PASSWORD: &str = "correct horse";
 
-/// No client needs longer than this.
+/// Time limit of a client.
 const LIMIT_SECONDS: &str = "120";
 
-/// A folder for one test, in which programs run.
+/// Directory of one test, in which programs run.
 pub struct Sandbox {
     folder: TempDir,
     environment: Vec<(String, String)>,
 }
 
-/// What a program did.
+/// Result of a program.
 #[derive(Debug)]
 pub struct Run {
-    /// The command line, for messages.
+    /// Command line, for messages.
     pub shown: String,
-    /// The exit code; -1 for a signal.
+    /// Exit code; -1 for a signal.
     pub code: i32,
     /// Standard output.
     pub stdout: String,
@@ -38,24 +38,24 @@ pub struct Run {
 }
 
 impl Sandbox {
-    /// A new, empty folder.
+    /// New, empty directory.
     pub fn new() -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         Self { folder, environment: Vec::new() }
     }
 
-    /// The same, with one more environment variable for every program in it.
+    /// Adds an environment variable for every program.
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.environment.push((name.to_owned(), value.into()));
         self
     }
 
-    /// A path in the folder.
+    /// Path in the directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Writes a file in the folder.
+    /// Writes a file in the directory.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         let folder = path.parent().expect("a file has a folder");
@@ -64,27 +64,27 @@ impl Sandbox {
         path
     }
 
-    /// Reads a text file of the folder.
+    /// Reads a text file in the directory.
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// `sealgate`, the binary under test.
+    /// Runs `sealgate`, the binary under test.
     pub fn sealgate<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Run {
         self.run(&sealgate(), arguments, None)
     }
 
-    /// `cosign`, the real one.
+    /// Runs the real `cosign`.
     pub fn cosign<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Run {
         self.run(&built("cosign"), arguments, None)
     }
 
-    /// Any other program of this machine.
+    /// Runs another program of this machine.
     pub fn program<S: AsRef<OsStr>>(&self, program: &str, arguments: &[S]) -> Run {
         self.run(Path::new(program), arguments, None)
     }
 
-    /// Any program, with something on its standard input.
+    /// Runs a program with standard input.
     pub fn run<S: AsRef<OsStr>>(
         &self,
         program: &Path,
@@ -96,7 +96,7 @@ impl Sandbox {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{shown}: {error}"));
         let mut stdin = child.stdin.take().expect("standard input is piped");
         let input = input.unwrap_or_default().to_vec();
-        // A program that does not read is no error, so what writing says is not looked at.
+        // A program that does not read its input is no error, so write errors are ignored.
         let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
         let output = child.wait_with_output().unwrap_or_else(|error| panic!("{shown}: {error}"));
         writer.join().expect("writing to standard input");
@@ -108,7 +108,7 @@ impl Sandbox {
         }
     }
 
-    /// The command of a program in here, ready to be spawned.
+    /// Command of a program in this sandbox, ready to be spawned.
     pub fn command<S: AsRef<OsStr>>(&self, program: &Path, arguments: &[S]) -> Command {
         let mut command = Command::new("timeout");
         command.args(["--kill-after=1", LIMIT_SECONDS]).arg(program).args(arguments);
@@ -130,34 +130,34 @@ impl Default for Sandbox {
 }
 
 impl Run {
-    /// Panics with everything there is to know unless the program ended with 0.
+    /// Panics with a full report unless the program exited with 0.
     #[track_caller]
     pub fn ok(self) -> Self {
         self.exits(0)
     }
 
-    /// The same for another exit code.
+    /// Variant for another exit code.
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, code, "exit code of\n{}", self.report());
         self
     }
 
-    /// The program failed, and standard error says `text`.
+    /// Asserts that the program failed and standard error contains `text`.
     #[track_caller]
     pub fn fails_with(self, text: &str) -> Self {
         assert_ne!(self.code, 0, "should have failed:\n{}", self.report());
         self.says(text)
     }
 
-    /// Standard error holds `text`.
+    /// Asserts that standard error contains `text`.
     #[track_caller]
     pub fn says(self, text: &str) -> Self {
         assert!(self.stderr.contains(text), "stderr lacks {text:?}:\n{}", self.report());
         self
     }
 
-    /// Standard error does not hold `text`.
+    /// Asserts that standard error does not contain `text`.
     #[track_caller]
     pub fn says_no(self, text: &str) -> Self {
         assert!(!self.stderr.contains(text), "stderr has {text:?}:\n{}", self.report());
@@ -173,15 +173,15 @@ impl Run {
         }
     }
 
-    /// All of it as text.
+    /// Full report as text.
     pub fn report(&self) -> String {
         let Self { shown, code, stdout, stderr } = self;
         format!("$ {shown}\n[{code}]\n-- stdout\n{stdout}\n-- stderr\n{stderr}")
     }
 }
 
-/// The binary under test: `SEALGATE_BIN`, else the one of the same build as this test. That one must
-/// not be older than its sources: a test would judge a program that nobody has any more.
+/// Binary under test: `SEALGATE_BIN`, or the one from the same build as this test, which must not
+/// be older than its sources: the tests would otherwise check an outdated program.
 pub fn sealgate() -> PathBuf {
     static OWN: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
         let path = profile_folder().map_err(|error| error.to_string())?.join("sealgate");
@@ -197,21 +197,21 @@ pub fn sealgate() -> PathBuf {
     given
 }
 
-/// Why a program is not what its sources would make of it now: cargo lists them beside it.
+/// Reason why a program is outdated; cargo lists its sources next to it.
 fn changed_since_built(program: &Path) -> Option<String> {
     let changed = |path: &Path| fs::metadata(path).and_then(|it| it.modified()).ok();
     let Some(built) = changed(program) else { return Some("it is not there".to_owned()) };
     let Ok(list) = fs::read_to_string(program.with_extension("d")) else {
         return Some("cargo's list of its sources is not there".to_owned());
     };
-    // As make reads it: `program: source source`, with a backslash before a blank in a name.
+    // Makefile syntax: `program: source source`, with a backslash before a space in a name.
     let list = list.replace("\\ ", "\0");
     let mut sources = list.lines().next()?.split(' ').skip(1).map(|name| name.replace('\0', " "));
     let newer = |name: &String| changed(Path::new(name)).is_none_or(|time| time > built);
     sources.find(newer).map(|name| format!("it is older than {name}"))
 }
 
-/// A program that `cargo xtask install` built.
+/// Program built by `cargo xtask install`.
 pub fn built(program: &str) -> PathBuf {
     let cache = match std::env::var_os("SEALGATE_TEST_CACHE") {
         Some(cache) => PathBuf::from(cache),
@@ -223,7 +223,7 @@ pub fn built(program: &str) -> PathBuf {
     path
 }
 
-/// A file or folder that `cargo xtask install` took from policy-controller's module.
+/// File or directory that `cargo xtask install` took from policy-controller's module.
 pub fn of_policy_controller(name: &str) -> PathBuf {
     let bin = built("policy-controller");
     let cache = bin.parent().and_then(Path::parent).expect("the cache is two levels up");
@@ -232,8 +232,8 @@ pub fn of_policy_controller(name: &str) -> PathBuf {
     path
 }
 
-/// `target/debug`, found from where this program stands: a test in `target/debug/deps`, the bench
-/// in `target/release` itself.
+/// `target/debug`, derived from the location of this program: a test in `target/debug/deps`, the
+/// bench in `target/release` itself.
 pub(crate) fn profile_folder() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe().context("where is this program?")?;
     let mut folder = program.parent().context("a program stands in a folder")?;

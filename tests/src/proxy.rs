@@ -1,5 +1,5 @@
-//! Loopback stand-ins between a client and a registry: one that counts what passes through it,
-//! and one that answers whatever a test wants to hear.
+//! Loopback servers between a client and a registry: a counting proxy, and a server with fixed
+//! responses.
 
 use std::io::{self, Read, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,56 +7,56 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What has been asked, `GET /v2/…` each, in order.
+/// Request lines, `GET /v2/…` each, in order.
 type Requests = Arc<Mutex<Vec<String>>>;
 
-/// Heads are small; a longer one is cut off.
+/// Maximum size of a request head, in bytes.
 const HEAD_LIMIT: usize = 64 * 1024;
 
-/// Passes requests on to a registry, and remembers them.
+/// Forwards requests to a registry, and records them.
 pub struct CountingProxy {
     /// `127.0.0.1:PORT`.
     pub host: String,
     requests: Requests,
-    under_way: Arc<UnderWay>,
+    under_way: Arc<Concurrency>,
 }
 
-/// Requests that have no answer yet, and the most that there were at once.
+/// Current and maximum number of concurrent requests.
 #[derive(Default)]
-struct UnderWay {
+struct Concurrency {
     now: AtomicUsize,
     most: AtomicUsize,
 }
 
-/// What a registry does that another one does not expect.
+/// Deviation of a registry from the specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Oddity {
-    /// It answers pushes with `OCI-Subject`, whether or not it has the referrers API.
-    PromisesReferrers,
-    /// Its lists of referrers come as `application/json`.
+pub enum Deviation {
+    /// Pushes are answered with `OCI-Subject`, whether or not the referrers API is supported.
+    SendsOciSubject,
+    /// Referrers lists have the type `application/json`.
     UntypedLists,
-    /// Its lists of referrers are empty.
+    /// Referrers lists are empty.
     EmptyLists,
-    /// Its tags stay what they are: 412 to who would move or remove one.
+    /// Tags are immutable: moving or deleting one is answered with 412.
     ImmutableTags,
 }
 
-/// Answers every request with the same.
-pub struct Canned {
+/// Answers every request with the same response.
+pub struct FixedResponse {
     /// `127.0.0.1:PORT`.
     pub host: String,
     requests: Requests,
 }
 
-/// Hands connections to several servers in turn, and passes over those that are gone: what a
-/// Service does for the gate's replicas.
+/// Distributes connections among several servers in turn, skipping unavailable ones, as a Service
+/// does for the gate's replicas.
 pub struct Balancer {
-    /// The port on loopback.
+    /// Loopback port.
     pub port: u16,
 }
 
 impl Balancer {
-    /// In front of the servers on these loopback ports, as they come and go.
+    /// Starts a balancer for the servers on these loopback ports.
     pub fn start(backends: Vec<u16>) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let port = listener.local_addr()?.port();
@@ -64,7 +64,7 @@ impl Balancer {
             for (turn, client) in listener.incoming().flatten().enumerate() {
                 let order = (0..backends.len()).map(|n| backends[(turn + n) % backends.len()]);
                 let mut servers = order.filter_map(|p| TcpStream::connect(("127.0.0.1", p)).ok());
-                // Nobody there: the client's connection ends here.
+                // No server available: the client's connection is closed.
                 if let Some(server) = servers.next() {
                     join(client, server);
                 }
@@ -74,12 +74,12 @@ impl Balancer {
     }
 }
 
-/// Passes bytes both ways until one side ends.
+/// Forwards bytes in both directions until one side closes.
 pub(crate) fn join(client: TcpStream, server: TcpStream) {
     let (Ok(from), Ok(to)) = (client.try_clone(), server.try_clone()) else { return };
     for (mut from, mut to) in [(from, to), (server, client)] {
         std::thread::spawn(move || {
-            // How it ended matters to neither side.
+            // The other side does not care how the connection ended.
             let _ = io::copy(&mut from, &mut to);
             let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
         });
@@ -87,29 +87,29 @@ pub(crate) fn join(client: TcpStream, server: TcpStream) {
 }
 
 impl CountingProxy {
-    /// In front of `upstream` (`127.0.0.1:PORT`). It runs until the test process ends.
+    /// Starts a proxy for `upstream` (`127.0.0.1:PORT`), which runs until the test process ends.
     pub fn start(upstream: &str) -> io::Result<Self> {
         Self::slow(upstream, Duration::ZERO)
     }
 
-    /// The same, but each request waits for `delay` before it is passed on.
+    /// Variant that delays each request by `delay`.
     pub fn slow(upstream: &str, delay: Duration) -> io::Result<Self> {
         let upstream = upstream.to_owned();
-        let under_way = Arc::new(UnderWay::default());
+        let under_way = Arc::new(Concurrency::default());
         let counts = Arc::clone(&under_way);
         let (host, requests) = listen(move |client, head| {
             let now = counts.now.fetch_add(1, Ordering::SeqCst) + 1;
             counts.most.fetch_max(now, Ordering::SeqCst);
             std::thread::sleep(delay);
-            // The client may ask the next as soon as it has the end of the answer.
+            // The client may send the next request as soon as it has read the response.
             counts.now.fetch_sub(1, Ordering::SeqCst);
             pass_on(client, head, &upstream)
         })?;
         Ok(Self { host, requests, under_way })
     }
 
-    /// The same, but a request whose first line holds one of `words` is answered with `status`
-    /// and never passed on.
+    /// Variant that answers a request whose first line contains one of `words` with `status`,
+    /// without forwarding it.
     pub fn refusing(upstream: &str, words: &[&str], status: &str) -> io::Result<Self> {
         let upstream = upstream.to_owned();
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
@@ -124,33 +124,35 @@ impl CountingProxy {
         Ok(Self { host, requests, under_way: Arc::default() })
     }
 
-    /// In front of `upstream`, which becomes odd by it.
-    pub fn odd(upstream: &str, oddity: Oddity) -> io::Result<Self> {
+    /// Proxy that gives `upstream` a deviation.
+    pub fn deviating(upstream: &str, deviation: Deviation) -> io::Result<Self> {
         let upstream = upstream.to_owned();
-        let (host, requests) = listen(move |client, head| oddly(client, head, &upstream, oddity))?;
+        let (host, requests) =
+            listen(move |client, head| deviate(client, head, &upstream, deviation))?;
         Ok(Self { host, requests, under_way: Arc::default() })
     }
 
-    /// The requests so far; forgets them.
+    /// Requests so far; clears them.
     pub fn take(&self) -> Vec<String> {
         take(&self.requests)
     }
 
-    /// The most requests that waited at once; forgets it.
+    /// Maximum number of concurrent requests so far; resets it.
     pub fn take_most_at_once(&self) -> usize {
         self.under_way.most.swap(0, Ordering::SeqCst)
     }
 }
 
-impl Canned {
-    /// Answers with `status` (`429 Too Many Requests`), header lines (each ended by CR LF), body.
+impl FixedResponse {
+    /// Responds with `status` (`429 Too Many Requests`), header lines (each ended by CR LF), and
+    /// body.
     pub fn start(status: &str, headers: &str, body: &str) -> io::Result<Self> {
         let answer = answer(status, headers, body);
         let (host, requests) = listen(move |mut client, _| client.write_all(answer.as_bytes()))?;
         Ok(Self { host, requests })
     }
 
-    /// Takes requests, and never answers.
+    /// Accepts requests and never responds.
     pub fn silent() -> io::Result<Self> {
         let (host, requests) = listen(|mut client, _| {
             // Until the client gives up.
@@ -159,7 +161,7 @@ impl Canned {
         Ok(Self { host, requests })
     }
 
-    /// The requests so far; forgets them.
+    /// Requests so far; clears them.
     pub fn take(&self) -> Vec<String> {
         take(&self.requests)
     }
@@ -176,7 +178,7 @@ fn answer(status: &str, headers: &str, body: &str) -> String {
     )
 }
 
-/// One request a connection: reads its head, remembers its first line, and lets `answer` go on.
+/// Serves one request per connection: reads its head, records its first line, and calls `answer`.
 fn listen(
     answer: impl Fn(TcpStream, Vec<u8>) -> io::Result<()> + Send + Sync + 'static,
 ) -> io::Result<(String, Requests)> {
@@ -191,7 +193,7 @@ fn listen(
             std::thread::spawn(move || {
                 let Ok(head) = read_head(&client) else { return };
                 seen.lock().unwrap_or_else(PoisonError::into_inner).push(first_line(&head));
-                // A client that goes away in the middle is its own business.
+                // A client may disconnect at any time.
                 let _ = answer(client, head);
             });
         }
@@ -199,7 +201,7 @@ fn listen(
     Ok((host, requests))
 }
 
-/// Everything up to and with the empty line, byte by byte so that the body stays in the socket.
+/// Reads up to and including the empty line, byte by byte so that the body stays in the socket.
 pub fn read_head(mut client: &TcpStream) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -213,7 +215,7 @@ pub fn read_head(mut client: &TcpStream) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// `GET /v2/`, without the protocol.
+/// First line without the protocol: `GET /v2/`.
 fn first_line(head: &[u8]) -> String {
     let text = String::from_utf8_lossy(head);
     let line = text.lines().next().unwrap_or_default();
@@ -224,25 +226,30 @@ const EMPTY_LIST: &str =
     r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
 const IMMUTABLE: &str = r#"{"errors":[{"code":"PRECONDITION","message":"the tag is immutable, cannot be overwritten"}]}"#;
 
-fn oddly(mut client: TcpStream, head: Vec<u8>, upstream: &str, oddity: Oddity) -> io::Result<()> {
+fn deviate(
+    mut client: TcpStream,
+    head: Vec<u8>,
+    upstream: &str,
+    deviation: Deviation,
+) -> io::Result<()> {
     let line = first_line(&head);
     let (method, path) = line.split_once(' ').unwrap_or_default();
     let (manifest, list) = (path.contains("/manifests/"), path.contains("/referrers/"));
-    match oddity {
-        Oddity::PromisesReferrers if method == "PUT" && manifest => {
+    match deviation {
+        Deviation::SendsOciSubject if method == "PUT" && manifest => {
             let subject = format!("OCI-Subject: sha256:{}", "0".repeat(64));
             pass_changed(client, head, upstream, |lines| lines.push(subject.clone()))
         }
-        Oddity::UntypedLists if list => pass_changed(client, head, upstream, |lines| {
+        Deviation::UntypedLists if list => pass_changed(client, head, upstream, |lines| {
             lines.retain(|line| !line.to_ascii_lowercase().starts_with("content-type:"));
             lines.push("Content-Type: application/json".to_owned());
         }),
-        Oddity::EmptyLists if list => {
+        Deviation::EmptyLists if list => {
             let headers = "Content-Type: application/vnd.oci.image.index.v1+json\r\n";
             client.write_all(answer("200 OK", headers, EMPTY_LIST).as_bytes())
         }
-        Oddity::ImmutableTags if manifest && stands(method, path, upstream) => {
-            // A client that is still sending would not hear the answer.
+        Deviation::ImmutableTags if manifest && stands(method, path, upstream) => {
+            // A client that is still sending would not read the response.
             io::copy(&mut (&client).take(content_length(&head)), &mut io::sink())?;
             let headers = "Content-Type: application/json\r\n";
             client.write_all(answer("412 Precondition Failed", headers, IMMUTABLE).as_bytes())
@@ -251,7 +258,7 @@ fn oddly(mut client: TcpStream, head: Vec<u8>, upstream: &str, oddity: Oddity) -
     }
 }
 
-/// Whether this would move or remove a tag that is there.
+/// Returns whether the request would move or delete an existing tag.
 fn stands(method: &str, path: &str, upstream: &str) -> bool {
     let by_tag = !path.contains("/manifests/sha256:");
     let there = |path| {
@@ -272,7 +279,7 @@ fn pass_on(client: TcpStream, head: Vec<u8>, upstream: &str) -> io::Result<()> {
     pass_changed(client, head, upstream, |_| ())
 }
 
-/// As [`pass_on`], with the lines of the answer's head changed.
+/// Variant of [`pass_on`] that changes the lines of the response head.
 fn pass_changed(
     client: TcpStream,
     head: Vec<u8>,
@@ -290,8 +297,7 @@ fn pass_changed(
     client.shutdown(Shutdown::Both)
 }
 
-/// The same head with its lines changed, asking for the end of the connection after this one
-/// exchange.
+/// Same head with its lines changed, requesting that the connection be closed after this exchange.
 fn closing(head: &[u8], change: impl Fn(&mut Vec<String>)) -> Vec<u8> {
     let text = String::from_utf8_lossy(head);
     let kept = text.trim_end_matches("\r\n").split("\r\n");

@@ -15,30 +15,30 @@ use crate::image::{self, Image};
 use crate::process::{Launch, Server, free_port};
 use crate::programs::built;
 
-/// User and password of the registry that asks for them.
+/// User name and password of the registry with authentication.
 pub const USER: (&str, &str) = ("ada", "s3cret");
 
-/// bcrypt of the above.
+/// bcrypt hash of the above.
 const HTPASSWD: &str = "ada:$2y$04$5EJEkub60vP/i6ryecp6suUsYoI/fnd7KpUMn7yAQ/7EnYd8bCOs2\n";
 
-/// A registry that runs.
+/// Running registry.
 pub struct Registry {
     /// `127.0.0.1:PORT`.
     pub host: String,
-    /// Whether it serves the referrers API.
+    /// True if it supports the referrers API.
     pub has_referrers: bool,
-    // Kept so that both last as long as the registry.
+    // Kept alive as long as the registry.
     _server: Mutex<Server>,
     _folder: TempDir,
 }
 
 impl Registry {
-    /// Pushes an image nobody else has: `tests/NAME:v1`.
+    /// Pushes an image for one test: `tests/NAME:v1`.
     pub fn image(&self, name: &str) -> Image {
         self.image_with(name, "v1", name)
     }
 
-    /// The same with a tag and a text of one's own.
+    /// Variant with a custom tag and text.
     pub fn image_with(&self, name: &str, tag: &str, text: &str) -> Image {
         let text = format!("{} {text}", self.host);
         image::push(&self.host, &format!("tests/{name}"), tag, &text).expect("pushing an image")
@@ -48,40 +48,41 @@ impl Registry {
 /// docker-registry 2.8, shared.
 pub fn docker() -> &'static Registry {
     static REGISTRY: OnceLock<Registry> = OnceLock::new();
-    REGISTRY.get_or_init(|| start_docker("docker-registry", Door::Open).expect("docker-registry"))
+    REGISTRY
+        .get_or_init(|| start_docker("docker-registry", Security::Open).expect("docker-registry"))
 }
 
-/// docker-registry 2.8 that asks for [`USER`].
+/// docker-registry 2.8 with authentication as [`USER`].
 pub fn docker_with_password() -> &'static Registry {
     static REGISTRY: OnceLock<Registry> = OnceLock::new();
     REGISTRY.get_or_init(|| {
-        start_docker("docker-registry-htpasswd", Door::Password).expect("docker-registry")
+        start_docker("docker-registry-htpasswd", Security::Password).expect("docker-registry")
     })
 }
 
-/// The registry with the referrers API, shared.
+/// go-containerregistry's registry with the referrers API, shared.
 pub fn referrers() -> &'static Registry {
     static REGISTRY: OnceLock<Registry> = OnceLock::new();
     REGISTRY.get_or_init(|| start_go(true).expect("refregistry -referrers"))
 }
 
-/// The same without the referrers API.
+/// Variant without the referrers API.
 pub fn no_referrers() -> &'static Registry {
     static REGISTRY: OnceLock<Registry> = OnceLock::new();
     REGISTRY.get_or_init(|| start_go(false).expect("refregistry"))
 }
 
-/// All that need no password, for tests that must hold on each.
+/// All registries without authentication, for tests that must hold on each.
 pub fn all() -> [&'static Registry; 3] {
     [docker(), referrers(), no_referrers()]
 }
 
 /// docker-registry 2.8 over TLS, with the certificate and key in these files.
 pub fn docker_with_tls(name: &str, files: &ServerFiles) -> anyhow::Result<Registry> {
-    start_docker_at(name, "127.0.0.1", Door::Tls(files))
+    start_docker_at(name, "127.0.0.1", Security::Tls(files))
 }
 
-/// docker-registry 2.8 without TLS at an address of this machine that is not loopback.
+/// docker-registry 2.8 without TLS on an address of this machine that is not loopback.
 pub fn docker_without_tls(name: &str) -> anyhow::Result<Registry> {
     let addresses = Command::new("hostname").arg("-I").output().context("hostname -I")?;
     let addresses = String::from_utf8_lossy(&addresses.stdout).into_owned();
@@ -89,20 +90,20 @@ pub fn docker_without_tls(name: &str) -> anyhow::Result<Registry> {
         .split_whitespace()
         .find(|it| it.parse::<Ipv4Addr>().is_ok_and(|it| !it.is_loopback()))
         .context("this machine has no IPv4 address but loopback")?;
-    start_docker_at(name, address, Door::Open)
+    start_docker_at(name, address, Security::Open)
 }
 
-enum Door<'a> {
+enum Security<'a> {
     Open,
     Password,
     Tls(&'a ServerFiles),
 }
 
-fn start_docker(name: &str, door: Door<'_>) -> anyhow::Result<Registry> {
-    start_docker_at(name, "127.0.0.1", door)
+fn start_docker(name: &str, security: Security<'_>) -> anyhow::Result<Registry> {
+    start_docker_at(name, "127.0.0.1", security)
 }
 
-fn start_docker_at(name: &str, address: &str, door: Door<'_>) -> anyhow::Result<Registry> {
+fn start_docker_at(name: &str, address: &str, security: Security<'_>) -> anyhow::Result<Registry> {
     let folder = TempDir::new()?;
     let host = format!("{address}:{}", free_port()?);
     let storage = folder.path().join("storage");
@@ -113,11 +114,11 @@ fn start_docker_at(name: &str, address: &str, door: Door<'_>) -> anyhow::Result<
          http:\n  addr: {host}\n",
         storage.display(),
     );
-    if let Door::Tls(ServerFiles { certificate, key }) = door {
+    if let Security::Tls(ServerFiles { certificate, key }) = security {
         let (certificate, key) = (certificate.display(), key.display());
         config.push_str(&format!("  tls:\n    certificate: {certificate}\n    key: {key}\n"));
     }
-    if let Door::Password = door {
+    if let Security::Password = security {
         let passwords = folder.path().join("htpasswd");
         std::fs::write(&passwords, HTPASSWD)?;
         let passwords = passwords.display();
@@ -127,10 +128,10 @@ fn start_docker_at(name: &str, address: &str, door: Door<'_>) -> anyhow::Result<
     std::fs::write(&file, config).context("writing the registry's configuration")?;
     let mut launch = Launch::new(name, "docker-registry");
     launch.command().arg("serve").arg(&file);
-    let server = launch.start(|| match door {
-        // A TLS server that is asked without TLS.
-        Door::Tls(_) => std::net::TcpStream::connect(&host).is_ok(),
-        Door::Open | Door::Password => answers(&host),
+    let server = launch.start(|| match security {
+        // A TLS server that is contacted without TLS.
+        Security::Tls(_) => std::net::TcpStream::connect(&host).is_ok(),
+        Security::Open | Security::Password => answers(&host),
     })?;
     Ok(Registry { host, has_referrers: false, _server: Mutex::new(server), _folder: folder })
 }
@@ -144,7 +145,7 @@ fn start_go(has_referrers: bool) -> anyhow::Result<Registry> {
     Ok(Registry { host, has_referrers, _server: Mutex::new(server), _folder: TempDir::new()? })
 }
 
-/// Ready: `/v2/` is answered, be it by asking for a password.
+/// Returns whether `/v2/` is answered, possibly with 401.
 fn answers(host: &str) -> bool {
     http::get(host, "/v2/", "*/*").is_ok_and(|answer| matches!(answer.status, 200 | 401))
 }

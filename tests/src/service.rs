@@ -1,5 +1,5 @@
-//! A small HTTP service on loopback, for parts that a test plays itself: whole requests in, whole
-//! answers out, one request a connection.
+//! Small HTTP service on loopback, for servers that a test implements itself: one request per
+//! connection, with complete requests and responses.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -8,57 +8,57 @@ use std::sync::Arc;
 use crate::http;
 use crate::proxy::read_head;
 
-/// Bodies are small; a longer one is not read.
+/// Maximum size of a body, in bytes.
 const BODY_LIMIT: usize = 1024 * 1024;
 
-/// A service that has its address, and does not answer yet.
+/// Service with a bound port that does not answer yet.
 pub struct Service {
     /// `127.0.0.1:PORT`.
     pub host: String,
     listener: TcpListener,
 }
 
-/// What somebody asks.
+/// Received request.
 #[derive(Debug)]
 pub struct Request {
     /// `GET`.
     pub method: String,
-    /// Without the query.
+    /// Path without the query.
     pub path: String,
-    /// The query's pairs, decoded.
+    /// Decoded query parameters.
     pub query: Vec<(String, String)>,
-    /// The header lines as they came.
+    /// Header lines, unchanged.
     pub headers: Vec<(String, String)>,
-    /// The body.
+    /// Body.
     pub body: Vec<u8>,
 }
 
-/// What the service says.
+/// Response of the service.
 #[derive(Debug)]
 pub struct Answer {
     /// `200 OK`.
     pub status: &'static str,
-    /// Beside the usual ones.
+    /// Additional headers.
     pub headers: Vec<(&'static str, String)>,
-    /// The body.
+    /// Body.
     pub body: Vec<u8>,
 }
 
 impl Service {
-    /// Takes a free port.
+    /// Binds a free port.
     pub fn bind() -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         Ok(Self { host: listener.local_addr()?.to_string(), listener })
     }
 
-    /// Answers until the test process ends.
+    /// Answers requests until the test process ends.
     pub fn answer_with(self, answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) {
         let answer = Arc::new(answer);
         std::thread::spawn(move || {
             for client in self.listener.incoming().flatten() {
                 let answer = Arc::clone(&answer);
                 std::thread::spawn(move || {
-                    // A client that goes away in the middle is its own business.
+                    // A client may disconnect at any time.
                     if let Ok(request) = read(&client) {
                         let _ = write(client, &request.method, &answer(&request));
                     }
@@ -69,12 +69,12 @@ impl Service {
 }
 
 impl Request {
-    /// The first value of that name in the query.
+    /// First query parameter with this name.
     pub fn asked(&self, name: &str) -> Option<&str> {
         value(&self.query, name)
     }
 
-    /// The body as the fields of a form.
+    /// Body as form fields.
     pub fn form(&self) -> Vec<(String, String)> {
         pairs(&String::from_utf8_lossy(&self.body))
     }
@@ -92,7 +92,7 @@ impl Answer {
         Self { status, headers, body: value.to_string().into_bytes() }
     }
 
-    /// What the server at `host` says to the same question (without its query, and as a GET).
+    /// Response of the server at `host` to the same request (without its query, as a GET).
     pub fn of(host: &str, request: &Request) -> Self {
         let accept = value(&request.headers, "accept").unwrap_or("*/*");
         let Ok(found) = http::get(host, &request.path, accept) else { return Self::not_found() };
@@ -118,7 +118,7 @@ impl Answer {
     }
 }
 
-/// The first value of that name.
+/// First value with this name.
 pub fn value<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
     pairs.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
 }
@@ -152,7 +152,7 @@ fn write(mut client: TcpStream, method: &str, answer: &Answer) -> io::Result<()>
     if method == "HEAD" { Ok(()) } else { client.write_all(&answer.body) }
 }
 
-/// `a=b&c=d`, decoded.
+/// Decodes `a=b&c=d`.
 fn pairs(text: &str) -> Vec<(String, String)> {
     let pair = |part: &str| {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -161,7 +161,7 @@ fn pairs(text: &str) -> Vec<(String, String)> {
     text.split('&').filter(|part| !part.is_empty()).map(pair).collect()
 }
 
-/// Percent signs and plus signs undone; what is none is kept.
+/// Decodes percent and plus signs; invalid sequences are kept.
 fn decode(text: &str) -> String {
     let mut rest = text.as_bytes();
     let mut decoded = Vec::new();

@@ -1,7 +1,6 @@
-//! A Sigstore of the tests' own on loopback: real Fulcio, real Rekor v2, the real timestamp
-//! authority, started once for all tests, with an OIDC issuer and a certificate log that the
-//! harness plays; and the trusted root and the signing configuration that real cosign writes for
-//! them.
+//! Sigstore instance on loopback: real Fulcio, Rekor v2 and timestamp authority, started once for
+//! all tests, with an OIDC issuer and a CT log implemented by the harness; and the trusted root and
+//! signing configuration that real cosign writes for them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,75 +16,75 @@ use rcgen::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::ctlog::CertificateLog;
+use crate::ctlog::CtLog;
 use crate::http;
 use crate::oidc::{CLIENT, Issuer};
 use crate::process::{Launch, Server, free_port};
 use crate::programs::{Sandbox, built};
 
-/// Since when every service counts.
+/// Start of validity of every service.
 const SINCE: &str = "2024-01-01T00:00:00Z";
 
-/// All of it.
+/// All services.
 pub struct Sigstore {
-    /// Gives tokens.
+    /// OIDC issuer.
     pub issuer: Issuer,
-    /// Promises to publish certificates.
-    pub certificate_log: CertificateLog,
-    /// Certifies signers.
+    /// CT log.
+    pub ct_log: CtLog,
+    /// Certificate authority.
     pub fulcio: Fulcio,
-    /// Lists signatures.
+    /// Transparency log.
     pub rekor: Rekor,
-    /// Says when.
+    /// Timestamp authority.
     pub authority: TimestampAuthority,
     sandbox: Sandbox,
 }
 
-/// Fulcio with a root and an intermediate certificate of its own.
+/// Fulcio with its own root and intermediate certificate.
 pub struct Fulcio {
     /// `http://127.0.0.1:PORT`.
     pub url: String,
-    /// PEM, the intermediate first.
+    /// Certificate chain, PEM, intermediate first.
     pub chain: String,
-    _server: Kept,
+    _server: ServerResources,
 }
 
 /// Rekor v2.
 pub struct Rekor {
     /// `http://localhost:PORT`.
     pub url: String,
-    /// PEM.
+    /// Public key, PEM.
     pub public_key: String,
-    /// The folder of its tiles and its checkpoint.
+    /// Directory of its tiles and checkpoint.
     pub storage: PathBuf,
-    _server: Kept,
+    _server: ServerResources,
 }
 
-/// The timestamp authority.
+/// Timestamp authority.
 pub struct TimestampAuthority {
-    /// Where timestamps are asked for.
+    /// URL of timestamp requests.
     pub url: String,
-    /// PEM, the leaf first.
+    /// Certificate chain, PEM, leaf first.
     pub chain: String,
-    _server: Kept,
+    _server: ServerResources,
 }
 
-/// What lives as long as a server.
-struct Kept {
+/// Resources that live as long as a server.
+struct ServerResources {
     _server: Mutex<Server>,
     _folder: TempDir,
 }
 
-/// How a log signs its checkpoints.
+/// Algorithm of a log's checkpoint signatures.
 #[derive(Clone, Copy, Debug)]
 pub enum LogKey {
-    /// As the public log of 2025 and later.
+    /// Ed25519, as in the public log since 2025.
     Ed25519,
     /// ECDSA on P-256.
     P256,
 }
 
-/// The one that all tests share.
+/// Instance shared by all tests.
 pub fn shared() -> &'static Sigstore {
     static SIGSTORE: OnceLock<Sigstore> = OnceLock::new();
     SIGSTORE.get_or_init(|| Sigstore::start().expect("Fulcio, Rekor and a timestamp authority"))
@@ -94,45 +93,45 @@ pub fn shared() -> &'static Sigstore {
 impl Sigstore {
     fn start() -> anyhow::Result<Self> {
         let issuer = Issuer::start()?;
-        let certificate_log = CertificateLog::start()?;
-        let fulcio = Fulcio::start(&issuer, &certificate_log)?;
+        let ct_log = CtLog::start()?;
+        let fulcio = Fulcio::start(&issuer, &ct_log)?;
         let rekor = Rekor::start("rekor", LogKey::Ed25519)?;
         let authority = TimestampAuthority::start("timestamps")?;
         let sandbox = Sandbox::new();
-        let sigstore = Self { issuer, certificate_log, fulcio, rekor, authority, sandbox };
+        let sigstore = Self { issuer, ct_log, fulcio, rekor, authority, sandbox };
         sigstore.write_files();
         Ok(sigstore)
     }
 
-    /// A token of a person.
+    /// Token of a person.
     pub fn token(&self, email: &str) -> String {
         self.issuer.token(email)
     }
 
-    /// The trusted root that cosign has written.
+    /// Trusted root written by cosign.
     pub fn trusted_root(&self) -> PathBuf {
         self.sandbox.path("trusted_root.json")
     }
 
-    /// The same as a document, to change it.
+    /// Same trusted root as a document, for modification.
     pub fn trusted_root_json(&self) -> Value {
         serde_json::from_str(&self.sandbox.read("trusted_root.json")).expect("a trusted root")
     }
 
-    /// The signing configuration that cosign has written.
+    /// Signing configuration written by cosign.
     pub fn signing_config(&self) -> PathBuf {
         self.sandbox.path("signing_config.json")
     }
 
-    /// The same as a document, to change it.
+    /// Same configuration as a document, for modification.
     pub fn signing_config_json(&self) -> Value {
         serde_json::from_str(&self.sandbox.read("signing_config.json")).expect("a configuration")
     }
 
-    /// What `trusted-root create` is called with, without `--out`.
+    /// Arguments of `trusted-root create`, without `--out`.
     pub fn trusted_root_arguments(&self) -> Vec<String> {
         let file = |name: &str| self.sandbox.path(name).display().to_string();
-        let (fulcio, ctfe) = (&self.fulcio.url, &self.certificate_log.url);
+        let (fulcio, ctfe) = (&self.fulcio.url, &self.ct_log.url);
         let (rekor, tsa) = (&self.rekor.url, &self.authority.url);
         vec![
             "trusted-root".to_owned(),
@@ -147,7 +146,7 @@ impl Sigstore {
         ]
     }
 
-    /// What `signing-config create` is called with, without `--out`.
+    /// Arguments of `signing-config create`, without `--out`.
     pub fn signing_config_arguments(&self) -> Vec<String> {
         let service = |flag: &str, url: &str, version: u32| {
             format!("--{flag}=url={url},api-version={version},start-time={SINCE},operator=tests")
@@ -166,7 +165,7 @@ impl Sigstore {
 
     fn write_files(&self) {
         self.sandbox.write("fulcio.pem", &self.fulcio.chain);
-        self.sandbox.write("ctfe.pub", &self.certificate_log.public_key);
+        self.sandbox.write("ctfe.pub", &self.ct_log.public_key);
         self.sandbox.write("rekor.pub", &self.rekor.public_key);
         self.sandbox.write("tsa.pem", &self.authority.chain);
         for (mut arguments, file) in [
@@ -180,7 +179,7 @@ impl Sigstore {
 }
 
 impl Fulcio {
-    fn start(issuer: &Issuer, log: &CertificateLog) -> anyhow::Result<Self> {
+    fn start(issuer: &Issuer, log: &CtLog) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         let (chain, key) = authority()?;
         let file = |name: &str, text: &str| write(folder.path(), name, text);
@@ -192,7 +191,7 @@ impl Fulcio {
         command.arg("--fileca-key").arg(file("ca.key", &key)?);
         command.arg("--config-path").arg(file("config.json", &fulcio_config(issuer).to_string())?);
         command.arg(format!("--ct-log-url={}", log.url));
-        // Fulcio itself checks what our log signs.
+        // Fulcio itself verifies the SCTs of the log.
         command.arg("--ct-log-public-key-path").arg(file("ctfe.pub", &log.public_key)?);
         command.args(["--host=127.0.0.1", &format!("--port={port}")]);
         command.args(["--grpc-host=127.0.0.1", &format!("--grpc-port={}", free_port()?)]);
@@ -200,12 +199,16 @@ impl Fulcio {
         command.arg("--legacy-unix-domain-socket").arg(folder.path().join("fulcio.sock"));
         let host = format!("127.0.0.1:{port}");
         let server = launch.start(|| is_fine(&host, "/healthz"))?;
-        Ok(Self { url: format!("http://{host}"), chain, _server: Kept::new(server, folder) })
+        Ok(Self {
+            url: format!("http://{host}"),
+            chain,
+            _server: ServerResources::new(server, folder),
+        })
     }
 }
 
 impl Rekor {
-    /// A log of its own; `name` is its log file's.
+    /// Separate log; `name` is used for its log file.
     pub fn start(name: &str, key: LogKey) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         let pair = KeyPair::generate_for(match key {
@@ -225,17 +228,17 @@ impl Rekor {
         command.arg("--signer-filepath").arg(key);
         let server = launch.start(|| is_fine(&format!("127.0.0.1:{port}"), "/healthz"))?;
         Ok(Self {
-            // The name is the origin of the log's checkpoints too.
+            // The host name is also the origin of the log's checkpoints.
             url: format!("http://localhost:{port}"),
             public_key: pair.public_key_pem(),
             storage,
-            _server: Kept::new(server, folder),
+            _server: ServerResources::new(server, folder),
         })
     }
 }
 
 impl TimestampAuthority {
-    /// An authority of its own; `name` is its log file's.
+    /// Separate authority; `name` is used for its log file.
     pub fn start(name: &str) -> anyhow::Result<Self> {
         let port = free_port()?;
         let host = format!("127.0.0.1:{port}");
@@ -247,13 +250,13 @@ impl TimestampAuthority {
         Ok(Self {
             url: format!("http://{host}/api/v1/timestamp"),
             chain: chain.text(),
-            _server: Kept::new(server, TempDir::new()?),
+            _server: ServerResources::new(server, TempDir::new()?),
         })
     }
 
-    /// A timestamp over some bytes.
+    /// Timestamp over some bytes.
     pub fn stamp(&self, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
-        // A TimeStampReq: version 1, SHA-256 with its digest, the certificate too.
+        // TimeStampReq: version 1, SHA-256 digest, certificates requested.
         let mut query = hex::decode("30390201013031300d060960864801650304020105000420")?;
         query.extend(digest(&SHA256, bytes).as_ref());
         query.extend([1, 1, 0xff]);
@@ -266,7 +269,7 @@ impl TimestampAuthority {
     }
 }
 
-impl Kept {
+impl ServerResources {
     fn new(server: Server, folder: TempDir) -> Self {
         Self { _server: Mutex::new(server), _folder: folder }
     }
@@ -282,8 +285,8 @@ fn fulcio_config(issuer: &Issuer) -> Value {
     } })
 }
 
-/// A chain of two authorities, and the key of the first of them: what signs people's certificates
-/// is an intermediate, as with the public Fulcio.
+/// CA chain with root and intermediate, and the intermediate's key: leaf certificates are issued by
+/// an intermediate, as in the public Fulcio.
 fn authority() -> anyhow::Result<(String, String)> {
     let (params, key) = authority_params("tests root", &PKCS_ECDSA_P384_SHA384)?;
     let root = params.self_signed(&key)?.pem();

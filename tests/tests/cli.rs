@@ -1,11 +1,11 @@
-//! What scripts rely on: exit codes, cosign's lines, JSON on standard output, variables; and that
-//! a registry which does not answer is never an image without signatures.
+//! Interface for scripts: exit codes, cosign's messages, JSON on standard output, environment
+//! variables; and registry errors, which are never reported as an image without signatures.
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use sealgate_tests::image::Image;
 use sealgate_tests::programs::{Run, Sandbox, sealgate};
-use sealgate_tests::proxy::{Canned, CountingProxy};
+use sealgate_tests::proxy::{CountingProxy, FixedResponse};
 use sealgate_tests::registries::{self, USER};
 
 use crate::support::{FORMATS, Format, Tool, sandbox_with_key, stored, verified_digests};
@@ -61,7 +61,7 @@ fn success_reads_as_cosigns() {
     );
     let run = run.says(&expected);
     assert_eq!(verified_digests(&run), [image.digest.as_str()]);
-    // A log that nobody asked is not a log that agreed.
+    // Without a log check, no log check may be reported.
     run.says_no("were verified offline").says_no("were present in the transparency log");
 }
 
@@ -110,7 +110,7 @@ fn it_answers_to_the_name_cosign() {
     sandbox.run(&link, &["verify", "--key", "cosign.pub", &reference], None).ok();
     let help = sandbox.run(&link, &["verify", "--help"], None).ok();
     assert!(help.stdout.contains("cosign verify"), "{}", help.report());
-    // Flags of a script that was written for cosign.
+    // Flags from a script written for cosign.
     let flags = [
         "verify",
         "-key",
@@ -146,7 +146,7 @@ fn private_keys_are_private_and_not_overwritten() {
 }
 
 #[test]
-fn what_a_person_asks_first() {
+fn help_and_version() {
     let sandbox = Sandbox::new();
     assert!(sandbox.sealgate(&["version", "--json"]).ok().json().is_object());
     sandbox.sealgate(&["env"]).ok();
@@ -157,11 +157,11 @@ fn what_a_person_asks_first() {
     }
 }
 
-// === registries that do not answer as they should ===
+// === failing registries ===
 
-/// What a registry that answers everything with one status leads to.
+/// Runs `verify` against a registry that answers every request with one status.
 fn against(status: &str, headers: &str) -> Run {
-    let canned = Canned::start(status, headers, r#"{"errors":[{"code":"X"}]}"#).unwrap();
+    let canned = FixedResponse::start(status, headers, r#"{"errors":[{"code":"X"}]}"#).unwrap();
     let reference = format!("{}/tests/app@sha256:{}", canned.host, "0".repeat(64));
     verify(&sandbox_with_key(), &reference)
 }
@@ -210,7 +210,7 @@ fn a_signature_that_cannot_be_fetched_is_not_a_missing_one() {
 
 #[test]
 fn a_silent_registry_is_a_time_out() {
-    let silent = Canned::silent().unwrap();
+    let silent = FixedResponse::silent().unwrap();
     let reference = format!("{}/tests/app@sha256:{}", silent.host, "0".repeat(64));
     let sandbox = sandbox_with_key();
     let flags = ["--timeout", "3s"];
@@ -219,14 +219,14 @@ fn a_silent_registry_is_a_time_out() {
 }
 
 #[test]
-fn nobody_at_the_other_end() {
+fn an_unreachable_registry() {
     let port = sealgate_tests::process::free_port().unwrap();
     let reference = format!("127.0.0.1:{port}/tests/app:v1");
     let run = verify(&sandbox_with_key(), &reference).exits(1);
     run.says("unreachable").says_no("no signatures found");
 }
 
-// === passwords of registries ===
+// === registry credentials ===
 
 #[test]
 fn a_password_by_login_by_flags_and_by_configuration() {
@@ -246,11 +246,11 @@ fn a_password_by_login_by_flags_and_by_configuration() {
     let login = ["login", &registry.host, "-u", user, "--password-stdin"];
     sandbox.run(&sealgate(), &login, Some(password.as_bytes())).ok();
     verify(&sandbox, &reference).ok();
-    // cosign reads what we wrote.
+    // cosign reads the file that we wrote.
     Tool::Cosign.verify(&sandbox, "cosign", &reference, &[]).ok();
 }
 
-/// The harness's own pusher knows no passwords.
+/// The harness's own push function does not support authentication.
 fn push_with_password(host: &str) -> Image {
     let open = registries::docker().image("behind-a-password");
     let sandbox = Sandbox::new();

@@ -1,6 +1,7 @@
-//! docs/guides/, run: every ```bash block of a guide, in order, in one folder, against a real
-//! registry, and a cluster or a gate of its own. A ```text block right after says what must be printed: each
-//! line, its parts around a `…`; and if it begins with `Error`, that the commands must fail.
+//! Execution of docs/guides/: every ```bash block of a guide, in order, in one directory, against a
+//! real registry, and a separate cluster or gate. A ```text block that follows gives the expected
+//! output: each line, with `…` between its parts; if it begins with `Error`, the commands must
+//! fail.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,13 +16,13 @@ use sealgate_tests::registries;
 const KEY_PAIR: &str = include_str!("../../docs/guides/key-pair.md");
 const WITHOUT_CLUSTER: &str = include_str!("../../docs/guides/gate-without-cluster.md");
 
-/// The stand-in for the reader's registry.
+/// Stands for the reader's registry.
 const REGISTRY: &str = "registry.example.com";
 
-/// Where the gate of the guide without a cluster listens.
+/// Address of the gate in the guide without a cluster.
 const GATE: &str = "127.0.0.1:8443";
 
-/// Commands, and what they print.
+/// Commands and their expected output.
 #[derive(Debug, Default)]
 pub(crate) struct Step {
     pub(crate) commands: String,
@@ -49,7 +50,7 @@ fn the_guide_for_a_key_pair() {
 
 #[test]
 fn the_guide_for_a_gate_without_a_cluster() {
-    // Not the other guide's, whose images have the same names.
+    // Not the other guide's registry, whose images have the same names.
     let registry = &registries::referrers().host;
     image::push(registry, "team/app", "v1.0.0", "app").unwrap();
     let address = format!("127.0.0.1:{}", free_port().unwrap());
@@ -65,7 +66,7 @@ fn the_guide_for_a_gate_without_a_cluster() {
     assert!(gate.is_some(), "the guide opens the gate");
 }
 
-/// What the reader has in the other terminal.
+/// Server in the reader's other terminal.
 fn opened(sandbox: &Sandbox, guide: &str) -> Server {
     let line = guide.lines().find(|line| line.starts_with("sealgate serve ")).expect("the gate");
     let mut launch = Launch::new("guide-gate", sealgate());
@@ -74,12 +75,12 @@ fn opened(sandbox: &Sandbox, guide: &str) -> Server {
     launch.start(|| sandbox.path("gate-ca.pem").exists()).unwrap()
 }
 
-/// A shell with `sealgate` and the real `cosign` in it.
+/// Shell with `sealgate` and the real `cosign`.
 fn reader() -> Sandbox {
     with_shell(Sandbox::new())
 }
 
-/// The same in a folder that is there.
+/// Variant for an existing directory.
 pub(crate) fn with_shell(sandbox: Sandbox) -> Sandbox {
     let path = std::env::var("PATH").unwrap_or_default();
     std::fs::create_dir(sandbox.path("bin")).unwrap();
@@ -89,12 +90,12 @@ pub(crate) fn with_shell(sandbox: Sandbox) -> Sandbox {
     sandbox.with("PATH", path)
 }
 
-/// A policy takes effect a moment after it was applied; a reader is slower than that.
+/// A policy takes effect shortly after it is applied; a reader is slower than that.
 pub(crate) fn wait_until_it_is_so(sandbox: &Sandbox, guide: &str, step: &Step) {
     let mut last = None;
     let as_told = || {
         if last.is_some() && step.commands.starts_with("kubectl run") {
-            // What an old policy has let in does not stand in the way.
+            // Pods admitted by an earlier policy would be in the way.
             shell(sandbox, guide, "kubectl delete pods --all -n shop --now");
         }
         let run = shell(sandbox, guide, &step.commands);
@@ -113,13 +114,13 @@ pub(crate) fn wait_until_it_is_so(sandbox: &Sandbox, guide: &str, step: &Step) {
 }
 
 fn shell(sandbox: &Sandbox, guide: &str, commands: &str) -> Run {
-    // The reader types every block into one shell: what it exports stays.
+    // The reader uses one shell for all blocks: exported variables persist.
     let exports: Vec<_> = guide.lines().filter(|line| line.starts_with("export ")).collect();
     let script = format!("set -euo pipefail\n{}\n{commands}", exports.join("\n"));
     sandbox.run(Path::new("bash"), &["-c", &script], None)
 }
 
-/// Whether the commands ended and printed as a guide tells.
+/// Returns whether exit code and output are as the guide says.
 pub(crate) fn is_as_told(run: &Run, expected: Option<&str>) -> bool {
     let Some(expected) = expected else { return run.code == 0 };
     let printed = format!("{}\n{}", run.stderr, run.stdout);
@@ -127,7 +128,7 @@ pub(crate) fn is_as_told(run: &Run, expected: Option<&str>) -> bool {
     (run.code != 0) == fails && expected.lines().all(|line| is_printed(line, &printed))
 }
 
-/// Whether one line has all the parts of `expected` in their order.
+/// Returns whether one line has all parts of `expected` in order.
 fn is_printed(expected: &str, printed: &str) -> bool {
     printed.lines().any(|line| {
         let mut rest = line;

@@ -1,20 +1,20 @@
-//! docs/guides/keyless.md, run as guide.rs runs the other guides, against real Fulcio, Rekor v2 and
-//! timestamp authority, a real registry and a cluster of its own.
+//! Execution of docs/guides/keyless.md, like the other guides in guide.rs, against real Fulcio,
+//! Rekor v2 and timestamp authority, a real registry and a separate cluster.
 //!
-//! A ```yaml block begins with the name of a file and is written to it. Of the workflow the step
-//! that signs is run as a runner of GitHub runs it; those that are not are [`STEPS_NOT_RUN`]. A
-//! ```console block is not run: the guide says so and why, and [`NOT_RUN`] lists them. No other
-//! fence may stand in the guide. A token takes the place of a login.
+//! A ```yaml block begins with a file name and is written to that file. Of the workflow, the
+//! signing step is run as a GitHub runner does; the other steps are [`STEPS_NOT_RUN`]. A ```console
+//! block is not run: the guide says so and why, and [`NOT_RUN`] lists them. No other fences are
+//! allowed. A token replaces the login.
 
 use std::path::Path;
 use std::time::Duration;
 
 use sealgate_testkit::tuf::{Files, TufRepository};
 use sealgate_tests::cluster::Cluster;
-use sealgate_tests::gate::{Installation, Setting};
+use sealgate_tests::gate::{GateOptions, Installation};
 use sealgate_tests::process::wait_until;
 use sealgate_tests::programs::{Run, Sandbox, sealgate};
-use sealgate_tests::proxy::Canned;
+use sealgate_tests::proxy::FixedResponse;
 use sealgate_tests::service::{Answer, Service};
 use sealgate_tests::{image, oidc, registries, sigstore};
 use serde_json::{Value, json};
@@ -28,33 +28,33 @@ const OTHER_CODES: [&str; 2] = [
     include_str!("../../docs/reference/cluster-image-policy.md"),
 ];
 
-/// Why blocks are not run, in the guide's own words.
+/// Reasons why blocks are not run, in the guide's words.
 const NOT_RUN: [&str; 2] = ["it asks the public mirror", "its cluster has no nodes"];
-/// The steps of the workflow that need GitHub.
+/// Steps of the workflow that need GitHub.
 const STEPS_NOT_RUN: [&str; 3] = ["Build image", "Push image", "Install sealgate"];
-/// The one that does not.
+/// Step of the workflow that does not.
 const RUN: &str = "Sign image";
 
-/// Who signs by hand.
+/// Manual signer.
 const PERSON: &str = "user@example.com";
-/// Who signs in the workflow, without `https://github.com/`.
+/// Identity of the workflow, without `https://github.com/`.
 const WORKFLOW: &str = "example/app/.github/workflows/build-sign.yml@refs/heads/main";
 
-/// What stands between two fences.
+/// Block between two fences.
 #[derive(Debug)]
 enum Block {
-    /// Commands, and what they print.
+    /// Commands and their expected output.
     Commands { text: String, expected: Option<String> },
-    /// A file to write.
+    /// File to write.
     File { name: String, text: String },
-    /// Commands that the guide says are not run, and why.
+    /// Commands that are not run, with the guide's reason.
     NotRun { why: String },
 }
 
-/// Where the guide is run.
+/// Environment in which the guide is run.
 struct Reader {
     sandbox: Sandbox,
-    /// What the reader's shell has exported and unset so far.
+    /// Variables exported and unset by the reader's shell so far.
     shell: Vec<String>,
 }
 
@@ -85,10 +85,10 @@ fn the_guide_for_keyless() {
     gate.expect("the guide installs the gate").unwrap();
 }
 
-/// The stand-in for the public-good root that comes with the program.
-fn own_root() -> Setting {
+/// Replacement of the embedded public-good root.
+fn own_root() -> GateOptions {
     let root = sigstore::shared().trusted_root().display().to_string();
-    Setting { arguments: vec!["--trusted-root".to_owned(), root], ..Setting::default() }
+    GateOptions { arguments: vec!["--trusted-root".to_owned(), root], ..GateOptions::default() }
 }
 
 fn push_images(folder: &str) {
@@ -103,7 +103,7 @@ fn push_images(folder: &str) {
     image::push_index(host, &format!("{folder}/multi"), "v1.0.0").unwrap();
 }
 
-/// The guide with the harness's services in the place of the reader's.
+/// Guide with the harness's services instead of the reader's.
 fn placed(mirror: &str) -> String {
     let sigstore = sigstore::shared();
     let registry = format!("{}/guide", registries::docker().host);
@@ -112,7 +112,7 @@ fn placed(mirror: &str) -> String {
         ("origin=rekor.example.com", "origin=localhost"),
         ("https://rekor.example.com", &sigstore.rekor.url),
         ("https://fulcio.example.com", &sigstore.fulcio.url),
-        ("https://ctfe.example.com", &sigstore.certificate_log.url),
+        ("https://ctfe.example.com", &sigstore.ct_log.url),
         ("https://tsa.example.com/api/v1/timestamp", &sigstore.authority.url),
         ("https://oauth2.example.com/auth", &people),
         ("https://tuf.example.com", mirror),
@@ -127,7 +127,7 @@ fn placed(mirror: &str) -> String {
     })
 }
 
-/// The harness's trusted root as a TUF repository.
+/// Trusted root of the harness as a TUF repository.
 fn sigstore_repository() -> TufRepository {
     let sigstore = sigstore::shared();
     TufRepository::new(jiff::Timestamp::now())
@@ -135,7 +135,7 @@ fn sigstore_repository() -> TufRepository {
         .with("signing_config.v0.2.json", sigstore.signing_config_json().to_string())
 }
 
-/// Serves a TUF repository; gives its address.
+/// Serves a TUF repository; returns its URL.
 fn mirror(files: Files) -> String {
     let service = Service::bind().expect("a port");
     let address = format!("http://{}", service.host);
@@ -147,8 +147,8 @@ fn mirror(files: Files) -> String {
 }
 
 impl Reader {
-    /// A shell with `sealgate`, `cosign` as another name of it, `kubectl`, and the cluster. The
-    /// harness's services are in the place of the public ones.
+    /// Shell with `sealgate`, also under the name `cosign`, with `kubectl`, and the cluster. The
+    /// harness's services replace the public ones.
     fn new(cluster: Option<&Cluster>) -> Self {
         let sigstore = sigstore::shared();
         let sandbox = Sandbox::new();
@@ -158,7 +158,7 @@ impl Reader {
         }
         for (file, text) in [
             ("fulcio.pem", &sigstore.fulcio.chain),
-            ("ctfe.pub", &sigstore.certificate_log.public_key),
+            ("ctfe.pub", &sigstore.ct_log.public_key),
             ("rekor.pub", &sigstore.rekor.public_key),
             ("tsa.pem", &sigstore.authority.chain),
         ] {
@@ -175,14 +175,14 @@ impl Reader {
         Self { sandbox, shell: vec!["export SIGSTORE_ID_TOKEN=$(cat token)".to_owned()] }
     }
 
-    /// A policy takes effect a moment after it was applied; a reader is slower than that.
+    /// A policy takes effect shortly after it is applied; a reader is slower than that.
     #[track_caller]
     fn does(&mut self, commands: &str, expected: Option<&str>) {
         let mut run = self.types(commands);
         let may_try_again = commands.starts_with("kubectl run ");
         let waited = wait_until(Duration::from_secs(30), || {
             if !is_as_told(&run, expected) && may_try_again {
-                // What an old policy has let in does not stand in the way.
+                // Pods admitted by an earlier policy would be in the way.
                 self.types("kubectl delete pods --all -n shop --now");
                 run = self.types(commands);
             }
@@ -195,34 +195,35 @@ impl Reader {
     }
 
     fn types(&self, commands: &str) -> Run {
-        // A token does not live long.
+        // Tokens are short-lived.
         self.sandbox.write("token", sigstore::shared().token(PERSON));
         let script = format!("set -euo pipefail\n{}\n{commands}", self.shell.join("\n"));
-        // Where the guide says that there is no network, there is none.
+        // The guide says that these commands need no network, so they get none.
         if commands.contains("--offline") {
             return self.sandbox.program("unshare", &["--net", "bash", "-c", &script]);
         }
         self.sandbox.run(Path::new("bash"), &["-c", &script], None)
     }
 
-    /// Runs the step that signs with a runner's environment.
+    /// Runs the signing step with a runner's environment.
     fn runs_workflow(&self, workflow: &str) {
         let commands = signing_step(workflow);
         let steps = |variables: &str| {
             let script = format!("set -euo pipefail\n{variables}\n{commands}");
             self.sandbox.run(Path::new("bash"), &["-c", &script], None)
         };
-        let hint = "GitHub Actions gives an identity token to jobs with ";
+        let hint = "GitHub Actions issues identity tokens to jobs with ";
         assert!(GUIDE.contains(hint));
         steps("export GITHUB_ACTIONS=true COSIGN_FULCIO_AUTH_FLOW=token").fails_with(hint);
         let token = json!({ "value": workflow_token() }).to_string();
-        let runner = Canned::start("200 OK", "Content-Type: application/json\r\n", &token).unwrap();
+        let runner =
+            FixedResponse::start("200 OK", "Content-Type: application/json\r\n", &token).unwrap();
         let url = format!("http://{}/token?api-version=2", runner.host);
         let run = steps(&format!(
             "export GITHUB_ACTIONS=true ACTIONS_ID_TOKEN_REQUEST_TOKEN=secret\n\
              export ACTIONS_ID_TOKEN_REQUEST_URL='{url}'"
         ));
-        // What is told before anything is published is what the certificate then says.
+        // The identity announced before publishing is the one in the certificate.
         run.ok()
             .says("tlog entry created")
             .says(&format!("the identity https://github.com/{WORKFLOW} ("))
@@ -232,7 +233,7 @@ impl Reader {
     }
 }
 
-/// What the workflow's step that signs runs, with the values of its expressions.
+/// Commands of the workflow's signing step, with its expressions evaluated.
 fn signing_step(workflow: &str) -> String {
     let steps = named_steps(workflow);
     let names: Vec<_> = steps.iter().map(|(name, _)| *name).collect();
@@ -247,7 +248,7 @@ fn signing_step(workflow: &str) -> String {
     commands
 }
 
-/// A token of the guide's workflow as GitHub writes them.
+/// Token of the guide's workflow, in GitHub's form.
 fn workflow_token() -> String {
     let issuer = &sigstore::shared().issuer;
     let mut claims: Value = oidc::workflow(&issuer.workflows());
@@ -263,7 +264,7 @@ fn workflow_token() -> String {
     issuer.sign(claims)
 }
 
-/// The steps of a workflow that have a name, with the commands that they run.
+/// Named steps of a workflow, with their commands.
 fn named_steps(workflow: &str) -> Vec<(&str, String)> {
     let parts = workflow.split("    - name: ").skip(1);
     let step = |part: &str| {
@@ -273,7 +274,7 @@ fn named_steps(workflow: &str) -> Vec<(&str, String)> {
     parts.map(|part| (part.lines().next().unwrap_or_default(), step(part))).collect()
 }
 
-/// All blocks of a guide; panics at a fence that nothing here runs.
+/// All blocks of a guide; panics at an unsupported fence.
 fn blocks(guide: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut parts = guide.split("\n```");
@@ -306,7 +307,7 @@ fn blocks(guide: &str) -> Vec<Block> {
 }
 
 #[test]
-fn nothing_of_the_keyless_guide_is_left_out_in_silence() {
+fn every_block_of_the_keyless_guide_is_accounted_for() {
     let blocks = blocks(GUIDE);
     let not_run = blocks.iter().filter_map(|block| match block {
         Block::NotRun { why } => Some(why.as_str()),
@@ -331,7 +332,7 @@ fn every_code_of_the_keyless_guide_is_one() {
     assert!(rows.len() > 12, "{rows:?}");
     for (codes, _) in rows {
         for code in codes.split(", ").map(|code| code.trim_matches('`')) {
-            // What is said while signing is no code, and is tested where it is said.
+            // Codes printed while signing are tested elsewhere.
             if code.contains(' ') {
                 continue;
             }
@@ -342,7 +343,7 @@ fn every_code_of_the_keyless_guide_is_one() {
     }
 }
 
-/// What people have written for cosign, word for word, runs by that name.
+/// Commands written for cosign run unchanged under that name.
 #[test]
 fn the_fourth_article_by_the_name_cosign() {
     let registry = format!("{}/article", registries::docker().host);
@@ -356,7 +357,7 @@ fn the_fourth_article_by_the_name_cosign() {
     says("cosign version").ok();
     says("cosign generate-key-pair\nchmod 600 cosign.key").ok();
     let image = "myregistry.com/myapp:v1.0.0";
-    // The harness's log is asked for by its root, and named by its services.
+    // The trust root requires the harness's log, and its services name it.
     says(&format!("cosign sign -y --key cosign.key {image}")).ok();
     let signed = "  - The signatures were verified against the specified public key";
     says(&format!("cosign verify --key cosign.pub {image}")).ok().says(signed);
@@ -366,7 +367,7 @@ fn the_fourth_article_by_the_name_cosign() {
                   --certificate-oidc-issuer=https://accounts.google.com \\\n  ";
     says(&format!("{verify}{image}")).ok().says("Certificate subject: user@example.com");
     says(&format!("{verify}myregistry.com/unsigned:latest")).exits(10).says("no signatures found");
-    // Not yet there, and told so.
+    // Not supported yet, with a message.
     let attest = "cosign attest --key cosign.key --predicate sbom.json ";
     says(&format!("{attest}{image}")).fails_with("it comes with a later version");
 }

@@ -1,4 +1,4 @@
-//! End to end, on real servers with real clients. `cargo xtask install` brings them here.
+//! End-to-end tests on real servers with real clients, which `cargo xtask install` installs.
 
 mod cli;
 mod gate;

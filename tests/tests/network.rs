@@ -1,5 +1,5 @@
-//! Between a client and its registry: TLS with a CA of the registry's own, client certificates,
-//! and a proxy. A registry that cannot be believed is never an image without signatures.
+//! Network between a client and its registry: TLS with a private CA, client certificates, and a
+//! proxy. An untrusted registry is never reported as an image without signatures.
 
 use std::io::{self, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -14,30 +14,30 @@ use sealgate_tests::registries;
 
 use crate::support::sandbox_with_key;
 
-/// A name that only a proxy can find; the registry's certificate has it, too.
+/// Name that only a proxy can resolve; it is in the registry's certificate, too.
 const ELSEWHERE: &str = "registry.elsewhere.test";
 
-/// docker-registry behind TLS, and the authority that it trusts clients of.
-struct Guarded {
+/// docker-registry over TLS, with a CA for client certificates.
+struct TlsRegistry {
     port: u16,
     sandbox: Sandbox,
     _server: Server,
 }
 
-/// Whom the registry lets in.
+/// Clients accepted by the registry.
 enum Clients {
-    Anyone,
-    /// Those with a certificate of `clients.crt`'s authority, as `client.crt` is.
+    AcceptAnyCertificate,
+    /// Clients with a certificate from the CA in `clients.crt`, such as `client.crt`.
     Certified,
 }
 
-impl Guarded {
-    /// In the sandbox: `ca.crt`, `other-ca.crt`, `client.crt` and `.key`, `stranger.crt` and `.key`.
+impl TlsRegistry {
+    /// Sandbox with `ca.crt`, `other-ca.crt`, `client.crt` and `.key`, `stranger.crt` and `.key`.
     fn start(name: &str, clients: Clients) -> Self {
         Self::prepared(name, clients, |_| ())
     }
 
-    /// The same where the registry's and the client's certificates are of X.509 version 1.
+    /// Variant with server and client certificates of X.509 version 1.
     fn of_version_1(name: &str) -> Self {
         Self::prepared(name, Clients::Certified, |sandbox| {
             by_openssl(sandbox, "ca-1", None);
@@ -73,7 +73,7 @@ impl Guarded {
         format!("127.0.0.1:{}/tests/{name}:v1", self.port)
     }
 
-    /// A signed image, brought there with `flags`.
+    /// Signed image, pushed with `flags`.
     fn signed(&self, name: &str, flags: &[&str]) -> String {
         let image = self.image(name);
         let plain = registries::docker().image(name);
@@ -91,8 +91,8 @@ impl Guarded {
     }
 }
 
-/// `NAME.crt` and `.key`: by openssl without extensions, which is version 1; without an issuer an
-/// authority, which has to be version 3.
+/// Creates `NAME.crt` and `.key` with openssl: without extensions, which gives version 1; or
+/// without an issuer as a CA, which must be version 3.
 fn by_openssl(sandbox: &Sandbox, name: &str, issuer: Option<&str>) {
     let file = |name: &str, extension: &str| format!("{name}.{extension}");
     let (certificate, key) = (file(name, "crt"), file(name, "key"));
@@ -116,7 +116,7 @@ fn by_openssl(sandbox: &Sandbox, name: &str, issuer: Option<&str>) {
 fn configuration(folder: &Path, port: u16, clients: &Clients) -> String {
     let folder = folder.display();
     let wanted = match clients {
-        Clients::Anyone => String::new(),
+        Clients::AcceptAnyCertificate => String::new(),
         Clients::Certified => format!("    clientcas: [{folder}/clients.crt]\n"),
     };
     format!(
@@ -129,8 +129,8 @@ fn configuration(folder: &Path, port: u16, clients: &Clients) -> String {
 }
 
 #[test]
-fn a_registry_with_its_own_ca_is_believed_by_that_ca_only() {
-    let registry = Guarded::start("registry-own-ca", Clients::Anyone);
+fn a_registry_with_a_private_ca_is_trusted_with_that_ca_only() {
+    let registry = TlsRegistry::start("registry-own-ca", Clients::AcceptAnyCertificate);
     let ours = ["--registry-cacert", "ca.crt"];
     let image = registry.signed("own-ca", &ours);
     registry.verify(&ours, &image).ok();
@@ -150,8 +150,8 @@ fn a_registry_with_its_own_ca_is_believed_by_that_ca_only() {
 }
 
 #[test]
-fn a_client_certificate_opens_a_registry_that_wants_one() {
-    let registry = Guarded::start("registry-client-ca", Clients::Certified);
+fn a_registry_with_client_certificates_accepts_ours() {
+    let registry = TlsRegistry::start("registry-client-ca", Clients::Certified);
     let with = |name: &'static str| {
         let (certificate, key) = (format!("{name}.crt"), format!("{name}.key"));
         ["--registry-cacert", "ca.crt", "--registry-client-cert"]
@@ -176,11 +176,11 @@ fn a_client_certificate_opens_a_registry_that_wants_one() {
     registry.sandbox.cosign(&[&cosign[..], &client, &[&image]].concat()).ok();
 }
 
-/// As Go takes them: where any certificate of a server is good, and as a client's. Never to name a
-/// host, which they cannot.
+/// As in Go: accepted as a client certificate, and as a server certificate where any is accepted;
+/// never for a host name, which they cannot contain.
 #[test]
 fn certificates_of_version_1_are_taken_where_cosign_takes_them() {
-    let registry = Guarded::of_version_1("registry-version-1");
+    let registry = TlsRegistry::of_version_1("registry-version-1");
     let client = ["--registry-client-cert", "client.crt", "--registry-client-key", "client.key"];
     let any = [&client[..], &["--allow-insecure-registry"]].concat();
     let image = registry.signed("version-1", &any);
@@ -192,12 +192,12 @@ fn certificates_of_version_1_are_taken_where_cosign_takes_them() {
     for run in both(&any) {
         run.ok();
     }
-    // What cosign signs there, we verify.
+    // A signature by cosign is verified by sealgate.
     let sign = ["sign", "--key", "cosign.key", "-y", "--tlog-upload=false"];
     let legacy = ["--use-signing-config=false", "--new-bundle-format=false", "-a", "by=cosign"];
     registry.sandbox.cosign(&[&sign[..], &legacy, &any, &[&image]].concat()).ok();
     registry.verify(&[&any[..], &["-a", "by=cosign"]].concat(), &image).ok();
-    // Neither without the client's certificate, nor where the server's must name the host.
+    // Refused without the client certificate, and where the server certificate must name the host.
     let without = ["--allow-insecure-registry"];
     for authority in ["ca-1.crt", "registry.crt"] {
         let named = [&client[..], &["--registry-cacert", authority]].concat();
@@ -210,14 +210,14 @@ fn certificates_of_version_1_are_taken_where_cosign_takes_them() {
     }
 }
 
-/// A proxy that knows the way to one registry. It keeps the heads of what it is asked.
+/// Proxy to one registry, which records request heads.
 struct Proxy {
     host: String,
     heads: Arc<Mutex<Vec<String>>>,
 }
 
 impl Proxy {
-    /// Every tunnel leads to `port` on loopback, whatever name was asked for.
+    /// Every tunnel leads to `port` on loopback, whatever name was requested.
     fn start(port: u16) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let host = listener.local_addr()?.to_string();
@@ -226,7 +226,7 @@ impl Proxy {
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let seen = Arc::clone(&seen);
-                // A client that goes away in the middle is its own business.
+                // A client may disconnect at any time.
                 std::thread::spawn(move || drop(tunnel(client, port, &seen)));
             }
         });
@@ -259,7 +259,7 @@ fn tunnel(mut client: TcpStream, port: u16, seen: &Mutex<Vec<String>>) -> io::Re
 
 #[test]
 fn a_proxy_leads_to_a_registry_that_has_no_address_here() {
-    let registry = Guarded::start("registry-behind-proxy", Clients::Anyone);
+    let registry = TlsRegistry::start("registry-behind-proxy", Clients::AcceptAnyCertificate);
     let ours = ["--registry-cacert", "ca.crt"];
     registry.signed("behind-proxy", &ours);
     let proxy = Proxy::start(registry.port).unwrap();
@@ -284,7 +284,7 @@ fn a_proxy_leads_to_a_registry_that_has_no_address_here() {
         assert!(head.to_lowercase().contains("proxy-authorization: basic "), "{head}");
         assert!(!head.to_lowercase().contains("/v2/"), "{head}");
     }
-    // Without it, or where NO_PROXY names the registry, nobody knows the way.
+    // Without it, or with the registry in NO_PROXY, the name cannot be resolved.
     for variables in
         [&[][..], &[("HTTPS_PROXY", through.as_str()), ("NO_PROXY", ".elsewhere.test")]]
     {
@@ -296,29 +296,29 @@ fn a_proxy_leads_to_a_registry_that_has_no_address_here() {
     let (code, told) = verify(&[("HTTPS_PROXY", &through)], &registry.image("behind-proxy"));
     assert_eq!(code, Some(0), "{told}");
     assert_eq!(proxy.take(), Vec::<String>::new());
-    // A certificate that is not believed is no reason to go on without TLS.
+    // An untrusted certificate is no reason to continue without TLS.
     let both = [("HTTPS_PROXY", through.as_str()), ("HTTP_PROXY", through.as_str())];
     let plain = ["--allow-http-registry", "--registry-cacert", "other-ca.crt", &image];
     let (code, told) = verify_with(&both, &plain);
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("(tls)"), "{told}");
     assert!(proxy.take().iter().all(|head| head.starts_with("CONNECT ")));
-    // A proxy that is gone is the proxy's fault, and its password is not told.
+    // An unreachable proxy is reported as such, without its password.
     let gone = format!("http://ada:s3cret@127.0.0.1:{}", free_port().unwrap());
     let (code, told) = verify(&[("HTTPS_PROXY", &gone)], &image);
     assert_eq!(code, Some(1), "{told}");
     assert!(!told.contains("s3cret") && !told.contains("no signatures found"), "{told}");
 }
 
-/// Where cosign asks the proxy, so do we; where it does not, neither do we.
+/// sealgate uses the proxy exactly when cosign does.
 #[test]
-fn no_proxy_means_to_us_what_it_means_to_cosign() {
-    let registry = Guarded::start("registry-no-proxy", Clients::Anyone);
+fn no_proxy_means_the_same_as_to_cosign() {
+    let registry = TlsRegistry::start("registry-no-proxy", Clients::AcceptAnyCertificate);
     registry.signed("no-proxy", &["--registry-cacert", "ca.crt"]);
     let proxy = Proxy::start(registry.port).unwrap();
     let through = format!("http://{}", proxy.host);
     let name = |host: &str| format!("{host}/tests/no-proxy:v1");
-    // No connection to it is ever made: it is no address of one machine.
+    // No connection to it is ever made: it is a multicast address.
     let nowhere = "224.0.0.1:5000";
     for (exempt, host, is_direct) in [
         ("", ELSEWHERE, false),
@@ -351,7 +351,7 @@ fn no_proxy_means_to_us_what_it_means_to_cosign() {
             let asked = !proxy.take().is_empty();
             let shown = format!("NO_PROXY={exempt} {} {image}\n{told}", program.display());
             assert_eq!(asked, !is_direct, "{shown}");
-            // The proxy's tunnels lead to the registry, whose certificate has the name.
+            // The proxy's tunnels lead to the registry, whose certificate contains the name.
             assert_eq!(output.status.success(), asked && host == ELSEWHERE, "{shown}");
         }
     }

@@ -1,4 +1,4 @@
-//! How often the registry is asked.
+//! Number of requests to a registry.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use sealgate_tests::registries;
 
 use crate::support::{FORMATS, Format, Tool, sandbox_with_key};
 
-/// The tag, the referrers, the legacy tag, the bundle's manifest, the bundle. Where there is no
-/// referrers API, finding that out and reading the fallback tag are two requests.
+/// The tag, the referrers, the legacy tag, the bundle's manifest, the bundle. Without a referrers
+/// API, detecting that and reading the fallback tag take two requests.
 #[test]
 fn verifying_a_bundle_takes_five_requests_at_most() {
     let sandbox = sandbox_with_key();
@@ -29,9 +29,9 @@ fn verifying_a_bundle_takes_five_requests_at_most() {
     }
 }
 
-/// The sixth request on a registry without the referrers API is for the first image only.
+/// The sixth request to a registry without the referrers API is only sent for the first image.
 #[test]
-fn what_a_registry_can_do_is_asked_once() {
+fn registry_capabilities_are_probed_once() {
     let sandbox = sandbox_with_key();
     for registry in [registries::docker(), registries::no_referrers()] {
         let proxy = CountingProxy::start(&registry.host).unwrap();
@@ -68,7 +68,7 @@ fn nothing_is_fetched_twice() {
     }
 }
 
-/// The tag, the referrers, the fallback tag (there is no list or an empty one), the legacy tag, the
+/// The tag, the referrers, the fallback tag (the list is missing or empty), the legacy tag, the
 /// payload.
 #[test]
 fn verifying_a_legacy_signature_takes_five_requests_at_most() {
@@ -89,7 +89,7 @@ fn verifying_a_legacy_signature_takes_five_requests_at_most() {
     }
 }
 
-/// The many signatures of one image are read together: 32 at a time, and never more.
+/// Signatures of one image are fetched concurrently, at most 32 at a time.
 #[test]
 fn many_signatures_are_read_together_and_bounded() {
     const AT_ONCE: usize = 32;

@@ -1,4 +1,4 @@
-//! The harness itself: every server starts and answers.
+//! Check of the harness: every server starts and responds.
 
 use sealgate_tests::proxy::CountingProxy;
 use sealgate_tests::{cluster, image, registries};

@@ -1,5 +1,5 @@
-//! Where things come from: images from long lists, keys from a cluster, passwords from a terminal,
-//! the gate's certificate from files that somebody else renews.
+//! Input sources: images from long lists, keys from a cluster, passwords from a terminal, the
+//! gate's certificate from files renewed by others.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::support::sandbox_with_key;
 
-/// Images in the long list, and how often each stands there.
+/// Number of images in the long list, and of occurrences of each.
 const IMAGES: usize = 40;
 const TIMES: usize = 30;
 
@@ -44,7 +44,7 @@ fn a_long_list_has_an_outcome_for_every_line() {
     let asked = |index: usize| report["images"][index]["asked"].as_str().unwrap().to_owned();
     assert_eq!((asked(0), asked(IMAGES + 1)), (names[0].clone(), names[1].clone()));
 
-    // Bad lines among them: each is told, none hides another, and the worst makes the exit code.
+    // Invalid lines are each reported, none hides another, and the worst determines the exit code.
     let bad = format!("{list}UPPER/case\n{unsigned}\nnot a reference\r\n{missing}\n");
     let run = sandbox.run(&sealgate(), &arguments("-"), Some(bad.as_bytes())).exits(11);
     let report = run.json();
@@ -84,7 +84,7 @@ fn keys_in_a_cluster_sign_and_verify() {
     names.sort();
     assert_eq!(names, ["cosign.key", "cosign.password", "cosign.pub"]);
 
-    // The password lies beside the key: nobody is asked for it.
+    // The password is stored with the key, so there is no prompt.
     let sandbox = sandbox.with("COSIGN_PASSWORD", "not this one");
     let image = registries::docker().image("keys-in-cluster").by_digest();
     sandbox.sealgate(&["sign", "--key", reference, "-y", "--format", "both", &image]).ok();
@@ -96,7 +96,7 @@ fn keys_in_a_cluster_sign_and_verify() {
     let shown = sandbox.sealgate(&["public-key", "--key", reference]).ok().stdout;
     assert_eq!(shown, sandbox.read("cosign.pub"));
 
-    // What cosign has put there serves as well.
+    // A secret created by cosign works as well.
     sandbox.cosign(&["generate-key-pair", "k8s://keys-in-cluster/cosigns"]).ok();
     let theirs = "k8s://keys-in-cluster/cosigns";
     let image = registries::docker().image("keys-in-cluster-cosign").by_digest();
@@ -111,8 +111,8 @@ fn keys_in_a_cluster_sign_and_verify() {
     }
 }
 
-/// What is typed on a terminal: the answer is taken and not shown, and whatever ends the question,
-/// the terminal shows again what comes after it.
+/// Password entry at a terminal: the input is not echoed, and echo is restored however the prompt
+/// ends.
 #[test]
 fn a_password_is_typed_unseen_and_the_terminal_is_left_as_it_was() {
     let sandbox = sandbox_with_key();
@@ -122,7 +122,7 @@ fn a_password_is_typed_unseen_and_the_terminal_is_left_as_it_was() {
             "env -u COSIGN_PASSWORD {} public-key --key cosign.key {flags}; echo code=$?; stty -a",
             program.display()
         );
-        // Typed only once the question has been asked, as a person does.
+        // Typed only after the prompt, as a user does.
         let typing = format!("(sleep 1; {typed}; sleep 3) | script -qefc '{line}' /dev/null");
         sandbox.program("bash", &["-c", &typing]).ok().stdout
     };
@@ -138,16 +138,16 @@ fn a_password_is_typed_unseen_and_the_terminal_is_left_as_it_was() {
     }
 }
 
-/// A gate whose certificate lies in files, as a kubelet puts a Secret's: a link to a folder, which
-/// is changed in one step.
-struct Filed {
+/// Gate with a certificate in files, laid out like a Secret mounted by the kubelet: a symbolic link
+/// to a directory, which is replaced atomically.
+struct GateWithCertificateFiles {
     sandbox: Sandbox,
     port: u16,
     authority: Authority,
     server: Server,
 }
 
-impl Filed {
+impl GateWithCertificateFiles {
     fn start(name: &str) -> Self {
         let sandbox = sandbox_with_key();
         let authority = Authority::new("tests gate ca").unwrap();
@@ -181,7 +181,7 @@ impl Filed {
         Self { sandbox, port, authority, server }
     }
 
-    /// Waits until the gate has looked at a pair that it cannot use, and said so.
+    /// Waits until the gate has read an unusable pair and reported it.
     fn refuses(&self, change: impl FnOnce()) {
         let refusals = || self.server.log().matches("the old one stays").count();
         let before = refusals();
@@ -195,7 +195,7 @@ impl Filed {
     }
 }
 
-/// Makes `tls/tls.crt` and `tls/tls.key` a new pair.
+/// Replaces `tls/tls.crt` and `tls/tls.key` by a new pair.
 fn mount(sandbox: &Sandbox, authority: &Authority, version: &str) {
     let folder = sandbox.path(&format!("tls/{version}"));
     fs::create_dir_all(&folder).unwrap();
@@ -203,20 +203,20 @@ fn mount(sandbox: &Sandbox, authority: &Authority, version: &str) {
     point(sandbox, version);
 }
 
-/// Makes `tls/..data` a link to `version`, in one step.
+/// Points `tls/..data` to `version`, atomically.
 fn point(sandbox: &Sandbox, version: &str) {
     let (fresh, data) = (sandbox.path("tls/..fresh"), sandbox.path("tls/..data"));
     symlink(version, &fresh).unwrap();
     fs::rename(&fresh, &data).unwrap();
     for file in ["tls.crt", "tls.key"] {
-        // There from the second time on.
+        // Exists from the second time on.
         let _ = symlink(Path::new("..data").join(file), sandbox.path("tls").join(file));
     }
 }
 
 #[test]
 fn a_certificate_that_is_renewed_on_disk_is_shown() {
-    let gate = Filed::start("gate-certificate-files");
+    let gate = GateWithCertificateFiles::start("gate-certificate-files");
     let shown = || certificates::shown_by(gate.port).unwrap();
     let first = shown();
     mount(&gate.sandbox, &gate.authority, "second");
@@ -227,7 +227,7 @@ fn a_certificate_that_is_renewed_on_disk_is_shown() {
     wait_until(Duration::from_secs(30), renewed).expect("the new certificate is shown");
     let second = shown();
 
-    // A pair that does not belong together, and one that is none: what serves goes on serving.
+    // A key that does not match, and an invalid one: the current certificate stays in use.
     let folder = gate.sandbox.path("tls/third");
     fs::create_dir_all(&folder).unwrap();
     gate.authority.issue(&folder, "tls").unwrap();

@@ -1,4 +1,4 @@
-//! Running other programs: shown before they run, an error when they fail.
+//! Child processes: printed before they run, an error when they fail.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -6,12 +6,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
-/// The cargo that runs us.
+/// The cargo that runs xtask.
 pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// Shows a command as a person would type it, then runs it to its end.
+/// Prints a command as typed in a shell, then runs it.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     announce(command);
     let shown = show(command);
@@ -22,7 +22,7 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The standard output of a command that must succeed.
+/// Standard output of a command that must succeed.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let shown = show(command);
     let output = command
@@ -40,7 +40,7 @@ pub(crate) fn announce(command: &Command) {
     eprintln!("$ {}", show(command));
 }
 
-/// The program and its arguments as one line; the folder it stands in is left out.
+/// Program name (without its directory) and arguments on one line.
 pub(crate) fn show(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(program.as_os_str());
@@ -48,7 +48,7 @@ pub(crate) fn show(command: &Command) -> String {
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether a program is found in `PATH`.
+/// Returns whether a program is in `PATH`.
 pub(crate) fn is_in_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())

@@ -1,5 +1,5 @@
-//! `cargo xtask fuzz [SECONDS] [TARGET]`: each target of `fuzz/` for so long (a minute), one after
-//! the other. Ends with an error at the first input that a parser does not survive.
+//! `cargo xtask fuzz [SECONDS] [TARGET]`: runs each target in `fuzz/` for this time (one minute by
+//! default). Fails at the first crashing input.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,17 +8,17 @@ use anyhow::{Context as _, bail};
 
 use crate::{command, root, servers};
 
-/// A minute for each target.
+/// Default time per target, in seconds.
 const SECONDS: u64 = 60;
 
-/// Builds all targets, then runs each (or those whose name has TARGET in it).
+/// Builds all targets, then runs each one (or those whose name contains TARGET).
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let (seconds, filter) = read(arguments)?;
     let folder = root()?.join("fuzz");
     let targets = targets(&folder)?;
     let chosen: Vec<_> = targets.iter().filter(|name| name.contains(filter)).collect();
     if chosen.is_empty() {
-        bail!("no fuzz target has {filter:?} in its name; there are: {}", targets.join(", "));
+        bail!("no fuzz target has {filter:?} in its name; known targets: {}", targets.join(", "));
     }
     let cargo_fuzz = servers::cargo_fuzz()?;
     command::run(fuzz(&cargo_fuzz, &folder).arg("build"))?;
@@ -43,19 +43,19 @@ fn read(arguments: &[String]) -> anyhow::Result<(u64, &str)> {
         }
     }
     if arguments.len() > 2 {
-        bail!("fuzz takes at most a number of seconds and a target's name");
+        bail!("fuzz takes at most two arguments: SECONDS and TARGET");
     }
     Ok((seconds, filter))
 }
 
-/// cargo-fuzz asks for flags of a nightly compiler; the stable one takes them when told so.
+/// cargo-fuzz uses flags of a nightly compiler; RUSTC_BOOTSTRAP makes the stable one accept them.
 fn fuzz(cargo_fuzz: &Path, folder: &Path) -> Command {
     let mut command = Command::new(cargo_fuzz);
     command.current_dir(folder).env("RUSTC_BOOTSTRAP", "1").arg("fuzz");
     command
 }
 
-/// The names of the targets, one file each.
+/// Names of the targets, one file each.
 fn targets(folder: &Path) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in folder.join("fuzz_targets").read_dir()? {
@@ -66,7 +66,7 @@ fn targets(folder: &Path) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The growing corpus first, then the seeds that are committed.
+/// The growing corpus first, then the committed seeds.
 fn corpora(folder: &Path, target: &str) -> anyhow::Result<Vec<String>> {
     let corpus = folder.join("corpus").join(target);
     std::fs::create_dir_all(&corpus)?;

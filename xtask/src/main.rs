@@ -1,7 +1,7 @@
-//! `cargo xtask`: one place for everything that a developer runs.
+//! `cargo xtask`: entry point of all development tasks.
 //!
-//! Here stands only the table of tasks; each task is a file of its own. To add one, write its
-//! `pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()>` and name it in [`TASKS`].
+//! This file holds the table of tasks; each task is a file of its own. To add one, write its
+//! `pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()>` and add it to [`TASKS`].
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ mod fuzz;
 mod servers;
 mod test;
 
-/// One thing that a developer runs.
+/// Development task.
 struct Task {
     name: &'static str,
     arguments: &'static str,
@@ -27,31 +27,31 @@ const TASKS: &[Task] = &[
     Task {
         name: "test",
         arguments: "[--quick] [FILTER]",
-        about: "every check and every test; --quick: those that need no server",
+        about: "runs all checks and tests; --quick: only those that need no server",
         run: test::run,
     },
     Task {
         name: "install",
         arguments: "",
-        about: "the servers and clients that the tests run against",
+        about: "installs the servers and clients used by the tests",
         run: servers::run,
     },
     Task {
         name: "borders",
         arguments: "",
-        about: "does each crate know only the crates it may know?",
+        about: "checks the dependencies between the crates",
         run: borders::run,
     },
     Task {
         name: "bench",
         arguments: "[verify|keyless|gate]",
-        about: "side by side with real cosign, in release builds",
+        about: "benchmarks against real cosign, in release builds",
         run: bench::run,
     },
     Task {
         name: "fuzz",
         arguments: "[SECONDS] [TARGET]",
-        about: "each parser of foreign bytes under a fuzzer, a minute each",
+        about: "fuzzes each parser of untrusted input, one minute each",
         run: fuzz::run,
     },
 ];
@@ -87,7 +87,7 @@ fn usage() {
     }
 }
 
-/// The workspace's root folder.
+/// Root directory of the workspace.
 fn root() -> anyhow::Result<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().map(Path::to_path_buf).context("xtask has no parent folder")

@@ -1,8 +1,8 @@
-//! What the end-to-end tests run against, and how each comes onto this machine.
+//! Programs that the end-to-end tests use, and their installation.
 //!
-//! Debian packages are installed only where their program is missing. Go programs are built once
-//! into a cache folder (`$SEALGATE_TEST_CACHE`, else `~/.cache/sealgate-tests`); beside each
-//! stands a stamp with the recipe it was built from, so a changed recipe builds anew.
+//! Debian packages are installed only if their program is missing. Go programs are built once into
+//! a cache directory (`$SEALGATE_TEST_CACHE`, or `~/.cache/sealgate-tests`); a stamp file next to
+//! each holds the recipe it was built from, so that a changed recipe causes a rebuild.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use anyhow::{Context as _, bail};
 
 use crate::command;
 
-/// A program of a Debian package.
+/// Program from a Debian package.
 struct Packaged {
     program: &'static str,
     package: &'static str,
 }
 
-/// A program built from source.
+/// Program built from source.
 struct Built {
     program: &'static str,
     source: Source,
@@ -27,19 +27,19 @@ struct Built {
 }
 
 enum Source {
-    /// A published module, `path@version`.
+    /// Published module, `path@version`.
     Published(&'static str),
-    /// A module of ours under `tests/servers/`.
+    /// Local module under `tests/servers/`.
     Ours(&'static str),
-    /// A program of a published module, by the versions in a `go.mod` of ours: what cannot be built by
-    /// `path@version`, because its own `go.mod` replaces modules.
+    /// Program of a published module with the versions in a local `go.mod`: modules whose own
+    /// `go.mod` has replacements cannot be built with `path@version`.
     Pinned {
-        /// The folder under `tests/servers/`.
+        /// Directory under `tests/servers/`.
         folder: &'static str,
-        /// The program's package.
+        /// Package of the program.
         package: &'static str,
     },
-    /// A published crate, `name@version`.
+    /// Published crate, `name@version`.
     Crate(&'static str),
 }
 
@@ -97,7 +97,7 @@ const BUILT: &[Built] = &[
     Built {
         program: "kubernetes",
         source: Source::Ours("kubernetes"),
-        // Clients look at the version, and refuse a server that has none.
+        // Clients check the version, and refuse a server without one.
         linker_flags: "-s -w -X k8s.io/component-base/version.gitVersion=v1.35.4 \
                        -X k8s.io/component-base/version.gitMajor=1 \
                        -X k8s.io/component-base/version.gitMinor=35",
@@ -105,7 +105,8 @@ const BUILT: &[Built] = &[
     },
 ];
 
-/// What the migration test replaces, with its own manifests: see [`POLICY_CONTROLLER_CONFIG`].
+/// policy-controller for the migration test, which also uses its manifests: see
+/// [`POLICY_CONTROLLER_CONFIG`].
 const POLICY_CONTROLLER: Built = Built {
     program: "policy-controller",
     source: Source::Pinned {
@@ -115,10 +116,10 @@ const POLICY_CONTROLLER: Built = Built {
     linker_flags: "-s -w",
     tags: "",
 };
-/// Where its manifests and examples are put, beside the folder of the programs.
+/// Directory of its manifests and examples, next to the directory of the programs.
 const POLICY_CONTROLLER_CONFIG: &str = "policy-controller";
 
-/// Looks at licences and sources of the crates that we use.
+/// Checks licences and sources of dependencies.
 const CARGO_DENY: Built = Built {
     program: "cargo-deny",
     source: Source::Crate("cargo-deny@0.20.2"),
@@ -126,7 +127,7 @@ const CARGO_DENY: Built = Built {
     tags: "",
 };
 
-/// Runs the targets of `fuzz/`.
+/// Runs the targets in `fuzz/`.
 const CARGO_FUZZ: Built = Built {
     program: "cargo-fuzz",
     source: Source::Crate("cargo-fuzz@0.13.2"),
@@ -134,7 +135,7 @@ const CARGO_FUZZ: Built = Built {
     tags: "",
 };
 
-/// The oldest Go that builds all of the above.
+/// Minimum Go version that builds all of the above.
 const GO: (u32, u32) = (1, 26);
 
 /// `cargo xtask install`.
@@ -147,7 +148,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes sure that everything is there; quick when it is.
+/// Installs everything that is missing.
 pub(crate) fn install() -> anyhow::Result<()> {
     install_packages()?;
     for built in BUILT {
@@ -157,7 +158,7 @@ pub(crate) fn install() -> anyhow::Result<()> {
     copy_manifests().context("policy-controller's manifests")
 }
 
-/// `config/` and the examples of policy-controller, out of its module.
+/// Copies `config/` and the examples out of policy-controller's module.
 fn copy_manifests() -> anyhow::Result<()> {
     let bin = bin()?;
     let folder = bin.parent().context("the cache has a folder")?.join(POLICY_CONTROLLER_CONFIG);
@@ -182,7 +183,7 @@ fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
-            // The content alone: modules are read-only.
+            // Content only: files in the module cache are read-only.
             fs::write(to.join(entry.file_name()), fs::read(entry.path())?)?;
         }
     }
@@ -201,7 +202,7 @@ pub(crate) fn cargo_fuzz() -> anyhow::Result<PathBuf> {
     Ok(bin()?.join(CARGO_FUZZ.program))
 }
 
-/// The folder of the programs that we built.
+/// Directory of the built programs.
 pub(crate) fn bin() -> anyhow::Result<PathBuf> {
     if let Some(cache) = std::env::var_os("SEALGATE_TEST_CACHE") {
         return Ok(PathBuf::from(cache).join("bin"));
@@ -231,7 +232,7 @@ fn apt_get() -> Command {
         sudo.args(["--preserve-env=DEBIAN_FRONTEND,RUNLEVEL", "apt-get"]);
         sudo
     };
-    // RUNLEVEL=1: the packages bring services of their own, which must not start.
+    // RUNLEVEL=1: services in the packages must not be started.
     apt_get.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1").arg("-y");
     apt_get
 }
@@ -249,7 +250,7 @@ fn build(built: &Built) -> anyhow::Result<()> {
     }
     fs::create_dir_all(&bin)?;
     command::run(&mut build_command(built, &bin)?)?;
-    // Go names a program by its folder, which may say little about it.
+    // Go names a program by its directory, which may not be descriptive.
     let named = bin.join(name_of(built));
     if named != bin.join(built.program) {
         fs::rename(&named, bin.join(built.program))
@@ -275,7 +276,7 @@ fn build_command(built: &Built, bin: &Path) -> anyhow::Result<Command> {
     Ok(go)
 }
 
-/// The file that a build leaves.
+/// File name of a build's result.
 fn name_of(built: &Built) -> &'static str {
     match built.source {
         Source::Published(name) | Source::Pinned { package: name, .. } => {
@@ -286,7 +287,7 @@ fn name_of(built: &Built) -> &'static str {
     }
 }
 
-/// Everything that decides what comes out of a build, as text.
+/// Recipe of a build as text: everything that determines its result.
 fn recipe(built: &Built) -> anyhow::Result<String> {
     let source = match built.source {
         Source::Published(name) | Source::Crate(name) => name.to_owned(),

@@ -1,7 +1,7 @@
-//! `cargo xtask test`: every check and every test, the same here and in `.ci/run`.
+//! `cargo xtask test`: every check and every test, locally and in `.ci/run`.
 //!
-//! A step that fails does not keep the next from running; any failure is the task's failure. The
-//! tests come last, so that their own closing lines are the last that is read.
+//! A failing step does not prevent the next ones; any failure fails the task. The tests come last,
+//! so that their summary is printed last.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
@@ -10,17 +10,17 @@ use anyhow::{Context as _, bail};
 
 use crate::{command, servers};
 
-/// Which tests to run.
+/// Selection of tests.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Selection {
-    /// Only what needs no server. Everything else would need one and fails where it is missing:
-    /// a security test is never skipped by itself.
+    /// Only tests that need no server. All others need one and fail without it: a security test is
+    /// never skipped automatically.
     quick: bool,
-    /// Only the tests whose name holds this; the lints are left out then.
+    /// Only tests whose name contains this; lints are skipped then.
     filter: Option<String>,
 }
 
-/// What the test runner said in its `test result:` lines, added up.
+/// Sum of the test runner's `test result:` lines.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Tally {
     passed: u64,
@@ -43,11 +43,11 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     failures.extend(failure(command::cargo().args(["build", "--workspace"])));
     let (tally, all_good) = tests(&selection)?;
     if !failures.is_empty() {
-        println!("failed before the tests:\n  {}", failures.join("\n  "));
+        println!("failed checks:\n  {}", failures.join("\n  "));
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if !all_good || !failures.is_empty() {
-        bail!("not everything passed");
+        bail!("some checks or tests failed");
     }
     Ok(())
 }
@@ -59,7 +59,7 @@ fn parse(arguments: &[String]) -> anyhow::Result<Selection> {
             "--quick" => selection.quick = true,
             flag if flag.starts_with('-') => bail!("unknown flag {flag}"),
             filter if selection.filter.is_none() => selection.filter = Some(filter.to_owned()),
-            other => bail!("one FILTER only, and {other} is a second"),
+            other => bail!("only one FILTER is allowed, found another: {other}"),
         }
     }
     Ok(selection)
@@ -77,14 +77,14 @@ fn lints() -> [Command; 2] {
     ]
 }
 
-/// Licences, bans and sources. Advisories come from a git repository, which the network of a test
-/// machine need not reach: `cargo deny check advisories`.
+/// Licences, bans and sources. Advisories come from a git repository, which may be unreachable from
+/// a test machine: `cargo deny check advisories`.
 fn denied() -> anyhow::Result<()> {
     let mut deny = Command::new(servers::cargo_deny()?);
     command::run(deny.args(["check", "licenses", "bans", "sources"]))
 }
 
-/// Runs a step; what it said if it failed.
+/// Runs a step; returns its error, if any.
 fn failure(step: &mut Command) -> Option<String> {
     command::run(step).err().map(|error| format!("{error:#}"))
 }
@@ -97,7 +97,7 @@ fn tests(selection: &Selection) -> anyhow::Result<(Tally, bool)> {
     }
     cargo.arg("--");
     if !selection.quick {
-        // What cargo ignores by itself needs one of the servers that stand ready now.
+        // These tests need the servers that have been installed above.
         cargo.arg("--include-ignored");
     }
     cargo.args(&selection.filter);
@@ -105,7 +105,7 @@ fn tests(selection: &Selection) -> anyhow::Result<(Tally, bool)> {
     count(&mut cargo)
 }
 
-/// Runs the tests, passes on what they print, and adds up their results.
+/// Runs the tests, passes their output on, and adds up their results.
 fn count(cargo: &mut Command) -> anyhow::Result<(Tally, bool)> {
     let mut child = cargo.stdout(Stdio::piped()).spawn().context("cargo test did not start")?;
     let output = child.stdout.take().context("cargo test has no output")?;

@@ -1,4 +1,4 @@
-//! `docs/reference/advisories.md` names tests; each of them must exist.
+//! Check that the tests named in `docs/reference/advisories.md` exist.
 
 use std::path::Path;
 

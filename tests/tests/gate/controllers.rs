@@ -1,39 +1,39 @@
-//! Controllers behind the gate: each compares what it made with its own template, and answers a
-//! difference with another object (kubernetes#57167). What they make is admitted as it is.
+//! Controllers behind the gate: each compares the objects it created with its own template, and
+//! creates another one if they differ (kubernetes#57167). Created objects are admitted unchanged.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use sealgate_tests::cluster::Cluster;
-use sealgate_tests::gate::{INCLUDE, Installation, Setting};
+use sealgate_tests::gate::{GateOptions, INCLUDE, Installation};
 use sealgate_tests::image::Image;
 use sealgate_tests::process::wait_until;
 use serde_json::{Value, json};
 
-use super::{DENIED, Scene, pod_spec};
+use super::{DENIED, Scenario, pod_spec};
 
-/// Long enough for an endless loop to make dozens of objects.
+/// Long enough for an endless loop to create dozens of objects.
 const SETTLED: Duration = Duration::from_secs(4);
 
-/// How the namespace's images are judged.
+/// Enforcement of the namespace's images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// No policy is about the images, which is a warning, and nothing is signed.
+    /// No policy matches the images, which is a warning; nothing is signed.
     NoPolicy,
-    /// The policy only warns, and nothing is signed.
+    /// The policy only warns; nothing is signed.
     Warn,
-    /// The policy is enforced, and everything is signed.
+    /// The policy is enforced; everything is signed.
     Enforce,
 }
 
-/// Whether the Deployment is older than the namespace's label.
+/// Order of the Deployment's creation and the namespace's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Enrolled {
     Before,
     After,
 }
 
-/// A change after which the Deployment's controller makes a ReplicaSet.
+/// Change after which the Deployment controller creates a ReplicaSet.
 #[derive(Clone, Copy, Debug)]
 enum Trigger {
     Restart,
@@ -59,42 +59,42 @@ impl Trigger {
     }
 }
 
-/// A namespace with two images by tag, and a policy about them.
-struct Town {
-    scene: Scene,
+/// Namespace with two images by tag, and a policy for them.
+struct ControllerScenario {
+    scenario: Scenario,
     mode: Mode,
     images: [Image; 2],
     unsigned: Image,
 }
 
-impl Town {
-    /// The namespace is not enrolled yet.
+impl ControllerScenario {
+    /// Creates the namespace without the label.
     fn build(name: &str, mode: Mode) -> Self {
-        let scene = match mode {
-            Mode::NoPolicy => Scene::outside_at(without_policies(), name),
-            Mode::Warn | Mode::Enforce => Scene::outside(name),
+        let scenario = match mode {
+            Mode::NoPolicy => Scenario::outside_at(without_policies(), name),
+            Mode::Warn | Mode::Enforce => Scenario::outside(name),
         };
         let images = match mode {
-            Mode::NoPolicy | Mode::Warn => [scene.image("one"), scene.image("two")],
-            Mode::Enforce => [scene.signed("one"), scene.signed("two")],
+            Mode::NoPolicy | Mode::Warn => [scenario.image("one"), scenario.image("two")],
+            Mode::Enforce => [scenario.signed("one"), scenario.signed("two")],
         };
-        let unsigned = scene.image("unsigned");
+        let unsigned = scenario.image("unsigned");
         if mode != Mode::NoPolicy {
-            let authorities = [scene.key_authority("cosign")];
+            let authorities = [scenario.key_authority("cosign")];
             let word = format!("{mode:?}").to_lowercase();
-            let policy = scene.policy(&json!({ "mode": word, "authorities": authorities }));
-            scene.cluster().apply(&policy.to_string()).ok();
+            let policy = scenario.policy(&json!({ "mode": word, "authorities": authorities }));
+            scenario.cluster().apply(&policy.to_string()).ok();
         }
-        Self { scene, mode, images, unsigned }
+        Self { scenario, mode, images, unsigned }
     }
 
     fn cluster(&self) -> &'static Cluster {
-        self.scene.cluster()
+        self.scenario.cluster()
     }
 
-    /// Labels the namespace, and waits until its pods are judged.
+    /// Labels the namespace, and waits until its pods are checked.
     fn enrol(&self) {
-        let name = &self.scene.name;
+        let name = &self.scenario.name;
         self.cluster().kubectl(&["label", "namespace", name, INCLUDE]).ok();
         let judged = match self.mode {
             Mode::NoPolicy => "no matching policies".to_owned(),
@@ -102,14 +102,14 @@ impl Town {
         };
         wait_until(Duration::from_secs(30), || {
             (0..4).all(|_| {
-                self.scene.dry_run("probe", &self.unsigned.by_digest()).stderr.contains(&judged)
+                self.scenario.dry_run("probe", &self.unsigned.by_digest()).stderr.contains(&judged)
             })
         })
         .expect("the namespace is behind the gate");
     }
 
     fn kubectl(&self, arguments: &[&str]) -> String {
-        let all = [arguments, &["-n", &self.scene.name]].concat();
+        let all = [arguments, &["-n", &self.scenario.name]].concat();
         self.cluster().kubectl(&all).ok().stdout
     }
 
@@ -117,14 +117,14 @@ impl Town {
         serde_json::from_str(&self.kubectl(&[arguments, &["-o", "json"]].concat())).unwrap()
     }
 
-    /// The objects of a kind with this `app` label.
+    /// Objects of a kind with this `app` label.
     fn list(&self, kind: &str, app: &str) -> Vec<Value> {
         let found = self.json(&["get", kind, "-l", &format!("app={app}")]);
         found["items"].as_array().cloned().unwrap_or_default()
     }
 
-    /// Waits until each `app` has its number of objects of a kind, and then whether more come to
-    /// any of them.
+    /// Waits until each `app` has its number of objects of a kind, and then checks that no more are
+    /// created.
     fn settle(&self, kind: &str, counts: &[(String, usize)]) {
         let found = || -> Vec<(String, usize)> {
             let all = self.json(&["get", kind]);
@@ -158,12 +158,12 @@ impl Town {
         json!({ "metadata": { "labels": { "app": app } }, "spec": spec })
     }
 
-    /// A controller's object with both images by tag.
+    /// Controller object with both images by tag.
     fn object(&self, api: &str, kind: &str, app: &str, spec: &Value) -> Value {
         let mut object = json!({
             "apiVersion": api,
             "kind": kind,
-            "metadata": { "name": app, "namespace": self.scene.name, "labels": { "app": app } },
+            "metadata": { "name": app, "namespace": self.scenario.name, "labels": { "app": app } },
             "spec": {
                 "selector": { "matchLabels": { "app": app } },
                 "template": self.template(app, &self.images[0].by_tag()),
@@ -206,7 +206,8 @@ impl Town {
         }
     }
 
-    /// The Deployment has found the ReplicaSet that has its template, at the first try.
+    /// Asserts that the Deployment controller found the ReplicaSet with its template at the first
+    /// attempt.
     fn assert_template_is_found(&self, app: &str) {
         let deployment = self.json(&["get", "deployment", app]);
         assert_eq!(deployment["status"]["collisionCount"], Value::Null, "{app}");
@@ -226,7 +227,7 @@ impl Town {
             .unwrap_or_else(|_| panic!("{app} has no pinned pod"));
     }
 
-    /// Every pod runs by digest.
+    /// Asserts that every pod uses digests.
     fn assert_pods_are_pinned(&self, app: &str) {
         wait_until(Duration::from_secs(30), || !self.list("pods", app).is_empty())
             .unwrap_or_else(|_| panic!("{app} has no pod"));
@@ -238,13 +239,13 @@ impl Town {
     }
 }
 
-/// A gate in a cluster of its own, where no policy is about any image.
+/// Gate in a separate cluster without any matching policy.
 fn without_policies() -> &'static Installation<'static> {
     static GATE: OnceLock<Installation<'static>> = OnceLock::new();
     GATE.get_or_init(|| {
         let cluster = Box::leak(Box::new(Cluster::start("no-policy").expect("a control plane")));
         let arguments = ["--no-match-policy", "warn"].map(str::to_owned).to_vec();
-        let setting = Setting { arguments, ..Setting::default() };
+        let setting = GateOptions { arguments, ..GateOptions::default() };
         Installation::start_with("no-policy", cluster, &setting).expect("the gate")
     })
 }
@@ -255,34 +256,34 @@ fn images_of(template: &Value) -> Vec<String> {
 }
 
 fn every_trigger_makes_one_replica_set(name: &str, mode: Mode, enrolled: Enrolled) {
-    let town = Town::build(name, mode);
+    let scenario = ControllerScenario::build(name, mode);
     if enrolled == Enrolled::After {
-        town.enrol();
+        scenario.enrol();
     }
     for trigger in TRIGGERS {
-        town.cluster().apply(&town.deployment(&trigger.name()).to_string()).ok();
+        scenario.cluster().apply(&scenario.deployment(&trigger.name()).to_string()).ok();
     }
     for trigger in TRIGGERS {
         let app = trigger.name();
-        wait_until(Duration::from_secs(30), || town.list("replicasets", &app).len() == 1)
+        wait_until(Duration::from_secs(30), || scenario.list("replicasets", &app).len() == 1)
             .expect(&app);
     }
     if enrolled == Enrolled::Before {
-        town.enrol();
+        scenario.enrol();
     }
     for trigger in TRIGGERS {
-        town.pull(trigger, &trigger.name());
+        scenario.pull(trigger, &trigger.name());
     }
-    // One ReplicaSet for each template there was.
+    // One ReplicaSet for each template.
     let templates = |trigger| if matches!(trigger, Trigger::ReplicaSetDeleted) { 1 } else { 2 };
     let counts = TRIGGERS.map(|trigger| (trigger.name(), templates(trigger)));
-    town.settle("replicasets", &counts);
+    scenario.settle("replicasets", &counts);
     for trigger in TRIGGERS {
-        town.assert_template_is_found(&trigger.name());
+        scenario.assert_template_is_found(&trigger.name());
         match enrolled {
-            Enrolled::After => town.assert_pods_are_pinned(&trigger.name()),
-            // Those of before the label stay as they are.
-            Enrolled::Before => town.assert_a_pod_is_pinned(&trigger.name()),
+            Enrolled::After => scenario.assert_pods_are_pinned(&trigger.name()),
+            // Pods from before the label stay unchanged.
+            Enrolled::Before => scenario.assert_a_pod_is_pinned(&trigger.name()),
         }
     }
 }
@@ -312,82 +313,85 @@ fn a_deployment_of_after_the_label_in_enforce_mode() {
     every_trigger_makes_one_replica_set("loop-enforce-after", Mode::Enforce, Enrolled::After);
 }
 
-/// An unsigned image of before the label: the ReplicaSet of a restart is refused, and that once,
-/// not for ever under other names; whoever restarts is told.
+/// Unsigned image from before the label: the ReplicaSet of a restart is refused once, not endlessly
+/// under other names, and the user who restarts gets a warning.
 #[test]
-fn an_unsigned_deployment_of_before_the_label_is_refused_and_said_to_be() {
-    let scene = Scene::outside("loop-unsigned");
-    let town = Town {
+fn an_unsigned_deployment_of_before_the_label_is_refused_and_reported() {
+    let scenario = Scenario::outside("loop-unsigned");
+    let scenario = ControllerScenario {
         mode: Mode::Enforce,
-        unsigned: scene.image("unsigned"),
-        images: [scene.image("one"), scene.image("two")],
-        scene,
+        unsigned: scenario.image("unsigned"),
+        images: [scenario.image("one"), scenario.image("two")],
+        scenario,
     };
-    let authorities = [town.scene.key_authority("cosign")];
-    let policy = town.scene.policy(&json!({ "authorities": authorities }));
-    town.cluster().apply(&policy.to_string()).ok();
-    town.cluster().apply(&town.deployment("app").to_string()).ok();
-    town.settles("replicasets", "app", 1);
-    town.enrol();
-    let name = &town.scene.name;
-    let run = town.cluster().kubectl(&["rollout", "restart", "deployment/app", "-n", name]);
+    let authorities = [scenario.scenario.key_authority("cosign")];
+    let policy = scenario.scenario.policy(&json!({ "authorities": authorities }));
+    scenario.cluster().apply(&policy.to_string()).ok();
+    scenario.cluster().apply(&scenario.deployment("app").to_string()).ok();
+    scenario.settles("replicasets", "app", 1);
+    scenario.enrol();
+    let name = &scenario.scenario.name;
+    let run = scenario.cluster().kubectl(&["rollout", "restart", "deployment/app", "-n", name]);
     let warning = format!(
         "Warning: pods will be refused: failed policy: {name}: \
                            spec.template.spec.containers[0].image"
     );
     run.ok().says(&warning);
-    town.settles("replicasets", "app", 1);
+    scenario.settles("replicasets", "app", 1);
     let scale = |replicas: &str| {
-        town.cluster().kubectl(&["scale", "deployment/app", replicas, "-n", name]).ok()
+        scenario.cluster().kubectl(&["scale", "deployment/app", replicas, "-n", name]).ok()
     };
-    // Whoever asks names the Deployment and does not show it: no image is told.
+    // The scale request names the Deployment without its content: the warning shows no image.
     scale("--replicas=3").says(&format!(
         "Warning: pods will be refused: failed policy: {name} [no-signatures]: \
          spec.template.spec.containers[0].image"
     ));
     scale("--replicas=1").says_no("Warning");
-    let deployment = town.json(&["get", "deployment", "app"]);
+    let deployment = scenario.json(&["get", "deployment", "app"]);
     assert_eq!(deployment["status"]["collisionCount"], Value::Null);
     let conditions = deployment["status"]["conditions"].to_string();
     assert!(conditions.contains(&format!("failed policy: {name}")), "{conditions}");
 }
 
-/// Argo Rollouts' shape: a custom resource whose controller makes ReplicaSets, and another one
-/// whenever none has its template.
+/// Owner like Argo Rollouts: a custom resource whose controller creates ReplicaSets, and another
+/// one whenever none has its template.
 #[test]
 fn an_owner_of_another_kind_finds_its_template_again() {
-    let town = Town::build("loop-rollout", Mode::Enforce);
-    town.enrol();
-    town.cluster().apply(&rollout_definition().to_string()).ok();
+    let scenario = ControllerScenario::build("loop-rollout", Mode::Enforce);
+    scenario.enrol();
+    scenario.cluster().apply(&rollout_definition().to_string()).ok();
     let rollout = json!({
         "apiVersion": "tests.sealgate.dev/v1",
         "kind": "Rollout",
-        "metadata": { "name": "app", "namespace": town.scene.name },
-        "spec": { "template": town.template("app", &town.images[0].by_tag()) },
+        "metadata": { "name": "app", "namespace": scenario.scenario.name },
+        "spec": { "template": scenario.template("app", &scenario.images[0].by_tag()) },
     });
-    wait_until(Duration::from_secs(30), || town.cluster().apply(&rollout.to_string()).code == 0)
-        .expect("a Rollout");
-    let rollout = town.json(&["get", "rollouts.tests.sealgate.dev", "app"]);
+    wait_until(Duration::from_secs(30), || {
+        scenario.cluster().apply(&rollout.to_string()).code == 0
+    })
+    .expect("a Rollout");
+    let rollout = scenario.json(&["get", "rollouts.tests.sealgate.dev", "app"]);
     for round in 0..5 {
-        reconcile(&town, &rollout, round);
+        reconcile(&scenario, &rollout, round);
     }
-    let sets = town.list("replicasets", "app");
+    let sets = scenario.list("replicasets", "app");
     assert_eq!(sets.len(), 1, "the controller found its own");
-    assert_eq!(images_of(&sets[0]["spec"]["template"])[0], town.images[0].by_tag());
-    town.assert_pods_are_pinned("app");
-    // A claim to be owned opens nothing: what the tag points to is judged, and each pod again.
+    assert_eq!(images_of(&sets[0]["spec"]["template"])[0], scenario.images[0].by_tag());
+    scenario.assert_pods_are_pinned("app");
+    // A claimed owner reference grants nothing: the image of the tag is checked, and so is each
+    // pod.
     let claims = |kind: &str, image: &str| {
-        let mut set = town.object("apps/v1", "ReplicaSet", "claims", &json!({ "replicas": 1 }));
+        let mut set = scenario.object("apps/v1", "ReplicaSet", "claims", &json!({ "replicas": 1 }));
         if kind == "Pod" {
-            set = town.scene.pod("claims", image);
+            set = scenario.scenario.pod("claims", image);
         } else {
             set["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
         }
         set["metadata"]["ownerReferences"] = json!([owner("claimed", "made-up")]);
-        town.cluster().kubectl_with(&["create", "-f", "-"], &set.to_string())
+        scenario.cluster().kubectl_with(&["create", "-f", "-"], &set.to_string())
     };
     for kind in ["Pod", "ReplicaSet"] {
-        claims(kind, &town.unsigned.by_tag()).fails_with(DENIED);
+        claims(kind, &scenario.unsigned.by_tag()).fails_with(DENIED);
     }
 }
 
@@ -402,18 +406,18 @@ fn owner(name: &str, uid: &str) -> Value {
     })
 }
 
-/// One round of a controller that compares templates.
-fn reconcile(town: &Town, rollout: &Value, round: usize) {
+/// One reconciliation of a controller that compares templates.
+fn reconcile(scenario: &ControllerScenario, rollout: &Value, round: usize) {
     let wanted = images_of(&rollout["spec"]["template"]);
-    let sets = town.list("replicasets", "app");
+    let sets = scenario.list("replicasets", "app");
     if sets.iter().any(|set| images_of(&set["spec"]["template"]) == wanted) {
         return;
     }
-    let mut set = town.object("apps/v1", "ReplicaSet", "app", &json!({ "replicas": 1 }));
+    let mut set = scenario.object("apps/v1", "ReplicaSet", "app", &json!({ "replicas": 1 }));
     set["metadata"]["name"] = json!(format!("app-{round}"));
     let uid = rollout["metadata"]["uid"].as_str().unwrap();
     set["metadata"]["ownerReferences"] = json!([owner("app", uid)]);
-    town.cluster().kubectl_with(&["create", "-f", "-"], &set.to_string()).ok();
+    scenario.cluster().kubectl_with(&["create", "-f", "-"], &set.to_string()).ok();
 }
 
 fn rollout_definition() -> Value {
@@ -439,46 +443,49 @@ fn rollout_definition() -> Value {
 /// Controllers that keep their templates as revisions.
 #[test]
 fn stateful_sets_and_daemon_sets_of_before_and_after_the_label() {
-    let town = Town::build("loop-revisions", Mode::Enforce);
+    let scenario = ControllerScenario::build("loop-revisions", Mode::Enforce);
     let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "loop-node" } });
-    town.cluster().apply(&node.to_string()).ok();
+    scenario.cluster().apply(&node.to_string()).ok();
     let make = |when: &str| {
         let stateful = json!({ "replicas": 1, "serviceName": "none" });
         for (kind, spec) in [("StatefulSet", &stateful), ("DaemonSet", &json!({}))] {
             let app = format!("{}-{when}", kind.to_lowercase());
-            town.cluster().apply(&town.object("apps/v1", kind, &app, spec).to_string()).ok();
-            wait_until(Duration::from_secs(30), || !town.list("pods", &app).is_empty())
+            scenario
+                .cluster()
+                .apply(&scenario.object("apps/v1", kind, &app, spec).to_string())
+                .ok();
+            wait_until(Duration::from_secs(30), || !scenario.list("pods", &app).is_empty())
                 .expect(&app);
         }
     };
     make("before");
-    town.enrol();
+    scenario.enrol();
     make("after");
     let apps = ["statefulset-before", "statefulset-after", "daemonset-before", "daemonset-after"];
     let kind_of = |app: &'static str| app.split('-').next().unwrap();
     for app in apps {
-        town.kubectl(&["rollout", "restart", &format!("{}/{app}", kind_of(app))]);
+        scenario.kubectl(&["rollout", "restart", &format!("{}/{app}", kind_of(app))]);
     }
-    town.settle("controllerrevisions", &apps.map(|app| (app.to_owned(), 2)));
+    scenario.settle("controllerrevisions", &apps.map(|app| (app.to_owned(), 2)));
     for app in apps {
         let kind = kind_of(app);
-        let object = town.json(&["get", kind, app]);
+        let object = scenario.json(&["get", kind, app]);
         let collisions = &object["status"]["collisionCount"];
         assert!(collisions.is_null() || *collisions == 0, "{app}: {collisions}");
     }
     for app in ["statefulset-after", "daemonset-after"] {
-        town.assert_pods_are_pinned(app);
+        scenario.assert_pods_are_pinned(app);
     }
-    town.cluster().kubectl(&["delete", "node", "loop-node"]).ok();
+    scenario.cluster().kubectl(&["delete", "node", "loop-node"]).ok();
 }
 
-/// A CronJob of before the label makes one Job a minute, each as the CronJob has it; a Job of
-/// before the label is left alone.
+/// A CronJob from before the label creates one Job per minute, each with the CronJob's template; a
+/// Job from before the label is not changed.
 #[test]
 fn jobs_and_cron_jobs_of_before_and_after_the_label() {
-    let town = Town::build("loop-jobs", Mode::Enforce);
+    let scenario = ControllerScenario::build("loop-jobs", Mode::Enforce);
     let spec = |app: &str| {
-        let mut template = town.template(app, &town.images[0].by_tag());
+        let mut template = scenario.template(app, &scenario.images[0].by_tag());
         template["spec"]["restartPolicy"] = json!("Never");
         json!({ "template": template })
     };
@@ -486,7 +493,7 @@ fn jobs_and_cron_jobs_of_before_and_after_the_label() {
         json!({
             "apiVersion": "batch/v1",
             "kind": "Job",
-            "metadata": { "name": app, "namespace": town.scene.name, "labels": { "app": app } },
+            "metadata": { "name": app, "namespace": scenario.scenario.name, "labels": { "app": app } },
             "spec": spec(app),
         })
     };
@@ -494,7 +501,7 @@ fn jobs_and_cron_jobs_of_before_and_after_the_label() {
         json!({
             "apiVersion": "batch/v1",
             "kind": "CronJob",
-            "metadata": { "name": app, "namespace": town.scene.name },
+            "metadata": { "name": app, "namespace": scenario.scenario.name },
             "spec": {
                 "schedule": "* * * * *",
                 "jobTemplate": { "metadata": { "labels": { "app": app } }, "spec": spec(app) },
@@ -502,18 +509,18 @@ fn jobs_and_cron_jobs_of_before_and_after_the_label() {
         })
     };
     for object in [job("job-before"), cron_job("cron-before")] {
-        town.cluster().apply(&object.to_string()).ok();
+        scenario.cluster().apply(&object.to_string()).ok();
     }
-    town.enrol();
+    scenario.enrol();
     for object in [job("job-after"), cron_job("cron-after")] {
-        town.cluster().apply(&object.to_string()).ok();
+        scenario.cluster().apply(&object.to_string()).ok();
     }
     for app in ["cron-before", "cron-after"] {
-        wait_until(Duration::from_secs(90), || !town.list("jobs", app).is_empty()).expect(app);
+        wait_until(Duration::from_secs(90), || !scenario.list("jobs", app).is_empty()).expect(app);
     }
     std::thread::sleep(SETTLED);
     for app in ["cron-before", "cron-after"] {
-        let minutes: Vec<Value> = town.list("jobs", app);
+        let minutes: Vec<Value> = scenario.list("jobs", app);
         let mut scheduled: Vec<String> = minutes
             .iter()
             .map(|job| {
@@ -523,16 +530,16 @@ fn jobs_and_cron_jobs_of_before_and_after_the_label() {
             .collect();
         scheduled.dedup();
         assert_eq!(scheduled.len(), minutes.len(), "{app}: one Job a minute");
-        let cron = town.json(&["get", "cronjob", app]);
+        let cron = scenario.json(&["get", "cronjob", app]);
         let template = &cron["spec"]["jobTemplate"]["spec"]["template"];
         for job in &minutes {
             assert_eq!(images_of(&job["spec"]["template"]), images_of(template), "{app}");
         }
-        town.assert_pods_are_pinned(app);
-        town.kubectl(&["delete", "cronjob", app]);
+        scenario.assert_pods_are_pinned(app);
+        scenario.kubectl(&["delete", "cronjob", app]);
     }
     for app in ["job-before", "job-after"] {
-        assert_eq!(town.list("pods", app).len(), 1, "{app}");
+        assert_eq!(scenario.list("pods", app).len(), 1, "{app}");
     }
-    town.assert_pods_are_pinned("job-after");
+    scenario.assert_pods_are_pinned("job-after");
 }

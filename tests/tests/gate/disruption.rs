@@ -1,5 +1,5 @@
-//! A cluster of its own, for what would disturb others: replicas that die, certificates that
-//! change, and the gate's removal. One after the other, in one life of one cluster.
+//! Tests in a separate cluster that would disturb others: failing replicas, certificate rotation,
+//! and removal of the gate. They run in sequence.
 
 use std::time::Duration;
 
@@ -19,16 +19,16 @@ use crate::support::{Format, Tool, sandbox_with_key};
 fn the_life_of_a_gate() {
     let cluster = Cluster::start("disruption").unwrap();
     let gate = Installation::start("disruption", &cluster).unwrap();
-    let town = Town::build(&cluster, &gate);
-    one_replica_dies_and_comes_back(&town);
-    all_replicas_die_and_nothing_gets_in(&town);
-    certificates_are_changed_while_serving(&town);
-    installing_again_changes_nothing(&town);
-    uninstalling_leaves_nothing_stuck(&town);
+    let scenario = DisruptionScenario::build(&cluster, &gate);
+    one_replica_dies_and_comes_back(&scenario);
+    all_replicas_die_and_nothing_gets_in(&scenario);
+    certificates_are_changed_while_serving(&scenario);
+    installing_again_changes_nothing(&scenario);
+    uninstalling_leaves_nothing_stuck(&scenario);
 }
 
-/// A namespace, a policy, an image that is signed and one that is not.
-struct Town<'a> {
+/// Namespace with a policy, a signed image and an unsigned one.
+struct DisruptionScenario<'a> {
     cluster: &'a Cluster,
     gate: &'a Installation<'a>,
     sandbox: Sandbox,
@@ -36,49 +36,51 @@ struct Town<'a> {
     unsigned: Image,
 }
 
-impl<'a> Town<'a> {
+impl<'a> DisruptionScenario<'a> {
     fn build(cluster: &'a Cluster, gate: &'a Installation<'a>) -> Self {
         let sandbox = sandbox_with_key();
         let registry = registries::docker();
         let signed = registry.image("disruption/signed");
         Tool::Sealgate.sign(&sandbox, Format::Bundle, "cosign", &signed.by_digest(), &[]).ok();
         let unsigned = registry.image("disruption/unsigned");
-        cluster.namespace("town", &[INCLUDE]);
-        let town = Self { cluster, gate, sandbox, signed, unsigned };
+        cluster.namespace("disruption", &[INCLUDE]);
+        let scenario = Self { cluster, gate, sandbox, signed, unsigned };
         let policy = json!({
             "apiVersion": "policy.sigstore.dev/v1beta1",
             "kind": "ClusterImagePolicy",
-            "metadata": { "name": "town" },
+            "metadata": { "name": "disruption" },
             "spec": {
                 "images": [{ "glob": format!("{}/**", registry.host) }],
-                "authorities": [{ "key": { "data": town.sandbox.read("cosign.pub") } }],
+                "authorities": [{ "key": { "data": scenario.sandbox.read("cosign.pub") } }],
             },
         });
         gate.apply_policy(&policy.to_string(), || {
-            (0..4).all(|_| town.run(&town.unsigned).stderr.contains("failed policy: town"))
+            (0..4).all(|_| {
+                scenario.run(&scenario.unsigned).stderr.contains("failed policy: disruption")
+            })
         });
-        town
+        scenario
     }
 
-    /// Would a Pod with this image get in?
+    /// Creates a Pod with this image as a dry run.
     fn run(&self, image: &Image) -> Run {
         let pod = json!({
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": { "name": "app", "namespace": "town" },
+            "metadata": { "name": "app", "namespace": "disruption" },
             "spec": pod_spec(&image.by_tag()),
         });
         let arguments = ["create", "--dry-run=server", "-f", "-"];
         self.cluster.kubectl_with(&arguments, &pod.to_string())
     }
 
-    /// A Deployment of the signed image.
+    /// Deployment of the signed image.
     fn deployment(&self, replicas: u32) -> Value {
         let labels = json!({ "app": "scaled" });
         json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",
-            "metadata": { "name": "scaled", "namespace": "town" },
+            "metadata": { "name": "scaled", "namespace": "disruption" },
             "spec": {
                 "replicas": replicas,
                 "selector": { "matchLabels": labels },
@@ -90,7 +92,7 @@ impl<'a> Town<'a> {
         })
     }
 
-    /// The signed one gets in, the other does not.
+    /// Asserts that the signed image is admitted and the unsigned one is not.
     #[track_caller]
     fn is_guarded(&self) {
         self.run(&self.signed).ok();
@@ -98,129 +100,136 @@ impl<'a> Town<'a> {
     }
 }
 
-fn one_replica_dies_and_comes_back(town: &Town<'_>) {
+fn one_replica_dies_and_comes_back(scenario: &DisruptionScenario<'_>) {
     for number in 0..2 {
-        town.gate.replicas(|replicas| replicas[number].kill());
-        // A connection that dies under a call is tried again by the client of the API server.
-        let guarded = || town.run(&town.signed).code == 0;
+        scenario.gate.replicas(|replicas| replicas[number].kill());
+        // The API server's client retries a connection that breaks during a call.
+        let guarded = || scenario.run(&scenario.signed).code == 0;
         wait_until(Duration::from_secs(10), guarded).expect("the other replica serves");
-        (0..4).for_each(|_| town.is_guarded());
-        town.gate.replicas(|replicas| replicas[number].restart()).unwrap();
+        (0..4).for_each(|_| scenario.is_guarded());
+        scenario.gate.replicas(|replicas| replicas[number].restart()).unwrap();
     }
-    (0..4).for_each(|_| town.is_guarded());
+    (0..4).for_each(|_| scenario.is_guarded());
 }
 
-fn all_replicas_die_and_nothing_gets_in(town: &Town<'_>) {
-    let deployment = town.deployment(3);
-    town.cluster.apply(&deployment.to_string()).ok();
+fn all_replicas_die_and_nothing_gets_in(scenario: &DisruptionScenario<'_>) {
+    let deployment = scenario.deployment(3);
+    scenario.cluster.apply(&deployment.to_string()).ok();
     let pods = || {
-        let get = ["get", "pods", "-n", "town", "-l", "app=scaled", "-o", "name"];
-        town.cluster.kubectl(&get).ok().stdout.lines().count()
+        let get = ["get", "pods", "-n", "disruption", "-l", "app=scaled", "-o", "name"];
+        scenario.cluster.kubectl(&get).ok().stdout.lines().count()
     };
     wait_until(Duration::from_secs(30), || pods() == 3).expect("three pods");
-    town.gate.replicas(|replicas| replicas.iter_mut().for_each(|replica| replica.kill()));
-    for image in [&town.signed, &town.unsigned] {
-        town.run(image).fails_with("failed calling webhook");
+    scenario.gate.replicas(|replicas| replicas.iter_mut().for_each(|replica| replica.kill()));
+    for image in [&scenario.signed, &scenario.unsigned] {
+        scenario.run(image).fails_with("failed calling webhook");
     }
-    its_own_pods_can_come_back(town);
-    // What starts nothing goes on: fewer replicas, by the controller too, and finalizers.
-    let scale = |to: &str| town.cluster.kubectl(&["scale", "deployment/scaled", "-n", "town", to]);
+    its_own_pods_can_come_back(scenario);
+    // Changes that start no pods still work: fewer replicas, also by the controller, and
+    // finalizers.
+    let scale = |to: &str| {
+        scenario.cluster.kubectl(&["scale", "deployment/scaled", "-n", "disruption", to])
+    };
     scale("--replicas=1").ok();
     wait_until(Duration::from_secs(30), || pods() == 1).expect("one pod is left");
     let pod = || {
-        let get = ["get", "pods", "-n", "town", "-l", "app=scaled", "-o", "name"];
-        town.cluster.kubectl(&get).ok().stdout.trim().to_owned()
+        let get = ["get", "pods", "-n", "disruption", "-l", "app=scaled", "-o", "name"];
+        scenario.cluster.kubectl(&get).ok().stdout.trim().to_owned()
     };
     let finalizers = |list: &str| {
         let patch = format!(r#"{{"metadata":{{"finalizers":{list}}}}}"#);
-        town.cluster.kubectl(&["patch", &pod(), "-n", "town", "--type=merge", "-p", &patch]).ok();
+        scenario
+            .cluster
+            .kubectl(&["patch", &pod(), "-n", "disruption", "--type=merge", "-p", &patch])
+            .ok();
     };
     finalizers(r#"["tests.sealgate.dev/held"]"#);
     finalizers("null");
-    // More pods are not started, nor others.
+    // Neither more replicas nor other pods are started.
     scale("--replicas=2").ok();
-    let restart = ["rollout", "restart", "deployment/scaled", "-n", "town"];
-    town.cluster.kubectl(&restart).fails_with("failed calling webhook");
-    let label = ["label", &pod(), "-n", "town", "team=red"];
-    town.cluster.kubectl(&label).fails_with("failed calling webhook");
+    let restart = ["rollout", "restart", "deployment/scaled", "-n", "disruption"];
+    scenario.cluster.kubectl(&restart).fails_with("failed calling webhook");
+    let label = ["label", &pod(), "-n", "disruption", "team=red"];
+    scenario.cluster.kubectl(&label).fails_with("failed calling webhook");
     assert_eq!(pods(), 1, "nobody has judged more");
-    town.gate
+    scenario
+        .gate
         .replicas(|replicas| replicas.iter_mut().try_for_each(|replica| replica.restart()))
         .unwrap();
-    (0..4).for_each(|_| town.is_guarded());
+    (0..4).for_each(|_| scenario.is_guarded());
 }
 
-/// Even when somebody has labelled its namespace; a neighbour with the label is refused.
-fn its_own_pods_can_come_back(town: &Town<'_>) {
-    town.cluster.kubectl(&["label", "namespace", NAMESPACE, INCLUDE]).ok();
+/// Holds even when its namespace has the label; another namespace with the label is refused.
+fn its_own_pods_can_come_back(scenario: &DisruptionScenario<'_>) {
+    scenario.cluster.kubectl(&["label", "namespace", NAMESPACE, INCLUDE]).ok();
     let pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": { "name": "gate", "namespace": NAMESPACE },
-        "spec": pod_spec(&town.unsigned.by_tag()),
+        "spec": pod_spec(&scenario.unsigned.by_tag()),
     });
     for operation in ["create", "replace"] {
         let arguments = [operation, "-f", "-"];
-        town.cluster.kubectl_with(&arguments, &pod.to_string()).ok();
+        scenario.cluster.kubectl_with(&arguments, &pod.to_string()).ok();
     }
-    town.cluster.kubectl(&["delete", "pod", "gate", "-n", NAMESPACE, "--force"]).ok();
-    town.run(&town.signed).fails_with("failed calling webhook");
+    scenario.cluster.kubectl(&["delete", "pod", "gate", "-n", NAMESPACE, "--force"]).ok();
+    scenario.run(&scenario.signed).fails_with("failed calling webhook");
     let label = INCLUDE.split('=').next().unwrap();
-    town.cluster.kubectl(&["label", "namespace", NAMESPACE, &format!("{label}-")]).ok();
+    scenario.cluster.kubectl(&["label", "namespace", NAMESPACE, &format!("{label}-")]).ok();
 }
 
-fn certificates_are_changed_while_serving(town: &Town<'_>) {
-    let ports = town.gate.replicas(|replicas| [replicas[0].port, replicas[1].port]);
+fn certificates_are_changed_while_serving(scenario: &DisruptionScenario<'_>) {
+    let ports = scenario.gate.replicas(|replicas| [replicas[0].port, replicas[1].port]);
     let shown = || ports.map(|port| certificates::shown_by(port).unwrap());
     let before = shown();
     let secret = ["delete", "secret", "webhook-certs", "-n", NAMESPACE];
-    town.cluster.kubectl(&secret).ok();
-    // All the while, the API server believes what it is shown.
+    scenario.cluster.kubectl(&secret).ok();
+    // Meanwhile, the API server trusts every served certificate.
     let changed = || {
-        town.is_guarded();
+        scenario.is_guarded();
         let now = shown();
         now[0] != before[0] && now[1] != before[1]
     };
     wait_until(Duration::from_secs(90), changed).expect("both replicas show new certificates");
-    (0..10).for_each(|_| town.is_guarded());
-    // And a replica that starts now shows the same CA's.
-    town.gate.replicas(|replicas| replicas[0].restart()).unwrap();
-    (0..10).for_each(|_| town.is_guarded());
+    (0..10).for_each(|_| scenario.is_guarded());
+    // A restarted replica serves a certificate from the same CA.
+    scenario.gate.replicas(|replicas| replicas[0].restart()).unwrap();
+    (0..10).for_each(|_| scenario.is_guarded());
 }
 
-fn installing_again_changes_nothing(town: &Town<'_>) {
+fn installing_again_changes_nothing(scenario: &DisruptionScenario<'_>) {
     let policies = ["get", "clusterimagepolicies", "-o", "name"];
-    let before = town.cluster.kubectl(&policies).ok().stdout;
+    let before = scenario.cluster.kubectl(&policies).ok().stdout;
     let webhooks: Vec<&str> = vec!["apply", "--dry-run=server", "-f", "-"];
-    town.cluster.kubectl_with(&webhooks, &install_yaml()).ok();
-    assert_eq!(town.cluster.kubectl(&policies).ok().stdout, before);
-    town.is_guarded();
+    scenario.cluster.kubectl_with(&webhooks, &install_yaml()).ok();
+    assert_eq!(scenario.cluster.kubectl(&policies).ok().stdout, before);
+    scenario.is_guarded();
 }
 
-fn uninstalling_leaves_nothing_stuck(town: &Town<'_>) {
-    town.gate.replicas(|replicas| replicas.iter_mut().for_each(|replica| replica.kill()));
-    let kubeconfig = town.cluster.kubeconfig.display().to_string();
+fn uninstalling_leaves_nothing_stuck(scenario: &DisruptionScenario<'_>) {
+    scenario.gate.replicas(|replicas| replicas.iter_mut().for_each(|replica| replica.kill()));
+    let kubeconfig = scenario.cluster.kubeconfig.display().to_string();
     let sandbox = Sandbox::new().with("KUBECONFIG", kubeconfig);
     sandbox.sealgate(&["uninstall", "--yes"]).ok();
     for (kind, name) in CONFIGURATIONS {
-        town.cluster.kubectl(&["get", kind, name]).fails_with("not found");
+        scenario.cluster.kubectl(&["get", kind, name]).fails_with("not found");
     }
-    // Nobody judges any more, and nobody is asked who is not there.
-    town.run(&town.unsigned).ok();
-    let gone = || town.cluster.kubectl(&["get", "deployment", "-n", NAMESPACE, "-o", "name"]);
+    // Nothing is checked any more, and no missing webhook is called.
+    scenario.run(&scenario.unsigned).ok();
+    let gone = || scenario.cluster.kubectl(&["get", "deployment", "-n", NAMESPACE, "-o", "name"]);
     wait_until(Duration::from_secs(30), || gone().stdout.is_empty())
         .expect("no Deployment is left");
     // Policies can still be deleted.
     let delete = ["delete", "clusterimagepolicies", "--all", "--timeout=20s"];
-    let run = town.cluster.kubectl(&delete);
+    let run = scenario.cluster.kubectl(&delete);
     let crd_is_gone = run.stderr.contains("doesn't have a resource type");
     assert!(run.code == 0 || crd_is_gone, "{}", run.report());
-    town.cluster.kubectl(&["delete", "namespace", "town", "--timeout=60s"]).ok();
+    scenario.cluster.kubectl(&["delete", "namespace", "disruption", "--timeout=60s"]).ok();
     sandbox.sealgate(&["uninstall", "--yes", "--with-policies"]).ok();
     let left = ["get", "customresourcedefinitions", "-o", "name"];
-    let definitions = || town.cluster.kubectl(&left).ok().stdout;
+    let definitions = || scenario.cluster.kubectl(&left).ok().stdout;
     let gone = || !definitions().contains("policy.sigstore.dev");
     wait_until(Duration::from_secs(30), gone).expect("no definition is left");
-    let namespace = || town.cluster.kubectl(&["get", "namespace", NAMESPACE]).code != 0;
+    let namespace = || scenario.cluster.kubectl(&["get", "namespace", NAMESPACE]).code != 0;
     wait_until(Duration::from_secs(60), namespace).expect("the gate's namespace is gone");
 }

@@ -1,9 +1,9 @@
-//! The gate with a folder of policies and no cluster.
+//! Gate with a directory of policies and no cluster.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sealgate_tests::gate::{Gate, Setting};
+use sealgate_tests::gate::{Gate, GateOptions};
 use sealgate_tests::process::wait_until;
 use sealgate_tests::programs::Sandbox;
 use sealgate_tests::proxy::CountingProxy;
@@ -32,7 +32,7 @@ fn pod(image: &str) -> Value {
     json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod_spec(image) })
 }
 
-/// A gate with one policy for all images of one registry.
+/// Gate with one policy for all images of one registry.
 fn gate(name: &str, sandbox: &Sandbox, host: &str) -> Gate {
     let key = sandbox.read("cosign.pub");
     sandbox.write("policies/policy.yaml", policy(name, host, &key));
@@ -69,7 +69,7 @@ fn the_folder_is_read_again_when_it_changes() {
     let second = policy("folder-changes", &registry.host, &sandbox.read("second.pub"));
     sandbox.write("policies/policy.yaml", second);
     wait_until(Duration::from_secs(10), allowed).expect("the new policy is read");
-    // A file that cannot be read must not open the gate.
+    // An unreadable file must not disable enforcement.
     sandbox.write("policies/policy.yaml", "spec: [");
     let told = || gate.log().contains("a policy cannot be used");
     wait_until(Duration::from_secs(10), told).expect("the file is told of");
@@ -78,9 +78,10 @@ fn the_folder_is_read_again_when_it_changes() {
     assert_eq!(answer["allowed"], false, "{answer}");
 }
 
-/// What a credential helper prints is for the operator, and its answers are for nobody.
+/// Error output of a credential helper is for the operator only, and its standard output is never
+/// shown.
 #[test]
-fn a_denial_does_not_hold_the_words_of_a_credential_helper() {
+fn a_denial_does_not_contain_a_credential_helpers_output() {
     use std::os::unix::fs::PermissionsExt;
     let sandbox = sandbox_with_key();
     let registry = Service::bind().unwrap();
@@ -97,7 +98,7 @@ fn a_denial_does_not_hold_the_words_of_a_credential_helper() {
         ("DOCKER_CONFIG", sandbox.path("docker").display().to_string()),
         ("PATH", format!("{}:{search}", sandbox.path("bin").display())),
     ];
-    let setting = Setting { environment, ..Setting::default() };
+    let setting = GateOptions { environment, ..GateOptions::default() };
     let gate = Gate::with_folder_and("folder-helper", &sandbox.path("policies"), setting).unwrap();
     let image = format!("{host}/app@sha256:{}", "a".repeat(64));
     let answer = gate.review("/validate", &pod(&image)).unwrap();
@@ -113,7 +114,7 @@ fn a_denial_does_not_hold_the_words_of_a_credential_helper() {
 }
 
 #[test]
-fn it_says_how_it_is() {
+fn health_and_metrics_endpoints_respond() {
     let sandbox = sandbox_with_key();
     let gate = gate("folder-pages", &sandbox, "registry.example.com");
     for page in ["/healthz", "/readyz", "/metrics"] {
@@ -121,7 +122,8 @@ fn it_says_how_it_is() {
     }
 }
 
-/// curl shows the reset of a stream instead of the answer, where one comes before the body has ended.
+/// curl reports the stream reset instead of the response if it arrives before the body has been
+/// sent.
 #[test]
 fn a_refusal_arrives_also_where_the_body_was_not_wanted() {
     let sandbox = sandbox_with_key();
@@ -157,7 +159,7 @@ fn a_cold_admission_takes_three_requests_at_most() {
             Tool::Cosign.sign(&sandbox, Format::Bundle, "cosign", &image.by_digest(), &[]).ok();
             image.at(&proxy.host)
         };
-        // The first of a registry may ask what that registry can do.
+        // The first request to a registry may probe its capabilities.
         let first = gate.review("/validate", &pod(&image("cold-first").by_digest())).unwrap();
         assert_eq!(first["allowed"], true, "{first}");
         proxy.take();
@@ -166,14 +168,14 @@ fn a_cold_admission_takes_three_requests_at_most() {
         assert_eq!(answer["allowed"], true, "{answer}");
         let asked = proxy.take();
         assert!(asked.len() <= 3, "{} requests: {asked:#?}", asked.len());
-        // A warm one asks nobody.
+        // A warm admission sends no requests.
         gate.review("/validate", &pod(&image.by_digest())).unwrap();
         assert_eq!(proxy.take(), Vec::<String>::new());
     }
 }
 
-/// Whoever may create a pod names the registry: the gate's own password goes to the one that it is
-/// for, and to no other.
+/// The creator of a pod names the registry: the gate's own password is sent only to the registry it
+/// is for.
 #[test]
 fn its_own_credentials_go_to_their_registry_only() {
     let (user, password) = USER;
@@ -198,7 +200,7 @@ fn its_own_credentials_go_to_their_registry_only() {
     sandbox.write("policies/other.yaml", policy("other", &other, &key));
     let flag = |name: &str, host: &str, value: &str| format!("--registry-{name}={host}={value}");
     let own = [flag("username", &registry.host, user), flag("password", &registry.host, password)];
-    let setting = Setting { arguments: own.to_vec(), ..Setting::default() };
+    let setting = GateOptions { arguments: own.to_vec(), ..GateOptions::default() };
     let gate = Gate::with_folder_and("folder-own-credentials", &sandbox.path("policies"), setting);
     let gate = gate.unwrap();
     let answer = gate.review("/validate", &pod(&image.by_digest())).unwrap();

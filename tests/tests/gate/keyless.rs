@@ -1,9 +1,9 @@
-//! Keyless policies and TrustRoot objects on a real API server, with images that real cosign has
-//! signed on real Fulcio, Rekor v2 and timestamp authority.
+//! Keyless policies and TrustRoot objects on a real API server, with images signed by real cosign
+//! on real Fulcio, Rekor v2 and timestamp authority.
 //!
-//! The gate's network to Sigstore is cut: every address of a service in its trust roots, and the
-//! proxy for the rest of the world, are a wire that tells who trips over it. The services
-//! themselves are known to the signer only.
+//! The gate has no network access to Sigstore: every service URL in its trust roots, and the proxy
+//! for other hosts, point to a tripwire that records requests. Only the signer knows the real
+//! services.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -13,28 +13,28 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use sealgate_tests::cluster::Cluster;
-use sealgate_tests::gate::{Gate, Installation, Setting};
+use sealgate_tests::gate::{Gate, GateOptions, Installation};
 use sealgate_tests::image::Image;
 use sealgate_tests::process::wait_until;
 use sealgate_tests::programs::Sandbox;
-use sealgate_tests::proxy::Canned;
+use sealgate_tests::proxy::FixedResponse;
 use sealgate_tests::registries;
 use sealgate_tests::sigstore;
 
-use super::{Scene, pod_spec};
-use crate::keyless::support::{self, ADA, BOB, Who};
+use super::{Scenario, pod_spec};
+use crate::keyless::support::{self, ADA, BOB, Signer};
 use crate::support::{Format, Tool};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Tells whom the gate has asked.
-fn wire() -> &'static Canned {
-    static WIRE: OnceLock<Canned> = OnceLock::new();
-    WIRE.get_or_init(|| Canned::start("503 Service Unavailable", "", "").expect("a wire"))
+/// Server that records requests of the gate.
+fn tripwire() -> &'static FixedResponse {
+    static WIRE: OnceLock<FixedResponse> = OnceLock::new();
+    WIRE.get_or_init(|| FixedResponse::start("503 Service Unavailable", "", "").expect("a wire"))
 }
 
-/// The trusted root of the harness, all addresses in it replaced by the wire.
-fn cut_root() -> Value {
+/// Trusted root of the harness, with all URLs replaced by the tripwire's.
+fn offline_root() -> Value {
     let mut root = sigstore::shared().trusted_root_json();
     for (list, field) in [
         ("certificateAuthorities", "uri"),
@@ -43,27 +43,27 @@ fn cut_root() -> Value {
         ("timestampAuthorities", "uri"),
     ] {
         for part in root[list].as_array_mut().expect("a list") {
-            part[field] = json!(cut_address());
+            part[field] = json!(tripwire_address());
         }
     }
     root
 }
 
-/// By name, because a checkpoint names its log by the host.
-fn cut_address() -> String {
-    wire().host.replace("127.0.0.1", "http://localhost")
+/// A host name, because a checkpoint names its log by the host.
+fn tripwire_address() -> String {
+    tripwire().host.replace("127.0.0.1", "http://localhost")
 }
 
-fn setting(sandbox: &Sandbox) -> Setting {
-    let root = sandbox.write("cut-root.json", cut_root().to_string());
-    Setting {
+fn setting(sandbox: &Sandbox) -> GateOptions {
+    let root = sandbox.write("cut-root.json", offline_root().to_string());
+    GateOptions {
         arguments: vec!["--trusted-root".to_owned(), root.display().to_string()],
-        proxy: Some(format!("http://{}", wire().host)),
-        ..Setting::default()
+        proxy: Some(format!("http://{}", tripwire().host)),
+        ..GateOptions::default()
     }
 }
 
-/// A gate with a root of its own, in a cluster of its own.
+/// Gate with its own trust root, in a separate cluster.
 fn gate() -> &'static Installation<'static> {
     static GATE: OnceLock<(Installation<'static>, Sandbox)> = OnceLock::new();
     let (gate, _) = GATE.get_or_init(|| {
@@ -75,19 +75,19 @@ fn gate() -> &'static Installation<'static> {
     gate
 }
 
-impl Scene {
+impl Scenario {
     fn keyless(name: &str) -> Self {
         Self::bare_at(gate(), name)
     }
 
-    /// An image that `who` has signed with real cosign.
-    fn signed_as(&self, who: Who, name: &str) -> Image {
+    /// Image signed by `who` with real cosign.
+    fn signed_as(&self, who: Signer, name: &str) -> Image {
         let image = self.image(name);
         Tool::Cosign.sign_as(&support::sandbox(), who, "sign", &[&image.by_digest()]).ok();
         image
     }
 
-    /// Applies an object, and waits until all replicas let an image in.
+    /// Applies an object, and waits until all replicas admit an image.
     #[track_caller]
     fn admits_with(&self, object: &Value, image: &Image) {
         self.cluster().apply(&object.to_string()).ok();
@@ -96,7 +96,7 @@ impl Scene {
         wait_until(PATIENCE, admitted).unwrap_or_else(|_| panic!("{}", ask().report()));
     }
 
-    /// Waits until all replicas say `text` when they are asked for an image.
+    /// Waits until all replicas refuse an image with `text`.
     #[track_caller]
     fn refuses(&self, image: &Image, text: &str) {
         let ask = || self.dry_run("probe", &image.by_digest());
@@ -104,7 +104,7 @@ impl Scene {
         wait_until(PATIENCE, refused).unwrap_or_else(|_| panic!("{text}\n{}", ask().report()));
     }
 
-    /// The conditions of an object, `Ready=False TrustRootUnavailable …; …`.
+    /// Conditions of an object, `Ready=False TrustRootUnavailable …; …`.
     fn conditions(&self, kind: &str, name: &str) -> String {
         let path =
             "jsonpath={range .status.conditions[*]}{.type}={.status} {.reason} {.message};{end}";
@@ -119,11 +119,11 @@ impl Scene {
     }
 }
 
-fn identity(who: Who) -> Value {
+fn identity(who: Signer) -> Value {
     json!({ "issuer": who.issuer(), "subject": who.identity() })
 }
 
-fn keyless(who: Who, fields: &Value) -> Value {
+fn keyless(who: Signer, fields: &Value) -> Value {
     let mut keyless = json!({ "identities": [identity(who)] });
     for (name, value) in fields.as_object().into_iter().flatten() {
         keyless[name] = value.clone();
@@ -131,12 +131,12 @@ fn keyless(who: Who, fields: &Value) -> Value {
     json!({ "keyless": keyless })
 }
 
-/// The keys of the harness's services, as a TrustRoot object.
+/// Keys of the harness's services as a TrustRoot object.
 fn trust_root(name: &str) -> Value {
     let sigstore = sigstore::shared();
     let log = |key: &str| {
         json!({
-            "baseURL": cut_address(),
+            "baseURL": tripwire_address(),
             "hashAlgorithm": "sha-256",
             "publicKey": STANDARD.encode(key),
         })
@@ -144,7 +144,7 @@ fn trust_root(name: &str) -> Value {
     let authority = |chain: &str| {
         json!({
             "subject": { "organization": "tests", "commonName": "tests" },
-            "uri": cut_address(),
+            "uri": tripwire_address(),
             "certChain": STANDARD.encode(chain),
         })
     };
@@ -156,7 +156,7 @@ fn trust_root(name: &str) -> Value {
             "sigstoreKeys": {
                 "certificateAuthorities": [authority(&sigstore.fulcio.chain)],
                 "tLogs": [log(&sigstore.rekor.public_key)],
-                "ctLogs": [log(&sigstore.certificate_log.public_key)],
+                "ctLogs": [log(&sigstore.ct_log.public_key)],
                 "timestampAuthorities": [authority(&sigstore.authority.chain)],
             },
         },
@@ -165,93 +165,94 @@ fn trust_root(name: &str) -> Value {
 
 #[track_caller]
 fn nobody_was_asked() {
-    assert_eq!(wire().take(), Vec::<String>::new(), "the gate has asked a Sigstore service");
+    assert_eq!(tripwire().take(), Vec::<String>::new(), "the gate has asked a Sigstore service");
 }
 
 #[test]
-fn a_policy_without_a_trust_root_goes_by_the_gates_own() {
-    let scene = Scene::keyless("keyless-own-root");
-    scene.apply_strict(&scene.policy(&json!({ "authorities": [keyless(ADA, &json!({}))] })));
-    let image = scene.signed_as(ADA, "app");
-    scene.run("app", &image.by_tag()).ok();
+fn a_policy_without_a_trust_root_uses_the_gates_own() {
+    let scenario = Scenario::keyless("keyless-own-root");
+    scenario.apply_strict(&scenario.policy(&json!({ "authorities": [keyless(ADA, &json!({}))] })));
+    let image = scenario.signed_as(ADA, "app");
+    scenario.run("app", &image.by_tag()).ok();
     let denied = |name: &str, image: &Image| {
-        let run = scene.run(name, &image.by_digest());
-        let (denial, image) = (scene.denial("spec.containers[0].image"), image.by_digest());
+        let run = scenario.run(name, &image.by_digest());
+        let (denial, image) = (scenario.denial("spec.containers[0].image"), image.by_digest());
         run.fails_with(&denial).says(&format!(
             "signature keyless validation failed for authority authority-0 for {image}: "
         ))
     };
-    denied("unsigned", &scene.image("unsigned")).says("no signatures found");
+    denied("unsigned", &scenario.image("unsigned")).says("no signatures found");
     let text = "none of the expected identities matched";
-    denied("other-person", &scene.signed_as(BOB, "other-person")).says(text);
-    denied("other-issuer", &scene.signed_as(Who::Workflow, "other-issuer")).says(text);
-    denied("key", &scene.signed_by("cosign", "key", Format::Bundle)).says("no matching signatures");
+    denied("other-person", &scenario.signed_as(BOB, "other-person")).says(text);
+    denied("other-issuer", &scenario.signed_as(Signer::Workflow, "other-issuer")).says(text);
+    denied("key", &scenario.signed_by("cosign", "key", Format::Bundle))
+        .says("no matching signatures");
     nobody_was_asked();
 }
 
 #[test]
 fn any_number_of_identities_and_expressions() {
-    let scene = Scene::keyless("keyless-identities");
+    let scenario = Scenario::keyless("keyless-identities");
     let pattern =
         json!({ "issuerRegExp": "^http://.*$", "subjectRegExp": "^https://github\\.com/.*$" });
     let mut authority = keyless(ADA, &json!({}));
     authority["keyless"]["identities"] = json!([identity(ADA), pattern]);
-    scene.apply_strict(&scene.policy(&json!({ "authorities": [authority] })));
-    for (name, who) in [("person", ADA), ("workflow", Who::Workflow)] {
-        scene.run(name, &scene.signed_as(who, name).by_tag()).ok();
+    scenario.apply_strict(&scenario.policy(&json!({ "authorities": [authority] })));
+    for (name, who) in [("person", ADA), ("workflow", Signer::Workflow)] {
+        scenario.run(name, &scenario.signed_as(who, name).by_tag()).ok();
     }
-    let image = scene.signed_as(BOB, "bob");
-    scene.run("bob", &image.by_tag()).fails_with("none of the expected identities matched");
+    let image = scenario.signed_as(BOB, "bob");
+    scenario.run("bob", &image.by_tag()).fails_with("none of the expected identities matched");
     nobody_was_asked();
 }
 
 #[test]
 fn a_trust_root_object_decides_and_may_be_edited() {
-    let scene = Scene::keyless("keyless-object");
-    let name = scene.name.as_str();
-    let policy =
-        scene.policy(&json!({ "authorities": [keyless(ADA, &json!({ "trustRootRef": name }))] }));
-    scene.cluster().apply(&policy.to_string()).ok();
-    let image = scene.signed_as(ADA, "app");
-    // Not there: a fault with a condition, never a skipped check.
+    let scenario = Scenario::keyless("keyless-object");
+    let name = scenario.name.as_str();
+    let policy = scenario
+        .policy(&json!({ "authorities": [keyless(ADA, &json!({ "trustRootRef": name }))] }));
+    scenario.cluster().apply(&policy.to_string()).ok();
+    let image = scenario.signed_as(ADA, "app");
+    // A missing TrustRoot is a fault with a condition, never a skipped check.
     let missing = format!("trustRootRef {name} not found");
-    scene.refuses(
+    scenario.refuses(
         &image,
         &format!("authority-0 cannot be decided: {missing} (TrustRootUnavailable)"),
     );
-    scene.until_condition(
+    scenario.until_condition(
         "clusterimagepolicy",
         name,
         &format!("Ready=False TrustRootUnavailable authority authority-0: {missing}"),
     );
     let root = trust_root(name);
-    scene.admits_with(&root, &image);
-    scene.until_condition("clusterimagepolicy", name, "Ready=True");
-    scene.until_condition("trustroot", name, "Ready=True");
-    scene.run("app", &image.by_tag()).ok();
-    let unsigned = scene.image("unsigned");
-    scene.run("unsigned", &unsigned.by_tag()).fails_with("no signatures found");
-    let other = scene.signed_as(BOB, "other-person");
-    scene.run("bob", &other.by_tag()).fails_with("none of the expected identities matched");
-    // Its certificate log is taken for its log: what was admitted a moment ago is not any more.
+    scenario.admits_with(&root, &image);
+    scenario.until_condition("clusterimagepolicy", name, "Ready=True");
+    scenario.until_condition("trustroot", name, "Ready=True");
+    scenario.run("app", &image.by_tag()).ok();
+    let unsigned = scenario.image("unsigned");
+    scenario.run("unsigned", &unsigned.by_tag()).fails_with("no signatures found");
+    let other = scenario.signed_as(BOB, "other-person");
+    scenario.run("bob", &other.by_tag()).fails_with("none of the expected identities matched");
+    // The CT log's key is used for its transparency log: a previously admitted image is refused.
     let mut edited = root.clone();
     let keys = &mut edited["spec"]["sigstoreKeys"];
     keys["tLogs"] = keys["ctLogs"].clone();
-    scene.cluster().apply(&edited.to_string()).ok();
-    scene.refuses(&image, "signature keyless validation failed");
-    scene.admits_with(&root, &image);
-    // Only what counts at the time counts.
+    scenario.cluster().apply(&edited.to_string()).ok();
+    scenario.refuses(&image, "signature keyless validation failed");
+    scenario.admits_with(&root, &image);
+    // Only keys valid at the time of signing are accepted.
     keys_with_window(&mut edited, &root, &json!({ "end": "2024-01-01T00:00:00Z" }));
-    scene.cluster().apply(&edited.to_string()).ok();
-    scene.refuses(&image, "signature keyless validation failed");
+    scenario.cluster().apply(&edited.to_string()).ok();
+    scenario.refuses(&image, "signature keyless validation failed");
     keys_with_window(&mut edited, &root, &json!({ "start": "2024-01-01T00:00:00Z" }));
-    scene.admits_with(&edited, &image);
-    scene.cluster().kubectl(&["delete", "trustroot", name]).ok();
-    scene.refuses(&image, &missing);
+    scenario.admits_with(&edited, &image);
+    scenario.cluster().kubectl(&["delete", "trustroot", name]).ok();
+    scenario.refuses(&image, &missing);
     nobody_was_asked();
 }
 
-/// `root` with a window for its log's key.
+/// `root` with another validity period for its log's key.
 fn keys_with_window(edited: &mut Value, root: &Value, window: &Value) {
     *edited = root.clone();
     edited["spec"]["sigstoreKeys"]["tLogs"][0]["validFor"] = window.clone();
@@ -259,55 +260,55 @@ fn keys_with_window(edited: &mut Value, root: &Value, window: &Value) {
 
 #[test]
 fn logs_and_timestamps_are_asked_for_by_their_own_roots() {
-    let scene = Scene::keyless("keyless-proofs");
-    let name = scene.name.as_str();
-    scene.cluster().apply(&trust_root(name).to_string()).ok();
-    let image = scene.signed_as(ADA, "app");
+    let scenario = Scenario::keyless("keyless-proofs");
+    let name = scenario.name.as_str();
+    scenario.cluster().apply(&trust_root(name).to_string()).ok();
+    let image = scenario.signed_as(ADA, "app");
     let reference = json!({ "trustRootRef": name });
     let with = |fields: &Value| {
         let mut authority = keyless(ADA, &json!({}));
         for (field, value) in fields.as_object().into_iter().flatten() {
             authority[field] = value.clone();
         }
-        scene.policy(&json!({ "authorities": [authority] }))
+        scenario.policy(&json!({ "authorities": [authority] }))
     };
     for fields in [
         json!({ "ctlog": reference, "rfc3161timestamp": reference }),
-        json!({ "ctlog": { "url": cut_address() } }),
+        json!({ "ctlog": { "url": tripwire_address() } }),
         json!({ "signatureFormat": "bundle", "rfc3161timestamp": {} }),
     ] {
-        scene.admits_with(&with(&fields), &image);
-        scene.refuses(&scene.image("unsigned"), "no signatures found");
+        scenario.admits_with(&with(&fields), &image);
+        scenario.refuses(&scenario.image("unsigned"), "no signatures found");
     }
-    // policy-controller's own pair of policy and TrustRoot: the TrustRoot decides.
+    // policy-controller's own example of policy and TrustRoot: the TrustRoot decides.
     let other = json!({ "ctlog": { "url": "https://rekor.example.com", "trustRootRef": name } });
-    let warned = scene.cluster().apply(&with(&other).to_string()).ok();
+    let warned = scenario.cluster().apply(&with(&other).to_string()).ok();
     warned.says(&format!("https://rekor.example.com is no log of TrustRoot {name}, which decides"));
-    scene.admits_with(&with(&other), &image);
-    scene.refuses(&scene.image("unsigned"), "no signatures found");
+    scenario.admits_with(&with(&other), &image);
+    scenario.refuses(&scenario.image("unsigned"), "no signatures found");
     let elsewhere = json!({ "ctlog": { "url": "https://rekor.example.com" } });
-    scene.cluster().apply(&with(&elsewhere).to_string()).ok();
+    scenario.cluster().apply(&with(&elsewhere).to_string()).ok();
     let text = "has no usable transparency log https://rekor.example.com (TrustRootUnavailable)";
-    scene.refuses(&image, text);
-    // A key that must be in the log, and is not; the same key without that requirement.
-    let by_key = scene.signed_by("cosign", "by-key", Format::Bundle);
-    let mut authority = scene.key_authority("cosign");
-    let policy = scene.policy(&json!({ "authorities": [authority] }));
-    scene.admits_with(&policy, &by_key);
+    scenario.refuses(&image, text);
+    // A key signature that must be logged and is not; the same key without that requirement.
+    let by_key = scenario.signed_by("cosign", "by-key", Format::Bundle);
+    let mut authority = scenario.key_authority("cosign");
+    let policy = scenario.policy(&json!({ "authorities": [authority] }));
+    scenario.admits_with(&policy, &by_key);
     authority["ctlog"] = reference;
-    let policy = scene.policy(&json!({ "authorities": [authority] }));
-    scene.cluster().apply(&policy.to_string()).ok();
-    scene.refuses(&by_key, "signature not found in transparency log");
+    let policy = scenario.policy(&json!({ "authorities": [authority] }));
+    scenario.cluster().apply(&policy.to_string()).ok();
+    scenario.refuses(&by_key, "signature not found in transparency log");
     nobody_was_asked();
 }
 
-/// Its mirror has nothing; who names it is refused, and nobody else is. It is the only thing for
-/// which the gate asks anybody.
+/// Its mirror is empty: images of policies that reference it are refused, and no others. It is the
+/// only reason for which the gate contacts another server.
 #[test]
-fn a_remote_that_cannot_be_read_opens_nothing() {
-    let scene = Scene::keyless("keyless-remote");
-    let name = scene.name.as_str();
-    let mirror = Canned::start("404 Not Found", "", "").expect("a mirror");
+fn an_unreadable_remote_admits_nothing() {
+    let scenario = Scenario::keyless("keyless-remote");
+    let name = scenario.name.as_str();
+    let mirror = FixedResponse::start("404 Not Found", "", "").expect("a mirror");
     let tuf_root = include_str!("../../../crates/sealgate-sigstore/data/root.json");
     let address = format!("http://{}", mirror.host);
     let object = json!({
@@ -316,26 +317,26 @@ fn a_remote_that_cannot_be_read_opens_nothing() {
         "metadata": { "name": name },
         "spec": { "remote": { "mirror": address, "root": STANDARD.encode(tuf_root) } },
     });
-    scene.cluster().apply(&object.to_string()).ok();
-    scene.until_condition("trustroot", name, "Ready=False RefreshFailed");
+    scenario.cluster().apply(&object.to_string()).ok();
+    scenario.until_condition("trustroot", name, "Ready=False RefreshFailed");
     let asked = mirror.take();
     assert!(asked.iter().any(|request| request.ends_with(".root.json")), "{asked:?}");
     let target = ["get", "trustroot", name, "-o", "jsonpath={.spec.remote.trustedRootTarget}"];
-    assert_eq!(scene.cluster().kubectl(&target).ok().stdout, "trusted_root.json");
+    assert_eq!(scenario.cluster().kubectl(&target).ok().stdout, "trusted_root.json");
     let named = keyless(ADA, &json!({ "trustRootRef": name }));
-    let policy = scene.policy(&json!({ "authorities": [named] }));
-    scene.cluster().apply(&policy.to_string()).ok();
-    let image = scene.signed_as(ADA, "app");
-    scene.refuses(&image, &format!("authority-0 cannot be decided: TrustRoot {name}: "));
-    // Another authority of the same policy does not care.
-    let policy = scene.policy(&json!({ "authorities": [named, keyless(ADA, &json!({}))] }));
-    scene.admits_with(&policy, &image);
+    let policy = scenario.policy(&json!({ "authorities": [named] }));
+    scenario.cluster().apply(&policy.to_string()).ok();
+    let image = scenario.signed_as(ADA, "app");
+    scenario.refuses(&image, &format!("authority-0 cannot be decided: TrustRoot {name}: "));
+    // Another authority of the same policy is not affected.
+    let policy = scenario.policy(&json!({ "authorities": [named, keyless(ADA, &json!({}))] }));
+    scenario.admits_with(&policy, &image);
     nobody_was_asked();
 }
 
 #[test]
 fn trust_roots_that_cannot_be_are_refused_in_policy_controllers_words() {
-    let scene = Scene::keyless("keyless-invalid");
+    let scenario = Scenario::keyless("keyless-invalid");
     let good = trust_root("keyless-invalid");
     let mut no_uri = good.clone();
     let authority = &mut no_uri["spec"]["sigstoreKeys"]["certificateAuthorities"][0];
@@ -351,18 +352,18 @@ fn trust_roots_that_cannot_be_are_refused_in_policy_controllers_words() {
         (no_key, "invalid value: not a public key: spec.sigstoreKeys.tLogs[0].publicKey"),
         (two, "expected exactly one, got both: spec.remote, spec.repository, spec.sigstoreKeys"),
     ] {
-        let run = scene.cluster().apply(&object.to_string());
+        let run = scenario.cluster().apply(&object.to_string());
         run.fails_with("denied the request: validation failed: ").says(text);
     }
     let arguments = ["create", "--validate=strict", "-f", "-"];
-    let run = scene.cluster().kubectl_with(&arguments, &unknown.to_string());
+    let run = scenario.cluster().kubectl_with(&arguments, &unknown.to_string());
     run.fails_with("unheardOf");
 }
 
 /// policy-controller's conversion loses a `ctlog` without a URL.
 #[test]
 fn a_policy_keeps_every_field_from_one_version_to_the_other() {
-    let scene = Scene::keyless("keyless-versions");
+    let scenario = Scenario::keyless("keyless-versions");
     let mut authority = keyless(
         ADA,
         &json!({
@@ -375,12 +376,12 @@ fn a_policy_keeps_every_field_from_one_version_to_the_other() {
     authority["ctlog"] = json!({ "trustRootRef": "t" });
     authority["rfc3161timestamp"] = json!({ "trustRootRef": "t" });
     authority["signatureFormat"] = json!("bundle");
-    let policy = scene.policy(&json!({ "authorities": [authority], "mode": "enforce" }));
-    scene.cluster().apply(&policy.to_string()).ok();
+    let policy = scenario.policy(&json!({ "authorities": [authority], "mode": "enforce" }));
+    scenario.cluster().apply(&policy.to_string()).ok();
     for version in ["v1alpha1", "v1beta1"] {
         let resource = format!("clusterimagepolicies.{version}.policy.sigstore.dev");
-        let get = ["get", &resource, &scene.name, "-o", "json"];
-        let stored = scene.cluster().kubectl(&get).ok().json();
+        let get = ["get", &resource, &scenario.name, "-o", "json"];
+        let stored = scenario.cluster().kubectl(&get).ok().json();
         assert_eq!(stored["apiVersion"], format!("policy.sigstore.dev/{version}"));
         assert_eq!(stored["spec"], policy["spec"], "{version}");
     }
@@ -399,9 +400,9 @@ fn a_folder_may_hold_trust_roots() {
         "spec": { "images": [{ "glob": format!("{host}/**") }], "authorities": [authority] },
     });
     sandbox.write("policies/policy.json", policy.to_string());
-    // Its own root is the one that came with the program: nobody there knows our Fulcio.
-    let proxy = Some(format!("http://{}", wire().host));
-    let setting = Setting { proxy, ..Setting::default() };
+    // Its own root is the embedded one, which does not contain our Fulcio.
+    let proxy = Some(format!("http://{}", tripwire().host));
+    let setting = GateOptions { proxy, ..GateOptions::default() };
     let folder = sandbox.path("policies");
     let gate = Gate::with_folder_and("keyless-folder", &folder, setting).unwrap();
     let ask = || {

@@ -1,7 +1,7 @@
-//! From real policy-controller, installed by its own manifests, to the gate and back; and upgrades.
-//! All the while two threads ask the API server every 50 ms whether an unsigned Pod would be let in
-//! (never: no gap) and a signed one (always: no outage). One after the other, in one life of one
-//! cluster.
+//! Migration from real policy-controller, installed from its own manifests, to the gate and back;
+//! and upgrades. Meanwhile two threads ask the API server every 50 ms whether an unsigned Pod would
+//! be admitted (never: no gap in enforcement) and a signed one (always: no outage). The steps run
+//! in sequence in one cluster.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -38,7 +38,7 @@ fn policy_controller_is_replaced_and_comes_back() {
     let cluster: &'static Cluster =
         Box::leak(Box::new(Cluster::start_with_nodes("migration").unwrap()));
     let nodes = Nodes::start("migration", cluster, NAMESPACE).unwrap();
-    let site = Site::build(cluster, &nodes);
+    let site = MigrationScenario::build(cluster, &nodes);
     install_policy_controller(&site);
     namespaces_that_would_lose_their_webhook_are_named(&site);
     let kept = site.what_is_kept();
@@ -62,17 +62,17 @@ fn policy_controller_is_replaced_and_comes_back() {
     assert!(guide.next().is_none(), "every command of the guide was run");
 }
 
-/// Upgrades, a gate that is down, and the ways out, as the guide has them.
+/// Upgrades, an unavailable gate, and recovery, as in the guide.
 #[test]
 fn the_guide_for_operating_the_gate() {
     let cluster: &'static Cluster =
         Box::leak(Box::new(Cluster::start_with_nodes("operating").unwrap()));
     let nodes = Nodes::start("operating", cluster, NAMESPACE).unwrap();
-    let site = Site::build(cluster, &nodes);
+    let site = MigrationScenario::build(cluster, &nodes);
     cluster.namespace("shop", &[INCLUDE]);
     nothing_is_handed_over_where_no_gate_is(&site);
     an_older_installation_by_kubectl_is_upgraded(&site);
-    // Somebody has labelled everything.
+    // All namespaces have the label.
     site.sandbox.sealgate(&["install", "--image", "sealgate:test"]).ok();
     cluster.kubectl(&["label", "namespace", NAMESPACE, INCLUDE]).ok();
     let ready = |number: usize| {
@@ -90,13 +90,13 @@ fn the_guide_for_operating_the_gate() {
     };
     scale("--replicas=0");
     ready(0);
-    // A pod that is gone from the list may still drain.
+    // A pod that is no longer listed may still be draining.
     let said = || site.would_run(&site.signed).1["message"].to_string();
     wait_until(PATIENCE, || said().contains("failed calling webhook"))
         .unwrap_or_else(|_| panic!("nobody answers: {}", said()));
     site.follow(OPERATING, guide.by_ref().take(3));
     assert_eq!(site.would_run(&site.unsigned).0, 201, "nobody judges any more");
-    // Its pods come back, although its namespace has the label.
+    // Its pods are recreated, although its namespace has the label.
     scale("--replicas=2");
     ready(2);
     site.follow(OPERATING, guide.by_ref().take(1));
@@ -104,8 +104,8 @@ fn the_guide_for_operating_the_gate() {
     assert!(guide.next().is_none(), "every command of the guide was run");
 }
 
-/// Told at once, and nothing is left behind.
-fn nothing_is_handed_over_where_no_gate_is(site: &Site<'_>) {
+/// Fails at once, and leaves nothing behind.
+fn nothing_is_handed_over_where_no_gate_is(site: &MigrationScenario<'_>) {
     site.cluster.namespace(NAMESPACE, &[]);
     let words = ["uninstall", "--hand-over", "--yes", "--timeout", "30s"];
     site.sandbox.sealgate(&words).fails_with("the gate is not installed here");
@@ -113,9 +113,9 @@ fn nothing_is_handed_over_where_no_gate_is(site: &Site<'_>) {
     assert_eq!(site.api.get(&service).unwrap(), Value::Null);
 }
 
-/// With what older versions had, and a flag that is not given any more. Fields that `kubectl apply`
-/// set are ours to remove; labels and annotations in its file are not.
-fn an_older_installation_by_kubectl_is_upgraded(site: &Site<'_>) {
+/// Older installation with objects of older versions, and a flag that is no longer given. Fields
+/// set by `kubectl apply` are removed; labels and annotations in its manifest are not.
+fn an_older_installation_by_kubectl_is_upgraded(site: &MigrationScenario<'_>) {
     definitions_of_policy_controller_are_left(site);
     let class = json!({
         "apiVersion": "scheduling.k8s.io/v1",
@@ -149,7 +149,7 @@ fn an_older_installation_by_kubectl_is_upgraded(site: &Site<'_>) {
     let conversion = || site.api.get(DEFINITION).unwrap()["spec"]["conversion"].clone();
     assert_eq!(conversion(), json!({ "strategy": "None" }), "kubectl takes it over");
     definitions_of_policy_controller_are_left(site);
-    // As long as the pods have the class, it stays.
+    // The class is kept as long as the pods use it.
     let words = ["install", "--image", "sealgate:old", "--priority-class", "sealgate"];
     let words: Vec<&str> = words.into_iter().chain(bundle).collect();
     site.sandbox.sealgate(&words).ok().says_no("PriorityClass");
@@ -168,14 +168,14 @@ fn an_older_installation_by_kubectl_is_upgraded(site: &Site<'_>) {
     }
     assert!(template["metadata"].get("annotations").is_none(), "{template:#}");
     assert_eq!(live["metadata"]["labels"]["team"], "red");
-    // And kubectl goes on from there.
+    // kubectl can continue from there.
     let printed = ["install", "--dry-run", "--image", "sealgate:test"];
     let printed = site.sandbox.sealgate(&printed).ok().stdout;
     site.cluster.apply(&printed).ok().says_no("last-applied-configuration");
 }
 
-/// As `helm uninstall` leaves them: with the conversion webhook that policy-controller filled in.
-fn definitions_of_policy_controller_are_left(site: &Site<'_>) {
+/// As `helm uninstall` leaves them: with the conversion webhook filled in by policy-controller.
+fn definitions_of_policy_controller_are_left(site: &MigrationScenario<'_>) {
     for file in ["300-clusterimagepolicy.yaml", "300-trustroot.yaml"] {
         let file = of_policy_controller("config").join(file).display().to_string();
         site.cluster.kubectl(&["apply", "-f", &file]).ok();
@@ -194,27 +194,27 @@ fn definitions_of_policy_controller_are_left(site: &Site<'_>) {
     }
 }
 
-/// A cluster, its clients, and two images.
-struct Site<'a> {
+/// Cluster, its clients, and two images.
+struct MigrationScenario<'a> {
     cluster: &'static Cluster,
     nodes: &'a Nodes,
     api: Api,
-    /// Has `cosign.key`, and `KUBECONFIG`.
+    /// Contains `cosign.key`, and sets `KUBECONFIG`.
     sandbox: Sandbox,
     signed: Image,
     unsigned: Image,
 }
 
-impl<'a> Site<'a> {
+impl<'a> MigrationScenario<'a> {
     fn build(cluster: &'static Cluster, nodes: &'a Nodes) -> Self {
         let kubeconfig = cluster.kubeconfig.display().to_string();
         let sandbox = with_shell(sandbox_with_key()).with("KUBECONFIG", kubeconfig);
         let registry = registries::docker();
         let signed = registry.image("migration/signed");
-        // What both can verify.
+        // Signatures that both controllers can verify.
         Tool::Sealgate.sign(&sandbox, Format::Legacy, "cosign", &signed.by_digest(), &[]).ok();
         let unsigned = registry.image("migration/unsigned");
-        cluster.namespace("town", &[INCLUDE]);
+        cluster.namespace("migration", &[INCLUDE]);
         Self { cluster, nodes, api: nodes.api.clone(), sandbox, signed, unsigned }
     }
 
@@ -257,25 +257,25 @@ fn would_run(api: &Api, image: &str) -> (u16, Value) {
     let pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": { "name": "app", "namespace": "town" },
+        "metadata": { "name": "app", "namespace": "migration" },
         "spec": pod_spec(image),
     });
-    api.ask("POST", "/api/v1/namespaces/town/pods?dryRun=All", &pod)
+    api.ask("POST", "/api/v1/namespaces/migration/pods?dryRun=All", &pod)
         .expect("the API server answers")
 }
 
-/// Asks all the while.
+/// Background requests that check enforcement.
 struct Watch {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     asked: Arc<AtomicUsize>,
     wrong: Arc<Mutex<Vec<String>>>,
-    /// How many webhooks about workloads with rules the validating configuration had.
+    /// Observed numbers of workload webhooks with rules in the validating configuration.
     seen: Arc<Mutex<BTreeSet<usize>>>,
 }
 
 impl Watch {
-    fn start(site: &Site<'_>) -> Self {
+    fn start(site: &MigrationScenario<'_>) -> Self {
         let (stop, asked) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let wrong = Arc::<Mutex<Vec<String>>>::default();
         let seen = Arc::<Mutex<BTreeSet<usize>>>::default();
@@ -335,7 +335,7 @@ impl Drop for Watch {
     }
 }
 
-/// Enforcing webhooks with rules about workloads, over all validating configurations.
+/// Number of enforcing webhooks with rules for workloads, over all validating configurations.
 fn enforcing(api: &Api) -> usize {
     let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
     let list = api.get(path).unwrap_or_default();
@@ -346,8 +346,9 @@ fn enforcing(api: &Api) -> usize {
         .count()
 }
 
-/// By its own manifests, with policies, a key in a Secret, a TrustRoot and settings.
-fn install_policy_controller(site: &Site<'_>) {
+/// Installs policy-controller from its own manifests, with policies, a key in a Secret, a TrustRoot
+/// and settings.
+fn install_policy_controller(site: &MigrationScenario<'_>) {
     apply_policy_controller(site);
     let serves = || {
         let filled = |(kind, name): &(&str, &str)| {
@@ -369,7 +370,7 @@ fn install_policy_controller(site: &Site<'_>) {
         ["patch", "configmap", "config-policy-controller", "-n", NAMESPACE, "-p", &settings];
     site.cluster.kubectl(&patch).ok();
     let root = of_policy_controller("trustroots/valid-sigstore-keys.yaml").display().to_string();
-    // The API server may believe the certificate of before for a moment.
+    // The API server may still use the previous certificate for a moment.
     let applied = || site.cluster.kubectl(&["apply", "-f", &root]).code == 0;
     wait_until(PATIENCE, applied).expect("policy-controller takes a TrustRoot");
     let host = &registries::docker().host;
@@ -407,7 +408,7 @@ fn install_policy_controller(site: &Site<'_>) {
     });
 }
 
-fn apply_policy_controller(site: &Site<'_>) {
+fn apply_policy_controller(site: &MigrationScenario<'_>) {
     let config = of_policy_controller("config");
     site.cluster.kubectl(&["apply", "-k", &config.display().to_string()]).ok();
     let deployment = config.join("webhook.yaml").display().to_string();
@@ -416,7 +417,7 @@ fn apply_policy_controller(site: &Site<'_>) {
     wait_until(PATIENCE, running).expect("policy-controller runs");
 }
 
-fn installing_over_it_is_refused(site: &Site<'_>) {
+fn installing_over_it_is_refused(site: &MigrationScenario<'_>) {
     let before = site.configuration(CONFIGURATIONS[1].0, CONFIGURATIONS[1].1);
     let run = site.sandbox.sealgate(&["install", "--image", "sealgate:test"]);
     run.fails_with("policy-controller is installed here")
@@ -426,9 +427,9 @@ fn installing_over_it_is_refused(site: &Site<'_>) {
     assert_eq!(site.nodes.ready("app.kubernetes.io/name", "sealgate"), 0);
 }
 
-/// A second configuration that calls policy-controller about namespaces with another label, as the
+/// A second configuration that calls policy-controller for namespaces with another label, as the
 /// Red Hat operator writes it.
-fn namespaces_that_would_lose_their_webhook_are_named(site: &Site<'_>) {
+fn namespaces_that_would_lose_their_webhook_are_named(site: &MigrationScenario<'_>) {
     let (kind, name) = ("validatingwebhookconfiguration", "policy.rhtas.com");
     let theirs = site.configuration(CONFIGURATIONS[1].0, CONFIGURATIONS[1].1);
     let mut webhook = theirs["webhooks"][0].clone();
@@ -457,7 +458,7 @@ fn namespaces_that_would_lose_their_webhook_are_named(site: &Site<'_>) {
         .says(&format!("would not be guarded: {command}"))
         .says("policy.rhtas.com selects namespaces by")
         .says("has the objectSelector")
-        .says_no("label namespace town");
+        .says_no("label namespace migration");
     site.sandbox
         .sealgate(&words)
         .fails_with("namespaces that policy-controller guards")
@@ -471,7 +472,7 @@ fn namespaces_that_would_lose_their_webhook_are_named(site: &Site<'_>) {
     site.cluster.kubectl(&["delete", "namespace", "red-hat", "--wait=false"]).ok();
 }
 
-fn the_gate_has_its_place(site: &Site<'_>) {
+fn the_gate_has_its_place(site: &MigrationScenario<'_>) {
     assert_eq!(site.nodes.ready("app.kubernetes.io/name", "sealgate"), 2);
     assert_eq!(site.nodes.ready("role", "webhook"), 0, "policy-controller is gone");
     for (kind, name) in CONFIGURATIONS {
@@ -494,7 +495,7 @@ fn the_gate_has_its_place(site: &Site<'_>) {
     let crd = site.api.get(crd).unwrap();
     assert_eq!(crd["spec"]["conversion"]["strategy"], "None");
     assert_eq!(crd["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
-    // The account that is left can do nothing any more.
+    // The remaining service account has no permissions left.
     let can = ["auth", "can-i", "list", "secrets", "-n", NAMESPACE, "--as"];
     let account = format!("system:serviceaccount:{NAMESPACE}:webhook");
     let can: Vec<&str> = can.into_iter().chain([account.as_str()]).collect();
@@ -505,7 +506,7 @@ fn the_gate_has_its_place(site: &Site<'_>) {
     for path in [service.as_str(), probe] {
         assert_eq!(site.api.get(path).unwrap(), Value::Null, "{path} is left");
     }
-    // Nobody is there to take them away when an object is deleted.
+    // No controller would remove them when an object is deleted.
     for path in [POLICIES, "/apis/policy.sigstore.dev/v1alpha1/trustroots"] {
         let list = site.api.get(path).unwrap();
         let items = list["items"].as_array().expect("a list");
@@ -517,19 +518,19 @@ fn the_gate_has_its_place(site: &Site<'_>) {
         }
     }
     inherited_policies_can_be_deleted(site);
-    // And again: there is nothing left to do.
+    // A second run has nothing left to do.
     site.sandbox.sealgate(&["install", "--replace", "--image", "sealgate:test"]).ok();
 }
 
-/// One that policy-controller has put its finalizer on.
-fn inherited_policies_can_be_deleted(site: &Site<'_>) {
+/// A policy with policy-controller's finalizer.
+fn inherited_policies_can_be_deleted(site: &MigrationScenario<'_>) {
     let delete = ["delete", "clusterimagepolicy", "going", "--timeout=30s"];
     site.cluster.kubectl(&delete).ok();
     assert_eq!(site.api.get(&format!("{POLICIES}/going")).unwrap(), Value::Null);
 }
 
-/// `install` is the upgrade: by itself, and printed and applied.
-fn installing_again_keeps_what_is_the_users(site: &Site<'_>) {
+/// Upgrade with `install`, both direct and as printed and applied.
+fn installing_again_keeps_what_is_the_users(site: &MigrationScenario<'_>) {
     let in_gate = ["-n", NAMESPACE];
     let kubectl = |words: &[&str]| {
         let all: Vec<&str> = words.iter().chain(&in_gate).copied().collect();
@@ -559,7 +560,7 @@ fn installing_again_keeps_what_is_the_users(site: &Site<'_>) {
     for _ in 0..2 {
         site.cluster.apply(&printed).ok();
     }
-    // A settings object that was applied, and not only edited, too.
+    // Also for settings that were applied rather than edited.
     let settings = json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -568,7 +569,7 @@ fn installing_again_keeps_what_is_the_users(site: &Site<'_>) {
     });
     site.cluster.apply(&settings.to_string()).ok();
     site.cluster.apply(&printed).ok();
-    // Or else policy-controller's own manifest, which has no settings, would take them away.
+    // Otherwise policy-controller's own manifest, which has no settings, would remove them.
     let applied = "kubectl.kubernetes.io/last-applied-configuration-";
     kubectl(&["annotate", "configmap", "config-policy-controller", applied]);
     assert_eq!(site.what_is_kept(), kept);
@@ -581,8 +582,8 @@ fn installing_again_keeps_what_is_the_users(site: &Site<'_>) {
     assert!(!install_yaml().contains("kind: ConfigMap"));
 }
 
-/// A registry with a CA of one's own, and one without TLS whose address is not loopback.
-fn registries_without_public_tls_are_reached(site: &Site<'_>) {
+/// A registry with a private CA, and one without TLS whose address is not loopback.
+fn registries_without_public_tls_are_reached(site: &MigrationScenario<'_>) {
     let folder = site.sandbox.path("");
     let authority = Authority::new("tests registry ca").unwrap();
     let files = authority.issue(&folder, "registry").unwrap();
@@ -628,7 +629,7 @@ fn registries_without_public_tls_are_reached(site: &Site<'_>) {
     wait_until(PATIENCE, || (0..6).all(|_| admitted(&in_tls)))
         .unwrap_or_else(|_| panic!("{:?}", site.would_run(&in_tls)));
     assert!(says(&in_plain, "other-registries"), "{:?}", site.would_run(&in_plain));
-    // The list of insecure registries is live.
+    // The list of insecure registries is reloaded.
     let set = |value: Value| {
         let patch = json!({ "data": { "insecure-registries": value } }).to_string();
         let map = "config-policy-controller";
@@ -643,7 +644,7 @@ fn registries_without_public_tls_are_reached(site: &Site<'_>) {
     site.cluster.kubectl(&["delete", "clusterimagepolicy", "other-registries"]).ok();
 }
 
-fn policy_controller_is_back(site: &Site<'_>) {
+fn policy_controller_is_back(site: &MigrationScenario<'_>) {
     let gone = || site.nodes.ready("app.kubernetes.io/name", "sealgate") == 0;
     wait_until(PATIENCE, gone).expect("the gate's pods are gone");
     assert_eq!(enforcing(&site.api), 1);

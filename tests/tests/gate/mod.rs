@@ -1,4 +1,4 @@
-//! The gate at work: on a real API server with two replicas, and by itself with a folder.
+//! Gate on a real API server with two replicas, and standalone with a directory.
 
 use std::sync::OnceLock;
 
@@ -20,68 +20,68 @@ mod migration;
 mod policies;
 mod workloads;
 
-/// How every denial begins.
+/// Prefix of every denial.
 const DENIED: &str = "admission webhook \"policy.sigstore.dev\" denied the request: \
                       validation failed: ";
 
-/// The gate in the shared cluster.
+/// Gate in the shared cluster.
 fn installed() -> &'static Installation<'static> {
     static GATE: OnceLock<Installation<'static>> = OnceLock::new();
     GATE.get_or_init(|| Installation::start("shared", cluster::shared()).expect("the gate"))
 }
 
-/// A namespace behind the gate, a repository that only this test uses, and a policy for it.
-struct Scene {
+/// Enforced namespace, a repository for one test, and a policy for it.
+struct Scenario {
     gate: &'static Installation<'static>,
-    /// The namespace, the policy, and the repository's name.
+    /// Name of the namespace, the policy and the repository.
     name: String,
-    /// Has `cosign.key` and `cosign.pub`.
+    /// Contains `cosign.key` and `cosign.pub`.
     sandbox: Sandbox,
 }
 
-impl Scene {
-    /// Everything but a policy.
+impl Scenario {
+    /// Scenario without a policy.
     fn bare(name: &str) -> Self {
         Self::bare_at(installed(), name)
     }
 
-    /// The same behind another gate.
+    /// Variant for another gate.
     fn bare_at(gate: &'static Installation<'static>, name: &str) -> Self {
-        let scene = Self { gate, name: name.to_owned(), sandbox: sandbox_with_key() };
-        scene.cluster().namespace(name, &[INCLUDE]);
-        scene
+        let scenario = Self { gate, name: name.to_owned(), sandbox: sandbox_with_key() };
+        scenario.cluster().namespace(name, &[INCLUDE]);
+        scenario
     }
 
-    /// The same in a namespace that is not enrolled.
+    /// Scenario in a namespace without the label.
     fn outside(name: &str) -> Self {
         Self::outside_at(installed(), name)
     }
 
-    /// The same behind another gate.
+    /// Variant for another gate.
     fn outside_at(gate: &'static Installation<'static>, name: &str) -> Self {
-        let scene = Self { gate, name: name.to_owned(), sandbox: sandbox_with_key() };
-        scene.cluster().namespace(name, &[]);
-        scene
+        let scenario = Self { gate, name: name.to_owned(), sandbox: sandbox_with_key() };
+        scenario.cluster().namespace(name, &[]);
+        scenario
     }
 
-    /// With a policy: images of this test must be signed by `cosign.key`.
+    /// Scenario with a policy: images of this test must be signed by `cosign.key`.
     fn new(name: &str) -> Self {
-        let scene = Self::bare(name);
-        let policy = scene.policy(&json!({ "authorities": [scene.key_authority("cosign")] }));
-        scene.apply_strict(&policy);
-        scene
+        let scenario = Self::bare(name);
+        let policy = scenario.policy(&json!({ "authorities": [scenario.key_authority("cosign")] }));
+        scenario.apply_strict(&policy);
+        scenario
     }
 
     fn cluster(&self) -> &'static Cluster {
         self.gate.cluster
     }
 
-    /// An image of this test, not signed.
+    /// Unsigned image of this test.
     fn image(&self, name: &str) -> Image {
         registries::docker().image(&format!("{}/{name}", self.name))
     }
 
-    /// An image of this test, signed with `PREFIX.key`.
+    /// Image of this test, signed with `PREFIX.key`.
     fn signed_by(&self, prefix: &str, name: &str, format: Format) -> Image {
         let image = self.image(name);
         Tool::Sealgate.sign(&self.sandbox, format, prefix, &image.by_digest(), &[]).ok();
@@ -96,7 +96,7 @@ impl Scene {
         json!({ "key": { "data": self.sandbox.read(&format!("{prefix}.pub")) } })
     }
 
-    /// A policy for the images of this test, with these fields of its spec.
+    /// Policy for the images of this test, with these spec fields.
     fn policy(&self, spec: &Value) -> Value {
         let glob = format!("{}/tests/{}/**", registries::docker().host, self.name);
         let mut policy = json!({
@@ -111,7 +111,7 @@ impl Scene {
         policy
     }
 
-    /// Applies a policy that refuses the unsigned, and waits until it does.
+    /// Applies a policy that refuses unsigned images, and waits until it is enforced.
     fn apply_strict(&self, policy: &Value) {
         let unsigned = self.image("probe");
         let reason = format!("{DENIED}failed policy: {}", self.name);
@@ -125,13 +125,13 @@ impl Scene {
         self.cluster().kubectl_with(&["create", "-f", "-"], &self.pod(pod, image).to_string())
     }
 
-    /// The same, only to see what would happen.
+    /// Creates a Pod as a dry run.
     fn dry_run(&self, pod: &str, image: &str) -> Run {
         let arguments = ["create", "--dry-run=server", "-f", "-"];
         self.cluster().kubectl_with(&arguments, &self.pod(pod, image).to_string())
     }
 
-    /// A Pod in this namespace.
+    /// Pod in this namespace.
     fn pod(&self, name: &str, image: &str) -> Value {
         json!({
             "apiVersion": "v1",
@@ -141,13 +141,13 @@ impl Scene {
         })
     }
 
-    /// A field of an object in this namespace, by JSON path.
+    /// Field of an object in this namespace, by JSON path.
     fn field(&self, kind: &str, name: &str, path: &str) -> String {
         let path = format!("jsonpath={{{path}}}");
         self.cluster().kubectl(&["get", kind, name, "-n", &self.name, "-o", &path]).ok().stdout
     }
 
-    /// The first line of a denial by this test's policy.
+    /// First line of a denial by this test's policy.
     fn denial(&self, path: &str) -> String {
         format!("{DENIED}failed policy: {}: {path}\n", self.name)
     }

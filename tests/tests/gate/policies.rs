@@ -1,5 +1,5 @@
-//! Policies: where keys come from, how they are joined, what is refused, and edits that take
-//! effect at once.
+//! Policies: key sources, combination of authorities, invalid policies, and edits that take effect
+//! at once.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use sealgate_tests::gate::{Gate, NAMESPACE};
 use sealgate_tests::process::wait_until;
 use sealgate_tests::programs::Sandbox;
 
-use super::{DENIED, Scene};
+use super::{DENIED, Scenario};
 use crate::support::{Format, TOOLS, Tool};
 
 const POLICY_DENIED: &str = "admission webhook \"validating.clusterimagepolicy.sigstore.dev\" denied the request: \
@@ -17,152 +17,155 @@ const POLICY_DENIED: &str = "admission webhook \"validating.clusterimagepolicy.s
 
 #[test]
 fn an_edit_takes_effect_at_once() {
-    let scene = Scene::new("gate-edit");
-    Tool::Cosign.generate(&scene.sandbox, "new");
-    let image = scene.signed_by("new", "app", Format::Bundle);
-    scene.run("before", &image.by_tag()).fails_with(DENIED);
-    let both = [scene.key_authority("cosign"), scene.key_authority("new")];
-    let policy = scene.policy(&json!({ "authorities": both }));
-    scene.gate.apply_policy(&policy.to_string(), || {
-        (0..4).all(|_| scene.dry_run("app", &image.by_tag()).code == 0)
+    let scenario = Scenario::new("gate-edit");
+    Tool::Cosign.generate(&scenario.sandbox, "new");
+    let image = scenario.signed_by("new", "app", Format::Bundle);
+    scenario.run("before", &image.by_tag()).fails_with(DENIED);
+    let both = [scenario.key_authority("cosign"), scenario.key_authority("new")];
+    let policy = scenario.policy(&json!({ "authorities": both }));
+    scenario.gate.apply_policy(&policy.to_string(), || {
+        (0..4).all(|_| scenario.dry_run("app", &image.by_tag()).code == 0)
     });
-    scene.run("both-keys", &image.by_tag()).ok();
-    // The new key goes again: what was admitted a moment ago is not any more.
-    let policy = scene.policy(&json!({ "authorities": [scene.key_authority("cosign")] }));
-    scene.gate.apply_policy(&policy.to_string(), || {
-        (0..4).all(|_| scene.dry_run("app", &image.by_tag()).code != 0)
+    scenario.run("both-keys", &image.by_tag()).ok();
+    // Without the new key again, a previously admitted image is refused.
+    let policy = scenario.policy(&json!({ "authorities": [scenario.key_authority("cosign")] }));
+    scenario.gate.apply_policy(&policy.to_string(), || {
+        (0..4).all(|_| scenario.dry_run("app", &image.by_tag()).code != 0)
     });
-    scene.run("after", &image.by_tag()).fails_with(&scene.denial("spec.containers[0].image"));
+    scenario.run("after", &image.by_tag()).fails_with(&scenario.denial("spec.containers[0].image"));
 }
 
 #[test]
 fn a_policy_that_is_deleted_is_gone() {
-    let scene = Scene::new("gate-deleted");
-    let image = scene.signed("app");
-    scene.run("app", &image.by_tag()).ok();
-    scene.cluster().kubectl(&["delete", "clusterimagepolicy", &scene.name]).ok();
+    let scenario = Scenario::new("gate-deleted");
+    let image = scenario.signed("app");
+    scenario.run("app", &image.by_tag()).ok();
+    scenario.cluster().kubectl(&["delete", "clusterimagepolicy", &scenario.name]).ok();
     sealgate_tests::process::wait_until(std::time::Duration::from_secs(20), || {
-        (0..4).all(|_| scene.dry_run("x", &image.by_tag()).stderr.contains("no matching policies"))
+        (0..4)
+            .all(|_| scenario.dry_run("x", &image.by_tag()).stderr.contains("no matching policies"))
     })
     .unwrap();
 }
 
 #[test]
 fn any_authority_of_a_policy_will_do() {
-    let scene = Scene::bare("gate-any");
-    Tool::Sealgate.generate(&scene.sandbox, "second");
-    let authorities = [scene.key_authority("cosign"), scene.key_authority("second")];
-    scene.apply_strict(&scene.policy(&json!({ "authorities": authorities })));
+    let scenario = Scenario::bare("gate-any");
+    Tool::Sealgate.generate(&scenario.sandbox, "second");
+    let authorities = [scenario.key_authority("cosign"), scenario.key_authority("second")];
+    scenario.apply_strict(&scenario.policy(&json!({ "authorities": authorities })));
     for (prefix, format) in [("cosign", Format::Legacy), ("second", Format::Bundle)] {
-        let image = scene.signed_by(prefix, prefix, format);
-        scene.run(prefix, &image.by_tag()).ok();
+        let image = scenario.signed_by(prefix, prefix, format);
+        scenario.run(prefix, &image.by_tag()).ok();
     }
 }
 
 #[test]
 fn all_policies_must_hold() {
-    let scene = Scene::new("gate-all");
-    Tool::Sealgate.generate(&scene.sandbox, "second");
-    let mut second = scene.policy(&json!({ "authorities": [scene.key_authority("second")] }));
+    let scenario = Scenario::new("gate-all");
+    Tool::Sealgate.generate(&scenario.sandbox, "second");
+    let mut second = scenario.policy(&json!({ "authorities": [scenario.key_authority("second")] }));
     second["metadata"]["name"] = json!("gate-all-second");
-    let image = scene.signed("app");
-    scene.gate.apply_policy(&second.to_string(), || {
-        let run = || scene.dry_run("app", &image.by_tag());
+    let image = scenario.signed("app");
+    scenario.gate.apply_policy(&second.to_string(), || {
+        let run = || scenario.dry_run("app", &image.by_tag());
         (0..4).all(|_| run().stderr.contains("failed policy: gate-all-second"))
     });
-    scene.run("one", &image.by_tag()).fails_with("failed policy: gate-all-second");
+    scenario.run("one", &image.by_tag()).fails_with("failed policy: gate-all-second");
     let digest = image.by_digest();
-    Tool::Sealgate.sign(&scene.sandbox, Format::Bundle, "second", &digest, &[]).ok();
-    scene.run("two", &image.by_tag()).ok();
+    Tool::Sealgate.sign(&scenario.sandbox, Format::Bundle, "second", &digest, &[]).ok();
+    scenario.run("two", &image.by_tag()).ok();
 }
 
 #[test]
 fn a_key_may_be_in_a_secret() {
-    let scene = Scene::bare("gate-secret-ref");
-    let public = scene.sandbox.read("cosign.pub");
+    let scenario = Scenario::bare("gate-secret-ref");
+    let public = scenario.sandbox.read("cosign.pub");
     let secret = json!({
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": { "name": "gate-secret-ref", "namespace": NAMESPACE },
         "stringData": { "cosign.pub": public },
     });
-    scene.cluster().apply(&secret.to_string()).ok();
+    scenario.cluster().apply(&secret.to_string()).ok();
     let authority = json!({ "key": { "secretRef": { "name": "gate-secret-ref" } } });
-    scene.apply_strict(&scene.policy(&json!({ "authorities": [authority] })));
-    scene.run("app", &scene.signed("app").by_tag()).ok();
+    scenario.apply_strict(&scenario.policy(&json!({ "authorities": [authority] })));
+    scenario.run("app", &scenario.signed("app").by_tag()).ok();
 }
 
-/// The secret that `generate-key-pair k8s://` makes has `cosign.pub` beside the private key.
+/// The secret created by `generate-key-pair k8s://` has `cosign.pub` next to the private key.
 #[test]
 fn the_secret_of_a_key_pair_is_the_key_whichever_program_made_it() {
     for tool in TOOLS {
         let name = format!("gate-key-pair-{tool:?}").to_lowercase();
-        let scene = Scene::bare(&name);
+        let scenario = Scenario::bare(&name);
         let reference = format!("k8s://{NAMESPACE}/{name}");
-        let kubeconfig = scene.cluster().kubeconfig.display().to_string();
+        let kubeconfig = scenario.cluster().kubeconfig.display().to_string();
         let sandbox = Sandbox::new().with("KUBECONFIG", kubeconfig);
         tool.run(&sandbox, &["generate-key-pair", &reference]).ok();
         let authority = json!({ "key": { "secretRef": { "name": name } } });
-        scene.apply_strict(&scene.policy(&json!({ "authorities": [authority] })));
-        let (image, other) = (scene.image("app"), scene.signed("other"));
+        scenario.apply_strict(&scenario.policy(&json!({ "authorities": [authority] })));
+        let (image, other) = (scenario.image("app"), scenario.signed("other"));
         sandbox.sealgate(&["sign", "--key", &reference, "-y", &image.by_digest()]).ok();
-        scene.run("app", &image.by_tag()).ok();
-        scene.run("other", &other.by_tag()).fails_with(&scene.denial("spec.containers[0].image"));
+        scenario.run("app", &image.by_tag()).ok();
+        scenario
+            .run("other", &other.by_tag())
+            .fails_with(&scenario.denial("spec.containers[0].image"));
     }
 }
 
 #[test]
 fn a_policy_whose_secret_is_missing_refuses() {
-    let scene = Scene::bare("gate-no-secret");
+    let scenario = Scenario::bare("gate-no-secret");
     let authority = json!({ "key": { "secretRef": { "name": "gate-nowhere" } } });
-    scene.apply_strict(&scene.policy(&json!({ "authorities": [authority] })));
-    let image = scene.signed("app");
-    scene.run("app", &image.by_tag()).fails_with("failed policy: gate-no-secret");
+    scenario.apply_strict(&scenario.policy(&json!({ "authorities": [authority] })));
+    let image = scenario.signed("app");
+    scenario.run("app", &image.by_tag()).fails_with("failed policy: gate-no-secret");
 }
 
 #[test]
 fn the_older_version_means_the_same() {
-    let scene = Scene::bare("gate-v1alpha1");
-    let mut policy = scene.policy(&json!({ "authorities": [scene.key_authority("cosign")] }));
+    let scenario = Scenario::bare("gate-v1alpha1");
+    let mut policy = scenario.policy(&json!({ "authorities": [scenario.key_authority("cosign")] }));
     policy["apiVersion"] = json!("policy.sigstore.dev/v1alpha1");
-    scene.apply_strict(&policy);
-    scene.run("app", &scene.signed("app").by_tag()).ok();
+    scenario.apply_strict(&policy);
+    scenario.run("app", &scenario.signed("app").by_tag()).ok();
 }
 
-/// As one article writes it: `match: - namespaces: [...]`.
+/// In the form of a published article: `match: - namespaces: [...]`.
 #[test]
 fn a_policy_may_be_for_some_namespaces_only() {
-    let scene = Scene::bare("gate-for-namespace");
+    let scenario = Scenario::bare("gate-for-namespace");
     let spec = json!({
-        "authorities": [scene.key_authority("cosign")],
-        "match": [{ "namespaces": [scene.name] }],
+        "authorities": [scenario.key_authority("cosign")],
+        "match": [{ "namespaces": [scenario.name] }],
     });
-    scene.apply_strict(&scene.policy(&spec));
-    scene.run("app", &scene.signed("app").by_tag()).ok();
-    let other = Scene::bare("gate-other-namespace");
-    let unsigned = scene.image("unsigned");
+    scenario.apply_strict(&scenario.policy(&spec));
+    scenario.run("app", &scenario.signed("app").by_tag()).ok();
+    let other = Scenario::bare("gate-other-namespace");
+    let unsigned = scenario.image("unsigned");
     let run = other.run("app", &unsigned.by_tag());
     run.fails_with(&format!("{DENIED}no matching policies"));
 }
 
 #[test]
 fn static_authorities_say_yes_and_no() {
-    let scene = Scene::bare("gate-static");
-    let image = scene.image("app");
+    let scenario = Scenario::bare("gate-static");
+    let image = scenario.image("app");
     let fail = json!({ "authorities": [{ "static": { "action": "fail", "message": "never" } }] });
-    scene.apply_strict(&scene.policy(&fail));
-    scene.run("app", &image.by_tag()).fails_with("disallowed by static policy: never");
+    scenario.apply_strict(&scenario.policy(&fail));
+    scenario.run("app", &image.by_tag()).fails_with("disallowed by static policy: never");
     let pass = json!({ "authorities": [{ "static": { "action": "pass" } }] });
-    scene.gate.apply_policy(&scene.policy(&pass).to_string(), || {
-        (0..4).all(|_| scene.dry_run("app", &image.by_tag()).code == 0)
+    scenario.gate.apply_policy(&scenario.policy(&pass).to_string(), || {
+        (0..4).all(|_| scenario.dry_run("app", &image.by_tag()).code == 0)
     });
-    scene.run("app", &image.by_tag()).ok();
+    scenario.run("app", &image.by_tag()).ok();
 }
 
 #[test]
 fn a_policy_that_cannot_be_is_refused_in_policy_controllers_words() {
-    let scene = Scene::bare("gate-invalid");
-    let key = scene.key_authority("cosign");
+    let scenario = Scenario::bare("gate-invalid");
+    let key = scenario.key_authority("cosign");
     let cases = [
         (json!({ "images": [], "authorities": [key] }), "missing field(s): spec.images"),
         (json!({ "images": [{ "glob": "[" }], "authorities": [key] }), "glob is invalid"),
@@ -188,37 +191,37 @@ fn a_policy_that_cannot_be_is_refused_in_policy_controllers_words() {
         ),
     ];
     for (spec, text) in cases {
-        let policy = scene.policy(&spec);
-        let run = scene.cluster().apply(&policy.to_string());
+        let policy = scenario.policy(&spec);
+        let run = scenario.cluster().apply(&policy.to_string());
         run.fails_with(POLICY_DENIED).says(text);
     }
 }
 
-/// What a later version brings refuses until then, and says so; it is never passed over.
+/// Features of later versions lead to a refusal with a message until then, and are never ignored.
 #[test]
 fn what_cannot_be_judged_yet_refuses() {
-    let scene = Scene::bare("gate-later");
-    let mut authority = scene.key_authority("cosign");
+    let scenario = Scenario::bare("gate-later");
+    let mut authority = scenario.key_authority("cosign");
     authority["attestations"] =
         json!([{ "name": "built", "predicateType": "https://slsa.dev/provenance/v1" }]);
-    scene.apply_strict(&scene.policy(&json!({ "authorities": [authority] })));
-    let image = scene.signed("app");
-    scene.run("app", &image.by_tag()).fails_with("failed policy: gate-later");
+    scenario.apply_strict(&scenario.policy(&json!({ "authorities": [authority] })));
+    let image = scenario.signed("app");
+    scenario.run("app", &image.by_tag()).fails_with("failed policy: gate-later");
     let path = "jsonpath={.status.conditions}";
-    let get = ["get", "clusterimagepolicy", &scene.name, "-o", path];
-    let conditions = || scene.cluster().kubectl(&get).ok().stdout;
+    let get = ["get", "clusterimagepolicy", &scenario.name, "-o", path];
+    let conditions = || scenario.cluster().kubectl(&get).ok().stdout;
     sealgate_tests::process::wait_until(std::time::Duration::from_secs(20), || {
         conditions().contains("False")
     })
     .unwrap_or_else(|_| panic!("no condition says so: {}", conditions()));
 }
 
-/// A field that is left empty, and values of a wrong type: what the API server and the policy webhook
-/// take, a folder takes, and nothing else.
+/// Empty fields, and values of a wrong type: a directory accepts exactly what the API server and
+/// the policy webhook accept.
 #[test]
 fn a_folder_takes_what_the_api_server_takes() {
-    let scene = Scene::bare("gate-one-reader");
-    let key = scene.sandbox.read("cosign.pub").replace('\n', "\\n");
+    let scenario = Scenario::bare("gate-one-reader");
+    let key = scenario.sandbox.read("cosign.pub").replace('\n', "\\n");
     let policy = |spec: &str| {
         let spec = spec.replace("KEY", &format!("key: {{data: \"{key}\"}}"));
         format!(
@@ -235,7 +238,7 @@ fn a_folder_takes_what_the_api_server_takes() {
     let images = "  images: [{glob: 'one-reader.test/**'}]\n";
     let log = format!(
         "    tLogs:\n    - baseURL: https://rekor.test\n      hashAlgorithm: sha-256\n      publicKey: {}\n",
-        base64_of(&scene.sandbox.read("cosign.pub"))
+        base64_of(&scenario.sandbox.read("cosign.pub"))
     );
     let with = |fields: &str| policy(&format!("{images}  authorities:\n  - KEY\n{fields}"));
     let (taken, refused) = (true, false);
@@ -279,7 +282,7 @@ fn a_folder_takes_what_the_api_server_takes() {
         (root("  sigstoreKeys:\n    tLogs: {}\n"), refused),
     ];
     let folder = Sandbox::new();
-    let always = scene.policy(&json!({ "authorities": [scene.key_authority("cosign")] }));
+    let always = scenario.policy(&json!({ "authorities": [scenario.key_authority("cosign")] }));
     folder.write("policies/always.yaml", always.to_string().replace("gate-one-reader", "always"));
     let gate = Gate::with_folder("one-reader", &folder.path("policies")).unwrap();
     let ready = || {
@@ -287,7 +290,7 @@ fn a_folder_takes_what_the_api_server_takes() {
         String::from_utf8_lossy(&page).into_owned()
     };
     let refuses = || ready().contains("probe.yaml: ") && !ready().contains("being written");
-    // A marker stands in the same file: it is enforced as soon as the file is taken.
+    // A marker policy in the same file shows when the file has been loaded.
     let marker = always.to_string().replace("gate-one-reader", "marker");
     let patience = Duration::from_secs(10);
     let enforces = |count: &str| {
@@ -297,10 +300,10 @@ fn a_folder_takes_what_the_api_server_takes() {
     };
     enforces("1 policy").expect("the gate is ready");
     for (object, expected) in rows {
-        let run = scene.cluster().apply(&object);
+        let run = scenario.cluster().apply(&object);
         assert_eq!(run.code == 0, expected, "{object}\n{}", run.report());
         let kind = if object.contains("TrustRoot") { "trustroot" } else { "clusterimagepolicy" };
-        scene.cluster().kubectl(&["delete", kind, "gate-one-reader", "--ignore-not-found"]).ok();
+        scenario.cluster().kubectl(&["delete", kind, "gate-one-reader", "--ignore-not-found"]).ok();
         folder.write("policies/probe.yaml", format!("{object}\n---\n{marker}\n"));
         if expected {
             let count = if kind == "trustroot" { "2 policies" } else { "3 policies" };

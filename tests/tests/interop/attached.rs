@@ -1,4 +1,5 @@
-//! What hangs on an image: found, shown, fetched, moved, put on by hand, and removed.
+//! Artifacts attached to an image: found, shown, downloaded, copied, attached manually, and
+//! removed.
 
 use sealgate_tests::image;
 use sealgate_tests::registries;
@@ -38,7 +39,7 @@ fn downloaded_signatures_are_what_cosign_downloads() {
 }
 
 #[test]
-fn a_tree_shows_what_hangs_on_the_image() {
+fn a_tree_shows_attached_artifacts() {
     let sandbox = sandbox_with_key();
     for registry in registries::all() {
         let image = registry.image("tree");
@@ -80,8 +81,8 @@ fn a_copy_keeps_its_signatures() {
     }
 }
 
-/// `cosign copy` leaves a tag `sha256-HEX` that is the image itself, where a registry without the
-/// referrers API keeps the list of referrers.
+/// `cosign copy` leaves a tag `sha256-HEX` with the image itself, where a registry without the
+/// referrers API stores the referrers list.
 #[test]
 fn what_cosign_copied_is_judged_and_signed() {
     let sandbox = sandbox_with_key();
@@ -167,7 +168,7 @@ fn a_signature_made_elsewhere_is_attached() {
     }
 }
 
-/// `openssl dgst -sign ... | base64` breaks the lines, and cosign attaches them as they are.
+/// `openssl dgst -sign ... | base64` breaks lines, and cosign attaches the text unchanged.
 #[test]
 fn a_signature_with_line_breaks_verifies_wherever_cosign_verifies_it() {
     let sandbox = sandbox_with_key();

@@ -1,4 +1,4 @@
-//! Signatures on files, as a bundle and detached, both ways.
+//! Blob signatures, as bundles and detached, in both directions.
 
 use sealgate_tests::programs::{Run, Sandbox};
 

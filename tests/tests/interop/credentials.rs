@@ -1,4 +1,4 @@
-//! Who we are at a registry: real cosign 3.1.3 and sealgate at the same registry, with the same
+//! Registry credentials: real cosign 3.1.3 and sealgate at the same registry, with the same
 //! configuration.
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -27,7 +27,7 @@ fn auth() -> String {
     STANDARD.encode(format!("{USER}:{PASSWORD}"))
 }
 
-/// A signed image in a registry that anybody may read, and the key in a sandbox.
+/// Signed image in a public registry, and the key in a sandbox.
 fn signed(name: &str) -> (Sandbox, Image) {
     let sandbox = sandbox_with_key();
     let image = registries::docker().image(name);
@@ -35,7 +35,7 @@ fn signed(name: &str) -> (Sandbox, Image) {
     (sandbox, image)
 }
 
-/// The image behind a service that answers what `refuse` lets through.
+/// Same image behind a service that refuses requests by `refuse`.
 fn behind(
     image: &Image,
     refuse: impl Fn(&Request) -> Option<Answer> + Send + Sync + 'static,
@@ -52,7 +52,7 @@ fn header<'a>(request: &'a Request, name: &str) -> &'a str {
     value(&request.headers, name).unwrap_or_default()
 }
 
-/// A registry that takes `TOKEN`, and says where it is had.
+/// Requires `TOKEN`, and names the token endpoint.
 fn wants_token(request: &Request) -> Option<Answer> {
     let realm = format!("http://{}/token", header(request, "host"));
     let challenge = format!("Bearer realm=\"{realm}\",service=\"tests\"");
@@ -63,13 +63,13 @@ fn token() -> Answer {
     Answer::json(&json!({ "token": "access-token" }))
 }
 
-/// The docker configuration of the sandbox: one entry.
+/// Docker configuration of the sandbox with one entry.
 fn configure(sandbox: &Sandbox, host: &str, entry: &Value) {
     sandbox.write(".docker/config.json", json!({ "auths": { host: entry } }).to_string());
 }
 
 #[test]
-fn challenges_that_are_not_to_the_letter() {
+fn loosely_written_challenges() {
     let (sandbox, image) = signed("loose-challenges");
     let by_password = [
         "Basic",
@@ -112,15 +112,19 @@ fn challenges_that_are_not_to_the_letter() {
 }
 
 #[test]
-fn a_challenge_that_nobody_can_answer_is_said() {
+fn an_unanswerable_challenge_is_reported() {
     let (sandbox, image) = signed("hopeless-challenges");
-    for (challenge, said) in
-        [("Bearer service=\"x\"", "Bearer without a realm"), ("Negotiate", "asks for Negotiate")]
-    {
+    for (challenge, said) in [
+        ("Bearer service=\"x\"", "Bearer challenge has no realm"),
+        ("Negotiate", "asks for Negotiate"),
+    ] {
         let image = behind(&image, |_| Some(Answer::unauthorized(challenge)));
         configure(&sandbox, &image.host, &json!({ "auth": auth() }));
         let run = Tool::Sealgate.verify(&sandbox, "cosign", &image.by_tag(), &[]).exits(1);
-        run.says(said).says_no("sealgate login").says_no("none are known").says_no("no signatures");
+        run.says(said)
+            .says_no("sealgate login")
+            .says_no("none are configured")
+            .says_no("no signatures");
         assert_ne!(Tool::Cosign.verify(&sandbox, "cosign", &image.by_tag(), &[]).code, 0);
     }
 }
@@ -142,7 +146,7 @@ fn configurations_with_nothing_in_them() {
     }
 }
 
-/// cosign reads the first of these files only, so it has no part in this.
+/// cosign reads only the first of these files, so it is not compared.
 #[test]
 fn one_file_that_cannot_be_read_does_not_stop_the_others() {
     let (sandbox, image) = signed("unreadable-configuration");
@@ -202,7 +206,7 @@ fn a_token_endpoint_without_post() {
     }
 }
 
-/// A sandbox in which `docker-credential-NAME` is this script.
+/// Sandbox in which `docker-credential-NAME` is this script.
 fn with_helper(sandbox: Sandbox, name: &str, script: &str) -> Sandbox {
     let program = format!("bin/docker-credential-{name}");
     let path = sandbox.write(&program, format!("#!/bin/sh\n{script}\n"));
@@ -213,9 +217,9 @@ fn with_helper(sandbox: Sandbox, name: &str, script: &str) -> Sandbox {
 }
 
 #[test]
-fn a_helpers_own_words() {
+fn a_helpers_error_message() {
     let (sandbox, image) = signed("helper-words");
-    // Anybody gets a token, so that the helper is asked and need not know anything.
+    // Anonymous tokens are issued, so that the helper is called and may have no credentials.
     let image = behind(&image, |request| match request.path.as_str() {
         "/token" => Some(token()),
         _ => wants_token(request),
@@ -226,7 +230,7 @@ fn a_helpers_own_words() {
     for tool in TOOLS {
         tool.verify(&sandbox, "cosign", &image.by_tag(), &[]).ok();
     }
-    // What Docker Desktop's helper says; to cosign it is a failure.
+    // Error text of Docker Desktop's helper, which is a failure to cosign.
     sandbox.write("words", "No stored credential for https://index.docker.io/v1/\n");
     Tool::Sealgate.verify(&sandbox, "cosign", &image.by_tag(), &[]).ok();
     sandbox.write("words", "the keychain is locked\n");
@@ -255,14 +259,14 @@ fn login_with_a_helper() {
         assert_eq!(by_both[0], by_both[1]);
         assert_eq!(by_both[0].0["Secret"], PASSWORD);
     }
-    // docker stops here; the password must go somewhere, and the warning says where.
+    // Docker fails here; we store the password in the file, and the warning says so.
     sandbox.write(".docker/config.json", json!({ "credsStore": "absent" }).to_string());
     let login = ["login", "reg.io", "-u", USER, "-p", PASSWORD];
     Tool::Sealgate.run(&sandbox, &login).ok().says("WARNING: ").says("stored unencrypted");
     assert!(sandbox.read(".docker/config.json").contains(&auth()));
 }
 
-/// Whoever is behind a redirect is somebody else: it is named, and gets no credentials.
+/// The target of a redirect is another server: it is named, and gets no credentials.
 #[test]
 fn a_registry_behind_a_redirect_refuses() {
     let (sandbox, image) = signed("behind-a-redirect");

@@ -1,8 +1,8 @@
-//! Ed25519 in both variants of RFC 8032, beside real cosign 3.1.3.
+//! Ed25519 in both variants of RFC 8032, compared with real cosign 3.1.3.
 //!
-//! Measured here: cosign signs images, attestations, and blobs that it logs by Ed25519ph, blobs that
-//! it does not log by pure Ed25519; it verifies pure Ed25519 only. It makes a bundle only where it has
-//! no trusted root to check it with. So we sign by the pure variant, which it verifies, and verify both.
+//! Measured: cosign signs images, attestations, and logged blobs with Ed25519ph, and unlogged blobs
+//! with pure Ed25519; it verifies pure Ed25519 only. It creates a bundle only without a trusted
+//! root to check it with. So we sign with the pure variant, which it verifies, and verify both.
 
 use sealgate_tests::programs::{Run, Sandbox};
 use sealgate_tests::registries;
@@ -12,10 +12,10 @@ use crate::support::{FORMATS, Format, Tool};
 
 const PREHASH: &str = "ed25519-ph";
 const PURE: &str = "ed25519";
-/// No service, and no trusted root.
+/// No services and no trusted root.
 const ALONE: [&str; 2] = ["--use-signing-config=false", "--tlog-upload=false"];
 
-/// Key pairs `ed25519` and `other` that cosign has imported.
+/// Key pairs `ed25519` and `other`, imported by cosign.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
     for name in ["ed25519", "other"] {
@@ -38,7 +38,7 @@ fn cosign(sandbox: &Sandbox, verb: &str, format: Format, more: &[&str]) -> Run {
     sandbox.cosign(&arguments)
 }
 
-/// The algorithm of the one signature that verified.
+/// Algorithm of the only verified signature.
 #[track_caller]
 fn algorithm(run: &Run) -> String {
     let report = run.json();
@@ -61,7 +61,7 @@ fn images_that_cosign_signs_we_verify() {
         let run = Tool::Sealgate.verify(&sandbox, "ed25519", &image.by_tag(), &[]).ok();
         run.says("Signature algorithm: ed25519-ph");
         Tool::Sealgate.verify(&sandbox, "other", &image.by_tag(), &[]).exits(12);
-        // cosign refuses its own. The day that it does not, it can be said in the documentation.
+        // cosign refuses its own signature. If this changes, the documentation must be updated.
         assert_ne!(Tool::Cosign.verify(&sandbox, "ed25519", &image.by_tag(), &[]).code, 0);
     }
 }
@@ -107,7 +107,7 @@ fn blobs_that_we_sign_cosign_verifies() {
     sandbox.sealgate(&[&["verify-blob"], &check[..]].concat()).ok().says("Verified OK");
 }
 
-/// Rekor v2 takes Ed25519 by the prehash only, and names it.
+/// Rekor v2 accepts Ed25519ph only, and records it.
 #[test]
 fn what_cosign_logs_we_verify_with_its_entry() {
     let sandbox = sandbox();
@@ -128,7 +128,7 @@ fn what_cosign_logs_we_verify_with_its_entry() {
     assert_eq!(shown["content"]["signatureAlgorithm"], PREHASH);
     assert_eq!(shown["logEntries"][0]["keyDetails"], "PKIX_ED25519_PH");
 
-    // The same in a bundle beside an image: its envelope is logged by the digest that is signed.
+    // The same in a bundle attached to an image: its envelope is logged by the signed digest.
     let image = registries::docker().image("ed25519-logged");
     let sign = ["sign", "--key=ed25519.key", "-y", "--signing-config=services.json"];
     sandbox.cosign(&[&sign[..], &[&image.by_digest()]].concat()).ok();

@@ -1,4 +1,4 @@
-//! Real cosign 3.1.3 and real skopeo: what one writes, the other reads.
+//! Interoperability with real cosign 3.1.3 and real skopeo.
 
 mod attached;
 mod blobs;
@@ -6,7 +6,7 @@ mod credentials;
 mod ed25519;
 mod identities;
 mod keys;
-mod odd;
+mod nonconforming;
 mod parallel;
 mod signatures;
 mod skopeo;

@@ -1,4 +1,4 @@
-//! Many at once: no signature of a concurrent writer is lost.
+//! Concurrent signing: no writer's signature is lost.
 
 use std::process::Child;
 

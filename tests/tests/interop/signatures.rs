@@ -1,4 +1,4 @@
-//! Signatures on images, both ways, in both formats, on each kind of registry.
+//! Image signatures in both directions, in both formats, on each kind of registry.
 
 use sealgate_tests::image::push_index;
 use sealgate_tests::registries;
@@ -101,7 +101,7 @@ fn each_of_several_signatures_counts() {
     }
 }
 
-/// cosign looks at one format only; we look at both, whichever came first.
+/// cosign reads one format only; sealgate reads both, in any order.
 #[test]
 fn the_two_formats_are_one_set() {
     let sandbox = sandbox_with_key();
@@ -145,7 +145,7 @@ fn an_index_and_all_its_children() {
             let recursive = ["--recursive"];
             Tool::Sealgate.verify(&sandbox, "cosign", &index.by_tag(), &recursive).exits(10);
             signer.sign(&sandbox, format, "cosign", &index.by_digest(), &[]).ok();
-            // The index alone does not speak for its children.
+            // The signature of the index does not cover its children.
             let run = Tool::Sealgate.verify(&sandbox, "cosign", &index.by_tag(), &recursive);
             assert_ne!(run.code, 0, "{}", run.report());
             signer.sign(&sandbox, format, "cosign", &index.by_digest(), &recursive).ok();
@@ -182,7 +182,7 @@ fn a_signature_of_another_image_is_refused() {
         .says("no matching signatures");
 }
 
-/// Puts the legacy signature manifest of one image where another's is looked for.
+/// Copies the legacy signature manifest of one image to another's tag.
 fn lend_legacy_signature(from: &sealgate_tests::image::Image, to: &sealgate_tests::image::Image) {
     use sealgate_tests::image::{MANIFEST, get_blob, get_manifest, push_blob, put_manifest};
     let tag = format!("{}.sig", from.digest_tag());

@@ -1,4 +1,4 @@
-//! skopeo's own library judges our legacy signature by policy.json.
+//! Verification of our legacy signatures by skopeo's library and policy.json.
 
 use sealgate_tests::image::Image;
 use sealgate_tests::programs::{Run, Sandbox, built};
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::{Format, Tool, sandbox_with_key};
 
-/// Copies an image into a folder, if the policy lets it.
+/// Copies an image into a directory, if the policy allows it.
 fn copy(sandbox: &Sandbox, image: &Image, to: &str) -> Run {
     let requirement = json!([{
         "type": "sigstoreSigned",

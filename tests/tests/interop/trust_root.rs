@@ -1,5 +1,4 @@
-//! The cache of trust roots that both tools share: what one has fetched by TUF and chosen, the
-//! other finds.
+//! Trust root cache shared by both tools: each finds what the other has fetched by TUF and chosen.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -15,7 +14,7 @@ use serde_json::{Value, json};
 const ROOT: &str = include_str!("../../../crates/sealgate-core/tests/data/trusted_root.json");
 const CONFIG: &str = r#"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}"#;
 
-/// A TUF repository behind HTTP, and what was asked.
+/// TUF repository over HTTP, with a request log.
 struct Mirror {
     address: String,
     asked: Arc<Mutex<Vec<String>>>,
@@ -50,13 +49,13 @@ impl Mirror {
         Self { address, asked }
     }
 
-    /// The names that were asked for since the last call.
+    /// Names requested since the last call.
     fn asked(&self) -> Vec<String> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }
 }
 
-/// Four roles, one key each.
+/// Repository with four roles and one key each.
 fn repository() -> BTreeMap<String, Vec<u8>> {
     let keys = ["root", "timestamp", "snapshot", "targets"]
         .map(|role| (role, Ed25519KeyPair::generate().unwrap()));
@@ -113,7 +112,7 @@ fn sha256(bytes: &[u8]) -> String {
     hex::encode(digest(&SHA256, bytes))
 }
 
-/// RFC 3339, by the system's own `date`: nothing here counts days.
+/// RFC 3339 time from the system's `date`.
 fn tomorrow() -> String {
     let time = SystemTime::now() + Duration::from_secs(86_400);
     let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
@@ -126,7 +125,7 @@ fn json_of(sandbox: &Sandbox, name: &str) -> Value {
     serde_json::from_str(&sandbox.read(name)).unwrap()
 }
 
-/// The root of the mirror in a file, had in another way.
+/// Sandbox with the mirror's root in a file.
 fn sandbox(mirror: &Mirror) -> Sandbox {
     let sandbox = Sandbox::new();
     let host = mirror.address.trim_start_matches("http://");
@@ -146,7 +145,7 @@ fn cosign_finds_what_we_have_chosen() {
     let create = ["trusted-root", "create", "--with-default-services", "--out", "found.json"];
     sandbox.cosign(&create).ok();
     assert_eq!(json_of(&sandbox, "found.json")["tlogs"][0], parsed(ROOT)["tlogs"][0]);
-    // The copy was good to cosign: only news were asked for.
+    // cosign accepts the copy: it only checks for updates.
     assert_eq!(mirror.asked(), ["2.root.json", "timestamp.json"]);
 }
 

@@ -1,26 +1,26 @@
-//! The same changed bundles to sigstore-go and to Sealgate. Whoever accepts what the other
-//! refuses is asked why: either it stands in the table below, or it is a bug.
+//! Differential test: the same mutated bundles for sigstore-go and Sealgate. Every difference must
+//! be listed in the table below, or is a bug.
 //!
-//! `SEALGATE_MUTATIONS=5000` looks at more than a test run does; `SEALGATE_SEED=1000000` at others.
+//! `SEALGATE_MUTATIONS=5000` sets the number of mutations, `SEALGATE_SEED=1000000` the seed.
 
-use sealgate_tests::mutate::{Dice, mutate};
+use sealgate_tests::mutate::{Random, mutate};
 use sealgate_tests::oracle;
 use sealgate_tests::programs::Sandbox;
 use sealgate_tests::sigstore;
 use serde_json::{Value, json};
 
 const ADA: &str = "ada@example.com";
-/// So many in a test run.
+/// Number of mutations in a test run.
 const MUTATIONS: u64 = 400;
 
-/// A changed bundle, and what each said.
+/// Mutated bundle and both results.
 struct Case {
     what: String,
     ours: String,
     theirs: String,
 }
 
-/// A difference that is meant: what each says (a part of it), and why.
+/// Intended difference: a part of each result, and the reason.
 struct Explained {
     ours: &'static str,
     theirs: &'static str,
@@ -87,7 +87,7 @@ fn changed_bundles_are_judged_as_sigstore_go_judges_them() {
         .map(|case| format!("{}\n  ours:   {}\n  theirs: {}", case.what, case.ours, case.theirs))
         .collect();
     assert!(unexplained.is_empty(), "{}:\n{}", unexplained.len(), unexplained.join("\n"));
-    // Neither "everything" nor "nothing" would be a comparison.
+    // Accepting or refusing everything would be no comparison.
     assert!(accepted as u64 > count / 100 && (accepted as u64) < count / 2, "{accepted}");
 }
 
@@ -100,8 +100,8 @@ fn explained(case: &Case) -> bool {
     EXPLAINED.iter().any(|known| says(&case.ours, known.ours) && says(&case.theirs, known.theirs))
 }
 
-/// A message signature and an attestation, each with a second one to take parts from; all by one
-/// signer, over one file each.
+/// A message signature and an attestation, each with a second one as donor; all by one signer, over
+/// one file each.
 fn genuine(sandbox: &Sandbox) -> [[Value; 2]; 2] {
     sandbox.write("app.txt", "an artifact\n");
     sandbox.write("other.txt", "another artifact\n");
@@ -124,10 +124,10 @@ fn genuine(sandbox: &Sandbox) -> [[Value; 2]; 2] {
     ["sign-blob", "attest-blob"].map(|verb| ["app.txt", "other.txt"].map(|file| sign(verb, file)))
 }
 
-/// Writes changed bundle `number`; says what was changed.
+/// Writes mutated bundle `number`; returns a description of the mutation.
 fn write_case(sandbox: &Sandbox, bundles: &[[Value; 2]; 2], seed: u64, number: u64) -> String {
     let [document, donor] = &bundles[usize::from(seed.is_multiple_of(3))];
-    let (text, what) = mutate(document, donor, &mut Dice::new(seed));
+    let (text, what) = mutate(document, donor, &mut Random::new(seed));
     sandbox.write(&format!("case-{number}.json"), text);
     format!("seed {seed}: {what}")
 }
@@ -145,7 +145,7 @@ fn ask_sigstore_go(sandbox: &Sandbox, count: u64) -> Vec<String> {
     oracle::judge_bundles(&sigstore.trusted_root(), (0..count).map(question))
 }
 
-/// As the oracle: `good`, or `bad` and why. Four at a time.
+/// Results in the oracle's form: `good`, or `bad` and the reason. Four processes at a time.
 fn ask_sealgate(sandbox: &Sandbox, count: u64) -> Vec<String> {
     let mut answers = vec![String::new(); usize::try_from(count).expect("a number of files")];
     let share = answers.len().div_ceil(4).max(1);

@@ -1,4 +1,4 @@
-//! Documents that cosign and we both write: trusted roots, signing configurations, bundles.
+//! Documents written by both tools: trusted roots, signing configurations, bundles.
 
 use sealgate_tests::programs::Sandbox;
 use sealgate_tests::sigstore;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::support::{ADA, sandbox, signed_file};
 use crate::support::{TOOLS, Tool};
 
-/// Runs a verb that writes `--out`, and reads what it has written.
+/// Runs a verb that writes `--out`, and reads the result.
 fn written(tool: Tool, sandbox: &Sandbox, arguments: &[String]) -> Value {
     let out = format!("--out={}", sandbox.path("out.json").display());
     let arguments: Vec<&str> = arguments.iter().chain([&out]).map(String::as_str).collect();
@@ -57,7 +57,7 @@ fn a_person_sees_what_is_in_a_bundle() {
     sandbox.sealgate(&[&inspect[..], &["-o", "json"]].concat()).ok().json();
 }
 
-/// The conformance suite's words for the same.
+/// Same commands as in the conformance suite.
 #[test]
 fn bundles_of_the_conformance_suite() {
     let sandbox = sandbox();
@@ -86,7 +86,7 @@ fn bundles_of_the_conformance_suite() {
     assert_ne!(verify(Tool::Sealgate, "other.txt.json", "app.txt").code, 0);
 }
 
-/// Two logs, as a signing configuration may ask for: both are told, and each is enough.
+/// Two logs, as a signing configuration may require: both are listed, and each is sufficient.
 #[test]
 fn every_log_that_is_asked_for() {
     let sandbox = sandbox();
@@ -97,7 +97,7 @@ fn every_log_that_is_asked_for() {
     let since = "start-time=2024-01-01T00:00:00Z";
     arguments.push(format!("--rekor=url={},public-key={key},{since},origin=localhost", second.url));
     let both = written(Tool::Sealgate, &sandbox, &arguments);
-    // cosign's order is another one each time.
+    // cosign's order varies.
     let sorted = |mut root: Value| {
         let logs = root["tlogs"].as_array_mut().expect("logs");
         logs.sort_by_key(|log| log["logId"]["keyId"].to_string());

@@ -1,17 +1,17 @@
-//! The same regular expressions to Go and to Sealgate: a policy's `subjectRegExp` must mean here
-//! what it means to cosign and policy-controller, or be refused.
+//! Differential test of regular expressions with Go: a policy's `subjectRegExp` must mean the same
+//! as to cosign and policy-controller, or be refused.
 //!
-//! `SEALGATE_EXPRESSIONS=1000000` looks at more than a test run does.
+//! `SEALGATE_EXPRESSIONS=1000000` sets the number of expressions.
 
 use sealgate_core::identity::Pattern;
-use sealgate_tests::mutate::Dice;
+use sealgate_tests::mutate::Random;
 use sealgate_tests::oracle;
 use serde_json::json;
 
-/// So many in a test run.
+/// Number of expressions in a test run.
 const EXPRESSIONS: u64 = 20_000;
 
-/// What expressions are put together from: everything that either syntax has a meaning for.
+/// Fragments from which expressions are composed: everything with a meaning in either syntax.
 const PIECES: &[&str] = &[
     "a",
     "b",
@@ -178,7 +178,7 @@ const PIECES: &[&str] = &[
     "\\ ",
 ];
 
-/// What they are looked for in.
+/// Texts to match.
 const TEXTS: &[&str] = &[
     "", "a", "b", "A", "aa", "aab", "ab", "ba", "aaaa", "k", "K", "\u{212a}", "s", "ſ", "é", "É",
     "e", "0", "٣", "_", "-", "--", "&", "&&", "~", "<", ">", "[", "]", "^", "$", ".", "a.b", "axb",
@@ -204,13 +204,13 @@ fn expressions_mean_what_they_mean_to_go() {
     let good = |answers: &[String]| answers.iter().filter(|said| !said.starts_with("bad")).count();
     let (ours, theirs) = (good(&ours), good(&theirs));
     println!("{count} expressions: Go reads {theirs}, and we {ours}");
-    // To refuse is safe, but not an answer.
+    // Refusing is safe, but must be rare.
     assert!(ours * 5 > theirs * 4, "of {theirs} that Go reads we read {ours}");
 }
 
 fn expression(seed: u64) -> String {
-    let mut dice = Dice::new(seed);
-    (0..=dice.below(5)).map(|_| *dice.one_of(PIECES)).collect()
+    let mut random = Random::new(seed);
+    (0..=random.below(5)).map(|_| *random.one_of(PIECES)).collect()
 }
 
 fn ask_sealgate(expression: &str) -> String {

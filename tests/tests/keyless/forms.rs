@@ -1,7 +1,7 @@
-//! Other forms of keyless signatures by real cosign: other algorithms, the legacy format, keys.
+//! Further forms of keyless signatures by real cosign: other algorithms, the legacy format, files.
 //!
-//! Legacy signatures with a log entry need Rekor v1, which is not to be had here: recorded ones are
-//! judged in `sealgate-core`. What can be made here has a timestamp instead of a log entry.
+//! Legacy signatures with a log entry need Rekor v1, which is not available here: recorded ones are
+//! verified in `sealgate-core`. Those made here have a timestamp instead.
 
 use sealgate_tests::image::get_manifest;
 use sealgate_tests::{registries, sigstore};
@@ -40,7 +40,7 @@ fn legacy_signatures_with_a_timestamp() {
     let sigstore = sigstore::shared();
     let fulcio = format!("--fulcio-url={}", sigstore.fulcio.url);
     let authority = format!("--timestamp-server-url={}", sigstore.authority.url);
-    sandbox.write("ctfe.pub", &sigstore.certificate_log.public_key);
+    sandbox.write("ctfe.pub", &sigstore.ct_log.public_key);
     sandbox.write("fulcio.pem", &sigstore.fulcio.chain);
     let key = sandbox.path("ctfe.pub").display().to_string();
     let roots = sandbox.path("fulcio.pem").display().to_string();
@@ -76,7 +76,7 @@ fn legacy_signatures_with_a_timestamp() {
     }
 }
 
-/// Nothing is asked of any network: the proof lies beside the signature.
+/// No network access: the proof is stored with the signature.
 #[test]
 fn files_are_verified_without_a_network() {
     let sandbox = sandbox();
@@ -100,6 +100,6 @@ fn files_are_verified_without_a_network() {
     let root = ["--trusted-root=root.json"];
     verify(&root, "ada@example.com").ok().says("Verified OK");
     verify(&root, "bob@example.com").exits(1).says("[wrong-identity]");
-    // The embedded root, of the public services, knows none of ours.
+    // The embedded root of the public services does not contain ours.
     verify(&[], "ada@example.com").exits(1).says_no("Verified OK");
 }

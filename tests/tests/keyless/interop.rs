@@ -1,10 +1,10 @@
-//! What one signs without a key the other verifies: images on each kind of registry, an index with
-//! its children, files; people and workflows.
+//! Keyless signatures by one tool, verified by the other: images on each kind of registry, an index
+//! with its children, files; people and workflows.
 
 use sealgate_tests::image::push_index;
 use sealgate_tests::registries;
 
-use super::support::{ADA, BOB, Who, bundle_of, sandbox, signed_file};
+use super::support::{ADA, BOB, Signer, bundle_of, sandbox, signed_file};
 use crate::support::{TOOLS, Tool, verified_digests};
 
 #[test]
@@ -28,7 +28,7 @@ fn images_that_cosign_signs_we_verify() {
 #[test]
 fn files_that_cosign_signs_we_verify() {
     let sandbox = sandbox();
-    for who in [ADA, Who::Workflow] {
+    for who in [ADA, Signer::Workflow] {
         signed_file(&sandbox, who, "app.txt", "an artifact\n");
         let check = ["--bundle=app.txt.json", "app.txt"];
         for tool in TOOLS {
@@ -44,7 +44,7 @@ fn an_index_that_cosign_signs_we_verify_with_its_children() {
         let repository = format!("tests/keyless-index-by-cosign-{number}");
         let (index, children) = push_index(&registry.host, &repository, "v1").unwrap();
         Tool::Cosign.sign_as(&sandbox, ADA, "sign", &[&index.by_digest()]).ok();
-        // The index alone does not speak for its children.
+        // The signature of the index does not cover its children.
         let run = Tool::Sealgate.verify_as(&sandbox, ADA, "verify", &["-r", &index.by_tag()]);
         assert_ne!(run.code, 0, "{}", run.report());
         for child in &children {
@@ -87,10 +87,10 @@ fn expressions_and_several_identities() {
     for identities in refused {
         verify(&[*identities, &exact].concat()).exits(1).says("[wrong-identity]");
     }
-    // As cosign: one way of naming the signer, not both.
+    // As in cosign: an identity or a pattern, not both.
     let both = ["--certificate-identity=ada@example.com", "--certificate-identity-regexp=^ada@"];
     verify(&[&both[..], &exact].concat()).exits(1).says("exactly one of: ");
-    // Half an identity is none.
+    // An identity needs an issuer.
     verify(&["--certificate-identity=ada@example.com"])
         .exits(1)
         .says("--certificate-oidc-issuer or --certificate-oidc-issuer-regexp is required");
@@ -102,7 +102,7 @@ fn expressions_and_several_identities() {
 #[test]
 fn claims_of_a_workflow() {
     let sandbox = sandbox();
-    signed_file(&sandbox, Who::Workflow, "app.txt", "an artifact\n");
+    signed_file(&sandbox, Signer::Workflow, "app.txt", "an artifact\n");
     for (flag, right, wrong) in [
         ("name", "release", "Release"),
         ("ref", "refs/tags/v1.2.3", "refs/heads/main"),
@@ -113,7 +113,7 @@ fn claims_of_a_workflow() {
         let check = |value: &str, tool: Tool| {
             let claim = format!("--certificate-github-workflow-{flag}={value}");
             let file = [claim.as_str(), "--bundle=app.txt.json", "app.txt"];
-            tool.verify_as(&sandbox, Who::Workflow, "verify-blob", &file)
+            tool.verify_as(&sandbox, Signer::Workflow, "verify-blob", &file)
         };
         for tool in TOOLS {
             check(right, tool).ok();

@@ -1,5 +1,5 @@
-//! Signing without keys, on real Fulcio, Rekor v2 and timestamp authority: what real cosign signs
-//! we verify, and the other way round; and what must be refused is, each with its own code.
+//! Keyless signing on real Fulcio, Rekor v2 and timestamp authority: interoperability with real
+//! cosign in both directions, and refusals, each with its code.
 
 mod differential;
 mod documents;

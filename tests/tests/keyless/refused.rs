@@ -1,5 +1,5 @@
-//! What must not verify, each with its own code: genuine signatures of real cosign, changed in one
-//! thing, and trust roots that do not trust. Real cosign must refuse them too.
+//! Refusals, each with its code: genuine signatures by real cosign with one modification, and trust
+//! roots that do not match. Real cosign must refuse them too.
 
 use std::sync::OnceLock;
 
@@ -14,21 +14,21 @@ use serde_json::{Value, json};
 use super::support::{ADA, attach, attach_to, bundle_of, sandbox, second_log, signed_file};
 use crate::support::{TOOLS, Tool};
 
-/// Genuine bundles by the same signer: of the image that is to be verified, of another one, and of
-/// the same with a log and with a timestamp authority that nobody trusts.
+/// Genuine bundles by the same signer: of the image to verify, of another one, and of the same
+/// image with an untrusted log and timestamp authority.
 struct Genuine {
     one: Value,
     other: Value,
     unknown_log: Value,
     unknown_authority: Value,
-    /// That authority.
+    /// Untrusted timestamp authority.
     authority: TimestampAuthority,
     text: String,
 }
 
 const REPOSITORY: &str = "tests/keyless-refused";
 
-/// What is in the image.
+/// Content of the image.
 const TEXT: &str = "an image that is tampered with";
 
 fn genuine() -> &'static Genuine {
@@ -49,7 +49,7 @@ fn genuine() -> &'static Genuine {
             signed_image(&sandbox, repository, text)
         };
         Genuine {
-            // The other one first: then the proof of the one is never empty.
+            // The other image first, so that the inclusion proof of the first one is not empty.
             other: sign("other", "another image", usual.clone()),
             one: sign("one", TEXT, usual),
             unknown_log: sign("unknown-log", TEXT, with("rekorTlogUrls", &rekor.url)),
@@ -60,7 +60,8 @@ fn genuine() -> &'static Genuine {
     })
 }
 
-/// A trusted root with one more log and one more timestamp authority: cosign signs with no others.
+/// Trusted root with an additional log and timestamp authority, without which cosign would not
+/// sign.
 fn trust_both(sandbox: &Sandbox, rekor: &Rekor, authority: &TimestampAuthority) {
     let [key, chain] = [("rekor.pub", &rekor.public_key), ("tsa.pem", &authority.chain)]
         .map(|(name, text)| sandbox.write(name, text).display().to_string());
@@ -74,7 +75,7 @@ fn trust_both(sandbox: &Sandbox, rekor: &Rekor, authority: &TimestampAuthority) 
     sandbox.cosign(&arguments).ok();
 }
 
-/// The bundle of an image that Ada signs with cosign.
+/// Bundle of an image signed by Ada with cosign.
 fn signed_image(sandbox: &Sandbox, name: &str, text: &str) -> Value {
     let host = &registries::referrers().host;
     let repository = format!("{REPOSITORY}-{name}");
@@ -83,16 +84,16 @@ fn signed_image(sandbox: &Sandbox, name: &str, text: &str) -> Value {
     bundle_of(&image)
 }
 
-/// What cosign 3.1.3 verifies nevertheless. Of a Rekor v2 entry it reads neither the kind nor the
-/// body in the bundle, but makes its own from what is signed, which then is in the log; we refuse a
-/// bundle that contradicts itself. And as such an entry has no time of its own, it does not look at the window
-/// of the log's key; we compare it with the timestamp.
+/// Modifications that cosign 3.1.3 accepts. It reads neither the kind nor the body of a Rekor v2
+/// entry in the bundle, but builds its own from the signed content, which then is in the log; we
+/// refuse a bundle that contradicts itself. And since such an entry has no time, it does not check
+/// the validity period of the log's key; we compare it with the timestamp.
 const COSIGN_ACCEPTS: &[&str] =
     &["the body of another log entry", "another kind of entry", "a log that has ended"];
 
 type Change = fn(&mut Value, &Genuine);
 
-/// What is changed, the code, and the change.
+/// Description, reject code, and modification.
 const BUNDLES: &[(&str, &str, Change)] = &[
     ("no timestamp", "no-trusted-time", |b, _| {
         b["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"] = json!([]);
@@ -202,7 +203,7 @@ const BUNDLES: &[(&str, &str, Change)] = &[
     }),
 ];
 
-/// What changes nothing that counts.
+/// Modifications without effect.
 const HARMLESS: &[(&str, Change)] = &[
     ("the entry of an unknown log beside the good one", |b, g| {
         let entry = g.unknown_log.pointer(ENTRY).unwrap().clone();
@@ -221,7 +222,7 @@ const STAMPS: &str = "/verificationMaterial/timestampVerificationData/rfc3161Tim
 
 const PROOF: &str = "/verificationMaterial/tlogEntries/0/inclusionProof";
 
-/// Puts a part of one bundle into another.
+/// Copies a part of one bundle into another.
 fn take(bundle: &mut Value, from: &Value, part: &str) {
     let value = from.pointer(part).unwrap_or_else(|| panic!("no {part}")).clone();
     *bundle.pointer_mut(part).unwrap_or_else(|| panic!("no {part}")) = value;
@@ -258,7 +259,7 @@ fn changed_bundles_of_images() {
 }
 
 #[test]
-fn what_does_not_count_does_no_harm() {
+fn irrelevant_changes_do_not_matter() {
     let (sandbox, genuine) = (sandbox(), genuine());
     for (number, (name, change)) in HARMLESS.iter().enumerate() {
         let mut bundle = genuine.one.clone();
@@ -270,7 +271,7 @@ fn what_does_not_count_does_no_harm() {
     }
 }
 
-/// One good signature is enough, whatever lies beside it; and what lies beside it is told.
+/// One valid signature is sufficient, whatever else is attached; the others are reported.
 #[test]
 fn a_bad_bundle_beside_a_good_one() {
     let (sandbox, genuine) = (sandbox(), genuine());
@@ -287,7 +288,7 @@ fn a_bad_bundle_beside_a_good_one() {
 
 type FileChange = fn(&mut Value, &Value);
 
-/// The same for files: the changed bundle, and that of another file.
+/// The same for files: the bundle to modify, and that of another file.
 const FILES: &[(&str, &str, FileChange)] = &[
     ("the bundle of another file", "message-digest", |b, other| *b = other.clone()),
     ("another digest", "message-digest", |b, other| {
@@ -331,7 +332,7 @@ fn changed_bundles_of_files() {
 
 type RootRow = (&'static str, &'static str, fn(&mut Value));
 
-/// What is changed in the trusted root, the code, and the change.
+/// Description, reject code, and modification of the trusted root.
 const ROOTS: &[RootRow] = &[
     ("an authority that has ended", "authority-time", |root| {
         end(&mut root["certificateAuthorities"][0]);
@@ -350,13 +351,13 @@ const ROOTS: &[RootRow] = &[
     ("a certificate log that has ended", "no-sct", |root| end_log(&mut root["ctlogs"][0])),
     ("no certificate log", "no-sct", |root| root["ctlogs"] = json!([])),
     ("another key for the certificate log", "wrong-sct", |root| {
-        // A key of the right kind, under the log's id.
+        // A key of the right type under the log's ID.
         let other = KeyPair::generate().unwrap().subject_public_key_info();
         root["ctlogs"][0]["publicKey"]["rawBytes"] = json!(STANDARD.encode(other));
     }),
 ];
 
-/// Of a log it is the key that ends.
+/// Ends the validity of a log's key.
 fn end_log(log: &mut Value) {
     end(&mut log["publicKey"]);
 }

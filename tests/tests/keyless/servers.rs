@@ -1,8 +1,8 @@
-//! The harness itself: real cosign, which knows nothing of us, signs and verifies on its servers.
+//! Check of the harness: real cosign signs and verifies on its servers, without sealgate.
 
 use sealgate_tests::registries;
 
-use super::support::{ADA, BOB, Who, bundle_of, sandbox, signed_file};
+use super::support::{ADA, BOB, Signer, bundle_of, sandbox, signed_file};
 use crate::support::Tool;
 
 #[test]
@@ -11,7 +11,7 @@ fn cosign_signs_and_verifies_an_image() {
     for registry in registries::all() {
         let image = registry.image("keyless-harness");
         Tool::Cosign.sign_as(&sandbox, ADA, "sign", &[&image.by_digest()]).ok();
-        // With the certificate log's promise, as nothing says to ignore it.
+        // Including the SCT, as no flag ignores it.
         Tool::Cosign.verify_as(&sandbox, ADA, "verify", &[&image.by_digest()]).ok();
         let other = Tool::Cosign.verify_as(&sandbox, BOB, "verify", &[&image.by_digest()]);
         assert_ne!(other.code, 0, "{}", other.report());
@@ -24,14 +24,14 @@ fn cosign_signs_and_verifies_an_image() {
 #[test]
 fn cosign_signs_and_verifies_a_file_of_a_workflow() {
     let sandbox = sandbox();
-    signed_file(&sandbox, Who::Workflow, "app.txt", "an artifact\n");
+    signed_file(&sandbox, Signer::Workflow, "app.txt", "an artifact\n");
     let claim = "--certificate-github-workflow-repository=example/app";
     let check = [claim, "--bundle=app.txt.json", "app.txt"];
-    Tool::Cosign.verify_as(&sandbox, Who::Workflow, "verify-blob", &check).ok();
-    // The certificate log is a part of the trust: without it nothing verifies.
+    Tool::Cosign.verify_as(&sandbox, Signer::Workflow, "verify-blob", &check).ok();
+    // The CT log is required: without it nothing verifies.
     let mut root: serde_json::Value = serde_json::from_str(&sandbox.read("root.json")).unwrap();
     root["ctlogs"] = serde_json::json!([]);
     sandbox.write("root.json", root.to_string());
-    let run = Tool::Cosign.verify_as(&sandbox, Who::Workflow, "verify-blob", &check);
+    let run = Tool::Cosign.verify_as(&sandbox, Signer::Workflow, "verify-blob", &check);
     assert_ne!(run.code, 0, "{}", run.report());
 }

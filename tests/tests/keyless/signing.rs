@@ -1,6 +1,6 @@
-//! What we sign without a key, cosign verifies: images on each kind of registry, an index with one
-//! certificate for all below it, files; with tokens from a file, the environment, a workflow's
-//! runner, a browser and a device; and what is left when a service does not answer.
+//! Keyless signatures by sealgate, verified by cosign: images on each kind of registry, an index
+//! with one certificate for all its children, files; with tokens from a file, the environment, a
+//! workflow runner, a browser and a device; and the state left behind when a service fails.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use sealgate_tests::image::{Image, push_index};
 use sealgate_tests::oidc::{self, SIGNED_IN};
 use sealgate_tests::process::wait_until;
 use sealgate_tests::programs::Sandbox;
-use sealgate_tests::proxy::{Canned, CountingProxy};
+use sealgate_tests::proxy::{CountingProxy, FixedResponse};
 use sealgate_tests::service::{Answer, Request, Service};
 use sealgate_tests::{http, registries, sigstore};
 use serde_json::{Value, json};
 
-use super::support::{ADA, BOB, Who, bundle_of, bundles_of, sandbox};
+use super::support::{ADA, BOB, Signer, bundle_of, bundles_of, sandbox};
 use crate::support::{TOOLS, Tool, verified_digests};
 
 #[test]
@@ -44,7 +44,7 @@ fn images_that_we_sign_both_verify() {
 fn files_that_we_sign_both_verify() {
     let sandbox = sandbox();
     sandbox.write("app.txt", "an artifact\n");
-    for who in [ADA, Who::Workflow] {
+    for who in [ADA, Signer::Workflow] {
         let sign = ["--bundle=app.json", "app.txt"];
         Tool::Sealgate.sign_as(&sandbox, who, "sign-blob", &sign).ok();
         for tool in TOOLS {
@@ -53,7 +53,7 @@ fn files_that_we_sign_both_verify() {
     }
 }
 
-/// Signatures of several signers stay side by side, and each counts for itself.
+/// Signatures of several signers coexist, and each counts by itself.
 #[test]
 fn several_signers() {
     let sandbox = sandbox();
@@ -61,9 +61,9 @@ fn several_signers() {
         let image = registry.image("keyless-several");
         Tool::Cosign.sign_as(&sandbox, ADA, "sign", &[&image.by_digest()]).ok();
         Tool::Sealgate.sign_as(&sandbox, BOB, "sign", &[&image.by_digest()]).ok();
-        Tool::Sealgate.sign_as(&sandbox, Who::Workflow, "sign", &[&image.by_digest()]).ok();
+        Tool::Sealgate.sign_as(&sandbox, Signer::Workflow, "sign", &[&image.by_digest()]).ok();
         assert_eq!(bundles_of(&image).len(), 3);
-        for who in [ADA, BOB, Who::Workflow] {
+        for who in [ADA, BOB, Signer::Workflow] {
             for tool in TOOLS {
                 tool.verify_as(&sandbox, who, "verify", &[&image.by_tag()]).ok();
             }
@@ -96,7 +96,7 @@ fn certificate(bundle: &Value) -> String {
     certificate.as_str().expect("a certificate").to_owned()
 }
 
-/// Puts a proxy before Fulcio into the signing configuration.
+/// Puts a proxy for Fulcio into the signing configuration.
 fn counted_fulcio(sandbox: &Sandbox) -> CountingProxy {
     let sigstore = sigstore::shared();
     let proxy = CountingProxy::start(host(&sigstore.fulcio.url)).expect("a proxy");
@@ -110,7 +110,7 @@ fn host(url: &str) -> &str {
     url.trim_start_matches("http://")
 }
 
-/// A key signature, too, is logged and stamped where services are named.
+/// A key signature is also logged and timestamped if services are configured.
 #[test]
 fn a_key_signature_with_a_log_and_a_timestamp() {
     let sandbox = sandbox();
@@ -131,7 +131,7 @@ fn a_key_signature_with_a_log_and_a_timestamp() {
     }
 }
 
-/// A root that is given asks for the log, also of key signatures.
+/// A given trust root requires a log entry, also for key signatures.
 #[test]
 fn a_key_signature_without_a_log() {
     let sandbox = sandbox();
@@ -140,7 +140,7 @@ fn a_key_signature_without_a_log() {
     let reference = image.by_digest();
     let signed = sandbox.sealgate(&["sign", "-y", "--key", "cosign.key", &reference]);
     signed.ok().says("No transparency log has this signature").says("--insecure-ignore-tlog");
-    // What is said then holds of the real cosign.
+    // The message also holds for real cosign.
     let cosign = |more: &[&str]| {
         let arguments = [&["--key=cosign.pub"], more, &[reference.as_str()]].concat();
         Tool::Cosign.verify_wanting(&sandbox, "verify", &arguments)
@@ -159,7 +159,7 @@ fn a_key_signature_without_a_log() {
 #[test]
 fn tokens_from_the_environment() {
     let issuer = &sigstore::shared().issuer;
-    let signs = |variables: &[(&str, String)], who: Who| {
+    let signs = |variables: &[(&str, String)], who: Signer| {
         let sandbox = sandbox();
         sandbox.write("app.txt", "an artifact\n");
         let sandbox = variables.iter().fold(sandbox, |s, (name, value)| s.with(name, value));
@@ -169,14 +169,15 @@ fn tokens_from_the_environment() {
     };
     signs(&[("SIGSTORE_ID_TOKEN", issuer.token("ada@example.com"))], ADA);
     let runner = json!({ "value": issuer.workflow_token() }).to_string();
-    let runner = Canned::start("200 OK", "Content-Type: application/json\r\n", &runner).unwrap();
+    let runner =
+        FixedResponse::start("200 OK", "Content-Type: application/json\r\n", &runner).unwrap();
     let url = format!("http://{}/token?api-version=2", runner.host);
     let variables = [
         ("GITHUB_ACTIONS", "true".to_owned()),
         ("ACTIONS_ID_TOKEN_REQUEST_URL", url),
         ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "the runner's own secret".to_owned()),
     ];
-    signs(&variables, Who::Workflow);
+    signs(&variables, Signer::Workflow);
     assert_eq!(runner.take(), ["GET /token?api-version=2&audience=sigstore"]);
 }
 
@@ -198,10 +199,10 @@ fn a_login_by_a_device() {
     let device = ["--fulcio-auth-flow=device", "--oidc-disable-ambient-providers"];
     sandbox.sealgate(&sign_without_token(&device)).ok().says("ABCD-EFGH");
     let check = ["--bundle=app.json", "app.txt"];
-    Tool::Cosign.verify_as(&sandbox, Who::Person(SIGNED_IN), "verify-blob", &check).ok();
+    Tool::Cosign.verify_as(&sandbox, Signer::Person(SIGNED_IN), "verify-blob", &check).ok();
 }
 
-/// The browser is a script that says which page it was given; the person is this test.
+/// The browser is a script that records the page; the test acts as the user.
 #[test]
 fn a_login_by_a_browser() {
     let sandbox = sandbox();
@@ -223,7 +224,7 @@ fn a_login_by_a_browser() {
     sandbox.sealgate(&sign_without_token(&browser)).ok();
     assert_eq!(person.join().unwrap().status, 200, "the browser is told that all is well");
     let check = ["--bundle=app.json", "app.txt"];
-    Tool::Cosign.verify_as(&sandbox, Who::Person(SIGNED_IN), "verify-blob", &check).ok();
+    Tool::Cosign.verify_as(&sandbox, Signer::Person(SIGNED_IN), "verify-blob", &check).ok();
 }
 
 fn visit(page: &str) -> http::Response {
@@ -258,12 +259,13 @@ fn tokens_that_fulcio_does_not_take() {
     }
 }
 
-/// Nothing half-written; what a log did not take is told, kept, and finished later.
+/// Nothing is left half-written; a signature that could not be logged is reported, kept, and
+/// completed later.
 #[test]
 fn services_that_do_not_answer() {
     let sandbox = sandbox();
     let registry = registries::docker();
-    let sick = Canned::start("503 Service Unavailable", "", "").unwrap();
+    let sick = FixedResponse::start("503 Service Unavailable", "", "").unwrap();
     for part in ["caUrls", "tsaUrls", "rekorTlogUrls"] {
         let mut services = sigstore::shared().signing_config_json();
         services[part][0]["url"] = json!(format!("http://{}", sick.host));
@@ -278,17 +280,17 @@ fn services_that_do_not_answer() {
 }
 
 #[test]
-fn what_a_log_did_not_take_is_finished_later() {
+fn a_signature_that_was_not_logged_is_completed_later() {
     let sandbox = sandbox();
     let image = registries::docker().image("keyless-resumed");
-    let (log, is_well) = convalescent(&sigstore::shared().rekor.url);
+    let (log, is_well) = limited_proxy(&sigstore::shared().rekor.url);
     let mut services = sigstore::shared().signing_config_json();
     services["rekorTlogUrls"][0]["url"] = json!(format!("http://{log}"));
     sandbox.write("services.json", services.to_string());
     let run = Tool::Sealgate.sign_as(&sandbox, ADA, "sign", &[&image.by_digest()]);
     let run = run.fails_with("to go on: ");
     assert_eq!(bundles_of(&image).len(), 0);
-    // Without a token: who has signed is certified already.
+    // Without a token: the signer is already certified.
     let command = to_go_on(&run.stderr);
     sandbox.sealgate(&command).fails_with("503");
     is_well.store(1, Ordering::Relaxed);
@@ -298,14 +300,14 @@ fn what_a_log_did_not_take_is_finished_later() {
     }
 }
 
-/// Either all of an index is signed or none of it, and what is made already is not made again.
+/// An index is signed completely or not at all, and existing signatures are not created again.
 #[test]
 fn an_index_that_a_log_takes_in_part() {
     let sandbox = sandbox();
     for (number, registry) in registries::all().into_iter().enumerate() {
         let repository = format!("tests/keyless-index-in-part-{number}");
         let (index, children) = push_index(&registry.host, &repository, "v1").unwrap();
-        let (log, is_well) = convalescent(&sigstore::shared().rekor.url);
+        let (log, is_well) = limited_proxy(&sigstore::shared().rekor.url);
         // Two of three entries, and then no more.
         is_well.store(2, Ordering::Relaxed);
         let mut services = sigstore::shared().signing_config_json();
@@ -326,7 +328,7 @@ fn an_index_that_a_log_takes_in_part() {
     }
 }
 
-/// The arguments of the command that a failure ends with.
+/// Arguments of the command that a failure suggests.
 fn to_go_on(stderr: &str) -> Vec<&str> {
     let command = stderr.lines().find_map(|line| line.split_once("to go on: "));
     let mut words: Vec<&str> = command.expect("a command").1.split(' ').skip(1).collect();
@@ -334,8 +336,8 @@ fn to_go_on(stderr: &str) -> Vec<&str> {
     words
 }
 
-/// Stands before a service, and answers only so many requests as are set.
-fn convalescent(upstream: &str) -> (String, Arc<AtomicUsize>) {
+/// Proxy for a service that answers only the set number of requests.
+fn limited_proxy(upstream: &str) -> (String, Arc<AtomicUsize>) {
     let service = Service::bind().expect("a port");
     let address = service.host.clone();
     let upstream = host(upstream).to_owned();

@@ -1,5 +1,4 @@
-//! What signing and verifying without keys look like on each side; and bundles, to look into and
-//! to change.
+//! Keyless signing and verification with either tool; and bundles, to inspect and modify.
 
 use std::sync::OnceLock;
 
@@ -12,25 +11,25 @@ use serde_json::{Value, json};
 
 use crate::support::Tool;
 
-/// A person that signs.
-pub(crate) const ADA: Who = Who::Person("ada@example.com");
+/// Signing person.
+pub(crate) const ADA: Signer = Signer::Person("ada@example.com");
 /// Another one.
-pub(crate) const BOB: Who = Who::Person("bob@example.com");
+pub(crate) const BOB: Signer = Signer::Person("bob@example.com");
 
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
-/// Somebody with an identity.
+/// Signer with an identity.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Who {
-    /// By mail address.
+pub(crate) enum Signer {
+    /// Person, by e-mail address.
     Person(&'static str),
     /// [`WORKFLOW`] on GitHub.
     Workflow,
 }
 
-impl Who {
-    /// The name in the certificate.
+impl Signer {
+    /// Identity in the certificate.
     pub(crate) fn identity(self) -> &'static str {
         match self {
             Self::Person(email) => email,
@@ -38,7 +37,7 @@ impl Who {
         }
     }
 
-    /// Who has authenticated it.
+    /// OIDC issuer.
     pub(crate) fn issuer(self) -> String {
         let issuer = &sigstore::shared().issuer;
         match self {
@@ -56,7 +55,7 @@ impl Who {
     }
 }
 
-/// A sandbox with `root.json` and `services.json`.
+/// Sandbox with `root.json` and `services.json`.
 pub(crate) fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
     let sigstore = sigstore::shared();
@@ -66,9 +65,9 @@ pub(crate) fn sandbox() -> Sandbox {
 }
 
 impl Tool {
-    /// A signing verb with its arguments, by an identity.
-    pub(crate) fn sign_as(self, sandbox: &Sandbox, who: Who, verb: &str, more: &[&str]) -> Run {
-        // A token of its own for each signature, as a token does not live long.
+    /// Runs a signing verb with its arguments, as a signer.
+    pub(crate) fn sign_as(self, sandbox: &Sandbox, who: Signer, verb: &str, more: &[&str]) -> Run {
+        // A new token for each signature, as tokens are short-lived.
         sandbox.write("token", who.token());
         let mut arguments = vec![
             verb,
@@ -81,15 +80,21 @@ impl Tool {
         self.run(sandbox, &arguments)
     }
 
-    /// A verifying verb with its arguments, by an identity.
-    pub(crate) fn verify_as(self, sandbox: &Sandbox, who: Who, verb: &str, more: &[&str]) -> Run {
+    /// Runs a verifying verb with its arguments, for a signer's identity.
+    pub(crate) fn verify_as(
+        self,
+        sandbox: &Sandbox,
+        who: Signer,
+        verb: &str,
+        more: &[&str],
+    ) -> Run {
         let issuer = who.issuer();
         let identity = ["--certificate-identity", who.identity()];
         let issuer = ["--certificate-oidc-issuer", issuer.as_str()];
         self.verify_wanting(sandbox, verb, &[&identity, &issuer, more].concat())
     }
 
-    /// A verifying verb, with whatever identity flags.
+    /// Runs a verifying verb with custom identity flags.
     pub(crate) fn verify_wanting(self, sandbox: &Sandbox, verb: &str, more: &[&str]) -> Run {
         let mut arguments = vec![verb, "--trusted-root=root.json"];
         arguments.extend(more);
@@ -97,20 +102,20 @@ impl Tool {
     }
 }
 
-/// A second log, whose key is of another kind.
+/// Second log, with a key of another type.
 pub(crate) fn second_log() -> &'static Rekor {
     static LOG: OnceLock<Rekor> = OnceLock::new();
     LOG.get_or_init(|| Rekor::start("rekor-second", LogKey::P256).expect("a second log"))
 }
 
-/// The only bundle that a registry holds for an image.
+/// Only bundle of an image in a registry.
 pub(crate) fn bundle_of(image: &Image) -> Value {
     let mut all = bundles_of(image);
     assert_eq!(all.len(), 1, "bundles of {}", image.by_digest());
     all.remove(0)
 }
 
-/// All bundles that a registry holds for an image.
+/// All bundles of an image in a registry.
 pub(crate) fn bundles_of(image: &Image) -> Vec<Value> {
     let path = format!("/v2/{}/referrers/{}", image.repository, image.digest);
     let answer = sealgate_tests::http::get(&image.host, &path, "*/*").expect("referrers");
@@ -131,15 +136,15 @@ pub(crate) fn bundles_of(image: &Image) -> Vec<Value> {
     referrers.iter().filter_map(bundle).collect()
 }
 
-/// An image with one bundle, which some signer may have made for it or not. The registry must
-/// serve the referrers API.
+/// Image with one bundle, which may or may not have been made for it. The registry must support the
+/// referrers API.
 pub(crate) fn attach(registry: &Registry, repository: &str, text: &str, bundle: &Value) -> Image {
     let image = image::push(&registry.host, repository, "v1", text).expect("pushing an image");
     attach_to(&image, bundle);
     image
 }
 
-/// One more bundle for an image, in a registry that serves the referrers API.
+/// Adds a bundle to an image, in a registry with the referrers API.
 pub(crate) fn attach_to(image: &Image, bundle: &Value) {
     let (host, repository) = (&image.host, &image.repository);
     let bundle = bundle.to_string().into_bytes();
@@ -161,7 +166,7 @@ pub(crate) fn attach_to(image: &Image, bundle: &Value) {
 }
 
 /// Signs a file with real cosign.
-pub(crate) fn signed_file(sandbox: &Sandbox, who: Who, name: &str, content: &str) -> Value {
+pub(crate) fn signed_file(sandbox: &Sandbox, who: Signer, name: &str, content: &str) -> Value {
     sandbox.write(name, content);
     let bundle = format!("--bundle={name}.json");
     Tool::Cosign.sign_as(sandbox, who, "sign-blob", &[&bundle, name]).ok();
