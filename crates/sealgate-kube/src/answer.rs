@@ -1,20 +1,22 @@
-//! The way out: an [`Answer`] to the bytes of an AdmissionReview response.
+//! The AdmissionReview responses: an [`Answer`] of the engine to bytes.
 //!
-//! Border: pure. What cannot be written as asked for (a pin for a field that was not in the
-//! question) is refused. The API server puts `admission webhook "NAME" denied the request: ` before
-//! our message.
+//! Border: pure. An answer that cannot be written (a pin for a field that was not in the request)
+//! becomes a denial. The API server puts `admission webhook "NAME" denied the request: ` before the
+//! message.
 
 use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::StatusCode;
 use sealgate_engine::admit::{Admission, Answer};
 use sealgate_policy::decide;
 use serde_json::{Value, json};
 
 use crate::review::{Malformed, MalformedReason};
 
-/// What every denial starts with, as policy-controller's do.
+/// The prefix of every denial, as policy-controller's.
 pub const DENIAL_PREFIX: &str = "validation failed: ";
 
 /// The longest denial.
@@ -22,13 +24,20 @@ const MAX_MESSAGE: usize = 16 * 1024;
 /// The longest audit annotation.
 const MAX_ANNOTATION: usize = 4 * 1024;
 
-/// The HTTP answer to a request that could not be judged.
+/// The HTTP response to a review.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The HTTP status: 200 with a denial in the body, or 400/413 where there is no uid to answer to.
-    pub status: u16,
-    /// The body.
-    pub body: Vec<u8>,
+pub struct ReviewResponse {
+    /// 200 for every review that has a uid to answer to, also with a denial; otherwise 400 or 413.
+    pub status: StatusCode,
+    /// With 200, an AdmissionReview in JSON; otherwise text.
+    pub body: Bytes,
+}
+
+impl ReviewResponse {
+    /// The response with this AdmissionReview.
+    pub fn ok(review: Vec<u8>) -> Self {
+        Self { status: StatusCode::OK, body: review.into() }
+    }
 }
 
 /// The response of the validating webhook.
@@ -37,7 +46,7 @@ pub fn validated(uid: &str, answer: &Answer) -> Vec<u8> {
 }
 
 /// The response of the mutating webhook: the answer's pins as a JSON patch, which first tests that
-/// each field still has the text that was asked about.
+/// each field still has the text of the request.
 pub fn mutated(admission: &Admission, answer: &Answer) -> Vec<u8> {
     let mut body = response(&admission.uid, answer);
     if !answer.allowed || answer.pins.is_empty() {
@@ -54,27 +63,30 @@ pub fn mutated(admission: &Admission, answer: &Answer) -> Vec<u8> {
     }
 }
 
-/// A plain "yes", for [`crate::review::Ask::Nothing`].
+/// The response that allows a review, for [`crate::review::Ask::Skip`].
 pub fn allowed(uid: &str) -> Vec<u8> {
     write(response(uid, &plain(true, String::new())))
 }
 
-/// A plain "no" with a message (the prefix is added).
+/// The response that denies a review with a message (the prefix is added).
 pub fn denied(uid: &str, message: &str) -> Vec<u8> {
     write(response(uid, &plain(false, message.to_owned())))
 }
 
-/// The refusal of a review that could not be read.
-pub fn malformed(malformed: &Malformed) -> Refusal {
+/// The response to a review that could not be read.
+pub fn malformed(malformed: &Malformed) -> ReviewResponse {
     match &malformed.uid {
         Some(uid) => {
             let mut body = envelope(uid, false);
             set_status(&mut body, &malformed.to_string());
-            Refusal { status: 200, body: write(body) }
+            ReviewResponse::ok(write(body))
         }
-        None => Refusal {
-            status: if malformed.reason == MalformedReason::TooLarge { 413 } else { 400 },
-            body: malformed.to_string().into_bytes(),
+        None => ReviewResponse {
+            status: match malformed.reason {
+                MalformedReason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+                _ => StatusCode::BAD_REQUEST,
+            },
+            body: malformed.to_string().into(),
         },
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Border: pure. Bytes in, [`Review`] out; what cannot be read is [`Malformed`], which
 //! [`crate::answer::malformed`] turns into a refusal. Nothing here admits anything that names an
-//! image: the only ways around the judge are the variants of [`Nothing`].
+//! image: the only ways around the judge are the variants of [`SkipReason`].
 //!
 //! Bounds: the body ([`MAX_BODY`]), the number and length of images ([`crate::images`]). Nesting is
 //! bounded by serde_json where values are built; what is only passed over is not recursed into.
@@ -42,12 +42,12 @@ pub enum Ask {
     ScaledUp(Box<Admission>),
     /// There is nothing to judge: allow. Who asked for what is told for the log; it names no
     /// image.
-    Nothing(Nothing, Box<Admission>),
+    Skip(SkipReason, Box<Admission>),
 }
 
 /// Why a request starts no image that has not been judged before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nothing {
+pub enum SkipReason {
     /// A DELETE or CONNECT.
     StartsNothing,
     /// A subresource that holds no pod spec: `status`, `scale`, `resize`, `binding`, …
@@ -58,7 +58,7 @@ pub enum Nothing {
     Unchanged,
 }
 
-impl Nothing {
+impl SkipReason {
     /// The stable code.
     pub fn code(self) -> &'static str {
         match self {
@@ -269,7 +269,7 @@ fn uid_of(request: &RawValue) -> Result<String, MalformedReason> {
 fn ask(request: &Request<'_>) -> Result<Ask, MalformedReason> {
     let operation = Operation::parse(&request.operation)?;
     if matches!(operation, Operation::Delete | Operation::Connect) {
-        return Ok(nothing(Nothing::StartsNothing, request, Metadata::default()));
+        return Ok(skip(SkipReason::StartsNothing, request, Metadata::default()));
     }
     match request.sub_resource.as_str() {
         "" | "ephemeralcontainers" => {}
@@ -278,7 +278,7 @@ fn ask(request: &Request<'_>) -> Result<Ask, MalformedReason> {
                 admission(request, Metadata::default(), PodContent::default(), Change::default());
             return Ok(Ask::ScaledUp(Box::new(admission)));
         }
-        _ => return Ok(nothing(Nothing::Subresource, request, Metadata::default())),
+        _ => return Ok(skip(SkipReason::Subresource, request, Metadata::default())),
     }
     let object = request.object.ok_or(MalformedReason::Missing("request.object"))?;
     let head = read_head(object, request)?;
@@ -376,13 +376,13 @@ fn question(request: &Request<'_>, head: Head, mut pods: PodContent, old: Option
     let images = std::mem::take(&mut pods.images);
     let change = match old {
         Some(old) if old.metadata.deletion_timestamp.is_some() => {
-            return nothing(Nothing::BeingDeleted, request, head.metadata);
+            return skip(SkipReason::BeingDeleted, request, head.metadata);
         }
         Some(old) => Change::between(old, images, &head.metadata),
         None => Change { new: images, ..Change::default() },
     };
     if change.is_empty() {
-        return nothing(Nothing::Unchanged, request, head.metadata);
+        return skip(SkipReason::Unchanged, request, head.metadata);
     }
     Ask::Judge(Box::new(admission(request, head.metadata, pods, change)))
 }
@@ -410,9 +410,9 @@ impl Metadata {
     }
 }
 
-fn nothing(why: Nothing, request: &Request<'_>, metadata: Metadata) -> Ask {
+fn skip(why: SkipReason, request: &Request<'_>, metadata: Metadata) -> Ask {
     let admission = admission(request, metadata, PodContent::default(), Change::default());
-    Ask::Nothing(why, Box::new(admission))
+    Ask::Skip(why, Box::new(admission))
 }
 
 fn admission(

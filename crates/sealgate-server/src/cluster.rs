@@ -9,7 +9,7 @@ use sealgate_policy::assemble::PolicyState;
 use tokio::sync::watch;
 use tracing::{error, info};
 
-use crate::certificate::{CertificateSlot, InvalidCertificate, ServerCertificate};
+use crate::listener::certificate::{CertificateSlot, InvalidCertificate, ServerCertificate};
 use crate::metrics::Metrics;
 
 /// Follows the policies of a cluster: counts each change, and reports the end of `feed`.

@@ -1,25 +1,21 @@
-//! The gate's house: HTTPS, routes, policies from a folder or a cluster, metrics.
+//! The gate's server: HTTPS listener, admission webhooks, policy sources, metrics.
 //!
-//! What an admission *means* is decided in `sealgate-engine`; how Kubernetes writes it down is
-//! `sealgate-kube`. This crate keeps the door: it accepts, bounds, hands on, answers and counts.
+//! Decisions are made in `sealgate-engine`, and the AdmissionReview codec is in `sealgate-kube`.
+//! This crate accepts requests within bounds, hands the reviews in them to the engine, answers,
+//! counts and logs.
+//!
+//! `server` starts and stops the `listener` with the routes of `webhook`. `folder` and `cluster`
+//! follow the source of the policies. Dependencies between modules have one direction:
+//! `server -> webhook -> {listener, decisions} -> metrics`.
 
-pub mod audit;
-pub mod certificate;
 pub mod cluster;
-pub mod door;
+pub mod decisions;
 pub mod folder;
-pub mod http;
-pub mod limits;
+pub mod hook;
+pub mod listener;
 pub mod metered;
 pub mod metrics;
 pub mod records;
 pub mod roots;
 pub mod server;
-pub mod tls;
-
-mod body;
-mod connection;
-mod crowd;
-mod deadline;
-mod policies;
-mod pulse;
+pub mod webhook;

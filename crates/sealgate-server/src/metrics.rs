@@ -16,7 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use sealgate_policy::scope::Scope;
 
-use crate::http::Hook;
+use crate::hook::Hook;
 
 /// Registries with a label of their own; further ones count as `other`.
 const REGISTRIES: usize = 64;
@@ -146,8 +146,8 @@ impl MetricConstructor<Histogram> for Buckets {
     }
 }
 
-/// What one review came to.
-pub struct Admitted<'a> {
+/// A review that was answered.
+pub struct AnsweredReview<'a> {
     /// Which webhook was asked.
     pub hook: Hook,
     /// The object; `None` where the review could not be read.
@@ -260,17 +260,17 @@ impl Metrics {
     }
 
     /// Counts one answered review.
-    pub fn admitted(&self, admitted: &Admitted<'_>) {
-        let operation = admitted.scope.map_or(UNKNOWN, |scope| operation_box(&scope.operation));
-        let resource = admitted.scope.map_or(UNKNOWN, |scope| resource_box(&scope.resource));
-        let (allowed, dry_run) = (truth(admitted.allowed), truth(admitted.dry_run));
-        let reason = REASONS.into_iter().find(|known| *known == admitted.reason).unwrap_or(OTHER);
-        let hook = admitted.hook.name();
+    pub fn review(&self, review: &AnsweredReview<'_>) {
+        let operation = review.scope.map_or(UNKNOWN, |scope| operation_box(&scope.operation));
+        let resource = review.scope.map_or(UNKNOWN, |scope| resource_box(&scope.resource));
+        let (allowed, dry_run) = (truth(review.allowed), truth(review.dry_run));
+        let reason = REASONS.into_iter().find(|known| *known == review.reason).unwrap_or(OTHER);
+        let hook = review.hook.name();
         let labels = AdmissionLabels { hook, operation, resource, allowed, dry_run, reason };
         self.admissions.get_or_create(&labels).inc();
         // Alerts on denials count these: a dry run has refused nobody anything.
-        if admitted.hook == Hook::Validate && !admitted.dry_run {
-            let result = if admitted.allowed { "allow" } else { "deny" };
+        if review.hook == Hook::Validate && !review.dry_run {
+            let result = if review.allowed { "allow" } else { "deny" };
             self.validations.get_or_create(&ResultLabels { result }).inc();
         }
         let labels = RequestLabels {
@@ -387,7 +387,7 @@ mod tests {
         let scope =
             Scope { resource: "pods".into(), operation: "CREATE".into(), ..Scope::default() };
         for allowed in [true, false] {
-            metrics.admitted(&Admitted {
+            metrics.review(&AnsweredReview {
                 hook: Hook::Validate,
                 scope: Some(&scope),
                 allowed,
@@ -450,7 +450,7 @@ mod tests {
             [(None, false, "malformed"), (Some(&scope), true, "fail"), (None, true, "new-word")]
         {
             let (hook, allowed) = (Hook::Validate, false);
-            metrics.admitted(&Admitted { hook, scope, allowed, dry_run, reason });
+            metrics.review(&AnsweredReview { hook, scope, allowed, dry_run, reason });
         }
         let page = metrics.render();
         assert!(!page.contains("=\"\""), "{page}");

@@ -1,4 +1,4 @@
-//! Starting and stopping: the sockets, the phases, the order of an end.
+//! Start and stop of the server: the sockets, their routes, and the phases of an orderly end.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,34 +9,37 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::info;
 
-use crate::body::Together;
-use crate::certificate::CertificateSlot;
-use crate::http::{Door, Offer, Routes};
-use crate::limits::Limits;
-use crate::tls::{self, Listener, Phase};
+use crate::listener::accept::{self, Listener};
+use crate::listener::body::BodyBudget;
+use crate::listener::certificate::CertificateSlot;
+use crate::listener::limits::Limits;
+use crate::listener::phase::Phase;
+use crate::listener::tls;
+use crate::webhook::review_handler::ReviewHandler;
+use crate::webhook::routes::{Paths, Routes};
 
-/// Where and how to listen.
+/// The options of a server.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// The address for HTTPS. Port 0: any free one.
     pub listen: SocketAddr,
-    /// Where `/metrics` is served over plain HTTP; `None`: on the HTTPS port.
+    /// The address for `/metrics` over plain HTTP; `None`: on the HTTPS port.
     pub metrics_listen: Option<SocketAddr>,
     /// The certificate, which may change while serving.
     pub certificate: Arc<CertificateSlot>,
-    /// Bounds.
+    /// The limits.
     pub limits: Limits,
 }
 
-/// Why the gate does not listen.
+/// The reasons why the server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address cannot be had.
+    /// The address cannot be bound.
     #[error("cannot listen on {address}: {source}")]
     Bind {
-        /// Which address.
+        /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The TLS library refuses its configuration.
@@ -44,7 +47,7 @@ pub enum StartError {
     Tls(#[from] rustls::Error),
 }
 
-/// A gate that listens. Dropping it stops it at once; [`Running::stop`] does so in order.
+/// A server that runs. Dropping it stops it at once; [`Running::stop`] does so in order.
 pub struct Running {
     address: SocketAddr,
     metrics_address: Option<SocketAddr>,
@@ -53,57 +56,58 @@ pub struct Running {
     listeners: Vec<JoinHandle<()>>,
 }
 
-/// Begins to serve `door`. Must be called inside a tokio runtime.
-pub fn start(door: Arc<dyn Door>, options: &ServerOptions) -> Result<Running, StartError> {
-    let (phase, seen) = watch::channel(Phase::Serving);
+/// Starts to serve `handler`. Must be called inside a tokio runtime.
+pub fn start(
+    handler: Arc<dyn ReviewHandler>,
+    options: &ServerOptions,
+) -> Result<Running, StartError> {
+    let (sender, phase) = watch::channel(Phase::Serving);
     let limits = Arc::new(options.limits.clone());
-    let together = Arc::new(Together::new(limits.body_bytes_together));
-    let offer = if options.metrics_listen.is_some() { Offer::Webhooks } else { Offer::All };
-    let listener = |socket, offer, tls| Listener {
-        socket,
-        tls,
-        routes: Arc::new(Routes::new(
-            Arc::clone(&door),
-            offer,
-            Arc::clone(&limits),
-            Arc::clone(&together),
-            seen.clone(),
-        )),
-        limits: Arc::clone(&limits),
-        phase: seen.clone(),
+    let bodies = Arc::new(BodyBudget::new(limits.body_bytes_total));
+    let paths = if options.metrics_listen.is_some() { Paths::Webhooks } else { Paths::All };
+    let listener = |socket, paths, tls| {
+        let routes = Routes {
+            handler: Arc::clone(&handler),
+            paths,
+            limits: Arc::clone(&limits),
+            bodies: Arc::clone(&bodies),
+            phase: phase.clone(),
+        };
+        let (limits, phase) = (Arc::clone(&limits), phase.clone());
+        Listener { socket, tls, service: Arc::new(routes), limits, phase }
     };
     let (socket, address) = bind(options.listen)?;
     let tls = tls::acceptor(Arc::clone(&options.certificate))?;
     let metrics = options.metrics_listen.map(bind).transpose()?;
-    let mut listeners = vec![tokio::spawn(listener(socket, offer, Some(tls)).run())];
+    let mut listeners = vec![tokio::spawn(listener(socket, paths, Some(tls)).run())];
     let metrics_address = metrics.map(|(socket, address)| {
-        listeners.push(tokio::spawn(listener(socket, Offer::Metrics, None).run()));
+        listeners.push(tokio::spawn(listener(socket, Paths::Metrics, None).run()));
         address
     });
     info!(%address, "listening");
-    Ok(Running { address, metrics_address, limits, phase, listeners })
+    Ok(Running { address, metrics_address, limits, phase: sender, listeners })
 }
 
 fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let refused = |source| StartError::Bind { address, source };
-    let socket = tls::bind(address).map_err(refused)?;
-    let bound = socket.local_addr().map_err(refused)?;
+    let failed = |source| StartError::Bind { address, source };
+    let socket = accept::bind(address).map_err(failed)?;
+    let bound = socket.local_addr().map_err(failed)?;
     Ok((socket, bound))
 }
 
 impl Running {
-    /// Where HTTPS is served.
+    /// The address for HTTPS.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where `/metrics` is served, if on an address of its own.
+    /// The address for `/metrics`, if it has one of its own.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
     }
 
-    /// Stops in order: `/readyz` refuses, the lame-duck time passes, the sockets close, what runs
-    /// may end within the grace period.
+    /// Stops in order: `/readyz` refuses, the lame-duck time passes, the sockets are closed, running
+    /// requests may finish within the grace period.
     pub async fn stop(mut self) {
         self.phase.send_replace(Phase::Draining);
         tokio::time::sleep(self.limits.lame_duck).await;

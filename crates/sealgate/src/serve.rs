@@ -18,14 +18,14 @@ use sealgate_kube::cluster::ClusterWorkloads;
 use sealgate_kube::install::{DEFAULT_NAMESPACE, WORKLOAD_WEBHOOK};
 use sealgate_policy::assemble::PolicyState;
 use sealgate_policy::select::NoMatch;
-use sealgate_server::audit::DecisionLog;
-use sealgate_server::certificate::CertificateSlot;
-use sealgate_server::door::GateDoor;
-use sealgate_server::limits::Limits;
+use sealgate_server::decisions::Decisions;
+use sealgate_server::listener::certificate::CertificateSlot;
+use sealgate_server::listener::limits::Limits;
 use sealgate_server::metered::Metered;
 use sealgate_server::metrics::Metrics;
 use sealgate_server::records::RecordFolder;
 use sealgate_server::server::{Running, ServerOptions, start};
+use sealgate_server::webhook::handler::WebhookHandler;
 use tokio::sync::watch;
 
 use crate::cli::registry::{RegistryFlags, of_one_host};
@@ -203,7 +203,8 @@ pub(crate) async fn open(args: ServeArgs) -> Result<Gate, CliError> {
     let registries = Arc::new(registries);
     let sources = source::open(&args, &metrics).await?;
     args.insecure.follow(sources.policies.clone(), insecure);
-    let mut audit: Vec<Arc<dyn AuditSink>> = vec![Arc::new(DecisionLog::new(Arc::clone(&metrics)))];
+    let decisions = Arc::new(Decisions::new(Arc::clone(&metrics)));
+    let mut audit: Vec<Arc<dyn AuditSink>> = vec![Arc::clone(&decisions) as _];
     if let Some(records) = args.records.open(&metrics)? {
         audit.push(Arc::new(records));
     }
@@ -218,16 +219,17 @@ pub(crate) async fn open(args: ServeArgs) -> Result<Gate, CliError> {
     let gate = Judge::new(ports, EvidenceLimits::default(), &cache(&args));
     let workloads = sources.client.clone().map(|client| Arc::new(ClusterWorkloads(client)) as _);
     certificate::open(&args, sources.client, options.listen, &slot, &metrics).await?;
-    let door = GateDoor {
+    let handler = WebhookHandler {
         gate: Arc::new(gate),
         policies: sources.policies.clone(),
         workloads,
         roots: sources.roots,
         system_namespace: args.namespace,
         certificate: slot,
+        decisions,
         metrics,
     };
-    let running = start(Arc::new(door), &options).map_err(|e| CliError::new(e.to_string()))?;
+    let running = start(Arc::new(handler), &options).map_err(|e| CliError::new(e.to_string()))?;
     Ok(Gate { running, policies: sources.policies })
 }
 

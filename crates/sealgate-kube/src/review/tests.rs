@@ -39,9 +39,9 @@ fn parsed(request: Value) -> Result<Ask, Malformed> {
     })
 }
 
-fn nothing(request: Value) -> Option<Nothing> {
+fn skipped(request: Value) -> Option<SkipReason> {
     match parsed(request).expect("is a review") {
-        Ask::Nothing(nothing, admission) => {
+        Ask::Skip(nothing, admission) => {
             assert_eq!((admission.user.as_str(), admission.workload.images.len()), ("jo", 0));
             assert_eq!(admission.workload.scope.namespace, "shop");
             Some(nothing)
@@ -110,17 +110,17 @@ fn what_starts_nothing_is_not_asked_about() {
     let mut dying = pod("old");
     dying["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     let table = [
-        (with("DELETE", "", Value::Null, pod("a")), Nothing::StartsNothing),
-        (with("CONNECT", "exec", json!({}), Value::Null), Nothing::StartsNothing),
-        (with("UPDATE", "status", pod("b"), pod("a")), Nothing::Subresource),
-        (with("UPDATE", "scale", pod("b"), pod("a")), Nothing::Subresource),
-        (with("UPDATE", "", pod("b"), dying), Nothing::BeingDeleted),
-        (with("UPDATE", "", pod("a"), pod("a")), Nothing::Unchanged),
-        (with("UPDATE", "ephemeralcontainers", pod("a"), pod("a")), Nothing::Unchanged),
+        (with("DELETE", "", Value::Null, pod("a")), SkipReason::StartsNothing),
+        (with("CONNECT", "exec", json!({}), Value::Null), SkipReason::StartsNothing),
+        (with("UPDATE", "status", pod("b"), pod("a")), SkipReason::Subresource),
+        (with("UPDATE", "scale", pod("b"), pod("a")), SkipReason::Subresource),
+        (with("UPDATE", "", pod("b"), dying), SkipReason::BeingDeleted),
+        (with("UPDATE", "", pod("a"), pod("a")), SkipReason::Unchanged),
+        (with("UPDATE", "ephemeralcontainers", pod("a"), pod("a")), SkipReason::Unchanged),
     ];
     for (request, expected) in table {
         let text = request.to_string();
-        assert_eq!(nothing(request), Some(expected), "{text}");
+        assert_eq!(skipped(request), Some(expected), "{text}");
     }
 }
 
@@ -158,7 +158,7 @@ fn new_labels_bring_the_images_that_stay_before_the_judge() {
     assert_eq!(judged(request("UPDATE", other, pod("a"))).workload.unchanged, None, "all are new");
     let mut dying = pod("a");
     dying["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-    assert_eq!(nothing(request("UPDATE", new, dying)), Some(Nothing::BeingDeleted));
+    assert_eq!(skipped(request("UPDATE", new, dying)), Some(SkipReason::BeingDeleted));
 }
 
 #[test]
@@ -177,7 +177,10 @@ fn fewer_replicas_do_not_excuse_another_image() {
             json!({ "group": "apps", "version": "v1", "resource": "deployments" });
         request
     };
-    assert_eq!(nothing(update(deployment(1, "a"), deployment(5, "a"))), Some(Nothing::Unchanged));
+    assert_eq!(
+        skipped(update(deployment(1, "a"), deployment(5, "a"))),
+        Some(SkipReason::Unchanged)
+    );
     assert_eq!(judged(update(deployment(1, "b"), deployment(5, "a"))).workload.images.len(), 1);
 }
 
@@ -186,8 +189,8 @@ fn fewer_replicas_do_not_excuse_another_image() {
 fn a_new_object_cannot_declare_itself_dying() {
     let mut object = pod("evil");
     object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-    assert_eq!(nothing(request("CREATE", object.clone(), Value::Null)), None);
-    assert_eq!(nothing(request("UPDATE", object, pod("good"))), None);
+    assert_eq!(skipped(request("CREATE", object.clone(), Value::Null)), None);
+    assert_eq!(skipped(request("UPDATE", object, pod("good"))), None);
 }
 
 #[test]
@@ -375,12 +378,12 @@ fn an_update_that_makes_new_pods_is_asked_about() {
         ("Deployment", deployment("a", json!({ "paused": true }))),
         ("ReplicaSet", deployment("a", other_template)),
     ] {
-        assert_eq!(nothing(update(kind, new)), Some(Nothing::Unchanged), "{kind}");
+        assert_eq!(skipped(update(kind, new)), Some(SkipReason::Unchanged), "{kind}");
     }
     // Its controller made this change, and reads no warning.
     let mut owned = deployment("a", json!({ "replicas": 2 }));
     owned["metadata"]["ownerReferences"] = json!([{ "controller": true }]);
-    assert_eq!(nothing(update("ReplicaSet", owned)), Some(Nothing::Unchanged));
+    assert_eq!(skipped(update("ReplicaSet", owned)), Some(SkipReason::Unchanged));
     // An image that is new is judged as ever, beside it.
     let admission = judged(update("Deployment", deployment("b", json!({ "replicas": 3 }))));
     assert_eq!((admission.workload.images.len(), admission.workload.restarted.len()), (1, 0));
@@ -401,8 +404,8 @@ fn a_scale_up_asks_about_the_workload_that_it_names() {
         request["subResource"] = json!("scale");
         request
     };
-    assert_eq!(nothing(scale(3, 1)), Some(Nothing::Subresource));
-    assert_eq!(nothing(scale(3, 3)), Some(Nothing::Subresource));
+    assert_eq!(skipped(scale(3, 1)), Some(SkipReason::Subresource));
+    assert_eq!(skipped(scale(3, 3)), Some(SkipReason::Subresource));
     let Ok(Ask::ScaledUp(about)) = parsed(scale(1, 3)) else { panic!("more replicas") };
     assert!(about.workload.images.is_empty() && about.workload.restarted.is_empty());
     let mut workload = deployment("nginx", json!({}));

@@ -6,20 +6,20 @@ use base64::Engine as _;
 use sealgate_testkit::registry::Request;
 use serde_json::{Value, json};
 
-use crate::house::{House, house, policy, review};
+use crate::fixture::{GateFixture, gate, policy, review};
 
-fn gate() -> House {
-    house(|key| vec![("signed.yaml", policy("signed", "**", key))])
+fn gate_with_policy() -> GateFixture {
+    gate(|key| vec![("signed.yaml", policy("signed", "**", key))])
 }
 
 #[tokio::test]
 async fn what_is_signed_is_admitted_and_nothing_else() {
-    let house = gate();
-    let (good, bad) = (house.push("good"), house.push("bad"));
-    house.sign("good", &good).await;
-    house.ready().await;
-    assert_eq!(house.denial("good", &good).await, "");
-    let denial = house.denial("bad", &bad).await;
+    let gate = gate_with_policy();
+    let (good, bad) = (gate.push("good"), gate.push("bad"));
+    gate.sign("good", &good).await;
+    gate.ready().await;
+    assert_eq!(gate.denial("good", &good).await, "");
+    let denial = gate.denial("bad", &bad).await;
     let start = "validation failed: failed policy: signed: spec.containers[0].image\n";
     assert!(denial.starts_with(start), "{denial}");
     assert!(denial.contains("no signatures found"), "{denial}");
@@ -27,10 +27,10 @@ async fn what_is_signed_is_admitted_and_nothing_else() {
 
 #[tokio::test]
 async fn a_tag_is_replaced_by_what_it_points_to() {
-    let house = gate();
-    let digest = house.push("good");
-    house.ready().await;
-    let response = house.pod("/mutate", "registry.test/good:v1").await;
+    let gate = gate_with_policy();
+    let digest = gate.push("good");
+    gate.ready().await;
+    let response = gate.pod("/mutate", "registry.test/good:v1").await;
     let patch = base64::engine::general_purpose::STANDARD
         .decode(response["patch"].as_str().unwrap())
         .unwrap();
@@ -41,17 +41,17 @@ async fn a_tag_is_replaced_by_what_it_points_to() {
 
 #[tokio::test]
 async fn a_second_question_is_answered_from_memory_and_counted() {
-    let house = gate();
-    let digest = house.push("good");
-    house.sign("good", &digest).await;
-    house.ready().await;
-    house.registry.take_count();
-    house.denial("good", &digest).await;
-    let asked = house.registry.take_count();
+    let gate = gate_with_policy();
+    let digest = gate.push("good");
+    gate.sign("good", &digest).await;
+    gate.ready().await;
+    gate.registry.take_count();
+    gate.denial("good", &digest).await;
+    let asked = gate.registry.take_count();
     assert!((1..=3).contains(&asked), "{asked}");
-    assert_eq!(house.denial("good", &digest).await, "");
-    assert_eq!(house.registry.take_count(), 0);
-    let (_, page) = house.get("/metrics").await;
+    assert_eq!(gate.denial("good", &digest).await, "");
+    assert_eq!(gate.registry.take_count(), 0);
+    let (_, page) = gate.get("/metrics").await;
     for line in [
         "sealgate_verdict_cache_hits_total 1",
         "sealgate_verdict_cache_misses_total 1",
@@ -71,14 +71,14 @@ async fn a_second_question_is_answered_from_memory_and_counted() {
 
 #[tokio::test]
 async fn a_slow_registry_is_named_before_the_api_server_gives_up() {
-    let house = gate();
-    let digest = house.push("good");
-    house.sign("good", &digest).await;
-    house.ready().await;
-    house.registry.delay(Request::Referrers, "", usize::MAX, Duration::from_secs(30));
+    let gate = gate_with_policy();
+    let digest = gate.push("good");
+    gate.sign("good", &digest).await;
+    gate.ready().await;
+    gate.registry.delay(Request::Referrers, "", usize::MAX, Duration::from_secs(30));
     let start = Instant::now();
     let image = format!("registry.test/good@{digest}");
-    let response = house.pod("/validate?timeout=2s", &image).await;
+    let response = gate.pod("/validate?timeout=2s", &image).await;
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert_eq!(response["allowed"], false);
     let message = response["status"]["message"].as_str().unwrap();
@@ -87,10 +87,10 @@ async fn a_slow_registry_is_named_before_the_api_server_gives_up() {
 
 #[tokio::test]
 async fn what_is_no_review_is_refused() {
-    let house = gate();
-    house.ready().await;
+    let gate = gate_with_policy();
+    gate.ready().await;
     for body in ["", "{", "[]", "null", "{\"kind\":\"AdmissionReview\"}", "\u{0}"] {
-        let (status, text) = house.post("/validate", body).await;
+        let (status, text) = gate.post("/validate", body).await;
         assert_eq!(status, 400, "{body}: {text}");
     }
     let mut strange = review("registry.test/good:v1");
@@ -102,7 +102,7 @@ async fn what_is_no_review_is_refused() {
     nameless["request"]["object"] = Value::Null;
     for review in [strange, broken, nameless] {
         for path in ["/validate", "/mutate"] {
-            let (status, text) = house.post(path, review.to_string()).await;
+            let (status, text) = gate.post(path, review.to_string()).await;
             let answer: Value = serde_json::from_str(&text).unwrap();
             assert_eq!((status, &answer["response"]["allowed"]), (200, &json!(false)), "{text}");
             assert_eq!(answer["response"]["uid"], "u-1");
@@ -112,8 +112,8 @@ async fn what_is_no_review_is_refused() {
 
 #[tokio::test]
 async fn policies_are_reviewed_themselves() {
-    let house = gate();
-    house.ready().await;
+    let gate = gate_with_policy();
+    gate.ready().await;
     let mut review = review("");
     review["request"]["kind"] = json!({ "group": "policy.sigstore.dev", "version": "v1beta1", "kind": "ClusterImagePolicy" });
     review["request"]["object"] = json!({
@@ -122,17 +122,17 @@ async fn policies_are_reviewed_themselves() {
         "metadata": { "name": "p" },
         "spec": { "images": [{ "glob": "**" }] },
     });
-    let (_, text) = house.post("/validate-policies", review.to_string()).await;
+    let (_, text) = gate.post("/validate-policies", review.to_string()).await;
     let answer: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(answer["response"]["allowed"], false);
     let message = answer["response"]["status"]["message"].as_str().unwrap();
     assert_eq!(message, "validation failed: missing field(s): spec.authorities");
     review["request"]["object"]["spec"]["authorities"] =
         json!([{ "static": { "action": "pass" } }]);
-    let (_, text) = house.post("/validate-policies", review.to_string()).await;
+    let (_, text) = gate.post("/validate-policies", review.to_string()).await;
     let answer: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(answer["response"]["allowed"], true);
-    let (_, text) = house.post("/default-policies", review.to_string()).await;
+    let (_, text) = gate.post("/default-policies", review.to_string()).await;
     let answer: Value = serde_json::from_str(&text).unwrap();
     assert!(answer["response"]["patch"].is_string(), "{text}");
 }
@@ -141,7 +141,7 @@ async fn policies_are_reviewed_themselves() {
 /// policies yet, too, as an update that changes nothing is.
 #[tokio::test]
 async fn a_restart_is_let_in_by_a_gate_that_is_not_ready() {
-    let house = house(|_| vec![("broken.yaml", "not: a policy".to_owned())]);
+    let gate = gate(|_| vec![("broken.yaml", "not: a policy".to_owned())]);
     let deployment = |annotation: &str| {
         json!({
             "apiVersion": "apps/v1",
@@ -160,12 +160,12 @@ async fn a_restart_is_let_in_by_a_gate_that_is_not_ready() {
     request["operation"] = json!("UPDATE");
     request["oldObject"] = deployment("before");
     request["object"] = deployment("now");
-    let (_, text) = house.post("/validate", review.to_string()).await;
+    let (_, text) = gate.post("/validate", review.to_string()).await;
     let answer: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(answer["response"]["allowed"], true, "{text}");
     review["request"]["object"]["spec"]["template"]["spec"]["containers"][0]["image"] =
         json!("registry.test/other:v1");
-    let (_, text) = house.post("/validate", review.to_string()).await;
+    let (_, text) = gate.post("/validate", review.to_string()).await;
     let answer: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(answer["response"]["allowed"], false, "{text}");
 }

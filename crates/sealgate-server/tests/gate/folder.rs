@@ -2,74 +2,73 @@
 
 use sealgate_testkit::key::TestKey;
 
-use crate::house::{House, PATIENCE, house, policy};
+use crate::fixture::{GateFixture, TIMEOUT, gate, policy};
 
 const BROKEN: &str = "apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\n";
 
 /// Asks about `good` until the denial fits.
-async fn until_denial(house: &House, good: impl Fn(&str) -> bool) {
-    let digest = house.push("good");
+async fn until_denial(gate: &GateFixture, good: impl Fn(&str) -> bool) {
+    let digest = gate.push("good");
     let start = std::time::Instant::now();
     loop {
-        let denial = house.denial("good", &digest).await;
+        let denial = gate.denial("good", &digest).await;
         if good(&denial) {
             return;
         }
-        assert!(start.elapsed() < PATIENCE, "still: {denial}");
+        assert!(start.elapsed() < TIMEOUT, "still: {denial}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
 
 #[tokio::test]
 async fn an_edit_is_taken_over_and_a_deleted_file_is_gone() {
-    let house = house(|key| vec![("a.yaml", policy("ours", "**", key))]);
-    let digest = house.push("good");
-    house.sign("good", &digest).await;
-    house.ready().await;
-    assert_eq!(house.denial("good", &digest).await, "");
-    house.file("a.yaml", Some(&policy("theirs", "**", &TestKey::p256())));
-    until_denial(&house, |denial| denial.contains("failed policy: theirs")).await;
-    house.file("a.yaml", Some(&policy("ours", "**", &house.key)));
-    until_denial(&house, str::is_empty).await;
-    house.file("a.yaml", None);
-    until_denial(&house, |denial| denial.contains("no matching policies")).await;
+    let gate = gate(|key| vec![("a.yaml", policy("ours", "**", key))]);
+    let digest = gate.push("good");
+    gate.sign("good", &digest).await;
+    gate.ready().await;
+    assert_eq!(gate.denial("good", &digest).await, "");
+    gate.file("a.yaml", Some(&policy("theirs", "**", &TestKey::p256())));
+    until_denial(&gate, |denial| denial.contains("failed policy: theirs")).await;
+    gate.file("a.yaml", Some(&policy("ours", "**", &gate.key)));
+    until_denial(&gate, str::is_empty).await;
+    gate.file("a.yaml", None);
+    until_denial(&gate, |denial| denial.contains("no matching policies")).await;
 }
 
 #[tokio::test]
 async fn a_broken_edit_opens_nothing_and_is_told() {
-    let house = house(|_| vec![("a.yaml", policy("strict", "**", &TestKey::p256()))]);
-    house.ready().await;
-    house.file("b.yaml", Some("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: config-policy-controller\ndata:\n  no-match-policy: allow\n"));
-    house.file("a.yaml", Some(BROKEN));
-    let text = house.until("/readyz", |_, text| text.contains("a.yaml")).await;
+    let gate = gate(|_| vec![("a.yaml", policy("strict", "**", &TestKey::p256()))]);
+    gate.ready().await;
+    gate.file("b.yaml", Some("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: config-policy-controller\ndata:\n  no-match-policy: allow\n"));
+    gate.file("a.yaml", Some(BROKEN));
+    let text = gate.until("/readyz", |_, text| text.contains("a.yaml")).await;
     assert!(text.contains("last good version"), "{text}");
-    let digest = house.push("good");
-    let denial = house.denial("good", &digest).await;
+    let digest = gate.push("good");
+    let denial = gate.denial("good", &digest).await;
     assert!(denial.contains("failed policy: strict"), "{denial}");
-    house.file("a.yaml", Some(""));
-    house.until("/readyz", |_, text| text.contains("no documents")).await;
-    let denial = house.denial("good", &digest).await;
+    gate.file("a.yaml", Some(""));
+    gate.until("/readyz", |_, text| text.contains("no documents")).await;
+    let denial = gate.denial("good", &digest).await;
     assert!(denial.contains("failed policy: strict"), "{denial}");
-    let (_, page) = house.get("/metrics").await;
+    let (_, page) = gate.get("/metrics").await;
     assert!(page.contains("sealgate_policy_problems 1"), "{page}");
-    house.file("a.yaml", None);
-    until_denial(&house, str::is_empty).await;
+    gate.file("a.yaml", None);
+    until_denial(&gate, str::is_empty).await;
 }
 
 #[tokio::test]
 async fn a_gate_that_starts_on_a_broken_file_admits_nothing_until_it_is_mended() {
-    let house = house(|key| {
-        vec![("a.yaml", policy("ours", "**", key)), ("broken.yaml", BROKEN.to_owned())]
-    });
-    let digest = house.push("good");
-    house.sign("good", &digest).await;
-    let text = house.until("/readyz", |_, text| text.contains("broken.yaml")).await;
+    let gate =
+        gate(|key| vec![("a.yaml", policy("ours", "**", key)), ("broken.yaml", BROKEN.to_owned())]);
+    let digest = gate.push("good");
+    gate.sign("good", &digest).await;
+    let text = gate.until("/readyz", |_, text| text.contains("broken.yaml")).await;
     assert!(text.starts_with("not ready"), "{text}");
-    let denial = house.denial("good", &digest).await;
+    let denial = gate.denial("good", &digest).await;
     assert!(denial.contains("not ready"), "{denial}");
-    house.file("broken.yaml", None);
-    house.ready().await;
-    assert_eq!(house.denial("good", &digest).await, "");
+    gate.file("broken.yaml", None);
+    gate.ready().await;
+    assert_eq!(gate.denial("good", &digest).await, "");
 }
 
 /// A lax policy that everything passes, and a strict one whose loss would open the gate.
@@ -78,10 +77,10 @@ const LAX: &str = "apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePo
 #[tokio::test]
 async fn a_file_that_turns_into_something_else_keeps_its_policy() {
     let strict = policy("strict", "**", &TestKey::p256());
-    let house = house(|_| vec![("lax.yaml", LAX.to_owned()), ("strict.yaml", strict.clone())]);
-    house.ready().await;
-    let digest = house.push("app");
-    let path = house.path("strict.yaml");
+    let gate = gate(|_| vec![("lax.yaml", LAX.to_owned()), ("strict.yaml", strict.clone())]);
+    gate.ready().await;
+    let digest = gate.push("app");
+    let path = gate.path("strict.yaml");
     let unknown_version = strict.replace("policy.sigstore.dev/v1beta1", "policy.sigstore.dev/v9");
     let unknown_kind = strict.replace("ClusterImagePolicy", "ClusterImagePolicie");
     let another = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: strict\n".to_owned();
@@ -112,9 +111,9 @@ async fn a_file_that_turns_into_something_else_keeps_its_policy() {
     ];
     for (what, turn) in becomes {
         turn();
-        let text = house.until("/readyz", |_, text| text.contains("strict.yaml: ")).await;
+        let text = gate.until("/readyz", |_, text| text.contains("strict.yaml: ")).await;
         assert!(text.contains("last good version"), "{what}: {text}");
-        let denial = house.denial("app", &digest).await;
+        let denial = gate.denial("app", &digest).await;
         assert!(denial.contains("failed policy: strict"), "{what}: {denial}");
         match path.is_dir() {
             true => std::fs::remove_dir(&path).unwrap(),
@@ -122,38 +121,38 @@ async fn a_file_that_turns_into_something_else_keeps_its_policy() {
         }
         write(&strict);
         let mended = |text: &str| text.contains("2 policies") && !text.contains("strict.yaml");
-        house.until("/readyz", |_, text| mended(text)).await;
+        gate.until("/readyz", |_, text| mended(text)).await;
     }
     // Deleting the file is how its policy is removed.
     std::fs::remove_file(&path).unwrap();
-    until_denial(&house, str::is_empty).await;
+    until_denial(&gate, str::is_empty).await;
 }
 
 #[tokio::test]
 async fn keys_come_from_secrets_of_the_folder() {
     let reference = "apiVersion: policy.sigstore.dev/v1alpha1\nkind: ClusterImagePolicy\nmetadata:\n  name: by-secret\nspec:\n  images:\n  - glob: \"**\"\n  authorities:\n  - key:\n      secretRef:\n        name: team\n";
-    let house = house(|_| vec![("policy.yaml", reference.to_owned())]);
-    let digest = house.push("good");
-    house.sign("good", &digest).await;
-    house.ready().await;
-    let denial = house.denial("good", &digest).await;
+    let gate = gate(|_| vec![("policy.yaml", reference.to_owned())]);
+    let digest = gate.push("good");
+    gate.sign("good", &digest).await;
+    gate.ready().await;
+    let denial = gate.denial("good", &digest).await;
     assert!(denial.contains("not found"), "{denial}");
-    let key = sealgate_engine::ports::Signer::public_key(&house.key).to_pem();
+    let key = sealgate_engine::ports::Signer::public_key(&gate.key).to_pem();
     let key: String = key.lines().map(|line| format!("    {line}\n")).collect();
     let secret = format!(
         "apiVersion: v1\nkind: Secret\nmetadata:\n  name: team\n  namespace: cosign-system\nstringData:\n  cosign.pub: |\n{key}"
     );
-    house.file("secret.yaml", Some(&secret));
-    until_denial(&house, str::is_empty).await;
+    gate.file("secret.yaml", Some(&secret));
+    until_denial(&gate, str::is_empty).await;
 }
 
 #[tokio::test]
 async fn a_pattern_that_no_image_can_match_is_a_problem_of_its_file() {
-    let house = house(|key| vec![("a.yaml", policy("ours", "**", key))]);
-    house.ready().await;
-    let scheme = policy("ours", "**", &house.key).replace("registry.test", "https://registry.test");
-    house.file("a.yaml", Some(&scheme));
-    let text = house.until("/readyz", |_, text| text.contains("a.yaml: ")).await;
+    let gate = gate(|key| vec![("a.yaml", policy("ours", "**", key))]);
+    gate.ready().await;
+    let scheme = policy("ours", "**", &gate.key).replace("registry.test", "https://registry.test");
+    gate.file("a.yaml", Some(&scheme));
+    let text = gate.until("/readyz", |_, text| text.contains("a.yaml: ")).await;
     assert!(text.contains("an image name has no scheme; write registry.test/**"), "{text}");
     assert!(text.contains("last good version"), "{text}");
 }
@@ -161,16 +160,16 @@ async fn a_pattern_that_no_image_can_match_is_a_problem_of_its_file() {
 #[tokio::test]
 async fn a_policy_that_names_nobody_is_told() {
     let nobody = LAX.split("  authorities:").next().unwrap().to_owned();
-    let house = house(|_| vec![("a.yaml", nobody)]);
-    house.ready().await;
-    let (_, text) = house.get("/readyz").await;
+    let gate = gate(|_| vec![("a.yaml", nobody)]);
+    gate.ready().await;
+    let (_, text) = gate.get("/readyz").await;
     assert!(text.contains("a.yaml: lax: missing field(s): spec.authorities"), "{text}");
 }
 
 #[tokio::test]
 async fn objects_of_a_cluster_have_no_effect_and_it_says_so() {
-    let house = house(|key| vec![("a.yaml", policy("ours", "**", key))]);
-    house.ready().await;
+    let gate = gate(|key| vec![("a.yaml", policy("ours", "**", key))]);
+    gate.ready().await;
     let object = serde_json::json!({
         "apiVersion": "policy.sigstore.dev/v1beta1",
         "kind": "ClusterImagePolicy",
@@ -178,16 +177,16 @@ async fn objects_of_a_cluster_have_no_effect_and_it_says_so() {
         "spec": { "images": [{ "glob": "**" }],
             "authorities": [{ "static": { "action": "pass" } }] },
     });
-    let mut review = crate::house::review("unused");
+    let mut review = crate::fixture::review("unused");
     review["request"]["kind"] = serde_json::json!({
         "group": "policy.sigstore.dev", "version": "v1beta1", "kind": "ClusterImagePolicy" });
     review["request"]["object"] = object;
-    let (status, text) = house.post("/validate-policies", review.to_string()).await;
+    let (status, text) = gate.post("/validate-policies", review.to_string()).await;
     assert_eq!(status, 200, "{text}");
     let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(answer["response"]["allowed"], true, "{answer}");
     let warning = "this gate reads its policies from a folder: this object has no effect";
     assert_eq!(answer["response"]["warnings"], serde_json::json!([warning]));
-    let (_, ready) = house.get("/readyz").await;
+    let (_, ready) = gate.get("/readyz").await;
     assert!(ready.contains("1 policy of a folder"), "{ready}");
 }

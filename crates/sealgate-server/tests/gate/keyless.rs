@@ -12,7 +12,7 @@ use sealgate_testkit::ports::FrozenClock;
 use sealgate_testkit::tuf::{TufRepository, archive};
 use serde_json::json;
 
-use crate::house::{House, PATIENCE, house};
+use crate::fixture::{GateFixture, TIMEOUT, gate};
 
 fn policy() -> String {
     let identity = json!({ "issuer": ISSUER, "subject": SUBJECT });
@@ -48,14 +48,14 @@ fn trust_root(world: &TestSigstore, anchor: Option<Vec<u8>>) -> String {
 }
 
 /// Asks until the denial of the image fits.
-async fn until_denial(house: &House, digest: &sealgate_core::digest::Digest, text: &str) {
+async fn until_denial(gate: &GateFixture, digest: &sealgate_core::digest::Digest, text: &str) {
     let start = std::time::Instant::now();
     loop {
-        let denial = house.denial("app", digest).await;
+        let denial = gate.denial("app", digest).await;
         if denial.contains(text) && denial.is_empty() == text.is_empty() {
             return;
         }
-        assert!(start.elapsed() < PATIENCE, "still: {denial}");
+        assert!(start.elapsed() < TIMEOUT, "still: {denial}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
@@ -63,35 +63,35 @@ async fn until_denial(house: &House, digest: &sealgate_core::digest::Digest, tex
 #[tokio::test]
 async fn a_repository_in_the_folder_is_read_and_taken_away_again() {
     let world = TestSigstore::default();
-    let house = house(|_| vec![("policy.json", policy())]);
-    house.ready().await;
-    let digest = house.push("app");
+    let gate = gate(|_| vec![("policy.json", policy())]);
+    gate.ready().await;
+    let digest = gate.push("app");
     let bundle = world.image_bundle(
         &world.certified(&CertificateIdentity::default()),
         &digest,
         Proof::RekorV2,
     );
-    let repository = house.repository("app");
-    let image = house.registry.peek(&repository, &Identifier::Digest(digest.clone())).unwrap();
+    let repository = gate.repository("app");
+    let image = gate.registry.peek(&repository, &Identifier::Digest(digest.clone())).unwrap();
     let (bundle, now) = (bundle.to_json(), FrozenClock::default().now());
     let predicate = "https://sigstore.dev/cosign/sign/v1";
     let manifest = referrer::manifest(bundle.as_bytes(), predicate, &image.descriptor, now);
-    let pushed = referrer::push(&*house.registry, &repository, Bytes::from(bundle), &manifest);
+    let pushed = referrer::push(&*gate.registry, &repository, Bytes::from(bundle), &manifest);
     pushed.await.unwrap();
 
-    until_denial(&house, &digest, "trustRootRef ours not found (TrustRootUnavailable)").await;
-    house.file("root.json", Some(&trust_root(&world, None)));
-    until_denial(&house, &digest, "").await;
-    house.until("/readyz", |status, text| status == 200 && !text.contains("problems")).await;
+    until_denial(&gate, &digest, "trustRootRef ours not found (TrustRootUnavailable)").await;
+    gate.file("root.json", Some(&trust_root(&world, None)));
+    until_denial(&gate, &digest, "").await;
+    gate.until("/readyz", |status, text| status == 200 && !text.contains("problems")).await;
     // Of somebody else, and one that its own anchor does not vouch for.
-    house.file("root.json", Some(&trust_root(&TestSigstore::default(), None)));
-    until_denial(&house, &digest, "signature keyless validation failed").await;
+    gate.file("root.json", Some(&trust_root(&TestSigstore::default(), None)));
+    until_denial(&gate, &digest, "signature keyless validation failed").await;
     let anchor = TufRepository::new(now).root(1);
-    house.file("root.json", Some(&trust_root(&world, Some(anchor))));
-    until_denial(&house, &digest, "cannot be decided: TrustRoot ours: ").await;
-    house.until("/readyz", |_, text| text.contains("TrustRoot ours: RefreshFailed")).await;
-    house.file("root.json", Some(&trust_root(&world, None)));
-    until_denial(&house, &digest, "").await;
-    house.file("root.json", None);
-    until_denial(&house, &digest, "trustRootRef ours not found").await;
+    gate.file("root.json", Some(&trust_root(&world, Some(anchor))));
+    until_denial(&gate, &digest, "cannot be decided: TrustRoot ours: ").await;
+    gate.until("/readyz", |_, text| text.contains("TrustRoot ours: RefreshFailed")).await;
+    gate.file("root.json", Some(&trust_root(&world, None)));
+    until_denial(&gate, &digest, "").await;
+    gate.file("root.json", None);
+    until_denial(&gate, &digest, "trustRootRef ours not found").await;
 }

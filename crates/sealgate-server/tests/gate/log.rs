@@ -10,7 +10,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::house::{house, policy, review};
+use crate::fixture::{gate, policy, review};
 
 type Line = BTreeMap<&'static str, String>;
 
@@ -83,12 +83,12 @@ fn unchanged(image: &str) -> Value {
 #[tokio::test]
 async fn every_decision_is_one_line_of_the_same_fields() {
     let listener = Listener::everywhere();
-    let house = house(|key| vec![("signed.yaml", policy("signed", "**", key))]);
+    let gate = gate(|key| vec![("signed.yaml", policy("signed", "**", key))]);
     // Before the folder is read.
-    let early = house.pod("/validate", "registry.test/good:v1").await;
-    house.ready().await;
-    let digest = house.push("good");
-    house.sign("good", &digest).await;
+    let early = gate.pod("/validate", "registry.test/good:v1").await;
+    gate.ready().await;
+    let digest = gate.push("good");
+    gate.sign("good", &digest).await;
     let good = format!("registry.test/good@{digest}");
     let mut strange = review(&good);
     strange["request"]["kind"]["kind"] = json!("Widget");
@@ -98,8 +98,8 @@ async fn every_decision_is_one_line_of_the_same_fields() {
     for review in
         [review(&good), review("registry.test/none:v1"), unchanged(&good), deleted, strange]
     {
-        house.post("/mutate", json!({}).to_string()).await;
-        house.post("/validate", review.to_string()).await;
+        gate.post("/mutate", json!({}).to_string()).await;
+        gate.post("/validate", review.to_string()).await;
     }
     let lines = listener.lines();
     let told = |name: &str| lines.iter().map(|line| line[name].as_str()).collect::<Vec<_>>();

@@ -2,7 +2,7 @@
 //! is in memory.
 
 mod admission;
+mod fixture;
 mod folder;
-mod house;
 mod keyless;
 mod log;

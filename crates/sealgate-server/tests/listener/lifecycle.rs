@@ -3,20 +3,20 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sealgate_server::limits::Limits;
+use sealgate_server::listener::limits::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::house::{drains, house};
+use crate::fixture::{drains, listener};
 
 #[tokio::test]
 async fn a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on() {
-    let house = house(Limits::default());
-    let old = house.connect(b"http/1.1").await;
+    let listener = listener(Limits::default());
+    let old = listener.connect(b"http/1.1").await;
     let old_leaf = old.get_ref().1.peer_certificates().unwrap()[0].to_vec();
-    let next = house.authority.issue();
+    let next = listener.authority.issue();
     let next_leaf = next.leaf().to_vec();
-    house.slot.set(next);
-    let new = house.connect(b"http/1.1").await;
+    listener.slot.set(next);
+    let new = listener.connect(b"http/1.1").await;
     assert_eq!(new.get_ref().1.peer_certificates().unwrap()[0].to_vec(), next_leaf);
     assert_ne!(old_leaf, next_leaf);
     let mut old = old;
@@ -28,25 +28,25 @@ async fn a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on() {
 
 #[tokio::test]
 async fn a_certificate_knows_its_end() {
-    let house = house(Limits::default());
+    let listener = listener(Limits::default());
     // rcgen's default certificates end with the year 4095.
-    assert_eq!(house.slot.current().unwrap().not_after().to_string(), "4096-01-01T00:00:00Z");
+    assert_eq!(listener.slot.current().unwrap().not_after().to_string(), "4096-01-01T00:00:00Z");
 }
 
 #[tokio::test]
 async fn stopping_finishes_what_runs_and_takes_nothing_new() {
-    let house = house(Limits { lame_duck: Duration::from_millis(200), ..Limits::default() });
-    let address = house.running.address();
-    let client = house.client();
-    let url = house.url("/validate");
-    let ready = house.url("/readyz");
+    let listener = listener(Limits { lame_duck: Duration::from_millis(200), ..Limits::default() });
+    let address = listener.running.address();
+    let client = listener.client();
+    let url = listener.url("/validate");
+    let ready = listener.url("/readyz");
     let running = tokio::spawn(
         client.post(url).header("content-type", "application/json").body("nap").send(),
     );
-    while house.door.naps.load(Ordering::Relaxed) == 0 {
+    while listener.handler.naps.load(Ordering::Relaxed) == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let stop = tokio::spawn(house.running.stop());
+    let stop = tokio::spawn(listener.running.stop());
     drains(&client, &ready).await;
     assert_eq!(running.await.unwrap().unwrap().status(), 200);
     stop.await.unwrap();
@@ -57,16 +57,16 @@ async fn stopping_finishes_what_runs_and_takes_nothing_new() {
 /// failed admission. So it is told before the end that the connection will not last.
 #[tokio::test]
 async fn a_gate_that_drains_says_that_the_connection_ends() {
-    let house = house(Limits { lame_duck: Duration::from_millis(500), ..Limits::default() });
-    let mut kept = house.connect(b"http/1.1").await;
+    let listener = listener(Limits { lame_duck: Duration::from_millis(500), ..Limits::default() });
+    let mut kept = listener.connect(b"http/1.1").await;
     let ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
     kept.write_all(ask).await.unwrap();
     let mut first = vec![0; 1024];
     let read = kept.read(&mut first).await.unwrap();
     let first = String::from_utf8_lossy(&first[..read]).to_lowercase();
     assert!(first.starts_with("http/1.1 200") && !first.contains("connection: close"), "{first}");
-    let (client, ready) = (house.client(), house.url("/readyz"));
-    let stop = tokio::spawn(house.running.stop());
+    let (client, ready) = (listener.client(), listener.url("/readyz"));
+    let stop = tokio::spawn(listener.running.stop());
     drains(&client, &ready).await;
     kept.write_all(ask).await.unwrap();
     let mut last = String::new();

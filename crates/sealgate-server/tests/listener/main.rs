@@ -1,6 +1,6 @@
 //! The listener against clients that behave, that do not, and that come at the wrong time.
 
-mod house;
+mod fixture;
 mod lifecycle;
 mod requests;
 mod slow;

@@ -3,13 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sealgate_server::limits::Limits;
+use sealgate_server::listener::limits::Limits;
 
-use crate::house::house;
+use crate::fixture::listener;
 
 #[tokio::test]
 async fn both_our_paths_and_policy_controllers_lead_to_the_hooks() {
-    let house = house(Limits::default());
+    let listener = listener(Limits::default());
     for (path, hook) in [
         ("/validate", "validate"),
         ("/validations", "validate"),
@@ -21,66 +21,66 @@ async fn both_our_paths_and_policy_controllers_lead_to_the_hooks() {
         ("/defaulting", "default-policies"),
         ("/resource-conversion", "convert-policies"),
     ] {
-        let (status, text) = house.post(path, "{}").await;
+        let (status, text) = listener.post(path, "{}").await;
         assert_eq!((status, text.split(' ').next()), (200, Some(hook)), "{path}");
     }
 }
 
 #[tokio::test]
 async fn what_cannot_be_asked_has_its_code() {
-    let house = house(Limits { body_bytes: 1000, ..Limits::default() });
-    let client = house.client();
-    assert_eq!(house.get("/validate").await.0, 405);
-    assert_eq!(house.get("/nothing").await.0, 404);
-    assert_eq!(house.post("/readyz", "").await.0, 405);
-    let untyped = client.post(house.url("/validate")).body("{}").send().await.unwrap();
+    let listener = listener(Limits { body_bytes: 1000, ..Limits::default() });
+    let client = listener.client();
+    assert_eq!(listener.get("/validate").await.0, 405);
+    assert_eq!(listener.get("/nothing").await.0, 404);
+    assert_eq!(listener.post("/readyz", "").await.0, 405);
+    let untyped = client.post(listener.url("/validate")).body("{}").send().await.unwrap();
     assert_eq!(untyped.status(), 415);
-    assert_eq!(house.post("/validate", "x".repeat(1000)).await.0, 200);
-    assert_eq!(house.post("/validate", "x".repeat(1001)).await.0, 413);
-    let (status, _) = house.post("/validate", "x".repeat(3 << 20)).await;
+    assert_eq!(listener.post("/validate", "x".repeat(1000)).await.0, 200);
+    assert_eq!(listener.post("/validate", "x".repeat(1001)).await.0, 413);
+    let (status, _) = listener.post("/validate", "x".repeat(3 << 20)).await;
     assert_eq!(status, 413);
 }
 
 #[tokio::test]
 async fn bodies_together_are_bounded() {
-    let house = house(Limits { body_bytes_together: 500, ..Limits::default() });
-    assert_eq!(house.post("/validate", "x".repeat(400)).await.0, 200);
-    assert_eq!(house.post("/validate", "x".repeat(501)).await.0, 503);
-    assert_eq!(house.post("/validate", "x".repeat(500)).await.0, 200, "the share comes back");
+    let listener = listener(Limits { body_bytes_total: 500, ..Limits::default() });
+    assert_eq!(listener.post("/validate", "x".repeat(400)).await.0, 200);
+    assert_eq!(listener.post("/validate", "x".repeat(501)).await.0, 503);
+    assert_eq!(listener.post("/validate", "x".repeat(500)).await.0, 200, "the share comes back");
 }
 
 #[tokio::test]
 async fn a_panic_is_a_denial_and_the_gate_lives_on() {
-    let house = house(Limits::default());
-    assert_eq!(house.post("/validate", "panic").await, (200, "denied: internal".to_owned()));
+    let listener = listener(Limits::default());
+    assert_eq!(listener.post("/validate", "panic").await, (200, "denied: internal".to_owned()));
     // What makes reading panic makes the refusal panic, too; others are on the same connection.
-    assert_eq!(house.post("/validate", "panic twice").await.0, 500);
-    assert_eq!(house.post("/validate", "{}").await.0, 200);
+    assert_eq!(listener.post("/validate", "panic twice").await.0, 500);
+    assert_eq!(listener.post("/validate", "{}").await.0, 200);
 }
 
 #[tokio::test]
 async fn the_api_servers_timeout_is_kept() {
-    let house = house(Limits::default());
+    let listener = listener(Limits::default());
     let start = std::time::Instant::now();
-    let answer = house.post("/validate?timeout=500ms", "sleep").await;
+    let answer = listener.post("/validate?timeout=500ms", "sleep").await;
     assert_eq!(answer, (200, "denied: timeout".to_owned()));
     assert!(start.elapsed() >= Duration::from_millis(400), "{:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_secs(5));
-    let (_, text) = house.post("/validate?timeout=10s", "{}").await;
+    let (_, text) = listener.post("/validate?timeout=10s", "{}").await;
     let left: u64 = text.split(' ').next_back().unwrap().parse().unwrap();
     assert!((9500..=10_000).contains(&left), "{left}");
-    let (_, text) = house.post("/validate?timeout=1h", "{}").await;
+    let (_, text) = listener.post("/validate?timeout=1h", "{}").await;
     let left: u64 = text.split(' ').next_back().unwrap().parse().unwrap();
     assert!(left <= 30_000, "{left}");
 }
 
 #[tokio::test]
 async fn health_readiness_and_metrics() {
-    let house = house(Limits::default());
-    assert_eq!(house.get("/healthz").await, (200, "ok\n".to_owned()));
-    assert_eq!(house.get("/readyz").await, (200, "ready: 2 policies\n".to_owned()));
-    house.door.ready.store(false, Ordering::Relaxed);
-    assert_eq!(house.get("/readyz").await, (503, "not ready: no policies yet\n".to_owned()));
-    assert_eq!(house.get("/healthz").await.0, 200);
-    assert_eq!(house.get("/metrics").await, (200, "# EOF\n".to_owned()));
+    let listener = listener(Limits::default());
+    assert_eq!(listener.get("/healthz").await, (200, "ok\n".to_owned()));
+    assert_eq!(listener.get("/readyz").await, (200, "ready: 2 policies\n".to_owned()));
+    listener.handler.ready.store(false, Ordering::Relaxed);
+    assert_eq!(listener.get("/readyz").await, (503, "not ready: no policies yet\n".to_owned()));
+    assert_eq!(listener.get("/healthz").await.0, 200);
+    assert_eq!(listener.get("/metrics").await, (200, "# EOF\n".to_owned()));
 }

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use sealgate_server::limits::Limits;
+use sealgate_server::listener::limits::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::house::house;
+use crate::fixture::listener;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn short() -> Limits {
     Limits {
@@ -24,23 +24,23 @@ fn short() -> Limits {
 /// Waits until the other side closes; gives what came before.
 async fn until_closed(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
     let mut bytes = Vec::new();
-    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes));
+    let read = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut bytes));
     let _ = read.await.expect("the connection must be closed");
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[tokio::test]
 async fn a_handshake_that_does_not_come_is_given_up() {
-    let house = house(short());
-    let mut stream = TcpStream::connect(house.running.address()).await.unwrap();
+    let listener = listener(short());
+    let mut stream = TcpStream::connect(listener.running.address()).await.unwrap();
     assert_eq!(until_closed(&mut stream).await, "");
 }
 
 #[tokio::test]
 async fn headers_that_do_not_end_are_given_up() {
-    let house = house(Limits { idle: Duration::from_secs(60), ..short() });
+    let listener = listener(Limits { idle: Duration::from_secs(60), ..short() });
     let start = Instant::now();
-    let mut stream = house.connect(b"http/1.1").await;
+    let mut stream = listener.connect(b"http/1.1").await;
     let (mut read, mut write) = tokio::io::split(&mut stream);
     let drip = async {
         write.write_all(b"POST /validate HTTP/1.1\r\nHost: x\r\n").await.unwrap();
@@ -52,13 +52,13 @@ async fn headers_that_do_not_end_are_given_up() {
         _ = drip => {}
         _ = until_closed(&mut read) => {}
     }
-    assert!(start.elapsed() < PATIENCE);
+    assert!(start.elapsed() < TIMEOUT);
 }
 
 #[tokio::test]
 async fn a_body_that_does_not_end_is_answered_and_given_up() {
-    let house = house(short());
-    let mut stream = house.connect(b"http/1.1").await;
+    let listener = listener(short());
+    let mut stream = listener.connect(b"http/1.1").await;
     let head = "POST /validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
                 Content-Length: 1000\r\n\r\nhalf";
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -68,18 +68,18 @@ async fn a_body_that_does_not_end_is_answered_and_given_up() {
 /// Almost all of some large bodies takes the memory of all bodies, and then nothing comes.
 #[tokio::test]
 async fn bodies_that_stall_make_room_for_those_that_come() {
-    let house = house(Limits { body_bytes_together: 1000, ..Limits::default() });
+    let listener = listener(Limits { body_bytes_total: 1000, ..Limits::default() });
     let head = "POST /validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
                 Content-Length: 500\r\n\r\n";
     let mut stalled = Vec::new();
     for length in [499, 499, 2] {
-        let mut stream = house.connect(b"http/1.1").await;
+        let mut stream = listener.connect(b"http/1.1").await;
         stream.write_all(head.as_bytes()).await.unwrap();
         stream.write_all("x".repeat(length).as_bytes()).await.unwrap();
         stalled.push(stream);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(house.post("/validate", "x".repeat(100)).await.0, 200);
+    assert_eq!(listener.post("/validate", "x".repeat(100)).await.0, 200);
     assert!(until_closed(&mut stalled[0]).await.starts_with("HTTP/1.1 503"));
     // The second one was in nobody's way.
     stalled[1].write_all(b"x").await.unwrap();
@@ -90,17 +90,17 @@ async fn bodies_that_stall_make_room_for_those_that_come() {
 
 #[tokio::test]
 async fn silence_ends_a_connection_of_either_protocol() {
-    let house = house(short());
+    let listener = listener(short());
     for protocol in [&b"h2"[..], b"http/1.1"] {
-        let mut stream = house.connect(protocol).await;
+        let mut stream = listener.connect(protocol).await;
         until_closed(&mut stream).await;
     }
 }
 
 #[tokio::test]
 async fn a_pause_between_requests_is_no_slowness() {
-    let house = house(Limits { idle: Duration::from_secs(60), ..short() });
-    let mut stream = house.connect(b"http/1.1").await;
+    let listener = listener(Limits { idle: Duration::from_secs(60), ..short() });
+    let mut stream = listener.connect(b"http/1.1").await;
     let mut buffer = [0; 512];
     for _ in 0..3 {
         stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
@@ -117,8 +117,8 @@ async fn the_silent_and_the_slow_make_room_for_those_who_ask() {
     let head = "POST /validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
                 Content-Length: 1000\r\n\r\nhalf";
     let whole = head.replace("1000", "4");
-    let house = house(Limits { connections: 4, ..Limits::default() });
-    let mut kept = house.connect(b"http/1.1").await;
+    let listener = listener(Limits { connections: 4, ..Limits::default() });
+    let mut kept = listener.connect(b"http/1.1").await;
     let ask = async |kept: &mut TlsStream<TcpStream>| {
         let mut answer = [0; 12];
         kept.write_all(whole.as_bytes()).await.unwrap();
@@ -128,15 +128,15 @@ async fn the_silent_and_the_slow_make_room_for_those_who_ask() {
         assert!(kept.read(&mut rest).await.unwrap() > 0);
     };
     ask(&mut kept).await;
-    let mut crowd = Vec::new();
+    let mut idle = Vec::new();
     let start = Instant::now();
     for _ in 0..4 {
-        let raw = TcpStream::connect(house.running.address()).await.unwrap();
-        let silent = house.connect(b"h2").await;
-        let mut slow = house.connect(b"http/1.1").await;
+        let raw = TcpStream::connect(listener.running.address()).await.unwrap();
+        let silent = listener.connect(b"h2").await;
+        let mut slow = listener.connect(b"http/1.1").await;
         slow.write_all(head.as_bytes()).await.unwrap();
-        crowd.push((raw, silent, slow));
-        assert_eq!(house.get("/healthz").await.0, 200);
+        idle.push((raw, silent, slow));
+        assert_eq!(listener.get("/healthz").await.0, 200);
     }
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     // Who asked before is not sent away for those who never did.
@@ -145,11 +145,11 @@ async fn the_silent_and_the_slow_make_room_for_those_who_ask() {
 
 #[tokio::test]
 async fn nobody_is_sent_away_while_being_answered() {
-    let house = house(Limits { connections: 2, ..Limits::default() });
+    let listener = listener(Limits { connections: 2, ..Limits::default() });
     let (first, second, third) =
-        tokio::join!(house.post("/validate", "nap"), house.post("/validate", "nap"), async {
+        tokio::join!(listener.post("/validate", "nap"), listener.post("/validate", "nap"), async {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            house.post("/validate", "later").await
+            listener.post("/validate", "later").await
         });
     assert_eq!([first.0, second.0, third.0], [200; 3]);
 }

@@ -13,8 +13,8 @@ use sealgate_kube::certificates::{
     own_webhooks, self_signed, watch_files,
 };
 use sealgate_kube::install::WORKLOAD_WEBHOOK;
-use sealgate_server::certificate::CertificateSlot;
 use sealgate_server::cluster::{certificate, follow_certificate};
+use sealgate_server::listener::certificate::CertificateSlot;
 use sealgate_server::metrics::Metrics;
 use tracing::{error, warn};
 

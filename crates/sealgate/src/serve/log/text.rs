@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Write as _};
 
 use sealgate_engine::record::ImageRecord;
-use sealgate_server::audit::FIELDS;
+use sealgate_server::decisions::FIELDS;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::FmtContext;

@@ -1,4 +1,4 @@
-//! A gate on a temporary folder, and an API server's questions to it.
+//! A gate on a temporary folder, and requests to it as the API server sends them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,25 +14,25 @@ use sealgate_engine::limits::Limits as EvidenceLimits;
 use sealgate_engine::ports::Signer;
 use sealgate_engine::roots::Roots;
 use sealgate_engine::sign::{SignRequest, sign_image};
-use sealgate_server::audit::DecisionLog;
-use sealgate_server::certificate::{CertificateSlot, ServerCertificate};
-use sealgate_server::door::GateDoor;
+use sealgate_server::decisions::Decisions;
 use sealgate_server::folder::{FolderOptions, follow};
-use sealgate_server::limits::Limits;
+use sealgate_server::listener::certificate::{CertificateSlot, ServerCertificate};
+use sealgate_server::listener::limits::Limits;
 use sealgate_server::metered::Metered;
 use sealgate_server::metrics::Metrics;
 use sealgate_server::roots::TufRoots;
 use sealgate_server::server::{Running, ServerOptions, start};
+use sealgate_server::webhook::handler::WebhookHandler;
 use sealgate_testkit::image;
 use sealgate_testkit::key::TestKey;
 use sealgate_testkit::ports::{FrozenClock, OneRegistry};
 use sealgate_testkit::registry::MemoryRegistry;
 use serde_json::{Value, json};
 
-/// Long enough for a machine that is busy with other things.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// The time to wait for an event: long, for a machine that is busy.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
-pub(crate) struct House {
+pub(crate) struct GateFixture {
     pub(crate) registry: Arc<MemoryRegistry>,
     pub(crate) key: TestKey,
     folder: tempfile::TempDir,
@@ -41,7 +41,7 @@ pub(crate) struct House {
 }
 
 /// A gate on a folder with these files.
-pub(crate) fn house(files: impl FnOnce(&TestKey) -> Vec<(&'static str, String)>) -> House {
+pub(crate) fn gate(files: impl FnOnce(&TestKey) -> Vec<(&'static str, String)>) -> GateFixture {
     let key = TestKey::p256();
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files(&key) {
@@ -51,7 +51,7 @@ pub(crate) fn house(files: impl FnOnce(&TestKey) -> Vec<(&'static str, String)>)
     let (running, ca) = open(&registry, folder.path().to_owned());
     let ca = reqwest::Certificate::from_pem(ca.as_bytes()).unwrap();
     let client = reqwest::Client::builder().tls_certs_only([ca]).no_proxy().build().unwrap();
-    House { registry, key, folder, running, client }
+    GateFixture { registry, key, folder, running, client }
 }
 
 fn open(registry: &Arc<MemoryRegistry>, path: PathBuf) -> (Running, String) {
@@ -64,11 +64,12 @@ fn open(registry: &Arc<MemoryRegistry>, path: PathBuf) -> (Running, String) {
     let roots = roots();
     let (policies, secrets) = follow(options, Arc::clone(&roots), Arc::clone(&metrics));
     let access = OneRegistry::new(Arc::clone(registry) as _);
+    let decisions = Arc::new(Decisions::new(Arc::clone(&metrics)));
     let ports = GatePorts {
         registries: Arc::new(Metered::new(Arc::new(access), Arc::clone(&metrics))),
         secrets,
         clock: Arc::new(FrozenClock::default()),
-        audit: Arc::new(DecisionLog::new(Arc::clone(&metrics))),
+        audit: Arc::clone(&decisions) as _,
     };
     let gate = Gate::new(ports, EvidenceLimits::default(), &CacheSettings::default());
     let CertifiedKey { cert, signing_key } =
@@ -82,16 +83,17 @@ fn open(registry: &Arc<MemoryRegistry>, path: PathBuf) -> (Running, String) {
         certificate: Arc::clone(&slot),
         limits: Limits::default(),
     };
-    let door = GateDoor {
+    let handler = WebhookHandler {
         gate: Arc::new(gate),
         policies,
         workloads: None,
         roots,
         system_namespace: "cosign-system".to_owned(),
         certificate: slot,
+        decisions,
         metrics,
     };
-    (start(Arc::new(door), &options).unwrap(), pem)
+    (start(Arc::new(handler), &options).unwrap(), pem)
 }
 
 /// No root of its own, and the usual TUF client.
@@ -101,14 +103,14 @@ fn roots() -> Arc<Roots> {
     Roots::new(Err(none), Arc::new(TufRoots), clock)
 }
 
-impl House {
+impl GateFixture {
     /// Pushes an image as `name:v1`; its digest.
     pub(crate) fn push(&self, name: &str) -> Digest {
         let reference = image::reference(&format!("registry.test/{name}:v1"));
         image::tagged(&self.registry, &reference, name)
     }
 
-    /// Signs with the house's key.
+    /// Signs with the gate's key.
     pub(crate) async fn sign(&self, name: &str, digest: &Digest) {
         let image = image::at(&self.repository(name), digest);
         let (clock, request) = (FrozenClock::default(), SignRequest::default());
@@ -146,7 +148,7 @@ impl House {
             if good(status, &text) {
                 return text;
             }
-            assert!(start.elapsed() < PATIENCE, "{path} still says {status} {text}");
+            assert!(start.elapsed() < TIMEOUT, "{path} still says {status} {text}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -1,4 +1,4 @@
-//! A listener with a door of the test's own, and clients for it.
+//! A listener with a scripted handler, and clients for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,25 +9,27 @@ use bytes::Bytes;
 use http::StatusCode;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls_pki_types::ServerName;
-use sealgate_server::certificate::{CertificateSlot, ServerCertificate};
-use sealgate_server::http::{Door, Hook, Refusal, Reply};
-use sealgate_server::limits::Limits;
+use sealgate_kube::answer::ReviewResponse;
+use sealgate_server::hook::Hook;
+use sealgate_server::listener::certificate::{CertificateSlot, ServerCertificate};
+use sealgate_server::listener::limits::Limits;
 use sealgate_server::server::{Running, ServerOptions, start};
+use sealgate_server::webhook::review_handler::{HandlerFailure, ReviewHandler};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// A door that does what the body says.
-pub(crate) struct Obedient {
+/// A handler that does what the body says.
+pub(crate) struct ScriptedHandler {
     pub(crate) ready: AtomicBool,
-    /// How many naps began.
+    /// The number of "nap" requests that began.
     pub(crate) naps: AtomicUsize,
 }
 
 #[async_trait]
-impl Door for Obedient {
-    async fn answer(&self, hook: Hook, body: &Bytes, end: Instant) -> Reply {
+impl ReviewHandler for ScriptedHandler {
+    async fn answer(&self, hook: Hook, body: &Bytes, end: Instant) -> ReviewResponse {
         let left = end.saturating_duration_since(Instant::now());
         match &body[..] {
             b"panic" | b"panic twice" => panic!("as asked"),
@@ -39,12 +41,15 @@ impl Door for Obedient {
             _ => {}
         }
         let body = format!("{} {} {}", hook.name(), body.len(), left.as_millis()).into();
-        Reply { status: StatusCode::OK, body }
+        ReviewResponse { status: StatusCode::OK, body }
     }
 
-    fn refuse(&self, _hook: Hook, body: &Bytes, why: Refusal) -> Reply {
+    fn deny(&self, _hook: Hook, body: &Bytes, failure: HandlerFailure) -> ReviewResponse {
         assert_ne!(&body[..], b"panic twice", "as asked");
-        Reply { status: StatusCode::OK, body: format!("denied: {}", why.code()).into() }
+        ReviewResponse {
+            status: StatusCode::OK,
+            body: format!("denied: {}", failure.code()).into(),
+        }
     }
 
     fn ready(&self) -> Result<String, String> {
@@ -82,26 +87,27 @@ impl Authority {
     }
 }
 
-/// Everything a test needs.
-pub(crate) struct House {
-    pub(crate) door: Arc<Obedient>,
+/// A listener that serves a scripted handler.
+pub(crate) struct ListenerFixture {
+    pub(crate) handler: Arc<ScriptedHandler>,
     pub(crate) authority: Authority,
     pub(crate) slot: Arc<CertificateSlot>,
     pub(crate) running: Running,
 }
 
-pub(crate) fn house(limits: Limits) -> House {
+pub(crate) fn listener(limits: Limits) -> ListenerFixture {
     let authority = Authority::new();
     let slot = CertificateSlot::holding(authority.issue());
-    let door = Arc::new(Obedient { ready: AtomicBool::new(true), naps: AtomicUsize::new(0) });
+    let handler =
+        Arc::new(ScriptedHandler { ready: AtomicBool::new(true), naps: AtomicUsize::new(0) });
     let options = ServerOptions {
         listen: "127.0.0.1:0".parse().unwrap(),
         metrics_listen: None,
         certificate: Arc::clone(&slot),
         limits,
     };
-    let running = start(Arc::clone(&door) as Arc<dyn Door>, &options).unwrap();
-    House { door, authority, slot, running }
+    let running = start(Arc::clone(&handler) as Arc<dyn ReviewHandler>, &options).unwrap();
+    ListenerFixture { handler, authority, slot, running }
 }
 
 /// Waits until `/readyz` is 503: the gate drains.
@@ -115,7 +121,7 @@ pub(crate) async fn drains(client: &reqwest::Client, ready: &str) {
     }
 }
 
-impl House {
+impl ListenerFixture {
     pub(crate) fn url(&self, path: &str) -> String {
         format!("https://{}{path}", self.running.address())
     }

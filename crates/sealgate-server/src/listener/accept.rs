@@ -1,14 +1,10 @@
-//! The listener: TLS 1.2 and 1.3 with HTTP/2 or HTTP/1.1, and its orderly end.
-//!
-//! It accepts, shakes hands within a bound, hands the connection on, and counts them. What is said
-//! on a connection is [`crate::http`]; no lock is held across any of it.
+//! A listening socket: accepts connections within the connection limit, does their TLS handshake
+//! within its time, serves them, and ends in order.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::aws_lc_rs;
-use rustls::version::{TLS12, TLS13};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -16,30 +12,19 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use crate::certificate::CertificateSlot;
-use crate::connection::{self, Protocol};
-use crate::crowd::{Crowd, Guest};
-use crate::http::Routes;
-use crate::limits::Limits;
-use crate::pulse::Pulse;
+use super::connection::Connection;
+use super::connection_limit::{ConnectionLimit, ConnectionSlot};
+use super::limits::Limits;
+use super::phase::Phase;
+use super::service::HttpService;
+use super::tls::Protocol;
 
-/// How far the gate is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// It serves.
-    Serving,
-    /// It still serves, but `/readyz` refuses, so that nobody new comes.
-    Draining,
-    /// The listener is closed; what runs may end.
-    Stopping,
-}
-
-/// One listening socket and what it needs.
+/// A listening socket and what its connections need.
 pub(crate) struct Listener {
     pub(crate) socket: TcpListener,
     /// `None`: plain HTTP (for metrics on a port of their own).
     pub(crate) tls: Option<TlsAcceptor>,
-    pub(crate) routes: Arc<Routes>,
+    pub(crate) service: Arc<dyn HttpService>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) phase: watch::Receiver<Phase>,
 }
@@ -52,22 +37,11 @@ pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(1024)
 }
 
-/// TLS with the certificate that lies in `slot` at each handshake.
-pub(crate) fn acceptor(slot: Arc<CertificateSlot>) -> Result<TlsAcceptor, rustls::Error> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13, &TLS12])?
-        .with_no_client_auth()
-        .with_cert_resolver(slot);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
 impl Listener {
     /// Serves until the phase is [`Phase::Stopping`] and every connection has ended, or the grace
     /// period is over.
     pub(crate) async fn run(self) {
-        let crowd = Crowd::new(self.limits.connections);
+        let limit = ConnectionLimit::new(self.limits.connections);
         let mut connections = JoinSet::new();
         let mut phase = self.phase.clone();
         let mut waiting = None;
@@ -77,9 +51,9 @@ impl Listener {
                 _ = phase.wait_for(|phase| *phase == Phase::Stopping) => break,
                 Some(_) = connections.join_next() => {}
                 accepted = accept(&self.socket), if waiting.is_none() => waiting = accepted,
-                Some(place) = crowd.room(), if waiting.is_some() => {
+                Some(slot) = limit.acquire(), if waiting.is_some() => {
                     if let Some((stream, peer)) = waiting.take() {
-                        self.start(&mut connections, stream, peer, crowd.enter(place));
+                        self.start(&mut connections, stream, peer, slot);
                     }
                 }
             }
@@ -100,40 +74,37 @@ impl Listener {
         connections: &mut JoinSet<()>,
         stream: TcpStream,
         peer: SocketAddr,
-        guest: Guest,
+        slot: ConnectionSlot,
     ) {
-        let (tls, routes) = (self.tls.clone(), Arc::clone(&self.routes));
-        let (limits, phase) = (Arc::clone(&self.limits), self.phase.clone());
+        let tls = self.tls.clone();
+        let connection = Connection {
+            activity: Arc::clone(&slot.activity),
+            service: Arc::clone(&self.service),
+            limits: Arc::clone(&self.limits),
+            phase: self.phase.clone(),
+        };
         connections.spawn(async move {
             let _ = stream.set_nodelay(true);
-            let pulse = Arc::clone(&guest.pulse);
             tokio::select! {
-                () = converse(stream, peer, tls, pulse, routes, limits, phase) => {}
-                () = guest.wanted_elsewhere() => {
-                    debug!(%peer, "connection given up: its place is needed");
-                }
+                () = serve(stream, peer, tls, connection) => {}
+                () = slot.evicted() => debug!(%peer, "idle connection closed: its slot is needed"),
             }
         });
     }
 }
 
-/// One connection from its handshake to its end.
-async fn converse(
+/// Serves one connection from its handshake to its end.
+async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
-    pulse: Arc<Pulse>,
-    routes: Arc<Routes>,
-    limits: Arc<Limits>,
-    phase: watch::Receiver<Phase>,
+    connection: Connection,
 ) {
-    let Some(tls) = tls else {
-        return connection::serve(stream, Protocol::Http1, pulse, routes, limits, phase).await;
-    };
-    match timeout(limits.handshake, tls.accept(stream)).await {
+    let Some(tls) = tls else { return connection.serve(stream, Protocol::Http1).await };
+    match timeout(connection.limits.handshake, tls.accept(stream)).await {
         Ok(Ok(stream)) => {
             let protocol = Protocol::of_alpn(stream.get_ref().1.alpn_protocol());
-            connection::serve(stream, protocol, pulse, routes, limits, phase).await;
+            connection.serve(stream, protocol).await;
         }
         Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => debug!(%peer, "TLS handshake took too long"),

@@ -1,26 +1,26 @@
-//! How long an admission may take: what the API server says in `?timeout=10s`, and a moment before
-//! its end at which we answer whatever happened, so that our denial, not its time-out, is what the
-//! user reads.
+//! The deadline of an admission: the timeout that the API server gives in `?timeout=10s`, and a
+//! margin before it at which the gate denies whatever happened, so that the user reads the gate's
+//! denial and not the API server's timeout.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::limits::Limits;
+use super::limits::Limits;
 
-/// The ends of one admission.
+/// The deadlines of one admission.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline {
-    /// When the API server stops waiting.
+    /// The moment at which the API server stops waiting.
     pub(crate) api_server: Instant,
-    /// When we deny without a judgement.
-    pub(crate) ours: Instant,
+    /// The moment at which the gate denies without a decision.
+    pub(crate) gate: Instant,
 }
 
 impl Deadline {
-    /// From the query of the request's URL, for a request that came at `now`.
+    /// Reads the query of the request's URL, for a request received at `now`.
     ///
-    /// A `timeout` that is not there or cannot be read counts as [`Limits::webhook_timeout`].
+    /// A `timeout` that is missing or cannot be parsed counts as [`Limits::webhook_timeout`].
     pub(crate) fn new(now: Instant, query: Option<&str>, limits: &Limits) -> Self {
         let given = query
             .unwrap_or_default()
@@ -30,11 +30,11 @@ impl Deadline {
             .unwrap_or(limits.webhook_timeout)
             .min(limits.admission);
         let margin = (given / 8).min(Duration::from_millis(500));
-        Self { api_server: now + given, ours: now + given.saturating_sub(margin) }
+        Self { api_server: now + given, gate: now + given.saturating_sub(margin) }
     }
 }
 
-/// A duration as Go prints it: `10s`, `1m30s`, `500ms`, `1.5s`.
+/// Parses a duration as Go prints it: `10s`, `1m30s`, `500ms`, `1.5s`.
 fn go_duration(text: &str) -> Option<Duration> {
     if text.is_empty() || text.len() > 32 {
         return None;
@@ -73,11 +73,11 @@ mod tests {
         let now = Instant::now();
         let deadline = Deadline::new(now, query, &Limits::default());
         let after = |moment: Instant| (moment - now).as_millis();
-        (after(deadline.api_server), after(deadline.ours))
+        (after(deadline.api_server), after(deadline.gate))
     }
 
     #[test]
-    fn keeps_a_margin_under_the_servers_own_time() {
+    fn keeps_a_margin_before_the_api_servers_timeout() {
         assert_eq!(of(Some("timeout=10s")), (10_000, 9_500));
         assert_eq!(of(Some("a=b&timeout=1s")), (1_000, 875));
         assert_eq!(of(Some("timeout=1h30s")), (30_000, 29_500));

@@ -1,4 +1,4 @@
-//! One connection: HTTP/1.1 or HTTP/2, watched so that a slow or silent client cannot keep its place.
+//! One connection: HTTP/1.1 or HTTP/2, ended when the client is too slow or idle for too long.
 
 use std::convert::Infallible;
 use std::io;
@@ -16,63 +16,61 @@ use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::{Builder, Connection};
+use hyper_util::server::conn::auto::{Builder, Connection as HttpConnection};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tracing::debug;
 
-use crate::http::Routes;
-use crate::limits::Limits;
-use crate::pulse::{Patience, Pulse};
-use crate::tls::Phase;
+use super::activity::{Activity, IdleState};
+use super::limits::Limits;
+use super::phase::Phase;
+use super::service::HttpService;
+use super::tls::Protocol;
 
-/// What was agreed on in the handshake. Not guessed from the first bytes: guessing has no time limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    Http1,
-    Http2,
+/// A connection, and what its requests need.
+pub(super) struct Connection {
+    pub(super) activity: Arc<Activity>,
+    pub(super) service: Arc<dyn HttpService>,
+    pub(super) limits: Arc<Limits>,
+    pub(super) phase: watch::Receiver<Phase>,
 }
 
-/// The stream, which tells the pulse of bytes that come.
-struct Watched<S> {
+/// A stream that records the bytes received.
+struct RecordedStream<S> {
     stream: TokioIo<S>,
-    pulse: Arc<Pulse>,
+    activity: Arc<Activity>,
 }
 
-/// The routes, which tell the pulse of requests.
-struct Answering {
-    routes: Arc<Routes>,
-    pulse: Arc<Pulse>,
+/// A service that records the requests received.
+struct RecordedService {
+    service: Arc<dyn HttpService>,
+    activity: Arc<Activity>,
     protocol: Protocol,
     phase: watch::Receiver<Phase>,
 }
 
-impl Protocol {
-    pub(crate) fn of_alpn(agreed: Option<&[u8]>) -> Self {
-        if agreed == Some(b"h2") { Self::Http2 } else { Self::Http1 }
+impl Connection {
+    /// Serves `stream` until either side ends it, it exceeds a limit, or the gate stops.
+    pub(super) async fn serve<S>(self, stream: S, protocol: Protocol)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Self { activity, service, limits, phase } = self;
+        let io = RecordedStream { stream: TokioIo::new(stream), activity: Arc::clone(&activity) };
+        let service = RecordedService {
+            service,
+            activity: Arc::clone(&activity),
+            protocol,
+            phase: phase.clone(),
+        };
+        let http = builder(protocol, &limits);
+        drive(pin!(http.serve_connection(io, service)), &activity, protocol, &limits, phase).await;
     }
-}
-
-/// Serves `stream` until either side ends it, it breaks a limit, or the gate stops.
-pub(crate) async fn serve<S>(
-    stream: S,
-    protocol: Protocol,
-    pulse: Arc<Pulse>,
-    routes: Arc<Routes>,
-    limits: Arc<Limits>,
-    phase: watch::Receiver<Phase>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let io = Watched { stream: TokioIo::new(stream), pulse: Arc::clone(&pulse) };
-    let service = Answering { routes, pulse: Arc::clone(&pulse), protocol, phase: phase.clone() };
-    let http = builder(protocol, &limits);
-    watch(pin!(http.serve_connection(io, service)), &pulse, protocol, &limits, phase).await;
 }
 
 fn builder(protocol: Protocol, limits: &Limits) -> Builder<TokioExecutor> {
     let mut http = Builder::new(TokioExecutor::new());
-    // The watch below knows an idle connection from a slow one; hyper's own timer does not.
+    // `drive` tells an idle connection from a slow one; hyper's own timer does not.
     http.http1().timer(TokioTimer::new()).max_buf_size(64 << 10).header_read_timeout(None);
     http.http2()
         .timer(TokioTimer::new())
@@ -86,10 +84,10 @@ fn builder(protocol: Protocol, limits: &Limits) -> Builder<TokioExecutor> {
     }
 }
 
-/// Drives a connection; ends it when the gate stops or the client is too slow.
-async fn watch<S>(
-    mut connection: Pin<&mut Connection<'_, Watched<S>, Answering, TokioExecutor>>,
-    pulse: &Pulse,
+/// Drives a connection; ends it when the gate stops, or the client is idle or too slow.
+async fn drive<S>(
+    mut connection: Pin<&mut HttpConnection<'_, RecordedStream<S>, RecordedService, TokioExecutor>>,
+    activity: &Activity,
     protocol: Protocol,
     limits: &Limits,
     mut phase: watch::Receiver<Phase>,
@@ -110,15 +108,15 @@ async fn watch<S>(
                 ending = true;
                 connection.as_mut().graceful_shutdown();
             }
-            _ = tick.tick() => match pulse.judge(protocol, limits) {
-                Patience::Left => {}
-                Patience::Idle if !ending => {
+            _ = tick.tick() => match activity.idle_state(protocol, limits) {
+                IdleState::WithinLimits => {}
+                IdleState::Idle if !ending => {
                     ending = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                Patience::Idle if pulse.rested_for() < limits.idle + limits.headers => {}
-                Patience::Idle | Patience::Slow => {
-                    debug!("connection given up: the client is silent or too slow");
+                IdleState::Idle if activity.idle_for() < limits.idle + limits.headers => {}
+                IdleState::Idle | IdleState::Slow => {
+                    debug!("connection closed: the client is idle or too slow");
                     return;
                 }
             }
@@ -126,23 +124,23 @@ async fn watch<S>(
     }
 }
 
-impl Service<Request<Incoming>> for Answering {
+impl Service<Request<Incoming>> for RecordedService {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (routes, pulse) = (Arc::clone(&self.routes), Arc::clone(&self.pulse));
+        let (service, activity) = (Arc::clone(&self.service), Arc::clone(&self.activity));
         let (protocol, phase) = (self.protocol, self.phase.clone());
         Box::pin(async move {
-            let _running = pulse.start();
-            let mut answer = routes.answer(request, &pulse).await;
+            let _running = activity.request_started();
+            let mut response = service.answer(request, &activity).await;
             if protocol == Protocol::Http1 && *phase.borrow() != Phase::Serving {
-                // The API server speaks HTTP/1.1 and asks nothing twice: a connection that is closed
-                // while it writes is a failed call. Told beforehand, it takes another one.
-                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                // The API server speaks HTTP/1.1 and does not retry: a connection that is closed while
+                // it writes is a failed call. Told beforehand, it opens another one.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok(answer)
+            Ok(response)
         })
     }
 }
@@ -151,7 +149,7 @@ fn tick_of(limits: &Limits) -> Duration {
     (limits.headers.min(limits.idle) / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))
 }
 
-impl<S: AsyncRead + Unpin> Read for Watched<S> {
+impl<S: AsyncRead + Unpin> Read for RecordedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -159,13 +157,13 @@ impl<S: AsyncRead + Unpin> Read for Watched<S> {
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if matches!(read, Poll::Ready(Ok(()))) {
-            self.pulse.bytes_came();
+            self.activity.bytes_received();
         }
         read
     }
 }
 
-impl<S: AsyncWrite + Unpin> Write for Watched<S> {
+impl<S: AsyncWrite + Unpin> Write for RecordedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

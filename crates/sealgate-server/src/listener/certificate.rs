@@ -1,6 +1,6 @@
-//! The certificate that the gate shows, and the slot it is swapped in while connections are served.
+//! The serving certificate, and the slot in which it is replaced while connections are served.
 //!
-//! Where it comes from (self-made, files, a cluster secret) is not known here.
+//! Its source (self-signed, files, a Secret of the cluster) is not known here.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Why a certificate cannot be served. Never holds key material.
+/// The reasons why a certificate cannot be served. Never holds key material.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidCertificate {
     /// The chain is no PEM, or holds no certificate.
@@ -30,22 +30,22 @@ pub enum InvalidCertificate {
     Validity,
 }
 
-/// A chain, its key, and until when it may be shown.
+/// A chain with its key and the end of its validity.
 #[derive(Clone)]
 pub struct ServerCertificate {
     pair: Arc<CertifiedKey>,
     not_after: Timestamp,
 }
 
-/// Where a listener looks for its certificate at every handshake. Empty at first: until it is
-/// filled, handshakes fail.
+/// The slot from which a listener takes its certificate at every handshake. Empty at first: until
+/// it is filled, handshakes fail.
 #[derive(Default)]
 pub struct CertificateSlot {
     pair: ArcSwapOption<ServerCertificate>,
 }
 
 impl ServerCertificate {
-    /// From the PEM text of a chain (leaf first) and of its key.
+    /// Parses the PEM text of a chain (leaf first) and of its key.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, InvalidCertificate> {
         let chain = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<Vec<_>, _>>()
@@ -54,7 +54,7 @@ impl ServerCertificate {
         Self::from_der(chain, key)
     }
 
-    /// From the DER of a chain (leaf first) and of its key.
+    /// Parses the DER of a chain (leaf first) and of its key.
     pub fn from_der(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
@@ -96,12 +96,12 @@ impl CertificateSlot {
         slot
     }
 
-    /// From now on, new connections see `certificate`.
+    /// Sets the certificate for new connections.
     pub fn set(&self, certificate: ServerCertificate) {
         self.pair.store(Some(Arc::new(certificate)));
     }
 
-    /// What is shown now.
+    /// The present certificate.
     pub fn current(&self) -> Option<Arc<ServerCertificate>> {
         self.pair.load_full()
     }

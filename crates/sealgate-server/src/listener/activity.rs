@@ -1,0 +1,130 @@
+//! The activity of a connection: its requests and the time since the last one.
+//!
+//! Border: counters and their reading. [`super::connection`] ends a connection that is too slow or
+//! idle for too long, [`super::connection_limit`] the idlest one when no slot is free.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::limits::Limits;
+use super::tls::Protocol;
+
+/// The activity of a connection. Moments are in milliseconds since it began.
+pub(crate) struct Activity {
+    start: Instant,
+    /// Requests whose headers were received and that are not answered.
+    running: AtomicUsize,
+    /// Requests that were received as a whole and are not answered.
+    received: AtomicUsize,
+    /// Whether any request was answered yet.
+    answered: AtomicBool,
+    /// The end of the last request (or the start of the connection).
+    idle_since: AtomicU64,
+    /// The first byte of a request whose headers are not complete; 0: none.
+    headers_since: AtomicU64,
+}
+
+/// A request that is not answered yet.
+pub(super) struct RunningRequest<'a>(&'a Activity);
+
+/// A request that was received as a whole and is not answered yet.
+pub(crate) struct ReceivedRequest<'a>(&'a Activity);
+
+/// The state of a connection with regard to its time limits.
+pub(super) enum IdleState {
+    WithinLimits,
+    /// No request for too long.
+    Idle,
+    /// A request began, and its headers take too long.
+    Slow,
+}
+
+impl Activity {
+    pub(super) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            running: AtomicUsize::new(0),
+            received: AtomicUsize::new(0),
+            answered: AtomicBool::new(false),
+            idle_since: AtomicU64::new(0),
+            headers_since: AtomicU64::new(0),
+        }
+    }
+
+    /// The present moment; never 0, which means "none" in `headers_since`.
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// Records that the headers of a request were received.
+    pub(super) fn request_started(&self) -> RunningRequest<'_> {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        self.headers_since.store(0, Ordering::Relaxed);
+        RunningRequest(self)
+    }
+
+    /// Records that a request was received as a whole: from now on the time is the gate's.
+    pub(crate) fn request_received(&self) -> ReceivedRequest<'_> {
+        self.received.fetch_add(1, Ordering::Relaxed);
+        ReceivedRequest(self)
+    }
+
+    /// Records that bytes were received.
+    pub(super) fn bytes_received(&self) {
+        let idle = self.running.load(Ordering::Relaxed) == 0;
+        if idle && self.headers_since.load(Ordering::Relaxed) == 0 {
+            self.headers_since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// The time since the last request.
+    pub(super) fn idle_for(&self) -> Duration {
+        self.since(self.idle_since.load(Ordering::Relaxed))
+    }
+
+    fn since(&self, moment: u64) -> Duration {
+        Duration::from_millis(self.now().saturating_sub(moment))
+    }
+
+    /// The order of eviction, the greatest first: a connection that never sent a request before one
+    /// that did, then by the time since the last response. `None` while a request is being
+    /// answered.
+    pub(super) fn idleness(&self) -> Option<(bool, Duration)> {
+        let answering = self.received.load(Ordering::Relaxed) > 0;
+        (!answering).then(|| (!self.answered.load(Ordering::Relaxed), self.idle_for()))
+    }
+
+    /// Compares the activity with the limits.
+    pub(super) fn idle_state(&self, protocol: Protocol, limits: &Limits) -> IdleState {
+        if self.running.load(Ordering::Relaxed) > 0 {
+            return IdleState::WithinLimits;
+        }
+        let headers_since = self.headers_since.load(Ordering::Relaxed);
+        // On HTTP/2 bytes need not be a request (pings keep a connection healthy), and a half
+        // header block is small and bounded: there the idle limit is enough.
+        let slow = protocol == Protocol::Http1 && self.since(headers_since) > limits.headers;
+        if headers_since > 0 && slow {
+            IdleState::Slow
+        } else if self.idle_for() > limits.idle {
+            IdleState::Idle
+        } else {
+            IdleState::WithinLimits
+        }
+    }
+}
+
+impl Drop for RunningRequest<'_> {
+    fn drop(&mut self) {
+        self.0.idle_since.store(self.0.now(), Ordering::Relaxed);
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for ReceivedRequest<'_> {
+    fn drop(&mut self) {
+        self.0.answered.store(true, Ordering::Relaxed);
+        self.0.received.fetch_sub(1, Ordering::Relaxed);
+    }
+}

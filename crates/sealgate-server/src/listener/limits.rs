@@ -1,0 +1,56 @@
+//! Limits of the resources that a client can use up.
+
+use std::time::Duration;
+
+/// The bytes of one body: the API server sends at most 3 MiB of object, twice for an update.
+pub const BODY_BYTES: usize = 7 << 20;
+
+/// The limits of the listener. The defaults suit a gate with 64 MiB of memory.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections at once. A further one evicts the idlest one; it waits in the system's queue
+    /// while all of them have a request that is being answered.
+    pub connections: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub streams: u32,
+    /// The time for a TLS handshake.
+    pub handshake: Duration,
+    /// The time from the first byte of a request to the end of its headers.
+    pub headers: Duration,
+    /// The time for a whole body.
+    pub body: Duration,
+    /// The bytes of one body.
+    pub body_bytes: usize,
+    /// The bytes of all bodies that are being received or evaluated at once. Beyond it, the body
+    /// that has been arriving for the longest time is aborted.
+    pub body_bytes_total: usize,
+    /// The time that a connection may stay open without a request.
+    pub idle: Duration,
+    /// The timeout of a request without `?timeout=`.
+    pub webhook_timeout: Duration,
+    /// The longest time for one admission, whatever `?timeout=` says.
+    pub admission: Duration,
+    /// The time to serve on with `/readyz` refusing already, so that load balancers notice.
+    pub lame_duck: Duration,
+    /// The time that requests may still run after the sockets are closed.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            streams: 250,
+            handshake: Duration::from_secs(10),
+            headers: Duration::from_secs(10),
+            body: Duration::from_secs(10),
+            body_bytes: BODY_BYTES,
+            body_bytes_total: 64 << 20,
+            idle: Duration::from_secs(120),
+            webhook_timeout: Duration::from_secs(10),
+            admission: Duration::from_secs(30),
+            lame_duck: Duration::ZERO,
+            grace: Duration::from_secs(25),
+        }
+    }
+}

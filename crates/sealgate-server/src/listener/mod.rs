@@ -1,0 +1,19 @@
+//! The listener: TCP connections, TLS and HTTP within bounds, whoever connects.
+//!
+//! `accept` takes connections up to the `connection_limit` and does the TLS handshake (`tls`);
+//! `connection` serves HTTP/1.1 or HTTP/2 on one, and ends it when its `activity` shows that the
+//! client is idle or too slow. The requests go to a `service`, which reads bodies with `body`
+//! and knows the time that is left by `deadline`.
+
+pub mod certificate;
+pub mod limits;
+
+pub(crate) mod accept;
+pub(crate) mod activity;
+pub(crate) mod body;
+mod connection;
+mod connection_limit;
+pub(crate) mod deadline;
+pub(crate) mod phase;
+pub(crate) mod service;
+pub(crate) mod tls;

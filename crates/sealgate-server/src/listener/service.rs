@@ -1,0 +1,20 @@
+//! The port to whoever answers the requests of a connection.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use super::activity::Activity;
+
+/// Answers requests.
+#[async_trait]
+pub(crate) trait HttpService: Send + Sync {
+    /// Answers one request. Records in `activity` when the request was received as a whole.
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        activity: &Activity,
+    ) -> Response<Full<Bytes>>;
+}

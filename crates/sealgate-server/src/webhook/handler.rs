@@ -1,0 +1,133 @@
+//! The gate's handler of reviews. It decides only what the engine cannot: whether there is an image
+//! to evaluate, and whether there are policies to evaluate it by. Without policies it denies.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::StatusCode;
+use sealgate_engine::admit::Gate;
+use sealgate_engine::ports::WorkloadSource;
+use sealgate_engine::roots::Roots;
+use sealgate_kube::answer::{self, ReviewResponse};
+use sealgate_kube::review::{Ask, MAX_BODY, Malformed, parse};
+use sealgate_policy::assemble::PolicyState;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::readiness::readiness;
+use super::review_handler::{HandlerFailure, ReviewHandler};
+use crate::decisions::{Decisions, SkippedReview};
+use crate::hook::Hook;
+use crate::listener::certificate::CertificateSlot;
+use crate::metrics::Metrics;
+
+/// The handler of reviews.
+pub struct WebhookHandler {
+    /// The engine, which decides.
+    pub gate: Arc<Gate>,
+    /// The policies in force.
+    pub policies: watch::Receiver<PolicyState>,
+    /// The workloads that a `scale` names; `None` without a cluster.
+    pub workloads: Option<Arc<dyn WorkloadSource>>,
+    /// The trust roots that policies name.
+    pub roots: Arc<Roots>,
+    /// The gate's namespace, whose Secrets a policy may name.
+    pub system_namespace: String,
+    /// The serving certificate; without one the gate is not ready.
+    pub certificate: Arc<CertificateSlot>,
+    /// The log and the counters of decisions.
+    pub decisions: Arc<Decisions>,
+    /// The other metrics.
+    pub metrics: Arc<Metrics>,
+}
+
+#[async_trait]
+impl ReviewHandler for WebhookHandler {
+    async fn answer(&self, hook: Hook, body: &Bytes, deadline: Instant) -> ReviewResponse {
+        let start = Instant::now();
+        let response = match hook {
+            Hook::Validate | Hook::Mutate => self.workload(hook, body, deadline).await,
+            Hook::ValidatePolicies => self.validate_policy(body),
+            Hook::DefaultPolicies => self.default_policy(body),
+            Hook::ConvertPolicies => self.convert_policies(body),
+        };
+        self.metrics.answered(hook, start.elapsed());
+        response
+    }
+
+    fn deny(&self, hook: Hook, body: &Bytes, failure: HandlerFailure) -> ReviewResponse {
+        if failure == HandlerFailure::Panicked {
+            self.metrics.panics.inc();
+        }
+        let (uid, request) = match parse(body) {
+            Ok(review) => {
+                let (Ask::Judge(request) | Ask::ScaledUp(request) | Ask::Skip(_, request)) =
+                    review.ask;
+                (Some(review.uid), Some(request))
+            }
+            Err(malformed) => (malformed.uid, None),
+        };
+        let denial = failure.to_string();
+        self.decisions.skipped(&SkippedReview {
+            hook,
+            uid: uid.as_deref().unwrap_or_default(),
+            request: request.as_deref(),
+            allowed: false,
+            reason: failure.code(),
+            denial: &denial,
+        });
+        match uid {
+            Some(uid) => denied(&uid, &denial),
+            None => {
+                ReviewResponse { status: StatusCode::INTERNAL_SERVER_ERROR, body: denial.into() }
+            }
+        }
+    }
+
+    fn ready(&self) -> Result<String, String> {
+        if self.certificate.current().is_none() {
+            return Err("there is no serving certificate yet".to_owned());
+        }
+        readiness(&self.policies.borrow())
+    }
+
+    fn metrics(&self) -> String {
+        let metrics = &self.metrics;
+        let stats = self.gate.cache_stats();
+        metrics.cache(stats.hits, stats.misses, stats.entries);
+        if let Some(certificate) = self.certificate.current() {
+            metrics.certificate_expiry.set(certificate.not_after().as_second() as f64);
+        }
+        let state = self.policies.borrow();
+        let rules = state.set.as_ref().map_or(0, |set| set.rules().len());
+        metrics.policies.set(i64::try_from(rules).unwrap_or(i64::MAX));
+        metrics.policy_problems.set(i64::try_from(state.problems.len()).unwrap_or(i64::MAX));
+        metrics.ready.set(i64::from(state.set.is_some()));
+        drop(state);
+        metrics.render()
+    }
+}
+
+impl WebhookHandler {
+    /// Refuses a review that cannot be read.
+    pub(super) fn malformed(&self, hook: Hook, malformed: &Malformed) -> ReviewResponse {
+        self.decisions.skipped(&SkippedReview {
+            hook,
+            uid: malformed.uid.as_deref().unwrap_or_default(),
+            request: None,
+            allowed: false,
+            reason: "malformed",
+            denial: &malformed.to_string(),
+        });
+        answer::malformed(malformed)
+    }
+}
+
+/// The response that denies the review `uid`.
+pub(super) fn denied(uid: &str, message: &str) -> ReviewResponse {
+    ReviewResponse::ok(answer::denied(uid, message))
+}
+
+/// The limit of the listener is the limit of the codec.
+const _: () = assert!(MAX_BODY == crate::listener::limits::BODY_BYTES);

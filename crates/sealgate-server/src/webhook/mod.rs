@@ -1,0 +1,17 @@
+//! The admission webhooks over HTTP: a request's body is an AdmissionReview, its response another.
+//!
+//! - `routes`: paths, methods, content types, deadlines and panics; also `/healthz`, `/readyz` and
+//!   `/metrics`.
+//! - [`review_handler`]: the trait between the routes and whoever answers reviews.
+//! - [`handler`]: the gate's handler, which the other two belong to.
+//! - `workloads`: reviews of Pods, Deployments and other workloads, for the engine to decide.
+//! - `policy_objects`: reviews of ClusterImagePolicies and TrustRoots.
+//! - `readiness`: the text of `/readyz` about the policies in force.
+
+pub mod handler;
+pub mod review_handler;
+
+mod policy_objects;
+mod readiness;
+pub(crate) mod routes;
+mod workloads;

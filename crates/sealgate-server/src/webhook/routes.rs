@@ -1,0 +1,209 @@
+//! The routes: paths, methods, content types, bodies, deadlines and panics, and the status codes for
+//! requests that are not acceptable. Reviews are answered by a [`ReviewHandler`].
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::FutureExt;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use sealgate_kube::answer::ReviewResponse;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use tracing::error;
+
+use super::review_handler::{HandlerFailure, ReviewHandler};
+use crate::hook::Hook;
+use crate::listener::activity::Activity;
+use crate::listener::body::{self, BodyBudget, BodyError};
+use crate::listener::deadline::Deadline;
+use crate::listener::limits::Limits;
+use crate::listener::phase::Phase;
+use crate::listener::service::HttpService;
+
+/// The paths that one listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Paths {
+    /// All paths.
+    All,
+    /// Webhooks, health and readiness.
+    Webhooks,
+    /// Metrics, health and readiness.
+    Metrics,
+}
+
+/// The routes of one listener.
+pub(crate) struct Routes {
+    pub(crate) handler: Arc<dyn ReviewHandler>,
+    pub(crate) paths: Paths,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) bodies: Arc<BodyBudget>,
+    pub(crate) phase: watch::Receiver<Phase>,
+}
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+#[async_trait]
+impl HttpService for Routes {
+    /// Answers one request, whatever happens.
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        activity: &Activity,
+    ) -> Response<Full<Bytes>> {
+        let path = request.uri().path();
+        match Hook::at(path) {
+            Some(hook) if self.paths != Paths::Metrics => {
+                self.review(hook, request, activity).await
+            }
+            _ => {
+                let response = self.page(&request);
+                body::discard(request.into_body(), &self.limits).await;
+                response
+            }
+        }
+    }
+}
+
+impl Routes {
+    /// Answers a request that is not about a review.
+    fn page(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        match request.uri().path() {
+            "/healthz" | "/livez" => read_only(request, || text(StatusCode::OK, "ok\n")),
+            "/readyz" => read_only(request, || self.readiness()),
+            "/metrics" if self.paths != Paths::Webhooks => {
+                read_only(request, || typed(StatusCode::OK, OPEN_METRICS, self.handler.metrics()))
+            }
+            _ => text(StatusCode::NOT_FOUND, "no such path\n"),
+        }
+    }
+
+    fn readiness(&self) -> Response<Full<Bytes>> {
+        if *self.phase.borrow() != Phase::Serving {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the gate is shutting down\n");
+        }
+        match self.handler.ready() {
+            Ok(note) => text(StatusCode::OK, format!("ready: {note}\n")),
+            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+        }
+    }
+
+    async fn review(
+        &self,
+        hook: Hook,
+        request: Request<Incoming>,
+        activity: &Activity,
+    ) -> Response<Full<Bytes>> {
+        let deadline = Deadline::new(Instant::now(), request.uri().query(), &self.limits);
+        if let Some(refused) = unacceptable(&request) {
+            body::discard(request.into_body(), &self.limits).await;
+            return refused;
+        }
+        match body::read(request.into_body(), &self.limits, &self.bodies).await {
+            Ok(body) => {
+                let _received = activity.request_received();
+                http_response(self.handle(hook, &body.bytes, deadline).await)
+            }
+            Err(error) => {
+                let mut response = text(error.status(), format!("{error}\n"));
+                if error == BodyError::Busy {
+                    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                }
+                response
+            }
+        }
+    }
+
+    /// The handler's answer; a denial if it panics or does not return in time.
+    async fn handle(&self, hook: Hook, body: &Bytes, deadline: Deadline) -> ReviewResponse {
+        let answer = AssertUnwindSafe(self.handler.answer(hook, body, deadline.api_server));
+        let failure = match timeout_at(deadline.gate, answer.catch_unwind()).await {
+            Ok(Ok(response)) => return response,
+            Ok(Err(panic)) => {
+                log_panic(hook, &*panic);
+                HandlerFailure::Panicked
+            }
+            Err(_) => HandlerFailure::TimedOut,
+        };
+        self.deny(hook, body, failure)
+    }
+
+    /// The handler's denial. It reads the review again: a review that made the handler panic may do
+    /// so twice, and a panic here would end the other requests of the connection.
+    fn deny(&self, hook: Hook, body: &Bytes, failure: HandlerFailure) -> ReviewResponse {
+        let deny = AssertUnwindSafe(|| self.handler.deny(hook, body, failure));
+        std::panic::catch_unwind(deny).unwrap_or_else(|panic| {
+            log_panic(hook, &*panic);
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            ReviewResponse { status, body: failure.to_string().into() }
+        })
+    }
+}
+
+fn log_panic(hook: Hook, panic: &(dyn std::any::Any + Send)) {
+    error!(hook = hook.name(), panic = panic_text(panic), "a handler panicked");
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no text)")
+}
+
+/// The response to a request that is no review by its method or its headers.
+fn unacceptable(request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
+    if request.method() != Method::POST {
+        return Some(not_allowed("POST"));
+    }
+    let unsupported = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    (!is_json(request.headers()))
+        .then(|| text(unsupported, "the Content-Type must be application/json\n"))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case(JSON))
+}
+
+fn read_only(
+    request: &Request<Incoming>,
+    answer: impl FnOnce() -> Response<Full<Bytes>>,
+) -> Response<Full<Bytes>> {
+    match *request.method() {
+        Method::GET | Method::HEAD => answer(),
+        _ => not_allowed("GET, HEAD"),
+    }
+}
+
+fn not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+fn http_response(response: ReviewResponse) -> Response<Full<Bytes>> {
+    let kind = if response.status == StatusCode::OK { JSON } else { TEXT };
+    typed(response.status, kind, response.body)
+}
+
+fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    typed(status, TEXT, text)
+}
+
+fn typed(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
