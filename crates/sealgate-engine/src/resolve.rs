@@ -1,8 +1,8 @@
 //! The contents of the dependencies of policies: Secrets are fetched and kept here, TrustRoots by
 //! [`Roots`]. Used by every source of policies: a cluster, a folder.
 //!
-//! A content that was fetched once stays until the source says that there is none, or another one:
-//! a fault takes no key away.
+//! A content that was fetched stays until the source reports that the Secret changed or was deleted:
+//! a fault removes no key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

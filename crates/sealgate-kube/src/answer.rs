@@ -58,7 +58,7 @@ pub fn mutated(admission: &Admission, answer: &Answer) -> Vec<u8> {
             write(body)
         }
         None => {
-            denied(&admission.uid, "internal error: a pin for a field that was not asked about")
+            denied(&admission.uid, "internal error: a pin for a field that is not in the request")
         }
     }
 }
@@ -174,8 +174,8 @@ fn shorten(text: &str, limit: usize) -> &str {
 fn patch(admission: &Admission, pins: &[(String, String)]) -> Option<Vec<Value>> {
     let mut operations = Vec::with_capacity(pins.len() * 2);
     for (pointer, text) in pins {
-        let asked = admission.workload.images.iter().find(|image| image.pointer == *pointer)?;
-        operations.push(json!({ "op": "test", "path": pointer, "value": asked.image }));
+        let image = admission.workload.images.iter().find(|image| image.pointer == *pointer)?;
+        operations.push(json!({ "op": "test", "path": pointer, "value": image.image }));
         operations.push(json!({ "op": "replace", "path": pointer, "value": text }));
     }
     Some(operations)
@@ -191,7 +191,7 @@ pub(crate) fn patched(uid: &str, operations: &[Value]) -> Vec<u8> {
 }
 
 /// The response to a policy object: denied with `message` as it stands, or allowed.
-pub(crate) fn judged(uid: &str, denial: Option<&str>, warnings: &[String]) -> Vec<u8> {
+pub(crate) fn policy_response(uid: &str, denial: Option<&str>, warnings: &[String]) -> Vec<u8> {
     let mut body = envelope(uid, denial.is_none());
     if let Some(message) = denial {
         set_status(&mut body, message);

@@ -1,8 +1,8 @@
 //! The reviews of policy and TrustRoot objects: validation, defaults, conversion between the
 //! versions.
 //!
-//! Border: pure. What is right and wrong in them is in `sealgate_policy`; here it becomes an answer.
-//! What cannot be read is refused.
+//! Border: pure. `sealgate-policy` validates the objects; here the result becomes a response. An
+//! object that cannot be read is denied.
 
 use sealgate_policy::assemble::PolicySource;
 use sealgate_policy::cip::convert::convert;
@@ -24,18 +24,18 @@ use crate::review::{self, MAX_BODY, Malformed, MalformedReason, Operation, Reque
 /// The most objects of one conversion.
 const MAX_CONVERTED: usize = 10_000;
 
-/// What objects are validated with.
+/// The inputs of a validation.
 #[derive(Clone, Copy)]
 pub struct Validation<'a> {
     /// The gate's configuration.
     pub context: &'a Context,
     /// The trust roots that the gate has now.
     pub roots: &'a RootLookup<'a>,
-    /// Where the gate's policies come from.
+    /// The source of the gate's policies.
     pub source: PolicySource,
 }
 
-/// What a gate on a folder says about an object of a cluster.
+/// The warning of a gate on a folder about an object of a cluster.
 const NO_EFFECT: &str = "this gate reads its policies from a folder: this object has no effect";
 
 /// The answer of `/validate-policies` to the review in `body`: denied with policy-controller's
@@ -46,16 +46,16 @@ const NO_EFFECT: &str = "this gate reads its policies from a folder: this object
 pub fn validated(body: &[u8], with: &Validation<'_>) -> Result<Reviewed, Malformed> {
     reviewed(body, |uid, written, _| {
         let errors = match written {
-            Written::Policy(policy) => {
+            ReviewedObject::Policy(policy) => {
                 let mut errors = validate(&policy, with.context);
                 if with.source == PolicySource::Cluster {
                     errors.also(root_warnings(&policy, with.roots));
                 }
                 errors
             }
-            Written::TrustRoot(root) => trust_root::validate::validate(&root),
+            ReviewedObject::TrustRoot(root) => trust_root::validate::validate(&root),
         };
-        judge(uid, &errors, with.source)
+        decide(uid, &errors, with.source)
     })
 }
 
@@ -67,60 +67,60 @@ pub fn validated(body: &[u8], with: &Validation<'_>) -> Result<Reviewed, Malform
 pub fn defaulted(body: &[u8]) -> Result<Reviewed, Malformed> {
     reviewed(body, |uid, written, spec| {
         let fields = match written {
-            _ if spec == Spec::Kept => Vec::new(),
-            Written::Policy(policy) => default_fields(&policy),
-            Written::TrustRoot(root) => root.default_fields(),
+            _ if spec == SpecChange::Unchanged => Vec::new(),
+            ReviewedObject::Policy(policy) => default_fields(&policy),
+            ReviewedObject::TrustRoot(root) => root.default_fields(),
         };
         (true, answer::patched(uid, &operations(fields)))
     })
 }
 
-/// The answer to the review of a ClusterImagePolicy or TrustRoot, and what is counted of it.
+/// The answer to the review of a ClusterImagePolicy or TrustRoot.
 #[derive(Clone, Debug)]
 pub struct Reviewed {
     /// The AdmissionReview.
     pub body: Vec<u8>,
-    /// Whether it allows the object.
+    /// The decision: true if the object is allowed.
     pub allowed: bool,
     /// The object, as far as the request names it.
     pub scope: Scope,
-    /// Whether the object would not have been stored.
+    /// True for a dry run: the object is not stored.
     pub dry_run: bool,
 }
 
-/// Whether an object is allowed, and the AdmissionReview that says so.
-type Judged = (bool, Vec<u8>);
+/// The decision about an object, and the AdmissionReview with it.
+type ObjectDecision = (bool, Vec<u8>);
 
 fn reviewed(
     body: &[u8],
-    judge: impl FnOnce(&str, Written, Spec) -> Judged,
+    decide: impl FnOnce(&str, ReviewedObject, SpecChange) -> ObjectDecision,
 ) -> Result<Reviewed, Malformed> {
-    let (uid, (asked, spec, scope, dry_run)) = with_request(body, |request| {
-        let (asked, spec) = (read(&request)?, Spec::of(&request));
-        Ok((asked, spec, request.scope(), request.dry_run))
+    let (uid, (object, spec, scope, dry_run)) = with_request(body, |request| {
+        let (object, spec) = (read(&request)?, SpecChange::of(&request));
+        Ok((object, spec, request.scope(), request.dry_run))
     })?;
-    let (allowed, body) = match asked {
+    let (allowed, body) = match object {
         None => (true, answer::allowed(&uid)),
         Some(Err(unreadable)) => refuse_unreadable(&uid, &unreadable),
-        Some(Ok(written)) => judge(&uid, written, spec),
+        Some(Ok(written)) => decide(&uid, written, spec),
     };
     Ok(Reviewed { body, allowed, scope, dry_run })
 }
 
-fn judge(uid: &str, errors: &FieldErrors, source: PolicySource) -> Judged {
+fn decide(uid: &str, errors: &FieldErrors, source: PolicySource) -> ObjectDecision {
     let mut warnings = errors.warnings();
     if source == PolicySource::Folder {
-        // First: nothing else about the object matters as much.
+        // First: no other warning matters as much.
         warnings.insert(0, NO_EFFECT.to_owned());
     }
     let refused = !errors.filter(Level::Error).is_empty();
-    (!refused, answer::judged(uid, refused.then(|| denial(errors)).as_deref(), &warnings))
+    (!refused, answer::policy_response(uid, refused.then(|| denial(errors)).as_deref(), &warnings))
 }
 
-fn refuse_unreadable(uid: &str, unreadable: &Unreadable) -> Judged {
+fn refuse_unreadable(uid: &str, unreadable: &Unreadable) -> ObjectDecision {
     let message =
         format!("decoding request failed: cannot decode incoming new object: {unreadable}");
-    (false, answer::judged(uid, Some(&message), &[]))
+    (false, answer::policy_response(uid, Some(&message), &[]))
 }
 
 fn operations(fields: Vec<DefaultField>) -> Vec<Value> {
@@ -131,37 +131,37 @@ fn operations(fields: Vec<DefaultField>) -> Vec<Value> {
 }
 
 /// The object of a request.
-enum Written {
+enum ReviewedObject {
     Policy(Box<ClusterImagePolicy>),
     TrustRoot(Box<TrustRootObject>),
 }
 
-/// What a request does to the spec of its object.
+/// The effect of a request on the spec of its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spec {
-    Written,
-    /// It is the stored one.
-    Kept,
+enum SpecChange {
+    Changed,
+    /// The spec is the stored one.
+    Unchanged,
 }
 
-impl Spec {
+impl SpecChange {
     fn of(request: &Request<'_>) -> Self {
         let spec = |object: Option<&serde_json::value::RawValue>| {
             let object: Value = serde_json::from_str(object?.get()).ok()?;
             object.get("spec").cloned()
         };
         match (spec(request.object), spec(request.old_object)) {
-            (Some(new), Some(old)) if new == old => Self::Kept,
-            _ => Self::Written,
+            (Some(new), Some(old)) if new == old => Self::Unchanged,
+            _ => Self::Changed,
         }
     }
 }
 
-/// The object; `None` where there is nothing to judge: it is deleted, or only its status is
+/// The object; `None` if there is nothing to validate: it is deleted, or only its status is
 /// written.
-type Asked = Option<Result<Written, Unreadable>>;
+type RequestedObject = Option<Result<ReviewedObject, Unreadable>>;
 
-fn read(request: &Request<'_>) -> Result<Asked, MalformedReason> {
+fn read(request: &Request<'_>) -> Result<RequestedObject, MalformedReason> {
     let of_root = request.kind.kind == trust_root::KIND;
     if request.kind.group != GROUP || (request.kind.kind != KIND && !of_root) {
         let kind = format!("{}/{}", request.kind.group, request.kind.kind);
@@ -172,7 +172,7 @@ fn read(request: &Request<'_>) -> Result<Asked, MalformedReason> {
     if !stores_spec || !request.sub_resource.is_empty() {
         return Ok(None);
     }
-    // Nothing may keep an object from going away, not even its own faults.
+    // An object that is not valid must not be kept from being deleted.
     if operation == Operation::Update
         && let Some(old) = request.old_object
         && review::being_deleted(old)?
@@ -183,8 +183,8 @@ fn read(request: &Request<'_>) -> Result<Asked, MalformedReason> {
     let mut object: Value = serde_json::from_str(object.get()).map_err(review::json)?;
     name_generated(&mut object);
     Ok(Some(match of_root {
-        true => TrustRootObject::from_json(&object).map(Box::new).map(Written::TrustRoot),
-        false => ClusterImagePolicy::from_json(&object).map(Box::new).map(Written::Policy),
+        true => TrustRootObject::from_json(&object).map(Box::new).map(ReviewedObject::TrustRoot),
+        false => ClusterImagePolicy::from_json(&object).map(Box::new).map(ReviewedObject::Policy),
     }))
 }
 

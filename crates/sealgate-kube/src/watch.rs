@@ -88,7 +88,7 @@ impl PolicyWatch {
     /// Starts to watch. The task ends when all receivers are dropped. Errors are logged and tried
     /// again, with a growing wait. The state has no policies until everything was read once.
     pub fn start(self) -> watch::Receiver<PolicyState> {
-        let waiting = "the cluster's policies are not read yet";
+        let waiting = "the cluster's policies have not been read yet";
         let waiting = PolicyState::waiting(PolicySource::Cluster, waiting);
         let (sender, receiver) = watch::channel(waiting);
         tokio::spawn(self.run(sender));
@@ -156,7 +156,9 @@ impl PolicyWatch {
             if let Some((_, version)) = policies {
                 let trust_roots = found.iter().any(|(name, _)| name == ROOTS);
                 if !trust_roots {
-                    tracing::warn!("no {ROOTS} are served: policies that name one cannot hold");
+                    tracing::warn!(
+                        "the API server serves no {ROOTS}: policies that name one cannot pass"
+                    );
                 }
                 return Served { policies: policies_in(version), trust_roots };
             }
@@ -206,7 +208,7 @@ const ROOTS: &str = "trustroots";
 /// The resources that the API server serves.
 struct Served {
     policies: ApiResource,
-    /// Whether TrustRoots are served, too.
+    /// True if TrustRoots are served, too.
     trust_roots: bool,
 }
 

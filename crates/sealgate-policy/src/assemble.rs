@@ -2,7 +2,7 @@
 //! with a status for each object and the problems for people.
 //!
 //! Used by every source: a cluster, a folder. A source reads and watches; what its objects mean,
-//! and which of them are a problem, is decided here.
+//! and which of them are problems, is decided here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -179,7 +179,7 @@ impl Parts {
         self.policies.push(ObjectStatus { name: policy.name.to_owned(), conditions });
     }
 
-    /// A TrustRoot of a cluster tells its problems in its status only.
+    /// Adds a TrustRoot. One of a cluster has its problems in its status only.
     fn add_trust_root(
         &mut self,
         source: PolicySource,
@@ -213,7 +213,7 @@ impl Condition {
         format!("{}: {}", self.reason, self.message)
     }
 
-    /// Not ready, or ready by a root that is not current.
+    /// Returns whether a TrustRoot is not ready, or ready by a root that is not current.
     fn is_bad(&self) -> bool {
         self.holds == (self.kind == "Stale")
     }

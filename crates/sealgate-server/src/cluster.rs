@@ -1,6 +1,5 @@
-//! A cluster's feeds, turned into what the door and the listener look at.
-//!
-//! Watching and writing is `sealgate_kube`; here its channels end.
+//! The policies and the certificate of a cluster, from the channels of `sealgate-kube` to the
+//! webhook handler and the listener.
 
 use std::sync::Arc;
 
@@ -28,10 +27,10 @@ pub fn follow_policies(
             tokio::select! {
                 () = sender.closed() => return,
                 changed = feed.changed() => if changed.is_err() {
-                    // The policies in force stay in force, and `/readyz` says that they are old.
-                    error!("the cluster's policies are no longer followed");
+                    // The policies stay in force, and `/readyz` reports that they are old.
+                    error!("the cluster's policies are no longer watched");
                     metrics.reload_errors.inc();
-                    let old = "the cluster's policies are no longer followed".to_owned();
+                    let old = "the cluster's policies are no longer watched".to_owned();
                     sender.send_modify(|state| state.problems.push(old));
                     return sender.closed().await;
                 },
@@ -41,7 +40,7 @@ pub fn follow_policies(
     receiver
 }
 
-/// Puts the certificate that `feed` holds into `slot`, now and at each change. One that cannot be
+/// Puts the certificate of `feed` into `slot`, now and at each change. A certificate that cannot be
 /// used changes nothing.
 pub fn follow_certificate<T: Send + Sync + 'static>(
     mut feed: watch::Receiver<T>,
@@ -53,7 +52,7 @@ pub fn follow_certificate<T: Send + Sync + 'static>(
         loop {
             let serving = read(&feed.borrow_and_update());
             if let Some(serving) = serving {
-                take_over(&serving, &slot, &metrics);
+                replace(&serving, &slot, &metrics);
             }
             if feed.changed().await.is_err() {
                 error!("the certificate is no longer renewed");
@@ -63,18 +62,18 @@ pub fn follow_certificate<T: Send + Sync + 'static>(
     });
 }
 
-fn take_over(serving: &Serving, slot: &CertificateSlot, metrics: &Metrics) {
+fn replace(serving: &Serving, slot: &CertificateSlot, metrics: &Metrics) {
     match certificate(serving) {
         Ok(certificate) => {
-            info!(until = %certificate.not_after(), "certificate taken over");
+            info!(until = %certificate.not_after(), "certificate replaced");
             slot.set(certificate);
             metrics.certificate_rotations.inc();
         }
-        Err(error) => error!(%error, "the new certificate cannot be used; the old one stays"),
+        Err(error) => error!(%error, "the new certificate cannot be used; keeping the old one"),
     }
 }
 
-/// What `sealgate_kube` makes, as the listener needs it.
+/// Parses a certificate of `sealgate-kube` for the listener.
 pub fn certificate(serving: &Serving) -> Result<ServerCertificate, InvalidCertificate> {
     ServerCertificate::from_pem(&serving.chain, &serving.key)
 }

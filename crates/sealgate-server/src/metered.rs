@@ -1,4 +1,4 @@
-//! A registry whose questions are counted and timed, by registry, for the metrics.
+//! Registries whose requests are counted and timed, by registry, for the metrics.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use sealgate_engine::ports::{BlobStream, PullSecret, RawManifest, Registry, Regi
 
 use crate::metrics::Metrics;
 
-/// Opens registries whose questions are counted.
+/// Opens registries whose requests are counted.
 pub struct Metered {
     access: Arc<dyn RegistryAccess>,
     metrics: Arc<Metrics>,
@@ -26,7 +26,7 @@ struct MeteredRegistry {
 }
 
 impl Metered {
-    /// Counts what is asked through `access`.
+    /// Counts the requests of the registries that `access` opens.
     pub fn new(access: Arc<dyn RegistryAccess>, metrics: Arc<Metrics>) -> Self {
         Self { access, metrics }
     }
@@ -44,13 +44,13 @@ impl MeteredRegistry {
         &self,
         repository: &Repository,
         call: &'static str,
-        question: impl Future<Output = Result<T, Fault>>,
+        request: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
         let start = Instant::now();
-        let answer = question.await;
-        let fault = answer.as_ref().err().map(|fault| fault.kind.code());
+        let response = request.await;
+        let fault = response.as_ref().err().map(|fault| fault.kind.code());
         self.metrics.registry_call(repository.registry(), call, start.elapsed(), fault);
-        answer
+        response
     }
 }
 
@@ -94,8 +94,8 @@ impl Registry for MeteredRegistry {
         repository: &Repository,
         subject: &Digest,
     ) -> Result<Option<Vec<Descriptor>>, Fault> {
-        let question = self.registry.referrers_first(repository, subject);
-        self.count(repository, "referrers", question).await
+        let request = self.registry.referrers_first(repository, subject);
+        self.count(repository, "referrers", request).await
     }
 
     async fn referrers_by_tag(
@@ -103,8 +103,8 @@ impl Registry for MeteredRegistry {
         repository: &Repository,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, Fault> {
-        let question = self.registry.referrers_by_tag(repository, subject);
-        self.count(repository, "referrers", question).await
+        let request = self.registry.referrers_by_tag(repository, subject);
+        self.count(repository, "referrers", request).await
     }
 
     async fn push_blob(
@@ -113,8 +113,8 @@ impl Registry for MeteredRegistry {
         descriptor: &Descriptor,
         content: BlobStream,
     ) -> Result<(), Fault> {
-        let question = self.registry.push_blob(repository, descriptor, content);
-        self.count(repository, "push", question).await
+        let request = self.registry.push_blob(repository, descriptor, content);
+        self.count(repository, "push", request).await
     }
 
     async fn mount_blob(
@@ -133,8 +133,8 @@ impl Registry for MeteredRegistry {
         media_type: &str,
         bytes: Bytes,
     ) -> Result<Digest, Fault> {
-        let question = self.registry.push_manifest(repository, at, media_type, bytes);
-        self.count(repository, "push", question).await
+        let request = self.registry.push_manifest(repository, at, media_type, bytes);
+        self.count(repository, "push", request).await
     }
 
     async fn replace_manifest(
@@ -145,8 +145,8 @@ impl Registry for MeteredRegistry {
         media_type: &str,
         bytes: Bytes,
     ) -> Result<bool, Fault> {
-        let question = self.registry.replace_manifest(repository, tag, expected, media_type, bytes);
-        self.count(repository, "push", question).await
+        let request = self.registry.replace_manifest(repository, tag, expected, media_type, bytes);
+        self.count(repository, "push", request).await
     }
 
     async fn delete(&self, repository: &Repository, what: &Identifier) -> Result<bool, Fault> {
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn both_halves_of_the_referrers_are_asked_and_counted_once() {
+    async fn both_halves_of_the_referrers_are_requested_and_counted_once() {
         for (registry, requests) in
             [(MemoryRegistry::new(), 1), (MemoryRegistry::new().with_empty_lists(), 2)]
         {
@@ -187,8 +187,9 @@ mod tests {
             let access = Arc::new(OneRegistry::new(Arc::clone(&registry) as _));
             let metered = Metered::new(access, Arc::clone(&metrics)).open(&[]);
             assert_eq!(metered.referrers(&app, &subject).await.unwrap(), [entry]);
-            let asked = registry.count(Request::Referrers) + registry.count(Request::ReferrersTag);
-            assert_eq!(asked, requests);
+            let requested =
+                registry.count(Request::Referrers) + registry.count(Request::ReferrersTag);
+            assert_eq!(requested, requests);
             let line = format!(
                 "sealgate_registry_calls_total{{registry=\"reg.example\",call=\"referrers\"}} \
                  {requests}"

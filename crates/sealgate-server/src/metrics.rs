@@ -1,7 +1,7 @@
-//! What the gate counts. The table of names is `docs/reference/metrics.md`; a test compares.
+//! Metrics. The table of names is `docs/reference/metrics.md`; a test compares.
 //!
-//! Every label has few values: what a stranger chooses (a registry's name, a resource) is put into
-//! one of a bounded number of boxes.
+//! Every label has a bounded number of values, also where a client chooses the text (the name of a
+//! registry, a resource).
 
 use std::collections::HashSet;
 use std::sync::RwLock;
@@ -20,12 +20,12 @@ use crate::hook::Hook;
 
 /// Registries with a label of their own; further ones count as `other`.
 const REGISTRIES: usize = 64;
-/// The label value for what has none of its own.
+/// The label value for texts without a value of their own.
 const OTHER: &str = "other";
-/// The label value for what could not be read.
+/// The label value for texts that could not be read.
 const UNKNOWN: &str = "unknown";
 
-/// Every value of the label `reason`, as documented; what is not here counts as `other`.
+/// Every value of the label `reason`, as documented; any other counts as `other`.
 const REASONS: [&str; 20] = [
     "pass",
     "fail",
@@ -49,7 +49,7 @@ const REASONS: [&str; 20] = [
     OTHER,
 ];
 
-/// The counters, and how to print them.
+/// The metrics of the gate.
 pub struct Metrics {
     registry: Registry,
     admissions: Family<AdmissionLabels, Counter>,
@@ -69,17 +69,17 @@ pub struct Metrics {
     pub policies: Gauge,
     /// 1 while policies are loaded and compiled.
     pub ready: Gauge,
-    /// Policy files or objects that cannot be used now.
+    /// Policy files or objects that cannot be used as they are written.
     pub policy_problems: Gauge,
-    /// Times that policies were taken over.
+    /// Reloads of the policies.
     pub reloads: Counter,
-    /// Times that a policy could not be taken over.
+    /// Policy files or objects that could not be loaded.
     pub reload_errors: Counter,
-    /// Unix seconds at which the certificate ends.
+    /// The expiry of the certificate, in Unix seconds.
     pub certificate_expiry: Gauge<f64, AtomicU64>,
-    /// Times that a new certificate was taken over.
+    /// Replacements of the certificate.
     pub certificate_rotations: Counter,
-    /// Handlers that panicked.
+    /// Panics of the handler.
     pub panics: Counter,
 }
 
@@ -133,7 +133,7 @@ struct RegistryLabels {
     registry: String,
 }
 
-/// Half a millisecond to half a minute.
+/// Buckets from half a millisecond to half a minute.
 #[derive(Clone)]
 struct Buckets;
 
@@ -148,15 +148,15 @@ impl MetricConstructor<Histogram> for Buckets {
 
 /// A review that was answered.
 pub struct AnsweredReview<'a> {
-    /// Which webhook was asked.
+    /// The webhook.
     pub hook: Hook,
-    /// The object; `None` where the review could not be read.
+    /// The object; `None` if the review could not be read.
     pub scope: Option<&'a Scope>,
-    /// The answer.
+    /// The decision.
     pub allowed: bool,
-    /// Whether the object would not have been stored: `kubectl apply --dry-run=server`.
+    /// True for requests that store nothing: `kubectl apply --dry-run=server`.
     pub dry_run: bool,
-    /// A word of a fixed list: how it came to that.
+    /// The reason, one of a fixed list.
     pub reason: &'static str,
 }
 
@@ -167,7 +167,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All at zero.
+    /// Metrics that are all zero.
     pub fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
@@ -200,22 +200,38 @@ impl Metrics {
     fn register(&mut self) {
         let r = &mut self.registry;
         r.register("sealgate_admissions", "Reviews answered", self.admissions.clone());
-        r.register("sealgate_admission_seconds", "Time to an answer", self.seconds.clone());
-        r.register("sealgate_images", "Images judged, by verdict", self.images.clone());
+        r.register("sealgate_admission_seconds", "Time to the response", self.seconds.clone());
+        r.register("sealgate_images", "Images evaluated, by verdict", self.images.clone());
         r.register("sealgate_decision_records", "Decision records, by result", {
             self.records.clone()
         });
-        r.register("sealgate_registry_calls", "Questions to registries", self.calls.clone());
-        r.register("sealgate_registry_faults", "Questions without an answer", self.faults.clone());
+        r.register("sealgate_registry_calls", "Requests to registries", self.calls.clone());
+        r.register(
+            "sealgate_registry_faults",
+            "Requests to registries that failed",
+            self.faults.clone(),
+        );
         r.register(
             "sealgate_registry_call_seconds",
-            "Time of a question to a registry",
+            "Time of a request to a registry",
             self.call_seconds.clone(),
         );
-        r.register("sealgate_verdict_cache_hits", "Verdicts reused", self.cache_hits.clone());
-        r.register("sealgate_verdict_cache_misses", "Verdicts made", self.cache_misses.clone());
-        r.register("sealgate_verdict_cache_entries", "Verdicts kept", self.cache_size.clone());
-        r.register("sealgate_panics", "Handlers that panicked", self.panics.clone());
+        r.register(
+            "sealgate_verdict_cache_hits",
+            "Verdicts found in the cache",
+            self.cache_hits.clone(),
+        );
+        r.register(
+            "sealgate_verdict_cache_misses",
+            "Verdicts not found in the cache",
+            self.cache_misses.clone(),
+        );
+        r.register(
+            "sealgate_verdict_cache_entries",
+            "Verdicts in the cache",
+            self.cache_size.clone(),
+        );
+        r.register("sealgate_panics", "Panics of the handler", self.panics.clone());
         self.register_policies();
         self.register_certificate();
         self.register_policy_controller();
@@ -224,27 +240,27 @@ impl Metrics {
     fn register_policies(&mut self) {
         let r = &mut self.registry;
         r.register("sealgate_policies", "Policies enforced", self.policies.clone());
-        r.register("sealgate_ready", "1 when policies are compiled", self.ready.clone());
+        r.register("sealgate_ready", "1 when policies are loaded", self.ready.clone());
         r.register("sealgate_policy_problems", "Policies that cannot be used as written", {
             self.policy_problems.clone()
         });
-        r.register("sealgate_policy_reloads", "Policies taken over", self.reloads.clone());
-        r.register("sealgate_policy_reload_errors", "Policies that could not be taken over", {
+        r.register("sealgate_policy_reloads", "Reloads of the policies", self.reloads.clone());
+        r.register("sealgate_policy_reload_errors", "Policies that could not be loaded", {
             self.reload_errors.clone()
         });
     }
 
     fn register_certificate(&mut self) {
         let r = &mut self.registry;
-        r.register("sealgate_certificate_expiry_timestamp_seconds", "End of the certificate", {
+        r.register("sealgate_certificate_expiry_timestamp_seconds", "Expiry of the certificate", {
             self.certificate_expiry.clone()
         });
-        r.register("sealgate_certificate_rotations", "Certificates taken over", {
+        r.register("sealgate_certificate_rotations", "Replacements of the certificate", {
             self.certificate_rotations.clone()
         });
     }
 
-    /// The names that alerts written for policy-controller ask for.
+    /// Registers the names that alerts written for policy-controller use.
     fn register_policy_controller(&mut self) {
         let r = &mut self.registry;
         r.register("policy_controller_validations", "Validations by result", {
@@ -261,14 +277,14 @@ impl Metrics {
 
     /// Counts one answered review.
     pub fn review(&self, review: &AnsweredReview<'_>) {
-        let operation = review.scope.map_or(UNKNOWN, |scope| operation_box(&scope.operation));
-        let resource = review.scope.map_or(UNKNOWN, |scope| resource_box(&scope.resource));
+        let operation = review.scope.map_or(UNKNOWN, |scope| operation_label(&scope.operation));
+        let resource = review.scope.map_or(UNKNOWN, |scope| resource_label(&scope.resource));
         let (allowed, dry_run) = (truth(review.allowed), truth(review.dry_run));
         let reason = REASONS.into_iter().find(|known| *known == review.reason).unwrap_or(OTHER);
         let hook = review.hook.name();
         let labels = AdmissionLabels { hook, operation, resource, allowed, dry_run, reason };
         self.admissions.get_or_create(&labels).inc();
-        // Alerts on denials count these: a dry run has refused nobody anything.
+        // Alerts on denials use these: a denied dry run has kept no object out.
         if review.hook == Hook::Validate && !review.dry_run {
             let result = if review.allowed { "allow" } else { "deny" };
             self.validations.get_or_create(&ResultLabels { result }).inc();
@@ -281,20 +297,20 @@ impl Metrics {
         self.requests.get_or_create(&labels).inc();
     }
 
-    /// Notes how long an answer took, from the end of the request's body.
+    /// Records the time of a response, from the end of the request's body.
     pub fn answered(&self, hook: Hook, took: Duration) {
         let labels = HookLabels { hook: hook.name() };
         self.seconds.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// Takes over what the cache has counted since it was made.
+    /// Sets the counters of the cache, which count since it was made.
     pub fn cache(&self, hits: u64, misses: u64, entries: u64) {
         self.cache_hits.inner().store(hits, Ordering::Relaxed);
         self.cache_misses.inner().store(misses, Ordering::Relaxed);
         self.cache_size.set(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 
-    /// Counts one judged image.
+    /// Counts one evaluated image.
     pub fn image(&self, verdict: &'static str) {
         self.images.get_or_create(&ImageLabels { verdict }).inc();
     }
@@ -304,7 +320,7 @@ impl Metrics {
         self.records.get_or_create(&ResultLabels { result }).inc();
     }
 
-    /// Counts one question to a registry, and its fault if it had one.
+    /// Counts one request to a registry, and its fault if it had one.
     pub(crate) fn registry_call(
         &self,
         registry: &str,
@@ -312,7 +328,7 @@ impl Metrics {
         took: Duration,
         fault: Option<&'static str>,
     ) {
-        let registry = self.registry_box(registry);
+        let registry = self.registry_label(registry);
         self.call_seconds
             .get_or_create(&RegistryLabels { registry: registry.clone() })
             .observe(took.as_secs_f64());
@@ -325,12 +341,12 @@ impl Metrics {
     /// The metrics in the OpenMetrics text format.
     pub fn render(&self) -> String {
         let mut page = String::with_capacity(16 << 10);
-        // Writing to a String does not fail; an unfinished page has no EOF mark and is not believed.
+        // Writing to a String does not fail; a page without its EOF mark is rejected by clients.
         let _ = text::encode(&mut page, &self.registry);
         page
     }
 
-    fn registry_box(&self, name: &str) -> String {
+    fn registry_label(&self, name: &str) -> String {
         let known = self.names.read().is_ok_and(|names| names.contains(name));
         if known {
             return name.to_owned();
@@ -349,7 +365,7 @@ fn truth(value: bool) -> &'static str {
     if value { "true" } else { "false" }
 }
 
-fn operation_box(operation: &str) -> &'static str {
+fn operation_label(operation: &str) -> &'static str {
     match operation {
         "CREATE" => "CREATE",
         "UPDATE" => "UPDATE",
@@ -359,7 +375,7 @@ fn operation_box(operation: &str) -> &'static str {
     }
 }
 
-fn resource_box(resource: &str) -> &'static str {
+fn resource_label(resource: &str) -> &'static str {
     const KNOWN: [&str; 11] = [
         "pods",
         "replicasets",
@@ -443,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn no_label_is_empty_and_dry_runs_are_told_apart() {
+    fn no_label_is_empty_and_dry_runs_have_a_label() {
         let metrics = everything();
         let scope = Scope::default();
         for (scope, dry_run, reason) in
@@ -478,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_cannot_make_labels_without_end() {
+    fn a_client_cannot_make_labels_without_bound() {
         let metrics = Metrics::new();
         for number in 0..1000 {
             let name = format!("registry-{number}.example");
@@ -493,6 +509,6 @@ mod tests {
                 "sealgate_registry_calls_total{registry=\"other\",call=\"manifest\"} 936"
             )
         );
-        assert_eq!(resource_box("../../x"), OTHER);
+        assert_eq!(resource_label("../../x"), OTHER);
     }
 }

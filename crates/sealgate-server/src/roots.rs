@@ -1,6 +1,6 @@
 //! The TUF repositories of TrustRoot objects, by Sigstore's client.
 //!
-//! What is read when, and what stays when reading fails, is the engine's; here is only how.
+//! The engine decides when a repository is read, and what is kept when reading fails.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use sealgate_sigstore::tuf::{
     Expiry, KnownMetadata, Mirror, VerifiedTargets, check_anchor, of_archive, remote,
 };
 
-/// How long a mirror may take for all of its answers.
+/// The time limit for all responses of a mirror.
 const DEADLINE: Duration = Duration::from_secs(45);
-/// The folder of targets that mirrors on the network have.
+/// The folder of targets of mirrors on the network.
 const TARGETS: &str = "targets";
 
-/// Opens repositories. Nobody is asked before a `remote` is read.
+/// Opens repositories. No request is sent before a `remote` is read.
 pub struct TufRoots;
 
 impl RootRepositories for TufRoots {
@@ -27,7 +27,7 @@ impl RootRepositories for TufRoots {
         match (&spec.remote, &spec.repository) {
             (Some(remote), None) => Ok(Box::new(OnNetwork::open(remote)?)),
             (None, Some(repository)) => Ok(Box::new(InObject::open(repository)?)),
-            _ => Err(config("exactly one of remote and repository is wanted")),
+            _ => Err(config("exactly one of remote and repository must be set")),
         }
     }
 }
@@ -37,7 +37,7 @@ struct OnNetwork {
     mirror: Mirror,
     root: Vec<u8>,
     target: String,
-    /// What it said last, so that it cannot go back.
+    /// The metadata read last, against rollback.
     known: KnownMetadata,
 }
 
@@ -49,9 +49,9 @@ struct InObject {
 impl OnNetwork {
     fn open(remote: &Remote) -> Result<Self, Fault> {
         let Remote { root, mirror, targets, trusted_root_target } = remote;
-        // A mirror may also be a folder; an object in a cluster must not read ours.
+        // A mirror may also be a folder; an object in a cluster must not read one of the gate's.
         if !["https://", "http://"].iter().any(|scheme| mirror.starts_with(scheme)) {
-            return Err(config("remote.mirror is no address of a server"));
+            return Err(config("remote.mirror must be an https:// or http:// URL"));
         }
         if targets != TARGETS {
             return Err(config("remote.targets must be `targets`, or left out"));
@@ -85,8 +85,8 @@ impl RootRepository for OnNetwork {
 
 #[async_trait]
 impl RootRepository for InObject {
-    /// An archive was fresh when it was taken, and nobody can be asked for a newer one: that it
-    /// has expired is told.
+    /// Reads the archive. It was fresh when it was made, and there is no newer one to ask for: an
+    /// expiry is reported, not an error.
     async fn read(&mut self, now: Timestamp) -> Result<ReadRoot, Fault> {
         let Repository { root, mirror_fs, targets, trusted_root_target: target } = &self.repository;
         let verified = of_archive(&mirror_fs.0, &root.0, targets, target, now, Expiry::Reported)

@@ -1,4 +1,4 @@
-//! What a hostile registry can make the gate hold, measured: the peak memory of this process, which
+//! The memory that a hostile registry can make the gate use: the peak of this process, which
 //! holds the client, the gate and the registry. One test, since they would share the peak.
 
 #![cfg(target_os = "linux")]
@@ -36,7 +36,7 @@ MCowBQYDK2VwAyEAA079MvN5qAMYFEEDUDrYVYs5DtprKFj08dXcBD2/2So=
 const IMAGES: usize = 16;
 const PAPERS: usize = 32;
 const PAPER: usize = 1 << 20;
-/// What all of it may cost at its peak; it was 385 MiB before there was a bound.
+/// The limit of the peak; it was 385 MiB before there was a bound.
 const MOST: usize = 160 << 20;
 
 fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {

@@ -77,7 +77,7 @@ impl Index {
         self.trust_roots.listed = true;
     }
 
-    /// Whether policies, trust roots and configuration were listed once.
+    /// Returns whether policies, trust roots and configuration were listed once.
     pub(super) fn is_complete(&self) -> bool {
         self.policies.listed && self.trust_roots.listed && self.config.listed
     }

@@ -1,8 +1,9 @@
-//! What stands in the status of a policy or TrustRoot, and the task that writes it.
+//! The status of a policy or TrustRoot, and the task that writes it.
 //!
-//! Every replica reports, but only what differs from what stands there, and only over the
-//! resourceVersion that it has seen: of several replicas one writes, the others are refused and see
-//! its words a moment later. So no leader is needed. Who wrote also publishes the event.
+//! Every replica writes, but only a status that differs from the present one, and only over the
+//! resourceVersion that it has seen: of several replicas one succeeds; the others get a conflict and
+//! see its status a moment later. So no leader is needed. The replica that wrote also publishes the
+//! event.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,9 +26,9 @@ use crate::cluster::within;
 
 /// The wait before statuses are written again after one could not be.
 const RETRY: Duration = Duration::from_secs(30);
-/// How soon the same words are written over those of somebody else. Replicas may see different
-/// things (one reaches a mirror, another does not) and must not talk each other down all day.
-const AGAIN: Duration = Duration::from_secs(300);
+/// The time before the same conditions are written again over those of another writer. Replicas may
+/// differ (one reaches a mirror, another does not) and must not overwrite each other all day.
+const REWRITE: Duration = Duration::from_secs(300);
 /// The longest message in a condition, in characters.
 const MAX_MESSAGE: usize = 1_000;
 
@@ -41,25 +42,25 @@ struct Writer {
     resource: ApiResource,
     recorder: Recorder,
     clock: Arc<dyn Clock>,
-    said: Said,
+    history: History,
 }
 
-/// What was written last for each object, and when.
+/// The status written last for each object.
 #[derive(Default)]
-struct Said(BTreeMap<String, Words>);
+struct History(BTreeMap<String, WrittenStatus>);
 
-struct Words {
-    when: Instant,
+struct WrittenStatus {
+    time: Instant,
     uid: String,
     generation: Option<i64>,
     conditions: Vec<Condition>,
 }
 
-/// What became of writing a status.
+/// The outcome of writing a status.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Written,
-    /// Somebody else was faster, or the object is gone.
+    /// Another replica was faster, or the object is gone.
     NotNeeded,
     Failed,
 }
@@ -76,12 +77,12 @@ impl StatusWriter {
         let reporter = Reporter { controller: "sealgate".to_owned(), instance: Some(instance) };
         let recorder = Recorder::new(client.clone(), reporter);
         let api = Api::all_with(client, &resource);
-        let said = Said::default();
-        tokio::spawn(Writer { api, resource, recorder, clock, said }.run(receiver));
+        let history = History::default();
+        tokio::spawn(Writer { api, resource, recorder, clock, history }.run(receiver));
         Self { reports }
     }
 
-    /// Has these reports written.
+    /// Hands the newest reports to the task.
     pub(super) fn write(&mut self, reports: Vec<Report>) {
         self.reports.send_if_modified(|current| {
             let changed = *current != reports;
@@ -109,19 +110,19 @@ impl Writer {
         }
     }
 
-    /// Whether all could be written, or need not be. What keeps one from being written keeps the
-    /// others, too.
+    /// Writes the statuses that differ. Returns whether none is left to write. A failure to write one
+    /// is a failure to write the others, too.
     async fn write_all(&mut self, reports: &[Report]) -> bool {
-        self.said.forget_all_but(reports);
+        self.history.retain(reports);
         let mut all = true;
         for report in reports {
             let Some(status) = due_status(report, self.clock.now()) else { continue };
-            if self.said.lately(report, Instant::now()) {
+            if self.history.wrote_lately(report, Instant::now()) {
                 all = false;
                 continue;
             }
             match self.write(report, status).await {
-                Outcome::Written => self.said.remember(report, Instant::now()),
+                Outcome::Written => self.history.record(report, Instant::now()),
                 Outcome::NotNeeded => {}
                 Outcome::Failed => return false,
             }
@@ -174,54 +175,56 @@ impl Writer {
     }
 }
 
-impl Said {
-    /// Whether these very words were written a moment ago, and somebody has written others since.
-    fn lately(&self, report: &Report, now: Instant) -> bool {
+impl History {
+    /// Returns whether the same conditions were written a short time ago; if they differ from the
+    /// present ones, another writer has overwritten them.
+    fn wrote_lately(&self, report: &Report, now: Instant) -> bool {
         self.0.get(&report.metadata.name).is_some_and(|last| {
-            now.duration_since(last.when) < AGAIN
+            now.duration_since(last.time) < REWRITE
                 && last.uid == report.metadata.uid
                 && last.generation == report.metadata.generation
                 && last.conditions == report.conditions
         })
     }
 
-    fn remember(&mut self, report: &Report, now: Instant) {
+    fn record(&mut self, report: &Report, now: Instant) {
         let Metadata { name, uid, generation, .. } = report.metadata.clone();
-        let words = Words { when: now, uid, generation, conditions: report.conditions.clone() };
-        self.0.insert(name, words);
+        let written =
+            WrittenStatus { time: now, uid, generation, conditions: report.conditions.clone() };
+        self.0.insert(name, written);
     }
 
-    fn forget_all_but(&mut self, reports: &[Report]) {
+    fn retain(&mut self, reports: &[Report]) {
         let there: BTreeSet<&str> = reports.iter().map(|r| r.metadata.name.as_str()).collect();
         self.0.retain(|name, _| there.contains(name.as_str()));
     }
 }
 
-/// Whether trying again is of no use: the object is gone.
+/// Returns whether trying again is useless: the object is gone.
 fn is_hopeless(fault: &Fault) -> bool {
     fault.kind == FaultKind::Missing
 }
 
-/// The status to write, if another one stands there.
+/// The status to write, if it differs from the present one.
 fn due_status(report: &Report, now: Timestamp) -> Option<Value> {
-    let standing = &report.metadata.status;
+    let present = &report.metadata.status;
     let same_generation =
-        standing.get("observedGeneration").and_then(Value::as_i64) == report.metadata.generation;
+        present.get("observedGeneration").and_then(Value::as_i64) == report.metadata.generation;
     let same = same_generation
-        && standing_conditions(standing).count() == report.conditions.len()
-        && report.conditions.iter().all(|condition| stands(standing, condition));
+        && present_conditions(present).count() == report.conditions.len()
+        && report.conditions.iter().all(|condition| is_present(present, condition));
     if same {
         return None;
     }
     let conditions: Vec<Value> =
-        report.conditions.iter().map(|condition| written(standing, condition, now)).collect();
+        report.conditions.iter().map(|condition| written(present, condition, now)).collect();
     Some(json!({ "observedGeneration": report.metadata.generation, "conditions": conditions }))
 }
 
 /// The event to publish: Ready does not hold, and did hold or for another reason before.
 fn due_event(report: &Report) -> Option<Event> {
     let ready = report.conditions.iter().find(|condition| condition.kind == "Ready")?;
-    if ready.holds || stands(&report.metadata.status, ready) {
+    if ready.holds || is_present(&report.metadata.status, ready) {
         return None;
     }
     Some(Event {
@@ -233,27 +236,27 @@ fn due_event(report: &Report) -> Option<Event> {
     })
 }
 
-fn standing_conditions(status: &Value) -> impl Iterator<Item = &Value> {
+fn present_conditions(status: &Value) -> impl Iterator<Item = &Value> {
     status.get("conditions").and_then(Value::as_array).into_iter().flatten()
 }
 
-fn standing<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
-    standing_conditions(status).find(|condition| text(condition, "type") == kind)
+fn present<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
+    present_conditions(status).find(|condition| text(condition, "type") == kind)
 }
 
-fn stands(status: &Value, condition: &Condition) -> bool {
-    standing(status, condition.kind).is_some_and(|standing| {
-        text(standing, "status") == truth(condition)
-            && text(standing, "reason") == condition.reason
-            && text(standing, "message") == message(condition)
+fn is_present(status: &Value, condition: &Condition) -> bool {
+    present(status, condition.kind).is_some_and(|present| {
+        text(present, "status") == truth(condition)
+            && text(present, "reason") == condition.reason
+            && text(present, "message") == message(condition)
     })
 }
 
 /// The time of the last transition stays where the truth stays.
 fn written(status: &Value, condition: &Condition, now: Timestamp) -> Value {
-    let since = standing(status, condition.kind)
-        .filter(|standing| text(standing, "status") == truth(condition))
-        .map(|standing| text(standing, "lastTransitionTime").to_owned())
+    let since = present(status, condition.kind)
+        .filter(|present| text(present, "status") == truth(condition))
+        .map(|present| text(present, "lastTransitionTime").to_owned())
         .filter(|since| !since.is_empty())
         .unwrap_or_else(|| now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
     let mut written = json!({

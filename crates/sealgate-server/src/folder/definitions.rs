@@ -25,24 +25,22 @@ impl Definitions {
     /// Checks that this may be the next version of a file that defined `before`: policies may be
     /// renamed or removed, and must not have become another kind of object.
     pub(super) fn check_follows(&self, before: &Self) -> Result<(), String> {
-        let advice = "delete the file to remove what it defined";
+        let advice = "to remove its objects, delete the file";
         if before.names().next().is_some() && self.names().next().is_none() {
-            return Err(format!("nothing in it is read by this gate any more ({advice})"));
+            return Err(format!("it no longer contains an object that this gate reads ({advice})"));
         }
         if !before.policies.is_empty() && self.policies.is_empty() {
-            return Err(format!("no ClusterImagePolicy is in it any more ({advice})"));
+            return Err(format!("it no longer contains a ClusterImagePolicy ({advice})"));
         }
         let rules = |it: &Self| !it.policies.is_empty() || !it.roots.is_empty();
         if rules(before) && !rules(self) {
-            return Err(format!("no TrustRoot is in it any more ({advice})"));
+            return Err(format!("it no longer contains a TrustRoot ({advice})"));
         }
         let lost = before.policies.difference(&self.policies);
         let lost = lost.chain(before.roots.difference(&self.roots)).next();
         let gained = self.unread.difference(&before.unread).next();
         if let (Some(lost), Some(gained)) = (lost, gained) {
-            return Err(format!(
-                "{lost} is not in it any more, but {gained}, which this gate does not read"
-            ));
+            return Err(format!("{lost} was replaced by {gained}, which this gate does not read"));
         }
         Ok(())
     }

@@ -38,7 +38,7 @@ pub(super) fn format(system_namespace: &str) -> FileFormat<Vec<Document>> {
 fn parse(text: &str, system_namespace: &str) -> Result<Vec<Document>, String> {
     let documents = documents(text).map_err(|error| error.to_string())?;
     if documents.is_empty() {
-        return Err("no documents in it (delete the file to remove its policies)".to_owned());
+        return Err("it contains no documents (to remove its policies, delete the file)".to_owned());
     }
     // Whether authorities may be left out is configured in another file, so it is checked later.
     let context = Context {
@@ -63,7 +63,7 @@ fn parse(text: &str, system_namespace: &str) -> Result<Vec<Document>, String> {
             // A slip in the version would let in what the policy was written against.
             Document::Other { api_version, kind, name } if OURS.contains(&kind.as_str()) => {
                 return Err(format!(
-                    "{kind} {name:?}: unknown apiVersion {api_version:?} (want {})",
+                    "{kind} {name:?}: unknown apiVersion {api_version:?} (expected {})",
                     "policy.sigstore.dev/v1beta1 or policy.sigstore.dev/v1alpha1"
                 ));
             }
@@ -71,7 +71,7 @@ fn parse(text: &str, system_namespace: &str) -> Result<Vec<Document>, String> {
             Document::Other { api_version, kind, name } if api_version.starts_with(GROUP) => {
                 let wanted = OURS.join(" or ");
                 return Err(format!(
-                    "{api_version} {name:?}: unknown kind {kind:?} (want {wanted})"
+                    "{api_version} {name:?}: unknown kind {kind:?} (expected {wanted})"
                 ));
             }
             _ => {}
@@ -110,7 +110,7 @@ fn definitions(documents: &[Document], system_namespace: &str) -> Definitions {
     defined
 }
 
-/// Whether a ConfigMap is the one with the gate's configuration.
+/// Returns whether a ConfigMap is the one with the gate's configuration.
 fn is_config(namespace: &str, name: &str, system_namespace: &str) -> bool {
     name == CONFIG_MAP && (namespace.is_empty() || namespace == system_namespace)
 }
@@ -171,12 +171,12 @@ pub(super) fn secrets<'a>(
 pub(super) fn unread<'a>(files: impl Files<'a>, system_namespace: &str) -> Vec<String> {
     let warning = |(file, document): (&str, &Document)| match document {
         Document::Other { api_version, kind, name } => {
-            Some(format!("{file}: {api_version} {kind} {name} is not looked at"))
+            Some(format!("{file}: {api_version} {kind} {name} is not read by this gate"))
         }
         Document::ConfigMap { namespace, name, .. }
             if !is_config(namespace, name, system_namespace) =>
         {
-            Some(format!("{file}: ConfigMap {namespace}/{name} is not looked at"))
+            Some(format!("{file}: ConfigMap {namespace}/{name} is not read by this gate"))
         }
         _ => None,
     };
@@ -265,7 +265,7 @@ mod tests {
     /// Documents of a file: their text, and the name in it.
     type Documents<'a> = &'a [(&'a str, &'a str)];
 
-    /// Whether a file may go from the one to the other; a file that may not keeps its last good version.
+    /// A table of changes of a file: allowed, or the last good version stays.
     #[test]
     fn policies_that_became_something_else_stay() {
         let settings = (CONFIG_MAP_TEXT, "config-policy-controller");

@@ -48,14 +48,14 @@ pub(super) struct FileProblem {
     /// The name of the file, or the path of the folder.
     pub(super) file: String,
     pub(super) reason: String,
-    /// Whether an older version of it is enforced in the meantime.
+    /// True if an older version of it is enforced in the meantime.
     pub(super) has_good: bool,
 }
 
 impl<D> Folder<D> {
     /// A folder that was not scanned yet.
     pub(super) fn new(path: &Path, format: FileFormat<D>, bounds: Bounds) -> Self {
-        let unreadable = Some("not read yet".to_owned());
+        let unreadable = Some("it has not been read yet".to_owned());
         let (scan, files) = (Scan::new(), BTreeMap::new());
         Self { path: path.to_owned(), format, bounds, scan, files, unreadable }
     }
@@ -73,7 +73,7 @@ impl<D> Folder<D> {
         }
     }
 
-    /// Whether a file has a version that is too young to be read: worth another scan soon.
+    /// Returns whether a file has a version that is too young to be read: worth another scan soon.
     pub(super) fn has_young(&self) -> bool {
         self.scan.values().any(|file| file.young)
     }
@@ -166,7 +166,7 @@ impl<D> Folder<D> {
         Ok(())
     }
 
-    /// Checks that the file did not become something else, which nobody does on purpose.
+    /// Checks that the file did not become something else, which is a mistake.
     fn check_follows(&self, name: &str, content: &D) -> Result<(), String> {
         let last_good = self.files.get(name).and_then(|file| file.last_good.as_deref());
         match last_good {
@@ -180,7 +180,7 @@ impl<D> Folder<D> {
 }
 
 impl FileProblem {
-    /// Whether it will be gone in a moment.
+    /// Returns whether the problem will be gone in a moment.
     pub(super) fn is_transient(&self) -> bool {
         self.reason == scan::BEING_WRITTEN
     }
@@ -190,7 +190,7 @@ impl std::fmt::Display for FileProblem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.file, self.reason)?;
         if self.has_good {
-            write!(f, " (its last good version is enforced)")?;
+            write!(f, " (its last good version stays in force)")?;
         }
         Ok(())
     }

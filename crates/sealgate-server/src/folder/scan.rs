@@ -28,14 +28,14 @@ pub(super) struct Bounds {
 #[derive(Clone, Debug)]
 pub(super) struct ScannedFile {
     stamp: Option<Stamp>,
-    /// Whether there is a version that is too young to be read.
+    /// True if there is a version that is too young to be read.
     pub(super) young: bool,
     /// The text, or the reason why it could not be read.
     pub(super) text: Result<Arc<str>, String>,
 }
 
 /// The problem of a new file that is too young to be read.
-pub(super) const BEING_WRITTEN: &str = "the file is just being written";
+pub(super) const BEING_WRITTEN: &str = "the file is being written";
 
 /// The metadata that change when a file is written: cheaper to read than its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -56,7 +56,7 @@ struct FolderSource {
     /// Changes when the repository of a TrustRoot was read again.
     roots_read: watch::Receiver<u64>,
     metrics: Arc<Metrics>,
-    /// Whether every file was good once: from then on there are policies to enforce.
+    /// Set once every file has a good version: from then on there are policies to enforce.
     complete: bool,
     /// The problems and warnings that are in the log already.
     logged: Vec<String>,
@@ -69,7 +69,8 @@ pub fn follow(
     roots: Arc<Roots>,
     metrics: Arc<Metrics>,
 ) -> (watch::Receiver<PolicyState>, Arc<FolderSecrets>) {
-    let waiting = PolicyState::waiting(PolicySource::Folder, "the folder is not read yet");
+    let waiting =
+        PolicyState::waiting(PolicySource::Folder, "the policy folder has not been read yet");
     let (sender, receiver) = watch::channel(waiting);
     let secrets = Arc::<FolderSecrets>::default();
     let mut source = FolderSource::new(options, Arc::clone(&secrets), roots, metrics);
@@ -81,9 +82,9 @@ pub fn follow(
                 (source, state)
             });
             let Ok((returned, state)) = scanned.await else {
-                error!("the policy folder is no longer followed: reading it panicked");
+                error!("the policy folder is no longer watched: reading it panicked");
                 sender.send_modify(|state| {
-                    state.problems.push("the folder is no longer followed".to_owned());
+                    state.problems.push("the policy folder is no longer watched".to_owned());
                 });
                 return;
             };

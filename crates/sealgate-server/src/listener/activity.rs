@@ -18,7 +18,7 @@ pub(crate) struct Activity {
     running: AtomicUsize,
     /// Requests that were received as a whole and are not answered.
     received: AtomicUsize,
-    /// Whether any request was answered yet.
+    /// Set once a request was answered.
     answered: AtomicBool,
     /// The end of the last request (or the start of the connection).
     idle_since: AtomicU64,

@@ -28,7 +28,7 @@ pub struct Limits {
     pub idle: Duration,
     /// The timeout of a request without `?timeout=`.
     pub webhook_timeout: Duration,
-    /// The longest time for one admission, whatever `?timeout=` says.
+    /// The longest time for one admission, also if `?timeout=` is longer.
     pub admission: Duration,
     /// The time to serve on with `/readyz` refusing already, so that load balancers notice.
     pub lame_duck: Duration,

@@ -1,4 +1,4 @@
-//! The listener: TCP connections, TLS and HTTP within bounds, whoever connects.
+//! The listener: TCP connections, TLS and HTTP, within bounds for any client.
 //!
 //! `accept` takes connections up to the `connection_limit` and does the TLS handshake (`tls`);
 //! `connection` serves HTTP/1.1 or HTTP/2 on one, and ends it when its `activity` shows that the

@@ -3,9 +3,9 @@
 /// A phase. They follow each other in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// It serves.
+    /// The server serves.
     Serving,
-    /// It still serves, but `/readyz` refuses, so that load balancers send no new requests.
+    /// The server still serves, but `/readyz` refuses, so that load balancers send no new requests.
     Draining,
     /// The sockets are closed; running requests may finish.
     Stopping,

@@ -1,4 +1,4 @@
-//! The port to whoever answers the requests of a connection.
+//! The trait between the connections and the code that answers their requests.
 
 use async_trait::async_trait;
 use bytes::Bytes;

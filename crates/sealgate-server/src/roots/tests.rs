@@ -111,7 +111,7 @@ async fn a_remote_is_read_again_and_cannot_go_back() {
 }
 
 #[tokio::test]
-async fn a_mirror_that_gives_something_else_gives_nothing() {
+async fn a_mirror_with_other_content_is_refused() {
     let written = repository(&root());
     let served = Served::start(Files::new());
     let fault = async |files: Files| {
@@ -120,9 +120,9 @@ async fn a_mirror_that_gives_something_else_gives_nothing() {
         opened.read(now()).await.unwrap_err().to_string()
     };
     fault(Files::new()).await;
-    let stranger = repository(&root());
-    let strange = fault(stranger.files()).await;
-    assert!(strange.contains("signature") || strange.contains("threshold"), "{strange}");
+    let other = repository(&root());
+    let error = fault(other.files()).await;
+    assert!(error.contains("signature") || error.contains("threshold"), "{error}");
     let mut edited = written.files();
     let target = edited.iter_mut().find(|(name, _)| name.starts_with("targets/")).unwrap();
     target.1.push(b' ');
@@ -139,9 +139,10 @@ async fn a_mirror_that_gives_something_else_gives_nothing() {
     assert!(fault.detail.contains("trusted root"), "{fault}");
 }
 
-/// Whoever writes a TrustRoot makes the gate ask an address, and reads in its status what came of it.
+/// The author of a TrustRoot makes the gate send requests to an address, and can read the outcome in
+/// its status.
 #[tokio::test]
-async fn what_a_server_says_is_not_passed_on() {
+async fn the_response_of_a_server_is_not_passed_on() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/inside", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -166,21 +167,24 @@ async fn an_archive_is_read_without_a_network() {
     let mut opened = TufRoots.open(&archive_of(written.root(1), &written.files())).unwrap();
     let read = opened.read(now()).await.unwrap();
     assert_eq!(read, ReadRoot { root: root.clone(), expired: None });
-    // Nobody can be asked for a newer one: it is used, and told to be old.
+    // There is no newer one to ask for: it is used, and its expiry is reported.
     let late = opened.read(now() + days(30)).await.unwrap();
     assert_eq!(late, ReadRoot { root, expired: Some(now() + days(7)) });
-    let stranger = repository(&TrustRoot::default());
-    let mut opened = TufRoots.open(&archive_of(stranger.root(1), &written.files())).unwrap();
+    let other = repository(&TrustRoot::default());
+    let mut opened = TufRoots.open(&archive_of(other.root(1), &written.files())).unwrap();
     opened.read(now()).await.unwrap_err();
 }
 
 #[test]
-fn what_cannot_be_opened_is_told_at_once() {
+fn a_spec_that_cannot_be_opened_is_refused_at_once() {
     let written = repository(&TrustRoot::default());
     let remote = |mirror: &str| remote_of(&written, mirror);
-    // A mirror may be a folder elsewhere; whoever writes objects must not read ours.
+    // Elsewhere a mirror may be a folder; the author of an object must not read one of the gate's.
     for mirror in ["/etc", "file:///etc", "etc", "ftp://tuf.example", ""] {
-        assert!(refused(&remote(mirror)).contains("no address of a server"), "{mirror}");
+        assert!(
+            refused(&remote(mirror)).contains("must be an https:// or http:// URL"),
+            "{mirror}"
+        );
     }
     let mut spec = remote("https://tuf.example");
     spec.remote.as_mut().unwrap().targets = "mine".to_owned();

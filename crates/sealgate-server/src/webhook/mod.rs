@@ -2,8 +2,8 @@
 //!
 //! - `routes`: paths, methods, content types, deadlines and panics; also `/healthz`, `/readyz` and
 //!   `/metrics`.
-//! - [`review_handler`]: the trait between the routes and whoever answers reviews.
-//! - [`handler`]: the gate's handler, which the other two belong to.
+//! - [`review_handler`]: the trait between the routes and the code that answers reviews.
+//! - [`handler`]: the implementation of that trait, in three files with the following two.
 //! - `workloads`: reviews of Pods, Deployments and other workloads, for the engine to decide.
 //! - `policy_objects`: reviews of ClusterImagePolicies and TrustRoots.
 //! - `readiness`: the text of `/readyz` about the policies in force.

@@ -20,7 +20,10 @@ impl WebhookHandler {
             (state.source, state.config.empty_authorities)
         };
         if source == PolicySource::Folder {
-            warn!("a policy object of a cluster was reviewed: this gate reads a folder");
+            warn!(
+                "a policy object of the cluster was reviewed; it has no effect, because this gate reads \
+                 its policies from a folder"
+            );
         }
         let system_namespace = self.system_namespace.clone();
         let context = Context { system_namespace, empty_authorities };

@@ -2,12 +2,12 @@
 
 use sealgate_policy::assemble::{PolicySource, PolicyState};
 
-/// Whether `state` has policies to judge by; the text is for `/readyz`.
+/// Returns whether `state` has policies to evaluate images by; the text is for `/readyz`.
 pub(crate) fn readiness(state: &PolicyState) -> Result<String, String> {
     let problems = state.problems.join("; ");
     let from = match state.source {
         PolicySource::Cluster => "",
-        PolicySource::Folder => " of a folder (the objects of a cluster are not read)",
+        PolicySource::Folder => " from a folder (objects in the cluster are not read)",
     };
     match &state.set {
         None if problems.is_empty() => Err("policies are not loaded yet".to_owned()),

@@ -1,5 +1,5 @@
-//! The trait between the routes and whoever answers reviews: the gate's
-//! [`WebhookHandler`](super::handler::WebhookHandler), or a test.
+//! The trait between the routes and the code that answers reviews. The gate implements it in
+//! [`handler`](super::handler); the tests of the listener have another implementation.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,7 +16,7 @@ pub trait ReviewHandler: Send + Sync {
     async fn answer(&self, hook: Hook, body: &Bytes, deadline: Instant) -> ReviewResponse;
     /// Denies the review in `body`, after answering it failed.
     fn deny(&self, hook: Hook, body: &Bytes, failure: HandlerFailure) -> ReviewResponse;
-    /// Whether the gate can answer; the text is for `/readyz`.
+    /// Returns whether the gate can answer; the text is for `/readyz`.
     fn ready(&self) -> Result<String, String>;
     /// The metrics in the OpenMetrics text format.
     fn metrics(&self) -> String;
@@ -45,10 +45,10 @@ impl std::fmt::Display for HandlerFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Panicked => {
-                "sealgate failed while judging this request, so it is denied; its log says more"
+                "sealgate failed to evaluate this request, so it is denied; see the log of the gate"
             }
             Self::TimedOut => {
-                "no judgement within the time that the API server gives, so it is denied"
+                "no decision before the API server's timeout, so the request is denied"
             }
         })
     }

@@ -80,7 +80,7 @@ impl WebhookHandler {
         }
     }
 
-    /// Has the engine evaluate the images; gives the AdmissionReview.
+    /// Evaluates the images with the engine, and returns the AdmissionReview.
     async fn evaluate(
         &self,
         hook: Hook,

@@ -175,7 +175,7 @@ impl GateFixture {
         answer["response"].clone()
     }
 
-    /// Why a Pod with `name@digest` is refused; empty if it is admitted.
+    /// The denial of a Pod with `name@digest`; empty if it is admitted.
     pub(crate) async fn denial(&self, name: &str, digest: &Digest) -> String {
         let image = format!("registry.test/{name}@{digest}");
         let response = self.pod("/validate", &image).await;

@@ -188,5 +188,5 @@ async fn objects_of_a_cluster_have_no_effect_and_it_says_so() {
     let warning = "this gate reads its policies from a folder: this object has no effect";
     assert_eq!(answer["response"]["warnings"], serde_json::json!([warning]));
     let (_, ready) = gate.get("/readyz").await;
-    assert!(ready.contains("1 policy of a folder"), "{ready}");
+    assert!(ready.contains("1 policy from a folder"), "{ready}");
 }

@@ -1,4 +1,4 @@
-//! What the log says of decisions.
+//! The lines of decisions in the log.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -76,7 +76,7 @@ fn names(index: &Index) -> Vec<String> {
     assembled(index, &no_root).0.set.rules().iter().map(|rule| rule.name().to_owned()).collect()
 }
 
-/// What the only rule lacks.
+/// The reason why the only rule cannot be decided.
 fn lack(index: &Index) -> Option<UndecidableReason> {
     fn first(need: &Need) -> Option<UndecidableReason> {
         match need {

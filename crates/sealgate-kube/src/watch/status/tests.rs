@@ -98,23 +98,23 @@ fn a_message_is_one_bounded_line() {
 /// One replica reaches a mirror and another does not: they must not overwrite each other for ever.
 #[test]
 fn the_same_words_are_not_repeated_at_once_over_those_of_others() {
-    let mut said = Said::default();
+    let mut history = History::default();
     let ours = report(Value::Null, good());
     let start = Instant::now();
-    assert!(!said.lately(&ours, start));
-    said.remember(&ours, start);
+    assert!(!history.wrote_lately(&ours, start));
+    history.record(&ours, start);
     let theirs = due_status(&report(Value::Null, bad("no route")), at(0)).expect("due");
     let overwritten = report(theirs, good());
     assert!(due_status(&overwritten, at(1)).is_some());
-    assert!(said.lately(&overwritten, start + AGAIN / 2));
-    assert!(!said.lately(&overwritten, start + AGAIN));
-    assert!(!said.lately(&report(Value::Null, bad("other words")), start));
+    assert!(history.wrote_lately(&overwritten, start + REWRITE / 2));
+    assert!(!history.wrote_lately(&overwritten, start + REWRITE));
+    assert!(!history.wrote_lately(&report(Value::Null, bad("other words")), start));
     let mut edited = report(Value::Null, good());
     edited.metadata.generation = Some(3);
-    assert!(!said.lately(&edited, start));
+    assert!(!history.wrote_lately(&edited, start));
     let mut another = report(Value::Null, good());
     another.metadata.uid = "made anew".to_owned();
-    assert!(!said.lately(&another, start));
-    said.forget_all_but(&[]);
-    assert!(!said.lately(&ours, start));
+    assert!(!history.wrote_lately(&another, start));
+    history.retain(&[]);
+    assert!(!history.wrote_lately(&ours, start));
 }
