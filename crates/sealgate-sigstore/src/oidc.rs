@@ -78,7 +78,7 @@ pub enum Flow {
     ClientCredentials,
 }
 
-/// ObtainedToken token, its claims and its source.
+/// Token, its claims and its source.
 #[derive(Clone, Debug)]
 pub struct ObtainedToken {
     /// Token.

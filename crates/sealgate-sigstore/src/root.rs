@@ -60,7 +60,7 @@ pub struct LoadedRoot {
     pub root: Arc<TrustRoot>,
     /// Source of the choice: the user or the default.
     pub source: RootSource,
-    /// RootOrigin.
+    /// Origin.
     pub origin: RootOrigin,
     /// Warnings for the user.
     pub warnings: Vec<Warning>,
@@ -73,13 +73,13 @@ pub struct LoadedConfig {
     pub json: Vec<u8>,
     /// Source of the choice: the user or the default.
     pub source: RootSource,
-    /// RootOrigin.
+    /// Origin.
     pub origin: RootOrigin,
     /// Warnings for the user.
     pub warnings: Vec<Warning>,
 }
 
-/// RootOrigin of a trust root.
+/// Origin of a trust root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RootOrigin {
     /// File named by the user.

@@ -53,7 +53,7 @@ pub struct Tuf {
     anchor: Vec<u8>,
 }
 
-/// VerifiedTargets content of a repository.
+/// Verified content of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedTargets {
     /// Requested targets that the repository has.

@@ -40,7 +40,7 @@ pub enum Request {
     Tags,
 }
 
-/// LoggedRequest request.
+/// Logged request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedRequest {
     /// Kind.

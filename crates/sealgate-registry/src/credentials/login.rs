@@ -22,7 +22,7 @@ pub fn config_path(environment: &Environment) -> Option<PathBuf> {
     folder.map(|folder| folder.join("config.json"))
 }
 
-/// Endpoint where the password was stored.
+/// Place where the password was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoredIn {
     /// Credential helper with this name.

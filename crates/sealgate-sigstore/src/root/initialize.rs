@@ -28,7 +28,7 @@ pub struct Initialized {
     pub mirror: String,
     /// Cache directory.
     pub cache: PathBuf,
-    /// VerifiedTargets content of the mirror.
+    /// Verified content of the mirror.
     pub verified: VerifiedTargets,
     /// Trust root.
     pub root: TrustRoot,

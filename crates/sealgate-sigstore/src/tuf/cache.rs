@@ -37,7 +37,7 @@ pub struct Cache {
     folder: PathBuf,
 }
 
-/// RefreshTimes of the last refreshes of a copy.
+/// Times of the last refreshes of a copy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RefreshTimes {
@@ -85,7 +85,7 @@ impl Cache {
         self.write(REMOTE, &serde_json::to_vec(&remote).unwrap_or_default())
     }
 
-    /// RefreshTimes of the last refreshes of `mirror`; empty if not recorded.
+    /// Times of the last refreshes of `mirror`; empty if not recorded.
     pub fn times(&self, mirror: &Mirror) -> RefreshTimes {
         let name = format!("{}.json", mirror.folder_name());
         let bytes = files::read(&self.folder, &name, MAX_NOTE).ok().flatten();

@@ -75,7 +75,7 @@ impl MetadataStore for Overlay {
     }
 }
 
-/// CachedRepository copy of a repository, served as a repository.
+/// Cached copy of a repository, served as a repository.
 #[derive(Debug)]
 pub(super) struct CachedRepository(PathBuf);
 
@@ -98,7 +98,7 @@ impl Repository for CachedRepository {
     }
 
     fn fetch_target<'a>(&'a self, path: &'a str, limit: u64) -> FetchFuture<'a> {
-        // CachedRepository targets have no hash in their names.
+        // Cached targets have no hash in their names.
         let name = path.split_once('.').map_or(path, |(_, name)| name);
         let missing = || TufError::NoTarget(name.to_owned());
         let bytes = read(&self.0, &format!("targets/{name}"), limit);
