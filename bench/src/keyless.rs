@@ -14,7 +14,8 @@ use sealgate_core::evidence::{BundleBytes, Evidence, Origin};
 use sealgate_core::identity::{IdentityAuthority, IdentityMatcher};
 use sealgate_core::trust::TrustRoot;
 use sealgate_core::verify::{
-    Authority, Claims, Overrides, Question, RootSource, TrustConfig, verify_image_with,
+    Authority, Claims, ImageSignatureRequirement, Overrides, Requirement, RootSource,
+    SubjectRequirement, TrustConfig, verify,
 };
 
 use sealgate_tests::programs::{Sandbox, built, sealgate};
@@ -90,14 +91,16 @@ fn in_process(name: &str, trust_config: &TrustConfig) -> anyhow::Result<Row> {
     let evidence = Evidence::Bundle(BundleBytes { origin, json });
     let identities = vec![IdentityMatcher::default()];
     let authority = Authority::Identities(IdentityAuthority { identities });
-    let question = Question {
-        subject: Digest::of(b"whatever it is about"),
+    let wanted = ImageSignatureRequirement {
+        digest: Digest::of(b"whatever it is about"),
         annotations: Default::default(),
         claims: Claims::Ignored,
     };
+    let subject = SubjectRequirement::ImageSignature(&wanted);
+    let requirement = Requirement { authority: &authority, subject };
     let before = processor_time()?;
     for _ in 0..RUNS {
-        verify_image_with(&evidence, &authority, &question, &trust_config.trust(&authority, NOW))?;
+        verify(&evidence, &requirement, &trust_config.context(&authority, NOW))?;
     }
     let each = (processor_time()? - before) / f64::from(RUNS);
     let what = format!("keyless bundle ({name}) in process: processor");

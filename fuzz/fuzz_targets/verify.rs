@@ -10,10 +10,11 @@ use sealgate_core::identity::{IdentityAuthority, IdentityMatcher};
 use sealgate_core::reject::Reject;
 use sealgate_core::trust::TrustRoot;
 use sealgate_core::verify::{
-    Authority, Check, Claims, TrustConfig, Question, RootSource, Verified, Overrides, verify_image_with,
+    Authority, Check, Claims, ImageSignatureRequirement, Overrides, Requirement, RootSource,
+    SubjectRequirement, TrustConfig, Verified, verify,
 };
 
-static GROUNDS: LazyLock<TrustConfig> = LazyLock::new(|| TrustConfig {
+static TRUST_CONFIG: LazyLock<TrustConfig> = LazyLock::new(|| TrustConfig {
     root: TrustRoot::parse(include_bytes!("../seeds/keys/trusted_root.json")).ok().map(Into::into),
     source: RootSource::Configured,
     overrides: Overrides::default(),
@@ -27,12 +28,14 @@ fn judge(json: &[u8]) -> Result<Verified, Reject> {
     // Whoever it was: the certificate and the log decide.
     let identities = vec![IdentityMatcher::default()];
     let authority = Authority::Identities(IdentityAuthority { identities });
-    let question = Question {
-        subject: sealgate_core::digest::Digest::of(b"image"),
+    let wanted = ImageSignatureRequirement {
+        digest: sealgate_core::digest::Digest::of(b"image"),
         annotations: Default::default(),
         claims: Claims::Ignored,
     };
-    verify_image_with(&evidence, &authority, &question, &GROUNDS.trust(&authority, 1_700_000_020))
+    let subject = SubjectRequirement::ImageSignature(&wanted);
+    let requirement = Requirement { authority: &authority, subject };
+    verify(&evidence, &requirement, &TRUST_CONFIG.context(&authority, 1_700_000_020))
 }
 
 fuzz_target!(|json: &[u8]| {

@@ -93,36 +93,51 @@ pub struct IdentityAuthority {
     pub identities: Vec<IdentityMatcher>,
 }
 
+/// Proof that an identity matches one of an authority's matchers. Made by [`Identity::check`] only.
+#[derive(Clone, Debug)]
+pub struct IdentityProof {
+    matched: IdentityMatcher,
+}
+
+impl IdentityProof {
+    /// The matcher that the identity fits.
+    pub fn matched(&self) -> &IdentityMatcher {
+        &self.matched
+    }
+}
+
 impl Identity {
-    /// Checks that it is one that the authority wants.
-    pub fn check(&self, authority: &IdentityAuthority) -> Result<(), Reject> {
+    /// Compares the identity with those of the authority. The proof names the matcher that fits.
+    pub fn check(&self, authority: &IdentityAuthority) -> Result<IdentityProof, Reject> {
         if authority.identities.is_empty() {
             return Err(Reject::NoIdentity);
         }
         let mut outcome = None;
         for wanted in &authority.identities {
-            match self.differs(wanted) {
-                None => return Ok(()),
+            match self.compare(wanted) {
+                Ok(proof) => return Ok(proof),
                 // Who signed was right: the better explanation.
-                Some(claim @ Reject::WrongClaim { .. }) => outcome = Some(claim),
-                Some(_) => {}
+                Err(claim @ Reject::WrongClaim { .. }) => outcome = Some(claim),
+                Err(_) => {}
             }
         }
         Err(outcome.unwrap_or_else(|| self.wrong()))
     }
 
-    fn differs(&self, wanted: &IdentityMatcher) -> Option<Reject> {
+    fn compare(&self, wanted: &IdentityMatcher) -> Result<IdentityProof, Reject> {
         let issuer = self.issuer.as_deref().unwrap_or_default();
         let fits = |wanted: &Option<Wanted>, text: &str| {
             wanted.as_ref().is_none_or(|wanted| wanted.matches(text))
         };
         let subject = self.subjects.iter().any(|name| fits(&wanted.subject, &name.to_string()));
         if !subject || !fits(&wanted.issuer, issuer) {
-            return Some(self.wrong());
+            return Err(self.wrong());
         }
         let differs = |(claim, value): &(&Claim, &String)| self.claims.get(claim) != Some(value);
-        let (claim, _) = wanted.claims.iter().find(differs)?;
-        Some(Reject::WrongClaim { claim: claim.title() })
+        match wanted.claims.iter().find(differs) {
+            Some((claim, _)) => Err(Reject::WrongClaim { claim: claim.title() }),
+            None => Ok(IdentityProof { matched: wanted.clone() }),
+        }
     }
 
     fn wrong(&self) -> Reject {

@@ -21,6 +21,7 @@ pub mod manifest;
 pub mod pem;
 pub mod reference;
 pub mod reject;
+pub mod requirement;
 pub mod simple_signing;
 pub mod statement;
 pub mod timestamp;

@@ -213,6 +213,17 @@ pub enum Reject {
         /// The predicate type of image signatures.
         want: &'static str,
     },
+    /// The attestation is of another predicate type than the required one.
+    #[error("none of the attestations matched the predicate type: {want}, found: {found}")]
+    OtherPredicateType {
+        /// The predicate type found.
+        found: Foreign,
+        /// The required predicate type.
+        want: Foreign,
+    },
+    /// The evidence is a legacy image signature, not an attestation or a signature over a blob.
+    #[error("the evidence is an image signature, not an attestation or a signature over a blob")]
+    ImageSignature,
     /// The bundle names another digest of the signed content.
     #[error("the bundle's message digest does not match the artifact")]
     MessageDigest,

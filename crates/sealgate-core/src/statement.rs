@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 use crate::digest::Digest;
 use crate::json::{self, InvalidJson, Object};
 use crate::reject::{Document, Foreign, Reject};
-use crate::verify::IMAGE_SIGNATURE_PREDICATE;
 
+/// The predicate type of a cosign image signature.
+pub const IMAGE_SIGNATURE_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 /// `_type` of a statement of version 1.
 pub const STATEMENT_V1: &str = "https://in-toto.io/Statement/v1";
 /// `_type` of a statement of version 0.1.

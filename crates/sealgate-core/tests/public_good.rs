@@ -9,8 +9,8 @@ use sealgate_core::key::PublicKey;
 use sealgate_core::reject::Reject;
 use sealgate_core::trust::TrustRoot;
 use sealgate_core::verify::{
-    Artifact, Authority, BlobSignature, Check, KeyAuthority, Overrides, RootSource, TrustConfig,
-    VerifiedBlob, verify_blob_with,
+    Artifact, Authority, BlobSignature, Check, KeyAuthority, Overrides, Requirement, RootSource,
+    SubjectRequirement, TrustConfig, Verified, verify,
 };
 
 const ISSUER: &str = "https://token.actions.githubusercontent.com";
@@ -26,18 +26,14 @@ const PACKAGE_1_3_0: &str = "sha512:76176ffa33808b54602c7c35de5c6e9a4deb96066dba
 /// Long after the certificates.
 const TODAY: i64 = 1_795_000_000;
 
-fn judge(bundle: &[u8], authority: &Authority, package: &str) -> Result<VerifiedBlob, Reject> {
+fn judge(bundle: &[u8], authority: &Authority, package: &str) -> Result<Verified, Reject> {
     let root = TrustRoot::parse(include_bytes!("data/trusted_root.json")).unwrap();
     let (root, source) = (Some(Arc::new(root)), RootSource::Configured);
     let trust_config = TrustConfig { root, source, overrides: Overrides::default() };
     let package: [Digest; 1] = [package.parse().unwrap()];
     let artifact = Artifact::Digests(&package);
-    verify_blob_with(
-        BlobSignature::Bundle(bundle),
-        authority,
-        artifact,
-        &trust_config.trust(authority, TODAY),
-    )
+    let requirement = Requirement { authority, subject: SubjectRequirement::Blob(artifact) };
+    verify(BlobSignature::Bundle(bundle), &requirement, &trust_config.context(authority, TODAY))
 }
 
 fn workflow(subject: &str) -> Authority {
@@ -50,14 +46,14 @@ fn workflow(subject: &str) -> Authority {
     Authority::Identities(IdentityAuthority { identities: vec![wanted] })
 }
 
-fn code(outcome: Result<VerifiedBlob, Reject>) -> &'static str {
+fn code(outcome: Result<Verified, Reject>) -> &'static str {
     outcome.map_or_else(|reject| reject.code(), |_| "verified")
 }
 
 #[test]
 fn what_a_github_workflow_signed_in_2023_verifies() {
     let verified = judge(PROVENANCE, &workflow(WORKFLOW), PACKAGE_2_0_0).unwrap();
-    for check in [Check::Certificate, Check::CertificateLog, Check::Log] {
+    for check in [Check::Certificate, Check::Sct, Check::Log] {
         assert!(verified.checks().contains(&check), "{check:?}");
     }
     let certificate = verified.certificate().unwrap();

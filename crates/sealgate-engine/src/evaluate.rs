@@ -13,8 +13,10 @@ use sealgate_core::evidence::{Evidence, Origin};
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::Repository;
 use sealgate_core::reject::Reject;
-use sealgate_core::verify::{Question, Verified, verify_image_with};
-use sealgate_policy::facts::Facts;
+use sealgate_core::verify::{
+    ImageSignatureRequirement, Requirement, SubjectRequirement, Verified, verify,
+};
+use sealgate_policy::facts::{Facts, VerifiedFact};
 use sealgate_policy::image_state::PinnedImage;
 use sealgate_policy::judge::{Verdict, judge};
 use sealgate_policy::rule::{Criterion, RequirementId, SignatureRequirement};
@@ -191,16 +193,19 @@ impl ImageEvaluation<'_> {
     ) -> Result<Verified, Reject> {
         let SignatureRequirement { by, trust_config, annotations, claims, .. } =
             &*planned.requirement;
-        let question = Question {
-            subject: self.image.digest.clone(),
+        let wanted = ImageSignatureRequirement {
+            digest: self.image.digest.clone(),
             annotations: annotations.clone(),
             claims: *claims,
         };
-        let result = verify_image_with(evidence, by, &question, &trust_config.trust(by, self.now));
+        let subject = SubjectRequirement::ImageSignature(&wanted);
+        let requirement = Requirement { authority: by, subject };
+        let result = verify(evidence, &requirement, &trust_config.context(by, self.now));
+        let origin = evidence.origin().clone();
         let candidates = facts.candidates_mut(&planned.id);
         match &result {
-            Ok(verified) => candidates.push_verified(verified.into()),
-            Err(reason) => candidates.push_rejected(evidence.origin().clone(), reason),
+            Ok(verified) => candidates.push_verified(VerifiedFact::new(origin, verified)),
+            Err(reason) => candidates.push_rejected(origin, reason),
         }
         result
     }

@@ -10,7 +10,8 @@ use std::io::{self, Read, Seek};
 use sealgate_core::digest::{Algorithm, Digest};
 use sealgate_core::reject::Reject;
 use sealgate_core::verify::{
-    Artifact, Authority, BlobSignature, VerificationContext, VerifiedBlob, verify_blob_with,
+    Artifact, Authority, BlobSignature, Requirement, SubjectRequirement, VerificationContext,
+    Verified, verify,
 };
 
 /// The largest blob that is held in memory, for keys that sign and verify whole content only.
@@ -53,8 +54,11 @@ pub fn verify_blob(
     evidence: BlobSignature<'_>,
     authority: &Authority,
     context: &VerificationContext<'_>,
-) -> Result<VerifiedBlob, BlobFailure> {
-    let verify = |artifact: Artifact<'_>| verify_blob_with(evidence, authority, artifact, context);
+) -> Result<Verified, BlobFailure> {
+    let verify = |artifact: Artifact<'_>| {
+        let subject = SubjectRequirement::Blob(artifact);
+        verify(evidence, &Requirement { authority, subject }, context)
+    };
     let algorithms = authority.blob_digests();
     let verified = match (blob, algorithms) {
         (Blob::Digest(digest), _) => verify(Artifact::Digests(&[digest])),

@@ -259,8 +259,9 @@ impl Candidates {
     }
 }
 
-impl From<&Verified> for VerifiedFact {
-    fn from(verified: &Verified) -> Self {
+impl VerifiedFact {
+    /// The summary of verified evidence, found at `origin`.
+    pub fn new(origin: Origin, verified: &Verified) -> Self {
         let identity = verified.certificate().map(|found| SignerIdentity::of(found.identity()));
         let logs = verified.logs().iter().map(|proof| LoggedEntry {
             log: proof.base_url().to_owned(),
@@ -272,7 +273,7 @@ impl From<&Verified> for VerifiedFact {
             time: time.seconds(),
         });
         Self {
-            origin: verified.origin().clone(),
+            origin,
             format: verified.format(),
             key: verified.key().clone(),
             identity,
@@ -282,9 +283,7 @@ impl From<&Verified> for VerifiedFact {
             timestamps: timestamps.collect(),
         }
     }
-}
 
-impl VerifiedFact {
     /// The signer, as one bounded line for records: `subject (issuer)`, or the key's fingerprint.
     pub fn signer(&self) -> String {
         const MAX_SIGNER: usize = 512;

@@ -89,7 +89,7 @@ fn about(
         SubmittedContent::Envelope(envelope) => LoggedContent::Envelope { envelope, text: None },
     };
     let sent = Logged { signature: &submission.signature, signer, content };
-    body.is_about(&sent).map_err(|reject| {
+    body.names(&sent).map_err(|reject| {
         answer.malformed(format!("the entry does not match the submission: {reject}"))
     })?;
     Ok(entry)

@@ -41,12 +41,52 @@ pub(crate) enum Purpose {
     TimeStamping,
 }
 
-/// A leaf that an authority stands for at all times that were asked for.
-#[derive(Debug)]
+/// A verified chain from a leaf to an authority of the trust root, valid at all times that were
+/// given. Made by [`verify`] only.
+#[derive(Clone, Debug)]
 pub(crate) struct Chain {
-    issuer_spki: Vec<u8>,
+    path: PathProof,
     authority: String,
+    _leaf: LeafProof,
 }
+
+/// Proof that a leaf is for the purpose and was valid at the times. Made by [`check_leaf`] only.
+#[derive(Clone, Debug)]
+struct LeafProof {
+    _purpose: PurposeProof,
+    _key_usage: KeyUsageProof,
+    _validity: ValidityProof,
+}
+
+#[derive(Clone, Debug)]
+struct PurposeProof;
+
+#[derive(Clone, Debug)]
+struct KeyUsageProof;
+
+#[derive(Clone, Debug)]
+struct ValidityProof;
+
+/// Proof that the path to a root is valid at all times. Made by [`verify_paths`] only.
+#[derive(Clone, Debug)]
+struct PathProof {
+    issuer_spki: Vec<u8>,
+    _last: IssuersProof,
+}
+
+/// Proof that root and intermediates may issue, and that authority and root were valid at a time.
+#[derive(Clone, Debug)]
+struct IssuersProof {
+    _usage: IssuerUsageProof,
+    _validity: ValidityProof,
+    _authority: AuthorityProof,
+}
+
+#[derive(Clone, Debug)]
+struct IssuerUsageProof;
+
+#[derive(Clone, Debug)]
+struct AuthorityProof;
 
 impl Purpose {
     fn oid(self) -> ObjectIdentifier {
@@ -68,7 +108,7 @@ impl Purpose {
 impl Chain {
     /// The key of the leaf's issuer, as a SubjectPublicKeyInfo.
     pub(crate) fn issuer_spki(&self) -> &[u8] {
-        &self.issuer_spki
+        &self.path.issuer_spki
     }
 
     /// The address of the authority.
@@ -92,11 +132,14 @@ pub(crate) fn verify(
     if untrusted.len() > MAX_UNTRUSTED {
         return Err(bad(format!("more than {MAX_UNTRUSTED} intermediate certificates")));
     }
-    check_leaf(leaf, times, purpose)?;
+    let checked = check_leaf(leaf, times, purpose)?;
     let mut outcome = Reject::UntrustedCertificate(Foreign::new("no authority that issued it"));
     for authority in authorities {
-        match by_authority(leaf, untrusted, authority, times, purpose) {
-            Ok(chain) => return Ok(chain),
+        match verify_paths(leaf, untrusted, authority, times, purpose) {
+            Ok(path) => {
+                let authority = authority.uri.clone();
+                return Ok(Chain { path, authority, _leaf: checked });
+            }
             Err(Reject::UntrustedCertificate(_)) => {}
             // It came further than an unknown issuer: the better explanation.
             Err(reject) => outcome = reject,
@@ -105,34 +148,46 @@ pub(crate) fn verify(
     Err(outcome)
 }
 
-fn check_leaf(leaf: &X509, times: &[i64], purpose: Purpose) -> Result<(), Reject> {
-    if !leaf.extended_key_usage()?.contains(&purpose.oid()) {
-        return Err(Reject::CertificateUsage(match purpose {
-            Purpose::CodeSigning => "it is not for code signing",
-            Purpose::TimeStamping => "it is not for time stamping",
-        }));
-    }
-    if leaf.key_usage()?.is_some_and(|usage| !usage.digital_signature()) {
-        return Err(Reject::CertificateUsage("its key is not for digital signatures"));
-    }
-    within(leaf, times)
+fn check_leaf(leaf: &X509, times: &[i64], purpose: Purpose) -> Result<LeafProof, Reject> {
+    Ok(LeafProof {
+        _purpose: check_purpose(leaf, purpose)?,
+        _key_usage: check_key_usage(leaf)?,
+        _validity: within(leaf, times)?,
+    })
 }
 
-fn within(certificate: &X509, times: &[i64]) -> Result<(), Reject> {
+fn check_purpose(leaf: &X509, purpose: Purpose) -> Result<PurposeProof, Reject> {
+    match leaf.extended_key_usage()?.contains(&purpose.oid()) {
+        true => Ok(PurposeProof),
+        false => Err(Reject::CertificateUsage(match purpose {
+            Purpose::CodeSigning => "it is not for code signing",
+            Purpose::TimeStamping => "it is not for time stamping",
+        })),
+    }
+}
+
+fn check_key_usage(leaf: &X509) -> Result<KeyUsageProof, Reject> {
+    match leaf.key_usage()?.is_none_or(|usage| usage.digital_signature()) {
+        true => Ok(KeyUsageProof),
+        false => Err(Reject::CertificateUsage("its key is not for digital signatures")),
+    }
+}
+
+fn within(certificate: &X509, times: &[i64]) -> Result<ValidityProof, Reject> {
     let (from, to) = certificate.window();
     match times.iter().find(|time| **time < from || to < **time) {
-        None => Ok(()),
+        None => Ok(ValidityProof),
         Some(at) => Err(Reject::CertificateTime { at: *at, from, to }),
     }
 }
 
-fn by_authority(
+fn verify_paths(
     leaf: &X509,
     untrusted: &[Vec<u8>],
     authority: &CertificateAuthority,
     times: &[i64],
     purpose: Purpose,
-) -> Result<Chain, Reject> {
+) -> Result<PathProof, Reject> {
     let root = CertificateDer::from(authority.root());
     let anchor = [webpki::anchor_from_trusted_cert(&root).map_err(|error| rejected(&error))?];
     let own = authority.intermediates().iter().map(Vec::as_slice);
@@ -145,7 +200,7 @@ fn by_authority(
     let der = CertificateDer::from(leaf.der());
     let end_entity = EndEntityCert::try_from(&der).map_err(|error| rejected(&error))?;
     let trusted = X509::parse(authority.root())?;
-    let mut issuer_spki = None;
+    let mut proof: Option<PathProof> = None;
     for time in distinct(times) {
         let path = end_entity
             .verify_for_usage(
@@ -159,18 +214,18 @@ fn by_authority(
             )
             .map_err(|error| rejected(&error))?;
         let path = Path { issuing: issuing(&path)?, root: &trusted, authority };
-        path.check(time)?;
+        let checked = path.check(time)?;
         let issuer = path.issuing.first().unwrap_or(&trusted).spki()?;
-        if *issuer_spki.get_or_insert_with(|| issuer.clone()) != issuer {
+        if proof.is_some_and(|former| former.issuer_spki != issuer) {
             return Err(bad("several issuers with different keys"));
         }
+        proof = Some(PathProof { issuer_spki: issuer, _last: checked });
         // All that depends on the time is whether each certificate is valid.
         if path.holds_at(times) {
             break;
         }
     }
-    let issuer_spki = issuer_spki.ok_or(Reject::NoTrustedTime)?;
-    Ok(Chain { issuer_spki, authority: authority.uri.clone() })
+    proof.ok_or(Reject::NoTrustedTime)
 }
 
 fn issuing(path: &VerifiedPath<'_>) -> Result<Vec<X509>, Reject> {
@@ -186,7 +241,15 @@ struct Path<'a> {
 
 impl Path<'_> {
     /// What `webpki` leaves out.
-    fn check(&self, time: i64) -> Result<(), Reject> {
+    fn check(&self, time: i64) -> Result<IssuersProof, Reject> {
+        Ok(IssuersProof {
+            _usage: self.check_usage()?,
+            _validity: within(self.root, &[time])?,
+            _authority: self.check_authority(time)?,
+        })
+    }
+
+    fn check_usage(&self) -> Result<IssuerUsageProof, Reject> {
         let Some(longest) = self.root.certifies()? else {
             return Err(Reject::CertificateUsage("the root may not issue certificates"));
         };
@@ -199,12 +262,17 @@ impl Path<'_> {
                 return Err(Reject::CertificateUsage("an intermediate may not issue certificates"));
             }
         }
-        within(self.root, &[time])?;
+        Ok(IssuerUsageProof)
+    }
+
+    fn check_authority(&self, time: i64) -> Result<AuthorityProof, Reject> {
         let validity = self.authority.validity;
-        if !validity.contains(time) {
-            return Err(Reject::AuthorityTime { at: time, from: validity.start, to: validity.end });
+        match validity.contains(time) {
+            true => Ok(AuthorityProof),
+            false => {
+                Err(Reject::AuthorityTime { at: time, from: validity.start, to: validity.end })
+            }
         }
-        Ok(())
     }
 
     /// Whether the same path is good at all these times.

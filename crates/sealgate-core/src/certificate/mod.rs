@@ -11,7 +11,8 @@ mod sct;
 mod unverified;
 mod x509;
 
-pub(crate) use chain::{MAX_UNTRUSTED, Purpose, verify as verify_chain};
+pub(crate) use chain::{Chain, MAX_UNTRUSTED, Purpose, verify as verify_chain};
+use sct::RequiredScts;
 pub use unverified::Unverified;
 pub(crate) use x509::X509;
 pub use x509::names_itself;
@@ -49,8 +50,8 @@ pub struct CertifiedKey {
     key: PublicKey,
     identity: Identity,
     window: (i64, i64),
-    authority: String,
-    ct_logs: usize,
+    chain: Chain,
+    scts: RequiredScts,
     der: Vec<u8>,
 }
 
@@ -73,11 +74,11 @@ impl CertifiedKey {
     }
     /// The address of the authority that issued it.
     pub fn authority(&self) -> &str {
-        &self.authority
+        self.chain.authority()
     }
     /// How many certificate logs of the trust root have promised to publish it.
     pub fn ct_logs(&self) -> usize {
-        self.ct_logs
+        self.scts.logs()
     }
     /// The certificate.
     pub fn der(&self) -> &[u8] {
@@ -103,16 +104,13 @@ pub fn certify(
     let leaf = X509::parse(presented.leaf)?;
     let authorities = &root.certificate_authorities;
     let chain = verify_chain(&leaf, presented.untrusted, authorities, times, Purpose::CodeSigning)?;
-    let promised = sct::verify(&leaf, &chain, presented.detached_sct, &root.ct_logs)?;
-    if sct == SctRequirement::Required && promised.logs() == 0 {
-        return Err(Reject::NoSct);
-    }
+    let scts = sct::verify(&leaf, &chain, presented.detached_sct, &root.ct_logs)?.require(sct)?;
     Ok(CertifiedKey {
         key: leaf.public_key()?,
         identity: names::identity(&leaf)?,
         window: leaf.window(),
-        authority: chain.authority().to_owned(),
-        ct_logs: promised.logs(),
+        chain,
+        scts,
         der: leaf.der().to_vec(),
     })
 }

@@ -7,6 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use der::Decode;
 use der::asn1::{ObjectIdentifier, OctetStringRef};
 
+use super::SctRequirement;
 use super::chain::Chain;
 use super::x509::X509;
 use crate::json::{self, InvalidJson, Object};
@@ -19,10 +20,16 @@ const MAX_SCTS: usize = 16;
 const MAX_DETACHED: usize = 16 << 10;
 const LOG_ID: usize = 32;
 
-/// How many logs of the trust root have promised to publish the certificate.
-#[derive(Debug)]
-pub(crate) struct Promised {
+/// Verified SCTs of a certificate. Made by [`verify`] only.
+#[derive(Clone, Debug)]
+pub(super) struct VerifiedScts {
     logs: usize,
+}
+
+/// Verified SCTs that satisfy an [`SctRequirement`]. Made by [`VerifiedScts::require`] only.
+#[derive(Clone, Debug)]
+pub(super) struct RequiredScts {
+    verified: VerifiedScts,
 }
 
 /// A signed certificate timestamp, not believed.
@@ -35,37 +42,52 @@ struct Sct<'a> {
     signature: &'a [u8],
 }
 
-impl Promised {
-    /// How many logs, each counted once.
-    pub(crate) fn logs(&self) -> usize {
-        self.logs
+impl VerifiedScts {
+    /// Compares the number of logs with the requirement.
+    ///
+    /// # Errors
+    /// An SCT is required, and no log of the trust root has signed one.
+    pub(super) fn require(self, requirement: SctRequirement) -> Result<RequiredScts, Reject> {
+        match (requirement, self.logs) {
+            (SctRequirement::Required, 0) => Err(Reject::NoSct),
+            (SctRequirement::Required | SctRequirement::NotRequired, _) => {
+                Ok(RequiredScts { verified: self })
+            }
+        }
+    }
+}
+
+impl RequiredScts {
+    /// The number of CT logs that have signed an SCT, each counted once.
+    pub(super) fn logs(&self) -> usize {
+        self.verified.logs
     }
 }
 
 /// Checks every timestamp of a log that `logs` know: those in the certificate, and `detached`,
 /// the JSON that Fulcio once gave beside it. Timestamps of other logs, and those from outside of
 /// their log's window, do not count; a wrong signature of a known log is a reject.
-pub(crate) fn verify(
+pub(super) fn verify(
     leaf: &X509,
     chain: &Chain,
     detached: Option<&[u8]>,
     logs: &[TransparencyLog],
-) -> Result<Promised, Reject> {
-    let mut promised = BTreeSet::new();
+) -> Result<VerifiedScts, Reject> {
+    let mut signed = BTreeSet::new();
     if let Some(value) = leaf.extension(SCT_LIST) {
         let list =
             <&OctetStringRef>::from_der(value).map_err(|_| malformed("not an octet string"))?;
         let entry = precertificate(leaf, chain)?;
         for sct in list_of(list.as_bytes())? {
-            promised.extend(check(&Sct::parse(sct)?, &entry, logs)?);
+            signed.extend(check(&Sct::parse(sct)?, &entry, logs)?);
         }
     }
     if let Some(json) = detached {
         let detached = Detached::parse(json)?;
         let entry = [&[0, 0][..], &vector24(leaf.der())?].concat();
-        promised.extend(check(&detached.sct(), &entry, logs)?);
+        signed.extend(check(&detached.sct(), &entry, logs)?);
     }
-    Ok(Promised { logs: promised.len() })
+    Ok(VerifiedScts { logs: signed.len() })
 }
 
 /// The place of the log among `logs` that has signed; none if no known log has.

@@ -42,6 +42,23 @@ struct Line<'a> {
     signature: Vec<u8>,
 }
 
+/// A checkpoint whose signature and origin were verified. Made by [`Checkpoint::verify`] only.
+pub(super) struct VerifiedCheckpoint {
+    size: u64,
+    root: Hash,
+    _origin: OriginProof,
+}
+
+/// Proof that the checkpoint's origin is one of the log's.
+struct OriginProof(());
+
+/// Proof that a verified checkpoint has a given size and root hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CheckpointProof {
+    size: u64,
+    root: Hash,
+}
+
 /// How a log names itself in its checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -70,21 +87,29 @@ impl<'a> Checkpoint<'a> {
         Ok(Self { origin, size, root, signed, signatures: signatures(lines)? })
     }
 
-    /// Checks that the log has signed it and that it is one of the log's own trees.
-    pub(super) fn verify(&self, log: &TransparencyLog, dialect: Dialect) -> Result<(), LogReject> {
-        self.check_origin(log, dialect)?;
+    /// Verifies the log's signature, and that the tree is one of the log's own.
+    pub(super) fn verify(
+        &self,
+        log: &TransparencyLog,
+        dialect: Dialect,
+    ) -> Result<VerifiedCheckpoint, LogReject> {
+        let origin = self.check_origin(log, dialect)?;
         let mut hints = log.checkpoint_key_ids();
         hints.extend(note_key_id(self.origin, log).and_then(|id| id.first_chunk().copied()));
         let ours = |line: &&Line<'_>| hints.contains(&line.hint) && self.is_name(line, dialect);
         let verifies =
             |line: &Line<'_>| log.key.verify(self.signed.as_bytes(), &line.signature).is_ok();
         if self.signatures.iter().filter(ours).take(MAX_TRIED).any(verifies) {
-            return Ok(());
+            return Ok(VerifiedCheckpoint { size: self.size, root: self.root, _origin: origin });
         }
         Err(LogReject::CheckpointSignature)
     }
 
-    fn check_origin(&self, log: &TransparencyLog, dialect: Dialect) -> Result<(), LogReject> {
+    fn check_origin(
+        &self,
+        log: &TransparencyLog,
+        dialect: Dialect,
+    ) -> Result<OriginProof, LogReject> {
         let fits = match dialect {
             Dialect::Rekor1 => match self.origin.rsplit_once(" - ") {
                 Some((name, tree)) => !name.is_empty() && is_decimal(tree),
@@ -95,7 +120,11 @@ impl<'a> Checkpoint<'a> {
                     || note_key_id(self.origin, log).is_some_and(|id| id == log.log_id())
             }
         };
-        if fits { Ok(()) } else { Err(LogReject::CheckpointOrigin(Foreign::new(self.origin))) }
+        if fits {
+            Ok(OriginProof(()))
+        } else {
+            Err(LogReject::CheckpointOrigin(Foreign::new(self.origin)))
+        }
     }
 
     fn is_name(&self, line: &Line<'_>, dialect: Dialect) -> bool {
@@ -104,6 +133,17 @@ impl<'a> Checkpoint<'a> {
             Dialect::Rekor2 => self.origin,
         };
         line.name == name
+    }
+}
+
+impl VerifiedCheckpoint {
+    /// Compares size and root hash with those of an inclusion proof.
+    pub(super) fn of_tree(&self, size: u64, root: Hash) -> Result<CheckpointProof, LogReject> {
+        match (self.size == size, self.root == root) {
+            (true, true) => Ok(CheckpointProof { size, root }),
+            (false, _) => Err(LogReject::CheckpointSize),
+            (true, false) => Err(LogReject::CheckpointRoot),
+        }
     }
 }
 

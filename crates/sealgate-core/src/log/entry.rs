@@ -58,6 +58,23 @@ enum ContentInBody {
     EnvelopeText { text: Digest, payload: Option<Digest> },
 }
 
+/// Proof that an entry names a signature, its signer and its content. Made by [`Body::names`] only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryProof {
+    _signature: NamedSignature,
+    _signer: NamedSigner,
+    _content: NamedContent,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct NamedSignature;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct NamedSigner;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct NamedContent;
+
 /// Why a body cannot be read.
 enum Unreadable {
     Json(InvalidJson),
@@ -162,49 +179,62 @@ impl Body {
         }
     }
 
-    /// Whether it is about this signature, this signer and this content; all three. That a log
-    /// holds it is not known by that.
+    /// Compares signature, signer and content with those of the entry. Does not prove that a log
+    /// holds the entry.
     ///
     /// # Errors
-    /// One of them is another.
-    pub fn is_about(&self, logged: &Logged<'_>) -> Result<(), Reject> {
-        if self.signature.as_deref().is_some_and(|signature| signature != logged.signature) {
-            return Err(LogReject::OtherSignature.into());
+    /// The entry names another signature, signer or content.
+    pub fn names(&self, logged: &Logged<'_>) -> Result<EntryProof, Reject> {
+        Ok(EntryProof {
+            _signature: self.names_signature(logged.signature)?,
+            _signer: self.names_signer(logged.signer)?,
+            _content: self.names_content(logged)?,
+        })
+    }
+
+    fn names_signature(&self, signature: &[u8]) -> Result<NamedSignature, LogReject> {
+        match &self.signature {
+            Some(named) if named != signature => Err(LogReject::OtherSignature),
+            Some(_) | None => Ok(NamedSignature),
         }
-        let same_signer = match (&self.signer, logged.signer) {
+    }
+
+    fn names_signer(&self, signer: Signer<'_>) -> Result<NamedSigner, LogReject> {
+        let same_signer = match (&self.signer, signer) {
             (SignerInBody::Key(spki), Signer::Key(key)) => spki == key.spki_der(),
             (SignerInBody::Certificate(der), Signer::Certificate(want)) => der == want,
             _ => false,
         };
-        if !same_signer {
-            return Err(LogReject::OtherSigner.into());
-        }
+        if same_signer { Ok(NamedSigner) } else { Err(LogReject::OtherSigner) }
+    }
+
+    fn names_content(&self, logged: &Logged<'_>) -> Result<NamedContent, Reject> {
         match &logged.content {
-            LoggedContent::Message(digests) => self.is_of_message(digests),
+            LoggedContent::Message(digests) => self.names_message(digests),
             LoggedContent::Envelope { envelope, text } => {
-                Ok(self.is_of_envelope(envelope, *text, logged.signature)?)
+                Ok(self.names_envelope(envelope, *text, logged.signature)?)
             }
         }
     }
 
-    fn is_of_message(&self, digests: &[Digest]) -> Result<(), Reject> {
+    fn names_message(&self, digests: &[Digest]) -> Result<NamedContent, Reject> {
         let ContentInBody::Signed(named) = &self.content else {
             return Err(self.kind_of_content().into());
         };
         let same_algorithm = |digest: &&Digest| digest.algorithm() == named.algorithm();
         match digests.iter().find(same_algorithm) {
             None => Err(Reject::NeedsContent),
-            Some(digest) if digest == named => Ok(()),
+            Some(digest) if digest == named => Ok(NamedContent),
             Some(_) => Err(LogReject::OtherDigest.into()),
         }
     }
 
-    fn is_of_envelope(
+    fn names_envelope(
         &self,
         envelope: &Envelope,
         text: Option<&[u8]>,
         signature: &[u8],
-    ) -> Result<(), LogReject> {
+    ) -> Result<NamedContent, LogReject> {
         // The signature is compared above; here it must also be the envelope's only one.
         match envelope.signatures.as_slice() {
             [only] if only == signature => {}
@@ -222,7 +252,7 @@ impl Body {
                     && is_text_of(digest, envelope, text)
             }
         };
-        if same { Ok(()) } else { Err(LogReject::OtherDigest) }
+        if same { Ok(NamedContent) } else { Err(LogReject::OtherDigest) }
     }
 
     fn kind_of_content(&self) -> LogReject {

@@ -13,15 +13,18 @@ mod set;
 use std::collections::BTreeSet;
 
 pub use checkpoint::Checkpoint;
-use checkpoint::Dialect;
-pub use entry::Body;
+use checkpoint::{CheckpointProof, Dialect};
+pub use entry::{Body, EntryProof};
+
+use set::SignedEntryTimestamp;
 
 use crate::bundle::{InclusionProof, LogEntry, Version};
 use crate::digest::Digest;
 use crate::dsse::Envelope;
 use crate::key::{PublicKey, SignatureAlgorithm};
 use crate::reject::{Foreign, LogReject, Reject};
-use crate::trust::TransparencyLog;
+use crate::requirement::ProofRequirement;
+use crate::trust::{TransparencyLog, TrustRoot};
 
 /// What an entry must be about. The signature need not be verified before.
 #[derive(Clone, Copy, Debug)]
@@ -82,25 +85,79 @@ pub enum Judged {
     },
 }
 
-/// The proof that a log has taken this signature. Made by [`verify_entry`] only.
+/// Proof that a log of the trust root has an entry for a signature. Made by [`verify_entry`] only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogProof {
     log: Digest,
     log_id: Vec<u8>,
     base_url: String,
-    integrated_time: Option<i64>,
     log_index: i64,
     body: Vec<u8>,
-    promise: Option<Vec<u8>>,
     key_details: Option<Foreign>,
+    inclusion: Inclusion,
+    _kind: KindProof,
+    _validity: ValidityProof,
+    _entry: EntryProof,
 }
 
-/// What all the entries of one signature prove. Made by [`verify_entries`] only.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Verified entries of one signature. Made by [`verify_entries`] only.
+#[derive(Clone, Debug)]
 pub struct LogProofs {
     proofs: Vec<LogProof>,
     unknown: usize,
 }
+
+/// Verified entries that satisfy a [`ProofRequirement`]. Made by [`LogProofs::require`] only.
+#[derive(Clone, Debug)]
+pub struct RequiredLog {
+    proofs: LogProofs,
+}
+
+/// Proof that no log entry names another signature algorithm. Made by
+/// [`RequiredLog::check_algorithm`] only.
+#[derive(Clone, Debug)]
+pub struct AlgorithmProof {
+    algorithm: SignatureAlgorithm,
+}
+
+/// Unverified parts of an entry, of which the form of the evidence requires at least one.
+#[derive(Clone, Copy)]
+enum InclusionEvidence<'a> {
+    Set(&'a [u8]),
+    Proof(&'a InclusionProof),
+    Both(&'a [u8], &'a InclusionProof),
+}
+
+/// Verified form of [`InclusionEvidence`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Inclusion {
+    Set(SignedEntryTimestamp),
+    Proof(ProvenIndex),
+    Both(SignedEntryTimestamp, ProvenIndex),
+}
+
+/// Index of an entry whose inclusion proof was verified up to the checkpoint's signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ProvenIndex {
+    index: i64,
+    _tree: TreeProof,
+}
+
+/// Proof that the log has signed the root hash of an inclusion proof, or (Rekor v1 without a
+/// checkpoint) the entry itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum TreeProof {
+    Checkpoint(CheckpointProof),
+    SignedEntry(SignedEntryTimestamp),
+}
+
+/// Proof that the evidence names the kind that the entry has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct KindProof;
+
+/// Proof that the log's key was valid at the trusted times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ValidityProof;
 
 impl LogProof {
     /// The id of the log, as the trust root gives it.
@@ -113,7 +170,7 @@ impl LogProof {
     }
     /// When the log took the entry, in seconds since 1970: only if the log has signed that.
     pub fn integrated_time(&self) -> Option<i64> {
-        self.integrated_time
+        self.inclusion.set().map(SignedEntryTimestamp::integrated_time)
     }
     /// The index of the entry: over all shards where a promise vouches for it, else the one that
     /// the inclusion proof is for.
@@ -126,7 +183,7 @@ impl LogProof {
     }
     /// The log's promise of inclusion (SET), where it has made one.
     pub fn promise(&self) -> Option<&[u8]> {
-        self.promise.as_deref()
+        self.inclusion.set().map(SignedEntryTimestamp::signature)
     }
 }
 
@@ -145,41 +202,79 @@ impl LogProofs {
     pub fn logs(&self) -> usize {
         self.proofs.iter().map(|proof| &proof.log).collect::<BTreeSet<_>>().len()
     }
-    /// Checks that each entry that names a signature algorithm names this one, by which the
-    /// signature verified. (Entries of Rekor v2 name it, those of Rekor v1 do not.)
-    pub(crate) fn check_algorithm(&self, algorithm: SignatureAlgorithm) -> Result<(), LogReject> {
-        let names_another = |named: &&Foreign| Some(named.as_str()) != algorithm.key_details();
-        let mut named = self.proofs.iter().filter_map(|proof| proof.key_details.as_ref());
-        match named.find(names_another) {
-            Some(named) => Err(LogReject::OtherAlgorithm(named.clone())),
-            None => Ok(()),
+    /// Compares the number of logs with the requirement.
+    ///
+    /// # Errors
+    /// An entry is required, and no log of the trust root has one.
+    pub(crate) fn require(self, requirement: ProofRequirement) -> Result<RequiredLog, Reject> {
+        match requirement.is_required() && self.logs() == 0 {
+            true => Err(Reject::NotLogged),
+            false => Ok(RequiredLog { proofs: self }),
         }
-    }
-    /// The times that logs have signed.
-    pub(crate) fn integrated_times(&self) -> impl Iterator<Item = i64> {
-        self.proofs.iter().filter_map(LogProof::integrated_time)
     }
 }
 
-/// Checks all entries of a signature, as [`verify_entry`] does.
+impl RequiredLog {
+    /// The verified entries.
+    pub fn proofs(&self) -> &LogProofs {
+        &self.proofs
+    }
+    /// Checks that each entry that names a signature algorithm names this one, by which the
+    /// signature verified. (Entries of Rekor v2 name it, those of Rekor v1 do not.)
+    pub(crate) fn check_algorithm(
+        &self,
+        algorithm: SignatureAlgorithm,
+    ) -> Result<AlgorithmProof, LogReject> {
+        let names_another = |named: &&Foreign| Some(named.as_str()) != algorithm.key_details();
+        let mut named = self.proofs.proofs.iter().filter_map(|proof| proof.key_details.as_ref());
+        match named.find(names_another) {
+            Some(named) => Err(LogReject::OtherAlgorithm(named.clone())),
+            None => Ok(AlgorithmProof { algorithm }),
+        }
+    }
+    /// The times that logs have signed.
+    pub(crate) fn integrated_times(&self) -> Vec<i64> {
+        self.proofs.proofs.iter().filter_map(LogProof::integrated_time).collect()
+    }
+}
+
+impl AlgorithmProof {
+    /// The algorithm by which the signature verified.
+    pub fn algorithm(&self) -> SignatureAlgorithm {
+        self.algorithm
+    }
+}
+
+impl Inclusion {
+    fn set(&self) -> Option<&SignedEntryTimestamp> {
+        match self {
+            Self::Set(set) | Self::Both(set, _) => Some(set),
+            Self::Proof(_) => None,
+        }
+    }
+}
+
+/// Verifies all entries of a signature, as [`verify_entry`] does. Without a trust root there is
+/// no log to verify them with, so that none counts.
 ///
 /// # Errors
 /// An entry of a known log is wrong in any way, even if another one would do.
 pub(crate) fn verify_entries(
     entries: &[LogEntry],
     form: Form,
-    logs: &[TransparencyLog],
+    root: Option<&TrustRoot>,
     logged: &Logged<'_>,
     times: &[i64],
 ) -> Result<LogProofs, Reject> {
-    let mut proofs = LogProofs::default();
+    let mut found = LogProofs { proofs: Vec::new(), unknown: 0 };
+    let Some(root) = root else { return Ok(found) };
     for entry in entries {
-        match verify_entry(entry, form, logs, logged, times)? {
-            Judged::Proven(proof) => proofs.proofs.push(proof),
-            Judged::UnknownLog { .. } => proofs.unknown += 1,
+        match verify_entry(entry, form, &root.transparency_logs, logged, times)? {
+            Judged::Proven(proof) => found.proofs.push(proof),
+            Judged::UnknownLog { .. } => found.unknown += 1,
         }
     }
-    Ok(proofs)
+    Ok(found)
 }
 
 /// Checks one entry: that its log vouches for it, when, and that it is about `logged`.
@@ -217,68 +312,88 @@ fn by_log(
     logged: &Logged<'_>,
     times: &[i64],
 ) -> Result<LogProof, Reject> {
-    require(entry, form)?;
+    let evidence = InclusionEvidence::of(entry, form)?;
     let body = Body::parse(&entry.body)?;
-    check_kind(entry, form, &body)?;
-    let integrated_time = match &entry.promise {
-        Some(set) => {
-            set::verify(set, entry, log)?;
-            Some(entry.integrated_time)
-        }
-        None => None,
-    };
-    let proven_index = match &entry.proof {
-        Some(proof) => Some(verify_inclusion(proof, entry, log, &body)?),
-        None => None,
-    };
-    check_window(log, integrated_time, times)?;
-    body.is_about(logged)?;
+    let kind = check_kind(entry, form, &body)?;
+    let inclusion = evidence.verify(entry, log, &body)?;
+    let set = inclusion.set();
+    let validity = check_validity(log, set.map(SignedEntryTimestamp::integrated_time), times)?;
     Ok(LogProof {
         log: log.key.key.fingerprint(),
         log_id: log.log_id().to_vec(),
         base_url: log.base_url.clone(),
-        integrated_time,
-        log_index: match (integrated_time, proven_index) {
-            (None, Some(index)) => index,
-            _ => entry.log_index,
+        log_index: match &inclusion {
+            Inclusion::Proof(proven) => proven.index,
+            Inclusion::Set(_) | Inclusion::Both(..) => entry.log_index,
         },
         body: entry.body.clone(),
-        promise: entry.promise.clone(),
         key_details: body.key_details().map(Foreign::new),
+        inclusion,
+        _kind: kind,
+        _validity: validity,
+        _entry: body.names(logged)?,
     })
 }
 
-/// What the form asks for must be there.
-fn require(entry: &LogEntry, form: Form) -> Result<(), LogReject> {
-    match (form, &entry.promise, &entry.proof) {
-        (Form::Legacy | Form::Bundle(Version::V01), None, _) => Err(LogReject::NoPromise),
-        (Form::Bundle(Version::V02 | Version::V03), _, None) => Err(LogReject::NoProof),
-        (Form::Bundle(Version::V02 | Version::V03), _, Some(proof))
-            if proof.checkpoint.is_empty() =>
-        {
-            Err(LogReject::NoCheckpoint)
+impl<'a> InclusionEvidence<'a> {
+    /// The signed entry timestamp and inclusion proof of `entry`, as far as it has them.
+    ///
+    /// # Errors
+    /// One that the form requires is missing.
+    fn of(entry: &'a LogEntry, form: Form) -> Result<Self, LogReject> {
+        match (form, &entry.promise, &entry.proof) {
+            (Form::Legacy | Form::Bundle(Version::V01), None, _) => Err(LogReject::NoPromise),
+            (Form::Bundle(Version::V02 | Version::V03), _, None) => Err(LogReject::NoProof),
+            (Form::Bundle(Version::V02 | Version::V03), _, Some(proof))
+                if proof.checkpoint.is_empty() =>
+            {
+                Err(LogReject::NoCheckpoint)
+            }
+            (_, Some(set), Some(proof)) => Ok(Self::Both(set, proof)),
+            (_, Some(set), None) => Ok(Self::Set(set)),
+            (_, None, Some(proof)) => Ok(Self::Proof(proof)),
         }
-        _ => Ok(()),
+    }
+
+    fn verify(
+        self,
+        entry: &LogEntry,
+        log: &TransparencyLog,
+        body: &Body,
+    ) -> Result<Inclusion, LogReject> {
+        match self {
+            Self::Set(set) => Ok(Inclusion::Set(set::verify(set, entry, log)?)),
+            Self::Proof(proof) => {
+                Ok(Inclusion::Proof(verify_inclusion(proof, entry, log, body, None)?))
+            }
+            Self::Both(set, proof) => {
+                let set = set::verify(set, entry, log)?;
+                let proven = verify_inclusion(proof, entry, log, body, Some(&set))?;
+                Ok(Inclusion::Both(set, proven))
+            }
+        }
     }
 }
 
 /// The bundle must name the kind that the entry has. Legacy annotations name none.
-fn check_kind(entry: &LogEntry, form: Form, body: &Body) -> Result<(), LogReject> {
+fn check_kind(entry: &LogEntry, form: Form, body: &Body) -> Result<KindProof, LogReject> {
     let unnamed = entry.kind.is_empty() && entry.version.is_empty() && form == Form::Legacy;
     if unnamed || (entry.kind == body.kind() && entry.version == body.version()) {
-        return Ok(());
+        return Ok(KindProof);
     }
     let named = format!("{} {}", entry.kind, entry.version);
     Err(LogReject::OtherKind(Foreign::new(named)))
 }
 
-/// From the entry to the root, and from the root to the log's signature. Gives the index.
+/// Verifies the inclusion proof (RFC 9162, section 2.1.3.2) and the checkpoint that commits to its
+/// root hash.
 fn verify_inclusion(
     proof: &InclusionProof,
     entry: &LogEntry,
     log: &TransparencyLog,
     body: &Body,
-) -> Result<i64, LogReject> {
+    set: Option<&SignedEntryTimestamp>,
+) -> Result<ProvenIndex, LogReject> {
     let dialect = body.dialect();
     if dialect == Dialect::Rekor2 && proof.log_index != entry.log_index {
         return Err(LogReject::OtherIndex);
@@ -296,25 +411,22 @@ fn verify_inclusion(
     if proof.root_hash != root {
         return Err(LogReject::ProofRoot);
     }
-    // Without a checkpoint the promise alone vouches for the entry (`require` has seen to that).
-    if !proof.checkpoint.is_empty() {
-        let checkpoint = Checkpoint::parse(&proof.checkpoint)?;
-        checkpoint.verify(log, dialect)?;
-        if checkpoint.size != size {
-            return Err(LogReject::CheckpointSize);
+    let tree = match (proof.checkpoint.as_str(), set) {
+        ("", None) => return Err(LogReject::NoCheckpoint),
+        ("", Some(set)) => TreeProof::SignedEntry(set.clone()),
+        (note, _) => {
+            let checkpoint = Checkpoint::parse(note)?.verify(log, dialect)?;
+            TreeProof::Checkpoint(checkpoint.of_tree(size, root)?)
         }
-        if checkpoint.root != root {
-            return Err(LogReject::CheckpointRoot);
-        }
-    }
-    Ok(proof.log_index)
+    };
+    Ok(ProvenIndex { index: proof.log_index, _tree: tree })
 }
 
-fn check_window(
+fn check_validity(
     log: &TransparencyLog,
     integrated_time: Option<i64>,
     times: &[i64],
-) -> Result<(), LogReject> {
+) -> Result<ValidityProof, LogReject> {
     let times: Vec<i64> = match integrated_time {
         Some(time) => vec![time],
         None => times.to_vec(),
@@ -324,7 +436,7 @@ fn check_window(
     }
     match times.iter().find(|time| !log.validity.contains(**time)) {
         Some(time) => Err(LogReject::Window(*time)),
-        None => Ok(()),
+        None => Ok(ValidityProof),
     }
 }
 

@@ -12,10 +12,34 @@ use crate::trust::TransparencyLog;
 /// so that two entries had one signature.
 const MAX_INTEGER: i64 = (1 << 53) - 1;
 
-/// Checks the promise `set` of `entry` with the log's key. What it covers may be believed then.
-pub(super) fn verify(set: &[u8], entry: &LogEntry, log: &TransparencyLog) -> Result<(), LogReject> {
+/// A verified signed entry timestamp. Made by [`verify`] only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SignedEntryTimestamp {
+    integrated_time: i64,
+    signature: Vec<u8>,
+}
+
+impl SignedEntryTimestamp {
+    /// The time that the log has signed.
+    pub(super) fn integrated_time(&self) -> i64 {
+        self.integrated_time
+    }
+    /// The log's signature.
+    pub(super) fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+}
+
+/// Verifies the signed entry timestamp `set` of `entry` with the log's key.
+pub(super) fn verify(
+    set: &[u8],
+    entry: &LogEntry,
+    log: &TransparencyLog,
+) -> Result<SignedEntryTimestamp, LogReject> {
     let message = signed_bytes(entry)?;
-    log.key.verify(message.as_bytes(), set).map_err(|_| LogReject::Promise)
+    let verified = log.key.verify(message.as_bytes(), set).map_err(|_| LogReject::Promise);
+    let (integrated_time, signature) = (entry.integrated_time, set.to_vec());
+    verified.map(|()| SignedEntryTimestamp { integrated_time, signature })
 }
 
 /// The canonical JSON that is signed. Base64 and hexadecimal need no escapes.

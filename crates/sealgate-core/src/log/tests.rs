@@ -15,6 +15,10 @@ use crate::trust::Validity;
 
 const V03: Form = Form::Bundle(Version::V03);
 
+fn root(logs: &[TransparencyLog]) -> TrustRoot {
+    TrustRoot { transparency_logs: logs.to_vec(), ..TrustRoot::default() }
+}
+
 fn proof(judged: Result<Judged, Reject>) -> LogProof {
     match judged {
         Ok(Judged::Proven(proof)) => proof,
@@ -163,9 +167,9 @@ fn entries_of_unknown_logs_neither_count_nor_break_the_rest() {
     strange.body = b"not even JSON".to_vec();
     let logs = [known.log.clone()];
     let all = [strange.clone(), good.clone(), strange.clone()];
-    let proofs = verify_entries(&all, V03, &logs, &signed.logged(), &[]).unwrap();
+    let proofs = verify_entries(&all, V03, Some(&root(&logs)), &signed.logged(), &[]).unwrap();
     assert_eq!((proofs.logs(), proofs.unknown(), proofs.proofs().len()), (1, 2, 1));
-    let none = verify_entries(&[strange], V03, &logs, &signed.logged(), &[]).unwrap();
+    let none = verify_entries(&[strange], V03, Some(&root(&logs)), &signed.logged(), &[]).unwrap();
     assert_eq!((none.logs(), none.unknown()), (0, 1));
     let nameless = LogEntry { log_id: Vec::new(), ..good };
     assert_eq!(code(verify_entry(&nameless, V03, &logs, &signed.logged(), &[])), "unknown-log");
@@ -184,7 +188,7 @@ fn two_entries_of_one_log_count_once() {
     alias.base_url = "https://alias.example".to_owned();
     let logs = [one.log.clone(), alias, two.log.clone()];
     let count = |entries: &[LogEntry]| {
-        verify_entries(entries, V03, &logs, &signed.logged(), &[NOW]).unwrap().logs()
+        verify_entries(entries, V03, Some(&root(&logs)), &signed.logged(), &[NOW]).unwrap().logs()
     };
     assert_eq!(count(&[first.clone(), first.clone()]), 1);
     assert_eq!(count(&[first.clone(), again]), 1);
@@ -199,7 +203,8 @@ fn an_entry_that_is_wrong_is_a_reject_even_beside_a_good_one() {
     let mut wrong = good.clone();
     wrong.log_index += 1;
     let logs = [log.log.clone()];
-    let reject = verify_entries(&[good, wrong], V03, &logs, &signed.logged(), &[]).unwrap_err();
+    let reject =
+        verify_entries(&[good, wrong], V03, Some(&root(&logs)), &signed.logged(), &[]).unwrap_err();
     assert_eq!(reject.code(), "log-promise");
 }
 

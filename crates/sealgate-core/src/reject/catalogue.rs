@@ -114,6 +114,12 @@ reasons! {
     NOT_A_SIGNATURE: "not-a-signature",
         "The bundle is an attestation (of another predicate type), not an image signature.",
         "Sign the image too; an attestation alone does not count as a signature.";
+    OTHER_PREDICATE_TYPE: "other-predicate-type",
+        "The attestation is of another predicate type than the required one.",
+        "Attest the image with the required predicate type.";
+    IMAGE_SIGNATURE: "image-signature",
+        "The evidence is a legacy image signature, not an attestation or a signature over a blob.",
+        "Attest the image, or sign the blob.";
     MESSAGE_DIGEST: "message-digest", "The bundle names another digest of its content than the artifact has.",
         "Check that bundle and file belong together.";
     MESSAGE_DIGEST_ALGORITHM: "message-digest-algorithm",
@@ -199,6 +205,8 @@ impl Reject {
             Self::NoSubject => &NO_SUBJECT,
             Self::OtherSubject => &OTHER_SUBJECT,
             Self::NotASignature { .. } => &NOT_A_SIGNATURE,
+            Self::OtherPredicateType { .. } => &OTHER_PREDICATE_TYPE,
+            Self::ImageSignature => &IMAGE_SIGNATURE,
             Self::MessageDigest => &MESSAGE_DIGEST,
             Self::MessageDigestAlgorithm(_) => &MESSAGE_DIGEST_ALGORITHM,
             Self::Log(reject) => reject.reason(),

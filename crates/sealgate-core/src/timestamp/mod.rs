@@ -12,12 +12,13 @@ mod tst;
 
 use std::collections::BTreeSet;
 
-use token::Token;
-use tst::TstInfo;
+use token::{AttributesProof, Token};
+use tst::{ImprintProof, TstInfo};
 
 use crate::digest::Digest;
-use crate::reject::{Document, Reject, TimestampReject};
-use crate::trust::CertificateAuthority;
+use crate::reject::{Document, Reject};
+use crate::requirement::ProofRequirement;
+use crate::trust::{CertificateAuthority, TrustRoot};
 
 /// The largest timestamp that is read, in bytes.
 pub const MAX_TIMESTAMP: usize = 64 << 10;
@@ -29,6 +30,8 @@ pub struct TrustedTime {
     authority: String,
     root: Digest,
     response: Vec<u8>,
+    _imprint: ImprintProof,
+    _attributes: AttributesProof,
 }
 
 /// What became of a timestamp.
@@ -50,11 +53,17 @@ pub struct Said {
     pub is_about: bool,
 }
 
-/// What all the timestamps of one signature prove. Made by [`verify_timestamps`] only.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Verified timestamps of one signature. Made by [`verify_timestamps`] only.
+#[derive(Clone, Debug)]
 pub struct TrustedTimes {
     times: Vec<TrustedTime>,
     unknown: usize,
+}
+
+/// Verified timestamps that satisfy a [`ProofRequirement`]. Made by [`TrustedTimes::require`] only.
+#[derive(Clone, Debug)]
+pub struct RequiredTimes {
+    times: TrustedTimes,
 }
 
 impl TrustedTime {
@@ -91,25 +100,44 @@ impl TrustedTimes {
     pub fn authorities(&self) -> usize {
         self.times.iter().map(|time| &time.root).collect::<BTreeSet<_>>().len()
     }
+    /// Compares the number of authorities with the requirement.
+    ///
+    /// # Errors
+    /// A timestamp is required, and no authority of the trust root has signed one.
+    pub(crate) fn require(self, requirement: ProofRequirement) -> Result<RequiredTimes, Reject> {
+        match requirement.is_required() && self.authorities() == 0 {
+            true => Err(Reject::NoTimestamp),
+            false => Ok(RequiredTimes { times: self }),
+        }
+    }
 }
 
-/// Checks all timestamps of a signature, as [`verify_timestamp`] does.
+impl RequiredTimes {
+    /// The verified timestamps.
+    pub fn times(&self) -> &TrustedTimes {
+        &self.times
+    }
+}
+
+/// Verifies all timestamps of a signature, as [`verify_timestamp`] does. Without a trust root
+/// there is no authority to verify them with, so that none counts.
 ///
 /// # Errors
 /// A timestamp is wrong in any way, even if another one would do.
 pub(crate) fn verify_timestamps(
     responses: &[Vec<u8>],
-    authorities: &[CertificateAuthority],
+    root: Option<&TrustRoot>,
     signature: &[u8],
 ) -> Result<TrustedTimes, Reject> {
-    let mut times = TrustedTimes::default();
+    let mut found = TrustedTimes { times: Vec::new(), unknown: 0 };
+    let Some(root) = root else { return Ok(found) };
     for response in responses {
-        match verify_timestamp(response, authorities, signature)? {
-            Stamped::Trusted(time) => times.times.push(time),
-            Stamped::UnknownAuthority => times.unknown += 1,
+        match verify_timestamp(response, &root.timestamp_authorities, signature)? {
+            Stamped::Trusted(time) => found.times.push(time),
+            Stamped::UnknownAuthority => found.unknown += 1,
         }
     }
-    Ok(times)
+    Ok(found)
 }
 
 /// Checks one timestamp: `response` is a DER TimeStampResp, `signature` the raw bytes that its
@@ -126,19 +154,19 @@ pub fn verify_timestamp(
         return Err(Reject::TooLarge { what: Document::Timestamp, limit: MAX_TIMESTAMP });
     }
     let token = Token::parse(response)?;
-    token.check_attributes()?;
+    let attributes = token.check_attributes()?;
     let info = TstInfo::parse(token.content)?;
-    if !info.imprint.matches(signature) {
-        return Err(TimestampReject::Imprint.into());
-    }
+    let imprint = info.imprint.check(signature)?;
     let Some(found) = signer::find(&token, info.seconds, authorities)? else {
         return Ok(Stamped::UnknownAuthority);
     };
     Ok(Stamped::Trusted(TrustedTime {
         seconds: info.seconds,
-        authority: found.uri.clone(),
-        root: Digest::of(found.root()),
+        authority: found.authority().uri.clone(),
+        root: Digest::of(found.authority().root()),
         response: response.to_vec(),
+        _imprint: imprint,
+        _attributes: attributes,
     }))
 }
 

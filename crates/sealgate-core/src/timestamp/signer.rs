@@ -6,8 +6,8 @@ use der::asn1::{ObjectIdentifier, OctetStringRef};
 use der::{Decode, Encode};
 use x509_cert::Certificate;
 
-use super::token::{SignerId, Token};
-use crate::certificate::{Purpose, X509, verify_chain};
+use super::token::{SignerId, SigningCertificateProof, Token};
+use crate::certificate::{Chain, Purpose, X509, verify_chain};
 use crate::digest::Algorithm;
 use crate::key::{HashAlgorithm, KeyAlgorithm, PublicKey};
 use crate::reject::{Foreign, Reject, TimestampReject};
@@ -16,8 +16,33 @@ use crate::trust::CertificateAuthority;
 const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
 const SUBJECT_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.14");
 
-/// The authority that stands for the token's signer at `time`; none if no authority knows the
-/// signer.
+/// A verified signer of a token, and the authority that its chain ends in. Made by [`find`] only.
+#[derive(Clone, Debug)]
+pub(super) struct TokenSigner<'t> {
+    authority: &'t CertificateAuthority,
+    _signature: TokenSignatureProof,
+    _signing_certificate: SigningCertificateProof,
+    _chain: Chain,
+    _usage: UsageProof,
+}
+
+/// Proof that the key of the certificate has signed the token.
+#[derive(Clone, Debug)]
+struct TokenSignatureProof;
+
+/// Proof that the certificate is for time stamping only.
+#[derive(Clone, Debug)]
+struct UsageProof;
+
+impl<'t> TokenSigner<'t> {
+    /// The authority that its chain ends in.
+    pub(super) fn authority(&self) -> &'t CertificateAuthority {
+        self.authority
+    }
+}
+
+/// Finds the token's signer, whose certificate an authority issued and which was valid at `time`;
+/// none if no authority knows the signer.
 ///
 /// # Errors
 /// An authority knows the signer, and something is wrong.
@@ -25,7 +50,7 @@ pub(super) fn find<'t>(
     token: &Token<'_>,
     time: i64,
     authorities: &'t [CertificateAuthority],
-) -> Result<Option<&'t CertificateAuthority>, TimestampReject> {
+) -> Result<Option<TokenSigner<'t>>, TimestampReject> {
     let bag = parsed_bag(token);
     let issuing: Vec<_> = bag
         .iter()
@@ -36,9 +61,9 @@ pub(super) fn find<'t>(
     let mut outcome = None;
     for authority in authorities {
         for candidate in candidates(token, &bag, authority)? {
-            match stands_for(authority, &candidate, token, &issuing, time) {
-                Ok(true) => return Ok(Some(authority)),
-                Ok(false) => {}
+            match verify_signer(authority, &candidate, token, &issuing, time) {
+                Ok(Some(signer)) => return Ok(Some(signer)),
+                Ok(None) => {}
                 Err(reject) => outcome = Some(graver(outcome, reject)),
             }
         }
@@ -74,7 +99,7 @@ fn candidates(
     authority: &CertificateAuthority,
 ) -> Result<Vec<X509>, TimestampReject> {
     let own = authority.chain().first().map(|der| X509::parse(der)).transpose();
-    let own = own.map_err(|reject| chain(&reject))?;
+    let own = own.map_err(|reject| chain_reject(&reject))?;
     let pinned = own.filter(|own| matches!(own.certifies(), Ok(None)));
     let mut candidates = match pinned {
         Some(pinned) => vec![pinned],
@@ -104,46 +129,56 @@ fn is_named(id: &SignerId<'_>, certificate: &X509) -> bool {
 ///
 /// Chains are what costs, and a stranger fills the bag: one is built only for the certificate
 /// that the signed attributes name by its hash.
-fn stands_for(
-    authority: &CertificateAuthority,
+fn verify_signer<'t>(
+    authority: &'t CertificateAuthority,
     candidate: &X509,
     token: &Token<'_>,
     issuing: &[Vec<u8>],
     time: i64,
-) -> Result<bool, TimestampReject> {
+) -> Result<Option<TokenSigner<'t>>, TimestampReject> {
     let signed = check_signature(candidate, token);
-    if let Err(reject) = token.check_signing_certificate(candidate.der()) {
-        // Somebody else's certificate, or the signer's that is called by another's name.
-        return signed.map_or(Ok(false), |()| Err(reject));
-    }
+    let named = match token.check_signing_certificate(candidate.der()) {
+        Ok(proof) => proof,
+        // Another's certificate, or the signer's under another's name.
+        Err(reject) => return signed.map_or(Ok(None), |_| Err(reject)),
+    };
     let one = std::slice::from_ref(authority);
-    match verify_chain(candidate, issuing, one, &[time], Purpose::TimeStamping) {
-        Ok(_) => {}
-        Err(Reject::UntrustedCertificate(_)) => return Ok(false),
-        Err(reject) => return Err(chain(&reject)),
-    }
-    check_usage(candidate)?;
-    signed.map(|()| true)
+    let chain = match verify_chain(candidate, issuing, one, &[time], Purpose::TimeStamping) {
+        Ok(chain) => chain,
+        Err(Reject::UntrustedCertificate(_)) => return Ok(None),
+        Err(reject) => return Err(chain_reject(&reject)),
+    };
+    Ok(Some(TokenSigner {
+        authority,
+        _usage: check_usage(candidate)?,
+        _signature: signed?,
+        _signing_certificate: named,
+        _chain: chain,
+    }))
 }
 
 /// Timestamps must be its one use, and the extension that says so critical (RFC 3161, section
 /// 2.3).
-fn check_usage(certificate: &X509) -> Result<(), TimestampReject> {
-    let uses = certificate.extended_key_usage().map_err(|reject| chain(&reject))?;
+fn check_usage(certificate: &X509) -> Result<UsageProof, TimestampReject> {
+    let uses = certificate.extended_key_usage().map_err(|reject| chain_reject(&reject))?;
     if uses.len() != 1 {
         return Err(TimestampReject::Usage("it is for other uses too"));
     }
     let mut extensions = certificate.extensions().iter();
-    if !extensions.any(|extension| extension.extn_id == EXTENDED_KEY_USAGE && extension.critical) {
-        return Err(TimestampReject::Usage("its extended key usage is not critical"));
+    match extensions.any(|found| found.extn_id == EXTENDED_KEY_USAGE && found.critical) {
+        true => Ok(UsageProof),
+        false => Err(TimestampReject::Usage("its extended key usage is not critical")),
     }
-    Ok(())
 }
 
-fn check_signature(certificate: &X509, token: &Token<'_>) -> Result<(), TimestampReject> {
-    let key = certificate.public_key().map_err(|reject| chain(&reject))?;
+fn check_signature(
+    certificate: &X509,
+    token: &Token<'_>,
+) -> Result<TokenSignatureProof, TimestampReject> {
+    let key = certificate.public_key().map_err(|reject| chain_reject(&reject))?;
     let hash = signature_hash(token, &key)?;
-    key.verify(&token.signed, token.signature, Some(hash)).map_err(|_| TimestampReject::Signature)
+    let verified = key.verify(&token.signed, token.signature, Some(hash));
+    verified.map(|()| TokenSignatureProof).map_err(|_| TimestampReject::Signature)
 }
 
 /// The hash of the signature, which must be that of the message digest; the algorithm must fit
@@ -192,7 +227,7 @@ impl Family {
 }
 
 /// What is wrong with a chain, in the words of timestamps.
-fn chain(reject: &Reject) -> TimestampReject {
+fn chain_reject(reject: &Reject) -> TimestampReject {
     match reject {
         Reject::CertificateTime { at, .. } => TimestampReject::Expired(*at),
         Reject::AuthorityTime { at, .. } => TimestampReject::Window(*at),

@@ -221,12 +221,13 @@ fn timestamps_of_strangers_neither_count_nor_break_the_rest() {
         params.serial_number = Some(rcgen::SerialNumber::from(vec![8; 16]));
     });
     let (good, strange) = (tsa.stamp().der(&tsa.key), stranger.stamp().der(&stranger.key));
-    let authorities = [tsa.authority(), tsa.pinned()];
+    let timestamp_authorities = vec![tsa.authority(), tsa.pinned()];
+    let root = TrustRoot { timestamp_authorities, ..TrustRoot::default() };
     let all = [strange.clone(), good.clone(), good.clone(), strange];
-    let times = verify_timestamps(&all, &authorities, SIGNATURE).unwrap();
+    let times = verify_timestamps(&all, Some(&root), SIGNATURE).unwrap();
     assert_eq!((times.authorities(), times.unknown(), times.seconds()), (1, 2, vec![NOW, NOW]));
     let wrong = [good, Vec::new()];
-    let reject = verify_timestamps(&wrong, &authorities, SIGNATURE).unwrap_err();
+    let reject = verify_timestamps(&wrong, Some(&root), SIGNATURE).unwrap_err();
     assert_eq!(reject.code(), "timestamp-malformed");
     assert_eq!(verify(&all[1], &[]), "unknown-authority");
 }

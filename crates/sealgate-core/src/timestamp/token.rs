@@ -47,6 +47,24 @@ pub(super) enum SignerId<'a> {
     KeyId(&'a [u8]),
 }
 
+/// Proof that the signed attributes name the content. Made by [`Token::check_attributes`] only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AttributesProof {
+    _content_type: ContentTypeProof,
+    _message_digest: MessageDigestProof,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ContentTypeProof;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct MessageDigestProof;
+
+/// Proof that the signed attributes name the signing certificate. Made by
+/// [`Token::check_signing_certificate`] only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SigningCertificateProof(());
+
 impl<'a> Token<'a> {
     /// Reads a TimeStampResp that was granted.
     pub(super) fn parse(response: &'a [u8]) -> Result<Self, TimestampReject> {
@@ -114,18 +132,30 @@ impl<'a> Token<'a> {
     }
 
     /// The signed attributes must say: a TSTInfo, with this digest.
-    pub(super) fn check_attributes(&self) -> Result<(), TimestampReject> {
+    pub(super) fn check_attributes(&self) -> Result<AttributesProof, TimestampReject> {
+        Ok(AttributesProof {
+            _content_type: self.check_content_type()?,
+            _message_digest: self.check_message_digest()?,
+        })
+    }
+
+    fn check_content_type(&self) -> Result<ContentTypeProof, TimestampReject> {
         let wrong = TimestampReject::Attributes;
         let kind = self.attribute(CONTENT_TYPE).ok_or(wrong("no content type"))?;
-        if kind.decode_as::<ObjectIdentifier>().ok() != Some(TST_INFO) {
-            return Err(wrong("of another content type"));
+        match kind.decode_as::<ObjectIdentifier>() {
+            Ok(TST_INFO) => Ok(ContentTypeProof),
+            Ok(_) | Err(_) => Err(wrong("of another content type")),
         }
-        let digest = self.attribute(MESSAGE_DIGEST).ok_or(wrong("no message digest"))?;
+    }
+
+    fn check_message_digest(&self) -> Result<MessageDigestProof, TimestampReject> {
+        let missing = TimestampReject::Attributes("no message digest");
+        let digest = self.attribute(MESSAGE_DIGEST).ok_or(missing)?;
         let digest = digest.decode_as::<&OctetStringRef>().map_err(malformed)?;
-        if hex::encode(digest.as_bytes()) != Digest::with(self.hash, self.content).hex() {
-            return Err(TimestampReject::MessageDigest);
+        match hex::encode(digest.as_bytes()) == Digest::with(self.hash, self.content).hex() {
+            true => Ok(MessageDigestProof),
+            false => Err(TimestampReject::MessageDigest),
         }
-        Ok(())
     }
 
     /// Whether the signed attributes name `certificate` (DER) as the signing one: by its hash,
@@ -136,7 +166,7 @@ impl<'a> Token<'a> {
     pub(super) fn check_signing_certificate(
         &self,
         certificate: &[u8],
-    ) -> Result<(), TimestampReject> {
+    ) -> Result<SigningCertificateProof, TimestampReject> {
         let newer = self.attribute(SIGNING_CERTIFICATE_V2);
         let older = self.attribute(SIGNING_CERTIFICATE);
         if newer.is_none() && older.is_none() {
@@ -156,10 +186,10 @@ impl<'a> Token<'a> {
             let named = first_id(value)?.next::<&OctetStringRef>()?.as_bytes();
             names.push(named == hash.as_ref());
         }
-        if names.iter().all(|same| *same) {
-            return Ok(());
+        match names.iter().all(|same| *same) {
+            true => Ok(SigningCertificateProof(())),
+            false => Err(TimestampReject::SigningCertificate("its hash is another one's")),
         }
-        Err(TimestampReject::SigningCertificate("its hash is another one's"))
     }
 
     fn attribute(&self, oid: ObjectIdentifier) -> Option<AnyRef<'a>> {

@@ -53,7 +53,19 @@ impl TstInfo {
     }
 }
 
+/// Proof that a message imprint is the hash of the signature. Made by [`Imprint::check`] only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ImprintProof(());
+
 impl Imprint {
+    /// Compares the imprint with the hash of `bytes`.
+    pub(super) fn check(&self, bytes: &[u8]) -> Result<ImprintProof, TimestampReject> {
+        match self.matches(bytes) {
+            true => Ok(ImprintProof(())),
+            false => Err(TimestampReject::Imprint),
+        }
+    }
+
     /// Whether it is of `bytes`.
     pub(super) fn matches(&self, bytes: &[u8]) -> bool {
         Digest::with(self.hash, bytes).hex() == self.hex

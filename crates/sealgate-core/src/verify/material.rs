@@ -1,20 +1,271 @@
-//! What lies beside a signature, read and bounded, but not believed: certificates, and what a log
-//! entry must be about.
+//! Evidence as parsed and bounded, but unverified: signature, content, certificates, log entries
+//! and timestamps.
 
-use super::vouch::Beside;
-use super::{Authority, Chains};
-use crate::bundle::{Bundle, VerificationMaterial, Version};
+use super::{
+    Artifact, Authority, BlobSignature, Candidate, Chains, Format, SubjectRequirement,
+    VerificationContext, all_digests, annotation,
+};
+use crate::bundle::{Bundle, Content, LogMaterial, OlderBundle, VerificationMaterial, Version};
 use crate::certificate::{MAX_UNTRUSTED, Presented, X509, pem};
+use crate::digest::Digest;
 use crate::dsse::{Envelope, IN_TOTO};
-use crate::log::{Form, LoggedContent};
+use crate::evidence::{Evidence, LegacySignature, Origin};
+use crate::log::Form;
 use crate::reject::{Document, Foreign, Reject};
 use crate::trust::MAX_CHAIN;
 
-/// A signer's certificate, and others that may lead to a root.
-pub(super) struct Certificates {
+/// Parsed evidence of one signature.
+pub(super) struct ParsedEvidence<'a> {
+    pub(super) format: Format,
+    pub(super) origin: Option<&'a Origin>,
+    form: Form,
+    content: ParsedContent<'a>,
+    log: LogMaterial,
+    certificates: Option<Certificates>,
+}
+
+/// Content of parsed evidence.
+enum ParsedContent<'a> {
+    /// A SimpleSigning payload and its signature.
+    SimpleSigning { payload: &'a [u8], signature: Vec<u8> },
+    /// An envelope with its signatures.
+    Envelope(Envelope),
+    /// A signature over an artifact, and the digest of it that a bundle gives.
+    Message { signature: Vec<u8>, digest: Option<Digest> },
+}
+
+/// A signature with all that is verified of its signer, unverified.
+pub(super) struct SignatureMaterial<'a> {
+    pub(super) signature: &'a [u8],
+    pub(super) content: SignedContent<'a>,
+    pub(super) log: &'a LogMaterial,
+    pub(super) form: Form,
+    pub(super) certificate: Option<Presented<'a>>,
+}
+
+/// Content that a signature must be over.
+pub(super) enum SignedContent<'a> {
+    /// A SimpleSigning payload.
+    SimpleSigning(&'a [u8]),
+    /// An envelope with an in-toto statement.
+    Statement(StatementEnvelope<'a>),
+    /// The artifact of the requirement.
+    Artifact(BoundArtifact<'a>),
+}
+
+/// An envelope that holds an in-toto statement and one signature. Made by
+/// [`StatementEnvelope::of`] only.
+pub(super) struct StatementEnvelope<'a> {
+    envelope: &'a Envelope,
+    signature: &'a [u8],
+}
+
+/// An artifact whose digest is the one that the bundle gives, if it gives one. Made by
+/// [`BoundArtifact::of`] only.
+pub(super) struct BoundArtifact<'a> {
+    artifact: Artifact<'a>,
+}
+
+/// A signer's certificate and intermediates, unverified.
+struct Certificates {
     leaf: Vec<u8>,
     untrusted: Vec<Vec<u8>>,
     detached_sct: Option<Vec<u8>>,
+}
+
+impl<'a> ParsedEvidence<'a> {
+    /// Parses evidence for an authority.
+    pub(super) fn parse(
+        candidate: Candidate<'a>,
+        authority: &Authority,
+        context: &VerificationContext<'_>,
+    ) -> Result<Self, Reject> {
+        let chains = context.requirements.chains();
+        match candidate {
+            Candidate::Stored(Evidence::Legacy(layer)) => Self::of_layer(layer, authority),
+            Candidate::Stored(Evidence::Bundle(stored)) => {
+                let bundle = Bundle::parse(&stored.json)?;
+                let parsed = Self::of_bundle(bundle, authority, chains)?;
+                Ok(Self { origin: Some(&stored.origin), ..parsed })
+            }
+            Candidate::Stored(Evidence::Unusable { reason, .. }) => Err(reason.clone()),
+            Candidate::Blob(signature) => Self::of_blob(signature, authority, chains),
+        }
+    }
+
+    fn of_layer(layer: &'a LegacySignature, authority: &Authority) -> Result<Self, Reject> {
+        let note = |key: &str| layer.annotations.get(key).map(String::as_str).unwrap_or_default();
+        let signature = note(annotation::SIGNATURE);
+        if signature.is_empty() {
+            return Err(Reject::MissingSignature(Document::Payload));
+        }
+        let signature = crate::base64::decode(signature).map_err(|_| Reject::Base64 {
+            what: Document::Signature,
+            field: annotation::SIGNATURE,
+        })?;
+        let (bundle, timestamp) = (note(annotation::BUNDLE), note(annotation::TIMESTAMP));
+        Ok(Self {
+            format: Format::Legacy,
+            origin: Some(&layer.origin),
+            form: Form::Legacy,
+            content: ParsedContent::SimpleSigning { payload: &layer.payload, signature },
+            log: LogMaterial::of_annotations(bundle, timestamp)?,
+            certificates: Certificates::beside(
+                authority,
+                note(annotation::CERTIFICATE),
+                note(annotation::CHAIN),
+            )?,
+        })
+    }
+
+    fn of_bundle(bundle: Bundle, authority: &Authority, chains: Chains) -> Result<Self, Reject> {
+        Ok(Self {
+            format: Format::Bundle,
+            origin: None,
+            form: Form::Bundle(bundle.version),
+            certificates: Certificates::of_bundle(&bundle, authority, chains)?,
+            log: bundle.log,
+            content: match bundle.content {
+                Content::Envelope(envelope) => ParsedContent::Envelope(envelope),
+                Content::Message(message) => {
+                    let (signature, digest) = (message.signature, message.digest);
+                    ParsedContent::Message { signature, digest }
+                }
+            },
+        })
+    }
+
+    fn of_blob(
+        signature: BlobSignature<'_>,
+        authority: &Authority,
+        chains: Chains,
+    ) -> Result<Self, Reject> {
+        match signature {
+            BlobSignature::Detached(signature) => {
+                let signature = undo_base64(signature);
+                Ok(Self::of_message(signature, LogMaterial::default(), None))
+            }
+            BlobSignature::Parts(parts) => {
+                let signature = undo_base64(parts.signature);
+                let found = Certificates::beside(authority, parts.certificate, parts.chain)?;
+                let certificates = found.map(|certificates| certificates.with_sct(parts.sct));
+                Ok(Self::of_message(signature, parts.log.clone(), certificates))
+            }
+            BlobSignature::Bundle(json) => match OlderBundle::recognise(json)? {
+                Some(older) => {
+                    let certificates = Certificates::beside(authority, &older.certificate, "")?;
+                    Ok(Self::of_message(older.signature, older.log, certificates))
+                }
+                None => Self::of_bundle(Bundle::parse(json)?, authority, chains),
+            },
+        }
+    }
+
+    fn of_message(
+        signature: Vec<u8>,
+        log: LogMaterial,
+        certificates: Option<Certificates>,
+    ) -> Self {
+        let content = ParsedContent::Message { signature, digest: None };
+        let (format, form) = (Format::Legacy, Form::Legacy);
+        Self { format, origin: None, form, content, log, certificates }
+    }
+
+    /// The signature, over content of the kind that the requirement names.
+    ///
+    /// # Errors
+    /// The content is of another kind, or an envelope holds no statement or not one signature.
+    pub(super) fn material<'m>(
+        &'m self,
+        requirement: SubjectRequirement<'m>,
+    ) -> Result<SignatureMaterial<'m>, Reject> {
+        let (signature, content) = match (&self.content, requirement) {
+            (
+                ParsedContent::SimpleSigning { payload, signature },
+                SubjectRequirement::ImageSignature(_),
+            ) => (signature.as_slice(), SignedContent::SimpleSigning(payload)),
+            (ParsedContent::SimpleSigning { .. }, _) => return Err(Reject::ImageSignature),
+            (ParsedContent::Envelope(envelope), _) => {
+                let statement = StatementEnvelope::of(envelope)?;
+                (statement.signature, SignedContent::Statement(statement))
+            }
+            (ParsedContent::Message { signature, digest }, SubjectRequirement::Blob(artifact)) => {
+                let bound = BoundArtifact::of(artifact, digest.as_ref())?;
+                (signature.as_slice(), SignedContent::Artifact(bound))
+            }
+            (ParsedContent::Message { .. }, _) => return Err(Reject::NotAnEnvelope),
+        };
+        Ok(SignatureMaterial {
+            signature,
+            content,
+            log: &self.log,
+            form: self.form,
+            certificate: self.certificates.as_ref().map(Certificates::presented),
+        })
+    }
+}
+
+impl SignedContent<'_> {
+    /// Digests of the content by every algorithm that a log entry may name, as far as they can be
+    /// computed. None for an envelope, which log entries name in other ways.
+    pub(super) fn digests(&self) -> Vec<Digest> {
+        match self {
+            Self::SimpleSigning(payload) => all_digests(payload).to_vec(),
+            Self::Artifact(artifact) => artifact.get().digests(),
+            Self::Statement(_) => Vec::new(),
+        }
+    }
+
+    pub(super) fn envelope(&self) -> Option<&Envelope> {
+        match self {
+            Self::Statement(statement) => Some(statement.envelope),
+            Self::SimpleSigning(_) | Self::Artifact(_) => None,
+        }
+    }
+}
+
+impl<'a> StatementEnvelope<'a> {
+    /// Checks payload type and number of signatures.
+    fn of(envelope: &'a Envelope) -> Result<Self, Reject> {
+        match (envelope.payload_type.as_str(), envelope.signatures.as_slice()) {
+            (IN_TOTO, [signature]) => Ok(Self { envelope, signature }),
+            (IN_TOTO, []) => Err(Reject::MissingSignature(Document::Envelope)),
+            (IN_TOTO, several) => Err(Reject::SeveralSignatures(several.len())),
+            (other, _) => Err(Reject::EnvelopeType(Foreign::new(other))),
+        }
+    }
+
+    pub(super) fn envelope(&self) -> &Envelope {
+        self.envelope
+    }
+}
+
+impl<'a> BoundArtifact<'a> {
+    /// Compares the artifact with the digest that a bundle gives of it. That digest is unsigned,
+    /// but a wrong one shows that bundle and artifact do not belong together.
+    fn of(artifact: Artifact<'a>, named: Option<&Digest>) -> Result<Self, Reject> {
+        let Some(named) = named else { return Ok(Self { artifact }) };
+        let found = match artifact {
+            Artifact::Content(bytes) => Some(Digest::with(named.algorithm(), bytes)),
+            Artifact::Digests(digests) => {
+                digests.iter().find(|digest| digest.algorithm() == named.algorithm()).cloned()
+            }
+        };
+        match found {
+            None => Err(Reject::NeedsContent),
+            Some(digest) if digest == *named => Ok(Self { artifact }),
+            Some(_) => Err(Reject::MessageDigest),
+        }
+    }
+
+    pub(super) fn get(&self) -> Artifact<'a> {
+        self.artifact
+    }
+}
+
+/// Decodes base64 as cosign does: bytes that are no base64 are the signature itself.
+fn undo_base64(signature: &[u8]) -> Vec<u8> {
+    crate::base64::decode(signature).unwrap_or_else(|_| signature.to_vec())
 }
 
 impl Certificates {
@@ -22,12 +273,12 @@ impl Certificates {
         Self { leaf, untrusted, detached_sct: None }
     }
 
-    /// With a certificate log's promise that was given beside them.
-    pub(super) fn with_sct(self, json: Option<&[u8]>) -> Self {
+    /// Adds a detached SCT.
+    fn with_sct(self, json: Option<&[u8]>) -> Self {
         Self { detached_sct: json.map(<[u8]>::to_vec), ..self }
     }
 
-    pub(super) fn presented(&self) -> Presented<'_> {
+    fn presented(&self) -> Presented<'_> {
         Presented {
             leaf: &self.leaf,
             untrusted: &self.untrusted,
@@ -35,15 +286,28 @@ impl Certificates {
         }
     }
 
-    /// What cosign puts into annotations. The chain may hold its root, which is left out: roots
-    /// come from the trust root only.
-    pub(super) fn of_pem(certificate: &str, chain: &str) -> Result<Option<Self>, Reject> {
+    /// Certificate and chain beside a signature, PEM. None for a key authority: the key decides, as
+    /// with cosign.
+    fn beside(
+        authority: &Authority,
+        certificate: &str,
+        chain: &str,
+    ) -> Result<Option<Self>, Reject> {
+        match authority {
+            Authority::Keys(_) => Ok(None),
+            Authority::Identities(_) => Self::of_pem(certificate, chain),
+        }
+    }
+
+    /// Certificate and chain in the PEM of cosign's annotations. Roots in the chain are left out:
+    /// roots come from the trust root only.
+    fn of_pem(certificate: &str, chain: &str) -> Result<Option<Self>, Reject> {
         if certificate.is_empty() {
             return Ok(None);
         }
-        let mut leaf = of_pem(certificate, 1)?;
+        let mut leaf = read_pem(certificate, 1)?;
         let leaf = leaf.pop().ok_or(Reject::NoCertificate)?;
-        let mut untrusted = of_pem(chain, MAX_CHAIN)?;
+        let mut untrusted = read_pem(chain, MAX_CHAIN)?;
         untrusted.retain(|der| !X509::parse(der).is_ok_and(|parsed| parsed.is_self_issued()));
         if untrusted.len() > MAX_UNTRUSTED {
             let field = "chain";
@@ -52,9 +316,11 @@ impl Certificates {
         Ok(Some(Self::new(leaf, untrusted)))
     }
 
-    /// The certificates of a bundle; none where it is of a key and keys are asked for. A bundle
-    /// of the other kind than the authority says that somebody else signed it.
-    pub(super) fn of_bundle(
+    /// The certificates of a bundle; none for a key authority.
+    ///
+    /// # Errors
+    /// The bundle names a public key where the authority names identities, or the reverse.
+    fn of_bundle(
         bundle: &Bundle,
         authority: &Authority,
         chains: Chains,
@@ -90,33 +356,6 @@ impl Certificates {
     }
 }
 
-fn of_pem(text: &str, limit: usize) -> Result<Vec<Vec<u8>>, Reject> {
+fn read_pem(text: &str, limit: usize) -> Result<Vec<Vec<u8>>, Reject> {
     pem::read(text, limit).map_err(|why| Reject::Certificate(Foreign::new(why)))
-}
-
-/// What lies in a bundle beside its envelope.
-pub(super) fn beside_envelope<'a>(
-    bundle: &'a Bundle,
-    envelope: &'a Envelope,
-    certificates: Option<&'a Certificates>,
-) -> Result<Beside<'a>, Reject> {
-    let signature = match envelope.signatures.as_slice() {
-        [signature] => signature,
-        [] => return Err(Reject::MissingSignature(Document::Envelope)),
-        several => return Err(Reject::SeveralSignatures(several.len())),
-    };
-    Ok(Beside {
-        signature,
-        content: LoggedContent::Envelope { envelope, text: None },
-        log: &bundle.log,
-        form: Form::Bundle(bundle.version),
-        certificate: certificates.map(Certificates::presented),
-    })
-}
-
-pub(super) fn require_statement(envelope: &Envelope) -> Result<(), Reject> {
-    if envelope.payload_type == IN_TOTO {
-        return Ok(());
-    }
-    Err(Reject::EnvelopeType(Foreign::new(&envelope.payload_type)))
 }

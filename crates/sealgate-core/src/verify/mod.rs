@@ -1,47 +1,95 @@
-//! Evidence and an authority in, [`Verified`] or [`Reject`] out.
+//! Verification of evidence against a requirement: [`verify`] returns [`Verified`] or [`Reject`].
 //!
-//! One file for each part: `requirements` (what is asked for, decided once), `vouch` (time, log,
-//! certificate and identity), `signature` (the bytes), `claim` (is it about *this* digest, and of
-//! *this* predicate type?). Each returns a small private proof; [`Verified`] can only be made
-//! from all of them, so a skipped check does not compile. `material` reads what lies beside a
-//! signature.
+//! `requirements` decides which proofs are required; `material` parses and bounds the evidence;
+//! `signer` verifies timestamps, log entries, certificate, identity and signature (`signature`);
+//! `subject` compares digest, annotations and predicate type (`claims`). Each check returns a
+//! proof type with private fields and no `Default`, and [`Verified`] is made from all of them:
+//! code that leaves out a check does not compile. `tests/deletions.rs` deletes each one.
 
 mod blob;
-mod claim;
+mod claims;
 mod material;
 mod requirements;
 mod signature;
+mod signer;
+mod subject;
 mod trust_config;
-mod vouch;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use blob::{Artifact, BlobSignature, Parts, VerifiedBlob, verify_blob, verify_blob_with};
-use claim::Claimed;
-use material::Certificates;
-pub use requirements::{
-    Chains, Override, Overrides, ProofRequirement, ProofRequirements, RootSource,
-    VerificationContext,
-};
+pub use blob::{Artifact, BlobSignature, Parts};
+use material::ParsedEvidence;
+pub use requirements::{Chains, Overrides, ProofRequirements, RootSource, VerificationContext};
+use signature::SignedBytes;
+use signer::{LogMaterialUse, SignerProof};
+use subject::SubjectProof;
 pub use trust_config::TrustConfig;
-use vouch::{Beside, Vouched, Vouchers, vouch};
 
-use crate::bundle::{Bundle, Content, LogMaterial};
 use crate::certificate::CertifiedKey;
 use crate::digest::{Algorithm, Digest};
-use crate::evidence::{BundleBytes, Evidence, LegacySignature, Origin};
+use crate::evidence::{Evidence, Origin};
 use crate::identity::IdentityAuthority;
 use crate::key::{HashAlgorithm, PublicKey, SignatureAlgorithm};
-use crate::log::{Form, LogProof, LoggedContent};
-use crate::reject::{Document, Reject};
+use crate::log::LogProof;
+use crate::reject::Reject;
+pub use crate::requirement::{Override, ProofRequirement};
 use crate::simple_signing::COSIGN_TYPE;
+pub use crate::statement::IMAGE_SIGNATURE_PREDICATE;
+use crate::statement::Statement;
 use crate::timestamp::TrustedTime;
 
-/// The predicate type of a cosign image signature.
-pub const IMAGE_SIGNATURE_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
+/// Evidence in every form that [`verify`] reads, unverified.
+#[derive(Clone, Copy, Debug)]
+pub enum Candidate<'a> {
+    /// A legacy signature or a bundle from a registry, a layout folder or a file.
+    Stored(&'a Evidence),
+    /// A signature over a blob.
+    Blob(BlobSignature<'a>),
+}
+
+/// Signer and subject that evidence must have.
+#[derive(Clone, Copy, Debug)]
+pub struct Requirement<'a> {
+    /// The accepted signers.
+    pub authority: &'a Authority,
+    /// The subject and the kind of content.
+    pub subject: SubjectRequirement<'a>,
+}
+
+/// Subject and kind of content that evidence must have.
+#[derive(Clone, Copy, Debug)]
+pub enum SubjectRequirement<'a> {
+    /// A signature of an image. An attestation is rejected with a code of its own, even where
+    /// claims are ignored.
+    ImageSignature(&'a ImageSignatureRequirement),
+    /// An attestation about an image.
+    Attestation(&'a AttestationRequirement),
+    /// A signature over a blob, or a statement of any predicate type about it.
+    Blob(Artifact<'a>),
+}
+
+/// Claim that an image signature must make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageSignatureRequirement {
+    /// The digest of the image's manifest or index.
+    pub digest: Digest,
+    /// Annotations that the signature must carry, each with this value.
+    pub annotations: BTreeMap<String, String>,
+    /// Comparison of the claim with digest and annotations.
+    pub claims: Claims,
+}
+
+/// Statement that an attestation must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttestationRequirement {
+    /// The digest of the image's manifest or index.
+    pub digest: Digest,
+    /// The predicate type, compared exactly.
+    pub predicate_type: String,
+}
 
 /// Who may sign: any one of these keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,17 +107,6 @@ pub enum Authority {
     Keys(KeyAuthority),
     /// Whom a certificate of the trust root's authorities names.
     Identities(IdentityAuthority),
-}
-
-/// What the evidence must be about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
-    /// The digest of the image's manifest or index.
-    pub subject: Digest,
-    /// Annotations that the signature must carry, each with this value.
-    pub annotations: BTreeMap<String, String>,
-    /// Whether the claim must name [`Question::subject`].
-    pub claims: Claims,
 }
 
 /// Whether claims are compared (`--check-claims`).
@@ -102,8 +139,8 @@ pub enum Check {
     Log,
     /// An authority of the trust root has signed the time.
     Timestamp,
-    /// A certificate log of the trust root has promised to publish the certificate.
-    CertificateLog,
+    /// A CT log of the trust root has signed an SCT of the certificate.
+    Sct,
     /// The signature was verified with a certificate of the trust root's authorities, which names
     /// a wanted identity.
     Certificate,
@@ -111,78 +148,107 @@ pub enum Check {
     KeySignature,
 }
 
-/// An image signature that was verified. Made by [`verify_image`] only.
+/// Verified evidence. Made by [`verify`] only, from the proofs of signer and subject.
 #[derive(Clone, Debug)]
 pub struct Verified {
     format: Format,
-    origin: Origin,
-    key: Digest,
-    payload: Vec<u8>,
-    signature: Vec<u8>,
-    claimed: Option<Digest>,
-    docker_reference: Option<String>,
-    annotations: BTreeMap<String, Value>,
+    origin: Option<Origin>,
+    signer: SignerProof,
+    subject: SubjectProof,
     checks: Vec<Check>,
-    vouchers: Vouchers,
+}
+
+/// Content of verified evidence.
+#[derive(Clone, Debug)]
+pub enum VerifiedContent {
+    /// A signature of an image.
+    ImageSignature {
+        /// The repository that a SimpleSigning payload names; never compared.
+        docker_reference: Option<String>,
+        /// The signer's annotations: SimpleSigning `optional`, or those of the subject.
+        annotations: BTreeMap<String, Value>,
+    },
+    /// An in-toto statement about an image or a blob.
+    Statement(Statement),
+    /// A signature over a blob.
+    Blob,
 }
 
 impl Verified {
-    /// Legacy layer or bundle.
+    /// The form of the evidence.
     pub fn format(&self) -> Format {
         self.format
     }
-    /// Where the evidence lay.
-    pub fn origin(&self) -> &Origin {
-        &self.origin
+    /// The place of the evidence; none for a signature over a blob.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
     }
-    /// The fingerprint of the key that verified it.
+    /// The content that was signed.
+    pub fn content(&self) -> &VerifiedContent {
+        self.subject.content()
+    }
+    /// The fingerprint of the key that verified the signature.
     pub fn key(&self) -> &Digest {
-        &self.key
+        self.signer.signature().fingerprint()
     }
-    /// The signed bytes: SimpleSigning JSON (legacy) or in-toto statement (bundle).
+    /// The signed bytes: SimpleSigning JSON or in-toto statement; empty for a signature over a
+    /// blob, which holds no copy of it.
     pub fn payload(&self) -> &[u8] {
-        &self.payload
+        match self.signer.signature().content() {
+            SignedBytes::SimpleSigning(payload) | SignedBytes::Statement(payload) => payload,
+            SignedBytes::Artifact => &[],
+        }
     }
-    /// The raw signature bytes.
+    /// The raw signature.
     pub fn signature(&self) -> &[u8] {
-        &self.signature
+        self.signer.signature().signature()
     }
-    /// The algorithm that it verified by.
+    /// The algorithm of the signature.
     pub fn algorithm(&self) -> SignatureAlgorithm {
-        self.vouchers.algorithm
+        self.signer.algorithm().algorithm()
     }
-    /// The signer's annotations, SimpleSigning `optional` or the subject's `annotations`.
+    /// The annotations of an image signature; empty for other content.
     pub fn annotations(&self) -> &BTreeMap<String, Value> {
-        &self.annotations
+        static NONE: BTreeMap<String, Value> = BTreeMap::new();
+        match self.content() {
+            VerifiedContent::ImageSignature { annotations, .. } => annotations,
+            VerifiedContent::Statement(_) | VerifiedContent::Blob => &NONE,
+        }
+    }
+    /// The predicate type of a statement; none for other content.
+    pub fn predicate_type(&self) -> Option<&str> {
+        match self.content() {
+            VerifiedContent::Statement(statement) => Some(&statement.predicate_type),
+            VerifiedContent::ImageSignature { .. } | VerifiedContent::Blob => None,
+        }
     }
     /// The checks that were made.
     pub fn checks(&self) -> &[Check] {
         &self.checks
     }
-    /// Whether log entries or timestamps lay in it that were not looked at, because there was
-    /// no trust root.
+    /// True if there were log entries or timestamps, and no trust root to verify them with.
     pub fn has_log_material(&self) -> bool {
-        self.vouchers.unread
+        self.signer.log_material() == LogMaterialUse::Skipped
     }
-    /// The certificate and its identity, if it was verified by one.
+    /// The certificate and its identity, if its key has signed.
     pub fn certificate(&self) -> Option<&CertifiedKey> {
-        self.vouchers.certificate.as_ref()
+        self.signer.signature().certificate()
     }
     /// The entries in logs of the trust root.
     pub fn logs(&self) -> &[LogProof] {
-        self.vouchers.logs.proofs()
+        self.signer.log().proofs().proofs()
     }
-    /// The times that authorities of the trust root have signed.
+    /// The timestamps of authorities of the trust root.
     pub fn timestamps(&self) -> &[TrustedTime] {
-        self.vouchers.times.times()
+        self.signer.times().times().times()
     }
-    /// The digest that the signature is about: the subject of the question, unless claims were
-    /// ignored.
+    /// The digest that the signature names: the required one, unless claims were ignored. None
+    /// for a signature over a blob.
     pub fn claimed(&self) -> Option<&Digest> {
-        self.claimed.as_ref()
+        self.subject.claimed()
     }
 
-    /// The object that cosign prints on standard output for this signature, `{critical,
+    /// The object that cosign prints on standard output for an image signature, `{critical,
     /// optional}`. `reference` is the image as the user named it; a legacy signature names its
     /// own repository.
     pub fn simple_signing_json(&self, reference: &str) -> Value {
@@ -190,16 +256,18 @@ impl Verified {
             Format::Legacy => COSIGN_TYPE,
             Format::Bundle => IMAGE_SIGNATURE_PREDICATE,
         };
-        let digest = self.claimed.as_ref().map(Digest::to_string).unwrap_or_default();
-        let optional = match self.annotations.is_empty() {
+        let digest = self.claimed().map(Digest::to_string).unwrap_or_default();
+        let named = match self.content() {
+            VerifiedContent::ImageSignature { docker_reference, .. } => docker_reference.as_deref(),
+            VerifiedContent::Statement(_) | VerifiedContent::Blob => None,
+        };
+        let optional = match self.annotations().is_empty() {
             true => Value::Null,
-            false => serde_json::json!(self.annotations),
+            false => serde_json::json!(self.annotations()),
         };
         serde_json::json!({
             "critical": {
-                "identity": {
-                    "docker-reference": self.docker_reference.as_deref().unwrap_or(reference),
-                },
+                "identity": { "docker-reference": named.unwrap_or(reference) },
                 "image": { "docker-manifest-digest": digest },
                 "type": kind,
             },
@@ -207,62 +275,43 @@ impl Verified {
         })
     }
 
-    /// The only way to a `Verified`: from the proofs, the later holding the earlier.
-    fn new(format: Format, origin: &Origin, claimed: Claimed, vouched: Vouched) -> Self {
-        let (signed, claim) = claimed.into_parts();
-        let (payload, signature) = signed.into_parts();
-        let (key, vouchers) = vouched.into_parts();
-        let mut checks = claim.compared;
-        checks.extend(vouchers.checks());
-        Self {
-            format,
-            origin: origin.clone(),
-            key: key.fingerprint(),
-            payload,
-            signature,
-            claimed: claim.digest,
-            docker_reference: claim.docker_reference,
-            annotations: claim.annotations,
-            checks,
-            vouchers,
-        }
+    fn new(evidence: &ParsedEvidence<'_>, signer: SignerProof, subject: SubjectProof) -> Self {
+        let checks = [subject.checks(), signer.checks()].concat();
+        let (format, origin) = (evidence.format, evidence.origin.cloned());
+        Self { format, origin, signer, subject, checks }
     }
 }
 
-/// Is this evidence an image signature by a holder of these keys, about this subject? Keys judge
-/// alone: logs and timestamps are not looked at.
+/// Verifies evidence: an image signature, an attestation, or a signature over a blob.
 ///
-/// An attestation (a bundle of another predicate type) is not a signature:
-/// it is rejected with its own code, whatever [`Question::claims`] says.
-pub fn verify_image(
-    evidence: &Evidence,
-    authority: &KeyAuthority,
-    question: &Question,
+/// Log entries and timestamps beside the signature are verified whether they are required or not,
+/// as far as the trust root has the log or authority that they name: one that is present and
+/// wrong is a reject. Without a trust root they are skipped, and only keys can verify.
+///
+/// # Errors
+/// The evidence does not meet the requirement; the code says why.
+pub fn verify<'a>(
+    evidence: impl Into<Candidate<'a>>,
+    requirement: &Requirement<'_>,
+    context: &VerificationContext<'_>,
 ) -> Result<Verified, Reject> {
-    verify_image_with(
-        evidence,
-        &Authority::Keys(authority.clone()),
-        question,
-        &VerificationContext::none(),
-    )
+    let Requirement { authority, subject } = *requirement;
+    let evidence = ParsedEvidence::parse(evidence.into(), authority, context)?;
+    let material = evidence.material(subject)?;
+    let signer = signer::verify(&material, authority, context)?;
+    let subject = subject::verify(signer.signature(), subject)?;
+    Ok(Verified::new(&evidence, signer, subject))
 }
 
-/// Is this evidence an image signature by this authority, about this subject, with all that is
-/// asked for?
-///
-/// What lies beside the signature (log entries, timestamps) is checked whether it is asked for
-/// or not, as far as the trust root knows who is said to have signed it: what is there and wrong
-/// is a reject.
-pub fn verify_image_with(
-    evidence: &Evidence,
-    authority: &Authority,
-    question: &Question,
-    trust: &VerificationContext<'_>,
-) -> Result<Verified, Reject> {
-    match evidence {
-        Evidence::Legacy(layer) => verify_legacy(layer, authority, question, trust),
-        Evidence::Bundle(bundle) => verify_bundle(bundle, authority, question, trust),
-        Evidence::Unusable { reason, .. } => Err(reason.clone()),
+impl<'a> From<&'a Evidence> for Candidate<'a> {
+    fn from(evidence: &'a Evidence) -> Self {
+        Self::Stored(evidence)
+    }
+}
+
+impl<'a> From<BlobSignature<'a>> for Candidate<'a> {
+    fn from(signature: BlobSignature<'a>) -> Self {
+        Self::Blob(signature)
     }
 }
 
@@ -300,63 +349,6 @@ pub mod annotation {
     pub const BUNDLE: &str = "dev.sigstore.cosign/bundle";
     /// The RFC 3161 timestamp.
     pub const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
-}
-
-/// With keys, a certificate beside the signature is not looked at: the key decides, as with
-/// cosign.
-fn verify_legacy(
-    layer: &LegacySignature,
-    authority: &Authority,
-    question: &Question,
-    trust: &VerificationContext<'_>,
-) -> Result<Verified, Reject> {
-    let note = |key: &str| layer.annotations.get(key).map(String::as_str).unwrap_or_default();
-    let signature = note(annotation::SIGNATURE);
-    if signature.is_empty() {
-        return Err(Reject::MissingSignature(Document::Payload));
-    }
-    let signature = crate::base64::decode(signature)
-        .map_err(|_| Reject::Base64 { what: Document::Signature, field: annotation::SIGNATURE })?;
-    let log = LogMaterial::of_annotations(note(annotation::BUNDLE), note(annotation::TIMESTAMP))?;
-    let certificates = match authority {
-        Authority::Keys(_) => None,
-        Authority::Identities(_) => {
-            Certificates::of_pem(note(annotation::CERTIFICATE), note(annotation::CHAIN))?
-        }
-    };
-    let digests = trust.logged_digests(&log, || all_digests(&layer.payload).to_vec());
-    let beside = Beside {
-        signature: &signature,
-        content: LoggedContent::Message(&digests),
-        log: &log,
-        form: Form::Legacy,
-        certificate: certificates.as_ref().map(Certificates::presented),
-    };
-    let (signed, vouched) = vouch(beside, authority, trust, |keys| {
-        signature::of_payload(&layer.payload, &signature, keys)
-    })?;
-    let claimed = claim::of_simple_signing(signed, question)?;
-    Ok(Verified::new(Format::Legacy, &layer.origin, claimed, vouched))
-}
-
-/// The hint in the bundle does not matter: each key of the authority is tried.
-fn verify_bundle(
-    evidence: &BundleBytes,
-    authority: &Authority,
-    question: &Question,
-    trust: &VerificationContext<'_>,
-) -> Result<Verified, Reject> {
-    let bundle = Bundle::parse(&evidence.json)?;
-    let certificates = Certificates::of_bundle(&bundle, authority, trust.requirements.chains())?;
-    let Content::Envelope(envelope) = &bundle.content else {
-        return Err(Reject::NotAnEnvelope);
-    };
-    material::require_statement(envelope)?;
-    let beside = material::beside_envelope(&bundle, envelope, certificates.as_ref())?;
-    let (signed, vouched) =
-        vouch(beside, authority, trust, |keys| signature::of_envelope(envelope, keys))?;
-    let claimed = claim::of_statement(signed, question)?;
-    Ok(Verified::new(Format::Bundle, &evidence.origin, claimed, vouched))
 }
 
 /// By every algorithm that a log entry may name.

@@ -5,9 +5,8 @@
 use std::fmt;
 
 use super::Authority;
-use crate::bundle::LogMaterial;
 use crate::certificate::SctRequirement;
-use crate::digest::Digest;
+use crate::requirement::{Override, ProofRequirement};
 use crate::trust::TrustRoot;
 
 /// What a verification rests on, beside the authority.
@@ -31,18 +30,6 @@ pub enum RootSource {
     /// It came with the program: nobody has said that signatures by key are in its logs.
     #[default]
     Embedded,
-}
-
-/// What a user or a policy says about one proof.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Override {
-    /// Nothing: the usual rule decides.
-    #[default]
-    Unset,
-    /// It must be there.
-    Required,
-    /// It is not asked for (`--insecure-ignore-tlog` and its like).
-    Ignored,
 }
 
 /// What a user or a policy says about all proofs.
@@ -76,36 +63,6 @@ pub struct ProofRequirements {
     timestamp: ProofRequirement,
     sct: ProofRequirement,
     chains: Chains,
-}
-
-/// Whether a proof is asked for, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ProofRequirement {
-    /// The user or the policy requires it.
-    ByOverride,
-    /// A certificate cannot be judged without.
-    ByCertificate,
-    /// The configured trust root names a log.
-    ByTrustRoot,
-    /// Nobody asks for it.
-    NotRequired,
-    /// The user or the policy has said not to ask for it.
-    Ignored,
-}
-
-impl ProofRequirement {
-    /// Whether it must be there.
-    pub fn is_required(self) -> bool {
-        matches!(self, Self::ByOverride | Self::ByCertificate | Self::ByTrustRoot)
-    }
-
-    fn of(setting: Override, otherwise: Self) -> Self {
-        match setting {
-            Override::Required => Self::ByOverride,
-            Override::Ignored => Self::Ignored,
-            Override::Unset => otherwise,
-        }
-    }
 }
 
 impl ProofRequirements {
@@ -169,46 +126,6 @@ impl ProofRequirements {
     /// said that no log is needed, and asks for no timestamp.
     pub(super) fn trusts_now(&self) -> bool {
         !self.log.is_required() && !self.timestamp.is_required()
-    }
-}
-
-impl VerificationContext<'_> {
-    /// The digests that log entries are compared with, made only where there are entries that
-    /// can be judged.
-    pub(super) fn logged_digests(
-        &self,
-        log: &LogMaterial,
-        digests: impl FnOnce() -> Vec<Digest>,
-    ) -> Vec<Digest> {
-        if self.root.is_some() && !log.entries.is_empty() { digests() } else { Vec::new() }
-    }
-}
-
-impl VerificationContext<'static> {
-    /// No trust root: keys judge alone.
-    pub fn none() -> Self {
-        let requirement = ProofRequirement::NotRequired;
-        let chains = Chains::ByVersion;
-        let requirements = ProofRequirements {
-            log: requirement,
-            timestamp: requirement,
-            sct: requirement,
-            chains,
-        };
-        Self { root: None, requirements, now: 0 }
-    }
-}
-
-/// Why, for a person.
-impl fmt::Display for ProofRequirement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ByOverride => "required",
-            Self::ByCertificate => "required, as always with certificates",
-            Self::ByTrustRoot => "required, because the trust root names a log",
-            Self::NotRequired => "not asked for",
-            Self::Ignored => "not asked for, as requested",
-        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! What verifies, what the answer tells, and (in `mutations`) what is refused with which code.
 
+mod attestations;
 mod blobs;
 mod keyless;
 mod mutations;
@@ -11,9 +12,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::json;
-use workbench::{Key, question, subject};
+use workbench::{
+    Key, requirement, subject, verify_blob, verify_blob_with, verify_image, verify_image_with,
+};
 
 use super::*;
+use crate::bundle::{Bundle, Content, LogMaterial};
+use crate::evidence::LegacySignature;
 use crate::key::HashAlgorithm;
 
 fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -36,7 +41,7 @@ fn line_breaks_in_base64_change_nothing() {
         })
     };
     let code = |evidence: &Evidence| {
-        let verified = verify_image(evidence, &key.authority(), &question());
+        let verified = verify_image(evidence, &key.authority(), &requirement());
         verified.err().map_or("ok", |reject| reject.code())
     };
     assert_eq!(code(&note(broken)), "ok");
@@ -59,15 +64,15 @@ fn a_legacy_signature_verifies() {
     let wanted = annotations(&[("a", "1")]);
     let layer = key.legacy(&annotations(&[("a", "1"), ("b", "<2>")]));
     let evidence = Evidence::Legacy(layer.clone());
-    let question = Question { annotations: wanted, ..question() };
-    let verified = verify_image(&evidence, &key.authority(), &question).unwrap();
+    let requirement = ImageSignatureRequirement { annotations: wanted, ..requirement() };
+    let verified = verify_image(&evidence, &key.authority(), &requirement).unwrap();
     assert_eq!(verified.format(), Format::Legacy);
     assert_eq!(verified.key(), &key.public.fingerprint());
     assert_eq!(verified.payload(), layer.payload);
     assert_eq!(verified.annotations()["b"], "<2>");
     assert_eq!(verified.checks(), [Check::Annotations, Check::Claims, Check::KeySignature]);
     assert!(!verified.has_log_material());
-    assert_eq!(verified.origin(), evidence.origin());
+    assert_eq!(verified.origin(), Some(evidence.origin()));
     let payload: Value = serde_json::from_slice(&layer.payload).unwrap();
     assert_eq!(verified.simple_signing_json("as/named:tag"), payload);
 }
@@ -76,7 +81,7 @@ fn a_legacy_signature_verifies() {
 fn a_bundle_verifies() {
     let key = Key::generate();
     let bundle = key.bundle(&annotations(&[("a", "1")]));
-    let verified = verify_image(&bundle, &key.authority(), &question()).unwrap();
+    let verified = verify_image(&bundle, &key.authority(), &requirement()).unwrap();
     assert_eq!(verified.format(), Format::Bundle);
     assert_eq!(verified.checks(), [Check::Claims, Check::KeySignature]);
     assert_eq!(
@@ -91,7 +96,7 @@ fn a_bundle_verifies() {
         })
     );
     let bare = key.bundle(&BTreeMap::new());
-    let verified = verify_image(&bare, &key.authority(), &question()).unwrap();
+    let verified = verify_image(&bare, &key.authority(), &requirement()).unwrap();
     assert_eq!(verified.simple_signing_json("x")["optional"], Value::Null);
 }
 
@@ -101,7 +106,7 @@ fn any_key_of_the_authority_will_do_and_is_named() {
     let keys = vec![other.public.clone(), signer.public.clone()];
     let authority = KeyAuthority { keys, hash: Some(HashAlgorithm::Sha256) };
     for evidence in [signer.bundle(&BTreeMap::new()), signer.legacy_evidence()] {
-        let verified = verify_image(&evidence, &authority, &question()).unwrap();
+        let verified = verify_image(&evidence, &authority, &requirement()).unwrap();
         assert_eq!(verified.key(), &signer.public.fingerprint());
     }
 }
@@ -112,35 +117,35 @@ fn the_hint_is_only_a_hint() {
     for hint in ["", "somebody else's", "🔑"] {
         let bundle =
             key.changed_bundle(|b| b["verificationMaterial"]["publicKey"]["hint"] = hint.into());
-        assert!(verify_image(&bundle, &key.authority(), &question()).is_ok(), "{hint}");
+        assert!(verify_image(&bundle, &key.authority(), &requirement()).is_ok(), "{hint}");
     }
 }
 
 #[test]
 fn ignored_claims_leave_out_the_comparison_and_nothing_else() {
     let key = Key::generate();
-    let question = Question {
-        subject: Digest::of(b"another image"),
+    let requirement = ImageSignatureRequirement {
+        digest: Digest::of(b"another image"),
         annotations: annotations(&[("a", "not there")]),
         claims: Claims::Ignored,
     };
     for evidence in [key.bundle(&BTreeMap::new()), key.legacy_evidence()] {
-        let verified = verify_image(&evidence, &key.authority(), &question).unwrap();
+        let verified = verify_image(&evidence, &key.authority(), &requirement).unwrap();
         assert_eq!(verified.checks(), [Check::KeySignature]);
         assert_eq!(verified.claimed(), Some(&subject()));
         let stranger = Key::generate().authority();
-        let reject = verify_image(&evidence, &stranger, &question).unwrap_err();
+        let reject = verify_image(&evidence, &stranger, &requirement).unwrap_err();
         assert_eq!(reject, Reject::WrongSignature);
     }
     let attestation =
         key.statement_bundle(|s| s["predicateType"] = "https://slsa.dev/provenance/v1".into());
-    let reject = verify_image(&attestation, &key.authority(), &question).unwrap_err();
+    let reject = verify_image(&attestation, &key.authority(), &requirement).unwrap_err();
     assert_eq!(reject.code(), "not-a-signature");
     let no_subject = key.statement_bundle(|s| s["subject"] = json!([]));
-    let reject = verify_image(&no_subject, &key.authority(), &question).unwrap_err();
+    let reject = verify_image(&no_subject, &key.authority(), &requirement).unwrap_err();
     assert_eq!(reject.code(), "no-subject");
     let malformed = key.signed_payload(b"{}");
-    let reject = verify_image(&malformed, &key.authority(), &question).unwrap_err();
+    let reject = verify_image(&malformed, &key.authority(), &requirement).unwrap_err();
     assert_eq!(reject.code(), "bad-field");
 }
 
@@ -151,7 +156,7 @@ fn a_certificate_beside_a_legacy_signature_does_not_matter() {
         layer.annotations.insert(annotation::CERTIFICATE.to_owned(), "any text".to_owned());
         layer.annotations.insert(annotation::CHAIN.to_owned(), String::new());
     });
-    assert!(verify_image(&evidence, &key.authority(), &question()).is_ok());
+    assert!(verify_image(&evidence, &key.authority(), &requirement()).is_ok());
 }
 
 #[test]
@@ -160,12 +165,12 @@ fn log_material_is_told_but_not_judged() {
     let bundle = key.changed_bundle(|b| {
         b["verificationMaterial"]["tlogEntries"] = json!([{ "logIndex": "1" }]);
     });
-    assert!(verify_image(&bundle, &key.authority(), &question()).unwrap().has_log_material());
+    assert!(verify_image(&bundle, &key.authority(), &requirement()).unwrap().has_log_material());
     let legacy = key.changed_legacy(|layer| {
         let stamp = r#"{"SignedRFC3161Timestamp":"dHM="}"#.to_owned();
         layer.annotations.insert(annotation::TIMESTAMP.to_owned(), stamp);
     });
-    assert!(verify_image(&legacy, &key.authority(), &question()).unwrap().has_log_material());
+    assert!(verify_image(&legacy, &key.authority(), &requirement()).unwrap().has_log_material());
 }
 
 #[test]
@@ -178,9 +183,10 @@ fn one_of_several_subjects_is_enough_but_digest_and_annotation_go_together() {
             { "digest": { "sha256": subject().hex() } },
         ]);
     });
-    assert!(verify_image(&bundle, &key.authority(), &question()).is_ok());
-    let question = Question { annotations: annotations(&[("a", "1")]), ..question() };
-    let reject = verify_image(&bundle, &key.authority(), &question).unwrap_err();
+    assert!(verify_image(&bundle, &key.authority(), &requirement()).is_ok());
+    let requirement =
+        ImageSignatureRequirement { annotations: annotations(&[("a", "1")]), ..requirement() };
+    let reject = verify_image(&bundle, &key.authority(), &requirement).unwrap_err();
     assert_eq!(reject.code(), "missing-annotation");
 }
 
@@ -191,9 +197,9 @@ fn other_digest_algorithms_are_compared_as_such() {
     let bundle = key.statement_bundle(|s| {
         s["subject"] = json!([{ "digest": { "sha512": sha512.hex() } }]);
     });
-    let asked = Question { subject: sha512, ..question() };
+    let asked = ImageSignatureRequirement { digest: sha512, ..requirement() };
     assert!(verify_image(&bundle, &key.authority(), &asked).is_ok());
-    let reject = verify_image(&bundle, &key.authority(), &question()).unwrap_err();
+    let reject = verify_image(&bundle, &key.authority(), &requirement()).unwrap_err();
     assert_eq!(reject.code(), "other-subject");
 }
 
@@ -202,7 +208,7 @@ fn no_key_and_no_usable_hash_have_codes_of_their_own() {
     let key = Key::generate();
     let code = |keys, hash| {
         let authority = KeyAuthority { keys, hash };
-        verify_image(&key.legacy_evidence(), &authority, &question()).unwrap_err().code()
+        verify_image(&key.legacy_evidence(), &authority, &requirement()).unwrap_err().code()
     };
     assert_eq!(code(Vec::new(), None), "no-key");
     assert_eq!(code(vec![key.public.clone()], Some(HashAlgorithm::Sha224)), "unsupported-hash");
@@ -215,7 +221,7 @@ fn what_is_unusable_says_why() {
     let origin = workbench::origin();
     let evidence = Evidence::Unusable { origin, reason: reason.clone() };
     let key = Key::generate();
-    assert_eq!(verify_image(&evidence, &key.authority(), &question()).unwrap_err(), reason);
+    assert_eq!(verify_image(&evidence, &key.authority(), &requirement()).unwrap_err(), reason);
 }
 
 proptest! {
@@ -233,7 +239,7 @@ proptest! {
         let Content::Envelope(envelope) = &mut bundle.content else { panic!() };
         flip(if in_signature { &mut envelope.signatures[0] } else { &mut envelope.payload });
         let evidence = workbench::evidence(bundle.to_json());
-        let reject = verify_image(&evidence, &key.authority(), &question()).unwrap_err();
+        let reject = verify_image(&evidence, &key.authority(), &requirement()).unwrap_err();
         prop_assert_eq!(reject, Reject::WrongSignature);
 
         let evidence = key.changed_legacy(|layer| {
@@ -246,7 +252,7 @@ proptest! {
                 flip(&mut layer.payload);
             }
         });
-        let reject = verify_image(&evidence, &key.authority(), &question()).unwrap_err();
+        let reject = verify_image(&evidence, &key.authority(), &requirement()).unwrap_err();
         prop_assert_eq!(reject, Reject::WrongSignature);
     }
 
@@ -259,7 +265,7 @@ proptest! {
         let at = at.index(json.len());
         json[at] = byte;
         let evidence = workbench::evidence(json);
-        if let Ok(verified) = verify_image(&evidence, &key.authority(), &question()) {
+        if let Ok(verified) = verify_image(&evidence, &key.authority(), &requirement()) {
             prop_assert_eq!(verified.payload(), key.statement().to_string().into_bytes());
         }
     }

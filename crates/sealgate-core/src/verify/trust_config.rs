@@ -24,7 +24,7 @@ impl TrustConfig {
     }
 
     /// For one authority, at one moment (seconds since 1970).
-    pub fn trust(&self, authority: &Authority, now: i64) -> VerificationContext<'_> {
+    pub fn context(&self, authority: &Authority, now: i64) -> VerificationContext<'_> {
         VerificationContext {
             root: self.root.as_deref(),
             requirements: self.requirements(authority),

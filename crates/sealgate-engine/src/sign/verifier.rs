@@ -8,8 +8,8 @@ use sealgate_core::bundle::Bundle;
 use sealgate_core::evidence::{BundleBytes, Evidence, LegacySignature, Origin};
 use sealgate_core::trust::TrustRoot;
 use sealgate_core::verify::{
-    Artifact, Authority, BlobSignature, Claims, Override, Overrides, Question, RootSource,
-    TrustConfig, VerificationContext, verify_blob_with, verify_image_with,
+    Artifact, Authority, BlobSignature, Candidate, Claims, ImageSignatureRequirement, Override,
+    Overrides, Requirement, RootSource, SubjectRequirement, TrustConfig, verify,
 };
 
 use super::pending::{PendingBundle, PendingImage};
@@ -29,7 +29,7 @@ pub(crate) enum Stage {
 /// A verifier that accepts one signer, with the proofs that its services give.
 pub(crate) struct PendingVerifier<'a> {
     authority: Authority,
-    trust_config: Option<TrustConfig>,
+    trust_config: TrustConfig,
     key: &'a VerificationKey,
     now: i64,
 }
@@ -46,7 +46,8 @@ impl<'a> PendingVerifier<'a> {
             Some(_) => key.authority()?,
             None => key.key_authority(),
         };
-        let trust_config = root.map(|root| trust_config(root, services, stage));
+        let trust_config =
+            root.map_or_else(TrustConfig::default, |root| trust_config(root, services, stage));
         Ok(Self { authority, trust_config, key, now: services.now })
     }
 
@@ -56,22 +57,23 @@ impl<'a> PendingVerifier<'a> {
         image: &PendingImage,
         annotations: &BTreeMap<String, String>,
     ) -> Result<(), Failure> {
-        let question = Question {
-            subject: image.subject.digest.clone(),
+        let requirement = ImageSignatureRequirement {
+            digest: image.subject.digest.clone(),
             annotations: annotations.clone(),
             claims: Claims::Checked,
         };
+        let subject = SubjectRequirement::ImageSignature(&requirement);
         let repository = image.reference.repository().to_string();
         let origin = Origin { repository, manifest: None, layer: None };
         if let Some(pending) = &image.bundle {
             let json = self.readable(&pending.bundle).to_json().into_bytes();
             let evidence = Evidence::Bundle(BundleBytes { origin: origin.clone(), json });
-            verify_image_with(&evidence, &self.authority, &question, &self.context())?;
+            self.verify(&evidence, subject)?;
         }
         if let Some(legacy) = &image.legacy {
             let (payload, annotations) = (legacy.payload.clone(), legacy.annotations(self.key)?);
             let evidence = Evidence::Legacy(LegacySignature { origin, payload, annotations });
-            verify_image_with(&evidence, &self.authority, &question, &self.context())?;
+            self.verify(&evidence, subject)?;
         }
         Ok(())
     }
@@ -84,22 +86,24 @@ impl<'a> PendingVerifier<'a> {
     ) -> Result<(), Failure> {
         let json = self.readable(&pending.bundle).to_json();
         let evidence = BlobSignature::Bundle(json.as_bytes());
-        verify_blob_with(evidence, &self.authority, artifact, &self.context())?;
-        Ok(())
+        self.verify(evidence, SubjectRequirement::Blob(artifact))
     }
 
-    fn context(&self) -> VerificationContext<'_> {
-        match &self.trust_config {
-            Some(trust_config) => trust_config.trust(&self.authority, self.now),
-            None => VerificationContext::none(),
-        }
+    fn verify<'e>(
+        &self,
+        evidence: impl Into<Candidate<'e>>,
+        subject: SubjectRequirement<'_>,
+    ) -> Result<(), Failure> {
+        let requirement = Requirement { authority: &self.authority, subject };
+        verify(evidence, &requirement, &self.trust_config.context(&self.authority, self.now))?;
+        Ok(())
     }
 
     /// The bundle in the form that the authority reads: without a trust root the key is verified,
     /// and a bundle with a certificate names none.
     fn readable(&self, bundle: &Bundle) -> Bundle {
         let mut bundle = bundle.clone();
-        if self.trust_config.is_none() {
+        if self.trust_config.root.is_none() {
             bundle.material = self.key.key_material();
         }
         bundle

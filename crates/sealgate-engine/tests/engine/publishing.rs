@@ -16,7 +16,8 @@ use sealgate_core::reference::Identifier;
 use sealgate_core::simple_signing::SimpleSigning;
 use sealgate_core::trust::TrustRoot;
 use sealgate_core::verify::{
-    Artifact, Authority, BlobSignature, Check, Overrides, RootSource, TrustConfig, verify_blob_with,
+    Artifact, Authority, BlobSignature, Check, Overrides, Requirement, RootSource,
+    SubjectRequirement, TrustConfig, verify,
 };
 use sealgate_engine::failure::Failure;
 use sealgate_engine::ports::{
@@ -482,9 +483,10 @@ async fn a_blob_is_logged_and_a_failed_upload_is_kept() {
     let (source, overrides) = (RootSource::Configured, Overrides::default());
     let trust_config = TrustConfig { root, source, overrides };
     let authority = somebody();
-    let trust = trust_config.trust(&authority, scene.world.now + 86_400);
+    let trust = trust_config.context(&authority, scene.world.now + 86_400);
     let bundle = BlobSignature::Bundle(signed.bundle.as_bytes());
-    verify_blob_with(bundle, &authority, artifact, &trust).unwrap();
+    let subject = SubjectRequirement::Blob(artifact);
+    verify(bundle, &Requirement { authority: &authority, subject }, &trust).unwrap();
 }
 
 #[tokio::test]

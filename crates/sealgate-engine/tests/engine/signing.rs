@@ -6,7 +6,7 @@ use sealgate_core::digest::Digest;
 use sealgate_core::fault::FaultKind;
 use sealgate_core::manifest::{Manifest, media_type};
 use sealgate_core::reference::Identifier;
-use sealgate_core::verify::{BlobSignature, VerificationContext};
+use sealgate_core::verify::{BlobSignature, TrustConfig};
 use sealgate_engine::attach::{AttachRequest, attach_signature, payload};
 use sealgate_engine::failure::Failure;
 use sealgate_engine::legacy::MediaTypes;
@@ -188,7 +188,7 @@ async fn blobs_are_signed_and_verified_by_every_key() {
         let bundle = BlobSignature::Bundle(signed.bundle.as_bytes());
         let detached = BlobSignature::Detached(signed.signature.as_bytes());
         let verify = |blob: Blob<'_>, evidence: BlobSignature<'_>| {
-            verify_blob(blob, evidence, &authority, &VerificationContext::none())
+            verify_blob(blob, evidence, &authority, &TrustConfig::default().context(&authority, 0))
         };
         for evidence in [bundle, detached] {
             verify(Blob::Stream(&mut &b"content"[..]), evidence).unwrap();
@@ -219,7 +219,8 @@ async fn a_blob_that_cannot_be_read_is_not_rejected() {
         let key = TestKey::generate(algorithm);
         let signed = sign_blob(b"content", &key).await.unwrap();
         let evidence = BlobSignature::Bundle(signed.bundle.as_bytes());
-        let (authority, context) = (authority(&[&key]).into(), VerificationContext::none());
+        let (authority, trust) = (authority(&[&key]).into(), TrustConfig::default());
+        let context = trust.context(&authority, 0);
         let failure = verify_blob(Blob::Stream(&mut Broken), evidence, &authority, &context);
         assert!(matches!(failure, Err(BlobFailure::Read(_))), "{algorithm:?}");
     }

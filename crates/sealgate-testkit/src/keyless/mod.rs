@@ -317,8 +317,8 @@ fn public(pair: &KeyPair) -> PublicKey {
 mod tests {
     use sealgate_core::evidence::{BundleBytes, Evidence, Origin};
     use sealgate_core::verify::{
-        Artifact, BlobSignature, Claims, Override, Overrides, Question, RootSource, TrustConfig,
-        verify_blob_with, verify_image_with,
+        Artifact, BlobSignature, Claims, ImageSignatureRequirement, Override, Overrides,
+        Requirement, RootSource, SubjectRequirement, TrustConfig, verify,
     };
 
     use super::*;
@@ -341,10 +341,12 @@ mod tests {
             let (root, source) = (world.trust_root().into(), RootSource::Configured);
             let trust_config = TrustConfig { root: Some(root), source, overrides };
             let authority = named.authority();
-            let trust = trust_config.trust(&authority, world.now + 1);
+            let trust = trust_config.context(&authority, world.now + 1);
             let blob = world.blob_bundle(&by, b"blob", proof).to_json();
             let blob = BlobSignature::Bundle(blob.as_bytes());
-            verify_blob_with(blob, &authority, Artifact::Content(b"blob"), &trust).unwrap();
+            let artifact = SubjectRequirement::Blob(Artifact::Content(b"blob"));
+            verify(blob, &Requirement { authority: &authority, subject: artifact }, &trust)
+                .unwrap();
             let origin = Origin { repository: "r/app".to_owned(), manifest: None, layer: None };
             let json = world.image_bundle(&by, &subject, proof).to_json().into_bytes();
             let mut pieces = vec![Evidence::Bundle(BundleBytes { origin: origin.clone(), json })];
@@ -357,9 +359,12 @@ mod tests {
                 }));
             }
             let (annotations, claims) = (BTreeMap::new(), Claims::Checked);
-            let question = Question { subject: subject.clone(), annotations, claims };
+            let digest = subject.clone();
+            let wanted = ImageSignatureRequirement { digest, annotations, claims };
+            let image = SubjectRequirement::ImageSignature(&wanted);
+            let requirement = Requirement { authority: &authority, subject: image };
             for piece in &pieces {
-                verify_image_with(piece, &authority, &question, &trust).unwrap();
+                verify(piece, &requirement, &trust).unwrap();
             }
         }
     }

@@ -107,7 +107,7 @@ pub(crate) struct Basis {
 impl Basis {
     /// For the verifier.
     pub(crate) fn trust(&self) -> VerificationContext<'_> {
-        self.trust_config.trust(&self.authority, self.now.as_second())
+        self.trust_config.context(&self.authority, self.now.as_second())
     }
 
     /// What is asked for.

@@ -8,7 +8,7 @@ use sealgate_core::base64;
 use sealgate_core::bundle::{LogMaterial, OlderBundle};
 use sealgate_core::certificate::pem;
 use sealgate_core::digest::Digest;
-use sealgate_core::verify::{Authority, BlobSignature, Check, Parts, VerifiedBlob};
+use sealgate_core::verify::{Authority, BlobSignature, Check, Parts, Verified};
 use sealgate_engine::verify_blob::{Blob, BlobFailure, MAX_HELD, verify_blob};
 use serde_json::json;
 
@@ -83,7 +83,7 @@ pub(crate) fn verify(
     evidence: &Evidence,
     path: &Path,
     basis: &Basis,
-) -> Result<VerifiedBlob, CliError> {
+) -> Result<Verified, CliError> {
     let verify =
         |blob: Blob<'_>| verify_blob(blob, evidence.as_core(), &basis.authority, &basis.trust());
     let verified = match given_digest(path) {
@@ -268,7 +268,7 @@ impl VerifyBlobArgs {
         Ok(material.timestamps)
     }
 
-    fn report(&self, verified: &VerifiedBlob, basis: &Basis, session: &mut Session) -> Outcome {
+    fn report(&self, verified: &Verified, basis: &Basis, session: &mut Session) -> Outcome {
         let checks = verified.checks();
         if self.output == Format::Json {
             let mut fields = basis::document(basis);
@@ -285,7 +285,7 @@ impl VerifyBlobArgs {
         let found = Vouching::from(verified);
         let plain = checks == [Check::KeySignature] && !verified.has_log_material();
         if !plain || basis.past || found.is_prehashed_ed25519() {
-            terminal::show(basis::lines(basis, &[found], &checks.into_iter().collect()));
+            terminal::show(basis::lines(basis, &[found], &checks.iter().copied().collect()));
         }
         Ok(())
     }

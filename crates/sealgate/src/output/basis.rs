@@ -10,9 +10,7 @@ use sealgate_core::identity::{Claim, Identity, Subject};
 use sealgate_core::key::{SignatureAlgorithm, SignatureScheme};
 use sealgate_core::log::LogProof;
 use sealgate_core::timestamp::TrustedTime;
-use sealgate_core::verify::{
-    Authority, Check, ProofRequirement, RootSource, Verified, VerifiedBlob,
-};
+use sealgate_core::verify::{Authority, Check, ProofRequirement, RootSource, Verified};
 use sealgate_sigstore::root::RootOrigin as Origin;
 use serde_json::{Map, Value, json};
 
@@ -39,18 +37,6 @@ pub(crate) struct Vouching<'a> {
 
 impl<'a> From<&'a Verified> for Vouching<'a> {
     fn from(verified: &'a Verified) -> Self {
-        Self {
-            algorithm: verified.algorithm(),
-            certificate: verified.certificate(),
-            logs: verified.logs(),
-            timestamps: verified.timestamps(),
-            unread: verified.has_log_material(),
-        }
-    }
-}
-
-impl<'a> From<&'a VerifiedBlob> for Vouching<'a> {
-    fn from(verified: &'a VerifiedBlob) -> Self {
         Self {
             algorithm: verified.algorithm(),
             certificate: verified.certificate(),
@@ -255,7 +241,7 @@ pub(crate) fn check(check: Check) -> &'static str {
         Check::Claims => "claims",
         Check::KeySignature => "key-signature",
         Check::Certificate => "certificate",
-        Check::CertificateLog => "certificate-log",
+        Check::Sct => "certificate-log",
         Check::Log => "transparency-log",
         Check::Timestamp => "timestamp",
     }

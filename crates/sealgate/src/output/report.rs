@@ -62,7 +62,7 @@ fn signature(signature: &Verified) -> Value {
             Format::Legacy => "legacy",
             Format::Bundle => "bundle",
         },
-        "origin": origin(signature.origin()),
+        "origin": signature.origin().map(origin),
         "key": signature.key(),
         "checks": checks.collect::<Vec<_>>(),
         "annotations": signature.annotations(),

@@ -7,7 +7,7 @@ mod world;
 
 use serde_json::json;
 
-use super::workbench::{Key, evidence, origin, question, subject};
+use super::workbench::{Key, evidence, origin, requirement, subject};
 use super::*;
 use crate::bundle::{Content, VerificationMaterial};
 use crate::certificate::tests::pki::{ISSUER, NOW, SUBJECT, YEAR, around, leaf_params, set_window};
@@ -23,10 +23,7 @@ use world::*;
 fn a_bundle_with_each_generation_of_logs_verifies() {
     let world = World::new();
     let verified = world.judge(&evidence(world.bundle().to_json()), &wanted()).unwrap();
-    assert_eq!(
-        verified.checks(),
-        [Check::Claims, Check::Certificate, Check::Log, Check::CertificateLog]
-    );
+    assert_eq!(verified.checks(), [Check::Claims, Check::Certificate, Check::Log, Check::Sct]);
     assert_eq!(verified.logs()[0].integrated_time(), Some(NOW));
     let identity = verified.certificate().unwrap().identity();
     assert_eq!(identity.issuer.as_deref(), Some(ISSUER));
@@ -36,7 +33,7 @@ fn a_bundle_with_each_generation_of_logs_verifies() {
     let verified = world.judge(&evidence(world.bundle2().to_json()), &wanted()).unwrap();
     assert_eq!(
         verified.checks(),
-        [Check::Claims, Check::Certificate, Check::Log, Check::Timestamp, Check::CertificateLog]
+        [Check::Claims, Check::Certificate, Check::Log, Check::Timestamp, Check::Sct]
     );
     assert_eq!(verified.timestamps()[0].seconds(), NOW);
 }
@@ -80,7 +77,12 @@ fn the_identity_must_be_a_wanted_one() {
 fn a_certificate_needs_a_trust_root_and_a_key_a_keys_bundle() {
     let world = World::new();
     let bundle = evidence(world.bundle().to_json());
-    let outcome = verify_image_with(&bundle, &wanted(), &question(), &VerificationContext::none());
+    let outcome = verify_image_with(
+        &bundle,
+        &wanted(),
+        &requirement(),
+        &TrustConfig::default().context(&wanted(), 0),
+    );
     assert_eq!(code(outcome), "no-trust-root");
     let key = Authority::Keys(Key::generate().authority());
     assert_eq!(code(world.judge(&bundle, &key)), "certificate-in-bundle");
@@ -142,7 +144,7 @@ fn a_key_needs_its_log_entry_where_a_configured_trust_root_names_a_log() {
         let requirements = ProofRequirements::decide(overrides, &authority, Some(root), source);
         let trust = VerificationContext { root: Some(root), requirements, now: NOW };
         let evidence = evidence(bundle.to_json());
-        code(verify_image_with(&evidence, &authority, &question(), &trust))
+        code(verify_image_with(&evidence, &authority, &requirement(), &trust))
     };
     let (root, bare) = (world.root(), keys_bundle(&key, None));
     let (configured, embedded) = (RootSource::Configured, RootSource::Embedded);
@@ -199,7 +201,7 @@ fn ed25519_verifies_in_both_variants_and_says_which() {
     for (prehash, name) in [(false, "ed25519"), (true, "ed25519-ph")] {
         let (layer, bundle, blob) = ed25519_signed(&key, prehash);
         for evidence in [Evidence::Legacy(layer), evidence(bundle.to_json())] {
-            let verified = verify_image(&evidence, &by_key, &question()).unwrap();
+            let verified = verify_image(&evidence, &by_key, &requirement()).unwrap();
             assert_eq!(verified.algorithm().to_string(), name);
         }
         let json = blob.to_json();
@@ -302,7 +304,7 @@ fn what_was_decided_is_told() {
         "transparency log: not asked for, as requested; signed timestamp: required; \
          certificate log: required, as always with certificates"
     );
-    let none = VerificationContext::none().requirements;
+    let none = TrustConfig::default().context(&key, 0).requirements;
     assert!(none.log() == ProofRequirement::NotRequired && !none.log().is_required());
 }
 
@@ -324,7 +326,7 @@ fn blobs_verify_by_certificate_in_every_form() {
     let digests = [Digest::of(content)];
     for artifact in [Artifact::Content(content), Artifact::Digests(&digests)] {
         let verified = judge(&json, artifact, &wanted()).unwrap();
-        assert_eq!(verified.checks(), [Check::Certificate, Check::Log, Check::CertificateLog]);
+        assert_eq!(verified.checks(), [Check::Certificate, Check::Log, Check::Sct]);
     }
     assert_eq!(judge(&json, Artifact::Content(b"other"), &wanted()).unwrap_err(), "message-digest");
     let stranger = identities(ISSUER, "somebody else");
@@ -437,7 +439,7 @@ fn blobs_verify_by_the_parts_of_a_signature() {
             .map_err(|reject| reject.code())
     };
     let verified = judge(parts, content).unwrap();
-    let made = [Check::Certificate, Check::Log, Check::Timestamp, Check::CertificateLog];
+    let made = [Check::Certificate, Check::Log, Check::Timestamp, Check::Sct];
     assert_eq!(verified.checks(), made);
     assert_eq!(verified.certificate().unwrap().der(), leaf.der);
     assert_eq!(verified.logs()[0].body(), entry.body);
@@ -473,4 +475,37 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn an_attestation_by_a_certificate_needs_every_proof() {
+    let world = World::new();
+    let mut statement: Value = serde_json::from_slice(&statement()).unwrap();
+    statement["predicateType"] = "https://slsa.dev/provenance/v1".into();
+    let good = world.bundle_of(&world.pki.leaf(), statement.to_string().as_bytes());
+    let required = AttestationRequirement {
+        digest: subject(),
+        predicate_type: "https://slsa.dev/provenance/v1".to_owned(),
+    };
+    let root = world.root();
+    let with = |bundle: &Bundle, authority: &Authority| {
+        let subject = SubjectRequirement::Attestation(&required);
+        let requirement = Requirement { authority, subject };
+        let trust_config = TrustConfig {
+            root: Some(root.clone().into()),
+            source: RootSource::Configured,
+            overrides: Overrides::default(),
+        };
+        let evidence = evidence(bundle.to_json());
+        code(verify(&evidence, &requirement, &trust_config.context(authority, NOW)))
+    };
+    assert_eq!(with(&good, &wanted()), "verified");
+    assert_eq!(with(&good, &identities(ISSUER, "x")), "wrong-identity");
+    assert_eq!(with(&world.bundle(), &wanted()), "other-predicate-type");
+    let mut unlogged = good.clone();
+    unlogged.log.entries.clear();
+    assert_eq!(with(&unlogged, &wanted()), "not-logged");
+    let mut changed = good;
+    envelope(&mut changed).payload.push(b' ');
+    assert_eq!(with(&changed, &wanted()), "log-other-digest");
 }

@@ -6,7 +6,7 @@
 
 use serde_json::json;
 
-use super::workbench::{Key, evidence, question, subject};
+use super::workbench::{Key, evidence, requirement, subject};
 use super::*;
 
 type Row = (&'static str, Evidence, &'static str);
@@ -17,11 +17,14 @@ fn check(key: &Key, rows: Vec<Row>) {
     let about_the_claim =
         ["other-digest", "other-subject", "missing-annotation", "wrong-annotation"];
     for (name, evidence, code) in rows {
-        let asked = Question { annotations: annotations(&[("env", "prod")]), ..question() };
-        let asked = if code.ends_with("annotation") { asked } else { question() };
+        let asked = ImageSignatureRequirement {
+            annotations: annotations(&[("env", "prod")]),
+            ..requirement()
+        };
+        let asked = if code.ends_with("annotation") { asked } else { requirement() };
         let found = verify_image(&evidence, &key.authority(), &asked);
         assert_eq!(found.err().map(|reject| reject.code()), Some(code), "{name}");
-        let ignored = Question { claims: Claims::Ignored, ..asked };
+        let ignored = ImageSignatureRequirement { claims: Claims::Ignored, ..asked };
         let ignored = verify_image(&evidence, &key.authority(), &ignored);
         assert_eq!(ignored.is_ok(), about_the_claim.contains(&code), "{name}, claims ignored");
     }

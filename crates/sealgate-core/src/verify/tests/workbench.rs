@@ -14,9 +14,61 @@ use crate::dsse::{IN_TOTO, pae};
 use crate::evidence::{BundleBytes, Evidence, LegacySignature, Origin};
 use crate::key::PublicKey;
 use crate::key::tests::ec_spki;
+use crate::reject::Reject;
 use crate::simple_signing::SimpleSigning;
 use crate::statement::image_signature;
-use crate::verify::{Claims, KeyAuthority, Question, annotation};
+use crate::verify::{
+    Artifact, Authority, BlobSignature, Claims, ImageSignatureRequirement, KeyAuthority,
+    Requirement, SubjectRequirement, TrustConfig, VerificationContext, Verified, annotation,
+    verify,
+};
+
+/// Verifies an image signature.
+pub(super) fn verify_image_with(
+    evidence: &Evidence,
+    authority: &Authority,
+    requirement: &ImageSignatureRequirement,
+    context: &VerificationContext<'_>,
+) -> Result<Verified, Reject> {
+    let subject = SubjectRequirement::ImageSignature(requirement);
+    verify(evidence, &Requirement { authority, subject }, context)
+}
+
+/// Verifies an image signature by keys, without a trust root.
+pub(super) fn verify_image(
+    evidence: &Evidence,
+    authority: &KeyAuthority,
+    requirement: &ImageSignatureRequirement,
+) -> Result<Verified, Reject> {
+    let authority = Authority::Keys(authority.clone());
+    verify_image_with(
+        evidence,
+        &authority,
+        requirement,
+        &TrustConfig::default().context(&authority, 0),
+    )
+}
+
+/// Verifies a signature over a blob.
+pub(super) fn verify_blob_with(
+    evidence: BlobSignature<'_>,
+    authority: &Authority,
+    artifact: Artifact<'_>,
+    context: &VerificationContext<'_>,
+) -> Result<Verified, Reject> {
+    let subject = SubjectRequirement::Blob(artifact);
+    verify(evidence, &Requirement { authority, subject }, context)
+}
+
+/// Verifies a signature over a blob by keys, without a trust root.
+pub(super) fn verify_blob(
+    evidence: BlobSignature<'_>,
+    authority: &KeyAuthority,
+    artifact: Artifact<'_>,
+) -> Result<Verified, Reject> {
+    let authority = Authority::Keys(authority.clone());
+    verify_blob_with(evidence, &authority, artifact, &TrustConfig::default().context(&authority, 0))
+}
 
 pub(super) struct Key {
     pair: EcdsaKeyPair,
@@ -27,8 +79,12 @@ pub(super) fn subject() -> Digest {
     Digest::of(b"image")
 }
 
-pub(super) fn question() -> Question {
-    Question { subject: subject(), annotations: BTreeMap::new(), claims: Claims::Checked }
+pub(super) fn requirement() -> ImageSignatureRequirement {
+    ImageSignatureRequirement {
+        digest: subject(),
+        annotations: BTreeMap::new(),
+        claims: Claims::Checked,
+    }
 }
 
 pub(super) fn origin() -> Origin {

@@ -250,7 +250,7 @@ impl<'a> Expected<'a> {
                 LoggedContent::Message(&digests)
             }
         };
-        Some(body.is_about(&Logged { signature, signer, content }).is_ok())
+        Some(body.names(&Logged { signature, signer, content }).is_ok())
     }
 }
 

@@ -4,7 +4,7 @@
 use rcgen::{PKCS_ECDSA_P256_SHA256, SerialNumber};
 use serde_json::json;
 
-use super::super::workbench::{evidence, origin, question, subject};
+use super::super::workbench::{evidence, origin, requirement, subject};
 use super::super::*;
 use crate::bundle::{Content, LogEntry, MessageSignature, VerificationMaterial, Version};
 use crate::certificate::tests::pki::{ISSUER, Leaf, NOW, Pki, SUBJECT};
@@ -201,7 +201,7 @@ pub(super) fn wishing(
     let requirements =
         ProofRequirements::decide(overrides, authority, Some(root), RootSource::Configured);
     let trust = VerificationContext { root: Some(root), requirements, now: NOW + 20 };
-    verify_image_with(evidence, authority, &question(), &trust)
+    verify_image_with(evidence, authority, &requirement(), &trust)
 }
 
 pub(super) fn code(outcome: Result<Verified, Reject>) -> &'static str {
