@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use crate::command;
+use crate::{command, cycles};
 
 /// Each crate and the crates of the workspace that it may name as a dependency.
 const MAY_KNOW: &[(&str, &[&str])] = &[
@@ -77,11 +77,12 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     if let Some(first) = arguments.first() {
         bail!("borders takes no arguments, got {first}");
     }
-    let crossings = crossings(&metadata()?)?;
+    let mut crossings = crossings(&metadata()?)?;
+    crossings.extend(cycles::found()?);
     if !crossings.is_empty() {
         bail!("borders crossed:\n  {}", crossings.join("\n  "));
     }
-    println!("borders: every crate knows only what it may know");
+    println!("borders: no forbidden dependency, no import cycle");
     Ok(())
 }
 

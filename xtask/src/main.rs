@@ -11,6 +11,7 @@ use anyhow::Context as _;
 mod bench;
 mod borders;
 mod command;
+mod cycles;
 mod fuzz;
 mod servers;
 mod test;
@@ -39,7 +40,7 @@ const TASKS: &[Task] = &[
     Task {
         name: "borders",
         arguments: "",
-        about: "checks the dependencies between the crates",
+        about: "dependencies between crates, and import cycles between the modules of a crate",
         run: borders::run,
     },
     Task {

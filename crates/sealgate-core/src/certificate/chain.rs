@@ -9,9 +9,9 @@ use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime}
 use webpki::aws_lc_rs as algorithms;
 use webpki::{EndEntityCert, Error, KeyUsage, VerifiedPath};
 
-use super::x509::{X509, bad};
 use crate::reject::{Foreign, Reject};
 use crate::trust::{CertificateAuthority, MAX_CHAIN};
+use crate::x509::{X509, bad};
 
 /// The most certificates beside a leaf that are tried as intermediates: paths are built from
 /// them, so that their number is a cost.

@@ -6,22 +6,20 @@
 
 mod chain;
 mod names;
-pub mod pem;
 mod sct;
 mod unverified;
-mod x509;
 
 pub(crate) use chain::{Chain, MAX_UNTRUSTED, Purpose, verify as verify_chain};
 use sct::RequiredScts;
 pub use unverified::Unverified;
-pub(crate) use x509::X509;
-pub use x509::names_itself;
 
 use crate::digest::Digest;
 use crate::identity::Identity;
 use crate::key::PublicKey;
 use crate::reject::Reject;
 use crate::trust::TrustRoot;
+use crate::x509::X509;
+pub use crate::x509::{names_itself, pem};
 
 /// A certificate and what lies beside it; nothing in it believed.
 #[derive(Clone, Copy, Debug)]

@@ -9,9 +9,9 @@ use der::asn1::{ObjectIdentifier, Utf8StringRef};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::{GeneralName, OtherName};
 
-use super::x509::{X509, bad};
 use crate::identity::{Claim, Identity, Subject};
 use crate::reject::Reject;
+use crate::x509::{X509, bad};
 
 const MAX_NAMES: usize = 64;
 const MAX_TEXT: usize = 4096;

@@ -9,11 +9,11 @@ use der::asn1::{ObjectIdentifier, OctetStringRef};
 
 use super::SctRequirement;
 use super::chain::Chain;
-use super::x509::X509;
 use crate::json::{self, InvalidJson, Object};
 use crate::key::{HashAlgorithm, KeyAlgorithm};
 use crate::reject::{Document, Foreign, Reject};
 use crate::trust::TransparencyLog;
+use crate::x509::X509;
 
 const SCT_LIST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11129.2.4.2");
 const MAX_SCTS: usize = 16;

@@ -394,7 +394,7 @@ fn what_is_not_a_certificate_is_refused() {
     let pki = Pki::new();
     let leaf = pki.leaf().der;
     let trailing = [&leaf[..], &[0]].concat();
-    let large = vec![0x30; x509::MAX_CERTIFICATE + 1];
+    let large = vec![0x30; crate::x509::MAX_CERTIFICATE + 1];
     for bytes in [&[][..], b"x", &leaf[..leaf.len() - 1], &trailing, &large] {
         assert_eq!(outcome(&pki, bytes).err(), Some("bad-certificate"));
     }

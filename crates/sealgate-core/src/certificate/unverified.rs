@@ -2,11 +2,11 @@
 //! given. Nothing in it is believed; whoever verifies asks [`super::certify`].
 
 use super::names;
-use super::x509::{X509, bad};
 use crate::digest::Digest;
 use crate::identity::Identity;
 use crate::key::PublicKey;
 use crate::reject::{Foreign, Reject};
+use crate::x509::{X509, bad};
 
 /// A certificate that was read and not verified.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl Unverified {
     /// # Errors
     /// It is none, or one of its certificates cannot be read.
     pub fn of_pem(pem: &str, limit: usize) -> Result<Vec<Self>, Reject> {
-        let chain = super::pem::read(pem, limit).map_err(bad)?;
+        let chain = crate::x509::pem::read(pem, limit).map_err(bad)?;
         chain.iter().map(|der| Self::read(der)).collect()
     }
 

@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use super::checkpoint::Dialect;
 use super::{Logged, LoggedContent, Signer};
-use crate::certificate::{X509, pem};
 use crate::digest::{Algorithm, Digest};
 use crate::dsse::Envelope;
 use crate::json::{self, InvalidJson, Object};
 use crate::key::PublicKey;
 use crate::reject::{Document, Foreign, LogReject, Reject};
+use crate::x509::{X509, pem};
 
 /// The largest body that is read, in bytes.
 const MAX_BODY: usize = 1 << 20;

@@ -7,11 +7,12 @@ use der::{Decode, Encode};
 use x509_cert::Certificate;
 
 use super::token::{SignerId, SigningCertificateProof, Token};
-use crate::certificate::{Chain, Purpose, X509, verify_chain};
+use crate::certificate::{Chain, Purpose, verify_chain};
 use crate::digest::Algorithm;
 use crate::key::{HashAlgorithm, KeyAlgorithm, PublicKey};
 use crate::reject::{Foreign, Reject, TimestampReject};
 use crate::trust::CertificateAuthority;
+use crate::x509::X509;
 
 const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
 const SUBJECT_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.14");

@@ -5,15 +5,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::time::{self, Edge};
 use super::{
     CertificateAuthority, InvalidTrustRoot, LogKey, MAX_AUTHORITIES, MAX_CHAIN, MAX_LOGS, Part,
     Skipped, TransparencyLog, TrustRoot, Validity,
 };
-use crate::certificate::X509;
 use crate::json::{self, InvalidJson, Object};
 use crate::key::{HashAlgorithm, KeyAlgorithm, PublicKey};
 use crate::reject::Foreign;
+use crate::time::{self, Edge};
+use crate::x509::X509;
 
 /// The largest trusted root that is read, in bytes.
 pub const MAX_TRUST_ROOT: usize = 1 << 20;

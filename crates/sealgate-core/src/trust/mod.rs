@@ -7,7 +7,6 @@
 
 mod document;
 mod objects;
-pub(crate) mod time;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use x509_cert::Certificate;
@@ -20,6 +19,7 @@ use crate::digest::Digest;
 use crate::json::InvalidJson;
 use crate::key::{HashAlgorithm, InvalidKey, KeyAlgorithm, PublicKey};
 use crate::reject::Foreign;
+use crate::time;
 
 /// The most authorities of one kind that a trust root may have.
 pub const MAX_AUTHORITIES: usize = 64;

@@ -6,10 +6,10 @@ use super::{
     CertificateAuthority, InvalidTrustRoot, LogKey, MAX_AUTHORITIES, MAX_CHAIN, MAX_LOGS, Part,
     Skipped, TransparencyLog, TrustRoot, Validity,
 };
-use crate::certificate::{names_itself, pem};
 use crate::json::InvalidJson;
 use crate::key::PublicKey;
 use crate::reject::Foreign;
+use crate::x509::{names_itself, pem};
 
 /// `spec.sigstoreKeys`, with the base64 of the object's fields already taken off.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

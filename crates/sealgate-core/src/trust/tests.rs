@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::time::{Edge, seconds, text};
 use super::*;
+use crate::time::{Edge, seconds, text};
 
 const PUBLIC_GOOD: &[u8] = include_bytes!("../../tests/data/trusted_root.json");
 
@@ -271,7 +271,7 @@ proptest! {
     fn any_text_is_read_without_panic(bytes: Vec<u8>, line: String, at: prop::sample::Index, byte: u8) {
         let _ = TrustRoot::parse(&bytes);
         let _ = (seconds(&line, Edge::End), host_name(&line).len());
-        let _ = crate::certificate::pem::read(&line, 8);
+        let _ = crate::x509::pem::read(&line, 8);
         let mut changed = PUBLIC_GOOD.to_vec();
         let at = at.index(changed.len());
         changed[at] = byte;

@@ -6,13 +6,14 @@ use super::{
     VerificationContext, all_digests, annotation,
 };
 use crate::bundle::{Bundle, Content, LogMaterial, OlderBundle, VerificationMaterial, Version};
-use crate::certificate::{MAX_UNTRUSTED, Presented, X509, pem};
+use crate::certificate::{MAX_UNTRUSTED, Presented};
 use crate::digest::Digest;
 use crate::dsse::{Envelope, IN_TOTO};
 use crate::evidence::{Evidence, LegacySignature, Origin};
 use crate::log::Form;
 use crate::reject::{Document, Foreign, Reject};
 use crate::trust::MAX_CHAIN;
+use crate::x509::{X509, pem};
 
 /// Parsed evidence of one signature.
 pub(super) struct ParsedEvidence<'a> {

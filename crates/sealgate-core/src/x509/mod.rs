@@ -2,6 +2,8 @@
 //!
 //! Knows the shape of a certificate; whether it may be believed is `chain`'s matter.
 
+pub mod pem;
+
 use std::collections::BTreeSet;
 
 use der::asn1::{AnyRef, ContextSpecificRef, ObjectIdentifier};

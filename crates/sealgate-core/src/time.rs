@@ -3,13 +3,13 @@
 /// Which end of a window a fraction of a second belongs to: a window of whole seconds never
 /// holds a second that the written one does not hold.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Edge {
+pub(crate) enum Edge {
     Start,
     End,
 }
 
 /// Seconds since 1970 of a text such as `2022-12-31T23:59:59.999Z` or `…+01:00`.
-pub(super) fn seconds(text: &str, edge: Edge) -> Option<i64> {
+pub(crate) fn seconds(text: &str, edge: Edge) -> Option<i64> {
     let (date_time, rest) = (text.get(..19)?, text.get(19..)?);
     let bytes = date_time.as_bytes();
     let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
