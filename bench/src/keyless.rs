@@ -21,8 +21,8 @@ use sealgate_core::verify::{
 use sealgate_tests::programs::{Sandbox, built, sealgate};
 use sealgate_tests::{registries, sigstore};
 
-use crate::Row;
 use crate::measure::paired;
+use crate::table::Row;
 
 const RUNS: u32 = 1000;
 const COMMANDS: usize = 21;

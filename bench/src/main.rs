@@ -1,59 +1,55 @@
 //! `cargo xtask bench`: Sealgate and real cosign on the same images in the same run, and the gate
-//! under load. Prints a table of figures and their ratios; `bench/README.md` keeps the last one.
+//! under load; or two programs of Sealgate in turns, `--against PROGRAM`. Prints a table of figures and
+//! their ratios; `bench/README.md` keeps the last one.
 //!
 //! Figures are whole processes as a user runs them: start-up, network on loopback, exit.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::{Context as _, bail};
+
 mod gate;
+mod images;
 mod keyless;
 mod measure;
+mod startup;
+mod table;
 mod verify;
 
-/// One line of the result: what was measured, ours, the peer's.
-#[derive(Clone)]
-pub(crate) struct Row {
-    what: String,
-    ours: String,
-    peer: String,
-    ratio: String,
+/// The command line: `[verify|keyless|gate] [--against PROGRAM]`.
+struct Arguments {
+    part: Option<String>,
+    /// Another program of Sealgate, which is measured beside this one in the place of cosign.
+    against: Option<PathBuf>,
 }
 
-impl Row {
-    /// A figure of which less is better, beside the peer's: the ratio says how many times less.
-    pub(crate) fn against(what: &str, unit: &str, ours: f64, peer: f64) -> Self {
-        let ratio = if ours > 0.0 { format!("{:.1} x less", peer / ours) } else { "-".to_owned() };
-        Self {
-            what: what.to_owned(),
-            ours: format!("{ours:.1} {unit}"),
-            peer: format!("{peer:.1} {unit}"),
-            ratio,
+impl Arguments {
+    fn read(mut words: impl Iterator<Item = String>) -> anyhow::Result<Self> {
+        let mut arguments = Self { part: None, against: None };
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--against" => {
+                    let path = words.next().context("--against wants the path of a program")?;
+                    arguments.against = Some(PathBuf::from(path));
+                }
+                "verify" | "keyless" | "gate" if arguments.part.is_none() => {
+                    arguments.part = Some(word);
+                }
+                _ => bail!("{word:?}: usage: [verify|keyless|gate] [--against PROGRAM]"),
+            }
         }
+        Ok(arguments)
     }
 
-    /// A figure for many of something beside our own for one: the ratio says how many times more.
-    pub(crate) fn grown(what: &str, unit: &str, many: f64, one: f64) -> Self {
-        let ratio = if one > 0.0 { format!("{:.1} x more", many / one) } else { "-".to_owned() };
-        Self {
-            what: what.to_owned(),
-            ours: format!("{many:.1} {unit}"),
-            peer: format!("(ours, one: {one:.1} {unit})"),
-            ratio,
-        }
-    }
-
-    /// A figure with no peer in this run; `goal` is the one it was built to meet.
-    pub(crate) fn alone(what: &str, ours: String, goal: &str) -> Self {
-        Self { what: what.to_owned(), ours, peer: format!("(goal: {goal})"), ratio: String::new() }
+    fn wants(&self, part: &str) -> bool {
+        self.part.as_deref().is_none_or(|only| only == part)
     }
 }
 
 fn main() -> ExitCode {
     match run() {
-        Ok(rows) => {
-            print(&rows);
-            ExitCode::SUCCESS
-        }
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error:#}");
             ExitCode::FAILURE
@@ -61,25 +57,33 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> anyhow::Result<Vec<Row>> {
-    let only = std::env::args().nth(1);
-    let wants = |part: &str| only.as_deref().is_none_or(|only| only == part);
-    let mut rows = Vec::new();
-    if wants("verify") {
-        rows.extend(verify::run()?);
+fn run() -> anyhow::Result<()> {
+    let arguments = Arguments::read(std::env::args().skip(1))?;
+    match &arguments.against {
+        Some(_) if arguments.part.as_deref() == Some("keyless") => {
+            bail!("--against measures verify and gate")
+        }
+        Some(old) => {
+            table::print_head(["new", "old", "ratio (above 1: better)"]);
+            if arguments.wants("verify") {
+                table::print(&verify::against(old)?);
+            }
+            if arguments.wants("gate") {
+                table::print(&gate::against(old)?);
+            }
+        }
+        None => {
+            table::print_head(["sealgate", "cosign 3.1.3", "ratio"]);
+            if arguments.wants("verify") {
+                table::print(&verify::run()?);
+            }
+            if arguments.wants("keyless") {
+                table::print(&keyless::run()?);
+            }
+            if arguments.wants("gate") {
+                table::print(&gate::run()?);
+            }
+        }
     }
-    if wants("keyless") {
-        rows.extend(keyless::run()?);
-    }
-    if wants("gate") {
-        rows.extend(gate::run()?);
-    }
-    Ok(rows)
-}
-
-fn print(rows: &[Row]) {
-    println!("| measured | sealgate | cosign 3.1.3 | ratio |\n|---|---|---|---|");
-    for Row { what, ours, peer, ratio } in rows {
-        println!("| {what} | {ours} | {peer} | {ratio} |");
-    }
+    Ok(())
 }

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use sealgate_tests::programs::Sandbox;
 
-/// The medians of several runs of one command.
+/// The interquartile means of several runs of one command: a busy moment of the machine falls out
+/// of them, and they are finer than a median of figures that come in steps.
 pub(crate) struct Figures {
     /// Wall time, milliseconds.
     pub(crate) wall: f64,
@@ -24,20 +25,44 @@ pub(crate) fn paired(
     ours: (&Path, &[String]),
     peer: (&Path, &[String]),
 ) -> anyhow::Result<(Figures, Figures)> {
-    let mut figures = (Vec::new(), Vec::new());
-    // The first round warms the page cache and the registry; it does not count.
-    for round in 0..=runs {
-        let (a, b) = (once(sandbox, ours)?, once(sandbox, peer)?);
-        if round > 0 {
-            figures.0.push(a);
-            figures.1.push(b);
-        }
-    }
-    Ok((median(figures.0), median(figures.1)))
+    let [ours, peer] = in_turns(sandbox, runs, [ours, peer])?;
+    Ok((ours, peer))
 }
 
-/// The clock sees the bare process. GNU time, which knows processor time and peak memory, sees a
-/// second run, for it would cost a start of its own.
+/// Several commands in turns.
+pub(crate) fn in_turns<const N: usize>(
+    sandbox: &Sandbox,
+    runs: usize,
+    commands: [(&Path, &[String]); N],
+) -> anyhow::Result<[Figures; N]> {
+    let mut figures = [const { Vec::new() }; N];
+    // The first round warms the page cache and the registry; it does not count.
+    for round in 0..=runs {
+        for (command, figures) in commands.iter().zip(&mut figures) {
+            let figure = once(sandbox, *command)?;
+            if round > 0 {
+                figures.push(figure);
+            }
+        }
+    }
+    Ok(figures.map(|figures| Figures {
+        wall: interquartile_mean(figures.iter().map(|one| one.wall)),
+        cpu: interquartile_mean(figures.iter().map(|one| one.cpu)),
+        memory: interquartile_mean(figures.iter().map(|one| one.memory)),
+    }))
+}
+
+/// The mean of the values without the lowest and the highest quarter of them.
+pub(crate) fn interquartile_mean(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let quarter = values.len() / 4;
+    let middle = &values[quarter..values.len() - quarter];
+    middle.iter().sum::<f64>() / middle.len() as f64
+}
+
+/// The clock sees the bare process. bash, which knows processor time, and GNU time, which knows peak
+/// memory, see other runs, for they would cost starts of their own.
 fn once(sandbox: &Sandbox, (program, arguments): (&Path, &[String])) -> anyhow::Result<Figures> {
     let mut bare = command(sandbox, program);
     bare.args(arguments);
@@ -48,29 +73,42 @@ fn once(sandbox: &Sandbox, (program, arguments): (&Path, &[String])) -> anyhow::
     Ok(Figures { wall, cpu, memory })
 }
 
-/// Processor time of one run in milliseconds, and peak memory in MiB. The former comes in
-/// hundredths of a second, so that ten runs are added up for it.
+/// Ten runs one after the other. bash tells their processor time in thousandths of a second, GNU time
+/// only in hundredths.
+const TEN_TURNS: &str = r#"
+TIMEFORMAT='%U %S'
+turns='i=0; while [ $i -lt 10 ]; do "$@" || exit 1; i=$((i+1)); done'
+report=$1; shift
+{ time sh -c "$turns" turns "$@" 2>&3; } 3>&2 2>"$report"
+"#;
+
+/// Processor time of one run in milliseconds, and peak memory in MiB.
 fn resources(
     sandbox: &Sandbox,
     program: &Path,
     arguments: &[String],
 ) -> anyhow::Result<(f64, f64)> {
-    const TURNS: u32 = 10;
-    let report = sandbox.path("time.txt");
     let mut timed = command(sandbox, Path::new("/usr/bin/time"));
-    timed.args(["-f", "%U %S %M", "-o"]).arg(&report);
-    let turns = format!("i=0; while [ $i -lt {TURNS} ]; do \"$@\" || exit 1; i=$((i+1)); done");
-    timed.args(["sh", "-c", &turns, "turns"]).arg(program).args(arguments);
+    timed.args(["-f", "%M", "-o"]).arg(sandbox.path("memory.txt"));
+    timed.args(["bash", "-c", TEN_TURNS, "turns"]).arg(sandbox.path("time.txt"));
+    timed.arg(program).args(arguments);
     finish(timed)?;
-    let text = sandbox.read("time.txt");
+    let [user, system] = numbers(sandbox, "time.txt")?;
+    let [kilobytes] = numbers(sandbox, "memory.txt")?;
+    Ok(((user + system) * 1e3 / 10.0, kilobytes / 1024.0))
+}
+
+fn numbers<const N: usize>(sandbox: &Sandbox, file: &str) -> anyhow::Result<[f64; N]> {
+    let text = sandbox.read(file);
     let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    let [user, system, kilobytes] = numbers[..] else { bail!("time said {text:?}") };
-    Ok(((user + system) * 1e3 / f64::from(TURNS), kilobytes / 1024.0))
+    numbers.try_into().map_err(|_| anyhow!("{file} says {text:?}"))
 }
 
 fn command(sandbox: &Sandbox, program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env("HOME", sandbox.path("")).env("DOCKER_CONFIG", sandbox.path(".docker"));
+    // The decimal point of bash's figures.
+    command.env("LC_ALL", "C");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
@@ -82,13 +120,4 @@ fn finish(mut command: Command) -> anyhow::Result<()> {
         bail!("{:?}: {}", command.get_program(), String::from_utf8_lossy(&output.stderr));
     }
     Ok(())
-}
-
-fn median(figures: Vec<Figures>) -> Figures {
-    let of = |pick: fn(&Figures) -> f64| {
-        let mut values: Vec<f64> = figures.iter().map(pick).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    Figures { wall: of(|one| one.wall), cpu: of(|one| one.cpu), memory: of(|one| one.memory) }
 }

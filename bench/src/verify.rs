@@ -7,11 +7,15 @@ use sealgate_tests::programs::{Sandbox, built, sealgate};
 use sealgate_tests::proxy::CountingProxy;
 use sealgate_tests::registries;
 
-use crate::Row;
+use crate::images::{copied, several, signed, with_signatures};
 use crate::measure::paired;
+use crate::startup;
+use crate::table::{Better, Row};
 
 const RUNS: usize = 21;
 const MANY: usize = 100;
+/// The formats of a signature, in words and as the value of `--format`.
+const FORMATS: [(&str, &str); 2] = [("bundle", "bundle"), ("legacy signature", "legacy")];
 /// Signatures of one image.
 const SIGNATURES: usize = 200;
 const FEW_RUNS: usize = 5;
@@ -21,50 +25,66 @@ pub(crate) fn run() -> anyhow::Result<Vec<Row>> {
     let sandbox = Sandbox::new();
     sandbox.sealgate(&["generate-key-pair"]).ok();
     let mut rows = Vec::new();
-    for (name, format) in [("bundle", "bundle"), ("legacy signature", "legacy")] {
+    for (name, format) in FORMATS {
         let image = signed(&sandbox, format, &format!("bench-{format}"));
+        if format == "bundle" {
+            let (ours, peers) =
+                (arguments(&sandbox, &[&image]), cosign_arguments(&sandbox, &image));
+            rows.extend(startup::rows(&sandbox, &ours, &peers)?);
+        }
         rows.extend(one(&sandbox, name, &image)?);
         rows.push(requests(&sandbox, name, &image)?);
     }
     rows.extend(many(&sandbox)?);
-    rows.extend(crowded(&sandbox)?);
+    rows.extend(signatures(&sandbox)?);
+    Ok(rows)
+}
+
+/// This program and an old one in turns, on the same images.
+pub(crate) fn against(old: &Path) -> anyhow::Result<Vec<Row>> {
+    let sandbox = Sandbox::new();
+    sandbox.sealgate(&["generate-key-pair"]).ok();
+    let mut commands = vec![("version".to_owned(), vec!["version".to_owned()])];
+    for (name, format) in FORMATS {
+        let image = signed(&sandbox, format, &format!("against-{format}"));
+        commands.push((format!("verify one {name}"), arguments(&sandbox, &[&image])));
+    }
+    let images = several(&sandbox, "against", MANY);
+    let images: Vec<&Image> = images.iter().collect();
+    commands.push((format!("verify {MANY} images, one call"), arguments(&sandbox, &images)));
+    let image = with_signatures(&sandbox, "against-signatures", SIGNATURES);
+    let name = format!("verify {SIGNATURES} bundles, one ours");
+    commands.push((name, arguments(&sandbox, &[&image])));
+    let mut rows = Vec::new();
+    for (name, words) in &commands {
+        let (a, b) = paired(&sandbox, RUNS, (&sealgate(), words), (old, words))?;
+        let row = |figure: &str, unit, figures| {
+            Row::compared(&format!("{name}: {figure}"), unit, Better::Less, figures)
+        };
+        rows.push(row("wall", "ms", [a.wall, b.wall]));
+        rows.push(row("processor", "ms", [a.cpu, b.cpu]));
+        rows.push(row("peak memory", "MiB", [a.memory, b.memory]));
+    }
     Ok(rows)
 }
 
 /// One image with many signatures, of which one is ours, beside one with ours alone: how the time
 /// grows with signatures of others.
-fn crowded(sandbox: &Sandbox) -> anyhow::Result<Vec<Row>> {
-    sandbox.sealgate(&["generate-key-pair", "--output-key-prefix", "other"]).ok();
+fn signatures(sandbox: &Sandbox) -> anyhow::Result<Vec<Row>> {
     let alone = signed(sandbox, "bundle", "bench-alone");
-    let crowded = registries::referrers().image("bench-crowded");
-    let mut keys = vec!["other.key"; SIGNATURES - 1];
-    keys.push("cosign.key");
-    for key in keys {
-        sandbox.sealgate(&["sign", "--key", key, "-y", &crowded.by_digest()]).ok();
-    }
-    let on_docker = |image: &Image| {
-        let copy = image.at(&registries::docker().host);
-        sandbox.sealgate(&["copy", &image.by_tag(), &copy.by_tag()]).ok();
-        copy
-    };
-    let docker = (on_docker(&crowded), on_docker(&alone));
+    let many = with_signatures(sandbox, "bench-signatures", SIGNATURES);
+    let on_docker = |image: &Image| copied(sandbox, image, image.at(&registries::docker().host));
+    let docker = (on_docker(&many), on_docker(&alone));
     let mut rows = Vec::new();
-    for (name, (crowded, alone)) in [("", (crowded, alone)), (" on docker-registry", docker)] {
-        let (many, one) = (arguments(sandbox, &[&crowded]), arguments(sandbox, &[&alone]));
+    for (name, (many, alone)) in [("", (many, alone)), (" on docker-registry", docker)] {
+        let (many, one) = (arguments(sandbox, &[&many]), arguments(sandbox, &[&alone]));
         let (many, one) = paired(sandbox, FEW_RUNS, (&sealgate(), &many), (&sealgate(), &one))?;
         let what = |figure: &str| format!("verify {SIGNATURES} bundles, one ours{name}: {figure}");
-        rows.push(Row::grown(&what("wall"), "ms", many.wall, one.wall));
-        rows.push(Row::grown(&what("processor"), "ms", many.cpu, one.cpu));
-        rows.push(Row::grown(&what("peak memory"), "MiB", many.memory, one.memory));
+        rows.push(Row::grown(&what("wall"), "ms", many.wall, ("one", one.wall)));
+        rows.push(Row::grown(&what("processor"), "ms", many.cpu, ("one", one.cpu)));
+        rows.push(Row::grown(&what("peak memory"), "MiB", many.memory, ("one", one.memory)));
     }
     Ok(rows)
-}
-
-fn signed(sandbox: &Sandbox, format: &str, name: &str) -> Image {
-    let image = registries::referrers().image(name);
-    let digest = image.by_digest();
-    sandbox.sealgate(&["sign", "--key", "cosign.key", "-y", "--format", format, &digest]).ok();
-    image
 }
 
 fn one(sandbox: &Sandbox, name: &str, image: &Image) -> anyhow::Result<Vec<Row>> {

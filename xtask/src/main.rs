@@ -45,8 +45,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        arguments: "[verify|keyless|gate]",
-        about: "benchmarks against real cosign, in release builds",
+        arguments: "[PART] [--against PROGRAM]",
+        about: "verify, keyless, gate: beside real cosign or an older sealgate, in release builds",
         run: bench::run,
     },
     Task {
