@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 pub use sealgate_policy::workload::{Admission, Holder, ImageUse, UnchangedImages, Workload};
 
-pub use crate::gate::{Gate, GatePorts};
-
 /// The answer to the API server.
 #[derive(Clone, Debug)]
 pub struct Answer {

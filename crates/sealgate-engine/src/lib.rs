@@ -17,7 +17,7 @@ pub mod copy;
 pub mod download;
 mod evaluate;
 pub mod failure;
-mod gate;
+pub mod gate;
 pub mod gather;
 pub mod index;
 pub mod legacy;

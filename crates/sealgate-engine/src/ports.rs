@@ -15,8 +15,8 @@ use sealgate_core::key::PublicKey;
 use sealgate_core::manifest::Descriptor;
 use sealgate_core::reference::{Identifier, Repository};
 use sealgate_core::trust::TrustRoot;
+use sealgate_policy::cip::trust_root;
 use sealgate_policy::scope::Scope;
-use sealgate_policy::trust_root;
 
 use crate::record::Decided;
 

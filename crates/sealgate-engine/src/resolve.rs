@@ -11,7 +11,7 @@ use futures::StreamExt;
 use sealgate_core::fault::Fault;
 use sealgate_policy::assemble::{Assembly, Objects, assemble};
 use sealgate_policy::cip::SecretRef;
-use sealgate_policy::compile::{Lookups, SecretContent, content_of_secret};
+use sealgate_policy::cip::compile::{Lookups, SecretContent, content_of_secret};
 use sealgate_policy::depends::{Dependency, dependencies};
 
 use crate::ports::SecretSource;

@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::trust::TrustRoot;
 use sealgate_core::verify::RootSource;
-use sealgate_policy::compile::{Condition, RootRef};
-use sealgate_policy::trust_root::Spec;
+use sealgate_policy::cip::compile::{Condition, RootRef};
+use sealgate_policy::cip::trust_root::Spec;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 

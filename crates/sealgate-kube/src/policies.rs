@@ -5,15 +5,15 @@
 //! object that cannot be read is denied.
 
 use sealgate_policy::assemble::PolicySource;
+use sealgate_policy::cip::compile::{RootLookup, root_warnings};
 use sealgate_policy::cip::convert::convert;
 use sealgate_policy::cip::defaults::{DefaultField, default_fields};
 use sealgate_policy::cip::field_error::{FieldErrors, Level};
 use sealgate_policy::cip::read::Unreadable;
+use sealgate_policy::cip::trust_root::{self, TrustRootObject};
 use sealgate_policy::cip::validate::{Context, denial, validate};
 use sealgate_policy::cip::{ClusterImagePolicy, GROUP, KIND, Version};
-use sealgate_policy::compile::{RootLookup, root_warnings};
 use sealgate_policy::scope::Scope;
-use sealgate_policy::trust_root::{self, TrustRootObject};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

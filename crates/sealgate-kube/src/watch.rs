@@ -218,7 +218,7 @@ fn policies_in(version: &str) -> ApiResource {
 }
 
 fn trust_roots() -> ApiResource {
-    let kind = GroupVersionKind::gvk(GROUP, ROOT_VERSION, sealgate_policy::trust_root::KIND);
+    let kind = GroupVersionKind::gvk(GROUP, ROOT_VERSION, sealgate_policy::cip::trust_root::KIND);
     ApiResource::from_gvk_with_plural(&kind, ROOTS)
 }
 

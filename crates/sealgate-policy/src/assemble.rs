@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::cip::ClusterImagePolicy;
+use crate::cip::compile::{Compiled, Condition, Lookups, compile, unreadable};
+use crate::cip::trust_root::{self, Spec, TrustRootObject};
 use crate::cip::validate::Context;
-use crate::compile::{Compiled, Condition, Lookups, compile, unreadable};
 use crate::config::Config;
 use crate::select::{NoMatch, PolicySet};
-use crate::trust_root::{self, Spec, TrustRootObject};
 
 /// The kind of source that a gate's policies come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

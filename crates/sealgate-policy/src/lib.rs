@@ -6,12 +6,10 @@
 
 pub mod assemble;
 pub mod cip;
-pub mod compile;
 pub mod config;
 pub mod decide;
 pub mod depends;
 pub mod facts;
-mod fingerprint;
 pub mod glob;
 pub mod image_state;
 pub mod judge;
@@ -21,5 +19,4 @@ pub mod scope;
 pub mod select;
 #[cfg(test)]
 mod testing;
-pub mod trust_root;
 pub mod workload;

@@ -11,10 +11,11 @@ use sealgate_core::reference::{Reference, Repository};
 use sealgate_core::verify::{Authority, Claims, Format, TrustConfig};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::fingerprint;
 use crate::glob::{Glob, TagTrust};
 use crate::object_match::ObjectMatch;
 use crate::scope::Scope;
+
+pub(crate) mod fingerprint;
 
 /// A compiled policy: the images that it applies to, and the criterion that they must meet.
 #[derive(Clone, Debug)]

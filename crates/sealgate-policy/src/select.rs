@@ -9,8 +9,7 @@ use sealgate_core::digest::Digest;
 use sealgate_core::reference::Reference;
 use serde::{Deserialize, Serialize};
 
-use crate::fingerprint;
-use crate::rule::{Rule, When};
+use crate::rule::{Rule, When, fingerprint};
 use crate::scope::Scope;
 
 mod index;

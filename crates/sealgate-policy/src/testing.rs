@@ -10,9 +10,9 @@ use sealgate_core::trust::TrustRoot;
 use sealgate_core::verify::{Format, KeyAuthority, RootSource, TrustConfig};
 use serde_json::{Value, json};
 
+use crate::cip::compile::{Compiled, Lookups, RootLookup, RootRef, SecretContent, compile};
 use crate::cip::validate::Context;
 use crate::cip::{ClusterImagePolicy, SecretRef};
-use crate::compile::{Compiled, Lookups, RootLookup, RootRef, SecretContent, compile};
 use crate::facts::{Candidates, Facts, RejectedFact, VerifiedFact};
 use crate::glob::{Glob, TagTrust};
 use crate::rule::{Formats, Mode, Need, Origin, Rule, SignatureRequirement, SignedBy, When};

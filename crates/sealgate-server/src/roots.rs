@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::trust::TrustRoot;
 use sealgate_engine::ports::{ReadRoot, RootRepositories, RootRepository};
-use sealgate_policy::trust_root::{Remote, Repository, Spec};
+use sealgate_policy::cip::trust_root::{Remote, Repository, Spec};
 use sealgate_sigstore::tuf::{
     Expiry, KnownMetadata, Mirror, VerifiedTargets, check_anchor, of_archive, remote,
 };

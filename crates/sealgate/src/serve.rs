@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use sealgate_engine::admit::{Gate as Judge, GatePorts};
 use sealgate_engine::cache::CacheSettings;
+use sealgate_engine::gate::{Gate as Judge, GatePorts};
 use sealgate_engine::limits::Limits as EvidenceLimits;
 use sealgate_engine::ports::{AuditSink, SecretSource};
 use sealgate_engine::roots::Roots;

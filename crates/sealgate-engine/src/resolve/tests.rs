@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sealgate_core::fault::FaultKind;
 use sealgate_policy::assemble::{Object, PolicySource};
 use sealgate_policy::cip::ClusterImagePolicy;
-use sealgate_policy::trust_root::Spec;
+use sealgate_policy::cip::trust_root::Spec;
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 
 use async_trait::async_trait;
-use sealgate_policy::trust_root::{Keys, Remote};
+use sealgate_policy::cip::trust_root::{Keys, Remote};
 
 use super::*;
 

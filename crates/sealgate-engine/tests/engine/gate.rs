@@ -5,10 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::{Reference, Repository};
-use sealgate_engine::admit::{
-    Admission, Answer, Gate, GatePorts, Holder, ImageUse, UnchangedImages, Workload,
-};
+use sealgate_engine::admit::{Admission, Answer, Holder, ImageUse, UnchangedImages, Workload};
 use sealgate_engine::cache::CacheSettings;
+use sealgate_engine::gate::{Gate, GatePorts};
 use sealgate_engine::limits::Limits;
 use sealgate_engine::ports::{PullSecret, SecretSource};
 use sealgate_engine::record::DecisionRecord;

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use sealgate_policy::cip::ClusterImagePolicy;
-use sealgate_policy::trust_root::TrustRootObject;
+use sealgate_policy::cip::trust_root::TrustRootObject;
 
 use super::*;
 

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use kube::Client;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_engine::ports::{Clock, SecretSource as _};
-use sealgate_policy::cip::validate::Context;
-use sealgate_policy::cip::{ClusterImagePolicy, SecretRef};
-use sealgate_policy::compile::{
+use sealgate_policy::cip::compile::{
     Compiled, Lookups, RootRef, SecretContent, compile, content_of_secret, lacks,
 };
+use sealgate_policy::cip::validate::Context;
+use sealgate_policy::cip::{ClusterImagePolicy, SecretRef};
 use sealgate_policy::depends::{Dependency, dependencies};
 use sealgate_policy::rule::{Mode, UndecidableReason};
 use serde_json::{Value, json};

@@ -3,8 +3,8 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::verify::RootSource;
-use sealgate_policy::compile::RootRef;
-use sealgate_policy::trust_root::Keys;
+use sealgate_policy::cip::compile::RootRef;
+use sealgate_policy::cip::trust_root::Keys;
 use std::sync::Arc;
 
 use super::*;

@@ -7,10 +7,10 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::Event;
 use sealgate_policy::assemble::{Object, ObjectStatus, Objects, PolicySource};
+use sealgate_policy::cip::compile::Condition;
+use sealgate_policy::cip::trust_root::{self, TrustRootObject};
 use sealgate_policy::cip::{ClusterImagePolicy, GROUP, KIND};
-use sealgate_policy::compile::Condition;
 use sealgate_policy::select::NoMatch;
-use sealgate_policy::trust_root::{self, TrustRootObject};
 use serde_json::Value;
 
 /// The place that rules of a cluster name as their origin.

@@ -16,7 +16,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client};
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_engine::ports::Clock;
-use sealgate_policy::compile::Condition;
+use sealgate_policy::cip::compile::Condition;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;

@@ -2,7 +2,7 @@
 
 use super::field_error::{FieldErrors, Level};
 use super::{Match, Spec};
-use crate::compile::not_yet;
+use crate::cip::compile::not_yet;
 use crate::glob::{Doubt, Glob};
 
 /// Everything doubtful in `spec`, as warnings.

@@ -3,15 +3,17 @@
 //!
 //! Here are the fields as written. `read` makes them from YAML and JSON, `defaults` fills in,
 //! `validate` says what is wrong, `convert` goes between the versions; the meaning is in
-//! `crate::compile`.
+//! `crate::cip::compile`.
 
 use serde::Deserialize;
 
+pub mod compile;
 pub mod convert;
 pub mod defaults;
 pub mod field_error;
 mod lint;
 pub mod read;
+pub mod trust_root;
 pub mod validate;
 
 /// The API group.

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{ClusterImagePolicy, GROUP, KIND, Version};
-use crate::trust_root::{self, TrustRootObject};
+use crate::cip::trust_root::{self, TrustRootObject};
 
 mod locate;
 

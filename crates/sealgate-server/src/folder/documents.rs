@@ -6,9 +6,9 @@ use std::sync::Arc;
 use sealgate_policy::assemble::{Object, Objects, PolicySource};
 use sealgate_policy::cip::field_error::Level;
 use sealgate_policy::cip::read::{Document, documents};
+use sealgate_policy::cip::trust_root;
 use sealgate_policy::cip::validate::{Context, EmptyAuthorities, validate};
 use sealgate_policy::select::NoMatch;
-use sealgate_policy::trust_root;
 
 use super::definitions::Definitions;
 use super::files::FileFormat;

@@ -3,7 +3,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 use jiff::SignedDuration;
-use sealgate_policy::trust_root::Bytes;
+use sealgate_policy::cip::trust_root::Bytes;
 use sealgate_testkit::keyless::TestSigstore;
 use sealgate_testkit::tuf::{Files, TufRepository, archive};
 

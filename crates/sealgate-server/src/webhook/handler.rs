@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
-use sealgate_engine::admit::Gate;
+use sealgate_engine::gate::Gate;
 use sealgate_engine::ports::WorkloadSource;
 use sealgate_engine::roots::Roots;
 use sealgate_kube::answer::{self, ReviewResponse};

@@ -5,8 +5,8 @@ use sealgate_kube::answer::ReviewResponse;
 use sealgate_kube::policies::{self, Reviewed, Validation};
 use sealgate_kube::review::Malformed;
 use sealgate_policy::assemble::PolicySource;
+use sealgate_policy::cip::compile::RootRef;
 use sealgate_policy::cip::validate::Context;
-use sealgate_policy::compile::RootRef;
 use tracing::warn;
 
 use super::handler::WebhookHandler;

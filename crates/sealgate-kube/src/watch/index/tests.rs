@@ -3,7 +3,7 @@ use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_engine::roots::OwnRoot;
 use sealgate_policy::assemble::{Assembly, assemble};
 use sealgate_policy::cip::SecretRef;
-use sealgate_policy::compile::{Lookups, RootRef, SecretContent};
+use sealgate_policy::cip::compile::{Lookups, RootRef, SecretContent};
 use sealgate_policy::rule::{Need, UndecidableReason};
 use serde_json::json;
 

@@ -6,7 +6,7 @@ use sealgate_core::key::{HashAlgorithm, PublicKey};
 use super::super::KeyRef;
 use super::super::field_error::FieldErrors;
 use super::Context;
-use crate::compile::certificate_authority;
+use crate::cip::compile::certificate_authority;
 
 const KMS_SCHEMES: [&str; 4] = ["awskms://", "azurekms://", "hashivault://", "gcpkms://"];
 

@@ -63,7 +63,7 @@ fn a_key_becomes_a_signature_that_is_needed() {
 
 #[test]
 fn every_code_stands_in_the_reference() {
-    let page = include_str!("../../../../docs/reference/cluster-image-policy.md");
+    let page = include_str!("../../../../../docs/reference/cluster-image-policy.md");
     for lack in UndecidableReason::ALL {
         assert!(page.contains(&format!("| `{}` |", lack.code())), "{}", lack.code());
     }
