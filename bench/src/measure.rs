@@ -1,11 +1,13 @@
 //! A command as a whole process, several times: wall time, processor time, peak memory.
 
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, anyhow, bail};
-use sealgate_tests::programs::Sandbox;
+use sealgate_tests::programs::{Sandbox, sealgate};
 
 /// The interquartile means of several runs of one command: a busy moment of the machine falls out
 /// of them, and they are finer than a median of figures that come in steps.
@@ -27,6 +29,18 @@ pub(crate) fn paired(
 ) -> anyhow::Result<(Figures, Figures)> {
     let [ours, peer] = in_turns(sandbox, runs, [ours, peer])?;
     Ok((ours, peer))
+}
+
+/// Copies of this program and an old one, written one after the other. How a program lies in the page
+/// cache depends on how and when its file was written, and makes a sixth of the time of its start.
+pub(crate) fn copies(sandbox: &Sandbox, old: &Path) -> anyhow::Result<[PathBuf; 2]> {
+    let copy = |name: &str, program: &Path| -> anyhow::Result<PathBuf> {
+        let bytes = fs::read(program).with_context(|| program.display().to_string())?;
+        let path = sandbox.write(name, bytes);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        Ok(path)
+    };
+    Ok([copy("new/sealgate", &sealgate())?, copy("old/sealgate", old)?])
 }
 
 /// Several commands in turns.

@@ -8,7 +8,7 @@ use sealgate_tests::proxy::CountingProxy;
 use sealgate_tests::registries;
 
 use crate::images::{copied, several, signed, with_signatures};
-use crate::measure::paired;
+use crate::measure::{copies, paired};
 use crate::startup;
 use crate::table::{Better, Row};
 
@@ -55,9 +55,10 @@ pub(crate) fn against(old: &Path) -> anyhow::Result<Vec<Row>> {
     let image = with_signatures(&sandbox, "against-signatures", SIGNATURES);
     let name = format!("verify {SIGNATURES} bundles, one ours");
     commands.push((name, arguments(&sandbox, &[&image])));
+    let [new, old] = copies(&sandbox, old)?;
     let mut rows = Vec::new();
     for (name, words) in &commands {
-        let (a, b) = paired(&sandbox, RUNS, (&sealgate(), words), (old, words))?;
+        let (a, b) = paired(&sandbox, RUNS, (&new, words), (&old, words))?;
         let row = |figure: &str, unit, figures| {
             Row::compared(&format!("{name}: {figure}"), unit, Better::Less, figures)
         };

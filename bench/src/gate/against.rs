@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use sealgate_tests::image::Image;
-use sealgate_tests::programs::{Sandbox, sealgate};
+use sealgate_tests::programs::Sandbox;
 use tokio::runtime::Runtime;
 
 use super::{COLD, Client, Cold, Gate, POLICIES, Warm, sandbox};
 use crate::images::several;
-use crate::measure::interquartile_mean;
+use crate::measure::{copies, interquartile_mean};
 use crate::table::{Better, Row};
 
 /// Turns of each program, how long one of warm admissions takes, and how many images the cold ones of
@@ -30,7 +30,7 @@ struct Turns {
 pub(crate) fn against(old: &Path) -> anyhow::Result<Vec<Row>> {
     let sandbox = sandbox();
     let images = several(&sandbox, "against", COLD);
-    let programs = [sealgate(), old.to_path_buf()];
+    let programs = copies(&sandbox, old)?;
     let runtime = Runtime::new()?;
     let warm = warm(&sandbox, &runtime, &programs, &images)?;
     let cold = cold(&sandbox, &runtime, &programs, &images)?;
