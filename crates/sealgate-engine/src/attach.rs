@@ -12,7 +12,7 @@ use crate::annotation;
 use crate::failure::Failure;
 use crate::legacy::{self, Appended, Layer, MediaTypes, Style};
 use crate::pin;
-use crate::ports::Registry;
+use crate::ports::RegistryWrite;
 use crate::triangulate::{self, Attachment};
 use crate::write;
 
@@ -59,7 +59,7 @@ pub fn payload(repository: &Repository, digest: &Digest) -> Vec<u8> {
 
 /// Appends the signature to the image's `.sig` manifest.
 pub async fn attach_signature(
-    registry: &dyn Registry,
+    registry: &dyn RegistryWrite,
     reference: &Reference,
     request: &AttachRequest,
 ) -> Result<Attached, Failure> {

@@ -12,7 +12,7 @@ use sealgate_core::reference::{Identifier, Repository};
 
 use crate::annotation;
 use crate::limits::Limits;
-use crate::ports::{RawManifest, Registry};
+use crate::ports::{RawManifest, RegistryRead};
 use crate::triangulate::{self, Attachment};
 
 /// The kind of an attachment, as its manifest declares it. It is unverified, and serves to list and
@@ -74,7 +74,7 @@ const MAX_FOUND: usize = 20_000;
 #[derive(Clone, Copy)]
 pub(crate) struct Search<'a> {
     /// The registry.
-    pub registry: &'a dyn Registry,
+    pub registry: &'a dyn RegistryRead,
     /// The image's own repository.
     pub repository: &'a Repository,
     /// Another repository with signatures (`COSIGN_REPOSITORY`), which is searched, too.

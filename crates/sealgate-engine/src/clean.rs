@@ -10,7 +10,7 @@ use crate::attached::{Attached, Kind, Search};
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::pin;
-use crate::ports::Registry;
+use crate::ports::RegistryWrite;
 
 /// The attachments to remove.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct CleanRequest {
 
 /// The attachments of `reference` that [`clean`] would remove.
 pub async fn find(
-    registry: &dyn Registry,
+    registry: &dyn RegistryWrite,
     reference: &Reference,
     request: &CleanRequest,
 ) -> Result<Vec<Attached>, Failure> {
@@ -46,7 +46,7 @@ pub async fn find(
 /// tag, or by its digest where the registry deletes by digest only; a referrer by its digest, and
 /// the adapter removes it from the fallback index.
 pub async fn clean(
-    registry: &dyn Registry,
+    registry: &dyn RegistryWrite,
     reference: &Reference,
     request: &CleanRequest,
 ) -> Result<Vec<Reference>, Failure> {
@@ -60,7 +60,7 @@ pub async fn clean(
     removed.try_filter_map(async |removed| Ok(removed)).try_collect().await
 }
 
-async fn remove(registry: &dyn Registry, item: &Attached) -> Result<bool, Failure> {
+async fn remove(registry: &dyn RegistryWrite, item: &Attached) -> Result<bool, Failure> {
     let place = &item.repository;
     let by_digest = Identifier::Digest(item.digest().clone());
     let Some(tag) = &item.tag else {

@@ -7,7 +7,7 @@ use sealgate_core::reference::{Identifier, Repository};
 use sealgate_core::reject::Foreign;
 
 use crate::failure::Failure;
-use crate::ports::{RawManifest, Registry};
+use crate::ports::{RawManifest, RegistryRead};
 
 /// A manifest that was read.
 pub(crate) enum Content {
@@ -22,7 +22,7 @@ pub(crate) enum Content {
 impl Content {
     /// Requests the manifest and reads it. A missing one is [`Failure::NotFound`].
     pub(crate) async fn of(
-        registry: &dyn Registry,
+        registry: &dyn RegistryRead,
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Self, Failure> {

@@ -20,7 +20,7 @@ use crate::index;
 use crate::legacy::{self, Layer};
 use crate::limits::Limits;
 use crate::pin::{self, Pinned};
-use crate::ports::{RawManifest, Registry};
+use crate::ports::{RawManifest, RegistryRead, RegistryWrite};
 
 /// The settings of a copy.
 #[derive(Clone, Debug, Default)]
@@ -59,9 +59,9 @@ const LISTED: u64 = 1024;
 
 /// A copy between two repositories.
 struct Transfer<'a> {
-    source: &'a dyn Registry,
+    source: &'a dyn RegistryRead,
     from: &'a Repository,
-    target: &'a dyn Registry,
+    target: &'a dyn RegistryWrite,
     to: &'a Repository,
     request: &'a CopyRequest,
     /// The referrers that the target lists, requested once for each digest.
@@ -70,9 +70,9 @@ struct Transfer<'a> {
 
 /// Copies `from` in `source` to `to` in `target`.
 pub async fn copy_image(
-    source: &dyn Registry,
+    source: &dyn RegistryRead,
     from: &Reference,
-    target: &dyn Registry,
+    target: &dyn RegistryWrite,
     to: &Reference,
     request: &CopyRequest,
 ) -> Result<Copied, Failure> {

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::gather::{self, Gathered};
 use crate::limits::Limits;
 use crate::pin;
-use crate::ports::Registry;
+use crate::ports::RegistryRead;
 
 /// The signatures of an image, unverified.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct Download {
 
 /// The signatures that [`gather::everything`] finds. A fault is a failure where nothing was found.
 pub async fn signatures(
-    registry: &dyn Registry,
+    registry: &dyn RegistryRead,
     reference: &Reference,
     signature_repository: Option<&Repository>,
     tag_prefix: &str,

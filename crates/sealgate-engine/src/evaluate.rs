@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::gather::{Gathered, Gathering};
 use crate::limits::Limits;
-use crate::ports::Registry;
+use crate::ports::RegistryRead;
 
 /// An image, the criteria that it is judged by, and the bounds of the evaluation.
 pub(crate) struct ImageEvaluation<'a> {
@@ -85,7 +85,7 @@ impl ImageEvaluation<'_> {
         open: impl Fn(Vec<String>) -> Open + Sync,
     ) -> Facts
     where
-        R: Deref<Target = dyn Registry> + Send + Sync,
+        R: Deref<Target = dyn RegistryRead> + Send + Sync,
         Open: Future<Output = Opened<R>> + Send,
     {
         let plan = Plan::new(self.image, self.criteria);
@@ -104,7 +104,10 @@ impl ImageEvaluation<'_> {
 
     /// The facts and the candidates themselves, with everything read. The candidates are in the
     /// order of their lists, each once, though it be found in several places.
-    pub(crate) async fn of_everything(&self, registry: &dyn Registry) -> (Facts, Vec<Candidate>) {
+    pub(crate) async fn of_everything(
+        &self,
+        registry: &dyn RegistryRead,
+    ) -> (Facts, Vec<Candidate>) {
         let plan = Plan::new(self.image, self.criteria);
         let read = plan.places.iter().map(|place| self.read(registry, place));
         let gathered: Vec<Gathered> = futures::future::join_all(read).await;
@@ -123,7 +126,7 @@ impl ImageEvaluation<'_> {
         (facts, candidates)
     }
 
-    async fn read(&self, registry: &dyn Registry, place: &Place) -> Gathered {
+    async fn read(&self, registry: &dyn RegistryRead, place: &Place) -> Gathered {
         let gathering = self.gathering(registry, place);
         match place.search {
             Search::All => gathering.all().await,
@@ -131,7 +134,7 @@ impl ImageEvaluation<'_> {
         }
     }
 
-    fn gathering<'r>(&'r self, registry: &'r dyn Registry, place: &'r Place) -> Gathering<'r> {
+    fn gathering<'r>(&'r self, registry: &'r dyn RegistryRead, place: &'r Place) -> Gathering<'r> {
         let Place { repository, tag_prefix, .. } = place;
         Gathering::new(registry, repository, &self.image.digest, tag_prefix, self.limits)
     }
@@ -146,7 +149,7 @@ impl ImageEvaluation<'_> {
         facts: &Mutex<Facts>,
     ) -> bool
     where
-        R: Deref<Target = dyn Registry> + Send + Sync,
+        R: Deref<Target = dyn RegistryRead> + Send + Sync,
         Open: Future<Output = Opened<R>> + Send,
     {
         let Some(Place { pull_secrets, repository, .. }) = plan.places.get(place) else {

@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use tracing::Instrument;
 
 use crate::limits::Limits;
-use crate::ports::{RawManifest, Registry};
+use crate::ports::{RawManifest, RegistryRead};
 use crate::triangulate::{self, Attachment};
 
 /// What was found, and which source did not tell.
@@ -51,7 +51,7 @@ type Numbered = (usize, Gathered);
 
 /// One digest whose signatures are looked for in one repository.
 pub struct Gathering<'a> {
-    registry: &'a dyn Registry,
+    registry: &'a dyn RegistryRead,
     repository: &'a Repository,
     subject: &'a Digest,
     tag_prefix: &'a str,
@@ -63,7 +63,7 @@ pub struct Gathering<'a> {
 impl<'a> Gathering<'a> {
     /// Looks for what is about `subject` in `repository`; legacy tags begin with `tag_prefix`.
     pub fn new(
-        registry: &'a dyn Registry,
+        registry: &'a dyn RegistryRead,
         repository: &'a Repository,
         subject: &'a Digest,
         tag_prefix: &'a str,
@@ -442,7 +442,7 @@ impl<'a> Gathering<'a> {
 /// (`COSIGN_REPOSITORY`), referrers beside the image are read too, for cosign writes bundles there
 /// whatever the variable says.
 pub async fn everything(
-    registry: &dyn Registry,
+    registry: &dyn RegistryRead,
     repository: &Repository,
     elsewhere: Option<&Repository>,
     subject: &Digest,

@@ -11,7 +11,7 @@ use sealgate_core::reference::{Identifier, Repository};
 use crate::content::Content;
 use crate::failure::Failure;
 use crate::limits::Limits;
-use crate::ports::Registry;
+use crate::ports::RegistryRead;
 
 /// A child of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Child {
 /// index that lists itself, or one above it, is not read again. A missing child (in a mirror of
 /// some platforms only) is listed, with nothing below it.
 pub async fn descendants(
-    registry: &dyn Registry,
+    registry: &dyn RegistryRead,
     repository: &Repository,
     digest: &Digest,
     limits: &Limits,
@@ -58,7 +58,7 @@ pub async fn descendants(
 
 /// The children of `digest`, each once; none if it is an image.
 pub(crate) async fn children(
-    registry: &dyn Registry,
+    registry: &dyn RegistryRead,
     repository: &Repository,
     digest: &Digest,
     limits: &Limits,
@@ -71,7 +71,7 @@ pub(crate) async fn children(
 
 /// The children of a child; none if it is missing, or not an index.
 async fn grandchildren(
-    registry: &dyn Registry,
+    registry: &dyn RegistryRead,
     repository: &Repository,
     child: Digest,
     limits: &Limits,

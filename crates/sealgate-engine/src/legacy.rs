@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::limits::Limits;
-use crate::ports::{RawManifest, Registry};
+use crate::ports::{RawManifest, RegistryWrite};
 use crate::write;
 
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
@@ -101,7 +101,7 @@ struct RootFs {
 /// Appends the layers for which `covered` finds no equal in the image under `tag`. Reads the image
 /// back, merges and retries until it has all of them.
 pub(crate) async fn append(
-    registry: &dyn Registry,
+    registry: &dyn RegistryWrite,
     repository: &Repository,
     tag: &str,
     layers: &[Layer],
@@ -156,7 +156,7 @@ fn parse(raw: &RawManifest, repository: &Repository) -> Result<Manifest, Failure
 /// The media type and the bytes of the manifest with `missing` appended. Its configuration is
 /// stored.
 async fn extended(
-    registry: &dyn Registry,
+    registry: &dyn RegistryWrite,
     repository: &Repository,
     stored: Option<Manifest>,
     missing: &[Layer],
@@ -194,7 +194,7 @@ fn empty(media_types: MediaTypes) -> Manifest {
 
 /// The stored configuration; none if it cannot be read, and a new one is written.
 async fn old_config(
-    registry: &dyn Registry,
+    registry: &dyn RegistryWrite,
     repository: &Repository,
     manifest: &Manifest,
 ) -> Result<Option<Value>, Failure> {

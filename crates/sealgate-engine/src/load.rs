@@ -5,14 +5,14 @@ use sealgate_core::reference::Reference;
 
 use crate::copy::{Copied, CopyRequest, copy_image};
 use crate::failure::Failure;
-use crate::ports::Registry;
+use crate::ports::{RegistryRead, RegistryWrite};
 
 /// Copies `from` of `layout` to `to`. A tag that names another image is moved only with
 /// [`CopyRequest::force`].
 pub async fn load_image(
-    layout: &dyn Registry,
+    layout: &dyn RegistryRead,
     from: &Reference,
-    target: &dyn Registry,
+    target: &dyn RegistryWrite,
     to: &Reference,
     request: &CopyRequest,
 ) -> Result<Copied, Failure> {

@@ -9,7 +9,7 @@ use sealgate_core::reference::{Identifier, Reference};
 use crate::content::Content;
 
 use crate::failure::Failure;
-use crate::ports::Registry;
+use crate::ports::RegistryRead;
 
 /// A reference with its digest, and the descriptor that the registry returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,10 @@ impl Pinned {
 }
 
 /// Requests the descriptor of `reference`. A missing image is [`Failure::NotFound`].
-pub async fn resolve(registry: &dyn Registry, reference: &Reference) -> Result<Pinned, Failure> {
+pub async fn resolve(
+    registry: &dyn RegistryRead,
+    reference: &Reference,
+) -> Result<Pinned, Failure> {
     let found = registry.resolve(reference.repository(), &reference.identifier()).await?;
     let descriptor = found.ok_or_else(|| Failure::not_found(reference.clone()))?;
     if let Some(asked) = reference.digest()
@@ -43,7 +46,7 @@ pub async fn resolve(registry: &dyn Registry, reference: &Reference) -> Result<P
 
 /// As [`resolve`], and reads the manifest, for callers that sign it (`sign`, `attach`). The reader
 /// is that of `tree`, `copy` and `save`: a manifest that they cannot read is not signed.
-pub async fn read(registry: &dyn Registry, reference: &Reference) -> Result<Pinned, Failure> {
+pub async fn read(registry: &dyn RegistryRead, reference: &Reference) -> Result<Pinned, Failure> {
     let digest = digest(registry, reference).await?;
     let at = Identifier::Digest(digest.clone());
     let found = registry.manifest(reference.repository(), &at).await?;
@@ -53,7 +56,7 @@ pub async fn read(registry: &dyn Registry, reference: &Reference) -> Result<Pinn
 }
 
 /// The digest of `reference`: its own without a request, else the one that its tag names now.
-pub async fn digest(registry: &dyn Registry, reference: &Reference) -> Result<Digest, Failure> {
+pub async fn digest(registry: &dyn RegistryRead, reference: &Reference) -> Result<Digest, Failure> {
     match reference.digest() {
         Some(digest) => Ok(digest.clone()),
         None => Ok(resolve(registry, reference).await?.descriptor.digest),

@@ -33,12 +33,13 @@ pub struct RawManifest {
     pub bytes: Bytes,
 }
 
-/// A registry, or a layout folder, with the credentials to use there.
+/// The reading half of a registry, or of a layout folder, with the credentials to use there. The
+/// gate has this half only.
 ///
 /// `Ok(None)` is a definitive "there is no such thing" (404 with a registry's error body, or an
 /// empty list); anything else that is not the thing itself is a [`Fault`].
 #[async_trait]
-pub trait Registry: Send + Sync {
+pub trait RegistryRead: Send + Sync {
     /// Media type, size and digest of a manifest, without its bytes (HEAD, else GET).
     async fn resolve(
         &self,
@@ -100,6 +101,13 @@ pub trait Registry: Send + Sync {
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, Fault>;
 
+    /// All tags (bounded).
+    async fn tags(&self, repository: &Repository) -> Result<Vec<String>, Fault>;
+}
+
+/// A registry, or a layout folder, that can also be written to.
+#[async_trait]
+pub trait RegistryWrite: RegistryRead {
     /// Stores a blob unless it is there. `content` is exactly `descriptor.size` bytes.
     async fn push_blob(
         &self,
@@ -141,9 +149,6 @@ pub trait Registry: Send + Sync {
 
     /// Removes a tag or manifest; `false` where there was none.
     async fn delete(&self, repository: &Repository, what: &Identifier) -> Result<bool, Fault>;
-
-    /// All tags (bounded).
-    async fn tags(&self, repository: &Repository) -> Result<Vec<String>, Fault>;
 }
 
 /// A user name and password, or tokens, for one registry (or a path below it). `Debug` shows no secret.
@@ -159,11 +164,11 @@ impl std::fmt::Debug for PullSecret {
     }
 }
 
-/// Opens a [`Registry`] with the pull secrets of one workload before the process's own
+/// Opens a [`RegistryRead`] with the pull secrets of one workload before the process's own
 /// credentials. Connections are shared, credentials and tokens never.
 pub trait RegistryAccess: Send + Sync {
     /// A registry handle that uses `secrets` first.
-    fn open(&self, secrets: &[PullSecret]) -> Arc<dyn Registry>;
+    fn open(&self, secrets: &[PullSecret]) -> Arc<dyn RegistryRead>;
 }
 
 /// Makes signatures. A key file, a secret, later a KMS.

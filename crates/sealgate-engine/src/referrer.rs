@@ -8,7 +8,7 @@ use sealgate_core::reference::Repository;
 
 use crate::annotation;
 use crate::failure::Failure;
-use crate::ports::Registry;
+use crate::ports::RegistryWrite;
 use crate::write;
 
 const EMPTY: &[u8] = b"{}";
@@ -46,7 +46,7 @@ pub fn manifest(
 
 /// Stores a bundle as a referrer of its subject. Returns the digest of its manifest.
 pub async fn push(
-    registry: &dyn Registry,
+    registry: &dyn RegistryWrite,
     repository: &Repository,
     bundle: Bytes,
     manifest: &Manifest,

@@ -7,13 +7,13 @@ use sealgate_core::reference::Reference;
 
 use crate::copy::{Copied, CopyRequest, copy_image};
 use crate::failure::Failure;
-use crate::ports::Registry;
+use crate::ports::{RegistryRead, RegistryWrite};
 
 /// Copies `image` into `layout` under its own tag.
 pub async fn save_image(
-    source: &dyn Registry,
+    source: &dyn RegistryRead,
     image: &Reference,
-    layout: &dyn Registry,
+    layout: &dyn RegistryWrite,
     request: &CopyRequest,
 ) -> Result<Copied, Failure> {
     let request = CopyRequest { force: true, ..request.clone() };

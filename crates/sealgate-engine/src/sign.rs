@@ -27,7 +27,7 @@ use sealgate_core::{dsse, statement};
 use crate::failure::Failure;
 use crate::index;
 use crate::pin;
-use crate::ports::{Clock, Registry, Signer};
+use crate::ports::{Clock, RegistryWrite, Signer};
 use crate::transparency::TransparencyServices;
 use store::SignatureStore;
 
@@ -56,7 +56,7 @@ pub struct SigningParties<'a> {
 /// A signing run without its private key, which is not needed to resume it.
 #[derive(Clone, Copy)]
 struct Signing<'a> {
-    registry: &'a dyn Registry,
+    registry: &'a dyn RegistryWrite,
     key: &'a VerificationKey,
     transparency: &'a TransparencyServices,
     request: &'a SignRequest,
@@ -65,7 +65,7 @@ struct Signing<'a> {
 
 /// Signs `reference` with a plain key and without services, see [`sign_image_with`].
 pub async fn sign_image(
-    registry: &dyn Registry,
+    registry: &dyn RegistryWrite,
     reference: &Reference,
     signer: &dyn Signer,
     clock: &dyn Clock,
@@ -86,7 +86,7 @@ pub async fn sign_image(
 /// [`SignFailure::Unfinished`] holds the signatures when a log or, after the logs, the registry
 /// failed: [`resume`] continues from there.
 pub async fn sign_image_with(
-    registry: &dyn Registry,
+    registry: &dyn RegistryWrite,
     reference: &Reference,
     parties: SigningParties<'_>,
     clock: &dyn Clock,
@@ -107,7 +107,7 @@ pub async fn sign_image_with(
 /// Resumes signing with the signatures of [`SignFailure::Unfinished`]: uploads to the logs that
 /// lack an entry, and stores. The request decides how to store; the signatures stay as they are.
 pub async fn resume(
-    registry: &dyn Registry,
+    registry: &dyn RegistryWrite,
     signatures: PendingSignatures,
     transparency: &TransparencyServices,
     clock: &dyn Clock,
@@ -128,7 +128,7 @@ pub async fn resume(
 
 /// The image, and every manifest below it where the request is recursive.
 async fn images(
-    registry: &dyn Registry,
+    registry: &dyn RegistryWrite,
     reference: &Reference,
     request: &SignRequest,
 ) -> Result<Vec<(Reference, Descriptor)>, Failure> {

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::index;
 use crate::limits::Limits;
 use crate::pin;
-use crate::ports::Registry;
+use crate::ports::RegistryRead;
 
 /// An image and its attachments.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ impl Branch {
 /// The attachments of `reference` and of the manifests below it. `elsewhere` is another repository
 /// with signatures (`COSIGN_REPOSITORY`); both repositories are read.
 pub async fn tree(
-    registry: &dyn Registry,
+    registry: &dyn RegistryRead,
     reference: &Reference,
     elsewhere: Option<&Repository>,
     tag_prefix: &str,

@@ -27,7 +27,7 @@ use crate::failure::Failure;
 use crate::index;
 use crate::limits::Limits;
 use crate::pin;
-use crate::ports::Registry;
+use crate::ports::RegistryRead;
 
 /// What to ask of each image.
 #[derive(Clone, Debug)]
@@ -182,7 +182,7 @@ impl Report {
 
 /// Verifies images, each digest once however often it is asked for.
 pub struct Verifier<'a> {
-    registry: &'a dyn Registry,
+    registry: &'a dyn RegistryRead,
     request: &'a VerifyRequest,
     criterion: Arc<Criterion>,
     outcomes: Cache<(Repository, Digest), Arc<Outcome>>,
@@ -190,7 +190,7 @@ pub struct Verifier<'a> {
 
 /// Verifies one image.
 pub async fn verify_image(
-    registry: &dyn Registry,
+    registry: &dyn RegistryRead,
     reference: &Reference,
     request: &VerifyRequest,
 ) -> Report {
@@ -199,7 +199,7 @@ pub async fn verify_image(
 
 /// Verifies many images, `max_workers` at a time; the reports come in the order of the input.
 pub fn verify_images<'a>(
-    registry: &'a dyn Registry,
+    registry: &'a dyn RegistryRead,
     images: impl Stream<Item = Reference> + Send + 'a,
     request: &'a VerifyRequest,
 ) -> impl Stream<Item = Report> + Send + 'a {
@@ -214,7 +214,7 @@ pub fn verify_images<'a>(
 
 impl<'a> Verifier<'a> {
     /// A verifier that remembers the outcome of the last few thousand digests.
-    pub fn new(registry: &'a dyn Registry, request: &'a VerifyRequest) -> Self {
+    pub fn new(registry: &'a dyn RegistryRead, request: &'a VerifyRequest) -> Self {
         Self { registry, request, criterion: request.criterion(), outcomes: Cache::new(4096) }
     }
 

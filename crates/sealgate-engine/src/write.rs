@@ -12,7 +12,7 @@ use sealgate_core::manifest::Descriptor;
 use sealgate_core::reference::{Identifier, Repository};
 
 use crate::failure::Failure;
-use crate::ports::{BlobStream, Registry};
+use crate::ports::{BlobStream, RegistryWrite};
 
 /// A descriptor of `content`: media type, size and digest.
 pub(crate) fn describe(media_type: &str, content: &[u8]) -> Descriptor {
@@ -33,7 +33,7 @@ pub(crate) fn one_piece(content: Bytes) -> BlobStream {
 
 /// Stores a blob that is in memory.
 pub(crate) async fn blob(
-    registry: &dyn Registry,
+    registry: &dyn RegistryWrite,
     repository: &Repository,
     media_type: &str,
     content: Bytes,
@@ -44,7 +44,7 @@ pub(crate) async fn blob(
 
 /// Stores a manifest under its digest, and checks the digest that the registry returns.
 pub(crate) async fn manifest_by_digest(
-    registry: &dyn Registry,
+    registry: &dyn RegistryWrite,
     repository: &Repository,
     media_type: &str,
     bytes: Bytes,

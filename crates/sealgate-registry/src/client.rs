@@ -10,7 +10,9 @@ use sealgate_core::digest::Digest;
 use sealgate_core::fault::Fault;
 use sealgate_core::manifest::Descriptor;
 use sealgate_core::reference::{Identifier, Repository};
-use sealgate_engine::ports::{BlobStream, PullSecret, RawManifest, Registry, RegistryAccess};
+use sealgate_engine::ports::{
+    BlobStream, PullSecret, RawManifest, RegistryAccess, RegistryRead, RegistryWrite,
+};
 
 use crate::auth::Tokens;
 use crate::credentials::{Credential, CredentialId, Keychain};
@@ -119,13 +121,13 @@ impl fmt::Debug for Client {
 }
 
 impl RegistryAccess for Client {
-    fn open(&self, secrets: &[PullSecret]) -> Arc<dyn Registry> {
+    fn open(&self, secrets: &[PullSecret]) -> Arc<dyn RegistryRead> {
         Arc::new(self.with_pull_secrets(secrets))
     }
 }
 
 #[async_trait]
-impl Registry for Client {
+impl RegistryRead for Client {
     async fn resolve(
         &self,
         repository: &Repository,
@@ -176,6 +178,13 @@ impl Registry for Client {
         self.fallback_list(repository, subject).await
     }
 
+    async fn tags(&self, repository: &Repository) -> Result<Vec<String>, Fault> {
+        self.list_tags(repository).await
+    }
+}
+
+#[async_trait]
+impl RegistryWrite for Client {
     async fn push_blob(
         &self,
         repository: &Repository,
@@ -217,9 +226,5 @@ impl Registry for Client {
 
     async fn delete(&self, repository: &Repository, what: &Identifier) -> Result<bool, Fault> {
         self.remove(repository, what).await
-    }
-
-    async fn tags(&self, repository: &Repository) -> Result<Vec<String>, Fault> {
-        self.list_tags(repository).await
     }
 }

@@ -1,6 +1,7 @@
 //! Adapter for OCI registries, OCI layouts, and registry credentials.
 //!
-//! [`Client`] and [`layout::Layout`] implement the port [`sealgate_engine::ports::Registry`].
+//! [`Client`] and [`layout::Layout`] implement the ports [`sealgate_engine::ports::RegistryRead`] and
+//! [`sealgate_engine::ports::RegistryWrite`].
 //! Responses are checked here for format, size and digest only; signatures are verified in
 //! `sealgate-core`. A response that is neither the requested content nor a definitive "not found"
 //! is a [`sealgate_core::fault::Fault`] that names the registry.

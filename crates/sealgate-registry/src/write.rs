@@ -11,7 +11,7 @@ use sealgate_core::digest::{Digest, Hasher};
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::manifest::Descriptor;
 use sealgate_core::reference::{Identifier, Repository};
-use sealgate_engine::ports::{BlobStream, Registry as _};
+use sealgate_engine::ports::{BlobStream, RegistryRead as _};
 use tokio::time::Instant;
 use url::Url;
 

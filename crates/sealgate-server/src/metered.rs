@@ -10,7 +10,7 @@ use sealgate_core::digest::Digest;
 use sealgate_core::fault::Fault;
 use sealgate_core::manifest::Descriptor;
 use sealgate_core::reference::{Identifier, Repository};
-use sealgate_engine::ports::{BlobStream, PullSecret, RawManifest, Registry, RegistryAccess};
+use sealgate_engine::ports::{BlobStream, PullSecret, RawManifest, RegistryAccess, RegistryRead};
 
 use crate::metrics::Metrics;
 
@@ -21,7 +21,7 @@ pub struct Metered {
 }
 
 struct MeteredRegistry {
-    registry: Arc<dyn Registry>,
+    registry: Arc<dyn RegistryRead>,
     metrics: Arc<Metrics>,
 }
 
@@ -33,7 +33,7 @@ impl Metered {
 }
 
 impl RegistryAccess for Metered {
-    fn open(&self, secrets: &[PullSecret]) -> Arc<dyn Registry> {
+    fn open(&self, secrets: &[PullSecret]) -> Arc<dyn RegistryRead> {
         let registry = self.access.open(secrets);
         Arc::new(MeteredRegistry { registry, metrics: Arc::clone(&self.metrics) })
     }
@@ -55,7 +55,7 @@ impl MeteredRegistry {
 }
 
 #[async_trait]
-impl Registry for MeteredRegistry {
+impl RegistryRead for MeteredRegistry {
     async fn resolve(
         &self,
         repository: &Repository,
@@ -105,52 +105,6 @@ impl Registry for MeteredRegistry {
     ) -> Result<Vec<Descriptor>, Fault> {
         let request = self.registry.referrers_by_tag(repository, subject);
         self.count(repository, "referrers", request).await
-    }
-
-    async fn push_blob(
-        &self,
-        repository: &Repository,
-        descriptor: &Descriptor,
-        content: BlobStream,
-    ) -> Result<(), Fault> {
-        let request = self.registry.push_blob(repository, descriptor, content);
-        self.count(repository, "push", request).await
-    }
-
-    async fn mount_blob(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-        from: &Repository,
-    ) -> Result<bool, Fault> {
-        self.count(repository, "push", self.registry.mount_blob(repository, digest, from)).await
-    }
-
-    async fn push_manifest(
-        &self,
-        repository: &Repository,
-        at: &Identifier,
-        media_type: &str,
-        bytes: Bytes,
-    ) -> Result<Digest, Fault> {
-        let request = self.registry.push_manifest(repository, at, media_type, bytes);
-        self.count(repository, "push", request).await
-    }
-
-    async fn replace_manifest(
-        &self,
-        repository: &Repository,
-        tag: &str,
-        expected: Option<&Digest>,
-        media_type: &str,
-        bytes: Bytes,
-    ) -> Result<bool, Fault> {
-        let request = self.registry.replace_manifest(repository, tag, expected, media_type, bytes);
-        self.count(repository, "push", request).await
-    }
-
-    async fn delete(&self, repository: &Repository, what: &Identifier) -> Result<bool, Fault> {
-        self.count(repository, "delete", self.registry.delete(repository, what)).await
     }
 
     async fn tags(&self, repository: &Repository) -> Result<Vec<String>, Fault> {

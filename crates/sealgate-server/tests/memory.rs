@@ -18,7 +18,7 @@ use sealgate_engine::admit::{Admission, Answer, ImageUse, Workload};
 use sealgate_engine::cache::CacheSettings;
 use sealgate_engine::gate::{Gate, GatePorts};
 use sealgate_engine::limits::Limits;
-use sealgate_engine::ports::Registry;
+use sealgate_engine::ports::RegistryWrite;
 use sealgate_policy::glob::{Glob, TagTrust};
 use sealgate_policy::rule::{
     Formats, Mode, Need, Origin, Rule, SignatureRequirement, SignedBy, When,

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use sealgate_core::fault::Fault;
 use sealgate_engine::ports::{
-    AuditSink, Clock, PullSecret, Registry, RegistryAccess, SecretSource,
+    AuditSink, Clock, PullSecret, RegistryAccess, RegistryRead, SecretSource,
 };
 use sealgate_engine::record::{Decided, DecisionRecord};
 
@@ -29,13 +29,13 @@ impl Clock for FrozenClock {
 
 /// Access that returns the same registry for all credentials, and counts how often it was opened.
 pub struct OneRegistry {
-    registry: Arc<dyn Registry>,
+    registry: Arc<dyn RegistryRead>,
     opened: Mutex<Vec<usize>>,
 }
 
 impl OneRegistry {
     /// Always opens `registry`.
-    pub fn new(registry: Arc<dyn Registry>) -> Self {
+    pub fn new(registry: Arc<dyn RegistryRead>) -> Self {
         Self { registry, opened: Mutex::default() }
     }
 
@@ -46,7 +46,7 @@ impl OneRegistry {
 }
 
 impl RegistryAccess for OneRegistry {
-    fn open(&self, secrets: &[PullSecret]) -> Arc<dyn Registry> {
+    fn open(&self, secrets: &[PullSecret]) -> Arc<dyn RegistryRead> {
         self.opened.lock().unwrap().push(secrets.len());
         self.registry.clone()
     }

@@ -11,7 +11,7 @@ use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::manifest::{Descriptor, Manifest};
 use sealgate_core::reference::{Identifier, Repository};
-use sealgate_engine::ports::{BlobStream, RawManifest, Registry};
+use sealgate_engine::ports::{BlobStream, RawManifest, RegistryRead, RegistryWrite};
 
 /// Kinds of registry requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -303,7 +303,7 @@ fn fault(kind: FaultKind, repository: &Repository, detail: impl Into<String>) ->
 }
 
 #[async_trait]
-impl Registry for MemoryRegistry {
+impl RegistryRead for MemoryRegistry {
     async fn resolve(
         &self,
         repository: &Repository,
@@ -366,6 +366,14 @@ impl Registry for MemoryRegistry {
         Ok(self.within(repository, |content| content.referrers(subject)))
     }
 
+    async fn tags(&self, repository: &Repository) -> Result<Vec<String>, Fault> {
+        self.begin_request(Request::Tags, repository.to_string()).await?;
+        Ok(self.within(repository, |content| content.tags.keys().cloned().collect()))
+    }
+}
+
+#[async_trait]
+impl RegistryWrite for MemoryRegistry {
     async fn push_blob(
         &self,
         repository: &Repository,
@@ -450,11 +458,6 @@ impl Registry for MemoryRegistry {
                 content.manifests.remove(digest).is_some()
             }
         }))
-    }
-
-    async fn tags(&self, repository: &Repository) -> Result<Vec<String>, Fault> {
-        self.begin_request(Request::Tags, repository.to_string()).await?;
-        Ok(self.within(repository, |content| content.tags.keys().cloned().collect()))
     }
 }
 

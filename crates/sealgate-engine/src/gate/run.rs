@@ -24,7 +24,7 @@ use crate::cache::{Reader, Shared, Subject};
 use crate::evaluate::{ImageEvaluation, Opened, too_slow};
 use crate::failure::Failure;
 use crate::pin;
-use crate::ports::Registry;
+use crate::ports::RegistryRead;
 use crate::record::EvaluatedImage;
 
 /// The most images of one object that are under way at a time.
@@ -38,7 +38,7 @@ pub(super) struct AdmissionRun<'a> {
     workload: &'a Workload,
     deadline: Instant,
     /// The registry with the workload's own pull secrets, opened when it is first needed.
-    own_registry: OnceCell<Opened<Arc<dyn Registry>>>,
+    own_registry: OnceCell<Opened<Arc<dyn RegistryRead>>>,
 }
 
 impl<'a> AdmissionRun<'a> {
@@ -221,14 +221,14 @@ impl<'a> AdmissionRun<'a> {
     }
 
     /// A registry with the pull secrets of the pod, and `more` of its namespace.
-    async fn open(&self, more: Vec<String>) -> Opened<Arc<dyn Registry>> {
+    async fn open(&self, more: Vec<String>) -> Opened<Arc<dyn RegistryRead>> {
         match more.is_empty() {
             true => self.own_registry.get_or_init(|| self.open_with(Vec::new())).await.clone(),
             false => self.open_with(more).await,
         }
     }
 
-    async fn open_with(&self, more: Vec<String>) -> Opened<Arc<dyn Registry>> {
+    async fn open_with(&self, more: Vec<String>) -> Opened<Arc<dyn RegistryRead>> {
         let Workload { scope, pull_secrets, .. } = self.workload;
         let names = [pull_secrets.as_slice(), &more].concat();
         let GatePorts { secrets, registries, .. } = &self.gate.ports;

@@ -16,7 +16,7 @@ use super::verification_key::VerificationKey;
 use crate::annotation;
 use crate::failure::Failure;
 use crate::legacy::{self, Layer, Style};
-use crate::ports::Registry;
+use crate::ports::RegistryWrite;
 use crate::referrer;
 use crate::triangulate::{self, Attachment};
 use crate::write;
@@ -24,7 +24,7 @@ use crate::write;
 /// A registry and the settings that signatures are stored with.
 #[derive(Clone, Copy)]
 pub(super) struct SignatureStore<'a> {
-    pub(super) registry: &'a dyn Registry,
+    pub(super) registry: &'a dyn RegistryWrite,
     pub(super) request: &'a SignRequest,
     pub(super) key: &'a VerificationKey,
     pub(super) now: Timestamp,

@@ -7,7 +7,7 @@ use sealgate_core::fault::FaultKind;
 use sealgate_core::manifest::{Descriptor, media_type};
 use sealgate_engine::gather::{Gathered, Gathering};
 use sealgate_engine::limits::Limits;
-use sealgate_engine::ports::Registry as _;
+use sealgate_engine::ports::RegistryRead as _;
 use sealgate_engine::sign::Formats;
 use sealgate_testkit::image;
 use sealgate_testkit::key::TestKey;

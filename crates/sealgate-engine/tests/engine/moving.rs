@@ -11,7 +11,7 @@ use sealgate_engine::copy::{CopyRequest, copy_image};
 use sealgate_engine::download;
 use sealgate_engine::failure::Failure;
 use sealgate_engine::limits::Limits;
-use sealgate_engine::ports::Registry as _;
+use sealgate_engine::ports::RegistryRead as _;
 use sealgate_engine::save::save_image;
 use sealgate_engine::sign::{Formats, SignFailure, SignRequest, sign_image};
 use sealgate_engine::tree::tree;

@@ -10,7 +10,7 @@ use sealgate_core::verify::{BlobSignature, TrustConfig};
 use sealgate_engine::attach::{AttachRequest, attach_signature, payload};
 use sealgate_engine::failure::Failure;
 use sealgate_engine::legacy::MediaTypes;
-use sealgate_engine::ports::Registry;
+use sealgate_engine::ports::RegistryRead;
 use sealgate_engine::sign::{Formats, SignFailure, SignRequest, Upload, sign_image};
 use sealgate_engine::sign_blob::sign_blob;
 use sealgate_engine::verify::{Outcome, VerifyRequest, verify_image};
@@ -90,7 +90,7 @@ async fn an_appended_layer_keeps_what_stood_in_the_configuration() {
     sign_image(&registry, &at, &TestKey::p256(), &CLOCK(), &legacy()).await.unwrap();
     let manifest = signatures(&registry, &digest);
     let (app, config) = (app(), &manifest.config.digest);
-    let config = Registry::blob(&registry, &app, config, 10_000).await.unwrap().unwrap();
+    let config = RegistryRead::blob(&registry, &app, config, 10_000).await.unwrap().unwrap();
     let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
     assert_eq!(config["created"], "2026-01-02T03:04:05Z");
     assert_eq!(config["history"][0]["created"], "2026-01-02T03:04:05Z");

@@ -178,12 +178,12 @@ mod lying {
     use sealgate_core::fault::Fault;
     use sealgate_core::manifest::Descriptor;
     use sealgate_core::reference::Repository;
-    use sealgate_engine::ports::{BlobStream, RawManifest, Registry};
+    use sealgate_engine::ports::{BlobStream, RawManifest, RegistryRead};
 
     use super::*;
 
     #[async_trait]
-    impl Registry for LyingRegistry {
+    impl RegistryRead for LyingRegistry {
         async fn resolve(
             &self,
             repository: &Repository,
@@ -240,44 +240,6 @@ mod lying {
             subject: &Digest,
         ) -> Result<Vec<Descriptor>, Fault> {
             self.0.referrers_by_tag(repository, subject).await
-        }
-        async fn push_blob(
-            &self,
-            repository: &Repository,
-            descriptor: &Descriptor,
-            content: BlobStream,
-        ) -> Result<(), Fault> {
-            self.0.push_blob(repository, descriptor, content).await
-        }
-        async fn mount_blob(
-            &self,
-            repository: &Repository,
-            digest: &Digest,
-            from: &Repository,
-        ) -> Result<bool, Fault> {
-            self.0.mount_blob(repository, digest, from).await
-        }
-        async fn push_manifest(
-            &self,
-            repository: &Repository,
-            at: &Identifier,
-            media_type: &str,
-            bytes: Bytes,
-        ) -> Result<Digest, Fault> {
-            self.0.push_manifest(repository, at, media_type, bytes).await
-        }
-        async fn replace_manifest(
-            &self,
-            repository: &Repository,
-            tag: &str,
-            expected: Option<&Digest>,
-            media_type: &str,
-            bytes: Bytes,
-        ) -> Result<bool, Fault> {
-            self.0.replace_manifest(repository, tag, expected, media_type, bytes).await
-        }
-        async fn delete(&self, repository: &Repository, what: &Identifier) -> Result<bool, Fault> {
-            self.0.delete(repository, what).await
         }
         async fn tags(&self, repository: &Repository) -> Result<Vec<String>, Fault> {
             self.0.tags(repository).await
@@ -349,7 +311,7 @@ async fn a_child_that_is_not_there_is_a_child_without_signatures() {
     image::sign(&registry, &at, &key, Formats::Bundle).await;
     image::sign(&registry, &image::at(&app(), &one), &key, Formats::Bundle).await;
     let gone = Identifier::Digest(two);
-    sealgate_engine::ports::Registry::delete(&registry, &app(), &gone).await.unwrap();
+    sealgate_engine::ports::RegistryWrite::delete(&registry, &app(), &gone).await.unwrap();
     let request = VerifyRequest { recursive: true, ..VerifyRequest::new(authority(&[&key])) };
     let report = verify_image(&registry, &at, &request).await;
     assert_eq!(report.outcome.code(), "verified");

@@ -21,7 +21,9 @@ use sealgate_core::digest::{Digest, Hasher};
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::manifest::{Descriptor, Index};
 use sealgate_core::reference::{Identifier, Repository};
-use sealgate_engine::ports::{BlobStream, PullSecret, RawManifest, Registry, RegistryAccess};
+use sealgate_engine::ports::{
+    BlobStream, PullSecret, RawManifest, RegistryAccess, RegistryRead, RegistryWrite,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::options::Limits;
@@ -144,13 +146,13 @@ impl Layout {
 
 /// Access without credentials.
 impl RegistryAccess for Layout {
-    fn open(&self, _: &[PullSecret]) -> Arc<dyn Registry> {
+    fn open(&self, _: &[PullSecret]) -> Arc<dyn RegistryRead> {
         Arc::new(self.clone())
     }
 }
 
 #[async_trait]
-impl Registry for Layout {
+impl RegistryRead for Layout {
     async fn resolve(
         &self,
         repository: &Repository,
@@ -211,6 +213,18 @@ impl Registry for Layout {
         Ok(Vec::new())
     }
 
+    async fn tags(&self, _: &Repository) -> Result<Vec<String>, Fault> {
+        let index = self.index().await?;
+        let mut tags: Vec<String> =
+            index.manifests.iter().filter_map(|d| d.annotations.get(REF_NAME).cloned()).collect();
+        tags.sort();
+        tags.dedup();
+        Ok(tags)
+    }
+}
+
+#[async_trait]
+impl RegistryWrite for Layout {
     async fn push_blob(
         &self,
         _: &Repository,
@@ -282,15 +296,6 @@ impl Registry for Layout {
     async fn delete(&self, _: &Repository, what: &Identifier) -> Result<bool, Fault> {
         let what = what.clone();
         self.run(move |disk| disk.delete(&what)).await
-    }
-
-    async fn tags(&self, _: &Repository) -> Result<Vec<String>, Fault> {
-        let index = self.index().await?;
-        let mut tags: Vec<String> =
-            index.manifests.iter().filter_map(|d| d.annotations.get(REF_NAME).cloned()).collect();
-        tags.sort();
-        tags.dedup();
-        Ok(tags)
     }
 }
 

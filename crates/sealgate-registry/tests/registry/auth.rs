@@ -1,7 +1,7 @@
 //! Authentication: lazy, isolated per credential, and never sent to other hosts.
 
 use sealgate_core::fault::FaultKind;
-use sealgate_engine::ports::{PullSecret, Registry, RegistryAccess};
+use sealgate_engine::ports::{PullSecret, RegistryAccess, RegistryRead};
 use sealgate_registry::credentials::{Credential, Keychain, Secret};
 use sealgate_registry::serve::{self, Access, Account, Failure, Rule, Served};
 use sealgate_registry::{Client, Options};

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use sealgate_core::fault::FaultKind;
-use sealgate_engine::ports::Registry;
+use sealgate_engine::ports::RegistryRead;
 use sealgate_registry::serve::{self, Failure, Rule};
 use sealgate_registry::{Client, Limits, Options};
 

@@ -16,7 +16,7 @@ use futures::stream;
 use sealgate_core::digest::Digest;
 use sealgate_core::manifest::{Descriptor, media_type};
 use sealgate_core::reference::{Identifier, Repository};
-use sealgate_engine::ports::{BlobStream, Registry};
+use sealgate_engine::ports::{BlobStream, RegistryWrite};
 use sealgate_registry::serve::{self, Served};
 use sealgate_registry::{Client, Options, Proxies, Retries, Timeouts};
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use rustls::ServerConfig;
 use rustls_pki_types::PrivateKeyDer;
-use sealgate_engine::ports::{PullSecret, Registry, RegistryAccess};
+use sealgate_engine::ports::{PullSecret, RegistryAccess, RegistryRead};
 use sealgate_registry::credentials::{Credential, Keychain, Secret};
 use sealgate_registry::{Client, InsecureRegistries, Options, TlsRoots};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};

@@ -2,7 +2,7 @@
 
 use futures::TryStreamExt;
 use sealgate_core::fault::FaultKind;
-use sealgate_engine::ports::Registry;
+use sealgate_engine::ports::{RegistryRead, RegistryWrite};
 use sealgate_registry::serve::{self, Failure, Locations, Referrers, Rule, TagUpdates};
 
 use super::*;

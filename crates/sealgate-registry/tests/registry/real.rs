@@ -4,7 +4,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use sealgate_engine::ports::Registry;
+use sealgate_engine::ports::{RegistryRead, RegistryWrite};
 
 use super::*;
 

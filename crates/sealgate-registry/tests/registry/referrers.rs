@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sealgate_core::digest::Algorithm;
 use sealgate_core::fault::FaultKind;
 use sealgate_core::manifest::Index;
-use sealgate_engine::ports::Registry;
+use sealgate_engine::ports::{RegistryRead, RegistryWrite};
 use sealgate_registry::Limits;
 use sealgate_registry::serve::{self, Failure, Referrers, Rule, TagUpdates};
 

@@ -11,7 +11,7 @@ use rustls::{DigitallySignedStruct, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sealgate_core::fault::FaultKind;
-use sealgate_engine::ports::Registry;
+use sealgate_engine::ports::RegistryRead;
 use sealgate_registry::serve::{self, Failure, Rule, Served};
 use sealgate_registry::{Client, ClientCertScope, ClientIdentity, Options, PlainHttp, TlsRoots};
 use tokio::net::{TcpListener, TcpStream};

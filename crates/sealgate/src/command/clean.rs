@@ -7,7 +7,7 @@ use sealgate_core::manifest::media_type;
 use sealgate_core::reference::{Identifier, Reference};
 use sealgate_engine::attached::Kind;
 use sealgate_engine::clean::{self, CleanRequest};
-use sealgate_engine::ports::Registry as _;
+use sealgate_engine::ports::RegistryWrite as _;
 use serde_json::json;
 
 use crate::cli::registry::{self, RegistryFlags};

@@ -7,7 +7,7 @@ use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::manifest::{Descriptor, is_index};
 use sealgate_core::reference::{Identifier, Reference, Repository};
-use sealgate_engine::ports::Registry as _;
+use sealgate_engine::ports::RegistryRead as _;
 use sealgate_engine::triangulate::{self, Attachment};
 use sealgate_registry::layout::{Layout, kind};
 

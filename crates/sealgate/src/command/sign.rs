@@ -10,7 +10,7 @@ use sealgate_core::digest::Digest;
 use sealgate_core::reference::Reference;
 use sealgate_engine::legacy::MediaTypes;
 use sealgate_engine::pin;
-use sealgate_engine::ports::Registry;
+use sealgate_engine::ports::RegistryWrite;
 use sealgate_engine::sign::{
     self as engine, PendingArtifacts, SignFailure, SignRequest, SignedImage, sign_image_with,
 };
@@ -164,7 +164,7 @@ async fn sign_all(args: SignArgs, session: &mut Session) -> Outcome {
 /// A run of the command.
 struct Run<'a> {
     args: &'a SignArgs,
-    registry: &'a dyn Registry,
+    registry: &'a dyn RegistryWrite,
     clock: &'a BuildClock,
     request: &'a SignRequest,
 }

@@ -11,7 +11,7 @@ use futures::{StreamExt as _, pin_mut, stream};
 use sealgate_core::fault::Fault;
 use sealgate_core::reference::Reference;
 use sealgate_core::verify::Claims;
-use sealgate_engine::ports::Registry;
+use sealgate_engine::ports::RegistryRead;
 use sealgate_engine::verify::{Outcome as Found, Report, VerifyRequest, verify_images};
 
 use crate::cli::keys::TokenFlags;
@@ -234,7 +234,7 @@ fn readable(
 }
 
 async fn judge(
-    registry: &dyn Registry,
+    registry: &dyn RegistryRead,
     images: Vec<Reference>,
     request: &VerifyRequest,
     tally: &mut Tally<'_>,

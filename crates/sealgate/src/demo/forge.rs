@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use sealgate_core::digest::Digest;
 use sealgate_core::manifest::{Manifest, media_type};
 use sealgate_core::reference::{Identifier, Repository};
-use sealgate_engine::ports::Registry;
+use sealgate_engine::ports::RegistryWrite;
 use serde_json::Value;
 
 use super::image::push_blob;
@@ -16,7 +16,7 @@ const LIMIT: u64 = 1 << 20;
 
 /// Puts the signature of `signed` beside `victim` as it is.
 pub(super) async fn move_signature(
-    registry: &dyn Registry,
+    registry: &dyn RegistryWrite,
     repository: &Repository,
     signed: &Digest,
     victim: &Digest,
@@ -27,7 +27,7 @@ pub(super) async fn move_signature(
 
 /// Puts the signature of `signed` beside `victim`, its statement changed to speak of `victim`.
 pub(super) async fn change_signature(
-    registry: &dyn Registry,
+    registry: &dyn RegistryWrite,
     repository: &Repository,
     signed: &Digest,
     victim: &Digest,
@@ -46,7 +46,7 @@ pub(super) async fn change_signature(
 
 /// The first bundle beside `signed`, and the manifest that it lies in.
 async fn signature(
-    registry: &dyn Registry,
+    registry: &dyn RegistryWrite,
     repository: &Repository,
     signed: &Digest,
 ) -> anyhow::Result<(Manifest, Vec<u8>)> {
@@ -62,7 +62,7 @@ async fn signature(
 }
 
 async fn attach(
-    registry: &dyn Registry,
+    registry: &dyn RegistryWrite,
     repository: &Repository,
     victim: &Digest,
     mut manifest: Manifest,

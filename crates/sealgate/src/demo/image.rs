@@ -5,14 +5,14 @@ use sealgate_core::digest::Digest;
 use sealgate_core::fault::Fault;
 use sealgate_core::manifest::{Descriptor, media_type};
 use sealgate_core::reference::{Identifier, Repository};
-use sealgate_engine::ports::{BlobStream, Registry};
+use sealgate_engine::ports::{BlobStream, RegistryWrite};
 use serde_json::json;
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// Builds an image whose only file says `text`, pushes it as `tag`, gives its digest.
 pub(super) async fn push(
-    registry: &dyn Registry,
+    registry: &dyn RegistryWrite,
     repository: &Repository,
     tag: &str,
     text: &str,
@@ -36,7 +36,7 @@ pub(super) async fn push(
 
 /// Pushes one blob, gives its descriptor.
 pub(super) async fn push_blob(
-    registry: &dyn Registry,
+    registry: &dyn RegistryWrite,
     repository: &Repository,
     media_type: &str,
     bytes: Bytes,

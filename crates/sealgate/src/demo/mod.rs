@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Parser as _};
 use sealgate_core::digest::Digest;
 use sealgate_core::reference::Repository;
-use sealgate_engine::ports::Registry;
+use sealgate_engine::ports::RegistryWrite;
 use sealgate_registry::serve::{self as serve_registry, Served};
 use sealgate_registry::{Client, Options};
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,7 +53,7 @@ struct Play {
     folder: tempfile::TempDir,
     host: String,
     repository: Repository,
-    registry: Arc<dyn Registry>,
+    registry: Arc<dyn RegistryWrite>,
     gate: ApiServer,
 }
 

@@ -7,7 +7,7 @@ use futures::stream;
 use sealgate_core::digest::Digest;
 use sealgate_core::manifest::{Descriptor, media_type};
 use sealgate_core::reference::{Identifier, Repository};
-use sealgate_engine::ports::Registry;
+use sealgate_engine::ports::{RegistryRead, RegistryWrite};
 use sealgate_registry::serve::{Options, Referrers, Served};
 use sealgate_registry::{Client, Options as ClientOptions};
 use sealgate_testkit::keyless::Legacy;
