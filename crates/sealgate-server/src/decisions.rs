@@ -84,7 +84,8 @@ impl Decisions {
             Hook::Validate => review.log(),
             _ if allowed => {}
             Hook::Mutate => review.log(),
-            // A text field, not the message: it is escaped there, whoever wrote it.
+            // The denial is a field and not the message: fields are escaped, and a client may have
+            // written part of it.
             Hook::ValidatePolicies | Hook::DefaultPolicies | Hook::ConvertPolicies => {
                 warn!(hook = hook.name(), uid, allowed, reason, denial, "review denied");
             }

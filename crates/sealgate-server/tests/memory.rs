@@ -33,10 +33,10 @@ const KEY: &str = "\
 MCowBQYDK2VwAyEAA079MvN5qAMYFEEDUDrYVYs5DtprKFj08dXcBD2/2So=
 -----END PUBLIC KEY-----
 ";
-/// Images of one object, each with so many papers of this size: half a gigabyte in all.
+/// Images of one object, each with so many referrers of this size: half a gigabyte in all.
 const IMAGES: usize = 16;
-const PAPERS: usize = 32;
-const PAPER: usize = 1 << 20;
+const REFERRERS: usize = 32;
+const REFERRER_SIZE: usize = 1 << 20;
 /// The limit of the peak; it was 385 MiB before there was a bound.
 const MOST: usize = 160 << 20;
 
@@ -64,10 +64,10 @@ async fn push_manifest(client: &Client, at: &Repository, manifest: serde_json::V
     client.push_manifest(at, &digest, media_type::OCI_MANIFEST, bytes).await.unwrap()
 }
 
-/// Images that are hung with bundles of no use.
+/// Images with useless bundles as referrers.
 async fn images(client: &Client, at: &Repository) -> Vec<String> {
     let config = push_blob(client, at, b"{}".to_vec()).await;
-    let paper = push_blob(client, at, vec![b'['; PAPER]).await;
+    let bundle = push_blob(client, at, vec![b'['; REFERRER_SIZE]).await;
     let mut images = Vec::new();
     for number in 0..IMAGES {
         let mut manifest = serde_json::json!({
@@ -81,9 +81,9 @@ async fn images(client: &Client, at: &Repository) -> Vec<String> {
         images.push(format!("{at}@{image}"));
         let size = manifest.to_string().len();
         manifest["subject"] = serde_json::json!({"mediaType": media_type::OCI_MANIFEST, "size": size, "digest": image});
-        manifest["layers"] = serde_json::json!([paper]);
-        for paper in 0..PAPERS {
-            manifest["annotations"]["paper"] = paper.to_string().into();
+        manifest["layers"] = serde_json::json!([bundle]);
+        for number in 0..REFERRERS {
+            manifest["annotations"]["referrer"] = number.to_string().into();
             push_manifest(client, at, manifest.clone()).await;
         }
     }
@@ -154,7 +154,7 @@ async fn a_hostile_registry_cannot_fill_the_memory() {
     let client = Client::new(Options::default()).unwrap();
     let at = Repository::parse(&format!("{}/acme/app", served.registry())).unwrap();
     let images = images(&client, &at).await;
-    measured(&served, &images, "half a gigabyte of papers").await;
+    measured(&served, &images, "half a gigabyte of referrers").await;
     served.inject(Misbehave::always("/referrers/", Failure::EndlessPages));
     measured(&served, &images, "lists of referrers without end").await;
     served.inject(Misbehave::always("/manifests/", Failure::EndlessBody));

@@ -13,7 +13,7 @@ fn gate_with_policy() -> GateFixture {
 }
 
 #[tokio::test]
-async fn what_is_signed_is_admitted_and_nothing_else() {
+async fn signed_images_are_admitted_and_others_denied() {
     let gate = gate_with_policy();
     let (good, bad) = (gate.push("good"), gate.push("bad"));
     gate.sign("good", &good).await;
@@ -40,7 +40,7 @@ async fn a_tag_is_replaced_by_what_it_points_to() {
 }
 
 #[tokio::test]
-async fn a_second_question_is_answered_from_memory_and_counted() {
+async fn a_second_review_is_answered_from_the_cache_and_counted() {
     let gate = gate_with_policy();
     let digest = gate.push("good");
     gate.sign("good", &digest).await;
@@ -86,7 +86,7 @@ async fn a_slow_registry_is_named_before_the_api_server_gives_up() {
 }
 
 #[tokio::test]
-async fn what_is_no_review_is_refused() {
+async fn a_body_that_is_no_review_is_refused() {
     let gate = gate_with_policy();
     gate.ready().await;
     for body in ["", "{", "[]", "null", "{\"kind\":\"AdmissionReview\"}", "\u{0}"] {
@@ -140,7 +140,7 @@ async fn policies_are_reviewed_themselves() {
 /// A restart starts nothing that is not judged by itself: it is let in by a gate that has no
 /// policies yet, too, as an update that changes nothing is.
 #[tokio::test]
-async fn a_restart_is_let_in_by_a_gate_that_is_not_ready() {
+async fn a_restart_is_allowed_by_a_gate_that_is_not_ready() {
     let gate = gate(|_| vec![("broken.yaml", "not: a policy".to_owned())]);
     let deployment = |annotation: &str| {
         json!({

@@ -21,7 +21,7 @@ async fn until_denial(gate: &GateFixture, good: impl Fn(&str) -> bool) {
 }
 
 #[tokio::test]
-async fn an_edit_is_taken_over_and_a_deleted_file_is_gone() {
+async fn an_edit_is_applied_and_a_deleted_file_is_gone() {
     let gate = gate(|key| vec![("a.yaml", policy("ours", "**", key))]);
     let digest = gate.push("good");
     gate.sign("good", &digest).await;
@@ -36,7 +36,7 @@ async fn an_edit_is_taken_over_and_a_deleted_file_is_gone() {
 }
 
 #[tokio::test]
-async fn a_broken_edit_opens_nothing_and_is_told() {
+async fn a_broken_edit_keeps_the_policy_and_is_reported() {
     let gate = gate(|_| vec![("a.yaml", policy("strict", "**", &TestKey::p256()))]);
     gate.ready().await;
     gate.file("b.yaml", Some("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: config-policy-controller\ndata:\n  no-match-policy: allow\n"));
@@ -57,7 +57,7 @@ async fn a_broken_edit_opens_nothing_and_is_told() {
 }
 
 #[tokio::test]
-async fn a_gate_that_starts_on_a_broken_file_admits_nothing_until_it_is_mended() {
+async fn a_gate_that_starts_on_a_broken_file_admits_nothing_until_it_is_corrected() {
     let gate =
         gate(|key| vec![("a.yaml", policy("ours", "**", key)), ("broken.yaml", BROKEN.to_owned())]);
     let digest = gate.push("good");
@@ -120,8 +120,8 @@ async fn a_file_that_turns_into_something_else_keeps_its_policy() {
             false => std::fs::remove_file(&path).unwrap(),
         }
         write(&strict);
-        let mended = |text: &str| text.contains("2 policies") && !text.contains("strict.yaml");
-        gate.until("/readyz", |_, text| mended(text)).await;
+        let corrected = |text: &str| text.contains("2 policies") && !text.contains("strict.yaml");
+        gate.until("/readyz", |_, text| corrected(text)).await;
     }
     // Deleting the file is how its policy is removed.
     std::fs::remove_file(&path).unwrap();
@@ -158,16 +158,16 @@ async fn a_pattern_that_no_image_can_match_is_a_problem_of_its_file() {
 }
 
 #[tokio::test]
-async fn a_policy_that_names_nobody_is_told() {
-    let nobody = LAX.split("  authorities:").next().unwrap().to_owned();
-    let gate = gate(|_| vec![("a.yaml", nobody)]);
+async fn a_policy_without_authorities_is_a_problem() {
+    let without = LAX.split("  authorities:").next().unwrap().to_owned();
+    let gate = gate(|_| vec![("a.yaml", without)]);
     gate.ready().await;
     let (_, text) = gate.get("/readyz").await;
     assert!(text.contains("a.yaml: lax: missing field(s): spec.authorities"), "{text}");
 }
 
 #[tokio::test]
-async fn objects_of_a_cluster_have_no_effect_and_it_says_so() {
+async fn objects_of_a_cluster_have_no_effect_and_a_warning() {
     let gate = gate(|key| vec![("a.yaml", policy("ours", "**", key))]);
     gate.ready().await;
     let object = serde_json::json!({

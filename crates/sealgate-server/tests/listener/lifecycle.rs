@@ -1,4 +1,4 @@
-//! Rotation of the certificate, and the orderly end.
+//! Replacement of the certificate, and the orderly end.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::fixture::{drains, listener};
 
 #[tokio::test]
-async fn a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on() {
+async fn a_new_certificate_is_for_new_connections_and_old_ones_go_on() {
     let listener = listener(Limits::default());
     let old = listener.connect(b"http/1.1").await;
     let old_leaf = old.get_ref().1.peer_certificates().unwrap()[0].to_vec();
@@ -27,14 +27,14 @@ async fn a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on() {
 }
 
 #[tokio::test]
-async fn a_certificate_knows_its_end() {
+async fn a_certificate_has_its_expiry() {
     let listener = listener(Limits::default());
     // rcgen's default certificates end with the year 4095.
     assert_eq!(listener.slot.current().unwrap().not_after().to_string(), "4096-01-01T00:00:00Z");
 }
 
 #[tokio::test]
-async fn stopping_finishes_what_runs_and_takes_nothing_new() {
+async fn stopping_finishes_running_requests_and_accepts_no_new_ones() {
     let listener = listener(Limits { lame_duck: Duration::from_millis(200), ..Limits::default() });
     let address = listener.running.address();
     let client = listener.client();
@@ -53,10 +53,10 @@ async fn stopping_finishes_what_runs_and_takes_nothing_new() {
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
 
-/// The API server asks a webhook over HTTP/1.1 and once: a connection that ends under a call is a
-/// failed admission. So it is told before the end that the connection will not last.
+/// The API server calls a webhook over HTTP/1.1 and does not retry: a connection that ends during a
+/// call is a failed admission. So the response before the end announces it.
 #[tokio::test]
-async fn a_gate_that_drains_says_that_the_connection_ends() {
+async fn a_gate_that_drains_announces_the_end_of_the_connection() {
     let listener = listener(Limits { lame_duck: Duration::from_millis(500), ..Limits::default() });
     let mut kept = listener.connect(b"http/1.1").await;
     let ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";

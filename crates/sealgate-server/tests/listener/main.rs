@@ -1,4 +1,4 @@
-//! The listener against clients that behave, that do not, and that come at the wrong time.
+//! The listener against regular, slow and hostile clients, and through its life.
 
 mod fixture;
 mod lifecycle;

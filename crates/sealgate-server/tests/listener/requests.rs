@@ -1,4 +1,4 @@
-//! Requests and their codes.
+//! Requests and their status codes.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,7 +27,7 @@ async fn both_our_paths_and_policy_controllers_lead_to_the_hooks() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_asked_has_its_code() {
+async fn requests_that_are_not_acceptable_have_their_status_code() {
     let listener = listener(Limits { body_bytes: 1000, ..Limits::default() });
     let client = listener.client();
     assert_eq!(listener.get("/validate").await.0, 405);
@@ -42,7 +42,7 @@ async fn what_cannot_be_asked_has_its_code() {
 }
 
 #[tokio::test]
-async fn bodies_together_are_bounded() {
+async fn all_bodies_in_total_are_bounded() {
     let listener = listener(Limits { body_bytes_total: 500, ..Limits::default() });
     assert_eq!(listener.post("/validate", "x".repeat(400)).await.0, 200);
     assert_eq!(listener.post("/validate", "x".repeat(501)).await.0, 503);
@@ -50,16 +50,16 @@ async fn bodies_together_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_panic_is_a_denial_and_the_gate_lives_on() {
+async fn a_panic_is_a_denial_and_the_server_goes_on() {
     let listener = listener(Limits::default());
     assert_eq!(listener.post("/validate", "panic").await, (200, "denied: internal".to_owned()));
-    // What makes reading panic makes the refusal panic, too; others are on the same connection.
+    // Reading the review for the denial panics, too; the connection has other requests.
     assert_eq!(listener.post("/validate", "panic twice").await.0, 500);
     assert_eq!(listener.post("/validate", "{}").await.0, 200);
 }
 
 #[tokio::test]
-async fn the_api_servers_timeout_is_kept() {
+async fn the_api_servers_timeout_is_respected() {
     let listener = listener(Limits::default());
     let start = std::time::Instant::now();
     let answer = listener.post("/validate?timeout=500ms", "sleep").await;

@@ -1,4 +1,4 @@
-//! Clients that take their time.
+//! Slow, stalled and idle clients.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ fn short() -> Limits {
     }
 }
 
-/// Waits until the other side closes; gives what came before.
+/// Waits until the other side closes; returns what was received before.
 async fn until_closed(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
     let mut bytes = Vec::new();
     let read = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut bytes));
@@ -30,14 +30,14 @@ async fn until_closed(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
 }
 
 #[tokio::test]
-async fn a_handshake_that_does_not_come_is_given_up() {
+async fn a_handshake_that_does_not_come_is_aborted() {
     let listener = listener(short());
     let mut stream = TcpStream::connect(listener.running.address()).await.unwrap();
     assert_eq!(until_closed(&mut stream).await, "");
 }
 
 #[tokio::test]
-async fn headers_that_do_not_end_are_given_up() {
+async fn headers_that_do_not_end_are_aborted() {
     let listener = listener(Limits { idle: Duration::from_secs(60), ..short() });
     let start = Instant::now();
     let mut stream = listener.connect(b"http/1.1").await;
@@ -56,7 +56,7 @@ async fn headers_that_do_not_end_are_given_up() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_end_is_answered_and_given_up() {
+async fn a_body_that_does_not_end_is_answered_and_aborted() {
     let listener = listener(short());
     let mut stream = listener.connect(b"http/1.1").await;
     let head = "POST /validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
@@ -65,9 +65,9 @@ async fn a_body_that_does_not_end_is_answered_and_given_up() {
     assert!(until_closed(&mut stream).await.starts_with("HTTP/1.1 408"));
 }
 
-/// Almost all of some large bodies takes the memory of all bodies, and then nothing comes.
+/// Most of several large bodies uses up the budget of all bodies, and then nothing arrives.
 #[tokio::test]
-async fn bodies_that_stall_make_room_for_those_that_come() {
+async fn stalled_bodies_are_aborted_for_new_ones() {
     let listener = listener(Limits { body_bytes_total: 1000, ..Limits::default() });
     let head = "POST /validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
                 Content-Length: 500\r\n\r\n";
@@ -81,7 +81,7 @@ async fn bodies_that_stall_make_room_for_those_that_come() {
     }
     assert_eq!(listener.post("/validate", "x".repeat(100)).await.0, 200);
     assert!(until_closed(&mut stalled[0]).await.starts_with("HTTP/1.1 503"));
-    // The second one was in nobody's way.
+    // The second one left enough of the budget.
     stalled[1].write_all(b"x").await.unwrap();
     let mut answer = [0; 12];
     stalled[1].read_exact(&mut answer).await.unwrap();
@@ -89,7 +89,7 @@ async fn bodies_that_stall_make_room_for_those_that_come() {
 }
 
 #[tokio::test]
-async fn silence_ends_a_connection_of_either_protocol() {
+async fn an_idle_connection_of_either_protocol_is_closed() {
     let listener = listener(short());
     for protocol in [&b"h2"[..], b"http/1.1"] {
         let mut stream = listener.connect(protocol).await;
@@ -98,7 +98,7 @@ async fn silence_ends_a_connection_of_either_protocol() {
 }
 
 #[tokio::test]
-async fn a_pause_between_requests_is_no_slowness() {
+async fn a_pause_between_requests_does_not_count_as_slow() {
     let listener = listener(Limits { idle: Duration::from_secs(60), ..short() });
     let mut stream = listener.connect(b"http/1.1").await;
     let mut buffer = [0; 512];
@@ -111,9 +111,9 @@ async fn a_pause_between_requests_is_no_slowness() {
     }
 }
 
-/// Whoever can reach the gate can be silent on as many connections as it has places.
+/// A client can open as many idle connections as there are slots.
 #[tokio::test]
-async fn the_silent_and_the_slow_make_room_for_those_who_ask() {
+async fn idle_and_slow_connections_are_evicted_for_active_ones() {
     let head = "POST /validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
                 Content-Length: 1000\r\n\r\nhalf";
     let whole = head.replace("1000", "4");
@@ -139,12 +139,12 @@ async fn the_silent_and_the_slow_make_room_for_those_who_ask() {
         assert_eq!(listener.get("/healthz").await.0, 200);
     }
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
-    // Who asked before is not sent away for those who never did.
+    // A connection with a request before is not evicted for those without any.
     ask(&mut kept).await;
 }
 
 #[tokio::test]
-async fn nobody_is_sent_away_while_being_answered() {
+async fn a_connection_is_not_evicted_while_its_request_is_answered() {
     let listener = listener(Limits { connections: 2, ..Limits::default() });
     let (first, second, third) =
         tokio::join!(listener.post("/validate", "nap"), listener.post("/validate", "nap"), async {
