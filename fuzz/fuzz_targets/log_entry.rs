@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use sealgate_core::bundle::{Bundle, LogEntry, LogMaterial, Version};
 use sealgate_core::digest::Digest;
 use sealgate_core::key::PublicKey;
-use sealgate_core::log::{Form, Judged, Logged, LoggedContent, Signer, verify_entry};
+use sealgate_core::log::{Form, EntryOutcome, Logged, LoggedContent, Signer, verify_entry};
 use sealgate_core::trust::{LogKey, TransparencyLog, Validity};
 
 static LOGS: LazyLock<[TransparencyLog; 2]> = LazyLock::new(|| {
@@ -33,7 +33,7 @@ fn check(entry: &LogEntry) {
         for id in [entry.log_id.as_slice(), LOGS[0].log_id(), LOGS[1].log_id()] {
             let entry = LogEntry { log_id: id.to_vec(), ..entry.clone() };
             let judged = verify_entry(&entry, form, &*LOGS, &logged, &[1_700_000_000]);
-            assert!(!matches!(judged, Ok(Judged::Proven(_))));
+            assert!(!matches!(judged, Ok(EntryOutcome::Proven(_))));
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use sealgate_core::timestamp::{Stamped, verify_timestamp};
+use sealgate_core::timestamp::{TimestampOutcome, verify_timestamp};
 use sealgate_core::trust::{CertificateAuthority, Validity};
 
 macro_rules! data {
@@ -28,7 +28,7 @@ static AUTHORITIES: LazyLock<[CertificateAuthority; 2]> = LazyLock::new(|| {
 static TIMES: LazyLock<Vec<i64>> = LazyLock::new(|| {
     [&data!("ecdsa-sha256.tsr")[..], data!("ecdsa-sha384.tsr"), data!("rsa-sha512.tsr")]
         .map(|seed| match verify_timestamp(seed, &*AUTHORITIES, SIGNATURE) {
-            Ok(Stamped::Trusted(time)) => time.seconds(),
+            Ok(TimestampOutcome::Trusted(time)) => time.seconds(),
             other => panic!("a seed that is not trusted: {other:?}"),
         })
         .to_vec()
@@ -36,7 +36,7 @@ static TIMES: LazyLock<Vec<i64>> = LazyLock::new(|| {
 
 fuzz_target!(|bytes: &[u8]| {
     match verify_timestamp(bytes, &*AUTHORITIES, SIGNATURE) {
-        Ok(Stamped::Trusted(time)) => assert!(TIMES.contains(&time.seconds())),
-        Ok(Stamped::UnknownAuthority) | Err(_) => {}
+        Ok(TimestampOutcome::Trusted(time)) => assert!(TIMES.contains(&time.seconds())),
+        Ok(TimestampOutcome::UnknownAuthority) | Err(_) => {}
     }
 });

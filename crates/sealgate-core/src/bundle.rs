@@ -26,23 +26,23 @@ use crate::reject::{Document, Foreign, Reject};
 pub const MAX_BUNDLE: usize = 32 << 20;
 const MAX_CERTIFICATES: usize = 16;
 
-/// A bundle, well-formed but not believed.
+/// A bundle, parsed but unverified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundle {
     /// The version that its media type names.
     pub version: Version,
-    /// What is said to verify it.
+    /// The verification material.
     pub material: VerificationMaterial,
     /// Log entries and timestamps.
     pub log: LogMaterial,
-    /// What is signed.
+    /// The signed content.
     pub content: Content,
 }
 
 /// The version of the bundle format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
-    /// 0.1: log entries have a promise of inclusion.
+    /// 0.1: log entries have a signed entry timestamp.
     V01,
     /// 0.2: log entries have a proof of inclusion.
     V02,
@@ -50,7 +50,7 @@ pub enum Version {
     V03,
 }
 
-/// What is said to verify a bundle.
+/// Verification material of a bundle, unverified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VerificationMaterial {
     /// A public key that the verifier has; the hint may help to find it.
@@ -64,7 +64,7 @@ pub enum VerificationMaterial {
     CertificateChain(Vec<Vec<u8>>),
 }
 
-/// What a bundle signs.
+/// Content of a bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// A signature over bytes that lie elsewhere.

@@ -27,7 +27,7 @@ pub struct Digest {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid digest {text:?}: want sha256:<64 lower-case hex digits> (or sha384, sha512)")]
 pub struct InvalidDigest {
-    /// What was given, cut to a length that a log line can hold.
+    /// The text, cut to a length that a log line can hold.
     pub text: String,
 }
 
@@ -74,7 +74,7 @@ impl Digest {
         Self { algorithm, hex: hex::encode(hash) }
     }
 
-    /// Whether `bytes` have this digest.
+    /// True if `bytes` have this digest.
     pub fn matches(&self, bytes: &[u8]) -> bool {
         Self::with(self.algorithm, bytes) == *self
     }

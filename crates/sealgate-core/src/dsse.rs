@@ -16,14 +16,14 @@ pub const MAX_ENVELOPE: usize = 32 << 20;
 
 const MAX_SIGNATURES: usize = 32;
 
-/// An envelope, nothing in it believed.
+/// An envelope, unverified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// What the payload is, a media type.
+    /// The media type of the payload.
     pub payload_type: String,
     /// The payload's bytes.
     pub payload: Vec<u8>,
-    /// The signatures, each over [`pae`]. Key ids are hints that nobody checks: not kept.
+    /// The signatures, each over [`pae`]. Key ids are unchecked hints and not kept.
     pub signatures: Vec<Vec<u8>>,
 }
 

@@ -1,4 +1,4 @@
-//! What was found beside an image. Nothing in here is believed.
+//! Evidence about an image, as found and unverified.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::reject::Reject;
 
-/// Where a piece of evidence was found, for people and for audit records.
+/// Location of a piece of evidence, for display and for audit records.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Origin {
     /// The repository, `registry/path`, or the path of a layout folder or file.
@@ -27,11 +27,11 @@ pub enum Evidence {
     Legacy(LegacySignature),
     /// A Sigstore bundle, found as a referrer or given as a file.
     Bundle(BundleBytes),
-    /// Something stood there, but it is known to be unusable (too large, wrong media type).
+    /// Evidence that is known to be unusable (too large, wrong media type).
     Unusable {
-        /// Where.
+        /// Its location.
         origin: Origin,
-        /// Why it cannot be evidence.
+        /// The reason.
         reason: Reject,
     },
 }
@@ -39,7 +39,7 @@ pub enum Evidence {
 /// A legacy cosign signature: payload blob and layer annotations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LegacySignature {
-    /// Where it was found.
+    /// The location.
     pub origin: Origin,
     /// The SimpleSigning payload, whose bytes have the layer's digest.
     pub payload: Vec<u8>,
@@ -50,14 +50,14 @@ pub struct LegacySignature {
 /// The bytes of a Sigstore bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BundleBytes {
-    /// Where it was found.
+    /// The location.
     pub origin: Origin,
     /// The JSON text.
     pub json: Vec<u8>,
 }
 
 impl Evidence {
-    /// Where it was found.
+    /// The location.
     pub fn origin(&self) -> &Origin {
         match self {
             Self::Legacy(signature) => &signature.origin,

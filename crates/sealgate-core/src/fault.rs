@@ -45,40 +45,40 @@ kinds! {
     Tls = "tls";
     /// The other side failed (5xx).
     ServerError = "server-error";
-    /// The answer is not what its specification says.
+    /// The response violates its specification.
     Malformed = "malformed";
     /// The answer is larger than a bound allows.
     TooLarge = "too-large";
     /// There are more items than a bound allows.
     TooMany = "too-many";
-    /// The bytes do not have the digest they were asked for by.
+    /// The bytes do not have the requested digest.
     DigestMismatch = "digest-mismatch";
     /// Our own configuration cannot be used.
     Config = "config";
     /// The work was cancelled before it ended.
     Cancelled = "cancelled";
-    /// A feature that this version parses but cannot judge.
+    /// A feature that this version parses but does not evaluate.
     Unsupported = "unsupported";
     /// A thing that must exist, such as a secret that a policy names, does not.
     Missing = "missing";
 }
 
-/// We could not find out: what, where, and what was said there. Holds no secret.
+/// A failure to find out, with its kind, its source and a detail. Holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// The kind, whose code is stable.
     pub kind: FaultKind,
-    /// Who did not tell: a registry host, `secret ns/name`, a file.
+    /// The source of the failure: a registry host, `secret ns/name`, a file.
     pub target: String,
-    /// What was said there, for a person.
+    /// The detail, for display.
     pub detail: String,
-    /// When the other side said to come back.
+    /// The retry delay that the other side stated.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_after: Option<Duration>,
 }
 
 impl FaultKind {
-    /// Whether the same question may be answered a moment later.
+    /// True if a retry may succeed.
     pub fn is_transient(self) -> bool {
         matches!(
             self,
@@ -98,8 +98,8 @@ impl Fault {
     }
 }
 
-/// What caused an error. An I/O error gives its inner error's cause as its own; the inner one, which
-/// may be an I/O error again, comes out by `get_ref` only.
+/// The cause of an error. `source` of an I/O error returns the cause of its inner error; the inner
+/// error itself, which may be an I/O error again, is available by `get_ref` only.
 pub fn cause<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> Option<&'a (dyn std::error::Error + 'static)> {

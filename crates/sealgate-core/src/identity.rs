@@ -1,5 +1,5 @@
-//! Whom a certificate names ([`Identity`]) and whom somebody wants it to name
-//! ([`IdentityMatcher`]): exact texts or regular expressions, as cosign compares them.
+//! The identity in a certificate ([`Identity`]) and its comparison with expected ones
+//! ([`IdentityMatcher`]): exact strings or regular expressions, as cosign compares them.
 
 mod go_syntax;
 mod pattern;
@@ -14,15 +14,15 @@ pub use pattern::{InvalidPattern, MAX_PATTERN, Pattern};
 
 use crate::reject::{Foreign, Reject};
 
-/// What an authority has certified about a signer.
+/// The identity of a signer, as an authority certified it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Its names; never empty when it comes from a certificate.
     pub subjects: Vec<Subject>,
-    /// Who has authenticated the signer: the address of an OIDC issuer. Certificates of private
+    /// The URL of the OIDC issuer that authenticated the signer. Certificates of private
     /// authorities may have none.
     pub issuer: Option<String>,
-    /// What else the issuer has said about a build.
+    /// Further claims about a build.
     pub claims: BTreeMap<Claim, String>,
 }
 
@@ -41,7 +41,7 @@ pub enum Subject {
     Other(String),
 }
 
-/// The extensions of Fulcio beside the issuer.
+/// The extensions of Fulcio other than the issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum Claim {
@@ -66,7 +66,7 @@ pub enum Claim {
     SourceRepositoryVisibilityAtSigning,
 }
 
-/// A wanted text.
+/// An expected string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// Exactly this.
@@ -75,10 +75,10 @@ pub enum Wanted {
     Matching(Pattern),
 }
 
-/// A wanted signer. What is `None` is not asked for.
+/// An expected signer. `None` matches anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IdentityMatcher {
-    /// Who must have authenticated the signer.
+    /// The OIDC issuer that authenticated the signer.
     pub issuer: Option<Wanted>,
     /// The name; one of several names is enough.
     pub subject: Option<Wanted>,
@@ -86,10 +86,10 @@ pub struct IdentityMatcher {
     pub claims: BTreeMap<Claim, String>,
 }
 
-/// Who may sign: any one of these.
+/// Authority that accepts any one of several identities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IdentityAuthority {
-    /// The wanted signers; empty never verifies anything.
+    /// The accepted identities; an empty list verifies nothing.
     pub identities: Vec<IdentityMatcher>,
 }
 
@@ -150,7 +150,7 @@ impl Identity {
 }
 
 impl Wanted {
-    /// Whether `text` is wanted.
+    /// True if `text` matches.
     pub fn matches(&self, text: &str) -> bool {
         match self {
             Self::Exactly(wanted) => wanted == text,
@@ -160,8 +160,7 @@ impl Wanted {
 }
 
 impl IdentityMatcher {
-    /// Warnings for a person: expressions that match more than their author may think, because
-    /// they do not reach from the begin of the text to its end.
+    /// Warnings about unanchored expressions, which match more than their author may expect.
     pub fn warnings(&self) -> Vec<String> {
         let fields = [("issuer", &self.issuer), ("subject", &self.subject)];
         let unanchored = fields.into_iter().filter_map(|(name, wanted)| match wanted {
@@ -262,7 +261,7 @@ impl Claim {
         FULCIO.push_arc(last).unwrap_or(FULCIO)
     }
 
-    /// Whether its value is the text itself and not the DER of it: so are the oldest.
+    /// True if its value is the raw string rather than DER, as in the oldest extensions.
     pub(crate) fn is_raw(self) -> bool {
         self <= Self::GithubWorkflowRef
     }

@@ -46,7 +46,7 @@ pub enum InvalidJson {
     Field {
         /// The field.
         field: &'static str,
-        /// What should stand there.
+        /// The expected value.
         want: &'static str,
     },
     /// A field is not standard base64 with padding ([`crate::base64`]).
@@ -85,7 +85,7 @@ pub(crate) fn base64(text: &str, field: &'static str) -> Result<Vec<u8>, Invalid
     crate::base64::decode(text).map_err(|_| InvalidJson::Base64(field))
 }
 
-/// An object whose fields are asked for by name.
+/// An object whose fields are read by name.
 #[derive(Clone, Copy)]
 pub(crate) struct Object<'a> {
     map: &'a Map<String, Value>,

@@ -78,7 +78,7 @@ pub enum InvalidKey {
     Point(&'static str),
 }
 
-/// The signature does not fit the key and the message. Deliberately says no more.
+/// Mismatch of signature, key and message. Deliberately without detail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid signature when validating ASN.1 encoded signature")]
 pub struct SignatureMismatch;
@@ -125,7 +125,7 @@ impl PublicKey {
         Digest::of(&self.spki_der)
     }
 
-    /// Whether a signature over `hash` can be verified with this key. Ed25519 ignores it.
+    /// True if a signature over `hash` can be verified with this key. Ed25519 ignores the hash.
     pub(crate) fn supports(&self, hash: HashAlgorithm) -> bool {
         self.algorithm == KeyAlgorithm::Ed25519 || verification(self.algorithm, hash).is_some()
     }
@@ -149,8 +149,9 @@ impl PublicKey {
         self.any_hash(hash, fits).map(|_| ())
     }
 
-    /// Checks `signature` over `message` as [`PublicKey::verify`] does, and says how the message was
-    /// prepared. With Ed25519 both variants count, because cosign has used both for artifacts.
+    /// Verifies `signature` over `message` as [`PublicKey::verify`] does, and returns the scheme by
+    /// which it verified. With Ed25519 both variants are accepted, because cosign has used both for
+    /// artifacts.
     pub fn scheme_of(
         &self,
         message: &[u8],
@@ -197,7 +198,7 @@ impl PublicKey {
         self.algorithm == KeyAlgorithm::Ed25519
     }
 
-    /// The hashes to try: the one insisted on, or each that cosign has used for the algorithm.
+    /// The hashes to try: the required one, or each that cosign has used for the algorithm.
     pub fn hashes(&self, insisted: Option<HashAlgorithm>) -> Vec<HashAlgorithm> {
         use HashAlgorithm::{Sha256, Sha384, Sha512};
         match (insisted, self.algorithm) {
@@ -264,8 +265,8 @@ impl From<Algorithm> for HashAlgorithm {
     }
 }
 
-/// How to verify a signature over `hash` with a key of `algorithm`; none where there is no such
-/// pair (SHA-224 has one with P-521 only).
+/// The verification algorithm for a key of `algorithm` and a signature over `hash`; none where
+/// there is no such pair (SHA-224 has one with P-521 only).
 fn verification(
     algorithm: KeyAlgorithm,
     hash: HashAlgorithm,

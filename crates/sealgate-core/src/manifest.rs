@@ -17,7 +17,7 @@ pub const MAX_LAYERS: usize = 1000;
 /// The most children that an index, or a list of referrers, may have.
 pub const MAX_CHILDREN: usize = 10_000;
 
-/// Media types, by the names that the specifications give them.
+/// Media types, by their names in the specifications.
 pub mod media_type {
     /// An OCI image manifest.
     pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -35,7 +35,7 @@ pub mod media_type {
     pub const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
     /// A DSSE envelope (legacy cosign attestations).
     pub const DSSE: &str = "application/vnd.dsse.envelope.v1+json";
-    /// What the media type of every Sigstore bundle begins with.
+    /// The prefix of the media type of every Sigstore bundle.
     pub const BUNDLE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
     /// A Sigstore bundle of version 0.3.
     pub const BUNDLE_V03: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -51,7 +51,7 @@ pub struct Descriptor {
     pub size: u64,
     /// The digest of the content.
     pub digest: Digest,
-    /// What kind of artifact a manifest is (image-spec 1.1).
+    /// The artifact type of a manifest (image-spec 1.1).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub artifact_type: Option<String>,
     /// Annotations.
@@ -72,7 +72,7 @@ pub struct Descriptor {
 pub struct Manifest {
     /// Always 2.
     pub schema_version: u32,
-    /// The media type of the manifest itself, where it says so.
+    /// The media type in the manifest itself, if it has one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub media_type: Option<String>,
     /// The configuration.
@@ -87,10 +87,10 @@ pub struct Manifest {
         deserialize_with = "null_as_default"
     )]
     pub annotations: BTreeMap<String, String>,
-    /// What this manifest refers to.
+    /// The subject of this manifest.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub subject: Option<Descriptor>,
-    /// What kind of artifact this is.
+    /// The artifact type.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub artifact_type: Option<String>,
 }
@@ -101,7 +101,7 @@ pub struct Manifest {
 pub struct Index {
     /// Always 2.
     pub schema_version: u32,
-    /// The media type of the index itself, where it says so.
+    /// The media type in the index itself, if it has one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub media_type: Option<String>,
     /// The children.
@@ -129,16 +129,16 @@ pub enum InvalidManifest {
     /// Not schema version 2.
     #[error("unsupported manifest schema version {0}")]
     SchemaVersion(u64),
-    /// The media type is not the one wanted: an index where a manifest was, or the reverse, or
-    /// none of ours.
+    /// The media type is not the expected one: an index for a manifest, the reverse, or an
+    /// unsupported one.
     #[error("unsupported manifest media type {0:?}")]
     MediaType(Foreign),
-    /// The document says another media type than the registry.
+    /// The document has another media type than the registry's response.
     #[error("the manifest says that it is {document:?}, the registry that it is {claimed:?}")]
     MediaTypeMismatch {
-        /// What the document says.
+        /// The media type in the document.
         document: Foreign,
-        /// What the registry says.
+        /// The media type in the registry's response.
         claimed: Foreign,
     },
     /// An index that also has layers, or a manifest that also has children.
@@ -190,7 +190,7 @@ const DOCUMENT_KEYS: &[&str] = &[
 const DESCRIPTOR_KEYS: &[&str] =
     &["mediaType", "size", "digest", "artifactType", "annotations", "platform"];
 
-/// What manifests and indexes have in common: strict JSON, schema version 2, one media type.
+/// Common parts of manifests and indexes: strict JSON, schema version 2, one media type.
 fn document(
     bytes: &[u8],
     claimed: Option<&str>,
@@ -233,7 +233,7 @@ fn shape(error: serde_json::Error) -> InvalidManifest {
     InvalidManifest::Shape(Foreign::new(error.to_string()))
 }
 
-/// Whether `media_type` is an image manifest.
+/// True if `media_type` is that of an image manifest.
 pub fn is_manifest(media_type: &str) -> bool {
     matches!(media_type, media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST)
 }
@@ -247,7 +247,7 @@ where
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Whether `media_type` is an index or a manifest list.
+/// True if `media_type` is that of an index or a manifest list.
 pub fn is_index(media_type: &str) -> bool {
     matches!(media_type, media_type::OCI_INDEX | media_type::DOCKER_LIST)
 }

@@ -56,7 +56,7 @@ pub(crate) fn blocks(
 /// # Errors
 /// A block that is malformed; the reason in a few words.
 pub fn undecoded(text: &str) -> Blocks<'_> {
-    // Editors write a byte order mark that nobody sees.
+    // Some editors write an invisible byte order mark.
     Blocks { rest: text.strip_prefix('\u{feff}').unwrap_or(text) }
 }
 

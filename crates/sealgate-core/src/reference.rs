@@ -27,7 +27,7 @@ pub struct Reference {
     original: String,
 }
 
-/// What a registry is asked for: a tag or a digest.
+/// A tag or a digest, by which a registry finds a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Identifier {
     /// A movable name.
@@ -55,7 +55,7 @@ pub enum InvalidReference {
         "tag can only contain the characters `abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.`: {0}"
     )]
     Tag(String),
-    /// What stands after `@` is no digest.
+    /// The text after `@` is not a digest.
     #[error("could not parse reference: {0}: invalid digest after @")]
     Digest(String),
 }
@@ -93,10 +93,9 @@ impl Repository {
         &self.registry
     }
 
-    /// The registry by the one name that all its spellings share, for comparisons: without the
-    /// port of HTTPS, and Docker Hub's hosts as [`DEFAULT_REGISTRY`]. What is pulled from
-    /// `ghcr.io:443` is what lies at `ghcr.io`; which of the two was written is up to whoever
-    /// writes the pod.
+    /// The canonical name of the registry, for comparisons: without the port of HTTPS, and Docker
+    /// Hub's hosts as [`DEFAULT_REGISTRY`]. `ghcr.io:443` and `ghcr.io` are the same registry, and
+    /// a pod may name either.
     pub fn canonical_registry(&self) -> &str {
         canonical_registry(&self.registry)
     }
@@ -120,7 +119,7 @@ impl Repository {
 }
 
 impl Reference {
-    /// Where the image lies.
+    /// The repository of the image.
     pub fn repository(&self) -> &Repository {
         &self.repository
     }
@@ -140,7 +139,7 @@ impl Reference {
         &self.original
     }
 
-    /// What to ask the registry for: the digest if there is one, else the tag.
+    /// The identifier to request from the registry: the digest if there is one, else the tag.
     pub fn identifier(&self) -> Identifier {
         match (&self.digest, &self.tag) {
             (Some(digest), _) => Identifier::Digest(digest.clone()),
@@ -149,7 +148,7 @@ impl Reference {
         }
     }
 
-    /// The same image by digest, the tag kept for people: `repo:tag@sha256:…`.
+    /// The same image by digest, with the tag kept for display: `repo:tag@sha256:…`.
     pub fn pinned(&self, digest: Digest) -> Self {
         let mut pinned = Self { digest: Some(digest), ..self.clone() };
         pinned.original = pinned.to_string();
@@ -220,8 +219,8 @@ fn split_tag(name: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// A registry's name, in lower case, without the port that is implied, and Docker Hub's hosts by
-/// the one that stands for all.
+/// The canonical name of a registry in lower case: without the implied port, and Docker Hub's hosts
+/// as one.
 pub fn canonical_registry(registry: &str) -> &str {
     let host = registry.strip_suffix(":443").unwrap_or(registry);
     match host {
@@ -301,7 +300,7 @@ pub fn is_tag(text: &str) -> bool {
     text.len() <= MAX_TAG && first_ok && text.bytes().all(is_tag_byte)
 }
 
-/// Whether a byte may stand in a tag; dots and hyphens not at its beginning.
+/// True if a byte is allowed in a tag; dots and hyphens are not at its beginning.
 pub fn is_tag_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_-.".contains(&byte)
 }
@@ -345,7 +344,7 @@ fn host_name(host: &str) -> Result<&str, InvalidRegistry> {
     }
 }
 
-/// Whether resolvers take a host for an IPv4 address: its last part is a number.
+/// True if resolvers take a host for an IPv4 address: its last part is a number.
 fn looks_like_ipv4(host: &str) -> bool {
     let last = host.rsplit('.').next().unwrap_or(host);
     let hexadecimal = |digits: &str| digits.bytes().all(|b| b.is_ascii_hexdigit());

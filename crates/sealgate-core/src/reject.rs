@@ -1,6 +1,7 @@
-//! Why a candidate is not a signature that counts: known bad, with a stable code each.
+//! Reasons to reject a candidate, each with a stable code.
 //!
-//! The border to [`crate::fault::Fault`]: a `Reject` is about bytes that we hold and have judged.
+//! A `Reject` applies to bytes that were examined; a [`crate::fault::Fault`] is a failure to find
+//! out.
 
 mod catalogue;
 mod log;
@@ -16,7 +17,7 @@ use crate::digest::Digest;
 pub use crate::foreign::Foreign;
 use crate::json::InvalidJson;
 
-/// Which document a [`Reject`] speaks of.
+/// The document that a [`Reject`] refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Document {
     /// A SimpleSigning payload.
@@ -29,19 +30,19 @@ pub enum Document {
     Bundle,
     /// A signature.
     Signature,
-    /// A log entry beside a signature.
+    /// A log entry.
     LogEntry,
-    /// A signed timestamp beside a signature.
+    /// A signed timestamp.
     Timestamp,
     /// A manifest that holds signatures.
     Manifest,
-    /// A timestamp of a certificate log.
+    /// An SCT.
     Sct,
-    /// A chain of certificates beside a signature.
+    /// A certificate chain.
     Chain,
 }
 
-/// Why one piece of evidence was rejected. The sentence is its `Display`, the stable one-word
+/// Reason why a piece of evidence was rejected. The sentence is its `Display`, the stable one-word
 /// code its [`Reject::code`]. Fields hold foreign text, cut to a line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -49,7 +50,7 @@ pub enum Reject {
     /// The authority has no keys.
     #[error("no public key to verify with")]
     NoKey,
-    /// The authority insists on a hash that none of its keys can be used with.
+    /// The authority requires a hash that none of its keys can be used with.
     #[error("the required hash algorithm cannot be used with the public key")]
     UnsupportedHash,
     /// The signature does not verify with any key of the authority.
@@ -59,7 +60,7 @@ pub enum Reject {
     #[error("no signature in the {0}")]
     MissingSignature(Document),
     /// There are several signatures where exactly one must be.
-    #[error("the bundle's envelope has {0} signatures: want exactly one")]
+    #[error("the envelope of the bundle has {0} signatures; exactly one is required")]
     SeveralSignatures(usize),
     /// The key signs whole content, and only a digest of it was given.
     #[error("this signature can only be verified with the whole content, not with a digest of it")]
@@ -68,7 +69,7 @@ pub enum Reject {
     /// It is larger than a bound allows.
     #[error("{what}: larger than {limit} bytes")]
     TooLarge {
-        /// What.
+        /// The document.
         what: Document,
         /// The bound in bytes.
         limit: usize,
@@ -76,7 +77,7 @@ pub enum Reject {
     /// It holds more than a bound allows.
     #[error("{what}: {field}: more than {limit} entries")]
     TooMany {
-        /// Where.
+        /// The document.
         what: Document,
         /// The list.
         field: &'static str,
@@ -87,7 +88,7 @@ pub enum Reject {
     #[error("the content does not have the digest {0}")]
     ContentDigest(Digest),
     /// A media type that is not evidence of an image signature.
-    #[error("media type {0:?} is not a signature's")]
+    #[error("media type {0:?} is not that of a signature")]
     MediaType(Foreign),
     /// A manifest that holds evidence has not the form that it must have.
     #[error("malformed manifest: {0}")]
@@ -95,18 +96,18 @@ pub enum Reject {
     /// Not JSON.
     #[error("malformed {what}: not JSON: {detail}")]
     NotJson {
-        /// What.
+        /// The document.
         what: Document,
-        /// What the JSON reader says.
+        /// The error of the JSON parser.
         detail: Foreign,
     },
     /// JSON that nests too deep.
     #[error("malformed {0}: nested too deep")]
     TooDeep(Document),
     /// A key stands twice in one object.
-    #[error("malformed {what}: the key {key:?} stands twice")]
+    #[error("malformed {what}: duplicate key {key:?}")]
     DuplicateKey {
-        /// Where.
+        /// The document.
         what: Document,
         /// The key.
         key: Foreign,
@@ -114,7 +115,7 @@ pub enum Reject {
     /// A key that another reader would take for a field.
     #[error("malformed {what}: the key {key:?} can be read as {known:?}")]
     AmbiguousKey {
-        /// Where.
+        /// The document.
         what: Document,
         /// The key.
         key: Foreign,
@@ -122,19 +123,19 @@ pub enum Reject {
         known: &'static str,
     },
     /// A field is missing or has a value of the wrong kind.
-    #[error("malformed {what}: {field}: want {want}")]
+    #[error("malformed {what}: {field}: expected {want}")]
     Field {
-        /// Where.
+        /// The document.
         what: Document,
         /// The field.
         field: &'static str,
-        /// What should stand there.
+        /// The expected value.
         want: &'static str,
     },
     /// A field is not standard base64.
     #[error("malformed {what}: {field}: not standard base64")]
     Base64 {
-        /// Where.
+        /// The document.
         what: Document,
         /// The field.
         field: &'static str,
@@ -154,7 +155,7 @@ pub enum Reject {
     OtherDigest {
         /// The digest in the payload.
         found: Digest,
-        /// The digest asked for.
+        /// The required digest.
         want: Digest,
     },
     /// The signature does not carry a required annotation.
@@ -167,16 +168,16 @@ pub enum Reject {
         key: Foreign,
     },
 
-    /// The bundle's media type is none that we read.
+    /// The bundle's media type is unsupported.
     #[error("unsupported bundle media type: {0:?}")]
     BundleVersion(Foreign),
-    /// The bundle does not say what verifies it.
+    /// The bundle has no verification material.
     #[error("missing verification material in the bundle")]
     NoVerificationMaterial,
     /// The bundle names several kinds of verification material.
     #[error("several kinds of verification material in the bundle")]
     SeveralVerificationMaterials,
-    /// The bundle is of a certificate, and a public key was asked for.
+    /// The bundle holds a certificate, and a public key is required.
     #[error("the bundle holds a certificate, but verification is by public key")]
     CertificateInBundle,
     /// The bundle holds neither an envelope nor a message signature.
@@ -186,19 +187,19 @@ pub enum Reject {
     #[error("the bundle holds both a DSSE envelope and a message signature")]
     SeveralContents,
     /// The bundle signs a message, which cannot be an image signature.
-    #[error("the bundle holds a message signature: an image signature is a DSSE envelope")]
+    #[error("the bundle holds a message signature, but a DSSE envelope is required")]
     NotAnEnvelope,
     /// The envelope holds something else than an in-toto statement.
     #[error("unexpected DSSE payload type: {0:?}")]
     EnvelopeType(Foreign),
 
-    /// The statement's `_type` is none that we read.
+    /// The statement's `_type` is unsupported.
     #[error("unsupported statement type: {0:?}")]
     StatementType(Foreign),
-    /// The statement is about nothing.
+    /// The statement has no subject.
     #[error("no matching subject digest found: the statement has no subject")]
     NoSubject,
-    /// The statement is about something else.
+    /// No subject of the statement has the digest.
     #[error("no matching subject digest found")]
     OtherSubject,
     /// The statement is an attestation, not an image signature.
@@ -234,13 +235,13 @@ pub enum Reject {
     #[error(transparent)]
     TimeProof(#[from] TimestampReject),
 
-    /// A certificate that cannot be read, or that must not be believed for its form.
+    /// A certificate that cannot be parsed or is malformed.
     #[error("malformed certificate: {0}")]
     Certificate(Foreign),
-    /// No authority of the trust root stands for the certificate.
+    /// No authority of the trust root issued the certificate.
     #[error("cert verification failed: certificate signed by unknown authority: {0}")]
     UntrustedCertificate(Foreign),
-    /// A certificate is used for what it is not for.
+    /// A certificate is not for this use.
     #[error("cert verification failed: {0}")]
     CertificateUsage(&'static str),
     /// A certificate of the chain was not valid at a trusted time.
@@ -253,7 +254,7 @@ pub enum Reject {
         /// The last second.
         to: i64,
     },
-    /// The authority did not count at a trusted time.
+    /// The authority was not valid at a trusted time.
     #[error("cert verification failed: the trust root does not trust this authority at {}", time(.at))]
     AuthorityTime {
         /// The trusted time, in seconds since 1970, as the others.
@@ -263,31 +264,33 @@ pub enum Reject {
         /// The last second.
         to: Option<i64>,
     },
-    /// Nothing says when the signature was made, and the certificate needs that.
-    #[error("no trusted time: neither a signed timestamp nor a log's promise with a time")]
+    /// No trusted time of the signature, which a certificate requires.
+    #[error("no trusted time: neither a signed timestamp nor a signed entry timestamp of a log")]
     NoTrustedTime,
-    /// A log's proof is asked for, and no log of the trust root has this signature.
+    /// A log entry is required, and no log of the trust root has one for this signature.
     #[error("signature not found in transparency log")]
     NotLogged,
-    /// A signed timestamp is asked for, and no authority of the trust root has signed one.
-    #[error("no valid signed timestamp of a timestamp authority of the trust root")]
+    /// A signed timestamp is required, and no authority of the trust root has signed one.
+    #[error("no valid signed timestamp by a timestamp authority of the trust root")]
     NoTimestamp,
     /// The certificate names no signer.
     #[error("the certificate names no subject")]
     NoSubjectName,
-    /// The timestamp of a certificate log that cannot be read.
-    #[error("malformed certificate timestamp (SCT): {0}")]
+    /// An SCT that cannot be parsed.
+    #[error("malformed signed certificate timestamp (SCT): {0}")]
     Sct(Foreign),
-    /// A known certificate log has not signed the timestamp.
-    #[error("error verifying SCT: the log's signature does not fit this certificate")]
+    /// An SCT that names a known CT log is not signed by it.
+    #[error(
+        "error verifying SCT: the signature of the CT log does not verify for this certificate"
+    )]
     WrongSct,
-    /// No known certificate log has promised to publish the certificate.
+    /// An SCT is required, and no CT log of the trust root has signed one.
     #[error("certificate does not include required embedded SCT and no detached SCT was set")]
     NoSct,
-    /// Nobody is wanted.
+    /// The authority has no identity.
     #[error("no identity to verify with")]
     NoIdentity,
-    /// The certificate is somebody else's.
+    /// The certificate names another identity.
     #[error(
         "none of the expected identities matched what was in the certificate, \
          got subjects [{subjects}] with issuer {issuer}"
@@ -298,7 +301,7 @@ pub enum Reject {
         /// The issuer in the certificate.
         issuer: Foreign,
     },
-    /// The certificate has not a wanted value of an extension.
+    /// The certificate lacks a required value of an extension.
     #[error("expected {claim} not found in certificate")]
     WrongClaim {
         /// The title of the extension.
@@ -313,7 +316,7 @@ pub enum Reject {
 }
 
 impl Reject {
-    /// A document that is no JSON of ours.
+    /// The reject of a JSON document.
     pub fn json(what: Document, error: InvalidJson) -> Self {
         match error {
             InvalidJson::TooLarge(limit) => Self::TooLarge { what, limit },
@@ -337,12 +340,12 @@ impl Reject {
         self.reason().code
     }
 
-    /// What a person can do about it, in one sentence.
+    /// The remedy, in one sentence.
     pub fn remedy(&self) -> &'static str {
         self.reason().remedy
     }
 
-    /// Every reason there is, in the order of the documentation.
+    /// Every reason, in the order of the documentation.
     pub fn catalogue() -> &'static [&'static Reason] {
         &catalogue::CATALOGUE
     }
@@ -359,13 +362,13 @@ impl fmt::Display for Document {
             Self::LogEntry => "log entry",
             Self::Timestamp => "timestamp",
             Self::Manifest => "manifest",
-            Self::Sct => "certificate timestamp",
+            Self::Sct => "SCT",
             Self::Chain => "certificate chain",
         })
     }
 }
 
-/// Seconds since 1970 for people.
+/// Formats seconds since 1970.
 fn time(seconds: &i64) -> String {
     crate::time::text(*seconds)
 }

@@ -2,35 +2,35 @@
 
 use std::fmt;
 
-/// What a user or a policy says about one proof.
+/// Setting of a user or a policy for one proof.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Override {
-    /// Nothing: the usual rule decides.
+    /// No setting: the default rule applies.
     #[default]
     Unset,
-    /// It must be there.
+    /// The proof is required.
     Required,
-    /// It is not asked for (`--insecure-ignore-tlog` and its like).
+    /// The proof is not required (`--insecure-ignore-tlog` and similar).
     Ignored,
 }
 
-/// Whether a proof is asked for, and why.
+/// Requirement of a proof, with its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProofRequirement {
     /// The user or the policy requires it.
     ByOverride,
-    /// A certificate cannot be judged without.
+    /// Required for every certificate.
     ByCertificate,
     /// The configured trust root names a log.
     ByTrustRoot,
-    /// Nobody asks for it.
+    /// Not required.
     NotRequired,
-    /// The user or the policy has said not to ask for it.
+    /// Not required, because the user or the policy says so.
     Ignored,
 }
 
 impl ProofRequirement {
-    /// Whether it must be there.
+    /// True if the proof is required.
     pub fn is_required(self) -> bool {
         matches!(self, Self::ByOverride | Self::ByCertificate | Self::ByTrustRoot)
     }
@@ -44,15 +44,15 @@ impl ProofRequirement {
     }
 }
 
-/// Why, for a person.
+/// The reason, for display.
 impl fmt::Display for ProofRequirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ByOverride => "required",
-            Self::ByCertificate => "required, as always with certificates",
+            Self::ByCertificate => "required for certificates",
             Self::ByTrustRoot => "required, because the trust root names a log",
-            Self::NotRequired => "not asked for",
-            Self::Ignored => "not asked for, as requested",
+            Self::NotRequired => "not required",
+            Self::Ignored => "not required, as requested",
         })
     }
 }

@@ -18,7 +18,7 @@ pub const COSIGN_TYPE: &str = "cosign container image signature";
 /// The largest payload that is read, in bytes.
 pub const MAX_PAYLOAD: usize = 1 << 20;
 
-/// A payload, well-formed but not believed.
+/// A payload, parsed but unverified.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SimpleSigning {
     /// The repository that was signed, without a tag. Never compared.

@@ -1,4 +1,4 @@
-//! in-toto statements, versions 0.1 and 1: what a DSSE envelope says about which subjects.
+//! in-toto statements, versions 0.1 and 1: subjects, predicate type and predicate.
 
 use std::collections::BTreeMap;
 
@@ -20,18 +20,18 @@ pub const MAX_SUBJECTS: usize = 1024;
 /// The most digests that a subject may have (sigstore-go's bound).
 pub const MAX_DIGESTS: usize = 32;
 
-/// A statement, well-formed but not believed.
+/// A statement, parsed but unverified.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statement {
-    /// What it is about; never empty.
+    /// The subjects; never empty.
     pub subjects: Vec<Subject>,
-    /// What kind of thing it says.
+    /// The predicate type.
     pub predicate_type: String,
-    /// What it says; null where it says nothing.
+    /// The predicate; null where there is none.
     pub predicate: Value,
 }
 
-/// One thing that a statement is about.
+/// A subject of a statement.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subject {
     /// Its name, where it has one. Never compared.
@@ -61,7 +61,7 @@ impl Statement {
 }
 
 impl Subject {
-    /// Whether one of its digests is `digest`.
+    /// True if one of its digests is `digest`.
     pub fn has(&self, digest: &Digest) -> bool {
         self.digests.get(digest.algorithm().name()).is_some_and(|hex| hex == digest.hex())
     }

@@ -1,7 +1,7 @@
 //! Times of a trusted root: RFC 3339 to whole seconds since 1970.
 
-/// Which end of a window a fraction of a second belongs to: a window of whole seconds never
-/// holds a second that the written one does not hold.
+/// End of a validity period, which decides how a fraction of a second is rounded: a period in whole
+/// seconds never contains a second that the written one does not.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Edge {
     Start,
@@ -29,7 +29,7 @@ pub(crate) fn seconds(text: &str, edge: Edge) -> Option<i64> {
     Some(local - offset(zone)? + carry)
 }
 
-/// Whether there is a fraction other than zero, and what follows it.
+/// Reads a fraction of a second: true if it is not zero, and the remaining text.
 fn split_fraction(rest: &str) -> Option<(bool, &str)> {
     let Some(fraction) = rest.strip_prefix('.') else { return Some((false, rest)) };
     let end = fraction.bytes().position(|b| !b.is_ascii_digit())?;

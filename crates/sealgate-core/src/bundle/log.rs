@@ -1,5 +1,4 @@
-//! Log entries and timestamps as they stand in a bundle or beside a legacy signature: read for
-//! their shape, with bounds, and believed in nothing.
+//! Log entries and timestamps of a bundle or a legacy signature, parsed with bounds and unverified.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +16,7 @@ const MAX_HASHES: usize = 64;
 const MAX_BODY: usize = 1 << 20;
 const MAX_TIMESTAMP: usize = 64 << 10;
 
-/// Log entries and timestamps, nothing in them believed.
+/// Log entries and timestamps, unverified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogMaterial {
     /// Entries of transparency logs.
@@ -37,10 +36,11 @@ pub struct LogEntry {
     pub kind: String,
     /// The version of the kind.
     pub version: String,
-    /// When the log says that it took the entry, in seconds since 1970; 0 where it says nothing.
+    /// The time at which the log claims to have integrated the entry, in seconds since 1970; 0 if
+    /// absent.
     pub integrated_time: i64,
-    /// The log's promise of inclusion (SET).
-    pub promise: Option<Vec<u8>>,
+    /// The signed entry timestamp (SET).
+    pub signed_entry_timestamp: Option<Vec<u8>>,
     /// The proof of inclusion.
     pub proof: Option<InclusionProof>,
     /// The entry as the log holds it.
@@ -63,7 +63,7 @@ pub struct InclusionProof {
 }
 
 impl LogMaterial {
-    /// Whether there is any.
+    /// True if there are no entries and no timestamps.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.timestamps.is_empty()
     }
@@ -91,8 +91,8 @@ impl LogMaterial {
         Ok(material)
     }
 
-    /// What [`Self::of_annotations`] reads: the first entry that has a promise of inclusion, and
-    /// the first timestamp; empty where there is none.
+    /// Writes the form that [`Self::of_annotations`] reads: the first entry that has a signed entry
+    /// timestamp, and the first timestamp; empty where there is none.
     pub fn to_annotations(&self) -> (String, String) {
         let entry = self.entries.iter().find_map(LogEntry::to_annotation);
         let timestamp = self.timestamps.first();
@@ -128,16 +128,16 @@ impl LogEntry {
             .map_err(|error| Reject::json(Document::LogEntry, error))
     }
 
-    /// The entry as cosign's older forms hold it; none without a promise of inclusion.
+    /// The entry in cosign's older form; none without a signed entry timestamp.
     pub(crate) fn to_annotation(&self) -> Option<String> {
-        let promise = self.promise.as_ref()?;
+        let set = self.signed_entry_timestamp.as_ref()?;
         let payload = serde_json::json!({
             "body": b64(&self.body),
             "integratedTime": self.integrated_time,
             "logIndex": self.log_index,
             "logID": hex::encode(&self.log_id),
         });
-        let entry = serde_json::json!({ "SignedEntryTimestamp": b64(promise), "Payload": payload });
+        let entry = serde_json::json!({ "SignedEntryTimestamp": b64(set), "Payload": payload });
         Some(entry.to_string())
     }
 
@@ -149,8 +149,8 @@ impl LogEntry {
             "integratedTime": self.integrated_time.to_string(),
             "canonicalizedBody": b64(&self.body),
         });
-        if let Some(promise) = &self.promise {
-            value["inclusionPromise"] = serde_json::json!({ "signedEntryTimestamp": b64(promise) });
+        if let Some(set) = &self.signed_entry_timestamp {
+            value["inclusionPromise"] = serde_json::json!({ "signedEntryTimestamp": b64(set) });
         }
         if let Some(proof) = &self.proof {
             value["inclusionProof"] = proof.to_value();
@@ -204,7 +204,7 @@ fn entry(value: &Value) -> Result<LogEntry, InvalidJson> {
     )?;
     let (kind, version) = kind_version(object.either("kindVersion", "kind_version")?)?;
     let body = object.either("canonicalizedBody", "canonicalized_body")?;
-    let promise = object.either("inclusionPromise", "inclusion_promise")?;
+    let set = object.either("inclusionPromise", "inclusion_promise")?;
     let proof = object.either("inclusionProof", "inclusion_proof")?;
     let time = object.either("integratedTime", "integrated_time")?;
     Ok(LogEntry {
@@ -213,7 +213,7 @@ fn entry(value: &Value) -> Result<LogEntry, InvalidJson> {
         kind,
         version,
         integrated_time: json::int64(time, "integratedTime")?,
-        promise: promise.map(inclusion_promise).transpose()?,
+        signed_entry_timestamp: set.map(inclusion_promise).transpose()?,
         proof: proof.map(inclusion_proof).transpose()?,
         body: bounded(json::bytes(body, "canonicalizedBody")?, MAX_BODY)?,
     })
@@ -309,12 +309,12 @@ pub(super) fn legacy_entry(value: &Value) -> Result<LogEntry, InvalidJson> {
     let payload = Object::new(payload, "Payload", known)?;
     let id = json::text(payload.get("logID"), "logID")?;
     let id = hex::decode(id).map_err(|_| InvalidJson::Field { field: "logID", want: "hex" })?;
-    let promise = json::bytes(object.get("SignedEntryTimestamp"), "SignedEntryTimestamp")?;
+    let set = json::bytes(object.get("SignedEntryTimestamp"), "SignedEntryTimestamp")?;
     Ok(LogEntry {
         log_index: json::int64(payload.get("logIndex"), "logIndex")?,
         log_id: id,
         integrated_time: json::int64(payload.get("integratedTime"), "integratedTime")?,
-        promise: Some(promise),
+        signed_entry_timestamp: Some(set),
         body: bounded(json::bytes(payload.get("body"), "body")?, MAX_BODY)?,
         ..LogEntry::default()
     })

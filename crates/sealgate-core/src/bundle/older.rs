@@ -8,7 +8,7 @@ use super::{MAX_BUNDLE, malformed};
 use crate::json::{self, InvalidJson, Object};
 use crate::reject::{Document, Reject};
 
-/// An older bundle of a blob signature, well-formed but not believed.
+/// An older bundle of a blob signature, parsed but unverified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OlderBundle {
     /// The signature.
@@ -20,7 +20,7 @@ pub struct OlderBundle {
 }
 
 impl OlderBundle {
-    /// Reads one, or tells that `bytes` are something else (what has a media type is).
+    /// Parses one; none if `bytes` are something else (anything with a media type).
     pub fn recognise(bytes: &[u8]) -> Result<Option<Self>, Reject> {
         let value = json::parse(bytes, MAX_BUNDLE).map_err(malformed)?;
         if value.get("base64Signature").is_none() || value.get("mediaType").is_some() {

@@ -1,8 +1,9 @@
-//! From a certificate to an authority of the trust root, at every trusted time.
+//! Verification of the chain from a certificate to an authority of the trust root, at every trusted
+//! time.
 //!
-//! Path building, signatures, basic constraints, name constraints and unknown critical
-//! extensions are `webpki`'s work. What it leaves out is checked here: the usages of all
-//! certificates, everything about the root, and the window of the authority.
+//! `webpki` builds paths and checks signatures, basic constraints, name constraints and unknown
+//! critical extensions. Checked here: the usages of all certificates, the root itself, and the
+//! validity period of the authority.
 
 use der::asn1::ObjectIdentifier;
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
@@ -13,8 +14,8 @@ use crate::reject::{Foreign, Reject};
 use crate::trust::{CertificateAuthority, MAX_CHAIN};
 use crate::x509::{X509, bad};
 
-/// The most certificates beside a leaf that are tried as intermediates: paths are built from
-/// them, so that their number is a cost.
+/// The maximum number of untrusted intermediates: paths are built from them, so that their number
+/// is a cost.
 pub(crate) const MAX_UNTRUSTED: usize = 4;
 
 /// SHA-2 only, no keys below RSA-2048.
@@ -34,7 +35,7 @@ static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
     algorithms::RSA_PKCS1_2048_8192_SHA512,
 ];
 
-/// What the leaf must be for.
+/// Purpose that the leaf's extended key usage must name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     CodeSigning,
@@ -96,7 +97,8 @@ impl Purpose {
         }
     }
 
-    /// Issuing certificates may leave the extension out, but must not say something else.
+    /// Usage of issuing certificates, which may leave out the extension but must not name another
+    /// use.
     fn of_issuers(self) -> KeyUsage {
         match self {
             Self::CodeSigning => KeyUsage::required_if_present(&[43, 6, 1, 5, 5, 7, 3, 3]),
@@ -117,8 +119,8 @@ impl Chain {
     }
 }
 
-/// Finds an authority that stands for `leaf` at every one of `times` (seconds since 1970).
-/// `untrusted` certificates may fill gaps between leaf and root.
+/// Verifies the chain from `leaf` to one of `authorities` at every one of `times` (seconds since
+/// 1970). `untrusted` certificates may fill gaps between leaf and root.
 pub(crate) fn verify(
     leaf: &X509,
     untrusted: &[Vec<u8>],
@@ -240,7 +242,7 @@ struct Path<'a> {
 }
 
 impl Path<'_> {
-    /// What `webpki` leaves out.
+    /// Makes the checks that `webpki` does not make.
     fn check(&self, time: i64) -> Result<IssuersProof, Reject> {
         Ok(IssuersProof {
             _usage: self.check_usage()?,
@@ -275,7 +277,7 @@ impl Path<'_> {
         }
     }
 
-    /// Whether the same path is good at all these times.
+    /// True if the path is valid at all these times.
     fn holds_at(&self, times: &[i64]) -> bool {
         let holds = |certificate: &X509| within(certificate, times).is_ok();
         times.iter().all(|time| self.authority.validity.contains(*time))

@@ -1,8 +1,8 @@
-//! Certificates of signers: may this certificate be believed, and whom does it name?
+//! Verification of signers' certificates.
 //!
-//! In: a certificate, nothing believed, the trust root, and the trusted times at which the
-//! signature is known to have existed. Out: [`CertifiedKey`], a key and the identity that an
-//! authority has bound to it. Whether that identity is a wanted one is [`crate::identity`]'s.
+//! Input: an unverified certificate, the trust root, and the trusted times at which the signature
+//! is known to have existed. Output: [`CertifiedKey`], a key and the identity that an authority has
+//! bound to it. [`crate::identity`] compares that identity with the accepted ones.
 
 mod chain;
 mod names;
@@ -21,27 +21,27 @@ use crate::trust::TrustRoot;
 use crate::x509::X509;
 pub use crate::x509::{names_itself, pem};
 
-/// A certificate and what lies beside it; nothing in it believed.
+/// A certificate with intermediates and a detached SCT, unverified.
 #[derive(Clone, Copy, Debug)]
 pub struct Presented<'a> {
     /// The signer's certificate, DER.
     pub leaf: &'a [u8],
     /// Certificates that may fill gaps up to a root, DER. At most four.
     pub untrusted: &'a [Vec<u8>],
-    /// A timestamp of a certificate log that lies beside it: the JSON that Fulcio once gave.
+    /// A detached SCT: the JSON of Fulcio's former response.
     pub detached_sct: Option<&'a [u8]>,
 }
 
-/// Whether a promise of a certificate log is needed.
+/// Requirement of an SCT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SctRequirement {
-    /// At least one known log must have promised to publish the certificate.
+    /// At least one CT log of the trust root must have signed an SCT.
     Required,
-    /// None is needed. One that is there, of a known log and wrong, is still a reject.
+    /// No SCT is required. An SCT of a known log that does not verify is still a reject.
     NotRequired,
 }
 
-/// A key, and whom an authority of the trust root has said that it belongs to. Made by
+/// A key and the identity that an authority of the trust root has certified for it. Made by
 /// [`certify`] only.
 #[derive(Clone, Debug)]
 pub struct CertifiedKey {
@@ -58,7 +58,7 @@ impl CertifiedKey {
     pub fn key(&self) -> &PublicKey {
         &self.key
     }
-    /// Whom it belongs to.
+    /// The identity that the certificate names.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -74,7 +74,7 @@ impl CertifiedKey {
     pub fn authority(&self) -> &str {
         self.chain.authority()
     }
-    /// How many certificate logs of the trust root have promised to publish it.
+    /// The number of CT logs of the trust root that have signed an SCT of the certificate.
     pub fn ct_logs(&self) -> usize {
         self.scts.logs()
     }
@@ -82,17 +82,17 @@ impl CertifiedKey {
     pub fn der(&self) -> &[u8] {
         &self.der
     }
-    /// The hash of the certificate, by which people tell certificates apart.
+    /// The hash of the certificate.
     pub fn fingerprint(&self) -> Digest {
         Digest::of(&self.der)
     }
 }
 
-/// Checks a signer's certificate at every one of `times` (seconds since 1970; at least one).
+/// Verifies a signer's certificate at every one of `times` (seconds since 1970; at least one).
 ///
-/// The chain ends in an authority of `root` within that authority's window; every certificate
-/// is valid at every time; the leaf is for code signing; a certificate log has promised to
-/// publish it, if `sct` asks for that.
+/// The chain ends in an authority of `root` within that authority's validity period; every
+/// certificate is valid at every time; the leaf is for code signing; a CT log has signed an SCT, if
+/// `sct` requires one.
 pub fn certify(
     presented: Presented<'_>,
     root: &TrustRoot,

@@ -1,5 +1,5 @@
-//! Whom a certificate names: subject alternative names (RFC 5280, 4.2.1.6) and the extensions of
-//! Fulcio (`oid-info.md` there).
+//! The identity in a certificate: subject alternative names (RFC 5280, section 4.2.1.6) and the
+//! extensions of Fulcio (its `oid-info.md`).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,15 +21,15 @@ const ISSUER_RAW: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.5
 const ISSUER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1.8");
 
 pub(super) fn identity(certificate: &X509) -> Result<Identity, Reject> {
-    let identity = said(certificate)?;
+    let identity = read(certificate)?;
     if identity.subjects.is_empty() {
         return Err(Reject::NoSubjectName);
     }
     Ok(identity)
 }
 
-/// What stands there, be it nobody.
-pub(super) fn said(certificate: &X509) -> Result<Identity, Reject> {
+/// The identity, which may have no subject.
+pub(super) fn read(certificate: &X509) -> Result<Identity, Reject> {
     let subjects = subjects(certificate)?;
     let mut claims = BTreeMap::new();
     for claim in Claim::ALL {

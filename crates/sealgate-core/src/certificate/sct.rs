@@ -1,5 +1,4 @@
-//! Certificate transparency (RFC 6962): a log's promise to publish a certificate, embedded in
-//! it or beside it.
+//! Signed certificate timestamps (SCTs, RFC 6962), embedded in a certificate or detached.
 
 use std::collections::BTreeSet;
 
@@ -32,7 +31,7 @@ pub(super) struct RequiredScts {
     verified: VerifiedScts,
 }
 
-/// A signed certificate timestamp, not believed.
+/// A signed certificate timestamp (SCT), unverified.
 struct Sct<'a> {
     log_id: &'a [u8],
     /// Milliseconds since 1970.
@@ -64,9 +63,9 @@ impl RequiredScts {
     }
 }
 
-/// Checks every timestamp of a log that `logs` know: those in the certificate, and `detached`,
-/// the JSON that Fulcio once gave beside it. Timestamps of other logs, and those from outside of
-/// their log's window, do not count; a wrong signature of a known log is a reject.
+/// Verifies every SCT of a log in `logs`: those in the certificate, and `detached`, the JSON of
+/// Fulcio's former response. SCTs of other logs, and those outside of their log's validity period,
+/// are ignored; a wrong signature of a known log is a reject.
 pub(super) fn verify(
     leaf: &X509,
     chain: &Chain,
@@ -90,7 +89,7 @@ pub(super) fn verify(
     Ok(VerifiedScts { logs: signed.len() })
 }
 
-/// The place of the log among `logs` that has signed; none if no known log has.
+/// The index in `logs` of the log that has signed; none if no known log has.
 fn check(sct: &Sct<'_>, entry: &[u8], logs: &[TransparencyLog]) -> Result<Option<usize>, Reject> {
     let seconds = i64::try_from(sct.timestamp / 1000).unwrap_or(i64::MAX);
     let mut named = logs.iter().enumerate().filter(|(_, log)| log.is_named(sct.log_id)).peekable();
@@ -141,7 +140,7 @@ impl<'a> Sct<'a> {
         reader.finish().map(|()| sct)
     }
 
-    /// What the log has signed (RFC 6962, section 3.2).
+    /// The bytes that the log has signed (RFC 6962, section 3.2).
     fn signed(&self, entry: &[u8]) -> Result<Vec<u8>, Reject> {
         const VERSION_AND_KIND: [u8; 2] = [0, 0];
         let length = u16::try_from(self.extensions.len()).map_err(|_| malformed("too long"))?;
@@ -223,7 +222,7 @@ impl Detached {
     }
 }
 
-/// The serialized timestamps of a list.
+/// The serialized SCTs of a list.
 fn list_of(bytes: &[u8]) -> Result<Vec<&[u8]>, Reject> {
     let mut reader = Tls(bytes);
     let mut list = Tls(reader.vector16()?);

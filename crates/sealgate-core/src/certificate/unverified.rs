@@ -1,5 +1,5 @@
-//! What a certificate says of itself: for people, and for signers that look at what they were
-//! given. Nothing in it is believed; whoever verifies asks [`super::certify`].
+//! Unverified contents of a certificate, for display and for signers that inspect the certificate
+//! that they received. Verification is [`super::certify`].
 
 use super::names;
 use crate::digest::Digest;
@@ -29,7 +29,7 @@ impl Unverified {
         let certificate = X509::parse(der)?;
         Ok(Self {
             key: certificate.public_key()?,
-            identity: names::said(&certificate)?,
+            identity: names::read(&certificate)?,
             window: certificate.window(),
             names: certificate.distinguished_names(),
             serial: certificate.serial(),
@@ -55,7 +55,7 @@ impl Unverified {
     pub fn key(&self) -> &PublicKey {
         &self.key
     }
-    /// Whom it names; without subjects where it names nobody.
+    /// The identity that it names; without subjects where it names none.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -79,7 +79,7 @@ impl Unverified {
     pub fn serial(&self) -> &str {
         &self.serial
     }
-    /// Whether it may sign certificates.
+    /// True if it may sign certificates.
     pub fn is_authority(&self) -> bool {
         self.authority
     }

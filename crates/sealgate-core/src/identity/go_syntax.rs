@@ -16,7 +16,7 @@ const MAX_COUNT: u32 = 1000;
 /// `source` for the `regex` crate, which is to find what is left that is wrong.
 ///
 /// # Errors
-/// What Go refuses, or reads as something that the `regex` crate does not know.
+/// Syntax that Go refuses, or reads in a way that the `regex` crate does not.
 pub(super) fn translated(source: &str) -> Result<String, InvalidPattern> {
     let mut walk = Walk {
         rest: source.chars(),
@@ -36,7 +36,7 @@ struct Walk<'a> {
     last: Last,
 }
 
-/// What was written last.
+/// The last item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Last {
     /// Nothing that could be repeated.
@@ -81,7 +81,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// What follows a brace: `{n}`, `{n,}`, `{n,m}`, or none of them.
+    /// Parses the text after a brace: `{n}`, `{n,}`, `{n,m}`, or none of them.
     fn count(&mut self) -> Result<Option<String>, InvalidPattern> {
         let Some((inside, after)) = self.rest.as_str().split_once('}') else { return Ok(None) };
         let (least, most) = match inside.split_once(',') {
@@ -102,8 +102,8 @@ impl Walk<'_> {
         Ok(Some(count))
     }
 
-    /// What stands between `\Q` and `\E`, or the end: every character means itself. A repetition
-    /// behind it is one of the last of them.
+    /// Parses literal text between `\Q` and `\E`, or the end. A repetition after it applies to the
+    /// last character.
     fn quoted(&mut self) -> Result<(), InvalidPattern> {
         let rest = self.rest.as_str();
         let (inside, after) = rest.split_once(r"\E").unwrap_or((rest, ""));

@@ -51,12 +51,12 @@ impl Pattern {
         &self.source
     }
 
-    /// Whether it is found anywhere in `text`.
+    /// True if it matches anywhere in `text`.
     pub fn is_found_in(&self, text: &str) -> bool {
         self.regex.is_match(text)
     }
 
-    /// Whether every match reaches from the begin of a text to its end.
+    /// True if every match spans the whole text.
     pub fn is_anchored(&self) -> bool {
         self.anchored
     }

@@ -1,10 +1,10 @@
 //! Ed25519ph (RFC 8032, section 5.1): Ed25519 over the SHA-512 of the message, with an empty context.
 //! cosign signs images with it, because a log entry has a digest only.
 //!
-//! The two variants never mix. What Ed25519ph hashes begins with dom2(1, ""), which says the
-//! variant, and pure Ed25519 hashes no such prefix: a signature by one never verifies by the other,
-//! neither over the same message nor over its digest. So both are tried, and the one that fits is the
-//! one that was used.
+//! The two variants cannot be confused. The input of Ed25519ph begins with dom2(1, ""), which names
+//! the variant, and that of pure Ed25519 has no such prefix: a signature by one never verifies by
+//! the other, neither over the same message nor over its digest. So both are tried, and the one
+//! that verifies is the one that was used.
 //!
 //! aws-lc-rs does not offer this variant; ed25519-dalek checks it (S below the order, R neither of small
 //! order nor another encoding). The key was checked when it was read.

@@ -15,16 +15,17 @@ use crate::trust::TransparencyLog;
 const MAX_NOTE: usize = 64 << 10;
 const MAX_EXTENSIONS: usize = 16;
 const MAX_SIGNATURES: usize = 64;
-/// How many signature lines with the log's hint are tried: an honest note has one.
+/// The maximum number of signature lines with the log's hint that are tried: a genuine note has
+/// one.
 const MAX_TRIED: usize = 4;
 /// Algorithm byte of Ed25519 in the key id of a signed note.
 const ED25519: &[u8] = b"\n\x01";
 const ED25519_KEY: usize = 32;
 
-/// A checkpoint, well-formed but not believed.
+/// A checkpoint, parsed but unverified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint<'a> {
-    /// Which log it is of.
+    /// The origin line, which names the log.
     pub origin: &'a str,
     /// The number of entries.
     pub size: u64,
@@ -59,7 +60,7 @@ pub(super) struct CheckpointProof {
     root: Hash,
 }
 
-/// How a log names itself in its checkpoints.
+/// Form of the origin line in a log's checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     /// Rekor v1: `<name> - <tree id>`, signed as `<name>`; the name is not that of its address

@@ -1,7 +1,7 @@
 //! The body of a log entry, `{apiVersion, kind, spec}`: strict reading of the kinds that Rekor
 //! has for signatures, and the comparison with what was signed.
 //!
-//! Whether a log holds the entry is not known here.
+//! Does not prove that a log has the entry.
 
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ use crate::x509::{X509, pem};
 const MAX_BODY: usize = 1 << 20;
 const MAX_SIGNATURES: usize = 32;
 
-/// The body of an entry, well-formed but not believed.
+/// The body of an entry, parsed but unverified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Body {
     kind: Kind,
@@ -169,7 +169,7 @@ impl Body {
         }
     }
 
-    /// Which kind of log takes such entries.
+    /// The kind of log that has such entries.
     pub(super) fn dialect(&self) -> Dialect {
         match self.kind {
             Kind::HashedRekord002 | Kind::Dsse002 => Dialect::Rekor2,
@@ -270,7 +270,7 @@ fn check_payload_type(named: Option<&str>, envelope: &Envelope) -> Result<(), Lo
     }
 }
 
-/// Whether `digest` is that of the envelope's JSON: the text that was found (if it is this
+/// True if `digest` is that of the envelope's JSON: the text that was found (if it is this
 /// envelope), or one of the forms that cosign has written.
 fn is_text_of(digest: &Digest, envelope: &Envelope, text: Option<&[u8]>) -> bool {
     let found = text.filter(|text| Envelope::parse(text).as_ref() == Ok(envelope));

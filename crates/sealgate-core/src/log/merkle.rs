@@ -40,7 +40,7 @@ pub(super) fn root(leaf: Hash, index: u64, size: u64, path: &[Hash]) -> Result<H
         }
         if node & 1 == 1 || node == last {
             hash = node_hash(sibling, &hash);
-            // A node without a right sibling stands for itself further up.
+            // A node without a right sibling moves up unchanged.
             while node & 1 == 0 && node != 0 {
                 node >>= 1;
                 last >>= 1;

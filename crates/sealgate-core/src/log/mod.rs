@@ -1,9 +1,9 @@
-//! Entries of transparency logs: is this signature in a log of the trust root, and since when?
+//! Verification of transparency log entries.
 //!
-//! In: entries as they stand in a bundle or beside a legacy signature, nothing in them believed;
-//! the logs of the trust root; what was signed, by whom, and the signature. Out: [`LogProof`].
-//! An entry counts only if its log vouches for it (`set`: a promise; `merkle` and `checkpoint`: a
-//! proof) and if it is about this very signature, signer and content (`entry`).
+//! Input: unverified entries of a bundle or a legacy signature; the logs of the trust root;
+//! signature, signer and content. Output: [`LogProof`]. The log must have signed the entry (`set`:
+//! signed entry timestamp) or a tree that contains it (`merkle`: inclusion proof; `checkpoint`),
+//! and the entry must name the signature, the signer and the content (`entry`).
 
 mod checkpoint;
 mod entry;
@@ -26,18 +26,19 @@ use crate::reject::{Foreign, LogReject, Reject};
 use crate::requirement::ProofRequirement;
 use crate::trust::{TransparencyLog, TrustRoot};
 
-/// What an entry must be about. The signature need not be verified before.
+/// Signature, signer and content that an entry must name. The signature need not be verified
+/// before.
 #[derive(Clone, Copy, Debug)]
 pub struct Logged<'a> {
     /// The raw signature.
     pub signature: &'a [u8],
-    /// Who signed.
+    /// The signer.
     pub signer: Signer<'a>,
-    /// What was signed.
+    /// The signed content.
     pub content: LoggedContent<'a>,
 }
 
-/// Who signed, as the verifier knows it.
+/// The signer, as the verifier knows it.
 #[derive(Clone, Copy, Debug)]
 pub enum Signer<'a> {
     /// The key that verified the signature.
@@ -46,7 +47,7 @@ pub enum Signer<'a> {
     Certificate(&'a [u8]),
 }
 
-/// What was signed.
+/// The signed content.
 #[derive(Clone, Copy, Debug)]
 pub enum LoggedContent<'a> {
     /// Bytes that have these digests: one by each algorithm that an entry may name (SHA-256,
@@ -56,29 +57,30 @@ pub enum LoggedContent<'a> {
     Envelope {
         /// The envelope.
         envelope: &'a Envelope,
-        /// Its JSON as it was found, where that is at hand: an `intoto` 0.0.1 entry is about
-        /// these bytes. Without it the forms that cosign writes are tried.
+        /// Its JSON as found, where available: an `intoto` 0.0.1 entry names the digest of these
+        /// bytes. Without it the forms that cosign writes are tried.
         text: Option<&'a [u8]>,
     },
 }
 
-/// The form of the evidence that an entry belongs to. It decides what must be in the entry;
-/// what else is in it is checked all the same.
+/// The form of the evidence that an entry belongs to. It decides which parts an entry must have;
+/// other parts are verified too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// The annotations of a legacy signature, or cosign's older bundle of a blob: the promise of
-    /// inclusion; the kind stands in the entry alone.
+    /// The annotations of a legacy signature, or cosign's older bundle of a blob: requires a signed
+    /// entry timestamp; only the entry itself names its kind.
     Legacy,
-    /// A Sigstore bundle: the promise in version 0.1, proof and checkpoint since 0.2.
+    /// A Sigstore bundle: requires a signed entry timestamp in version 0.1, inclusion proof and
+    /// checkpoint since 0.2.
     Bundle(Version),
 }
 
-/// What became of an entry.
+/// Outcome of the verification of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judged {
-    /// A log of the trust root has it.
+pub enum EntryOutcome {
+    /// A log of the trust root has the entry.
     Proven(LogProof),
-    /// No log of the trust root has this id: the entry neither counts nor breaks the rest.
+    /// No log of the trust root has this id: the entry is ignored.
     UnknownLog {
         /// The id that it names.
         log_id: Vec<u8>,
@@ -168,12 +170,13 @@ impl LogProof {
     pub fn base_url(&self) -> &str {
         &self.base_url
     }
-    /// When the log took the entry, in seconds since 1970: only if the log has signed that.
+    /// The time at which the log integrated the entry, in seconds since 1970; only if the log has
+    /// signed it.
     pub fn integrated_time(&self) -> Option<i64> {
         self.inclusion.set().map(SignedEntryTimestamp::integrated_time)
     }
-    /// The index of the entry: over all shards where a promise vouches for it, else the one that
-    /// the inclusion proof is for.
+    /// The index of the entry: over all shards where there is a signed entry timestamp, else the
+    /// index of the inclusion proof.
     pub fn log_index(&self) -> i64 {
         self.log_index
     }
@@ -181,8 +184,8 @@ impl LogProof {
     pub fn body(&self) -> &[u8] {
         &self.body
     }
-    /// The log's promise of inclusion (SET), where it has made one.
-    pub fn promise(&self) -> Option<&[u8]> {
+    /// The signed entry timestamp (SET), if there is one.
+    pub fn signed_entry_timestamp(&self) -> Option<&[u8]> {
         self.inclusion.set().map(SignedEntryTimestamp::signature)
     }
 }
@@ -192,13 +195,13 @@ impl LogProofs {
     pub fn proofs(&self) -> &[LogProof] {
         &self.proofs
     }
-    /// How many entries name a log that the trust root does not have.
+    /// The number of entries that name a log unknown to the trust root.
     pub fn unknown(&self) -> usize {
         self.unknown
     }
-    /// How many different logs have the signature: what a threshold is compared with. Logs are
-    /// told apart by their keys, so that two entries of one log, or of one log that stands
-    /// twice in the trust root, count once.
+    /// The number of different logs that have the signature, for comparison with a threshold. Logs
+    /// are identified by their keys, so that two entries of one log, or of one log that the trust
+    /// root names twice, count once.
     pub fn logs(&self) -> usize {
         self.proofs.iter().map(|proof| &proof.log).collect::<BTreeSet<_>>().len()
     }
@@ -270,18 +273,18 @@ pub(crate) fn verify_entries(
     let Some(root) = root else { return Ok(found) };
     for entry in entries {
         match verify_entry(entry, form, &root.transparency_logs, logged, times)? {
-            Judged::Proven(proof) => found.proofs.push(proof),
-            Judged::UnknownLog { .. } => found.unknown += 1,
+            EntryOutcome::Proven(proof) => found.proofs.push(proof),
+            EntryOutcome::UnknownLog { .. } => found.unknown += 1,
         }
     }
     Ok(found)
 }
 
-/// Checks one entry: that its log vouches for it, when, and that it is about `logged`.
+/// Verifies one entry: its log's signature, its time, and that it names `logged`.
 ///
-/// `times`: the trusted times (seconds since 1970) that signed timestamps have given. The log's
-/// key must count at each of them, or at the integrated time where the log has signed one. If
-/// there is neither, a log whose key has no end is accepted.
+/// `times`: the times of verified timestamps (seconds since 1970). The log's key must be valid at
+/// each of them, or at the integrated time where the log has signed one. If there is neither, a log
+/// whose key has no end of validity is accepted.
 ///
 /// # Errors
 /// Anything in an entry of a known log that is wrong; the code says what.
@@ -291,17 +294,17 @@ pub fn verify_entry(
     logs: &[TransparencyLog],
     logged: &Logged<'_>,
     times: &[i64],
-) -> Result<Judged, Reject> {
+) -> Result<EntryOutcome, Reject> {
     let mut outcome = None;
     for log in logs.iter().filter(|log| log.is_named(&entry.log_id)) {
         match by_log(entry, form, log, logged, times) {
-            Ok(proof) => return Ok(Judged::Proven(proof)),
+            Ok(proof) => return Ok(EntryOutcome::Proven(proof)),
             Err(reject) => outcome = outcome.or(Some(reject)),
         }
     }
     match outcome {
         Some(reject) => Err(reject),
-        None => Ok(Judged::UnknownLog { log_id: entry.log_id.clone() }),
+        None => Ok(EntryOutcome::UnknownLog { log_id: entry.log_id.clone() }),
     }
 }
 
@@ -341,8 +344,10 @@ impl<'a> InclusionEvidence<'a> {
     /// # Errors
     /// One that the form requires is missing.
     fn of(entry: &'a LogEntry, form: Form) -> Result<Self, LogReject> {
-        match (form, &entry.promise, &entry.proof) {
-            (Form::Legacy | Form::Bundle(Version::V01), None, _) => Err(LogReject::NoPromise),
+        match (form, &entry.signed_entry_timestamp, &entry.proof) {
+            (Form::Legacy | Form::Bundle(Version::V01), None, _) => {
+                Err(LogReject::NoSignedEntryTimestamp)
+            }
             (Form::Bundle(Version::V02 | Version::V03), _, None) => Err(LogReject::NoProof),
             (Form::Bundle(Version::V02 | Version::V03), _, Some(proof))
                 if proof.checkpoint.is_empty() =>

@@ -1,5 +1,5 @@
-//! Rekor v1's promise of inclusion, the signed entry timestamp: the log's signature over the
-//! canonical JSON (RFC 8785) of the entry, its time, its index and the log's id.
+//! Signed entry timestamp of Rekor v1: the log's signature over the canonical JSON (RFC 8785) of
+//! the entry, its time, its index and the log's id.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -37,7 +37,8 @@ pub(super) fn verify(
     log: &TransparencyLog,
 ) -> Result<SignedEntryTimestamp, LogReject> {
     let message = signed_bytes(entry)?;
-    let verified = log.key.verify(message.as_bytes(), set).map_err(|_| LogReject::Promise);
+    let verified =
+        log.key.verify(message.as_bytes(), set).map_err(|_| LogReject::SignedEntryTimestamp);
     let (integrated_time, signature) = (entry.integrated_time, set.to_vec());
     verified.map(|()| SignedEntryTimestamp { integrated_time, signature })
 }

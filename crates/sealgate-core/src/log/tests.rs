@@ -19,17 +19,17 @@ fn root(logs: &[TransparencyLog]) -> TrustRoot {
     TrustRoot { transparency_logs: logs.to_vec(), ..TrustRoot::default() }
 }
 
-fn proof(judged: Result<Judged, Reject>) -> LogProof {
+fn proof(judged: Result<EntryOutcome, Reject>) -> LogProof {
     match judged {
-        Ok(Judged::Proven(proof)) => proof,
+        Ok(EntryOutcome::Proven(proof)) => proof,
         other => panic!("{other:?}"),
     }
 }
 
-fn code(judged: Result<Judged, Reject>) -> &'static str {
+fn code(judged: Result<EntryOutcome, Reject>) -> &'static str {
     match judged {
-        Ok(Judged::Proven(_)) => "proven",
-        Ok(Judged::UnknownLog { .. }) => "unknown-log",
+        Ok(EntryOutcome::Proven(_)) => "proven",
+        Ok(EntryOutcome::UnknownLog { .. }) => "unknown-log",
         Err(reject) => reject.code(),
     }
 }
@@ -85,12 +85,12 @@ fn each_form_has_what_it_needs() {
         code(verify_entry(&entry, form, &logs, &signed.logged(), &[NOW]))
     };
     let (v01, v02) = (Form::Bundle(Version::V01), Form::Bundle(Version::V02));
-    let no_promise: &dyn Fn(&mut LogEntry) = &|entry| entry.promise = None;
+    let no_promise: &dyn Fn(&mut LogEntry) = &|entry| entry.signed_entry_timestamp = None;
     let no_proof: &dyn Fn(&mut LogEntry) = &|entry| entry.proof = None;
     let no_checkpoint: &dyn Fn(&mut LogEntry) =
         &|entry| entry.proof.as_mut().unwrap().checkpoint.clear();
     let neither: &dyn Fn(&mut LogEntry) = &|entry| {
-        entry.promise = None;
+        entry.signed_entry_timestamp = None;
         entry.proof = None;
     };
     let unnamed: &dyn Fn(&mut LogEntry) = &|entry| {
@@ -114,7 +114,7 @@ fn an_integrated_time_counts_only_with_its_promise() {
     let log = TestLog::rekor1();
     let signed = Signed::blob(By::Certificate, b"content");
     let mut entry = log.entry(&signed.hashed_rekord_001(Algorithm::Sha256));
-    entry.promise = None;
+    entry.signed_entry_timestamp = None;
     let logs = [log.log.clone()];
     let found = proof(verify_entry(&entry, V03, &logs, &signed.logged(), &[NOW]));
     assert_eq!((found.integrated_time(), found.log_index()), (None, INDEX));
@@ -182,7 +182,7 @@ fn two_entries_of_one_log_count_once() {
     let first = one.entry(&signed.hashed_rekord_001(Algorithm::Sha256));
     let mut again = first.clone();
     again.log_index += 1;
-    one.promise(&mut again);
+    one.sign_entry(&mut again);
     let other = two.entry(&signed.hashed_rekord_002());
     let mut alias = one.log.clone();
     alias.base_url = "https://alias.example".to_owned();
@@ -266,7 +266,7 @@ proptest! {
     fn random_entries_never_panic_and_are_never_proven(
         log_index: i64,
         integrated_time: i64,
-        promise: Option<Vec<u8>>,
+        signed_entry_timestamp: Option<Vec<u8>>,
         proof_index: i64,
         tree_size: i64,
         hashes in prop::collection::vec(prop::collection::vec(any::<u8>(), 30..34), 0..5),
@@ -277,7 +277,7 @@ proptest! {
         let mut entry = log.entry(&signed.hashed_rekord_001(Algorithm::Sha256));
         entry.log_index = log_index;
         entry.integrated_time = integrated_time;
-        entry.promise = promise;
+        entry.signed_entry_timestamp = signed_entry_timestamp;
         entry.proof = Some(InclusionProof {
             log_index: proof_index, root_hash: vec![0; 32], tree_size, hashes, checkpoint,
         });

@@ -30,10 +30,11 @@ fn every_code_stands_once_and_is_kebab_case() {
 fn documentation() -> String {
     let mut page = String::from(
         "# Reject codes\n\n\
-         Why a piece of evidence does not count as a signature. The code is stable; the sentence\n\
-         that is printed with it may change. What could not be found out (a registry that does not\n\
-         answer) is a fault, which is something else.\n\n\
-         This page is written from the catalogue in `sealgate-core`:\n\
+         A reject code says why a candidate is not a valid signature. The code is stable; the message\n\
+         that is printed with it can change. If the result could not be determined (for example\n\
+         because a registry does not respond), that is a fault, not a reject; see\n\
+         [exit-codes.md](exit-codes.md#codes-of-faults).\n\n\
+         This page is generated from the catalogue in `sealgate-core`:\n\
          `UPDATE_DOCS=1 cargo test -p sealgate-core reject`.\n\n\
          | Code | Meaning | What to do |\n|---|---|---|\n",
     );

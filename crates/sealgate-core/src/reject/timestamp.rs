@@ -1,9 +1,9 @@
-//! Why a signed timestamp (RFC 3161) beside a signature is wrong.
+//! Reasons to reject a signed timestamp (RFC 3161).
 
 use super::catalogue::{Reason, reasons};
 use super::{Foreign, time};
 
-/// What is wrong with a timestamp that a known authority is said to have signed.
+/// Reason to reject a signed timestamp.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TimestampReject {
@@ -20,7 +20,7 @@ pub enum TimestampReject {
     #[error("the timestamp's content is not a TSTInfo: {0:?}")]
     Content(Foreign),
     /// None or several signers.
-    #[error("the timestamp has {0} signers: want exactly one")]
+    #[error("the timestamp has {0} signers; exactly one is required")]
     Signers(usize),
     /// A hash that we do not accept.
     #[error("unsupported hash in the timestamp: {0:?}")]
@@ -41,7 +41,7 @@ pub enum TimestampReject {
     #[error("the timestamp's signature does not verify")]
     Signature,
     /// The timestamp is over something else.
-    #[error("the timestamp is over something else than this signature")]
+    #[error("the timestamp is not over this signature")]
     Imprint,
     /// A version of TSTInfo other than 1.
     #[error("unsupported version of TSTInfo")]
@@ -61,55 +61,55 @@ pub enum TimestampReject {
     /// A certificate of the chain was not valid then.
     #[error("a certificate of the timestamp's chain is not valid at {}", time(.0))]
     Expired(i64),
-    /// The authority does not count at that time.
+    /// The authority is not valid at that time.
     #[error("the timestamp authority is not valid at {}", time(.0))]
     Window(i64),
 }
 
 reasons! {
-    MALFORMED: "timestamp-malformed", "The timestamp is not a DER TimeStampResp, or has bytes after its end.",
+    MALFORMED: "timestamp-malformed", "The timestamp is not a DER TimeStampResp, or is followed by additional bytes.",
         "Sign again; the timestamp is damaged.";
-    TOO_MANY: "timestamp-too-many", "The timestamp holds more certificates, attributes or extensions than any real one.",
-        "Check where it comes from; it looks like an attack.";
+    TOO_MANY: "timestamp-too-many", "The timestamp contains more certificates, attributes or extensions than any genuine timestamp.",
+        "Check its source; this may be an attack.";
     STATUS: "timestamp-status", "The timestamp authority did not grant the timestamp.",
-        "Sign again, and look at the log of the timestamp authority.";
-    CONTENT: "timestamp-content", "The timestamp is not CMS signed data around a TSTInfo.",
+        "Sign again, and check the logs of the timestamp authority.";
+    CONTENT: "timestamp-content", "The timestamp is not CMS signed data with a TSTInfo.",
         "Sign again with an RFC 3161 timestamp authority.";
-    SIGNERS: "timestamp-signers", "The timestamp has none or several signers where exactly one must be.",
+    SIGNERS: "timestamp-signers", "The timestamp has no signer or several; exactly one is required.",
         "Sign again with another timestamp authority.";
     HASH: "timestamp-hash", "The timestamp uses a hash other than SHA-256, SHA-384 and SHA-512.",
         "Configure the timestamp authority with SHA-256 or better, and sign again.";
     ATTRIBUTES: "timestamp-attributes",
-        "The timestamp's signed attributes are missing, doubled, not canonical, or of other content.",
+        "The signed attributes of the timestamp are missing, duplicated, not canonical, or for other content.",
         "Sign again with an RFC 3161 timestamp authority.";
-    MESSAGE_DIGEST: "timestamp-message-digest", "The timestamp's content was changed after it was signed.",
+    MESSAGE_DIGEST: "timestamp-message-digest", "The content of the timestamp was modified after signing.",
         "Sign again; the timestamp is damaged or forged.";
     SIGNING_CERTIFICATE: "timestamp-signing-certificate",
-        "The timestamp's signed name of its certificate is missing or is that of another certificate.",
-        "Sign again; the certificate in the timestamp was swapped.";
+        "The signed reference to the signing certificate is missing from the timestamp, or refers to another certificate.",
+        "Sign again; the certificate in the timestamp was replaced.";
     ALGORITHM: "timestamp-algorithm",
-        "The timestamp is signed with an algorithm that is not accepted, or that does not fit its key or hash.",
+        "The timestamp is signed with an algorithm that is not accepted, or that does not match its key or hash.",
         "Use a timestamp authority that signs with ECDSA, Ed25519 or RSA PKCS #1 and SHA-2.";
-    SIGNATURE: "timestamp-signature", "The timestamp's signature does not verify with its certificate.",
+    SIGNATURE: "timestamp-signature", "The signature of the timestamp does not verify with its certificate.",
         "Sign again; the timestamp is damaged or forged.";
-    IMPRINT: "timestamp-imprint", "The timestamp is genuine, but over something else than this signature.",
+    IMPRINT: "timestamp-imprint", "The timestamp is valid, but for another signature.",
         "Sign again; a timestamp cannot be moved from one signature to another.";
-    VERSION: "timestamp-version", "The TSTInfo is of another version than 1.",
+    VERSION: "timestamp-version", "The version of the TSTInfo is not 1.",
         "Sign again with an RFC 3161 timestamp authority.";
-    TIME: "timestamp-time", "The time in the timestamp is not a UTC time of RFC 3161.",
+    TIME: "timestamp-time", "The time in the timestamp is not a UTC time as specified by RFC 3161.",
         "Sign again with an RFC 3161 timestamp authority.";
     CRITICAL_EXTENSION: "timestamp-critical-extension",
-        "The timestamp has a critical extension that is not known, and must therefore not be passed over.",
-        "Configure the timestamp authority without it.";
+        "The timestamp has an unknown critical extension, which must not be ignored.",
+        "Configure the timestamp authority to omit this extension.";
     USAGE: "timestamp-usage",
-        "The timestamp's signing certificate is not for timestamps alone (critical extended key usage).",
-        "Use a timestamp authority whose certificate is for timestamps only.";
-    CHAIN: "timestamp-chain", "The timestamp's certificates do not lead to the root of its authority.",
-        "Check the timestamp authority's chain in the trust root.";
-    EXPIRED: "timestamp-expired", "A certificate of the timestamp's chain was not valid when it was signed.",
+        "The signing certificate of the timestamp is not restricted to timestamping (critical extended key usage).",
+        "Use a timestamp authority whose certificate is restricted to timestamping.";
+    CHAIN: "timestamp-chain", "The certificates in the timestamp do not chain to the root of the timestamp authority.",
+        "Check the certificate chain of the timestamp authority in the trust root.";
+    EXPIRED: "timestamp-expired", "A certificate in the chain of the timestamp was not valid at the time of the timestamp.",
         "Renew the certificate of the timestamp authority, and sign again.";
-    WINDOW: "timestamp-window", "The trust root does not let the timestamp authority count at that time.",
-        "Check the validity window of the timestamp authority in the trust root.";
+    WINDOW: "timestamp-window", "In the trust root, the timestamp authority was not valid at that time.",
+        "Check the validity period of the timestamp authority in the trust root.";
 }
 
 impl TimestampReject {

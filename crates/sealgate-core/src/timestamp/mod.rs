@@ -1,9 +1,8 @@
-//! Signed timestamps (RFC 3161, RFC 5816): when did this signature exist at the latest?
+//! Verification of signed timestamps (RFC 3161, RFC 5816): the time at which a signature existed.
 //!
-//! In: a timestamp response, nothing in it believed; the timestamp authorities of the trust root;
-//! the signature that it must be over. Out: [`TrustedTime`]. `token` reads the CMS around it
-//! (RFC 5652), `tst` the statement inside, `signer` finds who signed it and whether an authority
-//! stands for that certificate.
+//! Input: an unverified timestamp response; the timestamp authorities of the trust root; the
+//! signature that it must be over. Output: [`TrustedTime`]. `token` reads the CMS signed data (RFC
+//! 5652), `tst` the TSTInfo in it, and `signer` verifies the signer and its chain.
 
 mod fields;
 mod signer;
@@ -34,23 +33,22 @@ pub struct TrustedTime {
     _attributes: AttributesProof,
 }
 
-/// What became of a timestamp.
+/// Outcome of the verification of a timestamp.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stamped {
+pub enum TimestampOutcome {
     /// The signature existed then.
     Trusted(TrustedTime),
-    /// No authority of the trust root stands for its signer: it neither counts nor breaks the
-    /// rest.
+    /// No authority of the trust root issued its signer's certificate: the timestamp is ignored.
     UnknownAuthority,
 }
 
-/// What a timestamp says, for people; nothing in it believed.
+/// Contents of a timestamp, unverified, for display.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct UnverifiedTimestamp {
     /// The time, in seconds since 1970.
     pub seconds: i64,
-    /// Whether it is over the signature that it was looked at for.
-    pub is_about: bool,
+    /// True if it is over the signature.
+    pub is_over_signature: bool,
 }
 
 /// Verified timestamps of one signature. Made by [`verify_timestamps`] only.
@@ -67,7 +65,7 @@ pub struct RequiredTimes {
 }
 
 impl TrustedTime {
-    /// In whole seconds since 1970; a fraction is cut off.
+    /// The time in whole seconds since 1970, rounded down.
     pub fn seconds(&self) -> i64 {
         self.seconds
     }
@@ -75,8 +73,7 @@ impl TrustedTime {
     pub fn authority(&self) -> &str {
         &self.authority
     }
-    /// The TimeStampResp that says so, DER, as it was found: what surrounds the signed part in it
-    /// nobody has signed.
+    /// The TimeStampResp (DER) as found; parts of it around the signed data are unsigned.
     pub fn response(&self) -> &[u8] {
         &self.response
     }
@@ -91,12 +88,12 @@ impl TrustedTimes {
     pub fn seconds(&self) -> Vec<i64> {
         self.times.iter().map(TrustedTime::seconds).collect()
     }
-    /// How many timestamps no authority of the trust root stands for.
+    /// The number of timestamps whose signer no authority of the trust root issued.
     pub fn unknown(&self) -> usize {
         self.unknown
     }
-    /// How many different authorities have signed: what a threshold is compared with.
-    /// Authorities are told apart by their roots.
+    /// The number of different authorities that have signed, for comparison with a threshold.
+    /// Authorities are identified by their roots.
     pub fn authorities(&self) -> usize {
         self.times.iter().map(|time| &time.root).collect::<BTreeSet<_>>().len()
     }
@@ -133,15 +130,15 @@ pub(crate) fn verify_timestamps(
     let Some(root) = root else { return Ok(found) };
     for response in responses {
         match verify_timestamp(response, &root.timestamp_authorities, signature)? {
-            Stamped::Trusted(time) => found.times.push(time),
-            Stamped::UnknownAuthority => found.unknown += 1,
+            TimestampOutcome::Trusted(time) => found.times.push(time),
+            TimestampOutcome::UnknownAuthority => found.unknown += 1,
         }
     }
     Ok(found)
 }
 
-/// Checks one timestamp: `response` is a DER TimeStampResp, `signature` the raw bytes that its
-/// imprint must be of.
+/// Verifies one timestamp: `response` is a DER TimeStampResp, `signature` the raw bytes that its
+/// message imprint must be the hash of.
 ///
 /// # Errors
 /// Anything in it that is wrong; the code says what. An unknown signer is no error.
@@ -149,7 +146,7 @@ pub fn verify_timestamp(
     response: &[u8],
     authorities: &[CertificateAuthority],
     signature: &[u8],
-) -> Result<Stamped, Reject> {
+) -> Result<TimestampOutcome, Reject> {
     if response.len() > MAX_TIMESTAMP {
         return Err(Reject::TooLarge { what: Document::Timestamp, limit: MAX_TIMESTAMP });
     }
@@ -158,9 +155,9 @@ pub fn verify_timestamp(
     let info = TstInfo::parse(token.content)?;
     let imprint = info.imprint.check(signature)?;
     let Some(found) = signer::find(&token, info.seconds, authorities)? else {
-        return Ok(Stamped::UnknownAuthority);
+        return Ok(TimestampOutcome::UnknownAuthority);
     };
-    Ok(Stamped::Trusted(TrustedTime {
+    Ok(TimestampOutcome::Trusted(TrustedTime {
         seconds: info.seconds,
         authority: found.authority().uri.clone(),
         root: Digest::of(found.authority().root()),
@@ -170,16 +167,19 @@ pub fn verify_timestamp(
     }))
 }
 
-/// What `response` says about `signature`. Nothing is verified.
+/// Reads a timestamp response without verifying it.
 ///
 /// # Errors
 /// It is no timestamp response.
-pub fn said(response: &[u8], signature: &[u8]) -> Result<Said, Reject> {
+pub fn read_unverified(response: &[u8], signature: &[u8]) -> Result<UnverifiedTimestamp, Reject> {
     if response.len() > MAX_TIMESTAMP {
         return Err(Reject::TooLarge { what: Document::Timestamp, limit: MAX_TIMESTAMP });
     }
     let info = TstInfo::parse(Token::parse(response)?.content)?;
-    Ok(Said { seconds: info.seconds, is_about: info.imprint.matches(signature) })
+    Ok(UnverifiedTimestamp {
+        seconds: info.seconds,
+        is_over_signature: info.imprint.matches(signature),
+    })
 }
 
 #[cfg(test)]

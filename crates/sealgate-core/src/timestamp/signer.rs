@@ -1,6 +1,6 @@
-//! Who signed a timestamp: the certificate that its signer identifier names, wherever in the bag
-//! or in the trust root it lies, if its key has made the signature and an authority stands for
-//! it at the stamped time. The order of the bag never matters.
+//! The signer of a timestamp: the certificate that its signer identifier names, among those in the
+//! token and in the trust root, if its key has made the signature and its chain ends in an
+//! authority at the time of the timestamp. The order of certificates has no effect.
 
 use der::asn1::{ObjectIdentifier, OctetStringRef};
 use der::{Decode, Encode};
@@ -72,8 +72,8 @@ pub(super) fn find<'t>(
     outcome.map_or(Ok(None), Err)
 }
 
-/// Which of two reasons is told: not that a certificate is not the named one, if the named one
-/// is there and wrong. So the order of the bag does not matter here either.
+/// The more informative of two reasons: an error of the named certificate rather than that another
+/// certificate is not the named one. Independent of the order of certificates.
 fn graver(former: Option<TimestampReject>, reject: TimestampReject) -> TimestampReject {
     match former {
         Some(former) if !matches!(former, TimestampReject::SigningCertificate(_)) => former,
@@ -81,7 +81,7 @@ fn graver(former: Option<TimestampReject>, reject: TimestampReject) -> Timestamp
     }
 }
 
-/// The certificates of the bag, each once. What cannot be read is nobody's certificate.
+/// The certificates of the token, each once. Certificates that cannot be parsed are left out.
 fn parsed_bag(token: &Token<'_>) -> Vec<X509> {
     let mut bag: Vec<X509> = Vec::new();
     for der in &token.certificates {
@@ -125,11 +125,11 @@ fn is_named(id: &SignerId<'_>, certificate: &X509) -> bool {
     }
 }
 
-/// Whether `authority` stands for `candidate`, which has signed the token. That it does not know
-/// it is no error: another candidate may have the same name.
+/// Verifies `candidate` as the token's signer, issued by `authority`. None if the authority does
+/// not know it, which is no error: another candidate may have the same name.
 ///
-/// Chains are what costs, and a stranger fills the bag: one is built only for the certificate
-/// that the signed attributes name by its hash.
+/// Building chains is expensive, and an attacker chooses the certificates in the token: a chain is
+/// built only for the certificate that the signed attributes name by its hash.
 fn verify_signer<'t>(
     authority: &'t CertificateAuthority,
     candidate: &X509,
@@ -158,8 +158,8 @@ fn verify_signer<'t>(
     }))
 }
 
-/// Timestamps must be its one use, and the extension that says so critical (RFC 3161, section
-/// 2.3).
+/// Checks that time stamping is the only extended key usage, in a critical extension (RFC 3161,
+/// section 2.3).
 fn check_usage(certificate: &X509) -> Result<UsageProof, TimestampReject> {
     let uses = certificate.extended_key_usage().map_err(|reject| chain_reject(&reject))?;
     if uses.len() != 1 {
@@ -227,7 +227,7 @@ impl Family {
     }
 }
 
-/// What is wrong with a chain, in the words of timestamps.
+/// Maps the reject of a chain to that of a timestamp.
 fn chain_reject(reject: &Reject) -> TimestampReject {
     match reject {
         Reject::CertificateTime { at, .. } => TimestampReject::Expired(*at),

@@ -32,10 +32,10 @@ fn authority(chain: &[&[u8]], validity: Validity) -> CertificateAuthority {
     CertificateAuthority::new("https://tsa.example", chain, validity).unwrap()
 }
 
-fn code(stamped: Result<Stamped, Reject>) -> &'static str {
+fn code(stamped: Result<TimestampOutcome, Reject>) -> &'static str {
     match stamped {
-        Ok(Stamped::Trusted(_)) => "trusted",
-        Ok(Stamped::UnknownAuthority) => "unknown-authority",
+        Ok(TimestampOutcome::Trusted(_)) => "trusted",
+        Ok(TimestampOutcome::UnknownAuthority) => "unknown-authority",
         Err(reject) => reject.code(),
     }
 }
@@ -72,10 +72,10 @@ fn timestamps_of_openssl_are_trusted() {
 }
 
 /// What is believed of a timestamp.
-fn believed(stamped: &Stamped) -> Option<(i64, &str, &Digest)> {
+fn believed(stamped: &TimestampOutcome) -> Option<(i64, &str, &Digest)> {
     match stamped {
-        Stamped::Trusted(time) => Some((time.seconds, &time.authority, &time.root)),
-        Stamped::UnknownAuthority => None,
+        TimestampOutcome::Trusted(time) => Some((time.seconds, &time.authority, &time.root)),
+        TimestampOutcome::UnknownAuthority => None,
     }
 }
 
@@ -88,7 +88,7 @@ fn every_change_of_one_byte_of_openssls_timestamp_is_noticed() {
         let mut changed = ECDSA_SHA256.to_vec();
         changed[at] ^= 1;
         let stamped = verify_timestamp(&changed, &authorities, SIGNATURE);
-        if let Ok(stamped @ Stamped::Trusted(_)) = stamped {
+        if let Ok(stamped @ TimestampOutcome::Trusted(_)) = stamped {
             // What nobody signs: the root in the bag, which is trusted anyway, the status, CMS
             // versions, the list of digest algorithms. It never says another time.
             assert_eq!(believed(&stamped), believed(&genuine), "byte {at}");
@@ -132,7 +132,7 @@ fn the_time_is_that_of_the_timestamp() {
     let mut stamp = tsa.stamp();
     stamp.time = "20231114221320.999Z".to_owned();
     let stamped = verify_timestamp(&stamp.der(&tsa.key), &[tsa.authority()], SIGNATURE);
-    let Ok(Stamped::Trusted(time)) = stamped else { panic!("{stamped:?}") };
+    let Ok(TimestampOutcome::Trusted(time)) = stamped else { panic!("{stamped:?}") };
     assert_eq!((time.seconds(), time.authority()), (NOW, "https://tsa.example"));
 }
 
@@ -279,7 +279,7 @@ proptest! {
             changed[at] = byte;
         }
         let stamped = verify_timestamp(&changed, &authorities, SIGNATURE);
-        if let Ok(stamped @ Stamped::Trusted(_)) = stamped {
+        if let Ok(stamped @ TimestampOutcome::Trusted(_)) = stamped {
             prop_assert_eq!(believed(&stamped), believed(&genuine));
         }
     }

@@ -1,5 +1,5 @@
-//! The CMS signed data (RFC 5652) of a timestamp response (RFC 3161, section 2.4.2): its parts,
-//! and whether its signed attributes are about its content. Who signed it is `signer`'s matter.
+//! The CMS signed data (RFC 5652) of a timestamp response (RFC 3161, section 2.4.2): its parts, and
+//! the check of its signed attributes against its content. `signer` verifies the signature.
 
 use der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef};
 use der::{Decode, Tag, TagNumber};
@@ -8,7 +8,7 @@ use super::fields::{Fields, algorithm, context, hash, malformed};
 use crate::digest::{Algorithm, Digest};
 use crate::reject::{Foreign, TimestampReject};
 
-/// The most certificates in a token; real ones have up to four.
+/// The maximum number of certificates in a token; genuine ones have up to four.
 const MAX_CERTIFICATES: usize = 8;
 const MAX_ATTRIBUTES: usize = 32;
 const MAX_DIGEST_ALGORITHMS: usize = 8;
@@ -23,11 +23,11 @@ const SIGNING_CERTIFICATE: ObjectIdentifier =
 const SIGNING_CERTIFICATE_V2: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.16.2.47");
 
-/// A timestamp token, well-formed but not believed.
+/// A timestamp token, parsed but unverified.
 pub(super) struct Token<'a> {
     /// The DER of the TSTInfo.
     pub(super) content: &'a [u8],
-    /// The bag of certificates, DER, in no order that matters.
+    /// The certificates, DER, in any order.
     pub(super) certificates: Vec<&'a [u8]>,
     pub(super) signer: SignerId<'a>,
     pub(super) hash: Algorithm,
@@ -38,7 +38,7 @@ pub(super) struct Token<'a> {
     attributes: Vec<(ObjectIdentifier, AnyRef<'a>)>,
 }
 
-/// How the token names its signer.
+/// Identifier of the token's signer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SignerId<'a> {
     /// The DER of the issuer's name and of the serial number.
@@ -131,7 +131,7 @@ impl<'a> Token<'a> {
         })
     }
 
-    /// The signed attributes must say: a TSTInfo, with this digest.
+    /// Checks the signed attributes: content type TSTInfo, and the digest of the content.
     pub(super) fn check_attributes(&self) -> Result<AttributesProof, TimestampReject> {
         Ok(AttributesProof {
             _content_type: self.check_content_type()?,
@@ -158,11 +158,11 @@ impl<'a> Token<'a> {
         }
     }
 
-    /// Whether the signed attributes name `certificate` (DER) as the signing one: by its hash,
-    /// in the form of RFC 5816 or the older one of RFC 3161, and in both if both are there.
+    /// Checks that the signed attributes name `certificate` (DER) as the signing certificate by its
+    /// hash, in the form of RFC 5816 or the older one of RFC 3161, and in both if both are present.
     ///
-    /// The older form has SHA-1. It only says which certificate was meant, of those whose key
-    /// has made the signature and for which an authority stands.
+    /// The older form uses SHA-1. It only selects one of the certificates whose key has made the
+    /// signature and whose chain is verified.
     pub(super) fn check_signing_certificate(
         &self,
         certificate: &[u8],
@@ -243,7 +243,8 @@ fn tst_info(mut fields: Fields<'_>) -> Result<&[u8], TimestampReject> {
     Ok(content.as_bytes())
 }
 
-/// What is signed is the set (RFC 5652, section 5.4), not the field with its context tag.
+/// Encodes the attributes as the set that is signed (RFC 5652, section 5.4), rather than the field
+/// with its context tag.
 fn as_set(attributes: AnyRef<'_>) -> Result<Vec<u8>, TimestampReject> {
     use der::Encode as _;
     let set = AnyRef::new(Tag::Set, attributes.value()).map_err(malformed)?;

@@ -11,7 +11,7 @@ const MAX_EXTENSIONS: usize = 32;
 /// No clock has more digits after the second.
 const MAX_FRACTION: usize = 12;
 
-/// What a timestamp says.
+/// The contents of a timestamp.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TstInfo {
     pub(super) imprint: Imprint,
@@ -66,7 +66,7 @@ impl Imprint {
         }
     }
 
-    /// Whether it is of `bytes`.
+    /// True if it is the hash of `bytes`.
     pub(super) fn matches(&self, bytes: &[u8]) -> bool {
         Digest::with(self.hash, bytes).hex() == self.hex
     }

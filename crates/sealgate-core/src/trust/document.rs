@@ -302,7 +302,7 @@ fn authority_value(authority: &CertificateAuthority) -> Value {
     })
 }
 
-/// The root's name, as far as the document has a place for it. For people: nobody compares it.
+/// The root's name, as far as the document has a field for it. For display; never compared.
 fn subject(root: &[u8]) -> Value {
     let name = X509::parse(root).map(|root| root.organization_and_common_name());
     let (organization, common_name) = name.unwrap_or_default();

@@ -1,9 +1,9 @@
-//! What a verification rests on: certificate authorities, transparency logs, certificate logs and
-//! timestamp authorities, each with the time in which it counts.
+//! Trust root: certificate authorities, transparency logs, CT logs and timestamp authorities, each
+//! with its validity period.
 //!
-//! Read from a trusted root file (`document`) or from the `sigstoreKeys` of a TrustRoot object
-//! (`objects`). Whoever calls has decided to trust the text; it is still read with bounds.
-//! How it came here (file, TUF, cluster) and how fresh it is, is not known here.
+//! Parsed from a trusted root file (`document`) or from the `sigstoreKeys` of a TrustRoot object
+//! (`objects`). The caller has decided to trust the text; it is still parsed with bounds. Its
+//! source (file, TUF, cluster) and freshness are not known here.
 
 mod document;
 mod objects;
@@ -28,7 +28,7 @@ pub const MAX_LOGS: usize = 64;
 /// The longest chain of an authority.
 pub const MAX_CHAIN: usize = 8;
 
-/// Whom to believe.
+/// The trust root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustRoot {
     /// Authorities that certify signers (Fulcio).
@@ -40,14 +40,14 @@ pub struct TrustRoot {
     /// Authorities that sign timestamps (RFC 3161). A chain may begin with the signing
     /// certificate itself.
     pub timestamp_authorities: Vec<CertificateAuthority>,
-    /// What the document names but cannot be used: it never verifies anything.
+    /// Parts of the document that cannot be used, and so verify nothing.
     pub skipped: Vec<Skipped>,
 }
 
 /// A part of a trust root that is not used, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
-    /// What it would be.
+    /// The kind of part.
     pub part: Part,
     /// Its address in the document.
     pub uri: Foreign,
@@ -64,7 +64,7 @@ pub enum Part {
     CtLog,
 }
 
-/// A time in which something counts, in seconds since 1970, both ends included.
+/// A validity period in seconds since 1970, both ends included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Validity {
     /// The first second; `None` has no begin.
@@ -76,10 +76,10 @@ pub struct Validity {
 /// A chain of certificates that ends in a root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateAuthority {
-    /// Its address, for people.
+    /// Its URL, for display.
     pub uri: String,
     chain: Vec<Vec<u8>>,
-    /// When it counts.
+    /// The validity period.
     pub validity: Validity,
 }
 
@@ -92,7 +92,7 @@ pub struct TransparencyLog {
     pub origin: String,
     /// Its key.
     pub key: LogKey,
-    /// When the key counts.
+    /// The validity period of the key.
     pub validity: Validity,
     log_id: Vec<u8>,
 }
@@ -113,39 +113,39 @@ pub enum InvalidTrustRoot {
     /// Not JSON of the form that it should have.
     #[error("invalid trusted root: {0}")]
     Json(#[from] InvalidJson),
-    /// Another kind of document, or a version that we do not read.
+    /// Another kind of document, or an unsupported version.
     #[error("unsupported trusted root media type: {0:?}")]
     MediaType(Foreign),
     /// Not PEM of certificates or of a public key.
     #[error("invalid trusted root: {what}: {detail}")]
     Pem {
-        /// Which field.
+        /// The field.
         what: &'static str,
-        /// What is wrong with it.
+        /// The problem.
         detail: &'static str,
     },
     /// A certificate that cannot be read.
     #[error("invalid trusted root: certificate of {uri}: {detail}")]
     Certificate {
-        /// Whose.
+        /// The owner of the value.
         uri: Foreign,
-        /// What the reader says.
+        /// The error of the parser.
         detail: Foreign,
     },
     /// An authority without certificates, or with more than [`MAX_CHAIN`].
     #[error("invalid trusted root: {uri}: a chain of {found} certificates: want 1 to {MAX_CHAIN}")]
     Chain {
-        /// Whose.
+        /// The owner of the value.
         uri: Foreign,
-        /// How many.
+        /// The number found.
         found: usize,
     },
     /// The key of a log that cannot be read.
     #[error("invalid trusted root: key of {uri}: {error}")]
     Key {
-        /// Whose.
+        /// The owner of the value.
         uri: Foreign,
-        /// What is wrong with it.
+        /// The problem.
         error: InvalidKey,
     },
     /// A time that is not RFC 3339.
@@ -153,7 +153,7 @@ pub enum InvalidTrustRoot {
     Time {
         /// The field.
         field: &'static str,
-        /// What stands there.
+        /// The value found.
         text: Foreign,
     },
 }
@@ -178,16 +178,16 @@ impl TrustRoot {
         document::to_value(self).to_string()
     }
 
-    /// The name of what is in it, for caches: two trust roots with the same fingerprint give the
-    /// same answers.
+    /// Digest of the contents, for caches: two trust roots with the same fingerprint give the same
+    /// results.
     pub fn fingerprint(&self) -> Digest {
         let hashes: Vec<_> = self.logs().map(|log| format!("{:?}", log.key.hash)).collect();
-        // A log that cannot be used is asked for all the same.
+        // A log that cannot be used is still required.
         let skipped: Vec<_> = self.skipped.iter().map(|skipped| skipped.part).collect();
         Digest::of(format!("{}{hashes:?}{skipped:?}", self.to_json()).as_bytes())
     }
 
-    /// Whether it names a log of signatures, be it one that cannot be used.
+    /// True if it names a transparency log, even one that cannot be used.
     pub fn names_transparency_log(&self) -> bool {
         let skipped = |skipped: &Skipped| skipped.part == Part::TransparencyLog;
         !self.transparency_logs.is_empty() || self.skipped.iter().any(skipped)
@@ -211,7 +211,7 @@ impl Validity {
         Ok(Self { start, end: read(end, "end", time::Edge::End)? })
     }
 
-    /// Whether `time` (seconds since 1970) lies in it; both ends count.
+    /// True if `time` (seconds since 1970) is within the period, both ends included.
     pub fn contains(&self, time: i64) -> bool {
         self.start.is_none_or(|start| start <= time) && self.end.is_none_or(|end| time <= end)
     }
@@ -269,14 +269,14 @@ impl TransparencyLog {
         Self { base_url, origin, key, validity, log_id }
     }
 
-    /// The id that its document gives it.
+    /// The id in its document.
     pub fn log_id(&self) -> &[u8] {
         &self.log_id
     }
 
-    /// Whether an entry, certificate timestamp or checkpoint that names `id` means this log:
-    /// by its given id, by the hash of its key, or as signed notes name it. The last two bind
-    /// the key, so that no other log can have them.
+    /// True if `id` in an entry, SCT or checkpoint names this log: the id of the trust root, the
+    /// hash of its key, or its id in signed notes. The last two bind the key, so that no other log
+    /// can have them.
     pub fn is_named(&self, id: &[u8]) -> bool {
         !id.is_empty() && (self.log_id == id || self.key.id() == id || self.note_id() == id)
     }
@@ -323,7 +323,7 @@ impl LogKey {
         digest(&SHA256, &named).as_ref().to_vec()
     }
 
-    /// How Rekor v1 and RFC 6962 name the key: its hash.
+    /// The key id of Rekor v1 and RFC 6962: the hash of the key.
     pub fn id(&self) -> Vec<u8> {
         digest(&SHA256, self.key.spki_der()).as_ref().to_vec()
     }

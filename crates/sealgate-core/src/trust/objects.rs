@@ -31,7 +31,7 @@ pub struct AuthorityObject {
     pub uri: String,
     /// Its certificates, PEM; the root is the one that names itself as issuer, else the last.
     pub cert_chain: String,
-    /// When it counts.
+    /// The validity period.
     #[serde(skip)]
     pub validity: Validity,
 }
@@ -45,7 +45,7 @@ pub struct LogObject {
     pub hash_algorithm: String,
     /// Its key, PEM.
     pub public_key: String,
-    /// When its key counts.
+    /// The validity period of its key.
     #[serde(skip)]
     pub validity: Validity,
 }

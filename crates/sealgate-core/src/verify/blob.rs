@@ -5,7 +5,7 @@ use crate::bundle::LogMaterial;
 use crate::digest::{Algorithm, Digest};
 use crate::key::{HashAlgorithm, PublicKey};
 
-/// A signature over a blob, nothing in it believed.
+/// A signature over a blob, unverified.
 #[derive(Clone, Copy, Debug)]
 pub enum BlobSignature<'a> {
     /// The JSON text of a Sigstore bundle, or of the older form that cosign writes with
@@ -13,12 +13,12 @@ pub enum BlobSignature<'a> {
     Bundle(&'a [u8]),
     /// A signature alone: its bytes, or the base64 text of them (line breaks allowed).
     Detached(&'a [u8]),
-    /// A signature, and in other places what lies beside it elsewhere.
+    /// A signature, with certificate, log entries and SCT from separate files.
     Parts(Parts<'a>),
 }
 
 /// The parts of a signature, each from a place of its own, as cosign's older flags name them;
-/// nothing in them believed.
+/// unverified.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
     /// The signature: its bytes, or the base64 text of them.
@@ -29,7 +29,7 @@ pub struct Parts<'a> {
     pub chain: &'a str,
     /// Log entries and timestamps.
     pub log: &'a LogMaterial,
-    /// A timestamp of a certificate log: the JSON that Fulcio once gave.
+    /// A detached SCT: the JSON of Fulcio's former response.
     pub sct: Option<&'a [u8]>,
 }
 

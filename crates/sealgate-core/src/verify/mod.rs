@@ -91,58 +91,58 @@ pub struct AttestationRequirement {
     pub predicate_type: String,
 }
 
-/// Who may sign: any one of these keys.
+/// Authority that accepts signatures by any one of several keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyAuthority {
-    /// The keys; empty never verifies anything.
+    /// The accepted keys; an empty list verifies nothing.
     pub keys: Vec<PublicKey>,
-    /// The hash to insist on; `None` accepts each that cosign has used for the key's algorithm.
+    /// The required hash; `None` accepts each one that cosign has used for the key's algorithm.
     pub hash: Option<HashAlgorithm>,
 }
 
-/// Who may sign.
+/// The accepted signers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authority {
     /// Holders of keys.
     Keys(KeyAuthority),
-    /// Whom a certificate of the trust root's authorities names.
+    /// Identities in certificates that authorities of the trust root issued.
     Identities(IdentityAuthority),
 }
 
-/// Whether claims are compared (`--check-claims`).
+/// Comparison of claims (`--check-claims`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claims {
-    /// The payload must be about the subject.
+    /// The claim must name the digest and the annotations.
     Checked,
-    /// Only the signature counts: the user asked for it, and the output says so.
+    /// Claims are not compared, at the user's request, which the output states.
     Ignored,
 }
 
-/// Which form the evidence had.
+/// Form of evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// A `.sig` layer.
+    /// A `.sig` layer, a detached signature, or cosign's older bundle.
     Legacy,
     /// A Sigstore bundle.
     Bundle,
 }
 
-/// A check that was really made; what a tool may claim in its output.
+/// A check that was made, for the output of tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Check {
     /// The required annotations were compared.
     Annotations,
     /// The claim names the digest.
     Claims,
-    /// A log of the trust root has the signature.
+    /// A transparency log of the trust root has an entry for the signature.
     Log,
-    /// An authority of the trust root has signed the time.
+    /// A timestamp authority of the trust root has signed the time.
     Timestamp,
     /// A CT log of the trust root has signed an SCT of the certificate.
     Sct,
-    /// The signature was verified with a certificate of the trust root's authorities, which names
-    /// a wanted identity.
+    /// The signature was verified with a certificate that an authority of the trust root issued for
+    /// an accepted identity.
     Certificate,
     /// The signature was verified with a key.
     KeySignature,
@@ -328,7 +328,7 @@ impl From<IdentityAuthority> for Authority {
 }
 
 impl Authority {
-    /// Whether it names nobody: then it never verifies anything.
+    /// True if it accepts no signer, so that it verifies nothing.
     pub fn is_empty(&self) -> bool {
         match self {
             Self::Keys(keys) => keys.keys.is_empty(),
@@ -351,7 +351,7 @@ pub mod annotation {
     pub const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 }
 
-/// By every algorithm that a log entry may name.
+/// Digests by every algorithm that a log entry may name.
 fn all_digests(content: &[u8]) -> [Digest; 3] {
     [Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512]
         .map(|algorithm| Digest::with(algorithm, content))

@@ -1,6 +1,6 @@
-//! What is asked for, decided once and shown: a log's proof, a signed timestamp, a certificate
-//! log's promise. Everything here is a decision about requirements; what is there and wrong is refused
-//! whatever was decided, as soon as the trust root knows who is said to have signed it.
+//! Requirements of log entry, signed timestamp and SCT, decided once and shown in the output. A
+//! proof of a known log or authority that is present and wrong is rejected whether it is required
+//! or not.
 
 use std::fmt;
 
@@ -9,54 +9,55 @@ use crate::certificate::SctRequirement;
 use crate::requirement::{Override, ProofRequirement};
 use crate::trust::TrustRoot;
 
-/// What a verification rests on, beside the authority.
+/// Trust root, requirements and time of a verification.
 #[derive(Clone, Copy, Debug)]
 pub struct VerificationContext<'a> {
-    /// Whom to believe. Without one, keys judge alone and certificates cannot be judged.
+    /// The trust root. Without one, signatures are verified by key only and certificates are
+    /// rejected.
     pub root: Option<&'a TrustRoot>,
-    /// What is asked for.
+    /// The required proofs.
     pub requirements: ProofRequirements,
-    /// The time, in seconds since 1970. Counts as the time of a signature only where neither a
-    /// log nor a timestamp is asked for and there is none; and a log entry without any time
-    /// must be of a log that counts now.
+    /// The time of verification, in seconds since 1970. It is taken as the time of a signature only
+    /// where neither a log entry nor a timestamp is required and there is none. The key of a log
+    /// whose entry has no time must be valid at this time.
     pub now: i64,
 }
 
-/// Where a trust root comes from.
+/// Source of a trust root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum RootSource {
-    /// The user has chosen it: a flag, `initialize`, a TrustRoot object.
+    /// Chosen by the user: a flag, `initialize`, or a TrustRoot object.
     Configured,
-    /// It came with the program: nobody has said that signatures by key are in its logs.
+    /// Embedded in the program: signatures by key need not be in its logs.
     #[default]
     Embedded,
 }
 
-/// What a user or a policy says about all proofs.
+/// Settings of a user or a policy for all proofs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Overrides {
-    /// A transparency log's proof.
+    /// A transparency log entry.
     pub log: Override,
     /// An RFC 3161 timestamp.
     pub timestamp: Override,
-    /// A certificate log's promise.
+    /// An SCT.
     pub sct: Override,
-    /// Chains of certificates in bundles.
+    /// Certificate chains in bundles.
     pub chains: Chains,
 }
 
-/// Whether a bundle of version 0.3 may hold a chain of certificates. What lies in it is never
-/// trusted, it only may lead to a root.
+/// Certificate chains in bundles of version 0.3. Certificates in a chain are untrusted; they only
+/// fill gaps up to a root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Chains {
-    /// No: that version has a single certificate.
+    /// Refused: that version has a single certificate.
     #[default]
     ByVersion,
-    /// Yes, as in older versions (`--allow-certificate-chain`).
+    /// Allowed, as in older versions (`--allow-certificate-chain`).
     Allowed,
 }
 
-/// What is asked for. Made by [`ProofRequirements::decide`] only.
+/// The required proofs. Made by [`ProofRequirements::decide`] only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProofRequirements {
     log: ProofRequirement,
@@ -69,10 +70,9 @@ impl ProofRequirements {
     /// The rules:
     ///
     /// - Log: a certificate always needs one; a key if the trust root is configured and names a
-    ///   log. Unless wished otherwise.
-    /// - Timestamp: only if wished. (A certificate needs *some* trusted time in any case.)
-    /// - Promise of a certificate log: a certificate needs one, unless wished otherwise. A key
-    ///   has none.
+    ///   log. Overrides take precedence.
+    /// - Timestamp: only by override. (A certificate needs *some* trusted time in any case.)
+    /// - SCT: a certificate needs one, unless overridden. A key has none.
     pub fn decide(
         overrides: Overrides,
         authority: &Authority,
@@ -101,15 +101,15 @@ impl ProofRequirements {
         }
     }
 
-    /// Whether a transparency log's proof is asked for.
+    /// The requirement of a transparency log entry.
     pub fn log(&self) -> ProofRequirement {
         self.log
     }
-    /// Whether an RFC 3161 timestamp is asked for.
+    /// The requirement of an RFC 3161 timestamp.
     pub fn timestamp(&self) -> ProofRequirement {
         self.timestamp
     }
-    /// Whether a certificate log's promise is asked for.
+    /// The requirement of an SCT.
     pub fn sct(&self) -> ProofRequirement {
         self.sct
     }
@@ -122,19 +122,19 @@ impl ProofRequirements {
         if self.sct.is_required() { SctRequirement::Required } else { SctRequirement::NotRequired }
     }
 
-    /// Whether the time of verification may stand for the time of the signature: the user has
-    /// said that no log is needed, and asks for no timestamp.
+    /// True if the time of verification may be taken as the time of the signature: neither a log
+    /// entry nor a timestamp is required.
     pub(super) fn trusts_now(&self) -> bool {
         !self.log.is_required() && !self.timestamp.is_required()
     }
 }
 
-/// One sentence, for a person.
+/// One line, for display.
 impl fmt::Display for ProofRequirements {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "transparency log: {}; signed timestamp: {}; certificate log: {}",
+            "transparency log entry: {}; signed timestamp: {}; SCT: {}",
             self.log, self.timestamp, self.sct
         )
     }

@@ -1,29 +1,29 @@
-//! What a verification rests on, in a form that can be kept and shared: a trust root, where it
-//! comes from, and what was wished. [`VerificationContext`] is made of it for one authority and one moment.
+//! Trust configuration: a trust root, its source, and the overrides of a user or a policy. A
+//! [`VerificationContext`] is derived from it for one authority and one time.
 
 use std::sync::Arc;
 
 use super::{Authority, Overrides, ProofRequirements, RootSource, VerificationContext};
 use crate::trust::TrustRoot;
 
-/// What verifications by an authority rest on. The default is nothing: no trust root, no setting.
+/// Trust root and overrides for verification. The default has no trust root and no override.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustConfig {
-    /// Whom to believe.
+    /// The trust root.
     pub root: Option<Arc<TrustRoot>>,
-    /// Where the root comes from.
+    /// The source of the root.
     pub source: RootSource,
-    /// What the user or the policy says about proofs.
+    /// The settings of the user or the policy for proofs.
     pub overrides: Overrides,
 }
 
 impl TrustConfig {
-    /// What is asked for with this authority.
+    /// The proofs that are required with this authority.
     pub fn requirements(&self, authority: &Authority) -> ProofRequirements {
         ProofRequirements::decide(self.overrides, authority, self.root.as_deref(), self.source)
     }
 
-    /// For one authority, at one moment (seconds since 1970).
+    /// The context for one authority at one time (seconds since 1970).
     pub fn context(&self, authority: &Authority, now: i64) -> VerificationContext<'_> {
         VerificationContext {
             root: self.root.as_deref(),

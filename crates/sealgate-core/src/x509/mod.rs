@@ -1,6 +1,6 @@
 //! One X.509 certificate (RFC 5280), read strictly: canonical DER, no extension twice.
 //!
-//! Knows the shape of a certificate; whether it may be believed is `chain`'s matter.
+//! Parses a certificate; [`crate::certificate`] verifies it.
 
 pub mod pem;
 
@@ -22,7 +22,8 @@ const MAX_EXTENSIONS: usize = 64;
 const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
-/// Whether a certificate, DER, gives itself as its issuer, as roots do. Only the names are compared.
+/// True if a certificate (DER) names itself as its issuer, as roots do. Only the names are
+/// compared.
 pub fn names_itself(der: &[u8]) -> bool {
     Certificate::from_der(der).is_ok_and(|certificate| {
         let certificate = certificate.tbs_certificate();
@@ -30,7 +31,7 @@ pub fn names_itself(der: &[u8]) -> bool {
     })
 }
 
-/// A certificate, well-formed but not believed.
+/// A certificate, parsed but unverified.
 #[derive(Clone, Debug)]
 pub(crate) struct X509 {
     der: Vec<u8>,
@@ -79,13 +80,13 @@ impl X509 {
         (seconds(&validity.not_before), seconds(&validity.not_after))
     }
 
-    /// Whether it names itself as its issuer, as roots do.
+    /// True if it names itself as its issuer, as roots do.
     pub(crate) fn is_self_issued(&self) -> bool {
         let certificate = self.certificate.tbs_certificate();
         certificate.issuer() == certificate.subject()
     }
 
-    /// Its own name and its issuer's, for people.
+    /// Its own name and its issuer's, for display.
     pub(crate) fn distinguished_names(&self) -> (Foreign, Foreign) {
         let certificate = self.certificate.tbs_certificate();
         let text = |name: String| Foreign::new(name);
@@ -132,7 +133,7 @@ impl X509 {
         Ok(self.known::<ExtendedKeyUsage>()?.map(|usage| usage.0).unwrap_or_default())
     }
 
-    /// Whether it may sign certificates, and how many issuing certificates may lie below it.
+    /// The path length constraint if it may sign certificates; none if it may not.
     pub(crate) fn certifies(&self) -> Result<Option<Option<u8>>, Reject> {
         let usage = self.key_usage()?;
         let basic = self.known::<BasicConstraints>()?;
@@ -140,8 +141,8 @@ impl X509 {
         Ok(basic.filter(|basic| basic.ca && may_sign).map(|basic| basic.path_len_constraint))
     }
 
-    /// What a certificate log has signed: the TBSCertificate without the extension `left_out`
-    /// (RFC 6962, section 3.2).
+    /// The TBSCertificate without the extension `left_out`, which a CT log signs (RFC 6962, section
+    /// 3.2).
     pub(crate) fn tbs_without(&self, left_out: ObjectIdentifier) -> Result<Vec<u8>, Reject> {
         tbs_without(&self.der, left_out).map_err(not_der)
     }

@@ -12,7 +12,7 @@ const LABEL: &str = "CERTIFICATE";
 /// over; blocks of another kind are not accepted.
 ///
 /// # Errors
-/// What is wrong with the text, in a few words.
+/// The problem of the text, in a few words.
 pub fn read(pem: &str, limit: usize) -> Result<Vec<Vec<u8>>, &'static str> {
     if pem.len() > MAX_PEM {
         return Err("longer than any real chain");

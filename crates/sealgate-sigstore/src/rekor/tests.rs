@@ -39,7 +39,7 @@ fn written(entry: &LogEntry) -> String {
     });
     let verification = json!({
         "inclusionProof": proof,
-        "signedEntryTimestamp": entry.promise.as_deref().map(b64),
+        "signedEntryTimestamp": entry.signed_entry_timestamp.as_deref().map(b64),
     });
     json!({ "108e9186e8c5677a": {
         "body": b64(&entry.body),

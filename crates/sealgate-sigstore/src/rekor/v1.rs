@@ -158,7 +158,7 @@ fn entry(answer: &ServiceResponse) -> Result<LogEntry, Fault> {
         log_index: entry.log_index,
         log_id: hex::decode(&entry.log_id).map_err(|error| answer.malformed(error))?,
         integrated_time: entry.integrated_time,
-        promise: set.map(base64).transpose()?,
+        signed_entry_timestamp: set.map(base64).transpose()?,
         proof: proof.map(|proof| inclusion_proof(answer, proof)).transpose()?,
         body: base64(&entry.body)?,
         ..LogEntry::default()

@@ -56,7 +56,7 @@ impl Log {
             // Rekor v1 counts over all its shards.
             entry.log_index = 1_000_000;
             entry.integrated_time = now;
-            entry.promise = Some(self.signed_entry_timestamp(&entry));
+            entry.signed_entry_timestamp = Some(self.signed_entry_timestamp(&entry));
         }
         entry
     }

@@ -284,7 +284,7 @@ impl Certified {
 /// Log entry in the form of cosign's annotations.
 pub fn legacy_entry(entry: &LogEntry) -> String {
     json!({
-        "SignedEntryTimestamp": entry.promise.as_ref().map(b64),
+        "SignedEntryTimestamp": entry.signed_entry_timestamp.as_ref().map(b64),
         "Payload": {
             "body": b64(&entry.body),
             "integratedTime": entry.integrated_time,

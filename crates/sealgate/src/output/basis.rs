@@ -62,10 +62,10 @@ pub(crate) fn lines(basis: &Basis, signatures: &[Vouching<'_>], made: &BTreeSet<
         let requirement = basis.requirements().log();
         let why = match (requirement, signatures.iter().any(|one| one.unread)) {
             (ProofRequirement::Ignored, _) => ", as requested",
-            (_, true) => " (log entries or timestamps that lie there were not looked at)",
+            (_, true) => " (log entries or timestamps that are present were not verified)",
             (_, false) => "",
         };
-        let _ = writeln!(text, "The transparency log was not asked for{why}.");
+        let _ = writeln!(text, "A transparency log entry was not required{why}.");
     }
     let mut told = BTreeSet::new();
     for identity in signatures.iter().filter_map(|one| one.certificate).map(CertifiedKey::identity)
@@ -83,7 +83,7 @@ pub(crate) fn lines(basis: &Basis, signatures: &[Vouching<'_>], made: &BTreeSet<
     if matches!(basis.authority, Authority::Identities(_))
         || basis.requirements().log().is_required()
     {
-        let _ = writeln!(text, "Asked for: {}", basis.requirements());
+        let _ = writeln!(text, "Requirements: {}", basis.requirements());
         let _ = writeln!(text, "Trust root: {}", origin(basis));
     }
     if basis.past {
@@ -276,7 +276,7 @@ pub(crate) fn cosign_optional(found: Vouching<'_>, optional: &mut Map<String, Va
 
 fn legacy_entry(proof: &LogProof) -> Value {
     json!({
-        "SignedEntryTimestamp": proof.promise().map(b64),
+        "SignedEntryTimestamp": proof.signed_entry_timestamp().map(b64),
         "Payload": {
             "body": b64(proof.body()),
             "integratedTime": proof.integrated_time(),

@@ -29,7 +29,7 @@ pub(crate) fn header(name: &str, signatures: &[Verified], basis: &Basis) -> Stri
             Check::Certificate,
             "The code-signing certificate was verified using trusted certificate authority certificates",
         ),
-        (Check::Sct, "The certificate log's promise to publish the certificate was verified"),
+        (Check::Sct, "The signed certificate timestamp (SCT) of the certificate was verified"),
         (Check::Timestamp, "The time of the signatures was verified by signed timestamps"),
     ];
     for (_, line) in lines.iter().filter(|(check, _)| made.contains(check)) {

@@ -51,7 +51,7 @@ The following checks were performed on each of these signatures:
   - The specified annotations were verified.
   - The cosign claims were validated
   - The signatures were verified against the specified public key
-The transparency log was not asked for.
+A transparency log entry was not required.
 
 "#]]
     );

@@ -79,10 +79,10 @@ The following checks were performed on each of these signatures:
   - The cosign claims were validated
   - Existence of the claims in the transparency log was verified offline
   - The code-signing certificate was verified using trusted certificate authority certificates
-  - The certificate log's promise to publish the certificate was verified
+  - The signed certificate timestamp (SCT) of the certificate was verified
 Certificate subject: https://ci.example/acme/app
 Certificate issuer URL: https://issuer.example
-Asked for: transparency log: required, as always with certificates; signed timestamp: not asked for; certificate log: required, as always with certificates
+Requirements: transparency log entry: required for certificates; signed timestamp: not required; SCT: required for certificates
 Trust root: root.json
 
 "#]]
@@ -112,7 +112,7 @@ fn each_proof_is_claimed_only_where_it_was_checked() {
     let warning = "WARNING: Skipping tlog verification is an insecure practice that lacks transparency and auditability verification for the signature.";
     assert!(ended.err.starts_with(warning), "{}", ended.err);
     assert!(ended.err.contains(stamped) && !ended.err.contains(logged), "{}", ended.err);
-    assert!(ended.err.contains("The transparency log was not asked for, as requested."));
+    assert!(ended.err.contains("A transparency log entry was not required, as requested."));
     let quiet = scene.verify(&["--private-infrastructure"]).code(0);
     assert!(!quiet.err.contains("WARNING"), "{}", quiet.err);
     Scene::signed(Proof::RekorV1).refused(&["--use-signed-timestamps"], "no-timestamp");
@@ -314,7 +314,7 @@ fn a_key_with_a_configured_trust_root_needs_its_log_entry() {
     let ended = with(&[]).code(12);
     assert!(ended.err.contains("[not-logged]"), "{}", ended.err);
     let ended = with(&["--insecure-ignore-tlog"]).code(0);
-    assert!(ended.err.contains("The transparency log was not asked for, as requested."));
+    assert!(ended.err.contains("A transparency log entry was not required, as requested."));
     // Nobody has chosen the root that came with the program: the key decides, unless asked.
     scene.verify_by(&["--key", "cosign.pub"]).code(0);
     scene.verify_by(&["--key", "cosign.pub", "--insecure-ignore-tlog=false"]).code(12);

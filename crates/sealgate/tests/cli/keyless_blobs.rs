@@ -85,7 +85,7 @@ fn a_bundle_verifies_by_file_and_by_digest() {
 Verified OK
 Certificate subject: https://ci.example/acme/app
 Certificate issuer URL: https://issuer.example
-Asked for: transparency log: required, as always with certificates; signed timestamp: not asked for; certificate log: required, as always with certificates
+Requirements: transparency log entry: required for certificates; signed timestamp: not required; SCT: required for certificates
 Trust root: root.json
 
 "#]]

@@ -59,8 +59,8 @@ impl Scene {
         let body = text.as_bytes().to_vec();
         self.entry.proof = Some(self.log.proof(&body));
         self.entry.body = body;
-        if self.entry.promise.is_some() {
-            self.log.promise(&mut self.entry);
+        if self.entry.signed_entry_timestamp.is_some() {
+            self.log.sign_entry(&mut self.entry);
         }
     }
 
@@ -124,21 +124,23 @@ const PROOFS: &[Row] = &[
     ("a time that JSON would round", blob1, "log-number", |s| s.entry.integrated_time = 1 << 53),
     ("an index that JSON would round", blob1, "log-number", |s| s.entry.log_index = i64::MAX),
     ("a negative index", blob1, "log-number", |s| s.entry.log_index = -5),
-    ("an empty promise", blob1, "log-promise", |s| s.entry.promise = Some(Vec::new())),
+    ("an empty promise", blob1, "log-promise", |s| {
+        s.entry.signed_entry_timestamp = Some(Vec::new())
+    }),
     ("a promise of another log", blob1, "log-promise", |s| {
-        TestLog::rekor1().promise(&mut s.entry);
+        TestLog::rekor1().sign_entry(&mut s.entry);
     }),
     ("a promise of another body", blob1, "log-promise", |s| {
         let body = std::mem::replace(&mut s.entry.body, b"{}".to_vec());
-        s.log.promise(&mut s.entry);
+        s.log.sign_entry(&mut s.entry);
         s.entry.body = body;
     }),
     ("a promise beside a Rekor v2 entry that is wrong", blob2, "log-promise", |s| {
-        s.entry.promise = Some(vec![1; 64]);
+        s.entry.signed_entry_timestamp = Some(vec![1; 64]);
     }),
     ("no promise where the form needs one", blob1, "log-no-promise", |s| {
         s.form = Form::Bundle(Version::V01);
-        s.entry.promise = None;
+        s.entry.signed_entry_timestamp = None;
     }),
     ("no proof", blob2, "log-no-proof", |s| s.entry.proof = None),
     ("no checkpoint", blob2, "log-no-checkpoint", |s| s.proof().checkpoint.clear()),

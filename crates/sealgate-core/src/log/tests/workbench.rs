@@ -106,12 +106,12 @@ impl TestLog {
         if self.generation == Generation::Rekor1 {
             entry.log_index = GLOBAL_INDEX;
             entry.integrated_time = NOW;
-            self.promise(&mut entry);
+            self.sign_entry(&mut entry);
         }
         entry
     }
 
-    pub(crate) fn promise(&self, entry: &mut LogEntry) {
+    pub(crate) fn sign_entry(&self, entry: &mut LogEntry) {
         let message = format!(
             r#"{{"body":"{}","integratedTime":{},"logID":"{}","logIndex":{}}}"#,
             b64(&entry.body),
@@ -119,7 +119,7 @@ impl TestLog {
             hex::encode(&entry.log_id),
             entry.log_index,
         );
-        entry.promise = Some(self.sign(message.as_bytes()));
+        entry.signed_entry_timestamp = Some(self.sign(message.as_bytes()));
     }
 
     pub(crate) fn proof(&self, body: &[u8]) -> InclusionProof {

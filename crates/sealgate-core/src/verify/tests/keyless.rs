@@ -107,7 +107,7 @@ fn what_is_ignored_is_not_asked_for_but_what_is_there_must_be_right() {
     stamped.log.timestamps = vec![world.stamp(&signature)];
     assert_eq!(with(&stamped, ignored), "verified");
     let mut wrong = world.bundle();
-    entry(&mut wrong).promise = Some(vec![0; 70]);
+    entry(&mut wrong).signed_entry_timestamp = Some(vec![0; 70]);
     assert_eq!(with(&wrong, ignored), "log-promise");
     let stamps = Overrides { timestamp: Override::Required, ..Overrides::default() };
     assert_eq!(with(&world.bundle(), stamps), "no-timestamp");
@@ -294,15 +294,15 @@ fn what_was_decided_is_told() {
     let key = Authority::Keys(Key::generate().authority());
     assert_eq!(
         decide(Overrides::default(), &key),
-        "transparency log: required, because the trust root names a log; \
-         signed timestamp: not asked for; certificate log: not asked for"
+        "transparency log entry: required, because the trust root names a log; \
+         signed timestamp: not required; SCT: not required"
     );
     let ignored =
         Overrides { log: Override::Ignored, timestamp: Override::Required, ..Overrides::default() };
     assert_eq!(
         decide(ignored, &wanted()),
-        "transparency log: not asked for, as requested; signed timestamp: required; \
-         certificate log: required, as always with certificates"
+        "transparency log entry: not required, as requested; signed timestamp: required; \
+         SCT: required for certificates"
     );
     let none = TrustConfig::default().context(&key, 0).requirements;
     assert!(none.log() == ProofRequirement::NotRequired && !none.log().is_required());
@@ -443,7 +443,10 @@ fn blobs_verify_by_the_parts_of_a_signature() {
     assert_eq!(verified.checks(), made);
     assert_eq!(verified.certificate().unwrap().der(), leaf.der);
     assert_eq!(verified.logs()[0].body(), entry.body);
-    assert_eq!(verified.logs()[0].promise(), entry.promise.as_deref());
+    assert_eq!(
+        verified.logs()[0].signed_entry_timestamp(),
+        entry.signed_entry_timestamp.as_deref()
+    );
     assert_eq!(verified.timestamps()[0].response(), log.timestamps[0]);
 
     let code = |parts, artifact| judge(parts, artifact).unwrap_err();

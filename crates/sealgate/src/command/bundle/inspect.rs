@@ -16,7 +16,7 @@ use sealgate_core::key::{PublicKey, SignatureAlgorithm};
 use sealgate_core::log::{Body, Checkpoint, Logged, LoggedContent, Signer};
 use sealgate_core::reject::Foreign;
 use sealgate_core::statement::Statement;
-use sealgate_core::timestamp::{self, Stamped, verify_timestamp};
+use sealgate_core::timestamp::{self, TimestampOutcome, verify_timestamp};
 use sealgate_core::trust::TrustRoot;
 use serde_json::{Map, Value, json};
 
@@ -280,7 +280,7 @@ fn log_entry(entry: &LogEntry, expected: &Expected<'_>, root: &TrustRoot) -> Val
         "logId": hex(&entry.log_id),
         "logIndex": entry.log_index,
         "integratedTime": (entry.integrated_time != 0).then(|| time(entry.integrated_time)),
-        "inclusionPromise": entry.promise.is_some(),
+        "inclusionPromise": entry.signed_entry_timestamp.is_some(),
         "inclusionProof": proof,
         "isAboutThisSignature": body.ok().and_then(|body| expected.is_in(&body)),
     })
@@ -291,18 +291,18 @@ fn timestamps(log: &LogMaterial, signature: &[u8], root: &TrustRoot) -> Value {
 }
 
 fn timestamp_of(response: &[u8], signature: &[u8], root: &TrustRoot) -> Value {
-    let said = match timestamp::said(response, signature) {
+    let said = match timestamp::read_unverified(response, signature) {
         Ok(said) => said,
         Err(reason) => return json!({ "error": reason.to_string() }),
     };
     let authority = match verify_timestamp(response, &root.timestamp_authorities, signature) {
-        Ok(Stamped::Trusted(time)) => time.authority().to_owned(),
+        Ok(TimestampOutcome::Trusted(time)) => time.authority().to_owned(),
         _ => "not in the trust root".to_owned(),
     };
     json!({
         "time": time(said.seconds),
         "authority": authority,
-        "isAboutThisSignature": said.is_about,
+        "isAboutThisSignature": said.is_over_signature,
     })
 }
 
@@ -415,7 +415,7 @@ mod tests {
         lines(&document, 0, &mut text);
         assert_eq!(
             text,
-            "log entry 1:\n  log index: 3\n  inclusion promise: no\ntimestamps: none\n"
+            "log entry 1:\n  log index: 3\n  inclusion signed_entry_timestamp: no\ntimestamps: none\n"
         );
     }
 

@@ -97,28 +97,30 @@ const BUNDLES: &[Row] = &[
         b.material = VerificationMaterial::CertificateChain(chain);
         b.version = Version::V02;
     }),
-    ("version 0.1 needs a promise", "log-no-promise", |b, _| {
+    ("version 0.1 needs a signed entry timestamp", "log-no-promise", |b, _| {
         b.version = Version::V01;
-        entry(b).promise = None;
+        entry(b).signed_entry_timestamp = None;
     }),
     ("version 0.1 needs no proof", "verified", |b, _| {
         b.version = Version::V01;
         entry(b).proof = None;
     }),
     ("no proof", "log-no-proof", |b, _| entry(b).proof = None),
-    ("a time that the log has not signed", "no-trusted-time", |b, _| entry(b).promise = None),
+    ("a time that the log has not signed", "no-trusted-time", |b, _| {
+        entry(b).signed_entry_timestamp = None
+    }),
     ("another time than the log has signed", "log-promise", |b, _| {
         entry(b).integrated_time += 1;
     }),
     ("a log time after the certificate", "certificate-time", |b, w| {
         let entry = entry(b);
         entry.integrated_time = NOW + 601;
-        w.rekor1.promise(entry);
+        w.rekor1.sign_entry(entry);
     }),
     ("a log time before the certificate", "certificate-time", |b, w| {
         let entry = entry(b);
         entry.integrated_time = NOW - 1;
-        w.rekor1.promise(entry);
+        w.rekor1.sign_entry(entry);
     }),
     ("no entry", "not-logged", |b, _| b.log.entries.clear()),
     ("an unknown log's entry only", "not-logged", |b, _| entry(b).log_id = vec![7; 32]),
@@ -130,7 +132,7 @@ const BUNDLES: &[Row] = &[
     }),
     ("a wrong entry beside a good one", "log-promise", |b, _| {
         let mut other = entry(b).clone();
-        other.promise = Some(vec![0; 70]);
+        other.signed_entry_timestamp = Some(vec![0; 70]);
         b.log.entries.push(other);
     }),
     ("the entry of another signature", "log-other-signature", |b, w| {
@@ -188,11 +190,11 @@ const BUNDLES: &[Row] = &[
         statement["subject"] = json!([]);
         *b = w.bundle_of(&w.pki.leaf(), statement.to_string().as_bytes());
     }),
-    ("no promise of a certificate log", "no-sct", |b, w| {
+    ("no SCT", "no-sct", |b, w| {
         let leaf = w.pki.issue(leaf_params(), |_, _| Vec::new());
         *b = w.bundle_of(&leaf, &statement());
     }),
-    ("a wrong promise of a certificate log", "wrong-sct", |b, w| {
+    ("a wrong SCT", "wrong-sct", |b, w| {
         let leaf = w
             .pki
             .issue(leaf_params(), |pki, _| vec![pki.embedded_sct(&pki.ct, &pki.leaf().der, NOW)]);

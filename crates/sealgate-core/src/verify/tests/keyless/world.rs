@@ -173,7 +173,7 @@ pub(super) fn strangers_stamp(signature: &[u8]) -> Vec<u8> {
 
 pub(super) fn annotated(entry: &LogEntry) -> String {
     json!({
-        "SignedEntryTimestamp": b64(entry.promise.as_ref().unwrap()),
+        "SignedEntryTimestamp": b64(entry.signed_entry_timestamp.as_ref().unwrap()),
         "Payload": {
             "body": b64(&entry.body),
             "integratedTime": entry.integrated_time,
