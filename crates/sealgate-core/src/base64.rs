@@ -1,9 +1,9 @@
 //! Standard base64 (RFC 4648, section 4): the one decoder of text that cosign reads by Go's
 //! `encoding/base64`.
 //!
-//! As there, line feeds and carriage returns count for nothing, wherever they stand; `base64` and
-//! `openssl base64` write them. Nothing else is passed over: no blanks, no other alphabet, no
-//! missing padding, no bits that mean nothing.
+//! As in Go, line feeds and carriage returns are ignored anywhere; `base64` and `openssl base64`
+//! write them. Nothing else is accepted: no blanks, no other alphabet, no missing padding, no
+//! non-zero trailing bits.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,9 +1,9 @@
 //! Sigstore bundles, versions 0.1 to 0.3 (protobuf-specs, JSON form): parsing and writing.
 //!
-//! Shape only: nothing is verified, log entries and timestamps are kept as they stand there.
-//! Stricter than protobuf's JSON reader: base64 must be standard and padded (line breaks count for
-//! nothing), a number must be a plain integer, a key must not stand twice. More lenient: fields that
-//! are not known are passed over. Both spellings (`logIndex`, `log_index`) are read, as there.
+//! Nothing is verified; log entries and timestamps are kept as found. Stricter than protobuf's JSON
+//! parser: base64 must be standard and padded (line breaks are ignored), a number must be a plain
+//! integer, and duplicate keys are refused. More lenient: unknown fields are ignored. Both
+//! spellings (`logIndex`, `log_index`) are read, as in protobuf.
 
 mod log;
 mod older;
@@ -22,14 +22,14 @@ use crate::key::PublicKey;
 use crate::manifest::media_type;
 use crate::reject::{Document, Foreign, Reject};
 
-/// The largest bundle that is read, in bytes. Who fetches bundles may set a lower bound.
+/// The maximum size of a bundle in bytes. Callers that fetch bundles may set a lower bound.
 pub const MAX_BUNDLE: usize = 32 << 20;
 const MAX_CERTIFICATES: usize = 16;
 
 /// A bundle, parsed but unverified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundle {
-    /// The version that its media type names.
+    /// The version in its media type.
     pub version: Version,
     /// The verification material.
     pub material: VerificationMaterial,
@@ -44,7 +44,7 @@ pub struct Bundle {
 pub enum Version {
     /// 0.1: log entries have a signed entry timestamp.
     V01,
-    /// 0.2: log entries have a proof of inclusion.
+    /// 0.2: log entries have an inclusion proof.
     V02,
     /// 0.3: a single certificate.
     V03,
@@ -67,16 +67,16 @@ pub enum VerificationMaterial {
 /// Content of a bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// A signature over bytes that lie elsewhere.
+    /// A signature over bytes that are not in the bundle.
     Message(MessageSignature),
     /// A signed envelope. It has exactly one signature.
     Envelope(Envelope),
 }
 
-/// A signature over bytes that lie elsewhere.
+/// A signature over bytes that are not in the bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageSignature {
-    /// The digest of those bytes, where the bundle gives it.
+    /// The digest of those bytes, if the bundle has it.
     pub digest: Option<Digest>,
     /// The signature.
     pub signature: Vec<u8>,
@@ -304,7 +304,7 @@ fn message_signature(value: &Value) -> Result<MessageSignature, Reject> {
     Ok(MessageSignature { digest, signature })
 }
 
-/// An empty object is none: what cosign writes beside a pure Ed25519 signature.
+/// The digest; none for an empty object, which cosign writes for a pure Ed25519 signature.
 fn message_digest(value: &Value) -> Result<Option<Digest>, Reject> {
     let object =
         Object::new(value, "messageDigest", &["algorithm", "digest"]).map_err(malformed)?;

@@ -23,7 +23,7 @@ pub struct Digest {
     hex: String,
 }
 
-/// Why a text is not a digest.
+/// Reason why a text is not a digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid digest {text:?}: want sha256:<64 lower-case hex digits> (or sha384, sha512)")]
 pub struct InvalidDigest {

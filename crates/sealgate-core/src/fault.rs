@@ -1,5 +1,5 @@
-//! A [`Fault`]: we could not find out. Never the same as a [`crate::reject::Reject`], and never
-//! an admission by omission.
+//! Failures to find out ([`Fault`]). Never the same as a [`crate::reject::Reject`], and never an
+//! admission by omission.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Declares each kind once: the enum, [`FaultKind::ALL`] and the codes follow from it.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $code:literal;)*) => {
-        /// The cause that kept us from finding out. Each kind has a stable one-word code.
+        /// The kind of a failure. Each kind has a stable one-word code.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case")]
         pub enum FaultKind {
@@ -33,33 +33,33 @@ macro_rules! kinds {
 kinds! {
     /// No answer within the deadline.
     Timeout = "timeout";
-    /// The other side asked us to slow down (429) for longer than the deadline allows.
+    /// Rate limited (429) for longer than the deadline allows.
     Throttled = "throttled";
     /// Credentials are missing or wrong (401).
     Unauthorized = "unauthorized";
-    /// Credentials are good but not enough (403), or the rules there forbid it (412).
+    /// Credentials are valid but insufficient (403), or a precondition failed (412).
     Denied = "denied";
-    /// No connection: name, route, refused, reset.
+    /// No connection: name resolution, routing, refused, reset.
     Unreachable = "unreachable";
     /// The TLS handshake failed.
     Tls = "tls";
-    /// The other side failed (5xx).
+    /// Server error (5xx).
     ServerError = "server-error";
     /// The response violates its specification.
     Malformed = "malformed";
-    /// The answer is larger than a bound allows.
+    /// The response exceeds its size limit.
     TooLarge = "too-large";
-    /// There are more items than a bound allows.
+    /// More items than the limit.
     TooMany = "too-many";
     /// The bytes do not have the requested digest.
     DigestMismatch = "digest-mismatch";
-    /// Our own configuration cannot be used.
+    /// Invalid configuration of Sealgate itself.
     Config = "config";
     /// The work was cancelled before it ended.
     Cancelled = "cancelled";
     /// A feature that this version parses but does not evaluate.
     Unsupported = "unsupported";
-    /// A thing that must exist, such as a secret that a policy names, does not.
+    /// A required object, such as a secret that a policy names, does not exist.
     Missing = "missing";
 }
 

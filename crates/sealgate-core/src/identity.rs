@@ -71,7 +71,7 @@ pub enum Claim {
 pub enum Wanted {
     /// Exactly this.
     Exactly(String),
-    /// Something in which the expression is found (as Go's `MatchString`).
+    /// A string that the expression matches anywhere (as Go's `MatchString`).
     Matching(Pattern),
 }
 
@@ -203,7 +203,7 @@ impl Claim {
         Self::SourceRepositoryVisibilityAtSigning,
     ];
 
-    /// Its last number, name and title; the name is what cosign prints it by.
+    /// The last arc of its object identifier, its name in cosign's output, and its title.
     fn row(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::GithubWorkflowTrigger => {
@@ -249,7 +249,7 @@ impl Claim {
         self.row().1
     }
 
-    /// The title by which cosign shows it to people.
+    /// The title in cosign's messages.
     pub fn title(self) -> &'static str {
         self.row().2
     }

@@ -1,8 +1,9 @@
-//! Strict JSON for foreign documents: what two parsers could read differently is refused.
+//! Strict JSON for foreign documents: ambiguous input, which two parsers could read differently, is
+//! refused.
 //!
-//! Bounds size, depth and number of values; refuses a key that stands twice in one object, and
-//! (by `Object`) a key that a case-insensitive reader such as Go's takes for another one.
-//! Knows nothing of any format.
+//! Bounds size, depth and number of values; refuses a duplicate key in an object, and (by `Object`)
+//! a key that a case-insensitive parser such as Go's takes for another one. Independent of any
+//! format.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -12,12 +13,12 @@ use serde_json::{Map, Value};
 
 use crate::foreign::Foreign;
 
-/// The deepest nesting of arrays and objects that is read.
+/// The maximum nesting of arrays and objects.
 pub const MAX_DEPTH: usize = 64;
-/// The most values (of every kind) that one document may hold.
+/// The maximum number of values (of every kind) in a document.
 pub const MAX_VALUES: usize = 250_000;
 
-/// Why a text is not JSON that we read.
+/// Reason why a text is not accepted as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidJson {
@@ -30,13 +31,13 @@ pub enum InvalidJson {
     /// More values than [`MAX_VALUES`].
     #[error("more than {MAX_VALUES} values")]
     TooMany,
-    /// A key stands twice in one object.
+    /// A duplicate key in an object.
     #[error("the key {0:?} stands twice")]
     DuplicateKey(Foreign),
-    /// A key that another reader would take for the known field `known`.
+    /// A key that another parser would take for the known field `known`.
     #[error("the key {found:?} can be read as {known:?}")]
     AmbiguousKey {
-        /// The key as it stands there.
+        /// The key as written.
         found: Foreign,
         /// The field it can be taken for.
         known: &'static str,
@@ -60,12 +61,12 @@ pub enum InvalidJson {
         /// Its bound.
         limit: usize,
     },
-    /// Not JSON at all, or bytes after its end.
+    /// Invalid JSON, or bytes after its end.
     #[error("not JSON: {0}")]
     Syntax(Foreign),
 }
 
-/// Reads the one JSON value that `bytes` are, at most `limit` of them.
+/// Parses one JSON value from at most `limit` bytes.
 pub(crate) fn parse(bytes: &[u8], limit: usize) -> Result<Value, InvalidJson> {
     if bytes.len() > limit {
         return Err(InvalidJson::TooLarge(limit));

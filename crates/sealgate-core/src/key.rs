@@ -1,7 +1,7 @@
 //! Public keys and raw signatures: every algorithm that cosign's keys have.
 //!
-//! A key is checked when it is read (`encoding` has the rules), so that a [`PublicKey`] is always
-//! one that can verify. Private keys live elsewhere.
+//! A key is checked when it is parsed (`encoding` has the rules), so that a [`PublicKey`] is always
+//! usable for verification. Private keys are not handled here.
 
 mod algorithm;
 mod ed25519ph;
@@ -13,7 +13,7 @@ pub use algorithm::{SignatureAlgorithm, SignatureScheme};
 
 use crate::digest::{Algorithm, Digest};
 
-/// The algorithm of a public key, with what matters of its parameters.
+/// The algorithm of a public key, with the relevant parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyAlgorithm {
     /// ECDSA on P-256.
@@ -52,7 +52,7 @@ pub struct PublicKey {
     algorithm: KeyAlgorithm,
 }
 
-/// Why bytes are not a public key that we accept.
+/// Reason why bytes are not accepted as a public key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
     /// No PEM block with the label `PUBLIC KEY` or `RSA PUBLIC KEY`, one of another kind before
@@ -62,7 +62,7 @@ pub enum InvalidKey {
     /// The DER inside is not a SubjectPublicKeyInfo.
     #[error("not a PKIX public key: {0}")]
     Spki(String),
-    /// An algorithm or a curve that is not on our list.
+    /// An unsupported algorithm or curve.
     #[error(
         "unsupported public key algorithm: {0}: want ECDSA on P-256, P-384 or P-521, Ed25519, or RSA"
     )]
@@ -84,9 +84,9 @@ pub enum InvalidKey {
 pub struct SignatureMismatch;
 
 impl PublicKey {
-    /// Reads the PEM block `PUBLIC KEY` (or `RSA PUBLIC KEY`) that a text begins with, as Go's
-    /// `encoding/pem` does: text around it, blanks at the ends of lines and blank lines count for
-    /// nothing. Stricter: several keys in one text are refused, and so is anything malformed.
+    /// Parses the first PEM block `PUBLIC KEY` (or `RSA PUBLIC KEY`) of a text, as Go's
+    /// `encoding/pem` does: text around it, blanks at the ends of lines and blank lines are
+    /// ignored. Stricter: several keys in one text are refused, and so is anything malformed.
     pub fn from_pem(pem: &str) -> Result<Self, InvalidKey> {
         encoding::from_pem(pem)
     }
@@ -120,7 +120,8 @@ impl PublicKey {
         self.algorithm
     }
 
-    /// SHA-256 of the SubjectPublicKeyInfo: the key's name in bundles, logs and audit records.
+    /// SHA-256 of the SubjectPublicKeyInfo, which identifies the key in bundles, logs and audit
+    /// records.
     pub fn fingerprint(&self) -> Digest {
         Digest::of(&self.spki_der)
     }
@@ -170,8 +171,8 @@ impl PublicKey {
         }
     }
 
-    /// The same for a message of which only digests are at hand. Those of the hashes to try are
-    /// used; it is a mismatch if none of them is there. Pure Ed25519 signs whole messages: always a
+    /// The same for a message of which only digests are available. Those of the hashes to try are
+    /// used; without any of them it is a mismatch. Pure Ed25519 signs whole messages: always a
     /// mismatch, see [`PublicKey::needs_message`].
     pub fn scheme_of_digests(
         &self,
@@ -193,7 +194,7 @@ impl PublicKey {
         self.any_hash(hash, fits).map(SignatureScheme::Hashed)
     }
 
-    /// True where a digest is not enough to verify with this key, as by pure Ed25519.
+    /// True if a digest is not enough to verify with this key, as for pure Ed25519.
     pub fn needs_message(&self) -> bool {
         self.algorithm == KeyAlgorithm::Ed25519
     }

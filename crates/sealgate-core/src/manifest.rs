@@ -10,11 +10,11 @@ use crate::digest::Digest;
 use crate::json::{self, InvalidJson, Object};
 use crate::reject::Foreign;
 
-/// The largest manifest that is read, in bytes (the distribution specification's advice).
+/// The maximum size of a manifest in bytes (recommended by the distribution specification).
 pub const MAX_MANIFEST: usize = 4 << 20;
-/// The most layers that a manifest may have (cosign's bound).
+/// The maximum number of layers in a manifest (cosign's bound).
 pub const MAX_LAYERS: usize = 1000;
-/// The most children that an index, or a list of referrers, may have.
+/// The maximum number of children of an index or a list of referrers.
 pub const MAX_CHILDREN: usize = 10_000;
 
 /// Media types, by their names in the specifications.
@@ -29,7 +29,7 @@ pub mod media_type {
     pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
     /// An OCI image configuration.
     pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-    /// The empty JSON object that stands where no configuration is needed.
+    /// The empty JSON object, for manifests without a configuration.
     pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
     /// A legacy cosign signature's payload.
     pub const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -41,7 +41,7 @@ pub mod media_type {
     pub const BUNDLE_V03: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 }
 
-/// A descriptor: what content is, how long, and its digest.
+/// A descriptor: media type, length and digest of content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
@@ -116,7 +116,7 @@ pub struct Index {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// Why bytes are not a manifest or index that we read.
+/// Reason why bytes are not accepted as a manifest or index.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidManifest {
@@ -148,8 +148,8 @@ pub enum InvalidManifest {
 
 /// Reads an image manifest.
 ///
-/// `claimed` is the media type that the registry (or a descriptor) gives, without parameters;
-/// where the document names one too, both must agree.
+/// `claimed` is the media type in the registry's response (or a descriptor), without parameters; if
+/// the document names one too, both must agree.
 pub fn parse_manifest(bytes: &[u8], claimed: Option<&str>) -> Result<Manifest, InvalidManifest> {
     let value = document(bytes, claimed, is_manifest)?;
     if value.get("manifests").is_some_and(|children| !children.is_null()) {

@@ -1,11 +1,11 @@
 //! PEM: blocks of base64 between a BEGIN and an END line, found in a text as Go's `encoding/pem`
 //! finds them, because that is what cosign and policy-controller read keys and certificates with.
 //!
-//! As there: text before, between and after blocks, blanks at the ends of lines and blank lines
-//! count for nothing, base64 lines may have any length, headers are passed over. Stricter: where Go
-//! silently goes on to the next block (an END line that is missing or of another label, content
-//! that is not base64), the text is refused with the reason, so that a damaged first key never
-//! makes the second one the key.
+//! As in Go: text before, between and after blocks, blanks at the ends of lines, blank lines and
+//! headers are ignored, and base64 lines may have any length. Stricter: where Go silently skips to
+//! the next block (an END line that is missing or of another label, content that is not base64),
+//! the text is refused with the reason, so that a damaged first key never makes the second one the
+//! key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -71,7 +71,8 @@ impl<'a> Undecoded<'a> {
         self.label
     }
 
-    /// True where headers stand before the content, as in keys that old versions of OpenSSL encrypted.
+    /// True if there are headers before the content, as in keys that old versions of OpenSSL
+    /// encrypted.
     pub fn has_headers(&self) -> bool {
         self.body.split('\n').next().is_some_and(is_header)
     }
@@ -138,7 +139,7 @@ fn is_header(line: &str) -> bool {
     line.contains(':')
 }
 
-/// A line without what Go leaves away at its end.
+/// A line without the trailing characters that Go ignores.
 fn trimmed(line: &str) -> &str {
     line.strip_suffix('\r').unwrap_or(line).trim_end_matches([' ', '\t'])
 }

@@ -36,10 +36,10 @@ pub enum Identifier {
     Digest(Digest),
 }
 
-/// Why a text is not a reference. The text of the variants follows go-containerregistry.
+/// Reason why a text is not a reference. The text of the variants follows go-containerregistry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidReference {
-    /// Nothing that could be a reference.
+    /// Not a reference at all.
     #[error("could not parse reference: {0}")]
     Malformed(String),
     /// The repository holds characters that are not allowed, or has a wrong length.
@@ -47,7 +47,7 @@ pub enum InvalidReference {
         "repository can only contain the characters `abcdefghijklmnopqrstuvwxyz0123456789_-./`: {0}"
     )]
     Repository(String),
-    /// The registry is no host, or host and port.
+    /// The registry is not a host, or host and port.
     #[error("registries must be valid RFC 3986 URI authorities: {0}")]
     Registry(String),
     /// The tag holds characters that are not allowed, or has a wrong length.
@@ -233,7 +233,7 @@ fn looks_like_host(text: &str) -> bool {
     text.contains(['.', ':']) || text == "localhost"
 }
 
-/// Why a text is no registry.
+/// Reason why a text is not a registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRegistry {
     /// No host name: empty, or a character, hyphen or dot where none may be.
@@ -265,8 +265,8 @@ pub enum InvalidRegistry {
 /// [`canonical_registry`].
 ///
 /// # Errors
-/// Whatever could reach a server by a text that does not look like it: there is one spelling of each
-/// address, or whoever writes the pod could choose one that no policy names.
+/// Any text that could reach a server under another spelling: each address has one spelling, so
+/// that the author of a pod cannot choose one that no policy names.
 pub fn parse_registry(text: &str) -> Result<String, InvalidRegistry> {
     // Host names do not depend on case (RFC 3986, 3.2.2); patterns are matched against the
     // lower-case form, so that `GHCR.IO/x` cannot slip past a rule for `ghcr.io`.

@@ -104,7 +104,7 @@ pub enum Reject {
     /// JSON that nests too deep.
     #[error("malformed {0}: nested too deep")]
     TooDeep(Document),
-    /// A key stands twice in one object.
+    /// A duplicate key in an object.
     #[error("malformed {what}: duplicate key {key:?}")]
     DuplicateKey {
         /// The document.

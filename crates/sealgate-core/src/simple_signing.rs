@@ -15,7 +15,7 @@ use crate::reject::{Document, Foreign, Reject};
 /// `critical.type` of a cosign signature.
 pub const COSIGN_TYPE: &str = "cosign container image signature";
 
-/// The largest payload that is read, in bytes.
+/// The maximum size of a payload in bytes.
 pub const MAX_PAYLOAD: usize = 1 << 20;
 
 /// A payload, parsed but unverified.
@@ -25,7 +25,7 @@ pub struct SimpleSigning {
     pub docker_reference: String,
     /// The digest that was signed.
     pub digest: Digest,
-    /// The signer's annotations; cosign's own are texts.
+    /// The signer's annotations; those of cosign are strings.
     pub optional: BTreeMap<String, Value>,
 }
 

@@ -15,9 +15,9 @@ pub const STATEMENT_V1: &str = "https://in-toto.io/Statement/v1";
 /// `_type` of a statement of version 0.1.
 pub const STATEMENT_V01: &str = "https://in-toto.io/Statement/v0.1";
 
-/// The most subjects that a statement may have (sigstore-go's bound).
+/// The maximum number of subjects in a statement (sigstore-go's bound).
 pub const MAX_SUBJECTS: usize = 1024;
-/// The most digests that a subject may have (sigstore-go's bound).
+/// The maximum number of digests of a subject (sigstore-go's bound).
 pub const MAX_DIGESTS: usize = 32;
 
 /// A statement, parsed but unverified.
@@ -67,7 +67,7 @@ impl Subject {
     }
 }
 
-/// The statement that signs an image, as cosign writes it: no name, no reference, an empty
+/// The statement of an image signature, as cosign writes it: no name, no reference, an empty
 /// predicate, the user's annotations at the subject.
 pub fn image_signature(digest: &Digest, annotations: &BTreeMap<String, String>) -> Vec<u8> {
     let mut subject = Map::new();

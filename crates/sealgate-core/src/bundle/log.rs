@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 use crate::json::{self, InvalidJson, Object};
 use crate::reject::{Document, Reject};
 
-/// The most log entries that a bundle may hold (sigstore-go's bound).
+/// The maximum number of log entries in a bundle (sigstore-go's bound).
 pub const MAX_LOG_ENTRIES: usize = 32;
-/// The most timestamps that a bundle may hold (sigstore-go's bound).
+/// The maximum number of timestamps in a bundle (sigstore-go's bound).
 pub const MAX_TIMESTAMPS: usize = 32;
 /// The longest path of an inclusion proof: a log cannot have more than 2^64 leaves.
 const MAX_HASHES: usize = 64;
@@ -41,24 +41,24 @@ pub struct LogEntry {
     pub integrated_time: i64,
     /// The signed entry timestamp (SET).
     pub signed_entry_timestamp: Option<Vec<u8>>,
-    /// The proof of inclusion.
+    /// The inclusion proof.
     pub proof: Option<InclusionProof>,
     /// The entry as the log holds it.
     pub body: Vec<u8>,
 }
 
-/// The proof that an entry is in a log.
+/// An inclusion proof, unverified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InclusionProof {
     /// The index in the shard of the log.
     pub log_index: i64,
-    /// The root that the proof leads to.
+    /// The root hash.
     pub root_hash: Vec<u8>,
     /// The size of the tree.
     pub tree_size: i64,
-    /// The path.
+    /// The hashes of the path.
     pub hashes: Vec<Vec<u8>>,
-    /// The signed note with the root.
+    /// The checkpoint, a signed note.
     pub checkpoint: String,
 }
 
@@ -74,9 +74,8 @@ impl LogMaterial {
         Ok(Self { entries, timestamps })
     }
 
-    /// Reads what cosign puts into the annotations of a legacy signature:
-    /// `{"SignedEntryTimestamp","Payload":{…}}` and `{"SignedRFC3161Timestamp"}`. An empty
-    /// text is the same as none.
+    /// Parses cosign's annotations of a legacy signature: `{"SignedEntryTimestamp","Payload":{…}}`
+    /// and `{"SignedRFC3161Timestamp"}`. An empty text is the same as none.
     pub fn of_annotations(entry: &str, timestamp: &str) -> Result<Self, Reject> {
         let mut material = Self::default();
         if !entry.is_empty() {
@@ -118,10 +117,10 @@ impl LogMaterial {
 }
 
 impl LogEntry {
-    /// Reads an entry on its own, in protobuf's JSON form: what Rekor v2 answers.
+    /// Parses a single entry in protobuf's JSON form, the response of Rekor v2.
     ///
     /// # Errors
-    /// It is none, or larger than 4 MiB.
+    /// It is malformed, or larger than 4 MiB.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Reject> {
         json::parse(bytes, 4 * MAX_BODY)
             .and_then(|value| entry(&value))

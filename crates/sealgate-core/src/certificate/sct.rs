@@ -154,7 +154,7 @@ impl<'a> Sct<'a> {
         .concat())
     }
 
-    /// The hash of its signature, if it is of the kind that the log's key makes.
+    /// The hash of its signature, if it fits the kind of the log's key.
     fn hash(&self, log: &TransparencyLog) -> Option<HashAlgorithm> {
         let (hash, kind) = self.algorithm;
         let kind_fits = match log.key.key.algorithm() {

@@ -24,7 +24,7 @@ impl Unverified {
     /// Reads one, DER.
     ///
     /// # Errors
-    /// It is none, or of a key that we do not read.
+    /// It is malformed, or has an unsupported key.
     pub fn read(der: &[u8]) -> Result<Self, Reject> {
         let certificate = X509::parse(der)?;
         Ok(Self {
@@ -41,7 +41,7 @@ impl Unverified {
     /// Reads the certificates of a PEM text, in their order, at most `limit`.
     ///
     /// # Errors
-    /// It is none, or one of its certificates cannot be read.
+    /// It is malformed, or one of its certificates cannot be parsed.
     pub fn of_pem(pem: &str, limit: usize) -> Result<Vec<Self>, Reject> {
         let chain = crate::x509::pem::read(pem, limit).map_err(bad)?;
         chain.iter().map(|der| Self::read(der)).collect()
@@ -51,7 +51,7 @@ impl Unverified {
     pub fn der(&self) -> &[u8] {
         &self.der
     }
-    /// The key that it is of.
+    /// Its public key.
     pub fn key(&self) -> &PublicKey {
         &self.key
     }
@@ -67,15 +67,15 @@ impl Unverified {
     pub fn not_after(&self) -> i64 {
         self.window.1
     }
-    /// The name of what it certifies, as X.500 writes it; empty for Fulcio's.
+    /// The subject's distinguished name; empty in Fulcio's certificates.
     pub fn subject(&self) -> &Foreign {
         &self.names.0
     }
-    /// The name of who issued it.
+    /// The issuer's distinguished name.
     pub fn issuer(&self) -> &Foreign {
         &self.names.1
     }
-    /// Its number, hexadecimal.
+    /// Its serial number, hexadecimal.
     pub fn serial(&self) -> &str {
         &self.serial
     }

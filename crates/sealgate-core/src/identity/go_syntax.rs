@@ -1,19 +1,19 @@
 //! Go's syntax of regular expressions (regexp/syntax), written in that of the `regex` crate.
 //!
-//! Both mean the same by most of it. `\d`, `\s`, `\w` and `\b` know ASCII only; `[`, `&&`, `--` and
-//! `~~` in a class are plain characters, and so is a hyphen that makes no range; `\<` and `\>` are
-//! plain characters; braces that are no `{n}`, `{n,}` or `{n,m}` are, too; what is repeated once
-//! is not repeated again; `\p{Name}` is a category or a script. What only one of both knows is
+//! Most of the syntax is the same in both. In Go, `\d`, `\s`, `\w` and `\b` are ASCII only; `[`,
+//! `&&`, `--` and `~~` in a class are literals, and so is a hyphen that forms no range; `\<` and
+//! `\>` are literals, as are braces other than `{n}`, `{n,}` and `{n,m}`; a repetition is not
+//! repeated again; `\p{Name}` is a category or a script. Syntax that only one of both supports is
 //! refused.
 
 use std::str::Chars;
 
 use super::pattern::InvalidPattern;
 
-/// The highest count of a repetition.
+/// The maximum count of a repetition.
 const MAX_COUNT: u32 = 1000;
 
-/// `source` for the `regex` crate, which is to find what is left that is wrong.
+/// Translates `source` for the `regex` crate, which reports the remaining errors.
 ///
 /// # Errors
 /// Syntax that Go refuses, or reads in a way that the `regex` crate does not.
@@ -29,7 +29,7 @@ pub(super) fn translated(source: &str) -> Result<String, InvalidPattern> {
     Ok(walk.written)
 }
 
-/// Goes over an expression once.
+/// Translation state over one pass of the expression.
 struct Walk<'a> {
     rest: Chars<'a>,
     written: String,
@@ -39,7 +39,7 @@ struct Walk<'a> {
 /// The last item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Last {
-    /// Nothing that could be repeated.
+    /// Nothing that can be repeated.
     Nothing,
     Piece,
     Repetition,
@@ -149,8 +149,8 @@ impl Walk<'_> {
         true
     }
 
-    /// `\pL`, `\p{Lu}`, `\p{^Greek}`: categories and scripts, which the `regex` crate is told
-    /// apart, for it knows other properties, too.
+    /// `\pL`, `\p{Lu}`, `\p{^Greek}`: categories and scripts, written explicitly, because the
+    /// `regex` crate supports other properties too.
     fn property(&mut self, kind: char) -> Result<(), InvalidPattern> {
         let one = self.rest.next().ok_or_else(|| refused("invalid character class range"))?;
         let (negated, name) = match one {

@@ -1,8 +1,8 @@
 //! Regular expressions as Go reads them (RE2), so that a policy means the same here as with
 //! cosign and policy-controller.
 //!
-//! The `regex` crate has the same linear-time semantics; [`super::go_syntax`] levels the
-//! differences of its syntax. What only one of both knows is refused.
+//! The `regex` crate has the same linear-time semantics; [`super::go_syntax`] translates the
+//! syntax. Syntax that only one of both supports is refused.
 
 use std::fmt;
 
@@ -10,9 +10,9 @@ use regex::{Regex, RegexBuilder};
 
 use super::go_syntax;
 
-/// The longest expression that is read, in bytes.
+/// The maximum length of an expression in bytes.
 pub const MAX_PATTERN: usize = 4096;
-/// The most memory that a compiled expression may take, in bytes.
+/// The maximum size of a compiled expression in bytes.
 const MAX_COMPILED: usize = 4 << 20;
 const MAX_NESTING: u32 = 50;
 
@@ -24,7 +24,7 @@ pub struct Pattern {
     anchored: bool,
 }
 
-/// Why a text is not an expression that we read.
+/// Reason why a text is not accepted as an expression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("error parsing regexp: {0}")]
 pub struct InvalidPattern(pub(super) String);
@@ -62,7 +62,7 @@ impl Pattern {
     }
 }
 
-/// The sentence, without the picture above it that shows where.
+/// The last line of the error, without the excerpt above it.
 fn last_line(text: &str) -> String {
     text.lines().last().unwrap_or(text).trim_start_matches("error: ").to_owned()
 }

@@ -1,5 +1,4 @@
-//! Signature algorithms: what a key's kind leaves open (the hash, the variant of Ed25519), and the names
-//! that they go by.
+//! Signature algorithms: the kind of key, the hash or the variant of Ed25519, and their names.
 
 use std::fmt;
 
@@ -16,7 +15,7 @@ pub enum SignatureScheme {
     Ed25519ph,
 }
 
-/// A signature algorithm: the kind of key, and how the message is prepared.
+/// A signature algorithm: the kind of key and the preparation of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SignatureAlgorithm {
     /// The kind of key.
@@ -58,7 +57,7 @@ impl SignatureAlgorithm {
     }
 }
 
-/// As Sigstore's flags name it: `ecdsa-sha2-256-nistp256`, `ed25519-ph`.
+/// The name in Sigstore's flags: `ecdsa-sha2-256-nistp256`, `ed25519-ph`.
 impl fmt::Display for SignatureAlgorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bits = match self.scheme.hash() {

@@ -1,5 +1,5 @@
-//! Reading and writing public keys: PEM (RFC 7468), SubjectPublicKeyInfo (RFC 5280), and which
-//! of them are keys that we accept.
+//! Parsing and writing of public keys: PEM (RFC 7468), SubjectPublicKeyInfo (RFC 5280), and the
+//! rules for accepted keys.
 
 use aws_lc_rs::signature::{self as lc, ParsedPublicKey, VerificationAlgorithm};
 use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
@@ -10,7 +10,8 @@ use super::{InvalidKey, KeyAlgorithm, PublicKey};
 use crate::pem::{self, Block};
 use crate::reject::Foreign;
 
-/// No PEM text of a key that we accept comes near this, with all that OpenSSL prints around it.
+/// The maximum size of a PEM text of a key, far above any accepted key with OpenSSL's text around
+/// it.
 const MAX_PEM: usize = 64 << 10;
 const PUBLIC_KEY: &str = "PUBLIC KEY";
 const RSA_PUBLIC_KEY: &str = "RSA PUBLIC KEY";
@@ -113,7 +114,7 @@ fn not_spki(error: der::Error) -> InvalidKey {
     InvalidKey::Spki(Foreign::new(error.to_string()).to_string())
 }
 
-/// An algorithm or curve off the list, by the name that people know it by.
+/// The common name of an unsupported algorithm or curve.
 fn named(oid: ObjectIdentifier) -> String {
     let text = oid.to_string();
     match NAMES.iter().find(|(known, _)| *known == text) {

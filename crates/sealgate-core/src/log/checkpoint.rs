@@ -1,6 +1,6 @@
-//! Checkpoints: a tree's origin, size and root as a signed note (C2SP tlog-checkpoint and
-//! signed-note, and Rekor v1's dialect of it). Parsing and the log's own signature; cosignatures
-//! of others are not looked at.
+//! Checkpoints: a tree's origin, size and root hash as a signed note (C2SP tlog-checkpoint and
+//! signed-note, and Rekor v1's variant of it). Parsing and the log's own signature; cosignatures
+//! are ignored.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -11,7 +11,7 @@ use crate::key::KeyAlgorithm;
 use crate::reject::{Foreign, LogReject};
 use crate::trust::TransparencyLog;
 
-/// The longest note that is read, in bytes.
+/// The maximum size of a note in bytes.
 const MAX_NOTE: usize = 64 << 10;
 const MAX_EXTENSIONS: usize = 16;
 const MAX_SIGNATURES: usize = 64;
@@ -29,7 +29,7 @@ pub struct Checkpoint<'a> {
     pub origin: &'a str,
     /// The number of entries.
     pub size: u64,
-    /// The hash over all of them.
+    /// The root hash.
     pub root: Hash,
     signed: &'a str,
     signatures: Vec<Line<'a>>,

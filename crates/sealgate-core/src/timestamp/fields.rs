@@ -88,7 +88,7 @@ impl<'a> Fields<'a> {
         self.0.is_finished()
     }
 
-    /// Nothing must be left.
+    /// Checks that no field is left.
     pub(super) fn finish(self) -> Result<(), TimestampReject> {
         self.0.finish().map_err(malformed)
     }
@@ -103,8 +103,8 @@ pub(super) fn malformed(error: der::Error) -> TimestampReject {
     TimestampReject::Malformed(Foreign::new(error.to_string()))
 }
 
-/// The identifier of an algorithm. Its parameters must be absent or NULL: none of those that we
-/// accept has others.
+/// The identifier of an algorithm. Its parameters must be absent or NULL, as for all accepted
+/// algorithms.
 pub(super) fn algorithm(mut fields: Fields<'_>) -> Result<ObjectIdentifier, TimestampReject> {
     let oid = fields.oid()?;
     fields.optional(Tag::Null)?;

@@ -19,7 +19,7 @@ use crate::reject::{Document, Reject};
 use crate::requirement::ProofRequirement;
 use crate::trust::{CertificateAuthority, TrustRoot};
 
-/// The largest timestamp that is read, in bytes.
+/// The maximum size of a timestamp in bytes.
 pub const MAX_TIMESTAMP: usize = 64 << 10;
 
 /// A time that an authority of the trust root has signed. Made by [`verify_timestamp`] only.
@@ -170,7 +170,7 @@ pub fn verify_timestamp(
 /// Reads a timestamp response without verifying it.
 ///
 /// # Errors
-/// It is no timestamp response.
+/// It is not a timestamp response.
 pub fn read_unverified(response: &[u8], signature: &[u8]) -> Result<UnverifiedTimestamp, Reject> {
     if response.len() > MAX_TIMESTAMP {
         return Err(Reject::TooLarge { what: Document::Timestamp, limit: MAX_TIMESTAMP });

@@ -1,4 +1,4 @@
-//! The statement in a timestamp, TSTInfo (RFC 3161, section 2.4.2): of what, and when.
+//! TSTInfo (RFC 3161, section 2.4.2): message imprint and time of a timestamp.
 
 use der::asn1::{AnyRef, IntRef, OctetStringRef};
 use der::{DateTime, Tag};
@@ -8,7 +8,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::reject::{Foreign, TimestampReject};
 
 const MAX_EXTENSIONS: usize = 32;
-/// No clock has more digits after the second.
+/// The maximum number of fractional digits of a second.
 const MAX_FRACTION: usize = 12;
 
 /// The contents of a timestamp.
@@ -19,7 +19,7 @@ pub(super) struct TstInfo {
     pub(super) seconds: i64,
 }
 
-/// The hash of what is stamped.
+/// The message imprint.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Imprint {
     hash: Algorithm,
@@ -72,12 +72,12 @@ impl Imprint {
     }
 }
 
-/// A number that must be there and decides nothing; some authorities write negative ones.
+/// Parses a required number that has no effect; some authorities write negative ones.
 fn serial_number(fields: &mut Fields<'_>) -> Result<(), TimestampReject> {
     fields.next::<IntRef<'_>>().map(|_| ())
 }
 
-/// We know no extensions, so that none may be critical.
+/// Refuses critical extensions: none is supported.
 fn refuse_critical(extensions: Fields<'_>) -> Result<(), TimestampReject> {
     for extension in extensions.all(MAX_EXTENSIONS, "extensions")? {
         let mut fields = Fields::of_bytes(extension)?;

@@ -15,7 +15,7 @@ use crate::reject::Foreign;
 use crate::time::{self, Edge};
 use crate::x509::X509;
 
-/// The largest trusted root that is read, in bytes.
+/// The maximum size of a trusted root in bytes.
 pub const MAX_TRUST_ROOT: usize = 1 << 20;
 
 const V01: &str = "application/vnd.dev.sigstore.trustedroot+json;version=0.1";
@@ -117,7 +117,7 @@ fn logs(
     Ok(logs)
 }
 
-/// A log, or why it cannot be used.
+/// A log, or the reason why it cannot be used.
 fn log(value: &Value, part: Part) -> Parsed<Result<TransparencyLog, Skipped>> {
     let known = &[
         "baseUrl",
@@ -180,8 +180,8 @@ fn name(value: Option<&Value>) -> String {
     }
 }
 
-/// The kinds of keys that we verify with: what a key must be, and its hash. (PSS, LMS, Ed25519ph
-/// and ML-DSA keys are not among them.)
+/// The supported kinds of keys: key type and hash. (PSS, LMS, Ed25519ph and ML-DSA keys are not
+/// supported.)
 #[derive(Clone, Copy)]
 struct KeyDetails {
     name: &'static str,

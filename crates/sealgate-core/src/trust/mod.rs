@@ -21,11 +21,11 @@ use crate::key::{HashAlgorithm, InvalidKey, KeyAlgorithm, PublicKey};
 use crate::reject::Foreign;
 use crate::time;
 
-/// The most authorities of one kind that a trust root may have.
+/// The maximum number of authorities of one kind in a trust root.
 pub const MAX_AUTHORITIES: usize = 64;
-/// The most logs of one kind that a trust root may have.
+/// The maximum number of logs of one kind in a trust root.
 pub const MAX_LOGS: usize = 64;
-/// The longest chain of an authority.
+/// The maximum length of an authority's chain.
 pub const MAX_CHAIN: usize = 8;
 
 /// The trust root.
@@ -33,9 +33,9 @@ pub const MAX_CHAIN: usize = 8;
 pub struct TrustRoot {
     /// Authorities that certify signers (Fulcio).
     pub certificate_authorities: Vec<CertificateAuthority>,
-    /// Logs of signatures (Rekor).
+    /// Transparency logs (Rekor).
     pub transparency_logs: Vec<TransparencyLog>,
-    /// Logs of certificates (RFC 6962).
+    /// CT logs (RFC 6962).
     pub ct_logs: Vec<TransparencyLog>,
     /// Authorities that sign timestamps (RFC 3161). A chain may begin with the signing
     /// certificate itself.
@@ -44,32 +44,32 @@ pub struct TrustRoot {
     pub skipped: Vec<Skipped>,
 }
 
-/// A part of a trust root that is not used, and why.
+/// A part of a trust root that is not used, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
     /// The kind of part.
     pub part: Part,
     /// Its address in the document.
     pub uri: Foreign,
-    /// Why it cannot be used.
+    /// The reason.
     pub reason: Foreign,
 }
 
 /// The parts of a trust root that may be skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
-    /// A log of signatures.
+    /// A transparency log.
     TransparencyLog,
-    /// A log of certificates.
+    /// A CT log.
     CtLog,
 }
 
 /// A validity period in seconds since 1970, both ends included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Validity {
-    /// The first second; `None` has no begin.
+    /// The first second; `None` for an open start.
     pub start: Option<i64>,
-    /// The last second; `None` has no end.
+    /// The last second; `None` for an open end.
     pub end: Option<i64>,
 }
 
@@ -88,7 +88,7 @@ pub struct CertificateAuthority {
 pub struct TransparencyLog {
     /// Its address.
     pub base_url: String,
-    /// The host name in its address: how checkpoints of a Rekor v2 log name it.
+    /// The host name in its address, which is the origin of a Rekor v2 log's checkpoints.
     pub origin: String,
     /// Its key.
     pub key: LogKey,
@@ -106,11 +106,11 @@ pub struct LogKey {
     pub hash: Option<HashAlgorithm>,
 }
 
-/// Why a text is not a trust root.
+/// Reason why a text is not accepted as a trust root.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidTrustRoot {
-    /// Not JSON of the form that it should have.
+    /// Not JSON of the expected form.
     #[error("invalid trusted root: {0}")]
     Json(#[from] InvalidJson),
     /// Another kind of document, or an unsupported version.
@@ -162,8 +162,8 @@ impl TrustRoot {
     /// Reads a trusted root (`trusted_root.json`) of version 0.1 or 0.2, at most
     /// [`MAX_TRUST_ROOT`] bytes.
     ///
-    /// A log whose kind of key is not known, or whose key has no begin, is skipped and told in
-    /// [`TrustRoot::skipped`]; a document of which a part is malformed is refused.
+    /// A log whose kind of key is unknown, or whose key has no start of validity, is skipped and
+    /// listed in [`TrustRoot::skipped`]; a document with a malformed part is refused.
     pub fn parse(json: &[u8]) -> Result<Self, InvalidTrustRoot> {
         document::parse(json)
     }
@@ -219,8 +219,7 @@ impl Validity {
 
 impl CertificateAuthority {
     /// An authority from the DER of its certificates: signing or issuing certificate first, root
-    /// last. Checks that each can be read, not that they fit together: a chain that does not
-    /// verifies nothing.
+    /// last. Each is parsed; the chain is not verified here, and an invalid one verifies nothing.
     pub fn new(
         uri: impl Into<String>,
         chain: Vec<Vec<u8>>,
@@ -256,7 +255,7 @@ impl CertificateAuthority {
 }
 
 impl TransparencyLog {
-    /// A log. Without an id it is named as Rekor v1 and RFC 6962 do it: SHA-256 of its key.
+    /// A log. Without an id it has that of Rekor v1 and RFC 6962: the SHA-256 of its key.
     pub fn new(
         base_url: impl Into<String>,
         key: LogKey,
@@ -281,8 +280,8 @@ impl TransparencyLog {
         !id.is_empty() && (self.log_id == id || self.key.id() == id || self.note_id() == id)
     }
 
-    /// The four bytes by which the signature lines of signed notes may name its key: only a
-    /// hint for which signatures to try.
+    /// The four-byte key ids that signature lines of signed notes may have: hints for the
+    /// signatures to try.
     pub(crate) fn checkpoint_key_ids(&self) -> Vec<[u8; 4]> {
         let ids = [self.log_id.clone(), self.key.id(), self.note_id()];
         let mut ids: Vec<_> = ids.iter().filter_map(|id| id.first_chunk::<4>().copied()).collect();
@@ -297,7 +296,7 @@ impl TransparencyLog {
 }
 
 impl LogKey {
-    /// Checks what the log has signed.
+    /// Verifies a signature of the log.
     pub fn verify(
         &self,
         message: &[u8],

@@ -18,7 +18,7 @@ pub struct SigstoreKeys {
     pub certificate_authorities: Vec<AuthorityObject>,
     /// Transparency logs.
     pub t_logs: Vec<LogObject>,
-    /// Certificate logs.
+    /// CT logs.
     pub ct_logs: Vec<LogObject>,
     /// Timestamp authorities.
     pub timestamp_authorities: Vec<AuthorityObject>,

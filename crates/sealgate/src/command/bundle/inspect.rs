@@ -415,7 +415,7 @@ mod tests {
         lines(&document, 0, &mut text);
         assert_eq!(
             text,
-            "log entry 1:\n  log index: 3\n  inclusion signed_entry_timestamp: no\ntimestamps: none\n"
+            "log entry 1:\n  log index: 3\n  inclusion promise: no\ntimestamps: none\n"
         );
     }
 
