@@ -53,12 +53,13 @@ fn commands() -> String {
     let mut text = String::from(
         "# Commands\n\n\
          Made from the program (`UPDATE_DOCS=1 cargo test -p sealgate docs`); do not edit.\n\n\
-         Every flag can be given by a variable, `COSIGN_<FLAG>` (`--registry-token` is \
-         `COSIGN_REGISTRY_TOKEN`), except for `login`, `install`, `uninstall`, `serve`, `demo`, \
-         `env`, `completion`, `man` and `version`. Booleans take an optional value, \
-         `--flag=false`. Flags that cosign has deprecated are read, too: they do what they did, or \
-         they are refused with a sentence that says why; none is ignored in silence. Called by \
-         the name `cosign` (a link is enough), the program behaves the same.\n",
+         Every flag can also be set with an environment variable, `COSIGN_<FLAG>` \
+         (`--registry-token` is `COSIGN_REGISTRY_TOKEN`), except for `login`, `install`, \
+         `uninstall`, `serve`, `demo`, `env`, `completion`, `man` and `version`. Boolean flags \
+         take an optional value, `--flag=false`. Flags that cosign has deprecated are accepted: \
+         they either work as before or are rejected with a message that gives the reason; none \
+         is ignored silently. If the program is called by the name `cosign` (for example through \
+         a link), it behaves the same.\n",
     );
     let root = cli::command("sealgate");
     for command in root.get_subcommands() {
@@ -88,18 +89,18 @@ fn environment() -> String {
     let mut text = String::from(
         "# Environment\n\n\
          Made from the program (`UPDATE_DOCS=1 cargo test -p sealgate docs`); do not edit.\n\n\
-         | Variable | What it does | Value |\n|---|---|---|\n",
+         | Variable | Meaning: the variable … | Value |\n|---|---|---|\n",
     );
     for variable in &VARIABLES {
         let _ =
             writeln!(text, "| `{}` | {} | {} |", variable.name, variable.meaning, variable.expects);
     }
     text.push_str(
-        "\nEvery flag has a variable, too: `COSIGN_` and the flag's name in capitals, `_` for `-` \
-         (`COSIGN_YES=true`, `COSIGN_REGISTRY_USERNAME`). A flag on the command line wins. Empty \
-         variables count as not set. The exceptions are `login`, `install`, `uninstall`, `serve`, \
+        "\nEvery flag also has a variable: `COSIGN_` and the name of the flag in capitals, with `_` \
+         for `-` (`COSIGN_YES=true`, `COSIGN_REGISTRY_USERNAME`). A flag on the command line takes \
+         precedence. Empty variables count as not set. The exceptions are `login`, `install`, `uninstall`, `serve`, \
          `demo`, `env`, `completion`, `man` and `version`.\n\n\
-         `sealgate env` prints what is set; passwords and tokens only with \
+         `sealgate env` prints the variables that are set; it shows passwords and tokens only with \
          `--show-sensitive-values`.\n",
     );
     text

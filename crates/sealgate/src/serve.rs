@@ -40,14 +40,14 @@ pub(crate) mod registry;
 pub(crate) mod roots;
 mod source;
 
-/// Stand at the gate: a webhook that lets in only images that satisfy the policies
+/// Run the gate: an admission webhook that enforces ClusterImagePolicies
 ///
-/// With --policies the gate needs no cluster. Without, it takes ClusterImagePolicies from the
-/// cluster of --kubeconfig, or of the pod it runs in.
+/// With --policies, the gate needs no cluster. Without it, the gate reads ClusterImagePolicies from
+/// the cluster of --kubeconfig, or from the cluster that it runs in.
 #[derive(Args, Clone, Debug)]
 #[command(mut_args(of_one_host))]
 pub(crate) struct ServeArgs {
-    /// Policies from the YAML files of a folder, taken over when they change
+    /// Folder with policies in YAML files, reloaded when they change
     #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context", "in_cluster"])]
     policies: Option<PathBuf>,
 
@@ -55,11 +55,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
 
-    /// Port for HTTPS on every address, as policy-controller names it
+    /// Port for HTTPS on all addresses (the flag of policy-controller)
     #[arg(long, value_name = "PORT", conflicts_with = "listen")]
     secure_port: Option<u16>,
 
-    /// Serve /metrics over plain HTTP here instead of on the HTTPS port
+    /// Address for /metrics over plain HTTP, instead of the HTTPS port
     #[arg(long, value_name = "ADDR:PORT")]
     metrics_listen: Option<SocketAddr>,
 
@@ -69,53 +69,54 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     cluster: source::ClusterFlags,
 
-    /// Namespace of the gate: of secretRefs, of its settings and of its certificate
+    /// Namespace of the gate, which contains its settings, its certificate and the Secrets of
+    /// secretRefs
     #[arg(long, value_name = "NAMESPACE", env = "SYSTEM_NAMESPACE", default_value = DEFAULT_NAMESPACE)]
     namespace: String,
 
-    /// Name of the webhook configurations whose caBundle is kept
+    /// Name of the webhook configurations whose caBundle the gate updates
     #[arg(long, value_name = "NAME", default_value = WORKLOAD_WEBHOOK)]
     webhook_name: String,
 
-    /// Time that the API server gives when a request does not say
+    /// Timeout of a request that does not state one
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = go_duration)]
     webhook_timeout: Duration,
 
-    /// What happens to an image that no policy is about, whatever config-policy-controller says
+    /// Action for images that no policy applies to; overrides config-policy-controller
     #[arg(long, value_name = "WHAT", value_enum)]
     no_match_policy: Option<NoMatchWord>,
 
-    /// Trust root for policies that name none [default: the one of `sealgate initialize`, else the
-    /// public-good root that came with the program]
+    /// Trust root for policies without a trustRootRef [default: the one from `sealgate initialize`,
+    /// else the embedded public-good root]
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
 
-    /// Verdicts to remember
+    /// Maximum number of cached verdicts
     #[arg(long, value_name = "N", default_value = "20000")]
     cache_entries: u64,
 
-    /// How long a verdict that let an image in is good (0 remembers nothing)
+    /// Lifetime of a cached pass (0 disables the cache)
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = go_duration)]
     cache_ttl: Duration,
 
-    /// How long a refusal is remembered. With 0s an image can be signed and tried again at once;
-    /// questions that come at the same time are asked once in any case
+    /// Lifetime of a cached denial. With 0s, an image that was denied can be signed and retried at
+    /// once. Identical requests that are in flight at the same time are always evaluated once
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = go_duration)]
     refusal_ttl: Duration,
 
     #[command(flatten)]
     records: RecordFlags,
 
-    /// How log lines are written, on standard error
+    /// Format of log lines on standard error
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     log_format: log::Format,
 
-    /// How long to serve on with /readyz refusing before the port is closed
-    /// [default: 0s with --policies, else 5s]
+    /// Time for which requests are served on shutdown while /readyz fails, before the port is
+    /// closed [default: 0s with --policies, else 5s]
     #[arg(long, value_name = "DURATION", value_parser = go_duration)]
     lame_duck: Option<Duration>,
 
-    /// How long requests may still run after that
+    /// Time after that in which requests in progress can finish
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = go_duration)]
     grace_period: Duration,
 

@@ -32,10 +32,10 @@ use verb::Verb;
 #[command(
     name = "sealgate",
     version,
-    about = "Signs container images, verifies them, and stands at the gate of a Kubernetes cluster",
-    long_about = "Signs container images, verifies them, and stands at the gate of a Kubernetes \
-                  cluster.\n\nReads and writes what cosign reads and writes; called by the name \
-                  cosign it behaves the same.",
+    about = "Signs and verifies container images, and enforces ClusterImagePolicies in a Kubernetes cluster",
+    long_about = "Signs and verifies container images, and enforces ClusterImagePolicies in a \
+                  Kubernetes cluster as an admission webhook.\n\nReads and writes the same \
+                  formats as cosign; behaves the same if called by the name cosign.",
     disable_help_subcommand = true,
     max_term_width = 100
 )]
@@ -50,11 +50,11 @@ pub(crate) struct Cli {
 /// Flags of every command.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct GlobalFlags {
-    /// Write what would go to standard output to FILE
+    /// Write standard output to FILE
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub(crate) output_file: Option<PathBuf>,
 
-    /// Give up after this time
+    /// Time limit for the command
     #[arg(
         short,
         long,
@@ -66,7 +66,7 @@ pub(crate) struct GlobalFlags {
     )]
     pub(crate) timeout: Duration,
 
-    /// Say on standard error what is done and asked
+    /// Log what the command does, and its network requests, to standard error
     #[arg(
         short = 'd',
         long,

@@ -15,15 +15,15 @@ use crate::failure::CliError;
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Registry options")]
 pub(crate) struct RegistryFlags {
-    /// Speak plain HTTP with registries that have no TLS. For tests only
+    /// Use plain HTTP for registries without TLS. For tests only
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     allow_http_registry: Option<bool>,
 
-    /// Accept any server certificate (expired, self-signed). For tests only
+    /// Accept any server certificate, including expired and self-signed ones. For tests only
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     allow_insecure_registry: Option<bool>,
 
-    /// Use the credentials of the Kubernetes workload instead of the docker configuration
+    /// Use the credentials of the Kubernetes workload instead of the Docker configuration
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     k8s_keychain: Option<bool>,
 
@@ -39,11 +39,12 @@ pub(crate) struct RegistryFlags {
     #[arg(long, value_name = "TOKEN")]
     registry_token: Option<Hidden>,
 
-    /// CA certificates (PEM) that the registry's certificate must chain to
+    /// CA certificates (PEM) that the registry's certificate must chain to, instead of those of the
+    /// system
     #[arg(long, value_name = "FILE")]
     registry_cacert: Option<PathBuf>,
 
-    /// Client certificate (PEM) to show to the registry
+    /// Client certificate (PEM) to present to the registry
     #[arg(long, value_name = "FILE")]
     registry_client_cert: Option<PathBuf>,
 
@@ -51,11 +52,11 @@ pub(crate) struct RegistryFlags {
     #[arg(long, value_name = "FILE")]
     registry_client_key: Option<PathBuf>,
 
-    /// Name that the registry's certificate must carry
+    /// Name that the registry's certificate must contain
     #[arg(long, value_name = "NAME")]
     registry_server_name: Option<String>,
 
-    /// What the tags of legacy signatures begin with
+    /// Prefix of the tags of legacy signatures
     #[arg(long, value_name = "PREFIX", hide = true)]
     attachment_tag_prefix: Option<String>,
 }
@@ -234,7 +235,7 @@ pub(crate) fn of_one_host(arg: Arg) -> Arg {
         "registry_password" => ("HOST=PASSWORD", "Password for the registry HOST"),
         "registry_token" => ("HOST=TOKEN", "Bearer token for the registry HOST"),
         "registry_client_cert" => {
-            ("HOST=FILE", "Client certificate (PEM) to show to the registry HOST")
+            ("HOST=FILE", "Client certificate (PEM) to present to the registry HOST")
         }
         _ => return arg,
     };

@@ -33,61 +33,61 @@ const REFRESH: Duration = Duration::from_secs(10);
 /// The flags, as typed.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct TrustFlags {
-    /// Trusted root (JSON) with the authorities and logs to believe
+    /// Trusted root (JSON) with the trusted authorities and logs
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
 
-    /// Do not ask for proof that the signature was logged
+    /// Do not require a transparency log entry
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     insecure_ignore_tlog: Option<bool>,
 
-    /// Do not ask for proof that the certificate was logged
+    /// Do not require an SCT in the certificate
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     insecure_ignore_sct: Option<bool>,
 
-    /// Ask for RFC 3161 timestamps
+    /// Require a signed timestamp (RFC 3161)
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     use_signed_timestamps: Option<bool>,
 
-    /// Verify as it was at TIME (RFC 3339), for investigations; the output says so
+    /// Verify as of TIME (RFC 3339), for investigations; the output shows this
     #[arg(long, value_name = "TIME", value_parser = moment)]
     at: Option<Timestamp>,
 
     #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
     private_infrastructure: Option<bool>,
 
-    /// Verification asks no log in any case; with this a TUF mirror is not asked for news either
+    /// Do not check the TUF mirror for updates. (Verification never contacts a log.)
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     offline: Option<bool>,
 
     #[arg(long, hide = true)]
     rekor_url: Option<String>,
 
-    /// Accept certificate chains in bundles of version 0.3, too
+    /// Accept certificate chains in bundles of version 0.3
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     allow_certificate_chain: Option<bool>,
 
-    /// Bundles and legacy signatures are both looked for, whatever this says
+    /// No effect: bundles and legacy signatures are both verified
     #[arg(long, value_name = BOOL, value_parser = go_bool, hide = true)]
     new_bundle_format: Option<bool>,
 
-    /// Chain of the timestamp authority (PEM), instead of those of the trust root
+    /// Certificate chain of the timestamp authority (PEM), instead of those in the trust root
     #[arg(long, value_name = "FILE", hide = true)]
     timestamp_certificate_chain: Option<PathBuf>,
 
-    /// Chain of the certificate authority (PEM), instead of those of the trust root
+    /// Certificate chain of the certificate authority (PEM), instead of those in the trust root
     #[arg(long, alias = "cert-chain", value_name = "FILE", hide = true)]
     certificate_chain: Option<PathBuf>,
 
-    /// Roots of certificate authorities (PEM), instead of those of the trust root
+    /// Root certificates of certificate authorities (PEM), instead of those in the trust root
     #[arg(long, value_name = "FILE", hide = true)]
     ca_roots: Option<PathBuf>,
 
-    /// Certificates below --ca-roots (PEM)
+    /// Intermediate certificates for --ca-roots (PEM)
     #[arg(long, value_name = "FILE", hide = true)]
     ca_intermediates: Option<PathBuf>,
 
-    /// Take the root of Sigstore's staging services
+    /// Use the trust root of Sigstore's staging services
     #[arg(skip)]
     pub(crate) staging: bool,
 }

@@ -24,11 +24,11 @@ pub(crate) struct VerifyingServices {
     #[command(flatten)]
     pub(crate) parts: PartFlags,
 
-    /// Hash that the signature must be made with; by default each that cosign has used
+    /// Hash algorithm of the signature [default: any that cosign has used for this type of key]
     #[arg(long, value_name = "sha256|sha384|sha512|sha224", value_parser = hash)]
     signature_digest_algorithm: Option<HashAlgorithm>,
 
-    /// cosign 2 has removed it
+    /// Removed in cosign 2
     #[arg(long, hide = true, alias = "cert-email")]
     certificate_email: Option<String>,
 }
@@ -36,11 +36,12 @@ pub(crate) struct VerifyingServices {
 /// What lies beside a signature that is in no bundle.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct PartFlags {
-    /// The signer's certificate (PEM), where no bundle holds it
+    /// Certificate of the signer (PEM), if it is not in a bundle
     #[arg(long, alias = "cert", value_name = "FILE", hide = true)]
     pub(crate) certificate: Option<PathBuf>,
 
-    /// The certificate log's promise (the JSON that Fulcio once gave), where the certificate has none
+    /// Detached SCT (the JSON that older versions of Fulcio returned), if the certificate contains
+    /// none
     #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) sct: Option<PathBuf>,
 }

@@ -41,8 +41,8 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "NAMESPACE", default_value = "cosign-system", requires = "policies")]
     namespace: String,
 
-    /// Trust root for policies that name none [default: the one of `sealgate initialize`, else the
-    /// public-good root that came with the program]
+    /// Trust root for policies without a trustRootRef [default: the one from `sealgate initialize`,
+    /// else the embedded public-good root]
     #[arg(long, value_name = "FILE", requires = "policies")]
     trusted_root: Option<PathBuf>,
 

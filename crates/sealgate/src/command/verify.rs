@@ -26,39 +26,40 @@ use crate::terminal;
 
 /// Verify the signatures of images
 ///
-/// Legacy signatures and bundles are both looked for. Exit codes: 0 all verified, 10 no signature,
-/// 11 no such image, 12 signatures, but none valid, 1 anything else; for several images the highest.
+/// Bundles and legacy signatures are both verified. Exit codes: 0: all images verified; 10: no
+/// signatures; 11: no such image; 12: signatures, but none valid; 1: any other failure. With
+/// several images, the exit code is the highest of them.
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
-    /// The public key: a file, env://VAR, k8s://NAMESPACE/SECRET or a URL
+    /// Public key: a file, env://VAR, k8s://NAMESPACE/SECRET or a URL
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
 
-    /// Annotations that a signature must carry
+    /// Annotations that a signature must contain
     #[arg(short, long, value_name = "KEY=VALUE", value_delimiter = ',')]
     annotations: Vec<String>,
 
-    /// Compare what was signed with the image
+    /// Check that the signed claims match the image
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     check_claims: Option<bool>,
 
-    /// How to print signatures
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "json")]
     output: Format,
 
-    /// The images are folders that `save` wrote
+    /// Verify images in folders that `save` wrote
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     local_image: Option<bool>,
 
-    /// Everything below an index must be signed, too
+    /// Also require a signature for every image in an index
     #[arg(short, long, value_name = BOOL, value_parser = go_bool)]
     recursive: Option<bool>,
 
-    /// Images and children under way at a time
+    /// Maximum number of images that are verified concurrently
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u16).range(1..=256))]
     max_workers: u16,
 
-    /// Read images from FILE, one a line (- is standard input)
+    /// Read images from FILE, one per line (- is standard input)
     #[arg(long, value_name = "FILE")]
     images_file: Option<PathBuf>,
 
@@ -90,11 +91,11 @@ pub(crate) struct VerifyArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// cosign's JSON array of the signatures of each image
+    /// A JSON array of signatures for each image, as in cosign
     Json,
-    /// The signed payloads; of a bundle what cosign makes of it
+    /// The signed payloads; for a bundle, the same JSON object as in cosign
     Text,
-    /// Everything that was found out, sealgate.dev/verify/v1
+    /// One JSON document with all details, sealgate.dev/verify/v1
     SealgateJson,
 }
 

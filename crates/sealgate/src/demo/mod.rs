@@ -27,10 +27,11 @@ mod image;
 mod review;
 mod stage;
 
-/// Show sign, verify, admit and refuse on this machine, with a registry and a gate in this process
+/// Demonstrate signing, verification and admission with an in-process registry and gate
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DemoArgs {
-    /// Keep the registry, the gate and the files until Ctrl-C, to repeat commands by hand
+    /// Keep the registry, the gate and the files until Ctrl-C, so that you can repeat commands by
+    /// hand
     #[arg(long)]
     keep: bool,
 }

@@ -35,7 +35,7 @@ impl Format {
 /// `-o` of the commands that do something and tell what they did.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct OutputFlag {
-    /// How to print what was done
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
     output: Format,
 }

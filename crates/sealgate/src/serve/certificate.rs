@@ -31,23 +31,24 @@ const RETRY: Duration = Duration::from_secs(3600);
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Certificate options")]
 pub(super) struct CertificateFlags {
-    /// Make a CA and a certificate for this process
+    /// Generate a CA and a certificate for this process
     #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"])]
     self_signed: bool,
 
-    /// Further name or address in a certificate that the gate makes; all replicas need the same
+    /// Additional name or address in a certificate that the gate generates; must be the same for
+    /// all replicas
     #[arg(long, value_name = "NAME", conflicts_with_all = ["tls_cert", "tls_key"])]
     tls_name: Vec<String>,
 
-    /// Write the self-signed certificate's CA (PEM) here
+    /// Write the CA certificate of --self-signed to this file (PEM)
     #[arg(long, value_name = "FILE", requires = "self_signed")]
     write_ca: Option<PathBuf>,
 
-    /// Certificate chain (PEM), taken over when it changes
+    /// Certificate chain (PEM), reloaded when it changes
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
 
-    /// Its private key (PEM)
+    /// Private key of the certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
 }

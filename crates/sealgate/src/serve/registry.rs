@@ -22,11 +22,13 @@ const MAX_BUNDLE: u64 = 1 << 20;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Registry options")]
 pub(super) struct InsecureFlags {
-    /// CA certificates (PEM) to trust for registries besides the system's; read at the start
+    /// CA certificates (PEM) to trust for registries, in addition to those of the system; read at
+    /// startup
     #[arg(long, value_name = "FILE", conflicts_with_all = ["registry_cacert", "allow_insecure_registry"])]
     registry_ca_bundle: Option<PathBuf>,
 
-    /// Registries that may be asked over plain HTTP, besides those in config-policy-controller
+    /// Registries that may be contacted over plain HTTP, in addition to those in
+    /// config-policy-controller
     #[arg(long, value_name = "HOST[:PORT],...", value_delimiter = ',', value_parser = insecure_host)]
     insecure_registry: Vec<String>,
 }

@@ -22,19 +22,20 @@ use crate::failure::CliError;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Cluster options")]
 pub(super) struct ClusterFlags {
-    /// The cluster to take policies from [default: $KUBECONFIG, ~/.kube/config, or the pod's own]
+    /// Kubeconfig of the cluster to read policies from [default: $KUBECONFIG, ~/.kube/config, or
+    /// the service account of the pod]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 
-    /// Context of the kubeconfig
+    /// Context in the kubeconfig file
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
 
-    /// Only the service account of the pod that the gate runs in
+    /// Use only the service account of the pod that the gate runs in
     #[arg(long, conflicts_with_all = ["kubeconfig", "context"])]
     in_cluster: bool,
 
-    /// Whose pull secrets may be read: of every namespace (cluster), of none, or of these
+    /// Namespaces whose pull secrets may be read: all (cluster), none, or a list
     #[arg(long, value_name = "cluster|none|NAMESPACE,...", default_value = "cluster", value_parser = rights)]
     pull_secrets: PullSecretRights,
 }
