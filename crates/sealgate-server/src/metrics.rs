@@ -413,6 +413,7 @@ mod tests {
         }
         metrics.answered(Hook::Validate, Duration::from_millis(2));
         metrics.image("pass");
+        metrics.record("written");
         metrics.registry_call("ghcr.io", "manifest", Duration::from_millis(3), Some("timeout"));
         metrics
     }

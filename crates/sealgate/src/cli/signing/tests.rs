@@ -132,13 +132,13 @@ const REFUSALS: &[Row] = &[
     ),
     (
         "sign --oidc-provider gogle image",
-        "getting provider: not a valid provider: gogle (there are: envvar, github-actions, \
+        "getting provider: not a valid provider: gogle (known: envvar, github-actions, \
          buildkite-agent, circleci, filesystem, google-workload-identity, google-impersonate, spiffe)",
         &[],
     ),
     (
         "sign --fulcio-auth-flow fast image",
-        "setting auth flow: unsupported oauth flow: fast (there are: normal, device, token, \
+        "setting auth flow: unsupported oauth flow: fast (known: normal, device, token, \
          client_credentials)",
         &[],
     ),
