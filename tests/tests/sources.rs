@@ -183,7 +183,7 @@ impl GateWithCertificateFiles {
 
     /// Waits until the gate has read an unusable pair and reported it.
     fn refuses(&self, change: impl FnOnce()) {
-        let refusals = || self.server.log().matches("the old one stays").count();
+        let refusals = || self.server.log().matches("keeping the old one").count();
         let before = refusals();
         change();
         wait_until(Duration::from_secs(30), || refusals() > before).expect("the pair is refused");

@@ -31,8 +31,8 @@ pub struct CacheSettings {
     pub pass: Duration,
     /// The time to live of facts by which a policy does not hold; zero: not kept.
     pub refusal: Duration,
-    /// The number of images and requirements whose signatures are kept, and ten times the number
-    /// of other facts.
+    /// The largest number of pairs of image and requirement with verified signatures; a tenth of it
+    /// for other facts.
     pub entries: u64,
 }
 
@@ -193,9 +193,8 @@ impl FactCache {
     }
 }
 
-/// Whether the same question may have another answer a moment later. A policy that cannot be
-/// decided because of its content is as final as a refusal: its fingerprint changes when it
-/// changes.
+/// True if a later attempt may succeed: a source could not be read. An undecidable policy is final,
+/// because its fingerprint changes with its content.
 fn has_fault(verdict: &Verdict) -> bool {
     let faults = |cause: &Cause| matches!(cause, Cause::Fault(_));
     matches!(verdict, Verdict::Fault { reasons } if reasons.iter().any(|r| faults(&r.cause)))

@@ -1,10 +1,11 @@
 //! One image and the criteria that apply to it: gathers the candidates, verifies each against
-//! every requirement, and states the facts. The only place where evidence about an image is
-//! verified: `verify`, the admission webhooks and whatever judges images later call it.
+//! every requirement, and states the facts. The only place where evidence from a registry is
+//! verified; `sign/verifier.rs` verifies signatures before they are stored.
 //!
 //! Each place is read once for all requirements. A place that cannot be read, in time or at all,
 //! is a fault for each requirement whose signatures are looked for there.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -36,13 +37,18 @@ pub(crate) struct ImageEvaluation<'a> {
 }
 
 /// A candidate with the result of its verification.
-pub(crate) struct Candidate {
+pub(crate) struct CheckedCandidate {
     pub(crate) origin: Origin,
     pub(crate) result: Result<Verified, Reject>,
 }
 
-/// A registry for one place, and the fault that kept its pull secrets from being read.
-pub(crate) type Opened<R> = (R, Option<Fault>);
+/// A registry with the credentials for one place.
+#[derive(Clone)]
+pub(crate) struct Opened<R> {
+    pub(crate) registry: R,
+    /// The fault that kept the pull secrets from being read.
+    pub(crate) secrets_fault: Option<Fault>,
+}
 
 /// A repository where signatures are looked for, and the secrets that open it.
 #[derive(Clone, PartialEq, Eq)]
@@ -76,10 +82,10 @@ struct Planned {
 }
 
 impl ImageEvaluation<'_> {
-    /// The facts, gathered until every criterion holds or everything was read. `open` is called
+    /// Evaluates until every criterion holds or everything was read: the facts. `open` is called
     /// once for each place, with the names of its pull secrets. A place that is not read by
     /// `deadline` is a fault.
-    pub(crate) async fn until_decided<R, Open>(
+    pub(crate) async fn evaluate_until_decided<R, Open>(
         &self,
         deadline: Instant,
         open: impl Fn(Vec<String>) -> Open + Sync,
@@ -89,25 +95,34 @@ impl ImageEvaluation<'_> {
         Open: Future<Output = Opened<R>> + Send,
     {
         let plan = Plan::new(self.image, self.criteria);
+        // The searches run concurrently in one task; the lock is never held across an await.
         let facts = Mutex::new(plan.no_facts());
         let mut searches = (0..plan.places.len())
-            .map(|place| self.search(&plan, place, deadline, &open, &facts))
+            .map(async |place| (place, self.search(&plan, place, deadline, &open, &facts).await))
             .collect::<FuturesUnordered<_>>();
-        while let Some(decided) = searches.next().await {
+        let mut read = BTreeSet::new();
+        while let Some((place, decided)) = searches.next().await {
             if decided {
                 break;
             }
+            read.insert(place);
         }
         drop(searches);
-        facts.into_inner().unwrap_or_else(PoisonError::into_inner)
+        let mut facts = facts.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for planned in &plan.requirements {
+            if !planned.places.iter().all(|place| read.contains(place)) {
+                facts.set_incomplete(&planned.id);
+            }
+        }
+        facts
     }
 
-    /// The facts and the candidates themselves, with everything read. The candidates are in the
+    /// Evaluates everything: the facts, and the candidates themselves. The candidates are in the
     /// order of their lists, each once, though it be found in several places.
-    pub(crate) async fn of_everything(
+    pub(crate) async fn evaluate_all(
         &self,
         registry: &dyn RegistryRead,
-    ) -> (Facts, Vec<Candidate>) {
+    ) -> (Facts, Vec<CheckedCandidate>) {
         let plan = Plan::new(self.image, self.criteria);
         let read = plan.places.iter().map(|place| self.read(registry, place));
         let gathered: Vec<Gathered> = futures::future::join_all(read).await;
@@ -120,7 +135,7 @@ impl ImageEvaluation<'_> {
             }
             for evidence in gathered.evidence {
                 let result = self.verify(evidence, planned, &mut facts);
-                candidates.push(Candidate { origin: evidence.origin().clone(), result });
+                candidates.push(CheckedCandidate { origin: evidence.origin().clone(), result });
             }
         }
         (facts, candidates)
@@ -152,31 +167,31 @@ impl ImageEvaluation<'_> {
         R: Deref<Target = dyn RegistryRead> + Send + Sync,
         Open: Future<Output = Opened<R>> + Send,
     {
-        let Some(Place { pull_secrets, repository, .. }) = plan.places.get(place) else {
-            return false;
-        };
+        let Some(location) = plan.places.get(place) else { return false };
         let (mut decided, mut faults, mut secrets_fault) = (false, Vec::new(), None);
         let work = async {
-            let (registry, fault) = open(pull_secrets.clone()).await;
-            secrets_fault = fault;
+            let opened = open(location.pull_secrets.clone()).await;
+            secrets_fault = opened.secrets_fault;
             let look = |evidence: Evidence| {
                 let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut verified = false;
                 for planned in plan.looking_in(place) {
                     verified |= self.verify(&evidence, planned, &mut facts).is_ok();
                 }
-                decided = verified && self.all_hold(&facts);
+                decided = verified && all_hold(self.criteria, &facts);
                 decided
             };
-            if let Some(place) = plan.places.get(place) {
-                self.gathering(&*registry, place).bundles_first(&mut faults, look).await;
+            let gathering = self.gathering(&*opened.registry, location);
+            match location.search {
+                Search::All => gathering.bundles_first(&mut faults, look).await,
+                Search::Referrers => gathering.referrers_only(&mut faults, look).await,
             }
         };
         // A fault from before the deadline says more than the deadline itself.
         let in_time = tokio::time::timeout_at(deadline, work).await.is_ok();
         faults.extend(secrets_fault);
         if !in_time {
-            faults.push(too_slow(repository.registry()));
+            faults.push(too_slow(location.repository.registry()));
         }
         let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
         for planned in plan.looking_in(place) {
@@ -211,10 +226,6 @@ impl ImageEvaluation<'_> {
             Err(reason) => candidates.push_rejected(origin, reason),
         }
         result
-    }
-
-    fn all_hold(&self, facts: &Facts) -> bool {
-        all_hold(self.criteria, facts)
     }
 }
 
@@ -280,7 +291,7 @@ impl Place {
     }
 }
 
-/// Whether every criterion holds.
+/// True if every criterion holds.
 pub(crate) fn all_hold(criteria: &[Arc<Criterion>], facts: &Facts) -> bool {
     criteria.iter().all(|criterion| matches!(judge(criterion, facts), Verdict::Pass { .. }))
 }

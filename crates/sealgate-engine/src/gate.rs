@@ -30,9 +30,9 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The part of the timeout that is left for the answer's way back.
 const RESERVE: Duration = Duration::from_secs(1);
 /// The time to live of the fault that kept a tag from being resolved, from mutation to validation.
-const REMEMBER_UNPINNED: Duration = Duration::from_secs(60);
+const UNPINNED_TTL: Duration = Duration::from_secs(60);
 /// The time that an answer waits at most for what is only a warning.
-const TIMEOUT_OF_WARNINGS: Duration = Duration::from_secs(3);
+const WARNING_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The ports of the gate.
 #[derive(Clone)]
@@ -59,7 +59,7 @@ pub struct Gate {
 impl Gate {
     /// A gate with empty caches.
     pub fn new(ports: GatePorts, limits: Limits, cache: &CacheSettings) -> Self {
-        let unpinned = Cache::builder().max_capacity(1000).time_to_live(REMEMBER_UNPINNED).build();
+        let unpinned = Cache::builder().max_capacity(1000).time_to_live(UNPINNED_TTL).build();
         Self { ports, limits, facts: FactCache::new(cache), unpinned }
     }
 
@@ -77,13 +77,14 @@ impl Gate {
         timeout: Option<Duration>,
     ) -> Answer {
         let began = Instant::now();
-        let deadline = began + allowance(timeout);
+        let deadline = began + time_for_decision(timeout);
         let run = AdmissionRun::new(self, &admission.workload, deadline);
-        let soon =
-            AdmissionRun::new(self, &admission.workload, deadline.min(began + TIMEOUT_OF_WARNINGS));
+        let run_for_warnings =
+            AdmissionRun::new(self, &admission.workload, deadline.min(began + WARNING_TIMEOUT));
         let span = tracing::debug_span!("validate", uid = %admission.uid);
-        let work =
-            async { tokio::join!(run.new_images(policies), soon.restarted_images(policies)) };
+        let work = async {
+            tokio::join!(run.new_images(policies), run_for_warnings.restarted_images(policies))
+        };
         let (mut evaluated, restarted) = work.instrument(span).await;
         evaluated.extend(restarted);
         let judged: Vec<_> = evaluated.iter().map(EvaluatedImage::judge).collect();
@@ -102,13 +103,8 @@ impl Gate {
     /// Replaces each tag by `registry/repository:tag@sha256:…`, whatever the policies say, as
     /// policy-controller does, but in no object that a controller compares with its own template.
     /// A tag that cannot be resolved stays, and the validating webhook says why.
-    pub async fn mutate(
-        &self,
-        admission: &Admission,
-        _policies: &PolicySet,
-        timeout: Option<Duration>,
-    ) -> Answer {
-        let deadline = Instant::now() + allowance(timeout);
+    pub async fn mutate(&self, admission: &Admission, timeout: Option<Duration>) -> Answer {
+        let deadline = Instant::now() + time_for_decision(timeout);
         let run = AdmissionRun::new(self, &admission.workload, deadline);
         let span = tracing::debug_span!("mutate", uid = %admission.uid);
         let pins = run.pins().instrument(span).await;
@@ -117,7 +113,7 @@ impl Gate {
     }
 }
 
-fn allowance(timeout: Option<Duration>) -> Duration {
+fn time_for_decision(timeout: Option<Duration>) -> Duration {
     let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT);
     timeout.saturating_sub(RESERVE).max(timeout / 2)
 }

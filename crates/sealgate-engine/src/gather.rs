@@ -119,6 +119,20 @@ impl<'a> Gathering<'a> {
         self.span_in(work).await;
     }
 
+    /// The referrers alone, each given to `enough` as it arrives, as in [`Self::bundles_first`].
+    pub async fn referrers_only(
+        &self,
+        faults: &mut Vec<Fault>,
+        enough: impl FnMut(Evidence) -> bool + Send,
+    ) {
+        let Self { registry, repository, subject, .. } = self;
+        let work = async {
+            let listed = self.permitted(registry.referrers(repository, subject)).await;
+            self.drain(faults, self.unordered(listed), enough).await;
+        };
+        self.span_in(work).await;
+    }
+
     async fn both(&self) -> (Gathered, Gathered) {
         futures::join!(self.all_referrers(), self.legacy_tag())
     }

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use sealgate_core::digest::Digest;
-use sealgate_core::fault::Fault;
 use sealgate_core::reference::Reference;
 use sealgate_policy::decide::{Decision, ImageRecord, JudgedImage, decide};
 use sealgate_policy::facts::Facts;
 use sealgate_policy::image_state::{
-    ImageState, PinnedImage, Resolution, ResolvedTags, judge_image, new_images, restarted_images,
+    ImageChange, ImageState, PinnedImage, Resolution, ResolvedTags, judge_image, new_images,
+    relabelled_images, restarted_images,
 };
 use sealgate_policy::select::PolicySet;
 
@@ -50,6 +50,15 @@ pub enum Difference {
     },
 }
 
+/// The reason why a record cannot be replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CannotReplay {
+    /// The record was too large, and was reduced to the decision.
+    Reduced,
+    /// An image names criteria or facts that the record does not hold.
+    Malformed,
+}
+
 /// A replayed decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replay {
@@ -59,80 +68,46 @@ pub struct Replay {
     pub differences: Vec<Difference>,
 }
 
+/// The images of a record, as both replays need them.
+struct Recorded {
+    images: Vec<EvaluatedImage>,
+}
+
 impl DecisionRecord {
     /// The decision from the recorded rules and facts.
-    pub fn replay(&self) -> Replay {
-        let judged: Vec<JudgedImage> = self.evaluated.iter().map(EvaluatedImage::judge).collect();
+    ///
+    /// # Errors
+    /// The record has not what a replay needs.
+    pub fn replay(&self) -> Result<Replay, CannotReplay> {
+        let recorded = Recorded::of(self)?;
+        let judged: Vec<JudgedImage> = recorded.images.iter().map(EvaluatedImage::judge).collect();
         let decision = decide(&judged, self.no_match);
         let differences = self.differences(&decision);
-        Replay { decision, differences }
+        Ok(Replay { decision, differences })
     }
 
-    /// The decision by `policies` from the recorded facts. A requirement that the record has no
-    /// facts about is a fault: nothing is verified now.
-    pub fn replay_with(&self, policies: &PolicySet) -> Replay {
+    /// The decision by `policies` from the recorded facts. A requirement that the record has no facts
+    /// about is a fault: nothing is verified now.
+    ///
+    /// # Errors
+    /// The record has not what a replay needs.
+    pub fn replay_with(&self, policies: &PolicySet) -> Result<Replay, CannotReplay> {
+        let recorded = Recorded::of(self)?;
         let workload = &self.admission.workload;
-        let resolved = self.resolved_tags();
-        let mut states = new_images(workload, policies, &resolved);
-        states.extend(restarted_images(workload, policies, &resolved));
-        states.iter_mut().for_each(|state| self.recall_cause(state));
-        let facts = self.facts_by_image();
+        let tags = |change| recorded.resolved_tags(change);
+        let mut states = new_images(workload, policies, &tags(ImageChange::New));
+        states.extend(relabelled_images(workload, policies, &tags(ImageChange::Relabelled)));
+        states.extend(restarted_images(workload, policies, &tags(ImageChange::Restarted)));
+        recorded.recall_causes(&mut states);
+        let facts = recorded.facts_by_image();
         let judge = |state: &ImageState| {
             judge_image(state, state.pinned().and_then(|image| facts.get(image)))
         };
         let judged: Vec<JudgedImage> = states.iter().map(judge).collect();
         let decision = decide(&judged, policies.no_match());
-        let mut differences = self.rule_differences(&states);
+        let mut differences = recorded.rule_differences(&states);
         differences.extend(self.differences(&decision));
-        Replay { decision, differences }
-    }
-
-    /// The digests and faults that the recorded tags were resolved to.
-    fn resolved_tags(&self) -> ResolvedTags {
-        let mut resolved = ResolvedTags::default();
-        for EvaluatedImage { state, .. } in &self.evaluated {
-            let Ok(reference) = state.image.parse::<Reference>() else { continue };
-            if reference.digest().is_some() {
-                continue;
-            }
-            match &state.resolution {
-                Resolution::Pinned(image) => {
-                    let pinned = reference.pinned(image.digest.clone());
-                    resolved.insert(&state.image, Ok(&pinned));
-                }
-                Resolution::Tag { cause: Some(fault) } => {
-                    resolved.insert(&state.image, Err(fault));
-                }
-                _ => {}
-            }
-        }
-        resolved
-    }
-
-    /// The recorded fault that kept a tag from being resolved.
-    fn recall_cause(&self, state: &mut ImageState) {
-        let ImageState { image, path, .. } = &*state;
-        let known = self.evaluated.iter().map(|evaluated| &evaluated.state);
-        let known = known.filter(|known| known.image == *image && known.path == *path);
-        let recorded: Option<Option<Fault>> = known
-            .filter_map(|known| match &known.resolution {
-                Resolution::Tag { cause } => Some(cause.clone()),
-                _ => None,
-            })
-            .next();
-        if let (Resolution::Tag { cause }, Some(recorded)) = (&mut state.resolution, recorded) {
-            *cause = recorded;
-        }
-    }
-
-    fn facts_by_image(&self) -> BTreeMap<PinnedImage, Facts> {
-        let mut facts: BTreeMap<PinnedImage, Facts> = BTreeMap::new();
-        for EvaluatedImage { state, facts: found } in &self.evaluated {
-            if let (Some(image), Some(found)) = (state.pinned(), found) {
-                facts.entry(image.clone()).or_default().extend(found);
-            }
-        }
-        facts
+        Ok(Replay { decision, differences })
     }
 
     fn differences(&self, decision: &Decision) -> Vec<Difference> {
@@ -146,27 +121,94 @@ impl DecisionRecord {
         if decision.warnings != self.warnings {
             differences.push(Difference::Warnings);
         }
-        let only = |these: &[ImageRecord], others: &[ImageRecord]| {
-            let missing = these.iter().filter(|it| !others.contains(it));
-            missing.cloned().collect::<Vec<_>>()
-        };
-        let mut replayed = only(&decision.images, &self.images);
-        for recorded in only(&self.images, &decision.images) {
-            let same = |other: &ImageRecord| {
-                (&other.path, &other.image, &other.rule)
-                    == (&recorded.path, &recorded.image, &recorded.rule)
-            };
-            let counterpart = replayed.iter().position(same).map(|at| replayed.remove(at));
-            differences.push(Difference::Image {
-                recorded: Some(Box::new(recorded)),
-                replayed: counterpart.map(Box::new),
-            });
-        }
-        differences.extend(replayed.into_iter().map(|replayed| Difference::Image {
-            recorded: None,
-            replayed: Some(Box::new(replayed)),
-        }));
+        differences.extend(image_differences(&self.images, &decision.images));
         differences
+    }
+}
+
+/// The outcomes that are in one list and not in the other, those of the same image and rule together.
+fn image_differences(recorded: &[ImageRecord], replayed: &[ImageRecord]) -> Vec<Difference> {
+    type Key<'a> = (&'a str, &'a str, &'a str);
+    let mut lists: BTreeMap<Key<'_>, [Vec<&ImageRecord>; 2]> = BTreeMap::new();
+    for (side, records) in [recorded, replayed].into_iter().enumerate() {
+        for record in records {
+            let key = (record.path.as_str(), record.image.as_str(), record.rule.as_str());
+            if let Some(list) = lists.entry(key).or_default().get_mut(side) {
+                list.push(record);
+            }
+        }
+    }
+    let mut differences = Vec::new();
+    for [recorded, replayed] in lists.into_values().filter(|[one, other]| one != other) {
+        for at in 0..recorded.len().max(replayed.len()) {
+            let one = |list: &[&ImageRecord]| list.get(at).map(|it| Box::new((*it).clone()));
+            let (recorded, replayed) = (one(&recorded), one(&replayed));
+            if recorded != replayed {
+                differences.push(Difference::Image { recorded, replayed });
+            }
+        }
+    }
+    differences
+}
+
+impl Recorded {
+    fn of(record: &DecisionRecord) -> Result<Self, CannotReplay> {
+        if record.reduced {
+            return Err(CannotReplay::Reduced);
+        }
+        let images = record.evaluated.evaluated().ok_or(CannotReplay::Malformed)?;
+        Ok(Self { images })
+    }
+
+    /// The digests and faults that the tags of images with this change were resolved to.
+    fn resolved_tags(&self, change: ImageChange) -> ResolvedTags {
+        let mut resolved = ResolvedTags::default();
+        let states = self.images.iter().map(|image| &image.state);
+        for state in states.filter(|state| state.change == change) {
+            let Ok(reference) = state.image.parse::<Reference>() else { continue };
+            if reference.digest().is_some() {
+                continue;
+            }
+            match &state.resolution {
+                Resolution::Pinned(image) => {
+                    resolved.insert(&state.image, Ok(reference.pinned(image.digest.clone())));
+                }
+                Resolution::Tag { cause: Some(fault) } => {
+                    resolved.insert(&state.image, Err(fault.clone()));
+                }
+                _ => {}
+            }
+        }
+        resolved
+    }
+
+    /// Sets the recorded faults that kept tags from being resolved.
+    fn recall_causes(&self, states: &mut [ImageState]) {
+        let key = |state: &ImageState| (state.change, state.path.clone(), state.image.clone());
+        let recorded: BTreeMap<_, _> = self
+            .images
+            .iter()
+            .filter_map(|image| match &image.state.resolution {
+                Resolution::Tag { cause } => Some((key(&image.state), cause.clone())),
+                _ => None,
+            })
+            .collect();
+        for state in states {
+            let known = recorded.get(&key(state));
+            if let (Resolution::Tag { cause }, Some(known)) = (&mut state.resolution, known) {
+                cause.clone_from(known);
+            }
+        }
+    }
+
+    fn facts_by_image(&self) -> BTreeMap<PinnedImage, Facts> {
+        let mut facts: BTreeMap<PinnedImage, Facts> = BTreeMap::new();
+        for EvaluatedImage { state, facts: found } in &self.images {
+            if let (Some(image), Some(found)) = (state.pinned(), found) {
+                facts.entry(image.clone()).or_default().extend(found);
+            }
+        }
+        facts
     }
 
     fn rule_differences(&self, states: &[ImageState]) -> Vec<Difference> {
@@ -176,10 +218,10 @@ impl DecisionRecord {
                 .map(|criterion| (criterion.fingerprint.clone(), criterion.name.clone()))
                 .collect::<BTreeMap<Digest, String>>()
         };
-        let recorded = rules(&mut self.evaluated.iter().map(|evaluated| &evaluated.state));
+        let recorded = rules(&mut self.images.iter().map(|image| &image.state));
         let replayed = rules(&mut states.iter());
-        let gone = recorded.iter().filter(|(print, _)| !replayed.contains_key(print));
-        let new = replayed.iter().filter(|(print, _)| !recorded.contains_key(print));
+        let gone = recorded.iter().filter(|(print, _)| !replayed.contains_key(*print));
+        let new = replayed.iter().filter(|(print, _)| !recorded.contains_key(*print));
         let gone = gone.map(|(fingerprint, name)| Difference::RuleGone {
             name: name.clone(),
             fingerprint: fingerprint.clone(),
@@ -189,5 +231,14 @@ impl DecisionRecord {
             fingerprint: fingerprint.clone(),
         });
         gone.chain(new).collect()
+    }
+}
+
+impl std::fmt::Display for CannotReplay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Reduced => "the record was too large and holds the decision only",
+            Self::Malformed => "the record is malformed: it lacks criteria or facts of an image",
+        })
     }
 }

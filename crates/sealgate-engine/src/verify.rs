@@ -22,7 +22,7 @@ use sealgate_policy::rule::{
     Criterion, Formats, Mode, Need, SignatureRequirement, SignedBy, Source,
 };
 
-use crate::evaluate::{Candidate, ImageEvaluation};
+use crate::evaluate::{CheckedCandidate, ImageEvaluation};
 use crate::failure::Failure;
 use crate::index;
 use crate::limits::Limits;
@@ -111,7 +111,7 @@ pub enum Outcome {
     Fault {
         /// The first fault.
         fault: Fault,
-        /// Candidates that could be judged.
+        /// CheckedCandidates that could be judged.
         rejected: Vec<Rejected>,
     },
 }
@@ -290,7 +290,7 @@ impl<'a> Verifier<'a> {
             limits: &self.request.limits,
             now: self.request.now,
         };
-        let (facts, candidates) = evaluation.of_everything(self.registry).await;
+        let (facts, candidates) = evaluation.evaluate_all(self.registry).await;
         Outcome::of(&judge(&self.criterion, &facts), &facts, candidates)
     }
 }
@@ -318,9 +318,9 @@ impl VerifyRequest {
 
 impl Outcome {
     /// The view of a verdict: with the candidates, and no match apart from no signatures.
-    fn of(verdict: &Verdict, facts: &Facts, candidates: Vec<Candidate>) -> Self {
+    fn of(verdict: &Verdict, facts: &Facts, candidates: Vec<CheckedCandidate>) -> Self {
         let (mut signatures, mut rejected) = (Vec::new(), Vec::new());
-        for Candidate { origin, result } in candidates {
+        for CheckedCandidate { origin, result } in candidates {
             match result {
                 Ok(verified) => signatures.push(verified),
                 Err(reason) => rejected.push(Rejected { origin, reason }),

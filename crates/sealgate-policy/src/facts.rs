@@ -166,10 +166,25 @@ impl Facts {
         self.requirements.iter()
     }
 
-    /// Adds the facts about requirements that are not known yet.
+    /// Adds the facts about requirements that are not known yet, or that no verified candidate is
+    /// known for.
     pub fn extend(&mut self, other: &Self) {
         for (requirement, candidates) in &other.requirements {
-            self.requirements.entry(requirement.clone()).or_insert_with(|| candidates.clone());
+            let known = self.requirements.entry(requirement.clone());
+            let known = known.or_insert_with(|| candidates.clone());
+            if known.verified.is_empty() && !candidates.verified.is_empty() {
+                *known = candidates.clone();
+            }
+        }
+    }
+
+    /// Keeps of a requirement whose sources were not all read only its verified candidates: that
+    /// there are no others is not known.
+    pub fn set_incomplete(&mut self, requirement: &RequirementId) {
+        let verified = self.requirements.get(requirement).map(|it| it.verified_only());
+        match verified.filter(|candidates| !candidates.verified.is_empty()) {
+            Some(verified) => self.insert(requirement.clone(), Arc::new(verified)),
+            None => drop(self.requirements.remove(requirement)),
         }
     }
 

@@ -32,12 +32,27 @@ pub struct ImageState {
     pub path: String,
     /// The image as written.
     pub image: String,
+    /// The change that the request makes to the image.
+    pub change: ImageChange,
     /// The consequence for the object when the image does not pass.
     pub effect: Effect,
     /// The criteria of the rules that apply.
     pub criteria: Vec<Arc<Criterion>>,
     /// The result of resolving the image's text.
     pub resolution: Resolution,
+}
+
+/// The change that a request makes to an image. Tags are resolved for each of them apart: the digest
+/// of a tag that is already in use must not admit the same tag in a new container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ImageChange {
+    /// The image is new in its field.
+    New,
+    /// The image stays, and the labels of its object change.
+    Relabelled,
+    /// The image stays, and new pods run it.
+    Restarted,
 }
 
 /// The result of resolving the text of an image.
@@ -69,18 +84,10 @@ pub struct PinnedImage {
     pub digest: Digest,
 }
 
-/// The tags that were resolved, by the text of the image.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ResolvedTags(BTreeMap<String, Resolved>);
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum Resolved {
-    /// The reference with its tag and the digest that the tag resolves to.
-    Pinned(String),
-    Fault(Fault),
-}
+/// The tags of images with one [`ImageChange`] that were resolved, by the text of the image: the
+/// reference with its tag and the digest that the tag resolves to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResolvedTags(BTreeMap<String, Result<Reference, Fault>>);
 
 /// The scopes of an object before and after an update of its labels.
 struct Relabelled<'a> {
@@ -89,21 +96,30 @@ struct Relabelled<'a> {
 }
 
 /// The images of `workload` whose tags must be resolved before [`new_images`] can tell which
-/// rules apply to them.
-pub fn tags_of_new_images<'a>(workload: &'a Workload, policies: &PolicySet) -> Vec<&'a ImageUse> {
-    let mut tags: Vec<&ImageUse> = match workload.holder {
-        Holder::ControlledTemplate => workload.images.iter().collect(),
+/// rules apply to them: those of a template that is not patched. Other tags must have been replaced
+/// by the mutating webhook.
+pub fn tags_of_new_images(workload: &Workload) -> Vec<&ImageUse> {
+    match workload.holder {
+        Holder::ControlledTemplate => only_tags(workload.images.iter().collect(), workload),
         Holder::Pod | Holder::Template | Holder::NamedTemplate => Vec::new(),
-    };
-    if let (Some(unchanged), true) = (&workload.unchanged, workload.holder != Holder::Pod) {
-        let scopes = Relabelled::of(workload, unchanged);
-        let is_affected = |image: &&ImageUse| {
-            let reference = image.image.parse::<Reference>();
-            reference.is_ok_and(|reference| scopes.affect(&reference, policies))
-        };
-        tags.extend(unchanged.images.iter().filter(is_affected));
     }
-    only_tags(tags, workload)
+}
+
+/// The images of `workload` whose tags must be resolved before [`relabelled_images`] can tell which
+/// rules apply to them.
+pub fn tags_of_relabelled_images<'a>(
+    workload: &'a Workload,
+    policies: &PolicySet,
+) -> Vec<&'a ImageUse> {
+    let (Some(unchanged), true) = (&workload.unchanged, workload.holder != Holder::Pod) else {
+        return Vec::new();
+    };
+    let scopes = Relabelled::of(workload, unchanged);
+    let is_affected = |image: &&ImageUse| {
+        let reference = image.image.parse::<Reference>();
+        reference.is_ok_and(|reference| scopes.affect(&reference, policies))
+    };
+    only_tags(unchanged.images.iter().filter(is_affected).collect(), workload)
 }
 
 /// The images of `workload` whose tags must be resolved before [`restarted_images`] can tell
@@ -132,19 +148,14 @@ pub fn tags_to_pin(workload: &Workload) -> Vec<&ImageUse> {
     }
 }
 
-/// The states of the images that must pass: the new ones, and those that come under other rules by
-/// an update of the labels.
+/// The states of the new images, which must pass.
 pub fn new_images(
     workload: &Workload,
     policies: &PolicySet,
     resolved: &ResolvedTags,
 ) -> Vec<ImageState> {
-    let new = workload.images.iter().map(|image| image_state(image, workload, policies, resolved));
-    let mut states: Vec<ImageState> = new.collect();
-    if let Some(unchanged) = &workload.unchanged {
-        states.extend(relabelled_images(unchanged, workload, policies, resolved));
-    }
-    states
+    let state = |image| image_state(image, workload, policies, resolved);
+    workload.images.iter().map(state).collect()
 }
 
 /// The states of the images of new pods that an update makes without changing the images. The
@@ -158,7 +169,11 @@ pub fn restarted_images(
         Holder::NamedTemplate => Effect::WarnsOfUnseen,
         Holder::Pod | Holder::Template | Holder::ControlledTemplate => Effect::Warns,
     };
-    let state = |image| ImageState { effect, ..image_state(image, workload, policies, resolved) };
+    let state = |image| ImageState {
+        change: ImageChange::Restarted,
+        effect,
+        ..image_state(image, workload, policies, resolved)
+    };
     workload.restarted.iter().map(state).collect()
 }
 
@@ -261,16 +276,16 @@ fn not_bound_to_pods(
     Some(Fault::new(FaultKind::Config, format!("policy {}", rule.name()), detail))
 }
 
-/// The images that have not changed, if the object's new labels bring them under rules that did
-/// not apply to them before, or take away the last one where an image without a rule is refused:
+/// The states of the images that have not changed, if the object's new labels bring them under rules
+/// that did not apply to them before, or take away the last one where an image without a rule is refused:
 /// otherwise a rule for `env: dev` would admit every other label. One that cannot be read was
 /// admitted by no rule. In a template, the digest that a tag resolves to now is judged.
-fn relabelled_images(
-    unchanged: &UnchangedImages,
+pub fn relabelled_images(
     workload: &Workload,
     policies: &PolicySet,
     resolved: &ResolvedTags,
 ) -> Vec<ImageState> {
+    let Some(unchanged) = &workload.unchanged else { return Vec::new() };
     let scopes = Relabelled::of(workload, unchanged);
     let state = |image: &ImageUse| {
         let reference = image.image.parse::<Reference>().ok()?;
@@ -290,7 +305,10 @@ fn relabelled_images(
         };
         let rules = scopes.new_rules(&reference, policies);
         let is_affected = !rules.is_empty() || scopes.lose_last_rule(&reference, policies);
-        is_affected.then(|| with_rules(image, &reference, &rules, cause))
+        is_affected.then(|| ImageState {
+            change: ImageChange::Relabelled,
+            ..with_rules(image, &reference, &rules, cause)
+        })
     };
     unchanged.images.iter().filter_map(state).collect()
 }
@@ -369,6 +387,7 @@ impl ImageState {
         Self {
             path: image.path.clone(),
             image: image.image.clone(),
+            change: ImageChange::New,
             effect: Effect::Refuses,
             criteria: rules.into_iter().map(|rule| rule.criterion.clone()).collect(),
             resolution,
@@ -448,20 +467,11 @@ impl<'de> Deserialize<'de> for PinnedImage {
 
 impl ResolvedTags {
     /// Adds the result of resolving the tag in `text`.
-    pub fn insert(&mut self, text: &str, result: Result<&Reference, &Fault>) {
-        let resolved = match result {
-            Ok(pinned) => Resolved::Pinned(pinned.to_string()),
-            Err(fault) => Resolved::Fault(fault.clone()),
-        };
-        self.0.insert(text.to_owned(), resolved);
+    pub fn insert(&mut self, text: &str, result: Result<Reference, Fault>) {
+        self.0.insert(text.to_owned(), result);
     }
 
     fn get(&self, text: &str) -> Option<Result<Reference, Fault>> {
-        Some(match self.0.get(text)? {
-            Resolved::Fault(fault) => Err(fault.clone()),
-            Resolved::Pinned(reference) => reference.parse().map_err(|error| {
-                Fault::new(FaultKind::Malformed, text, format!("resolved tag: {error}"))
-            }),
-        })
+        self.0.get(text).cloned()
     }
 }

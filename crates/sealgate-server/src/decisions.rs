@@ -1,5 +1,5 @@
-//! Decisions: the one place where each is counted, and logged as one line of the same fields
-//! (`tracing`, target `decision`), whether it allows or denies.
+//! Decisions: the one place where each is counted. Those of the validating webhook, and denials of
+//! the mutating one, are logged as one line with the same fields (`tracing`, target `decision`).
 
 use std::sync::Arc;
 

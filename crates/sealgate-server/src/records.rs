@@ -1,13 +1,14 @@
-//! Decision records in a folder: one JSON file for each decision, of bounded size together. The
-//! oldest are deleted first. `sealgate replay` reads them.
+//! Decision records in a folder: one JSON file for each evaluated admission, bounded in total size.
+//! The oldest are deleted first. Reviews that are answered without an evaluation are only logged.
+//! `sealgate replay` reads the records.
 //!
 //! An admission never waits for a disk: records go through a bounded queue to a thread of their
 //! own, and one that finds the queue full is dropped, counted and logged.
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,10 +39,10 @@ pub struct RecordFolder {
     metrics: Arc<Metrics>,
 }
 
-/// A record on its way to the disk.
+/// A record on its way to the disk, with the bytes that it is counted as in the queue.
 struct Entry {
-    name: String,
-    json: Vec<u8>,
+    record: Box<DecisionRecord>,
+    weight: u64,
 }
 
 /// The folder as the writer knows it.
@@ -72,12 +73,9 @@ impl RecordFolder {
     }
 
     fn send(&self, entry: Entry) -> Result<(), &'static str> {
-        let size = entry.json.len() as u64;
-        if size > MAX_RECORD {
-            return Err("the record is too large");
-        }
-        if self.queued.fetch_add(size, Ordering::Relaxed) + size > MAX_QUEUED {
-            self.queued.fetch_sub(size, Ordering::Relaxed);
+        let weight = entry.weight;
+        if self.queued.fetch_add(weight, Ordering::Relaxed) + weight > MAX_QUEUED {
+            self.queued.fetch_sub(weight, Ordering::Relaxed);
             return Err("the queue is full");
         }
         let sender = self.sender.as_ref().ok_or("the writer has stopped")?;
@@ -86,15 +84,26 @@ impl RecordFolder {
 }
 
 impl AuditSink for RecordFolder {
+    /// Clones the decision; facts and criteria are shared. The writer serialises it.
     fn record(&self, decided: &Decided<'_>) {
-        let record = DecisionRecord::from(decided);
-        // Records are plain text and lists: writing them does not fail.
-        let json = serde_json::to_vec(&record).unwrap_or_default();
-        if let Err(why) = self.send(Entry { name: name(&record), json }) {
+        let record = Box::new(DecisionRecord::from(decided));
+        let weight = weight(&record);
+        if let Err(why) = self.send(Entry { record, weight }) {
             self.metrics.record("dropped");
-            warn!(uid = record.admission.uid, why, "decision not recorded");
+            warn!(uid = decided.admission.uid, why, "decision not recorded");
         }
     }
+}
+
+/// An upper bound of the memory that a queued record holds, facts and criteria apart, which are
+/// bounded by the fact cache and the policies.
+fn weight(record: &DecisionRecord) -> u64 {
+    const PER_IMAGE: usize = 2048;
+    let workload = &record.admission.workload;
+    let images = workload.images.len() + workload.restarted.len() + record.images.len();
+    let labels = workload.scope.labels.iter().chain(&workload.pod_labels);
+    let labels: usize = labels.map(|(key, value)| key.len() + value.len()).sum();
+    (4096 + images * PER_IMAGE + labels + record.message.len()) as u64
 }
 
 impl Drop for RecordFolder {
@@ -109,7 +118,7 @@ impl Drop for RecordFolder {
 
 impl Folder {
     fn open(path: &Path, limit: u64) -> std::io::Result<Self> {
-        fs::create_dir_all(path)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let mut files = Vec::new();
         for entry in fs::read_dir(path)? {
             let entry = entry?;
@@ -134,8 +143,11 @@ impl Folder {
 
     fn write_all(mut self, receiver: &Receiver<Entry>, queued: &AtomicU64, metrics: &Metrics) {
         for entry in receiver {
-            queued.fetch_sub(entry.json.len() as u64, Ordering::Relaxed);
-            match self.write(&entry) {
+            let Entry { mut record, weight } = entry;
+            let written = self.write_record(&mut record);
+            drop(record);
+            queued.fetch_sub(weight, Ordering::Relaxed);
+            match written {
                 Ok(()) => metrics.record("written"),
                 Err(error) => {
                     metrics.record("failed");
@@ -145,21 +157,44 @@ impl Folder {
         }
     }
 
-    fn write(&mut self, entry: &Entry) -> std::io::Result<()> {
-        let size = entry.json.len() as u64;
+    /// Writes a record; one that is too large is reduced to its decision.
+    fn write_record(&mut self, record: &mut DecisionRecord) -> std::io::Result<()> {
+        let limit = self.limit.min(MAX_RECORD);
+        let json = match bounded_json(record, limit) {
+            Some(json) => json,
+            None => {
+                record.reduce();
+                bounded_json(record, limit).ok_or_else(|| {
+                    std::io::Error::other("the record is larger than the limit of the folder")
+                })?
+            }
+        };
+        let name = name(record);
+        match self.write(&name, &json) {
+            // The disk is full before the folder is: the oldest records make room.
+            Err(error) if is_full(&error) && !self.files.is_empty() => {
+                self.make_room(self.limit - self.size + 2 * json.len() as u64);
+                self.write(&name, &json)
+            }
+            other => other,
+        }
+    }
+
+    fn write(&mut self, name: &str, json: &[u8]) -> std::io::Result<()> {
+        let size = json.len() as u64;
         if size > self.limit {
             return Err(std::io::Error::other("the record is larger than the limit of the folder"));
         }
         self.make_room(size);
-        let partial = self.path.join(format!("{}.partial", entry.name));
-        let mut file = fs::OpenOptions::new();
-        // Records name users and images.
-        let mut file = file.write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-        file.write_all(&entry.json)?;
-        drop(file);
-        fs::rename(&partial, self.path.join(&entry.name))?;
+        let partial = self.path.join(format!("{name}.partial"));
+        let written =
+            write_new(&partial, json).and_then(|()| fs::rename(&partial, self.path.join(name)));
+        if let Err(error) = written {
+            let _ = fs::remove_file(&partial);
+            return Err(error);
+        }
         self.size += size;
-        self.files.push_back((entry.name.clone(), size));
+        self.files.push_back((name.to_owned(), size));
         Ok(())
     }
 
@@ -167,12 +202,57 @@ impl Folder {
     fn make_room(&mut self, size: u64) {
         while self.size + size > self.limit {
             let Some((name, freed)) = self.files.pop_front() else { return };
-            // A file that somebody else has deleted is gone all the same.
-            let _ = fs::remove_file(self.path.join(name));
-            self.size -= freed;
+            match fs::remove_file(self.path.join(&name)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    warn!(%error, name, "old decision record not deleted");
+                    self.files.push_front((name, freed));
+                    return;
+                }
+                _ => self.size -= freed,
+            }
         }
     }
 }
+
+/// Records name users and images. An existing file or link is never written to.
+fn write_new(path: &Path, json: &[u8]) -> std::io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(json)
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// The JSON of a record, unless it is longer than `limit` bytes.
+fn bounded_json(record: &DecisionRecord, limit: u64) -> Option<Vec<u8>> {
+    let mut json = Bounded { bytes: Vec::new(), limit };
+    // Records are plain text and lists: nothing but the bound makes writing them fail.
+    serde_json::to_writer(&mut json, record).ok().map(|()| json.bytes)
+}
+
+/// Bytes up to a limit.
+struct Bounded {
+    bytes: Vec<u8>,
+    limit: u64,
+}
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if (self.bytes.len() + bytes.len()) as u64 > self.limit {
+            return Err(ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Two decisions of one review in the same microsecond have names of their own.
+static SEQUENCE: AtomicU64 = AtomicU64::new(0);
 
 /// Sorts by time. The uid comes from the request: its hash is a file name, whatever it is.
 fn name(record: &DecisionRecord) -> String {
@@ -183,9 +263,6 @@ fn name(record: &DecisionRecord) -> String {
     let unique = SEQUENCE.fetch_add(1, Ordering::Relaxed);
     format!("{time}-{unique:06}-{kind}-{uid}{SUFFIX}")
 }
-
-/// Two decisions of one review in the same microsecond have names of their own.
-static SEQUENCE: AtomicU64 = AtomicU64::new(0);
 
 #[cfg(test)]
 mod tests {
@@ -209,8 +286,7 @@ mod tests {
         fs::write(at.path().join("notes.txt"), "mine").unwrap();
         let mut records = Folder::open(at.path(), 25).unwrap();
         for number in 0..5 {
-            let entry = Entry { name: format!("{number}{SUFFIX}"), json: b"0123456789".to_vec() };
-            records.write(&entry).unwrap();
+            records.write(&format!("{number}{SUFFIX}"), b"0123456789").unwrap();
         }
         let expected = ["3.decision.json", "4.decision.json", "notes.txt"];
         assert_eq!(names(at.path()), expected);
@@ -223,9 +299,8 @@ mod tests {
     fn a_record_that_is_larger_than_the_folder_displaces_nothing() {
         let at = folder();
         let mut records = Folder::open(at.path(), 10).unwrap();
-        let entry = |name: &str, json: &[u8]| Entry { name: name.to_owned(), json: json.to_vec() };
-        records.write(&entry("1.decision.json", b"0123456789")).unwrap();
-        assert!(records.write(&entry("2.decision.json", b"01234567890")).is_err());
+        records.write("1.decision.json", b"0123456789").unwrap();
+        assert!(records.write("2.decision.json", b"01234567890").is_err());
         assert_eq!(names(at.path()), ["1.decision.json"]);
     }
 }

@@ -115,8 +115,8 @@ impl AuditSink for Recorder {
         let json = serde_json::to_string(&record).unwrap();
         let read: DecisionRecord = serde_json::from_str(&json).unwrap();
         assert_eq!(read, record, "what is written is read");
-        assert_eq!(read.replay().differences, [], "replayed from the record");
-        let replayed = read.replay_with(decided.policies);
+        assert_eq!(read.replay().unwrap().differences, [], "replayed from the record");
+        let replayed = read.replay_with(decided.policies).unwrap();
         assert_eq!(replayed.differences, [], "replayed by the policies in force: {json}");
         self.0.lock().unwrap().push(record);
     }

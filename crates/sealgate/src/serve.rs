@@ -4,7 +4,7 @@
 //! this process, files, the cluster's Secret).
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,11 +131,12 @@ pub(crate) struct ServeArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Decision records")]
 struct RecordFlags {
-    /// Write a record of each decision to this folder, for `sealgate replay`
+    /// Write a record of each admission whose images were evaluated to this folder, for `sealgate
+    /// replay`
     #[arg(long, value_name = "DIR")]
     record_dir: Option<PathBuf>,
 
-    /// Largest size of all records together, in MiB; the oldest are deleted
+    /// Maximum total size of the records, in MiB; the oldest are deleted first
     #[arg(long, value_name = "MIB", default_value = "256", requires = "record_dir",
           value_parser = clap::value_parser!(u32).range(1..))]
     record_limit: u32,
@@ -143,8 +144,16 @@ struct RecordFlags {
 
 impl RecordFlags {
     /// The sink that writes the records, if they were requested.
-    fn open(&self, metrics: &Arc<Metrics>) -> Result<Option<RecordFolder>, CliError> {
+    fn open(
+        &self,
+        policies: Option<&Path>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Option<RecordFolder>, CliError> {
         let Some(path) = &self.record_dir else { return Ok(None) };
+        let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if policies.is_some_and(|policies| real(policies) == real(path)) {
+            return Err(CliError::new("--record-dir must not be the folder of --policies"));
+        }
         let limit = u64::from(self.record_limit) << 20;
         let folder = RecordFolder::open(path, limit, Arc::clone(metrics));
         folder
@@ -206,7 +215,7 @@ pub(crate) async fn open(args: ServeArgs) -> Result<Gate, CliError> {
     args.insecure.follow(sources.policies.clone(), insecure);
     let decisions = Arc::new(Decisions::new(Arc::clone(&metrics)));
     let mut audit: Vec<Arc<dyn AuditSink>> = vec![Arc::clone(&decisions) as _];
-    if let Some(records) = args.records.open(&metrics)? {
+    if let Some(records) = args.records.open(args.policies.as_deref(), &metrics)? {
         audit.push(Arc::new(records));
     }
     let slot = CertificateSlot::empty();

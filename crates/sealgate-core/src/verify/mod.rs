@@ -4,7 +4,8 @@
 //! `signer` verifies timestamps, log entries, certificate, identity and signature (`signature`);
 //! `subject` compares digest, annotations and predicate type (`claims`). Each check returns a
 //! proof type with private fields and no `Default`, and [`Verified`] is made from all of them:
-//! code that leaves out a check does not compile. `tests/deletions.rs` deletes each one.
+//! code that leaves out a check does not compile. `crates/sealgate-core/tests/deletions.rs` deletes
+//! each one.
 
 mod blob;
 mod claims;

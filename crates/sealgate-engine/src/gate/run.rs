@@ -10,8 +10,9 @@ use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::Reference;
 use sealgate_policy::facts::Facts;
 use sealgate_policy::image_state::{
-    ImageState, PinnedImage, Resolution, ResolvedTags, new_images, restarted_images,
-    tags_of_new_images, tags_of_restarted_images, tags_to_pin,
+    ImageState, PinnedImage, Resolution, ResolvedTags, new_images, relabelled_images,
+    restarted_images, tags_of_new_images, tags_of_relabelled_images, tags_of_restarted_images,
+    tags_to_pin,
 };
 use sealgate_policy::rule::Criterion;
 use sealgate_policy::select::PolicySet;
@@ -29,7 +30,7 @@ use crate::record::EvaluatedImage;
 
 /// The most images of one object that are under way at a time.
 const CONCURRENT_IMAGES: usize = 8;
-/// How often a gathering by another caller that failed is followed by one of our own.
+/// The largest number of gatherings that one caller takes part in.
 const ATTEMPTS: usize = 3;
 
 /// One admission under way.
@@ -48,9 +49,14 @@ impl<'a> AdmissionRun<'a> {
 
     /// The images that must pass, with the facts about them.
     pub(super) async fn new_images(&self, policies: &PolicySet) -> Vec<EvaluatedImage> {
-        let tags = tags_of_new_images(self.workload, policies);
-        let resolved = self.resolved(tags).await;
-        self.evaluate(new_images(self.workload, policies, &resolved)).await
+        let workload = self.workload;
+        let (new, relabelled) = tokio::join!(
+            self.resolved(tags_of_new_images(workload)),
+            self.resolved(tags_of_relabelled_images(workload, policies)),
+        );
+        let mut states = new_images(workload, policies, &new);
+        states.extend(relabelled_images(workload, policies, &relabelled));
+        self.evaluate(states).await
     }
 
     /// The images of the new pods that the object makes, with the facts about them.
@@ -77,7 +83,7 @@ impl<'a> AdmissionRun<'a> {
     async fn resolved(&self, tags: Vec<&ImageUse>) -> ResolvedTags {
         let mut resolved = ResolvedTags::default();
         for (text, result) in self.resolve(tags).await {
-            resolved.insert(text, result.as_ref());
+            resolved.insert(text, result);
         }
         resolved
     }
@@ -97,15 +103,33 @@ impl<'a> AdmissionRun<'a> {
         work.buffer_unordered(CONCURRENT_IMAGES).collect().await
     }
 
-    /// The images with the facts about them: those in memory first, the others gathered together.
+    /// The images with the facts about them, and the faults that kept tags from being resolved. One
+    /// slow registry delays neither the facts about the images of others nor their tags.
     async fn evaluate(&self, mut states: Vec<ImageState>) -> Vec<EvaluatedImage> {
-        for state in &mut states {
-            self.find_cause(state).await;
+        let subjects: Vec<Option<Subject>> = states.iter().map(subject).collect();
+        let (known, causes) =
+            tokio::join!(self.facts_about(&states, &subjects), self.causes(&states));
+        for (state, found) in states.iter_mut().zip(causes) {
+            if let Resolution::Tag { cause: cause @ None } = &mut state.resolution {
+                *cause = found;
+            }
         }
+        let evaluated = |(state, subject): (ImageState, Option<Subject>)| EvaluatedImage {
+            state,
+            facts: subject.and_then(|subject| known.get(&subject).cloned()),
+        };
+        states.into_iter().zip(subjects).map(evaluated).collect()
+    }
+
+    /// The facts about each distinct image: those in memory first, the others gathered together.
+    async fn facts_about(
+        &self,
+        states: &[ImageState],
+        subjects: &[Option<Subject>],
+    ) -> HashMap<Subject, Arc<Facts>> {
         let mut known: HashMap<Subject, Arc<Facts>> = HashMap::new();
         let mut unknown: HashMap<Subject, Vec<Arc<Criterion>>> = HashMap::new();
-        let subjects: Vec<Option<Subject>> = states.iter().map(subject).collect();
-        for (state, subject) in states.iter().zip(&subjects) {
+        for (state, subject) in states.iter().zip(subjects) {
             let Some(subject) = subject else { continue };
             if known.contains_key(subject) || unknown.contains_key(subject) {
                 continue;
@@ -122,11 +146,20 @@ impl<'a> AdmissionRun<'a> {
         while let Some((subject, facts)) = found.next().await {
             known.insert(subject.clone(), facts);
         }
-        let evaluated = |(state, subject): (ImageState, Option<Subject>)| EvaluatedImage {
-            state,
-            facts: subject.and_then(|subject| known.get(&subject).cloned()),
+        known
+    }
+
+    /// For each image, the fault that kept its tag from being resolved, where a rule requires
+    /// signatures.
+    async fn causes(&self, states: &[ImageState]) -> Vec<Option<Fault>> {
+        let cause = |state: &ImageState| {
+            let is_unknown = matches!(state.resolution, Resolution::Tag { cause: None });
+            let needs_facts = state.criteria_with_facts().next().is_some();
+            let tag = state.image.parse::<Reference>().ok().filter(|_| is_unknown && needs_facts);
+            async move { self.why_not_pinned(&tag?).await }
         };
-        states.into_iter().zip(subjects).map(evaluated).collect()
+        let work = states.iter().map(cause).collect::<Vec<_>>();
+        stream::iter(work).buffered(CONCURRENT_IMAGES).collect().await
     }
 
     async fn facts<'s>(
@@ -152,12 +185,13 @@ impl<'a> AdmissionRun<'a> {
                 limits: &self.gate.limits,
                 now: self.gate.ports.clock.now().as_second(),
             };
-            let gather = evaluation.until_decided(self.deadline, |secrets| self.open(secrets));
+            let gather =
+                evaluation.evaluate_until_decided(self.deadline, |secrets| self.open(secrets));
             attempts += 1;
             match self.gate.facts.get(subject.clone(), &self.reader(), criteria, gather).await {
                 Shared::Final(facts) | Shared::OwnFault(facts) => return facts,
-                // Their time was up; this caller still has time of its own. Other faults would be
-                // the same: a registry that refuses one is not asked again for each of a hundred.
+                // The other caller ran out of time and this one has not. Any other fault would be the
+                // same for this caller, so the registry is not contacted again.
                 Shared::OthersFault(facts) => {
                     let too_late = Instant::now() >= self.deadline || attempts >= ATTEMPTS;
                     if too_late || !facts.faults().any(|fault| fault.kind == FaultKind::Timeout) {
@@ -165,15 +199,6 @@ impl<'a> AdmissionRun<'a> {
                     }
                 }
             }
-        }
-    }
-
-    /// Adds the fault that kept a tag from being resolved, where a rule requires signatures.
-    async fn find_cause(&self, state: &mut ImageState) {
-        let needs_facts = state.criteria_with_facts().next().is_some();
-        let Resolution::Tag { cause: cause @ None } = &mut state.resolution else { return };
-        if needs_facts && let Ok(tag) = state.image.parse::<Reference>() {
-            *cause = self.why_not_pinned(&tag).await;
         }
     }
 
@@ -191,7 +216,7 @@ impl<'a> AdmissionRun<'a> {
 
     /// The tag with the digest that it resolves to now. A fault is kept for the denial.
     async fn pin(&self, tag: &Reference) -> Result<Reference, Fault> {
-        let (registry, secrets_fault) = self.open(Vec::new()).await;
+        let Opened { registry, secrets_fault } = self.open(Vec::new()).await;
         let found = tokio::time::timeout_at(self.deadline, pin::resolve(&*registry, tag)).await;
         let found = match found {
             Ok(pinned) => pinned.map_err(|failure| not_pinned(tag, failure)),
@@ -238,9 +263,9 @@ impl<'a> AdmissionRun<'a> {
         let half = now + self.deadline.saturating_duration_since(now) / 2;
         let asked = tokio::time::timeout_at(half, asked).await;
         match asked.unwrap_or_else(|_| Err(no_secrets(&scope.namespace))) {
-            Ok(secrets) => (registries.open(&secrets), None),
+            Ok(secrets) => Opened { registry: registries.open(&secrets), secrets_fault: None },
             // Public signatures can be read without; if none is found, this is why.
-            Err(fault) => (registries.open(&[]), Some(fault)),
+            Err(fault) => Opened { registry: registries.open(&[]), secrets_fault: Some(fault) },
         }
     }
 }

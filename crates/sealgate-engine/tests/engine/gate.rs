@@ -490,7 +490,7 @@ async fn a_tag_is_pinned_to_what_is_then_verified() {
     image::sign(&house.registry, &tag, &key, Written::Bundle).await;
     let policies = signed_policy(&key);
     let text = "reg.example/acme/app:v1";
-    let pinned = house.gate.mutate(&admission(&[text, text]), &policies, None).await;
+    let pinned = house.gate.mutate(&admission(&[text, text]), None).await;
     let image = format!("reg.example/acme/app:v1@{digest}");
     assert_eq!(
         pinned.pins,
@@ -504,16 +504,16 @@ async fn a_tag_is_pinned_to_what_is_then_verified() {
     // The tag moves on; what was pinned stays what it was, and the new content is refused.
     image::tagged(&house.registry, &tag, "evil");
     assert!(house.validate(&[&image], &policies).await.allowed);
-    let pinned = house.gate.mutate(&admission(&[text]), &policies, None).await;
+    let pinned = house.gate.mutate(&admission(&[text]), None).await;
     assert!(!house.validate(&[&pinned.pins[0].1], &policies).await.allowed);
 }
 
 #[tokio::test]
 async fn docker_hub_names_are_written_out() {
-    let (house, key) = (house(), TestKey::p256());
+    let house = house();
     let tag = image::reference("nginx");
     let digest = image::tagged(&house.registry, &tag, "nginx");
-    let pinned = house.gate.mutate(&admission(&["nginx"]), &signed_policy(&key), None).await;
+    let pinned = house.gate.mutate(&admission(&["nginx"]), None).await;
     assert_eq!(pinned.pins[0].1, format!("index.docker.io/library/nginx:latest@{digest}"));
 }
 
@@ -524,7 +524,7 @@ async fn a_tag_that_could_not_be_pinned_is_refused_with_the_reason() {
     let text = "reg.example/acme/app:v1";
     image::tagged(&house.registry, &image::reference(text), "v1");
     house.registry.fail(Request::Resolve, "", 1, fault(FaultKind::Throttled));
-    let pinned = house.gate.mutate(&admission(&[text]), &policies, None).await;
+    let pinned = house.gate.mutate(&admission(&[text]), None).await;
     assert!(pinned.allowed && pinned.pins.is_empty());
     let answer = house.validate(&[text], &policies).await;
     assert!(!answer.allowed);
@@ -557,7 +557,7 @@ async fn what_a_controller_compares_is_not_pinned_and_judged_by_what_its_tag_poi
     image::tagged(&house.registry, &tag, "v1");
     let owned = in_template(&[text], Holder::ControlledTemplate);
     let validate = async || house.gate.validate(&owned, &policies, None).await;
-    assert!(house.gate.mutate(&owned, &policies, None).await.pins.is_empty());
+    assert!(house.gate.mutate(&owned, None).await.pins.is_empty());
     assert_eq!(house.registry.take_count(), 0, "nobody is asked for a pin that is not made");
     let answer = validate().await;
     assert!(!answer.allowed);
@@ -576,7 +576,7 @@ async fn what_a_controller_compares_is_not_pinned_and_judged_by_what_its_tag_poi
     // A Pod must be pinned, whoever owns it; so must a template that nobody compares.
     for holder in [Holder::Pod, Holder::Template] {
         let unpinned = in_template(&[text], holder);
-        assert_eq!(house.gate.mutate(&unpinned, &policies, None).await.pins.len(), 1);
+        assert_eq!(house.gate.mutate(&unpinned, None).await.pins.len(), 1);
         let answer = house.gate.validate(&unpinned, &policies, None).await;
         assert!(answer.message.contains("must be an image digest"), "{}", answer.message);
     }
@@ -619,7 +619,7 @@ async fn a_placeholder_in_a_template_is_a_warning_where_no_enforcing_rule_is_abo
     for (text, said) in table {
         for holder in [Holder::Template, Holder::ControlledTemplate] {
             let object = in_template(&[text], holder);
-            assert!(house.gate.mutate(&object, &elsewhere, None).await.pins.is_empty());
+            assert!(house.gate.mutate(&object, None).await.pins.is_empty());
             let answer = house.gate.validate(&object, &elsewhere, None).await;
             assert!(answer.allowed, "{text:?}: {}", answer.message);
             assert!(answer.warnings[0].starts_with(said), "{text:?}: {:?}", answer.warnings);
@@ -987,4 +987,126 @@ mod whatever_fails {
             })?;
         }
     }
+}
+
+/// An update of a template with a label, a container that stays and one that is new.
+fn template_of_app(new: &[(usize, &str)]) -> Admission {
+    let mut template = in_template(&[], Holder::Template);
+    template.workload.images = new.iter().map(|(at, image)| container(*at, image)).collect();
+    template
+}
+
+fn container(at: usize, image: &str) -> ImageUse {
+    ImageUse {
+        path: format!("spec.template.spec.containers[{at}].image"),
+        pointer: format!("/spec/template/spec/containers/{at}/image"),
+        image: image.to_owned(),
+    }
+}
+
+async fn signed_tag(house: &House, key: &TestKey) -> &'static str {
+    let text = "reg.example/acme/app:v1";
+    let tag = image::reference(text);
+    image::tagged(&house.registry, &tag, "v1");
+    image::sign(&house.registry, &tag, key, Written::Bundle).await;
+    text
+}
+
+/// The digest of a tag that is in use does not stand for the same tag in a new container, which
+/// nothing binds to that digest.
+#[tokio::test]
+async fn a_new_tag_is_not_admitted_by_the_digest_of_an_unchanged_one() {
+    let (house, key) = (house(), TestKey::p256());
+    let text = signed_tag(&house, &key).await;
+    let rule = rule("p", Mode::Enforce, Need::Signed(signed_by("ours", &[&key])));
+    let selector = Selector::new(vec![Requirement {
+        key: "env".to_owned(),
+        operator: Operator::In,
+        values: ["prod".to_owned()].into(),
+    }]);
+    let of_deployments = ObjectMatch {
+        resource: Some("deployments".to_owned()),
+        selector,
+        ..ObjectMatch::default()
+    };
+    let rule = with_when(rule, |when| When { matches: vec![of_deployments], ..when });
+    let policies = PolicySet::new(vec![rule], NoMatch::Allow);
+    let mut template = template_of_app(&[(1, text)]);
+    template.workload.scope.resource = "deployments".to_owned();
+    template.workload.scope.labels = [("env".to_owned(), "prod".to_owned())].into();
+    assert!(!house.gate.validate(&template, &policies, None).await.allowed);
+    template.workload.unchanged =
+        Some(UnchangedImages { labels: BTreeMap::new(), images: vec![container(0, text)] });
+    let answer = house.gate.validate(&template, &policies, None).await;
+    assert!(!answer.allowed);
+    assert!(answer.message.contains("must be an image digest"), "{}", answer.message);
+}
+
+/// The recorder replays each decision by the policies in force.
+#[tokio::test]
+async fn a_new_tag_beside_the_same_restarted_one_is_replayed() {
+    let (house, key) = (house(), TestKey::p256());
+    let text = signed_tag(&house, &key).await;
+    let mut template = template_of_app(&[(1, text)]);
+    template.workload.restarted = vec![container(0, text)];
+    let answer = house.gate.validate(&template, &signed_policy(&key), None).await;
+    assert!(!answer.allowed, "the new one has no digest");
+}
+
+#[tokio::test]
+async fn a_slow_tag_of_a_warning_takes_no_time_of_an_enforced_image() {
+    let (house, key) = (house(), TestKey::p256());
+    let image = signed_image(&house, "quick", &key, Written::Bundle).await;
+    house.registry.delay(Request::Resolve, "acme/slow", usize::MAX, Duration::from_secs(60));
+    let rule = |name, mode, glob: &str| {
+        let images = vec![Glob::parse(glob).unwrap()];
+        let rule = rule(name, mode, Need::Signed(signed_by("ours", &[&key])));
+        with_when(rule, |when| When { images, ..when })
+    };
+    let policies = policies(vec![
+        rule("warn", Mode::Warn, "reg.example/acme/slow"),
+        rule("enforce", Mode::Enforce, "reg.example/acme/app"),
+    ]);
+    let both = admission(&[&image, "reg.example/acme/slow:v1"]);
+    let answer = house.gate.validate(&both, &policies, Some(Duration::from_secs(2))).await;
+    assert!(answer.allowed, "{}", answer.message);
+    assert_eq!(answer.warnings.len(), 1);
+}
+
+/// Sources that were not read, because a criterion held before, say nothing about others.
+#[tokio::test]
+async fn an_early_stop_is_replayed_as_unknown_and_not_as_unsigned() {
+    let (house, a, b) = (house(), TestKey::p256(), TestKey::p256());
+    let digest = image::image(&house.registry, &app(), "both");
+    let reference = image::at(&app(), &digest);
+    image::sign(&house.registry, &reference, &a, Written::Bundle).await;
+    image::sign(&house.registry, &reference, &b, Written::Legacy).await;
+    let signed = |name, key| Need::Signed(signed_by(name, &[key]));
+    let either = rule("any", Mode::Enforce, Need::Any(vec![signed("a", &a), signed("b", &b)]));
+    assert!(house.validate(&[&reference.to_string()], &policies(vec![either])).await.allowed);
+    let record = house.records().pop().unwrap();
+    let only_b = policies(vec![rule("b", Mode::Enforce, signed("b", &b))]);
+    let replay = record.replay_with(&only_b).unwrap();
+    assert_eq!(replay.decision.images[0].outcome, "fault", "{}", replay.decision.message);
+    let only_a = policies(vec![rule("a", Mode::Enforce, signed("a", &a))]);
+    assert!(record.replay_with(&only_a).unwrap().decision.allowed);
+}
+
+/// Criteria and facts that images share are in a record once.
+#[tokio::test]
+async fn a_record_of_many_containers_of_one_image_is_small() {
+    let (house, key) = (house(), TestKey::p256());
+    let digest = image::image(&house.registry, &app(), "many");
+    let reference = image::at(&app(), &digest);
+    for _ in 0..20 {
+        image::sign(&house.registry, &reference, &TestKey::p256(), Written::Bundle).await;
+    }
+    let size = async |count: usize| {
+        let text = reference.to_string();
+        let images: Vec<&str> = std::iter::repeat_n(text.as_str(), count).collect();
+        assert!(!house.validate(&images, &signed_policy(&key)).await.allowed);
+        serde_json::to_vec(&house.records().pop().unwrap()).unwrap().len()
+    };
+    let one = size(1).await;
+    assert!(size(100).await < one + 100 * 2000, "{one}");
 }

@@ -136,7 +136,7 @@ async fn one_digest_for_the_verifier_and_another_for_the_mutation_is_refused() {
     let move_to = |digest| house.registry.put_tag(&app(), "v1", digest);
     let pin = async || {
         let text = "reg.example/acme/app:v1";
-        let answer = house.gate.mutate(&admission(&[text]), &policies, None).await;
+        let answer = house.gate.mutate(&admission(&[text]), None).await;
         answer.pins.into_iter().map(|(_, text)| text).collect::<String>()
     };
     // Warm: a verdict for the tag would now be remembered, if there were such a thing.

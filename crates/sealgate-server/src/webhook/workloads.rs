@@ -91,7 +91,7 @@ impl WebhookHandler {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Some(left.max(Duration::from_millis(1)));
         if hook == Hook::Mutate {
-            let answered = self.gate.mutate(admission, policies, timeout).await;
+            let answered = self.gate.mutate(admission, timeout).await;
             self.decisions.mutated(admission, answered.allowed);
             return answer::mutated(admission, &answered);
         }

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_engine::ports::{RootRepositories, RootRepository};
 use sealgate_engine::record::{DecisionRecord, ImageRecord, SCHEMA};
 use sealgate_engine::replay::{Difference, Replay};
+use sealgate_policy::cip::trust_root;
 use sealgate_policy::select::PolicySet;
 use sealgate_server::folder::{FolderOptions, follow};
 use sealgate_server::metrics::Metrics;
+use sealgate_server::roots::TufRoots;
 use serde_json::{Value, json};
 
 use crate::cli::files;
@@ -19,15 +23,17 @@ use crate::serve::roots;
 use crate::session::Session;
 use crate::terminal;
 
-/// The largest record that is read, in bytes.
-const MAX_RECORD: u64 = 64 << 20;
+/// The largest record that is read, in bytes; the gate writes none above 16 MiB.
+const MAX_RECORD: u64 = 16 << 20;
+/// The time that the TrustRoots of a folder have to be read.
+const ROOTS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Repeat recorded admission decisions, without a network
 ///
 /// Judges the facts in a record of `sealgate serve --record-dir` again: by the rules in the record,
 /// or with --policies by the policies of a folder. Prints the decision and its differences from the
-/// recorded one. Nothing is verified again: a signature that the policies require and that the
-/// record has no facts about counts as not verified.
+/// recorded one. Nothing is verified again: if the policies require a signature that the record has
+/// no facts about, the result is a fault, never a pass.
 ///
 /// Exit codes: 0 if every decision is the same, 14 if one differs, 1 if a record or the policies
 /// cannot be read.
@@ -69,6 +75,7 @@ pub(crate) async fn run(args: ReplayArgs, session: &mut Session) -> Outcome {
             Some(policies) => record.replay_with(policies),
             None => record.replay(),
         };
+        let replay = replay.map_err(|why| CliError::new(format!("{}: {why}", path.display())))?;
         different += usize::from(!replay.differences.is_empty());
         match args.output {
             Format::Text => session.print(text(path, &record, &replay))?,
@@ -91,23 +98,39 @@ async fn load(
     if !folder.is_dir() {
         return Err(CliError::new(format!("--policies: {} is no folder", folder.display())));
     }
-    let roots = roots::open(args.trusted_root.as_deref()).await?;
+    let roots = roots::open_with(args.trusted_root.as_deref(), Arc::new(OfflineRoots)).await?;
     let options = FolderOptions {
         system_namespace: args.namespace.clone(),
         settle: Duration::ZERO,
         ..FolderOptions::new(folder)
     };
     let (mut policies, _secrets) = follow(options, roots, Arc::new(Metrics::new()));
-    // The first state is sent when the folder was read once.
-    let read = tokio::time::timeout(patience, policies.changed()).await;
-    if read.is_err() {
-        return Err(CliError::new(format!("--policies: {}: not read in time", folder.display())));
+    // The first state is sent when the folder was read once, further ones as TrustRoots are read.
+    let mut limit = patience;
+    while tokio::time::timeout(limit, policies.changed()).await.is_ok() {
+        if policies.borrow().problems.is_empty() {
+            break;
+        }
+        limit = ROOTS_TIMEOUT.min(patience);
     }
     let state = policies.borrow().clone();
     for problem in &state.problems {
         terminal::warn(format!("--policies: {problem}"));
     }
     state.set.ok_or_else(|| CliError::new("--policies: the policies cannot be used as written"))
+}
+
+/// TrustRoots without a network: one with a `remote` cannot be read.
+struct OfflineRoots;
+
+impl RootRepositories for OfflineRoots {
+    fn open(&self, spec: &trust_root::Spec) -> Result<Box<dyn RootRepository>, Fault> {
+        if spec.remote.is_some() {
+            let detail = "replay uses no network, so a TrustRoot with `remote` cannot be read";
+            return Err(Fault::new(FaultKind::Unsupported, "remote", detail));
+        }
+        TufRoots.open(spec)
+    }
 }
 
 /// The files that the arguments name; of a folder, those that `serve --record-dir` wrote.
@@ -151,18 +174,18 @@ fn text(path: &Path, record: &DecisionRecord, replay: &Replay) -> String {
     let mut text = format!(
         "{}: {} {} {}/{} by {}: {}\n",
         record.time,
-        scope.operation,
-        scope.kind,
-        scope.namespace,
-        scope.name,
-        record.admission.user,
+        line(&scope.operation),
+        line(&scope.kind),
+        line(&scope.namespace),
+        line(&scope.name),
+        line(&record.admission.user),
         word(replay.decision.allowed),
     );
     for line in replay.decision.message.lines() {
         text.push_str(&format!("  {line}\n"));
     }
     for warning in &replay.decision.warnings {
-        text.push_str(&format!("  warning: {warning}\n"));
+        text.push_str(&format!("  warning: {}\n", line(warning)));
     }
     if replay.differences.is_empty() {
         text.push_str("  same decision as recorded\n");
@@ -232,6 +255,11 @@ fn outcome(image: &Option<Box<ImageRecord>>) -> String {
         false => format!(" [{}]", image.codes.join(", ")),
     };
     format!("{}{rule}{codes}", image.outcome)
+}
+
+/// Foreign text as one line.
+fn line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn word(allowed: bool) -> &'static str {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_engine::ports::Clock as _;
+use sealgate_engine::ports::{Clock as _, RootRepositories};
 use sealgate_engine::roots::{OwnRoot, Roots};
 use sealgate_server::roots::TufRoots;
 use sealgate_sigstore::root::{Environment, Refresh, RootOptions, current_root};
@@ -18,6 +18,14 @@ use crate::failure::CliError;
 /// of `sealgate initialize`, or in the program. Nobody is asked for a newer one: what the gate
 /// goes by changes when it is started anew.
 pub(crate) async fn open(file: Option<&Path>) -> Result<Arc<Roots>, CliError> {
+    open_with(file, Arc::new(TufRoots)).await
+}
+
+/// The same with TrustRoots that `repositories` opens.
+pub(crate) async fn open_with(
+    file: Option<&Path>,
+    repositories: Arc<dyn RootRepositories>,
+) -> Result<Arc<Roots>, CliError> {
     let options = RootOptions {
         file: file.map(Path::to_owned),
         environment: Environment::read(|name| std::env::var_os(name)),
@@ -28,7 +36,7 @@ pub(crate) async fn open(file: Option<&Path>) -> Result<Arc<Roots>, CliError> {
     if let (Some(_), Err(fault)) = (file, &own) {
         return Err(CliError::new(format!("--trusted-root: {}", fault.detail)));
     }
-    Ok(Roots::new(own, Arc::new(TufRoots), Arc::new(SystemClock)))
+    Ok(Roots::new(own, repositories, Arc::new(SystemClock)))
 }
 
 async fn own(options: &RootOptions, now: Timestamp) -> OwnRoot {
