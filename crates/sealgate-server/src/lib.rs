@@ -6,7 +6,7 @@
 //!
 //! `server` starts and stops the `listener` with the routes of `webhook`. `folder` and `cluster`
 //! follow the source of the policies. Dependencies between modules have one direction:
-//! `server -> webhook -> {listener, decisions} -> metrics`.
+//! `server -> webhook -> {listener, decisions}`, and `decisions -> metrics`.
 
 pub mod cluster;
 pub mod decisions;

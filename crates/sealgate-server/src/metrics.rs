@@ -218,17 +218,17 @@ impl Metrics {
         );
         r.register(
             "sealgate_verdict_cache_hits",
-            "Verdicts found in the cache",
+            "Images judged by cached facts",
             self.cache_hits.clone(),
         );
         r.register(
             "sealgate_verdict_cache_misses",
-            "Verdicts not found in the cache",
+            "Images whose signatures had to be read",
             self.cache_misses.clone(),
         );
         r.register(
             "sealgate_verdict_cache_entries",
-            "Verdicts in the cache",
+            "Facts in the cache",
             self.cache_size.clone(),
         );
         r.register("sealgate_panics", "Panics of the handler", self.panics.clone());

@@ -39,6 +39,7 @@ impl WebhookHandler {
             Ask::Skip(reason, request) => return self.skip(hook, reason, &request),
         };
         let policies = self.policies.borrow().set.clone();
+        // Nothing new to judge: without policies only the warning about restarted pods is lost.
         let only_warns =
             admission.workload.images.is_empty() && admission.workload.unchanged.is_none();
         match policies {
