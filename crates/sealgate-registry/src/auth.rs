@@ -5,7 +5,7 @@
 //! secrets for one registry therefore never share a token, while concurrent requests of one
 //! namespace fetch it once (single flight).
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant as StdInstant};
 
 use base64::Engine;
@@ -84,7 +84,8 @@ impl moka::Expiry<Key, Token> for TokenLife {
 
 /// Token cache.
 pub(crate) struct Tokens {
-    cache: moka::future::Cache<Key, Token>,
+    /// Created for the first token.
+    cache: LazyLock<moka::future::Cache<Key, Token>>,
     plain_http: PlainHttp,
     insecure: InsecureRegistries,
     time_limit: Duration,
@@ -109,13 +110,9 @@ pub(crate) struct TokenContext<'a> {
 
 impl Tokens {
     pub(crate) fn new(options: &Options) -> Self {
-        let cache = moka::future::Cache::builder()
-            .weigher(|key: &Key, token: &Token| key.weight().saturating_add(token.weight()))
-            .max_capacity(MAX_TOKENS)
-            .expire_after(TokenLife)
-            .build();
         let (plain_http, insecure) = (options.plain_http, options.insecure.clone());
-        Self { cache, plain_http, insecure, time_limit: options.timeouts.request }
+        let time_limit = options.timeouts.request;
+        Self { cache: LazyLock::new(token_cache), plain_http, insecure, time_limit }
     }
 
     /// `Authorization` header for a request. A cached token equal to `refused`, the header that was
@@ -255,6 +252,14 @@ impl Tokens {
         Token::parse(&reply.body)
             .ok_or_else(|| reply.fault(FaultKind::Malformed, "the response contains no token"))
     }
+}
+
+fn token_cache() -> moka::future::Cache<Key, Token> {
+    moka::future::Cache::builder()
+        .weigher(|key: &Key, token: &Token| key.weight().saturating_add(token.weight()))
+        .max_capacity(MAX_TOKENS)
+        .expire_after(TokenLife)
+        .build()
 }
 
 impl TokenContext<'_> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, LazyLock, Mutex, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -49,8 +49,8 @@ pub(crate) struct Shared {
 pub(crate) struct ClientCredentials {
     pub(crate) explicit: Option<Credential>,
     pub(crate) keychain: Keychain,
-    /// Credential that each repository accepted last.
-    pub(crate) accepted: moka::future::Cache<(String, String), CredentialId>,
+    /// Credential that each repository accepted last; created for the first one.
+    pub(crate) accepted: LazyLock<moka::future::Cache<(String, String), CredentialId>>,
 }
 
 impl Client {
@@ -110,7 +110,7 @@ impl Shared {
 
 impl ClientCredentials {
     fn new(explicit: Option<Credential>, keychain: Keychain) -> Self {
-        Self { explicit, keychain, accepted: moka::future::Cache::new(1024) }
+        Self { explicit, keychain, accepted: LazyLock::new(|| moka::future::Cache::new(1024)) }
     }
 }
 

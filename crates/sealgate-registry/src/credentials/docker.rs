@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use base64::Engine;
@@ -30,7 +31,8 @@ pub struct DockerConfig {
     helpers: BTreeMap<String, String>,
     store: Option<String>,
     path: Option<OsString>,
-    memory: moka::future::Cache<(String, String), Option<Credential>>,
+    /// Created for the first helper that is asked.
+    memory: LazyLock<moka::future::Cache<(String, String), Option<Credential>>>,
 }
 
 impl fmt::Debug for DockerConfig {
@@ -133,10 +135,9 @@ impl DockerConfig {
             helpers: helpers.into_iter().map(|(k, v)| (AuthKey::parse(&k).host, v)).collect(),
             store: file.creds_store.filter(|s| !s.is_empty()),
             path: search,
-            memory: moka::future::Cache::builder()
-                .max_capacity(256)
-                .time_to_live(HELPER_MEMORY)
-                .build(),
+            memory: LazyLock::new(|| {
+                moka::future::Cache::builder().max_capacity(256).time_to_live(HELPER_MEMORY).build()
+            }),
         })
     }
 
