@@ -35,7 +35,8 @@ const SEEDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/seeds");
 pub(crate) fn run() -> anyhow::Result<Vec<Row>> {
     let root = TrustRoot::parse(&fs::read(format!("{SEEDS}/keys/trusted_root.json"))?)?;
     let (root, source) = (Some(Arc::new(root)), RootSource::Configured);
-    let trust_config = TrustConfig { root, source, overrides: Overrides::default() };
+    let trust_config =
+        TrustConfig { root: root.map(Into::into), source, overrides: Overrides::default() };
     let in_process =
         ["rekor-v1", "rekor-v2"].into_iter().map(|name| in_process(name, &trust_config));
     let mut rows = in_process.collect::<anyhow::Result<Vec<_>>>()?;

@@ -1,8 +1,6 @@
 //! Bundles that the public Sigstore has made, at their own times: Fulcio's certificates, promises
 //! of public certificate logs, entries of Rekor v1. Where they come from: `data/README.md`.
 
-use std::sync::Arc;
-
 use sealgate_core::digest::Digest;
 use sealgate_core::identity::{IdentityAuthority, IdentityMatcher, Wanted};
 use sealgate_core::key::PublicKey;
@@ -28,7 +26,7 @@ const TODAY: i64 = 1_795_000_000;
 
 fn judge(bundle: &[u8], authority: &Authority, package: &str) -> Result<Verified, Reject> {
     let root = TrustRoot::parse(include_bytes!("data/trusted_root.json")).unwrap();
-    let (root, source) = (Some(Arc::new(root)), RootSource::Configured);
+    let (root, source) = (Some(root.into()), RootSource::Configured);
     let trust_config = TrustConfig { root, source, overrides: Overrides::default() };
     let package: [Digest; 1] = [package.parse().unwrap()];
     let artifact = Artifact::Digests(&package);

@@ -226,11 +226,7 @@ impl Metrics {
             "Images whose signatures had to be read",
             self.cache_misses.clone(),
         );
-        r.register(
-            "sealgate_verdict_cache_entries",
-            "Facts in the cache",
-            self.cache_size.clone(),
-        );
+        r.register("sealgate_verdict_cache_entries", "Facts in the cache", self.cache_size.clone());
         r.register("sealgate_panics", "Panics of the handler", self.panics.clone());
         self.register_policies();
         self.register_certificate();

@@ -11,11 +11,10 @@ mod initialize;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use sealgate_core::trust::{InvalidTrustRoot, TrustRoot};
+use sealgate_core::trust::{InvalidTrustRoot, SharedRoot, TrustRoot};
 use sealgate_core::verify::RootSource;
 
 use crate::tuf::{SIGNING_CONFIG, TRUSTED_ROOT, TufError};
@@ -56,8 +55,8 @@ pub enum Refresh {
 /// Loaded trust root and its origin.
 #[derive(Clone, Debug)]
 pub struct LoadedRoot {
-    /// Trust root.
-    pub root: Arc<TrustRoot>,
+    /// Trust root; the embedded one is parsed on first use.
+    pub root: SharedRoot,
     /// Source of the choice: the user or the default.
     pub source: RootSource,
     /// Origin.
@@ -228,9 +227,9 @@ pub async fn current_signing_config(
     Ok(LoadedConfig { json, source, origin, warnings })
 }
 
-fn parse(json: &[u8], origin: &RootOrigin) -> Result<Arc<TrustRoot>, RootError> {
+fn parse(json: &[u8], origin: &RootOrigin) -> Result<SharedRoot, RootError> {
     let invalid = |error| RootError::Invalid { place: origin.to_string(), error };
-    TrustRoot::parse(json).map(Arc::new).map_err(invalid)
+    TrustRoot::parse(json).map(SharedRoot::from).map_err(invalid)
 }
 
 impl RootError {

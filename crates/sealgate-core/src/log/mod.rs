@@ -24,7 +24,7 @@ use crate::dsse::Envelope;
 use crate::key::{PublicKey, SignatureAlgorithm};
 use crate::reject::{Foreign, LogReject, Reject};
 use crate::requirement::ProofRequirement;
-use crate::trust::{TransparencyLog, TrustRoot};
+use crate::trust::{SharedRoot, TransparencyLog};
 
 /// Signature, signer and content that an entry must name. The signature need not be verified
 /// before.
@@ -265,7 +265,7 @@ impl Inclusion {
 pub(crate) fn verify_entries(
     entries: &[LogEntry],
     form: Form,
-    root: Option<&TrustRoot>,
+    root: Option<&SharedRoot>,
     logged: &Logged<'_>,
     times: &[i64],
 ) -> Result<LogProofs, Reject> {

@@ -11,12 +11,12 @@ use workbench::{By, GLOBAL_INDEX, INDEX, Owned, Signed, TestLog, b64};
 use super::*;
 use crate::certificate::tests::pki::{NOW, YEAR};
 use crate::digest::Algorithm;
-use crate::trust::Validity;
+use crate::trust::{TrustRoot, Validity};
 
 const V03: Form = Form::Bundle(Version::V03);
 
-fn root(logs: &[TransparencyLog]) -> TrustRoot {
-    TrustRoot { transparency_logs: logs.to_vec(), ..TrustRoot::default() }
+fn root(logs: &[TransparencyLog]) -> SharedRoot {
+    TrustRoot { transparency_logs: logs.to_vec(), ..TrustRoot::default() }.into()
 }
 
 fn proof(judged: Result<EntryOutcome, Reject>) -> LogProof {

@@ -17,7 +17,7 @@ use tst::{ImprintProof, TstInfo};
 use crate::digest::Digest;
 use crate::reject::{Document, Reject};
 use crate::requirement::ProofRequirement;
-use crate::trust::{CertificateAuthority, TrustRoot};
+use crate::trust::{CertificateAuthority, SharedRoot};
 
 /// The maximum size of a timestamp in bytes.
 pub const MAX_TIMESTAMP: usize = 64 << 10;
@@ -123,7 +123,7 @@ impl RequiredTimes {
 /// A timestamp is wrong in any way, even if another one would do.
 pub(crate) fn verify_timestamps(
     responses: &[Vec<u8>],
-    root: Option<&TrustRoot>,
+    root: Option<&SharedRoot>,
     signature: &[u8],
 ) -> Result<TrustedTimes, Reject> {
     let mut found = TrustedTimes { times: Vec::new(), unknown: 0 };

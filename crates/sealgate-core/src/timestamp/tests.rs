@@ -13,7 +13,7 @@ use workbench::{SHA256, SIGNATURE, Stamp, Tsa, hash_bytes, identifier, tlv};
 use super::*;
 use crate::certificate::tests::pki::{NOW, YEAR, around};
 use crate::digest::Algorithm;
-use crate::trust::Validity;
+use crate::trust::{TrustRoot, Validity};
 
 const ROOT: &[u8] = include_bytes!("../../tests/data/timestamps/root.der");
 const INTERMEDIATE: &[u8] = include_bytes!("../../tests/data/timestamps/inter.der");
@@ -222,7 +222,7 @@ fn timestamps_of_strangers_neither_count_nor_break_the_rest() {
     });
     let (good, strange) = (tsa.stamp().der(&tsa.key), stranger.stamp().der(&stranger.key));
     let timestamp_authorities = vec![tsa.authority(), tsa.pinned()];
-    let root = TrustRoot { timestamp_authorities, ..TrustRoot::default() };
+    let root = TrustRoot { timestamp_authorities, ..TrustRoot::default() }.into();
     let all = [strange.clone(), good.clone(), good.clone(), strange];
     let times = verify_timestamps(&all, Some(&root), SIGNATURE).unwrap();
     assert_eq!((times.authorities(), times.unknown(), times.seconds()), (1, 2, vec![NOW, NOW]));

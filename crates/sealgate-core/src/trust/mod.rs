@@ -7,6 +7,7 @@
 
 mod document;
 mod objects;
+mod shared;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use x509_cert::Certificate;
@@ -14,6 +15,7 @@ use x509_cert::der::Decode;
 
 pub use document::MAX_TRUST_ROOT;
 pub use objects::{AuthorityObject, LogObject, SigstoreKeys};
+pub use shared::{EmbeddedRoot, SharedRoot};
 
 use crate::digest::Digest;
 use crate::json::InvalidJson;

@@ -7,14 +7,14 @@ use std::fmt;
 use super::Authority;
 use crate::certificate::SctRequirement;
 use crate::requirement::{Override, ProofRequirement};
-use crate::trust::TrustRoot;
+use crate::trust::SharedRoot;
 
 /// Trust root, requirements and time of a verification.
 #[derive(Clone, Copy, Debug)]
 pub struct VerificationContext<'a> {
     /// The trust root. Without one, signatures are verified by key only and certificates are
     /// rejected.
-    pub root: Option<&'a TrustRoot>,
+    pub root: Option<&'a SharedRoot>,
     /// The required proofs.
     pub requirements: ProofRequirements,
     /// The time of verification, in seconds since 1970. It is taken as the time of a signature only
@@ -76,15 +76,16 @@ impl ProofRequirements {
     pub fn decide(
         overrides: Overrides,
         authority: &Authority,
-        root: Option<&TrustRoot>,
+        root: Option<&SharedRoot>,
         source: RootSource,
     ) -> Self {
-        let names_log = root.is_some_and(TrustRoot::names_transparency_log);
+        // Asked last, because it parses an embedded root.
+        let names_log = || root.is_some_and(|root| root.names_transparency_log());
         let (log, sct) = match authority {
             Authority::Identities(_) => {
                 (ProofRequirement::ByCertificate, ProofRequirement::ByCertificate)
             }
-            Authority::Keys(_) if names_log && source == RootSource::Configured => {
+            Authority::Keys(_) if source == RootSource::Configured && names_log() => {
                 (ProofRequirement::ByTrustRoot, ProofRequirement::NotRequired)
             }
             Authority::Keys(_) => (ProofRequirement::NotRequired, ProofRequirement::NotRequired),

@@ -139,5 +139,5 @@ fn trust_config(
         other => other,
     };
     let overrides = Overrides { log, timestamp, sct, ..Overrides::default() };
-    TrustConfig { root: Some(root.clone()), source: RootSource::Configured, overrides }
+    TrustConfig { root: Some(root.clone().into()), source: RootSource::Configured, overrides }
 }

@@ -175,7 +175,7 @@ impl Scene {
         TransparencyServices {
             timestamps: stamped.then(|| self.tsa()).into_iter().collect(),
             logs: vec![log.clone()],
-            root: Some(Arc::new(self.world.trust_root())),
+            root: Some(self.world.trust_root().into()),
             now: self.world.now + 1,
             ..TransparencyServices::none()
         }
@@ -194,7 +194,7 @@ impl Scene {
 
     /// What a user of this world finds.
     async fn verify(&self, authority: Authority, digest: &Digest) -> Outcome {
-        let root = Some(Arc::new(self.world.trust_root()));
+        let root = Some(self.world.trust_root().into());
         let (source, overrides) = (RootSource::Configured, Overrides::default());
         let request = VerifyRequest {
             trust_config: TrustConfig { root, source, overrides },
@@ -451,7 +451,7 @@ async fn every_log_and_every_timestamp_authority_is_asked() {
     let two = Arc::new(Log { url: "https://two.example", ..scene.log(Proof::RekorV2) });
     let logs: Vec<Arc<dyn SignatureLog>> = vec![one, two];
     let timestamps = vec![scene.tsa(), scene.tsa()];
-    let root = Some(Arc::new(scene.world.trust_root()));
+    let root = Some(scene.world.trust_root().into());
     let transparency = TransparencyServices {
         logs,
         timestamps,
@@ -479,7 +479,7 @@ async fn a_blob_is_logged_and_a_failed_upload_is_kept() {
     let kept = left.signatures.to_json().unwrap();
     assert_eq!(PendingSignatures::parse(kept.as_bytes()).unwrap(), left.signatures);
     let signed = publish().await.unwrap();
-    let root = Some(Arc::new(scene.world.trust_root()));
+    let root = Some(scene.world.trust_root().into());
     let (source, overrides) = (RootSource::Configured, Overrides::default());
     let trust_config = TrustConfig { root, source, overrides };
     let authority = somebody();
@@ -494,7 +494,7 @@ async fn a_key_signs_with_a_timestamp_as_well() {
     let scene = Scene::new();
     let key = TestKey::p256();
     let verification_key = VerificationKey::plain(key.public_key().clone());
-    let root = Some(Arc::new(scene.world.trust_root()));
+    let root = Some(scene.world.trust_root().into());
     let timestamps = vec![scene.tsa()];
     let transparency = TransparencyServices {
         timestamps,

@@ -4,7 +4,6 @@
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use sealgate_core::certificate::{names_itself, pem};
 use sealgate_core::key::PublicKey;
@@ -83,7 +82,7 @@ impl Keys {
     /// Underlying root with the given parts replaced.
     pub(super) fn over(&self, below: Option<LoadedRoot>) -> Result<LoadedRoot, RootError> {
         let mut root =
-            below.as_ref().map_or_else(TrustRoot::default, |below| (*below.root).clone());
+            below.as_ref().map_or_else(TrustRoot::default, |below| TrustRoot::clone(&below.root));
         if let Some(path) = &self.ca {
             root.certificate_authorities = authorities(path)?;
         }
@@ -99,7 +98,7 @@ impl Keys {
         }
         let (origin, warnings) = below.map(|below| (below.origin, below.warnings)).unzip();
         Ok(LoadedRoot {
-            root: Arc::new(root),
+            root: root.into(),
             source: RootSource::Configured,
             origin: RootOrigin::Environment(self.files(), origin.map(Box::new)),
             warnings: warnings.unwrap_or_default(),

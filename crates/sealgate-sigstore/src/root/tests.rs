@@ -97,6 +97,8 @@ fn said(chosen: &LoadedRoot) -> Vec<String> {
 fn the_embedded_roots_can_be_read() {
     let (root, taken) = embedded();
     assert!(root.names_transparency_log() && root.skipped.is_empty());
+    assert_eq!(root.fingerprint(), root.parsed().fingerprint());
+    assert!(root.fingerprint().to_string() == embedded::FINGERPRINT);
     assert_eq!(taken.to_string(), "2026-08-21T19:25:56Z");
     assert!(embedded_signing_config().starts_with(b"{"));
     for mirror in [PUBLIC_GOOD, STAGING] {

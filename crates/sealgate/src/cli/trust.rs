@@ -2,7 +2,6 @@
 //! the time.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -134,7 +133,7 @@ impl TrustFlags {
         let mut root = chosen.root;
         let replaced = self.replaced();
         if !replaced.is_empty() {
-            root = Arc::new(self.replace(TrustRoot::clone(&root))?);
+            root = self.replace(TrustRoot::clone(&root))?.into();
         }
         self.tell(what);
         let (source, overrides) = (chosen.source, self.overrides());

@@ -48,5 +48,5 @@ async fn own(options: &RootOptions, now: Timestamp) -> OwnRoot {
     for warning in &chosen.warnings {
         warn!("{warning}");
     }
-    Ok((chosen.root, chosen.source))
+    Ok((chosen.root.parsed().clone(), chosen.source))
 }

@@ -5,6 +5,9 @@ mod mutations;
 mod seeds;
 mod world;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::json;
 
 use super::workbench::{Key, evidence, origin, requirement, subject};
@@ -16,7 +19,7 @@ use crate::identity::{IdentityMatcher, Pattern, Wanted};
 use crate::key::tests::Ed25519;
 use crate::log::tests::workbench::{self as logged, Owned, TestLog, b64, pem};
 use crate::simple_signing::SimpleSigning;
-use crate::trust::{CertificateAuthority, TrustRoot};
+use crate::trust::{CertificateAuthority, EmbeddedRoot, SharedRoot, TrustRoot};
 use world::*;
 
 #[test]
@@ -140,6 +143,7 @@ fn a_key_needs_its_log_entry_where_a_configured_trust_root_names_a_log() {
     let (world, key) = (World::new(), Key::generate());
     let authority = Authority::Keys(key.authority());
     let with = |bundle: &Bundle, root: &TrustRoot, source, setting| {
+        let root = &SharedRoot::from(root.clone());
         let overrides = Overrides { log: setting, ..Overrides::default() };
         let requirements = ProofRequirements::decide(overrides, &authority, Some(root), source);
         let trust = VerificationContext { root: Some(root), requirements, now: NOW };
@@ -285,8 +289,30 @@ fn a_chain_in_a_new_bundle_counts_where_it_is_allowed() {
 }
 
 #[test]
+fn without_log_entries_and_timestamps_an_embedded_trust_root_is_not_parsed() {
+    static PARSED: AtomicBool = AtomicBool::new(false);
+    static ROOT: EmbeddedRoot = EmbeddedRoot::new("", || {
+        PARSED.store(true, Ordering::Relaxed);
+        Arc::default()
+    });
+    let (world, key) = (World::new(), Key::generate());
+    let authority = Authority::Keys(key.authority());
+    let (root, source) = (Some(SharedRoot::Embedded(&ROOT)), RootSource::Embedded);
+    let trust_config = TrustConfig { root, source, overrides: Overrides::default() };
+    let judge = |bundle: &Bundle| {
+        let (evidence, context) = (evidence(bundle.to_json()), trust_config.context(&authority, 0));
+        code(verify_image_with(&evidence, &authority, &requirement(), &context))
+    };
+    assert_eq!(judge(&keys_bundle(&key, None)), "verified");
+    assert_ne!(judge(&keys_bundle(&Key::generate(), None)), "verified");
+    assert!(!PARSED.load(Ordering::Relaxed));
+    assert_eq!(judge(&keys_bundle(&key, Some(&world.rekor1))), "verified");
+    assert!(PARSED.load(Ordering::Relaxed));
+}
+
+#[test]
 fn what_was_decided_is_told() {
-    let root = World::new().root();
+    let root = SharedRoot::from(World::new().root());
     let decide = |overrides, authority: &Authority| {
         ProofRequirements::decide(overrides, authority, Some(&root), RootSource::Configured)
             .to_string()
@@ -312,7 +338,7 @@ fn what_was_decided_is_told() {
 fn blobs_verify_by_certificate_in_every_form() {
     let world = World::new();
     let content = b"content";
-    let root = world.root();
+    let root = SharedRoot::from(world.root());
     let judge = |json: &str, artifact: Artifact<'_>, authority: &Authority| {
         let overrides = Overrides::default();
         let requirements =
@@ -359,7 +385,7 @@ fn blobs_verify_by_certificate_in_every_form() {
 #[test]
 fn a_key_that_comes_with_a_signature_never_takes_the_place_of_the_given_one() {
     let (world, ours, stranger) = (World::new(), Key::generate(), Key::generate());
-    let (root, content) = (world.root(), b"content");
+    let (root, content) = (SharedRoot::from(world.root()), b"content");
     // All of it is genuine, and the stranger's: signature, key, and the entry in a known log.
     let signature = stranger.sign(content);
     let public = stranger.public.to_pem();
@@ -408,7 +434,7 @@ fn a_key_that_comes_with_a_signature_never_takes_the_place_of_the_given_one() {
 #[test]
 fn blobs_verify_by_the_parts_of_a_signature() {
     let world = World::new();
-    let root = world.root();
+    let root = SharedRoot::from(world.root());
     let content = b"content";
     let leaf = world.pki.issue(leaf_params(), |_, _| Vec::new());
     let signature = leaf.key.sign(content);

@@ -112,7 +112,7 @@ pub(super) fn of_key(
     let asks = authority.ctlog.is_some() || authority.rfc3161timestamp.is_some();
     let own = roots.get(&RootRef::Default);
     if !asks {
-        let (root, source) = own.map(|own| (own.root, own.source)).ok().unzip();
+        let (root, source) = own.map(|own| (own.root.into(), own.source)).ok().unzip();
         return Ok(TrustConfig { root, source: source.unwrap_or_default(), overrides });
     }
     // The parts that are asked for may come from elsewhere.
@@ -233,7 +233,7 @@ impl Found {
     /// Shares the root where nothing else was put together.
     fn trust_config(self, root: TrustRoot, overrides: Overrides) -> TrustConfig {
         let root = if *self.root == root { self.root } else { Arc::new(root) };
-        TrustConfig { root: Some(root), source: self.source, overrides }
+        TrustConfig { root: Some(root.into()), source: self.source, overrides }
     }
 }
 

@@ -143,7 +143,7 @@ impl ServiceAccess {
             return Ok(None);
         }
         chosen.warnings.iter().for_each(|warning| terminal::warn(warning.to_string()));
-        Ok(Some(chosen.root))
+        Ok(Some(chosen.root.parsed().clone()))
     }
 
     /// The sources of trust roots and signing configurations.

@@ -14,7 +14,7 @@ use crate::log::tests::workbench::{self as logged, Owned, TestLog, b64, pem};
 use crate::simple_signing::SimpleSigning;
 use crate::statement::image_signature;
 use crate::timestamp::tests::workbench::{SHA256, Tsa, hash_bytes};
-use crate::trust::TrustRoot;
+use crate::trust::{SharedRoot, TrustRoot};
 
 /// A Sigstore of our own.
 pub(super) struct World {
@@ -198,6 +198,7 @@ pub(super) fn wishing(
     authority: &Authority,
     overrides: Overrides,
 ) -> Result<Verified, Reject> {
+    let root = &SharedRoot::from(root.clone());
     let requirements =
         ProofRequirements::decide(overrides, authority, Some(root), RootSource::Configured);
     let trust = VerificationContext { root: Some(root), requirements, now: NOW + 20 };
