@@ -1,15 +1,15 @@
-//! Facts that need not be verified again, and a single gathering for those that must.
+//! Cache of facts, and sharing of gatherings between concurrent requests.
 //!
 //! A verified signature is content-addressed: the same digest, repository and requirement give the
-//! same fact whoever asks, so it is shared by all workloads, for as long as its time to live. It
-//! says that the content is signed, not that the workload may pull it: the kubelet checks that.
-//! Verdicts are never kept; each is judged anew, so that a policy which reads the workload is never
-//! answered with the verdict for another one. Other facts are kept briefly, and only for the same
-//! credentials, since a registry may answer "not found" to those it does not know. Facts with a
-//! fault that matters are never kept.
+//! same fact for every request, so it is shared by all workloads until it expires. It says that the
+//! content is signed, not that the workload may pull it: the kubelet checks that. Verdicts are
+//! never cached; each is judged anew, so that a policy which reads the workload never gets the
+//! verdict for another one. Other facts are cached briefly, and only for the same credentials,
+//! since a registry may return "not found" to a client without access. Facts with a fault that
+//! affects the verdict are never cached.
 //!
-//! No lock is held while a registry is asked. If the caller that gathers gives up, the next one
-//! gathers.
+//! No lock is held during requests to a registry. If the caller that gathers is cancelled, the next
+//! one gathers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,7 +29,7 @@ use crate::evaluate::all_hold;
 pub struct CacheSettings {
     /// The time to live of a verified signature.
     pub pass: Duration,
-    /// The time to live of facts by which a policy does not hold; zero: not kept.
+    /// The time to live of facts by which a policy fails; zero: not cached.
     pub refusal: Duration,
     /// The largest number of pairs of image and requirement with verified signatures; a tenth of it
     /// for other facts.
@@ -42,7 +42,7 @@ impl Default for CacheSettings {
     }
 }
 
-/// A gathering: an image, and the criteria that it goes on for until they hold.
+/// The key of a gathering: an image, and the criteria that it is gathered for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Subject {
     pub(crate) image: PinnedImage,
@@ -52,15 +52,16 @@ pub(crate) struct Subject {
 
 /// The credentials that signatures are read with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Reader<'a> {
+pub(crate) struct CredentialsKey<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) service_account: &'a str,
     /// The names of the pull secrets.
     pub(crate) pull_secrets: &'a [String],
 }
 
-impl Reader<'_> {
-    /// A fingerprint of fixed size: the author of a pod chooses the length of its list of secrets.
+impl CredentialsKey<'_> {
+    /// Returns a fingerprint of fixed size: the author of a pod chooses the length of its list of
+    /// Secrets.
     pub(crate) fn fingerprint(&self) -> Digest {
         let texts = [self.namespace, self.service_account];
         let texts = texts.into_iter().chain(self.pull_secrets.iter().map(String::as_str));
@@ -76,19 +77,19 @@ impl Reader<'_> {
 /// Counters of the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheStats {
-    /// Answers from memory.
+    /// Requests answered from the cache.
     pub hits: u64,
-    /// Answers that had to be gathered.
+    /// Requests for which evidence was gathered.
     pub misses: u64,
-    /// Entries now.
+    /// The current number of entries.
     pub entries: u64,
 }
 
-/// The fact cache. Cheap to clone; clones share everything.
+/// The fact cache. Clones share their content.
 #[derive(Clone)]
 pub(crate) struct FactCache {
     verified: Cache<(PinnedImage, RequirementId), Arc<Candidates>>,
-    /// Gatherings under way, and facts that were gathered a moment ago.
+    /// Gatherings in progress, and recently gathered facts.
     gatherings: Cache<(Subject, Digest), Arc<Facts>>,
     counts: Arc<Counts>,
 }
@@ -100,12 +101,12 @@ struct Counts {
 }
 
 /// The result of a gathering.
-pub(crate) enum Shared {
-    /// Facts without a fault that matters.
+pub(crate) enum GatherResult {
+    /// Facts without a fault that affects the verdict.
     Final(Arc<Facts>),
-    /// This caller gathered, with a fault.
+    /// This caller gathered, and there was a fault.
     OwnFault(Arc<Facts>),
-    /// Another caller gathered for this one, with a fault.
+    /// Another caller gathered, and there was a fault.
     OthersFault(Arc<Facts>),
 }
 
@@ -118,7 +119,7 @@ impl FactCache {
         Self { verified: verified.build(), gatherings: gatherings.build(), counts: Arc::default() }
     }
 
-    /// The facts by which all criteria hold, if they are in memory.
+    /// Returns the facts by which all criteria hold, if they are cached.
     pub(crate) async fn passing(
         &self,
         image: &PinnedImage,
@@ -138,19 +139,19 @@ impl FactCache {
         Some(facts)
     }
 
-    /// The facts from memory, else those from `gather`, which runs once however many callers ask
-    /// at the same time.
+    /// Returns cached facts, or those from `gather`, which runs once however many callers ask
+    /// concurrently.
     pub(crate) async fn get(
         &self,
         subject: Subject,
-        reader: &Reader<'_>,
+        credentials: &CredentialsKey<'_>,
         criteria: &[Arc<Criterion>],
         gather: impl Future<Output = Facts>,
-    ) -> Shared {
-        let mut asked = false;
-        let key = (subject, reader.fingerprint());
+    ) -> GatherResult {
+        let mut gathered = false;
+        let key = (subject, credentials.fingerprint());
         let shared = self.gatherings.try_get_with_by_ref(&key, async {
-            asked = true;
+            gathered = true;
             self.counts.misses.fetch_add(1, Ordering::Relaxed);
             let facts = Arc::new(gather.await);
             match criteria.iter().any(|criterion| has_fault(&judge(criterion, &facts))) {
@@ -159,23 +160,23 @@ impl FactCache {
             }
         });
         match shared.await {
-            Ok(facts) if asked => {
-                self.keep_verified(&key.0.image, &facts).await;
+            Ok(facts) if gathered => {
+                self.cache_verified(&key.0.image, &facts).await;
                 if all_hold(criteria, &facts) {
                     self.gatherings.invalidate(&key).await;
                 }
-                Shared::Final(facts)
+                GatherResult::Final(facts)
             }
             Ok(facts) => {
                 self.counts.hits.fetch_add(1, Ordering::Relaxed);
-                Shared::Final(facts)
+                GatherResult::Final(facts)
             }
-            Err(facts) if asked => Shared::OwnFault(Arc::clone(&facts)),
-            Err(facts) => Shared::OthersFault(Arc::clone(&facts)),
+            Err(facts) if gathered => GatherResult::OwnFault(Arc::clone(&facts)),
+            Err(facts) => GatherResult::OthersFault(Arc::clone(&facts)),
         }
     }
 
-    async fn keep_verified(&self, image: &PinnedImage, facts: &Facts) {
+    async fn cache_verified(&self, image: &PinnedImage, facts: &Facts) {
         for (requirement, candidates) in facts.iter() {
             if !candidates.verified().is_empty() {
                 let key = (image.clone(), requirement.clone());
@@ -205,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn readers_with_other_secrets_have_other_fingerprints() {
+    fn different_credentials_have_different_fingerprints() {
         let names = |secrets: &[&str]| secrets.iter().map(|name| (*name).to_owned()).collect();
         let all: [(&str, Vec<String>); 5] = [
             ("shop", names(&[])),
@@ -215,7 +216,7 @@ mod tests {
             ("shopdefault", names(&[])),
         ];
         let fingerprints = all.iter().map(|(namespace, pull_secrets)| {
-            Reader { namespace, service_account: "default", pull_secrets }.fingerprint()
+            CredentialsKey { namespace, service_account: "default", pull_secrets }.fingerprint()
         });
         assert_eq!(fingerprints.collect::<std::collections::BTreeSet<_>>().len(), all.len());
     }

@@ -23,7 +23,7 @@ pub struct Download {
     pub faults: Vec<Fault>,
 }
 
-/// The signatures that [`gather::everything`] finds. A fault is a failure where nothing was found.
+/// The signatures that [`gather::gather_all`] finds. A fault is a failure where nothing was found.
 pub async fn signatures(
     registry: &dyn RegistryRead,
     reference: &Reference,
@@ -34,7 +34,7 @@ pub async fn signatures(
     let digest = pin::digest(registry, reference).await?;
     let (here, elsewhere) = (reference.repository(), signature_repository);
     let Gathered { evidence, faults } =
-        gather::everything(registry, here, elsewhere, &digest, tag_prefix, limits).await;
+        gather::gather_all(registry, here, elsewhere, &digest, tag_prefix, limits).await;
     let lines = evidence.iter().filter_map(line).collect::<Vec<_>>();
     match faults.first() {
         Some(fault) if lines.is_empty() => Err(fault.clone().into()),

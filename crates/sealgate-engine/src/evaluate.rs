@@ -283,7 +283,7 @@ impl Place {
         let beside = || image.repository.clone();
         match source.repository.filter(|repository| *repository != image.repository) {
             None => vec![place(beside(), Search::All)],
-            Some(elsewhere) if source.also_beside => {
+            Some(elsewhere) if source.include_image_repository => {
                 vec![place(elsewhere, Search::All), place(beside(), Search::Referrers)]
             }
             Some(elsewhere) => vec![place(elsewhere, Search::All)],

@@ -1,4 +1,4 @@
-//! The failures of the use cases.
+//! Failures of the use cases.
 
 use std::fmt;
 
@@ -9,18 +9,18 @@ use sealgate_core::reject::Reject;
 /// The reason why a use case failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The registry answered that there is no such image.
+    /// The registry reported that the image does not exist.
     NotFound(Box<Reference>),
-    /// A signature that was given, or that was about to be stored, does not verify.
+    /// A signature from the user, or one about to be stored, does not verify.
     Rejected(Reject),
-    /// The target holds other content, and replacing it was not requested.
+    /// The target contains other content, and replacing it was not requested.
     Occupied {
         /// The target.
         at: Box<Reference>,
         /// Its content.
         found: String,
     },
-    /// The request is impossible for this image or these arguments.
+    /// The request cannot be fulfilled for this image or these arguments.
     Invalid(String),
     /// The registry or a service could not be read or written.
     Fault(Fault),
@@ -38,7 +38,7 @@ impl Failure {
         }
     }
 
-    /// The same as a fault, for callers to whom every failure is one.
+    /// Converts to a fault, for callers that treat every failure as one.
     pub(crate) fn into_fault(self) -> Fault {
         match self {
             Self::Fault(fault) => fault,

@@ -1,9 +1,10 @@
-//! Digest to evidence: legacy tag and referrers, one fetch of each, everything bounded.
+//! Gathering of evidence for a digest: from the legacy tag and the referrers, each fetched once,
+//! gather_all bounded.
 //!
-//! Nothing that is gathered here is believed; judging it is the core's work. A source that could
-//! not be asked is kept as a fault beside the evidence of the others, so that "could not ask"
-//! never becomes "no signatures". Entries of a referrers list are never filtered by what the
-//! list says of them: writers put wrong artifact types there.
+//! Gathered evidence is unverified; sealgate-core verifies it. A source that could not be read is
+//! kept as a fault beside the evidence of the others, so that a fault never becomes "no
+//! signatures". Entries of a referrers list are never filtered by their artifact type: some writers
+//! set a wrong one.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,31 +26,31 @@ use crate::limits::Limits;
 use crate::ports::{RawManifest, RegistryRead};
 use crate::triangulate::{self, Attachment};
 
-/// What was found, and which source did not tell.
+/// Gathered evidence, and the faults of sources that could not be read.
 #[derive(Clone, Debug, Default)]
 pub struct Gathered {
     /// The candidates, without duplicates: bundles, then legacy signatures.
     pub evidence: Vec<Evidence>,
-    /// One fault for each thing that could not be asked or read.
+    /// One fault for each source or document that could not be read.
     pub faults: Vec<Fault>,
 }
 
-/// What makes two descriptors of one payload the same question: digest, media type and size.
-type Described = (Digest, String, u64);
+/// The fields that identify a fetch: digest, media type and size.
+type DescriptorKey = (Digest, String, u64);
 
-/// The bytes of a layer, or why they cannot be evidence; or that nobody knows.
+/// The bytes of a layer; the reason why they cannot be evidence; or a fault.
 type Payload = Result<Result<Vec<u8>, Reject>, Fault>;
 
-/// Layers of one manifest that share a payload, with their places there.
+/// Layers of one manifest that share a payload, with their indexes.
 type Layers = Vec<(usize, Descriptor)>;
 
 /// The layers of a `.sig` manifest by their payloads, and the manifest's digest.
 type ByPayload = (Digest, Vec<Layers>);
 
-/// What was found at a place of a list or a manifest.
+/// The evidence of one entry, with its index in the list or manifest.
 type Numbered = (usize, Gathered);
 
-/// One digest whose signatures are looked for in one repository.
+/// Gathering of the signatures for one digest in one repository.
 pub struct Gathering<'a> {
     registry: &'a dyn RegistryRead,
     repository: &'a Repository,
@@ -61,7 +62,7 @@ pub struct Gathering<'a> {
 }
 
 impl<'a> Gathering<'a> {
-    /// Looks for what is about `subject` in `repository`; legacy tags begin with `tag_prefix`.
+    /// Prepares gathering for `subject` in `repository`; legacy tags begin with `tag_prefix`.
     pub fn new(
         registry: &'a dyn RegistryRead,
         repository: &'a Repository,
@@ -80,22 +81,22 @@ impl<'a> Gathering<'a> {
         }
     }
 
-    /// Everything from both sources, asked at the same time.
+    /// Gathers from both sources concurrently.
     pub async fn all(&self) -> Gathered {
         let (mut found, legacy) = self.span_in(self.both()).await;
         found.append(legacy);
         found.without_duplicates()
     }
 
-    /// Only the referrers, for a repository that is searched beside another one.
+    /// Gathers from the referrers only, for a repository that is searched beside another one.
     pub async fn bundles(&self) -> Gathered {
         self.span_in(self.all_referrers()).await.without_duplicates()
     }
 
-    /// The referrers first, each given to `enough` as it arrives, whichever is first, and kept by
-    /// nobody else; the legacy tag only if they were not enough; and last, where the referrers API
-    /// lists nobody, the fallback tag. Stops at the first `true`. What could not be asked or read
-    /// goes into `faults` at once: whoever gives up waiting keeps what was said.
+    /// Gathers from the referrers first, and passes each piece to `enough` as it arrives, without
+    /// keeping it; then from the legacy tag, and last, if the list of the referrers API is empty,
+    /// from the fallback tag. Stops as soon as `enough` returns `true`. Faults are added to
+    /// `faults` as they happen, so that they are known if the caller stops waiting.
     pub async fn bundles_first(
         &self,
         faults: &mut Vec<Fault>,
@@ -103,15 +104,15 @@ impl<'a> Gathering<'a> {
     ) {
         let Self { registry, repository, subject, .. } = self;
         let work = async {
-            let first = self.permitted(registry.referrers_first(repository, subject)).await;
-            let tag_is_left = matches!(first, Ok(None));
+            let first = self.permitted(registry.referrers_by_api(repository, subject)).await;
+            let check_fallback_tag = matches!(first, Ok(None));
             let listed = self.unordered(first.map(Option::unwrap_or_default));
             if self.drain(faults, listed, &mut enough).await
                 || self.drain_legacy_tag(faults, &mut enough).await
             {
                 return;
             }
-            if tag_is_left {
+            if check_fallback_tag {
                 let second = self.permitted(registry.referrers_by_tag(repository, subject)).await;
                 self.drain(faults, self.unordered(second), &mut enough).await;
             }
@@ -137,12 +138,13 @@ impl<'a> Gathering<'a> {
         futures::join!(self.all_referrers(), self.legacy_tag())
     }
 
-    /// What all referrers are, in the order of the list whichever came first.
+    /// Gathers from all referrers, in the order of the list.
     async fn all_referrers(&self) -> Gathered {
         let Self { registry, repository, subject, .. } = self;
         let listed = self.permitted(registry.referrers(repository, subject)).await;
-        let questions = stream::iter(self.each(listed)).buffer_unordered(self.at_once());
-        Gathered::in_order(questions.collect().await)
+        let fetches =
+            stream::iter(self.referrer_fetches(listed)).buffer_unordered(self.concurrency());
+        Gathered::in_order(fetches.collect().await)
     }
 
     async fn span_in<T>(&self, work: impl Future<Output = T>) -> T {
@@ -150,7 +152,7 @@ impl<'a> Gathering<'a> {
         work.instrument(tracing::debug_span!("gather", registry, subject = %self.subject)).await
     }
 
-    /// Empties a source; true as soon as `enough` says so.
+    /// Passes a source's evidence to `enough`; returns true as soon as `enough` does.
     async fn drain(
         &self,
         faults: &mut Vec<Fault>,
@@ -164,19 +166,20 @@ impl<'a> Gathering<'a> {
                 if enough(piece) {
                     return true;
                 }
-                // Judging takes time of the processor: let others have theirs.
+                // Verification is CPU-bound: yield to other tasks.
                 tokio::task::coop::consume_budget().await;
             }
         }
         false
     }
 
-    /// The legacy signatures under the tag, in their order there.
+    /// Gathers the legacy signatures under the tag, in the order of the layers.
     async fn legacy_tag(&self) -> Gathered {
         self.in_order(self.tagged_layers().await).await
     }
 
-    /// Gives them to `enough`, each as its payload arrives; true as soon as `enough` says so.
+    /// Passes the legacy signatures to `enough` as their payloads arrive; returns true as soon as
+    /// `enough` does.
     async fn drain_legacy_tag(
         &self,
         faults: &mut Vec<Fault>,
@@ -186,17 +189,16 @@ impl<'a> Gathering<'a> {
         self.drain(faults, found.map(Gathered::in_order), enough).await
     }
 
-    /// The layers of the manifest under the tag.
+    /// Returns the layers of the manifest under the tag.
     ///
-    /// # Errors
-    /// What there is instead: nothing, where there is no tag; else as [`Self::by_payload`].
+    /// # Errors Returns empty evidence if there is no tag; otherwise fails as [`Self::by_payload`].
     async fn tagged_layers(&self) -> Result<ByPayload, Gathered> {
         let raw = self.tagged().await?.ok_or_else(Gathered::default)?;
         self.by_payload(&raw)
     }
 
     async fn tagged(&self) -> Result<Option<RawManifest>, Fault> {
-        // Nobody can have written a tag that is too long: sha512 has bundles only.
+        // The tag of a sha512 digest is too long to exist: sha512 has bundles only.
         let plain = triangulate::tag("", self.subject, Attachment::Signatures);
         if plain.len() > MAX_TAG {
             return Ok(None);
@@ -205,17 +207,19 @@ impl<'a> Gathering<'a> {
         self.manifest(&Identifier::Tag(tag)).await
     }
 
-    /// What the listed referrers are, as they come: one that is slow keeps none of the others back.
+    /// Fetches the listed referrers concurrently, in order of arrival: a slow one does not delay
+    /// the others.
     fn unordered(
         &self,
         listed: Result<Vec<Descriptor>, Fault>,
     ) -> impl Stream<Item = Gathered> + Send {
-        let questions = stream::iter(self.each(listed)).buffer_unordered(self.at_once());
-        questions.map(|(_, found)| found)
+        let fetches =
+            stream::iter(self.referrer_fetches(listed)).buffer_unordered(self.concurrency());
+        fetches.map(|(_, found)| found)
     }
 
-    /// One question for each entry of a list with its number, or the fault instead of them.
-    fn each(
+    /// Returns one fetch for each entry of a list, with its index, or the fault instead.
+    fn referrer_fetches(
         &self,
         listed: Result<Vec<Descriptor>, Fault>,
     ) -> Vec<impl Future<Output = Numbered> + Send> {
@@ -223,11 +227,11 @@ impl<'a> Gathering<'a> {
             Ok(entries) => entries.into_iter().map(Ok).collect(),
             Err(fault) => vec![Err(fault)],
         };
-        let question = |(number, entry): (usize, Result<Descriptor, Fault>)| async move {
+        let fetch = |(number, entry): (usize, Result<Descriptor, Fault>)| async move {
             let found = async { self.referrer(entry?).await };
             (number, found.await.unwrap_or_else(Gathered::from))
         };
-        entries.into_iter().enumerate().map(question).collect()
+        entries.into_iter().enumerate().map(fetch).collect()
     }
 
     fn distinct(&self, listed: Vec<Descriptor>) -> Result<Vec<Descriptor>, Fault> {
@@ -237,7 +241,7 @@ impl<'a> Gathering<'a> {
         Ok(listed.into_iter().filter(|entry| seen.insert(entry.digest.clone())).collect())
     }
 
-    fn at_once(&self) -> usize {
+    fn concurrency(&self) -> usize {
         self.limits.concurrent.max(1)
     }
 
@@ -246,9 +250,9 @@ impl<'a> Gathering<'a> {
         let may_be_bundle = may_be_bundle(&entry);
         let raw = match self.manifest(&Identifier::Digest(entry.digest.clone())).await {
             Ok(Some(raw)) => raw,
-            // A signature that is listed and is not there may still be on its way from another
-            // place of the registry: that is not "unsigned". Of other things a list may name what
-            // was deleted.
+            // A listed signature that cannot be found may still be replicating within the registry,
+            // so the image is not known to be unsigned. For other artifacts, a list may contain
+            // entries that were deleted.
             Ok(None) if may_be_bundle => return Err(self.missing("referrer", &entry.digest)),
             Ok(None) => return Ok(Gathered::default()),
             Err(fault) if fault.kind == FaultKind::TooLarge => {
@@ -287,7 +291,7 @@ impl<'a> Gathering<'a> {
         })
     }
 
-    /// The signatures of a `.sig` manifest, one for each layer, and what could not be had of them.
+    /// Gathers the signatures of a `.sig` manifest, one for each layer, with the faults.
     async fn legacy_manifest(&self, raw: &RawManifest) -> Gathered {
         self.in_order(self.by_payload(raw)).await
     }
@@ -297,26 +301,25 @@ impl<'a> Gathering<'a> {
         Gathered::in_order(found.into_iter().flatten().collect())
     }
 
-    /// What the layers are that share a payload, each with its number, as the payloads come; or what
-    /// there is instead of layers.
+    /// Fetches the layers by payload, in order of arrival, each layer with its index; or yields the
+    /// result that replaces the layers.
     fn each_payload(
         &self,
         layers: Result<ByPayload, Gathered>,
     ) -> impl Stream<Item = Vec<Numbered>> + Send {
         match layers {
-            Ok((manifest, groups)) => stream::iter(self.questions(manifest, groups))
-                .buffer_unordered(self.at_once())
+            Ok((manifest, groups)) => stream::iter(self.payload_fetches(manifest, groups))
+                .buffer_unordered(self.concurrency())
                 .left_stream(),
             Err(instead) => stream::iter([vec![(0, instead)]]).right_stream(),
         }
     }
 
-    /// The layers of a `.sig` manifest by their payloads, for many signatures share one: it is
-    /// fetched once. Layers that describe it differently are no group: what one says wrong of it is
-    /// not the others' fault.
+    /// Groups the layers of a `.sig` manifest by payload, since many signatures share one: it is
+    /// fetched once. Layers with different descriptors are not grouped, so that a wrong descriptor
+    /// does not affect the others.
     ///
-    /// # Errors
-    /// What there is instead: a fault, or a manifest that is no evidence.
+    /// # Errors Returns a fault, or the manifest as unusable evidence.
     fn by_payload(&self, raw: &RawManifest) -> Result<ByPayload, Gathered> {
         let host = self.repository.registry();
         let manifest = match read(raw) {
@@ -326,7 +329,7 @@ impl<'a> Gathering<'a> {
                 return Err(Fault::new(FaultKind::TooMany, host, detail).into());
             }
             Err(_) => {
-                let reason = malformed("the signature tag holds no image manifest");
+                let reason = malformed("the signature tag does not contain an image manifest");
                 return Err(unusable(self.origin(&raw.descriptor.digest, None), reason).into());
             }
         };
@@ -335,7 +338,7 @@ impl<'a> Gathering<'a> {
         let mut known = HashMap::new();
         let mut groups: Vec<Layers> = Vec::new();
         for (number, layer) in layers.into_iter().enumerate() {
-            let place = *known.entry(described(&layer)).or_insert(groups.len());
+            let place = *known.entry(descriptor_key(&layer)).or_insert(groups.len());
             match groups.get_mut(place) {
                 Some(group) => group.push((number, layer)),
                 None => groups.push(vec![(number, layer)]),
@@ -344,13 +347,13 @@ impl<'a> Gathering<'a> {
         Ok((raw.descriptor.digest.clone(), groups))
     }
 
-    /// One question for each payload: what the layers are that share it, each with its number.
-    fn questions(
+    /// Returns one fetch for each payload, which yields its layers, each with its index.
+    fn payload_fetches(
         &self,
         manifest: Digest,
         groups: Vec<Layers>,
     ) -> Vec<impl Future<Output = Vec<Numbered>> + Send> {
-        let question = |layers: Layers| {
+        let fetch = |layers: Layers| {
             let manifest = manifest.clone();
             async move {
                 let payload = match layers.first() {
@@ -365,7 +368,7 @@ impl<'a> Gathering<'a> {
                 layers.into_iter().map(piece).collect()
             }
         };
-        groups.into_iter().map(question).collect()
+        groups.into_iter().map(fetch).collect()
     }
 
     fn legacy_layer(
@@ -424,12 +427,12 @@ impl<'a> Gathering<'a> {
     }
 
     fn missing(&self, what: &str, digest: &Digest) -> Fault {
-        let detail = format!("the {what} {digest} is listed and cannot be found there");
+        let detail = format!("the {what} {digest} is listed but cannot be found");
         Fault::new(FaultKind::Missing, self.repository.registry(), detail)
     }
 
     fn cancelled(&self) -> Fault {
-        Fault::new(FaultKind::Cancelled, self.repository.registry(), "the search was given up")
+        Fault::new(FaultKind::Cancelled, self.repository.registry(), "gathering was cancelled")
     }
 
     fn reserve(&self, bytes: u64) -> Result<(), Fault> {
@@ -437,7 +440,7 @@ impl<'a> Gathering<'a> {
         self.bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).map(drop).map_err(
             |_| {
                 let bound = self.limits.evidence;
-                let detail = format!("the signatures of one image exceed {bound} bytes together");
+                let detail = format!("the signatures of one image exceed {bound} bytes in total");
                 Fault::new(FaultKind::TooLarge, self.repository.registry(), detail)
             },
         )
@@ -452,10 +455,10 @@ impl<'a> Gathering<'a> {
     }
 }
 
-/// The candidates for `subject`, an image of `repository`. Where signatures lie `elsewhere`
-/// (`COSIGN_REPOSITORY`), referrers beside the image are read too, for cosign writes bundles there
-/// whatever the variable says.
-pub async fn everything(
+/// Gathers the candidates for `subject`, an image of `repository`. If signatures are stored
+/// `elsewhere` (`COSIGN_REPOSITORY`), the referrers in the image's repository are read too, because
+/// cosign writes bundles there regardless of the variable.
+pub async fn gather_all(
     registry: &dyn RegistryRead,
     repository: &Repository,
     elsewhere: Option<&Repository>,
@@ -463,25 +466,24 @@ pub async fn everything(
     tag_prefix: &str,
     limits: &Limits,
 ) -> Gathered {
-    let beside = Gathering::new(registry, repository, subject, tag_prefix, limits);
+    let image_repository = Gathering::new(registry, repository, subject, tag_prefix, limits);
     let Some(elsewhere) = elsewhere.filter(|place| *place != repository) else {
-        return beside.all().await;
+        return image_repository.all().await;
     };
     let elsewhere = Gathering::new(registry, elsewhere, subject, tag_prefix, limits);
-    let (mut found, beside) = futures::join!(elsewhere.all(), beside.bundles());
-    found.append(beside);
+    let (mut found, bundles) = futures::join!(elsewhere.all(), image_repository.bundles());
+    found.append(bundles);
     found.without_duplicates()
 }
 
-/// The candidates of several places, each once.
+/// The distinct candidates of several repositories.
 pub(crate) struct Distinct<'a> {
     pub(crate) evidence: Vec<&'a Evidence>,
     pub(crate) faults: Vec<&'a Fault>,
 }
 
 impl Gathered {
-    /// The candidates of several places, in their order. One that was found in several places is
-    /// there once.
+    /// Returns the distinct candidates of several repositories, in order.
     pub(crate) fn distinct<'a>(places: impl Iterator<Item = &'a Self>) -> Distinct<'a> {
         let (mut evidence, mut faults) = (Vec::new(), Vec::new());
         let mut known = HashSet::new();
@@ -501,8 +503,7 @@ impl Gathered {
         self.faults.extend(other.faults);
     }
 
-    /// Pieces that came in any order, put in that of their places. What went wrong for several of
-    /// them alike is told once.
+    /// Restores the order of entries that arrived in any order. Equal faults are reported once.
     fn in_order(mut pieces: Vec<Numbered>) -> Self {
         pieces.sort_unstable_by_key(|(number, _)| *number);
         let mut all = Self::default();
@@ -517,7 +518,8 @@ impl Gathered {
         all
     }
 
-    /// Each candidate once: a bundle by its layer, a legacy signature by its layer and annotations.
+    /// Removes duplicates: a bundle is identified by its layer, a legacy signature by its layer and
+    /// annotations.
     fn without_duplicates(mut self) -> Self {
         let mut known = HashSet::new();
         self.evidence.retain(|piece| match content(piece) {
@@ -528,7 +530,7 @@ impl Gathered {
     }
 }
 
-/// The identity of a candidate's content; none for what cannot be used.
+/// The identity of a candidate's content; none for unusable evidence.
 type Content<'a> = (Option<&'a Digest>, Option<&'a BTreeMap<String, String>>);
 
 fn content(piece: &Evidence) -> Option<Content<'_>> {
@@ -552,7 +554,7 @@ impl From<Fault> for Gathered {
     }
 }
 
-/// Strictly: other readers must not find other layers in the same bytes.
+/// Parses strictly: other parsers must not find other layers in the same bytes.
 fn read(raw: &RawManifest) -> Result<Manifest, InvalidManifest> {
     parse_manifest(&raw.bytes, Some(&raw.descriptor.media_type))
 }
@@ -561,15 +563,16 @@ fn is_bundle(layer: &Descriptor) -> bool {
     layer.media_type.starts_with(media_type::BUNDLE_PREFIX)
 }
 
-fn described(layer: &Descriptor) -> Described {
+fn descriptor_key(layer: &Descriptor) -> DescriptorKey {
     (layer.digest.clone(), layer.media_type.clone(), layer.size)
 }
 
-/// As far as a list of referrers tells: some writers put the type of the empty config there.
+/// Returns whether a listed referrer may be a bundle: some writers set the type of the empty config
+/// as artifact type.
 fn may_be_bundle(entry: &Descriptor) -> bool {
     match entry.artifact_type.as_deref() {
         None | Some("" | media_type::OCI_EMPTY) => true,
-        Some(said) => said.starts_with(media_type::BUNDLE_PREFIX),
+        Some(artifact_type) => artifact_type.starts_with(media_type::BUNDLE_PREFIX),
     }
 }
 

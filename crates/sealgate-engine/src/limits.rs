@@ -1,28 +1,28 @@
-//! The bounds on what an outsider controls: counts, sizes, depth and concurrency.
+//! Limits on everything that an outsider controls: counts, sizes, depth and concurrency.
 
 use sealgate_core::fault::{Fault, FaultKind};
 
-/// The bounds for one image. Evidence beyond a bound is a fault or unusable, and never ignored.
+/// Limits for one image. Evidence beyond a limit is a fault or unusable, and never ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The number of layers of one signature manifest (cosign's own bound is 1000).
+    /// The maximum number of layers of one signature manifest (cosign's own limit is 1000).
     pub signatures: usize,
-    /// The number of referrers of one image.
+    /// The maximum number of referrers of one image.
     pub referrers: usize,
-    /// The number of concurrent requests for one image.
+    /// The maximum number of concurrent requests for one image.
     pub concurrent: usize,
-    /// The size in bytes of one signature payload or bundle.
+    /// The maximum size in bytes of one signature payload or bundle.
     pub blob: u64,
-    /// The size in bytes of all evidence of one image.
+    /// The maximum size in bytes of all evidence of one image.
     pub evidence: u64,
-    /// The number of children of one index.
+    /// The maximum number of children of one index.
     pub children: usize,
-    /// The depth of nested indexes.
+    /// The maximum depth of nested indexes.
     pub depth: usize,
 }
 
-/// The number of concurrent requests for one image on the command line, where the process serves
-/// one user who waits for all signatures.
+/// The maximum number of concurrent requests for one image on the command line, where the process
+/// serves one user who waits for all signatures.
 pub const CONCURRENT_READS: usize = 32;
 
 impl Default for Limits {
@@ -40,17 +40,17 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Returns a fault if `found` exceeds `bound`.
+    /// Returns a fault if `found` exceeds `limit`.
     pub(crate) fn check_count(
         found: usize,
-        bound: usize,
+        limit: usize,
         target: &str,
         what: &str,
     ) -> Result<(), Fault> {
-        if found <= bound {
+        if found <= limit {
             return Ok(());
         }
-        let detail = format!("{found} {what}, the bound is {bound}");
+        let detail = format!("{found} {what}, the limit is {limit}");
         Err(Fault::new(FaultKind::TooMany, target, detail))
     }
 }

@@ -1,5 +1,4 @@
-//! The resolution of a reference to a digest: from a name that can move to content that cannot
-//! change.
+//! Resolution of a reference to a digest.
 
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
@@ -27,7 +26,7 @@ impl Pinned {
     }
 }
 
-/// Requests the descriptor of `reference`. A missing image is [`Failure::NotFound`].
+/// Resolves `reference` to a descriptor. A missing image is [`Failure::NotFound`].
 pub async fn resolve(
     registry: &dyn RegistryRead,
     reference: &Reference,
@@ -44,8 +43,8 @@ pub async fn resolve(
     Ok(Pinned { reference: reference.pinned(descriptor.digest.clone()), descriptor })
 }
 
-/// As [`resolve`], and reads the manifest, for callers that sign it (`sign`, `attach`). The reader
-/// is that of `tree`, `copy` and `save`: a manifest that they cannot read is not signed.
+/// Resolves `reference` and parses the manifest, for callers that sign it (`sign`, `attach`). The
+/// parser is that of `tree`, `copy` and `save`: a manifest that they cannot parse is not signed.
 pub async fn read(registry: &dyn RegistryRead, reference: &Reference) -> Result<Pinned, Failure> {
     let digest = digest(registry, reference).await?;
     let at = Identifier::Digest(digest.clone());
@@ -55,7 +54,8 @@ pub async fn read(registry: &dyn RegistryRead, reference: &Reference) -> Result<
     Ok(Pinned { reference: reference.pinned(digest), descriptor: raw.descriptor })
 }
 
-/// The digest of `reference`: its own without a request, else the one that its tag names now.
+/// Returns the digest of `reference`: its own without a request, or the one that its tag currently
+/// resolves to.
 pub async fn digest(registry: &dyn RegistryRead, reference: &Reference) -> Result<Digest, Failure> {
     match reference.digest() {
         Some(digest) => Ok(digest.clone()),

@@ -1,4 +1,4 @@
-//! What the use cases need of the world. Small traits, implemented by the adapter crates.
+//! Ports: the interfaces that the use cases need, implemented by the adapter crates.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -20,41 +20,41 @@ use sealgate_policy::scope::Scope;
 
 use crate::record::Decided;
 
-/// A blob as it arrives. The last item is an error if the bytes do not have the digest.
+/// A blob's bytes as they arrive. The last item is an error if the bytes do not have the digest.
 pub type BlobStream = Pin<Box<dyn Stream<Item = Result<Bytes, Fault>> + Send>>;
 
-/// A manifest as a registry gave it: digest checked, size bounded, nothing else believed.
+/// A manifest as returned by a registry: digest verified, size bounded, content untrusted.
 #[derive(Clone, Debug)]
 pub struct RawManifest {
-    /// Media type (of the answer, and equal to the document's own where it has one), size, digest
-    /// of the bytes.
+    /// Media type (of the response, and equal to that in the document if it has one), size and
+    /// digest of the bytes.
     pub descriptor: Descriptor,
     /// The bytes.
     pub bytes: Bytes,
 }
 
-/// The reading half of a registry, or of a layout folder, with the credentials to use there. The
-/// gate has this half only.
+/// Read access to a registry or an OCI layout folder, with the credentials to use. The gate has no
+/// other access.
 ///
-/// `Ok(None)` is a definitive "there is no such thing" (404 with a registry's error body, or an
-/// empty list); anything else that is not the thing itself is a [`Fault`].
+/// `Ok(None)` means that the content does not exist (404 with a registry's error body, or an empty
+/// list); any other failure is a [`Fault`].
 #[async_trait]
 pub trait RegistryRead: Send + Sync {
-    /// Media type, size and digest of a manifest, without its bytes (HEAD, else GET).
+    /// Returns media type, size and digest of a manifest, without its bytes (HEAD, else GET).
     async fn resolve(
         &self,
         repository: &Repository,
         what: &Identifier,
     ) -> Result<Option<Descriptor>, Fault>;
 
-    /// A manifest, at most 4 MiB unless configured.
+    /// Returns a manifest, at most 4 MiB unless configured.
     async fn manifest(
         &self,
         repository: &Repository,
         what: &Identifier,
     ) -> Result<Option<RawManifest>, Fault>;
 
-    /// A whole blob of at most `limit` bytes, digest checked.
+    /// Returns a blob of at most `limit` bytes, digest verified.
     async fn blob(
         &self,
         repository: &Repository,
@@ -62,53 +62,53 @@ pub trait RegistryRead: Send + Sync {
         limit: u64,
     ) -> Result<Option<Bytes>, Fault>;
 
-    /// A blob as a stream, digest checked at its end.
+    /// Returns a blob as a stream, digest verified at its end.
     async fn blob_stream(
         &self,
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<BlobStream>, Fault>;
 
-    /// The manifests that refer to `subject`: by the referrers API (all pages, bounded); by the
-    /// fallback tag where there is no API, or where it lists nobody. Descriptors are hints: never
-    /// filter by their `artifactType`, and the list may name what does not exist.
+    /// Returns the manifests that refer to `subject`: from the referrers API (all pages, bounded),
+    /// or from the fallback tag if there is no API or its list is empty. Descriptors are hints:
+    /// never filter by their `artifactType`, and expect entries that do not exist.
     ///
-    /// Both halves in their order. No implementation replaces it: one that wraps another registry
-    /// passes on the halves.
+    /// Calls the two methods below in order. Implementations do not override it: one that wraps
+    /// another registry forwards the two methods.
     async fn referrers(
         &self,
         repository: &Repository,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, Fault> {
-        match self.referrers_first(repository, subject).await? {
+        match self.referrers_by_api(repository, subject).await? {
             Some(list) => Ok(list),
             None => self.referrers_by_tag(repository, subject).await,
         }
     }
 
-    /// The first half of [`Self::referrers`], for callers that may need no second: `None` where
-    /// the API lists nobody and [`Self::referrers_by_tag`] was not asked.
-    async fn referrers_first(
+    /// Queries the referrers API. `None` if its list is empty and [`Self::referrers_by_tag`] was
+    /// not queried.
+    async fn referrers_by_api(
         &self,
         repository: &Repository,
         subject: &Digest,
     ) -> Result<Option<Vec<Descriptor>>, Fault>;
 
-    /// The second half: the manifests that the fallback tag lists.
+    /// Returns the manifests that the fallback tag lists.
     async fn referrers_by_tag(
         &self,
         repository: &Repository,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, Fault>;
 
-    /// All tags (bounded).
+    /// Returns all tags (bounded).
     async fn tags(&self, repository: &Repository) -> Result<Vec<String>, Fault>;
 }
 
-/// A registry, or a layout folder, that can also be written to.
+/// Read and write access to a registry or an OCI layout folder.
 #[async_trait]
 pub trait RegistryWrite: RegistryRead {
-    /// Stores a blob unless it is there. `content` is exactly `descriptor.size` bytes.
+    /// Stores a blob unless it exists. `content` is exactly `descriptor.size` bytes.
     async fn push_blob(
         &self,
         repository: &Repository,
@@ -116,8 +116,8 @@ pub trait RegistryWrite: RegistryRead {
         content: BlobStream,
     ) -> Result<(), Fault>;
 
-    /// Makes a blob of `from` known in `repository` without moving bytes; `false` where the
-    /// registry will not.
+    /// Mounts a blob of `from` in `repository` without transferring bytes; `false` if the registry
+    /// refuses.
     async fn mount_blob(
         &self,
         repository: &Repository,
@@ -125,8 +125,9 @@ pub trait RegistryWrite: RegistryRead {
         from: &Repository,
     ) -> Result<bool, Fault>;
 
-    /// Stores a manifest under a tag or its digest. Where it has a `subject` and the registry has
-    /// no referrers API, the fallback tag is updated too, without losing another writer's entry.
+    /// Stores a manifest under a tag or its digest. If it has a `subject` and the registry has no
+    /// referrers API, the fallback tag is updated too, without losing entries of concurrent
+    /// writers.
     async fn push_manifest(
         &self,
         repository: &Repository,
@@ -135,9 +136,9 @@ pub trait RegistryWrite: RegistryRead {
         bytes: Bytes,
     ) -> Result<Digest, Fault>;
 
-    /// Replaces the manifest under `tag` if it still is `expected` (`None`: if there is none),
-    /// as safely as the registry allows (If-Match where it is honoured; read-back in any case).
-    /// `Ok(false)`: somebody else was faster; read again, merge, retry.
+    /// Replaces the manifest under `tag` if it still is `expected` (`None`: if there is none), as
+    /// safely as the registry allows (If-Match where supported; read back in any case). `Ok(false)`
+    /// means a concurrent writer was faster: read again, merge, retry.
     async fn replace_manifest(
         &self,
         repository: &Repository,
@@ -147,14 +148,15 @@ pub trait RegistryWrite: RegistryRead {
         bytes: Bytes,
     ) -> Result<bool, Fault>;
 
-    /// Removes a tag or manifest; `false` where there was none.
+    /// Deletes a tag or manifest; `false` if it did not exist.
     async fn delete(&self, repository: &Repository, what: &Identifier) -> Result<bool, Fault>;
 }
 
-/// A user name and password, or tokens, for one registry (or a path below it). `Debug` shows no secret.
+/// Credentials from an image pull Secret, for one or several registries. `Debug` shows none of
+/// them.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PullSecret {
-    /// The content of a `.dockerconfigjson` (`{"auths":…}`) or legacy `.dockercfg` secret.
+    /// The content of a `.dockerconfigjson` (`{"auths":…}`) or legacy `.dockercfg` Secret.
     pub docker_config_json: Vec<u8>,
 }
 
@@ -164,34 +166,34 @@ impl std::fmt::Debug for PullSecret {
     }
 }
 
-/// Opens a [`RegistryRead`] with the pull secrets of one workload before the process's own
-/// credentials. Connections are shared, credentials and tokens never.
+/// Opens a [`RegistryRead`] with the pull Secrets of one workload, which are tried before the
+/// process's own credentials. Connections are shared, credentials and tokens never.
 pub trait RegistryAccess: Send + Sync {
-    /// A registry handle that uses `secrets` first.
+    /// Returns a registry handle that tries `secrets` first.
     fn open(&self, secrets: &[PullSecret]) -> Arc<dyn RegistryRead>;
 }
 
-/// Makes signatures. A key file, a secret, later a KMS.
+/// Signer with a private key: a key file, a Secret, later a KMS.
 #[async_trait]
 pub trait Signer: Send + Sync {
-    /// The public half.
+    /// Returns the public key.
     fn public_key(&self) -> &PublicKey;
-    /// A signature over `message` (the signer hashes), in the encoding that cosign uses: ASN.1
-    /// for ECDSA, PKCS#1 v1.5 for RSA, raw for Ed25519; with the key's default hash.
+    /// Signs `message` (the signer hashes), in the encoding that cosign uses: ASN.1 for ECDSA,
+    /// PKCS#1 v1.5 for RSA, raw for Ed25519; with the key's default hash.
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Fault>;
 }
 
-/// An OIDC identity token. `Debug` shows nothing of it.
+/// An OIDC identity token. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IdentityToken(String);
 
 impl IdentityToken {
-    /// Takes the token as it was given. Not believed, not even read: the authority judges it.
+    /// Wraps a token without parsing it; the certificate authority validates it.
     pub fn new(token: impl Into<String>) -> Self {
         Self(token.into())
     }
 
-    /// The token itself, to be sent to the certificate authority and nowhere else.
+    /// Returns the token, to be sent to the certificate authority only.
     pub fn secret(&self) -> &str {
         &self.0
     }
@@ -203,10 +205,11 @@ impl std::fmt::Debug for IdentityToken {
     }
 }
 
-/// Certifies a fresh key for whoever an identity token names (Fulcio v2).
+/// Certificate authority that issues a certificate for an ephemeral key and the identity in a token
+/// (Fulcio v2).
 #[async_trait]
 pub trait CertificateIssuer: Send + Sync {
-    /// The certificate of the signer's key and those above it, DER, leaf first. `signer` proves
+    /// Returns the certificate of the signer's key and its chain, DER, leaf first. `signer` proves
     /// possession of the key.
     async fn certify(
         &self,
@@ -215,88 +218,89 @@ pub trait CertificateIssuer: Send + Sync {
     ) -> Result<Vec<Vec<u8>>, Fault>;
 }
 
-/// What is handed to a transparency log.
+/// A submission to a transparency log.
 #[derive(Clone, Debug)]
 pub struct LogSubmission {
     /// The raw signature.
     pub signature: Vec<u8>,
-    /// What was signed.
+    /// The signed content.
     pub content: SubmittedContent,
-    /// Who signed.
+    /// The verification material.
     pub verifier: SubmittedVerifier,
 }
 
-/// What was signed, as a log wants to know it.
+/// The signed content in the form that logs accept.
 #[derive(Clone, Debug)]
 pub enum SubmittedContent {
-    /// Bytes of this digest, by the hash that the signature was made over.
+    /// The digest of the signed bytes, with the hash that the signature was made over.
     Message(Digest),
-    /// An envelope with this one signature.
+    /// A DSSE envelope with exactly this signature.
     Envelope(Envelope),
 }
 
-/// Who signed, as a log wants to know it.
+/// The key or certificate that verifies a submission's signature.
 #[derive(Clone, Debug)]
 pub enum SubmittedVerifier {
-    /// The holder of a key.
+    /// A public key.
     Key(PublicKey),
-    /// The holder of the key in this certificate, DER.
+    /// A certificate, DER.
     Certificate(Vec<u8>),
 }
 
-/// Takes signatures into a transparency log (Rekor v1 or v2).
+/// Transparency log that accepts signatures (Rekor v1 or v2).
 #[async_trait]
 pub trait SignatureLog: Send + Sync {
-    /// Its address, for people and to tell logs apart.
+    /// Returns its URL, which identifies the log.
     fn url(&self) -> &str;
-    /// The entry, with its proofs. An entry that stands there already is fetched and returned.
+    /// Uploads a submission and returns the entry with its proofs. An entry that already exists is
+    /// fetched and returned.
     async fn upload(&self, submission: &LogSubmission) -> Result<LogEntry, Fault>;
 }
 
-/// Signs the time (RFC 3161).
+/// Timestamp authority (RFC 3161).
 #[async_trait]
 pub trait TimestampAuthority: Send + Sync {
-    /// Its address, for people.
+    /// Returns its URL, for messages.
     fn url(&self) -> &str;
-    /// A whole TimeStampResp, DER, whose imprint is the SHA-256 of `signature`.
+    /// Returns a TimeStampResp, DER, whose message imprint is the SHA-256 of `signature`.
     async fn timestamp(&self, signature: &[u8]) -> Result<Vec<u8>, Fault>;
 }
 
 /// Opens the TUF repositories of TrustRoot objects.
 pub trait RootRepositories: Send + Sync {
-    /// The repository that `spec` means (`remote` or `repository`). Nothing is asked yet.
+    /// Opens the repository of `spec` (`remote` or `repository`) without sending a request.
     fn open(&self, spec: &trust_root::Spec) -> Result<Box<dyn RootRepository>, Fault>;
 }
 
-/// A TUF repository with a trust root in it. Remembers what it has seen, so that nobody can bring
-/// it back to an older state.
+/// A TUF repository that contains a trust root. Keeps the latest metadata versions, so that the
+/// repository cannot be rolled back.
 #[async_trait]
 pub trait RootRepository: Send {
-    /// The trust root that it holds at `now`.
+    /// Fetches the trust root that is valid at `now`.
     async fn read(&mut self, now: jiff::Timestamp) -> Result<ReadRoot, Fault>;
 }
 
-/// A trust root as a repository holds it.
+/// A trust root fetched from a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadRoot {
     /// The root.
     pub root: TrustRoot,
-    /// Since when something that vouches for it has expired, where that is no reason to refuse it:
-    /// nobody can be asked for a newer one.
+    /// The time at which TUF metadata of it expired, if that is no reason to reject it: a
+    /// repository within the object has no source of newer metadata.
     pub expired: Option<jiff::Timestamp>,
 }
 
-/// Secrets and service accounts of a cluster.
+/// Access to Secrets and service accounts of a cluster.
 #[async_trait]
 pub trait SecretSource: Send + Sync {
-    /// The data of a secret; `None` where there is none.
+    /// Returns the data of a Secret; `None` if it does not exist.
     async fn secret(
         &self,
         namespace: &str,
         name: &str,
     ) -> Result<Option<BTreeMap<String, Vec<u8>>>, Fault>;
 
-    /// The pull secrets of a pod: those it names and those of its service account.
+    /// Returns the pull Secrets of a pod: those that it names and those of its service account.
     async fn pull_secrets(
         &self,
         namespace: &str,
@@ -305,27 +309,27 @@ pub trait SecretSource: Send + Sync {
     ) -> Result<Vec<PullSecret>, Fault>;
 }
 
-/// Workloads of a cluster, for requests that name one and do not hold it.
+/// Access to workloads of a cluster, for requests that name an object without containing it.
 #[async_trait]
 pub trait WorkloadSource: Send + Sync {
-    /// The JSON of the object that `scope` names; `None` where there is none.
+    /// Returns the JSON of the object that `scope` names; `None` if it does not exist.
     async fn workload(&self, scope: &Scope) -> Result<Option<Bytes>, Fault>;
 }
 
-/// The time, by this port only.
+/// Source of the current time.
 pub trait Clock: Send + Sync {
-    /// Now.
+    /// Returns the current time.
     fn now(&self) -> jiff::Timestamp;
 }
 
-/// Takes decisions: a log, metrics, records. Called in every admission, so it must not block; work
-/// that takes time goes into a queue.
+/// Sink for decisions: a log, metrics, decision records. Called in every admission, so it must not
+/// block; work that takes time is queued.
 pub trait AuditSink: Send + Sync {
-    /// Takes one decision.
+    /// Records one decision.
     fn record(&self, decided: &Decided<'_>);
 }
 
-/// Every sink takes every decision.
+/// Forwards each decision to all sinks.
 impl AuditSink for Vec<Arc<dyn AuditSink>> {
     fn record(&self, decided: &Decided<'_>) {
         self.iter().for_each(|sink| sink.record(decided));

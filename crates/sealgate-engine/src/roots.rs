@@ -1,9 +1,9 @@
-//! The trust roots that policies name: the default root, and those of TrustRoot objects, refreshed
-//! in the background.
+//! Trust roots of policies: the default root, and those of TrustRoot objects, refreshed in the
+//! background.
 //!
-//! A root stays in use when a refresh fails, and the status of its object is `Stale`. An object
-//! that cannot be used has no root, and policies that name it are undecidable. An object that is
-//! edited is read anew; the root of its older version is no longer used.
+//! A root remains in use when a refresh fails, and the status of its object is `Stale`. An object
+//! that is invalid has no root, and policies that name it are undecidable. An edited object is read
+//! again; the root of its older version is no longer used.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -21,54 +21,54 @@ use tokio::task::AbortHandle;
 
 use crate::ports::{Clock, ReadRoot, RootRepositories, RootRepository};
 
-/// The intervals at which TUF repositories are read.
+/// The refresh intervals of TUF repositories.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
-    /// The interval between two readings of a repository.
+struct RefreshSchedule {
+    /// The interval between two refreshes of a repository.
     refresh: Duration,
     /// The first wait after a failure; it doubles each time.
     retry: Duration,
     /// The longest wait after a failure.
     longest: Duration,
-    /// The time limit of one reading.
+    /// The time limit of one refresh.
     timeout: Duration,
 }
 
-const USUAL: Pace = Pace {
+const DEFAULT_SCHEDULE: RefreshSchedule = RefreshSchedule {
     refresh: Duration::from_secs(6 * 3600),
     retry: Duration::from_secs(5),
     longest: Duration::from_secs(3600),
     timeout: Duration::from_secs(60),
 };
 
-/// A trust root and its source, or the reason why there is none.
-pub type OwnRoot = Result<(Arc<TrustRoot>, RootSource), Fault>;
+/// A trust root and its source, or the reason reason there is none.
+pub type RootResult = Result<(Arc<TrustRoot>, RootSource), Fault>;
 
-/// TrustRoot objects by name: the parsed object, or the reason why it cannot be used.
+/// TrustRoot objects by name: the parsed object, or the reason reason it is invalid.
 pub type Objects = BTreeMap<String, Result<Spec, String>>;
 
 /// The trust roots, shared by all policies.
 pub struct Roots {
-    own: OwnRoot,
+    default: RootResult,
     repositories: Arc<dyn RootRepositories>,
     clock: Arc<dyn Clock>,
-    pace: Pace,
-    kept: Mutex<BTreeMap<String, Kept>>,
+    schedule: RefreshSchedule,
+    entries: Mutex<BTreeMap<String, RootEntry>>,
     version: watch::Sender<u64>,
 }
 
 /// One TrustRoot object.
-struct Kept {
+struct RootEntry {
     object: Result<Spec, String>,
     root: Option<Arc<TrustRoot>>,
-    /// The time of the last successful reading; for repositories only.
+    /// The time of the last successful refresh; for repositories only.
     read: Option<Timestamp>,
     problem: Option<Problem>,
-    /// The task that refreshes the repository; it ends with the object.
-    reader: Option<Reader>,
+    /// The task that refreshes the repository, aborted when the object is removed.
+    task: Option<RefreshTask>,
 }
 
-/// The reason why a root is missing or stale.
+/// The reason reason a root is missing or stale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Problem {
     reason: &'static str,
@@ -76,110 +76,120 @@ struct Problem {
 }
 
 /// A task that is aborted on drop.
-struct Reader(AbortHandle);
+struct RefreshTask(AbortHandle);
 
 impl Roots {
-    /// The default root, and no others yet.
+    /// Creates the set with the default root only.
     pub fn new(
-        own: OwnRoot,
+        default: RootResult,
         repositories: Arc<dyn RootRepositories>,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
-        Self::at_pace(own, repositories, clock, USUAL)
+        Self::with_schedule(default, repositories, clock, DEFAULT_SCHEDULE)
     }
 
-    fn at_pace(
-        own: OwnRoot,
+    fn with_schedule(
+        default: RootResult,
         repositories: Arc<dyn RootRepositories>,
         clock: Arc<dyn Clock>,
-        pace: Pace,
+        schedule: RefreshSchedule,
     ) -> Arc<Self> {
         let (version, _) = watch::channel(0);
-        Arc::new(Self { own, repositories, clock, pace, kept: Mutex::default(), version })
+        Arc::new(Self {
+            default,
+            repositories,
+            clock,
+            schedule,
+            entries: Mutex::default(),
+            version,
+        })
     }
 
-    /// Replaces the TrustRoot objects. Repositories are read in the background; until then their
+    /// Replaces the TrustRoot objects. Repositories are fetched in the background; until then their
     /// objects have no root. Must be called in a Tokio runtime.
     pub fn set(self: &Arc<Self>, objects: &Objects) {
-        let mut kept = self.lock();
-        kept.retain(|name, _| objects.contains_key(name));
+        let mut entries = self.lock();
+        entries.retain(|name, _| objects.contains_key(name));
         for (name, object) in objects {
-            if kept.get(name).is_none_or(|kept| kept.object != *object) {
-                kept.insert(name.clone(), self.start(name, object));
+            if entries.get(name).is_none_or(|entry| entry.object != *object) {
+                entries.insert(name.clone(), self.start(name, object));
             }
         }
     }
 
-    /// The root that a policy names.
-    pub fn get(&self, which: &RootRef) -> OwnRoot {
-        let RootRef::Named(name) = which else { return self.own.clone() };
+    /// Returns the root that a policy names.
+    pub fn get(&self, which: &RootRef) -> RootResult {
+        let RootRef::Named(name) = which else { return self.default.clone() };
         let fault = |kind, detail: String| Fault::new(kind, format!("TrustRoot {name}"), detail);
         match self.lock().get(name) {
             None => Err(fault(FaultKind::Missing, format!("trustRootRef {name} not found"))),
-            Some(Kept { root: Some(root), .. }) => Ok((Arc::clone(root), RootSource::Configured)),
-            Some(Kept { problem, .. }) => {
-                let why = problem.as_ref().map_or("it is not read yet", |p| p.message.as_str());
-                Err(fault(FaultKind::Missing, format!("TrustRoot {name}: {why}")))
+            Some(RootEntry { root: Some(root), .. }) => {
+                Ok((Arc::clone(root), RootSource::Configured))
+            }
+            Some(RootEntry { problem, .. }) => {
+                let reason = problem.as_ref().map_or("not fetched yet", |p| p.message.as_str());
+                Err(fault(FaultKind::Missing, format!("TrustRoot {name}: {reason}")))
             }
         }
     }
 
-    /// The conditions for the status of a TrustRoot object.
+    /// Returns the conditions for the status of a TrustRoot object.
     pub fn conditions(&self, name: &str) -> Vec<Condition> {
-        self.lock().get(name).map(Kept::conditions).unwrap_or_default()
+        self.lock().get(name).map(RootEntry::conditions).unwrap_or_default()
     }
 
-    /// A receiver that is notified when the results of [`Roots::get`] or [`Roots::conditions`] may
-    /// have changed without a call of [`Roots::set`].
+    /// Returns a receiver that is notified when the results of [`Roots::get`] or
+    /// [`Roots::conditions`] may have changed without a call of [`Roots::set`].
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, RootEntry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(self: &Arc<Self>, name: &str, object: &Result<Spec, String>) -> Kept {
+    fn start(self: &Arc<Self>, name: &str, object: &Result<Spec, String>) -> RootEntry {
         let object = object.clone();
-        let mut kept = Kept { object, root: None, read: None, problem: None, reader: None };
-        match &kept.object {
-            Err(why) => kept.problem = Some(Problem::new("Invalid", why)),
+        let mut entry = RootEntry { object, root: None, read: None, problem: None, task: None };
+        match &entry.object {
+            Err(reason) => entry.problem = Some(Problem::new("Invalid", reason)),
             Ok(Spec { sigstore_keys: Some(keys), .. }) => match keys.trust_root() {
-                Ok(root) => kept.root = Some(Arc::new(root)),
-                Err(error) => kept.problem = Some(Problem::new("Invalid", &error.to_string())),
+                Ok(root) => entry.root = Some(Arc::new(root)),
+                Err(error) => entry.problem = Some(Problem::new("Invalid", &error.to_string())),
             },
             Ok(spec) => match self.repositories.open(spec) {
                 Ok(repository) => {
-                    kept.problem = Some(Problem::new("Pending", "it is not read yet"));
+                    entry.problem = Some(Problem::new("Pending", "not fetched yet"));
                     let (roots, name) = (Arc::downgrade(self), name.to_owned());
-                    let work = read_again_and_again(roots, name, spec.clone(), repository);
-                    kept.reader = Some(Reader(tokio::spawn(work).abort_handle()));
+                    let work = refresh_loop(roots, name, spec.clone(), repository);
+                    entry.task = Some(RefreshTask(tokio::spawn(work).abort_handle()));
                 }
-                Err(fault) => kept.problem = Some(Problem::new("Invalid", &fault.to_string())),
+                Err(fault) => entry.problem = Some(Problem::new("Invalid", &fault.to_string())),
             },
         }
-        kept
+        entry
     }
 
-    /// Stores the result of reading a repository, unless its object has changed meanwhile.
-    fn take(&self, name: &str, spec: &Spec, answer: Result<ReadRoot, Fault>) {
+    /// Stores the result of a refresh, unless the object has changed since.
+    fn store(&self, name: &str, spec: &Spec, answer: Result<ReadRoot, Fault>) {
         let mut all = self.lock();
-        let Some(kept) = all.get_mut(name).filter(|kept| kept.object.as_ref() == Ok(spec)) else {
+        let Some(entry) = all.get_mut(name).filter(|entry| entry.object.as_ref() == Ok(spec))
+        else {
             return;
         };
-        let before = (kept.root.clone(), kept.conditions());
+        let before = (entry.root.clone(), entry.conditions());
         match answer {
             Ok(ReadRoot { root, expired }) => {
-                kept.root = Some(Arc::new(root));
-                kept.read = Some(self.clock.now());
-                kept.problem = expired.map(Problem::expired);
+                entry.root = Some(Arc::new(root));
+                entry.read = Some(self.clock.now());
+                entry.problem = expired.map(Problem::expired);
             }
             Err(fault) => {
-                tracing::warn!(name, %fault, "the TrustRoot could not be read");
-                kept.problem = Some(Problem::new("RefreshFailed", &fault.to_string()));
+                tracing::warn!(name, %fault, "the TrustRoot could not be refreshed");
+                entry.problem = Some(Problem::new("RefreshFailed", &fault.to_string()));
             }
         }
-        let changed = before != (kept.root.clone(), kept.conditions());
+        let changed = before != (entry.root.clone(), entry.conditions());
         drop(all);
         if changed {
             self.version.send_modify(|version| *version += 1);
@@ -187,7 +197,7 @@ impl Roots {
     }
 }
 
-async fn read_again_and_again(
+async fn refresh_loop(
     roots: Weak<Roots>,
     name: String,
     spec: Spec,
@@ -195,27 +205,29 @@ async fn read_again_and_again(
 ) {
     let mut failures = 0;
     loop {
-        let Some((now, pace)) = roots.upgrade().map(|roots| (roots.clock.now(), roots.pace)) else {
+        let Some((now, schedule)) =
+            roots.upgrade().map(|roots| (roots.clock.now(), roots.schedule))
+        else {
             return;
         };
-        let answer = tokio::time::timeout(pace.timeout, repository.read(now)).await;
-        let answer = answer.unwrap_or_else(|_| Err(pace.late()));
+        let answer = tokio::time::timeout(schedule.timeout, repository.read(now)).await;
+        let answer = answer.unwrap_or_else(|_| Err(schedule.timeout_fault()));
         failures = if answer.is_ok() { 0 } else { failures + 1 };
         let Some(here) = roots.upgrade() else { return };
-        here.take(&name, &spec, answer);
+        here.store(&name, &spec, answer);
         drop(here);
-        tokio::time::sleep(pace.wait(failures)).await;
+        tokio::time::sleep(schedule.wait(failures)).await;
     }
 }
 
-impl Pace {
-    fn late(&self) -> Fault {
+impl RefreshSchedule {
+    fn timeout_fault(&self) -> Fault {
         let detail = format!("no answer within {} s", self.timeout.as_secs());
         Fault::new(FaultKind::Timeout, "the TUF repository", detail)
     }
 
-    /// The wait after so many consecutive failures, with up to a quarter of jitter, so that
-    /// replicas do not read at the same time.
+    /// Returns the wait after this number of consecutive failures, with up to a quarter of jitter,
+    /// so that replicas do not refresh at the same time.
     fn wait(&self, failures: u32) -> Duration {
         let wait = match failures {
             0 => self.refresh,
@@ -227,32 +239,32 @@ impl Pace {
     }
 }
 
-impl Kept {
+impl RootEntry {
     fn conditions(&self) -> Vec<Condition> {
-        let problem = |missing: bool| self.problem.as_ref().filter(|_| missing);
-        let lacking = problem(self.root.is_none());
+        let problem_if = |applies: bool| self.problem.as_ref().filter(|_| applies);
+        let missing = problem_if(self.root.is_none());
         let ready = Condition {
             kind: "Ready",
-            holds: lacking.is_none(),
-            reason: lacking.map_or("", |problem| problem.reason),
-            message: lacking.map_or_else(String::new, |problem| problem.message.clone()),
+            holds: missing.is_none(),
+            reason: missing.map_or("", |problem| problem.reason),
+            message: missing.map_or_else(String::new, |problem| problem.message.clone()),
         };
-        if self.reader.is_none() {
+        if self.task.is_none() {
             return vec![ready];
         }
-        let old = problem(self.root.is_some());
+        let old = problem_if(self.root.is_some());
         let stale = Condition {
             kind: "Stale",
             holds: old.is_some(),
             reason: old.map_or("", |problem| problem.reason),
-            message: old.map_or_else(String::new, |problem| self.kept_since(problem)),
+            message: old.map_or_else(String::new, |problem| self.stale_message(problem)),
         };
         vec![ready, stale]
     }
 
-    fn kept_since(&self, problem: &Problem) -> String {
+    fn stale_message(&self, problem: &Problem) -> String {
         let read = self.read.map(text).unwrap_or_default();
-        format!("the root read at {read} is kept: {}", problem.message)
+        format!("the root fetched at {read} is still used: {}", problem.message)
     }
 }
 
@@ -266,7 +278,7 @@ impl Problem {
     }
 }
 
-impl Drop for Reader {
+impl Drop for RefreshTask {
     fn drop(&mut self) {
         self.0.abort();
     }

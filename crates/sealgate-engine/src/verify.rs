@@ -1,8 +1,8 @@
-//! The use case behind `verify`: references in, an outcome for each image out.
+//! Verification of images, the use case of `verify`: an outcome for each reference.
 //!
 //! The request becomes one criterion: a signature by its authority. Each image is evaluated and
-//! judged by it, as the admission webhooks do with the criteria of policies. Missing, unsigned, not
-//! matching and "could not find out" are four different outcomes.
+//! judged by it, as the admission webhooks do with the criteria of policies. A missing image, an
+//! unsigned image, signatures that do not match, and a fault are four different outcomes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,35 +29,38 @@ use crate::limits::Limits;
 use crate::pin;
 use crate::ports::RegistryRead;
 
-/// What to ask of each image.
+/// The requirements for each image.
 #[derive(Clone, Debug)]
 pub struct VerifyRequest {
-    /// Who may have signed.
+    /// The accepted signers.
     pub authority: Authority,
-    /// What verification rests on beside the authority: trust root, and what was wished.
+    /// The trust root, and the overrides of the user.
     pub trust_config: TrustConfig,
     /// The time of verification, in seconds since 1970: now, or a past time to investigate
     /// (`--at`). See [`VerificationContext::now`].
     pub now: i64,
-    /// Annotations that a signature must carry (`-a`).
+    /// Annotations that a signature must have (`-a`).
     pub annotations: BTreeMap<String, String>,
-    /// Whether the claim must name the image (`--check-claims`).
+    /// The check that the signed payload names the image (`--check-claims`).
     pub claims: Claims,
-    /// Where signatures lie, if not beside the image (`COSIGN_REPOSITORY`). Referrers beside the
-    /// image are looked at too, for cosign writes bundles there whatever the variable says.
+    /// The repository of the signatures, if not the image's (`COSIGN_REPOSITORY`). Referrers in the
+    /// image's repository are read too, because cosign writes bundles there regardless of the
+    /// variable.
     pub signature_repository: Option<Repository>,
-    /// What legacy tags begin with, usually nothing.
+    /// The prefix of legacy tags, usually empty.
     pub tag_prefix: String,
-    /// Bounds.
+    /// Limits.
     pub limits: Limits,
-    /// Whether every child of an index must be signed, too (`--recursive`).
+    /// Requires every child of an index to be signed, too (`--recursive`).
     pub recursive: bool,
-    /// Images of one call, and children of one index, under way at a time (`--max-workers`).
+    /// The number of images of one call, and of children of one index, verified concurrently
+    /// (`--max-workers`).
     pub max_workers: usize,
 }
 
 impl VerifyRequest {
-    /// No trust root, claims checked, no annotations, default bounds, ten images at a time.
+    /// Creates a request without a trust root: claims checked, no annotations, default limits, ten
+    /// images at a time.
     pub fn new(authority: impl Into<Authority>) -> Self {
         Self {
             authority: authority.into(),
@@ -74,60 +77,60 @@ impl VerifyRequest {
     }
 }
 
-/// A candidate that does not count, and why.
+/// A rejected candidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
-    /// Where it lay.
+    /// The location.
     pub origin: Origin,
-    /// Why it does not count.
+    /// The reason.
     pub reason: Reject,
 }
 
-/// What became of one digest.
+/// The outcome for one digest.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// At least one candidate is a signature by the authority about this digest.
+    /// At least one candidate is a valid signature by the authority over this digest.
     Verified {
-        /// Those that count.
+        /// The verified signatures.
         signatures: Vec<Verified>,
-        /// Those that do not.
+        /// The rejected candidates.
         rejected: Vec<Rejected>,
-        /// Sources that could not be asked; there may be more signatures.
+        /// Faults of sources that could not be read; there may be more signatures.
         faults: Vec<Fault>,
     },
-    /// Every source answered, and none has a candidate that is a signature at all.
+    /// All sources were read, and no candidate is a signature.
     NoSignatures {
-        /// What lay there instead (attestations).
+        /// Candidates of other kinds (attestations).
         rejected: Vec<Rejected>,
     },
-    /// Every source answered, and no candidate counts.
+    /// All sources were read, and every candidate was rejected.
     NoMatch {
-        /// Each with its reason.
+        /// The candidates, each with its reason.
         rejected: Vec<Rejected>,
     },
-    /// There is no such image.
+    /// The image does not exist.
     NotFound,
-    /// A source could not be asked, and nothing from the others counts.
+    /// A source could not be read, and no candidate of the others is valid.
     Fault {
         /// The first fault.
         fault: Fault,
-        /// CheckedCandidates that could be judged.
+        /// The candidates that could be verified, all rejected.
         rejected: Vec<Rejected>,
     },
 }
 
-/// One image (or child of an index) and what became of it.
+/// The result for one image (or child of an index).
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The image as asked for; a child as `repository@digest`.
+    /// The image as requested; a child as `repository@digest`.
     pub reference: Reference,
-    /// Its digest, where it was found.
+    /// Its digest, if it was found.
     pub digest: Option<Digest>,
     /// The platform that the index names for a child (`linux/arm64/v8`).
     pub platform: Option<String>,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Everything below an index, with `recursive`.
+    /// The reports on all descendants of an index, with `recursive`.
     pub children: Vec<Report>,
 }
 
@@ -143,7 +146,7 @@ impl Outcome {
         }
     }
 
-    /// The candidates that do not count.
+    /// Returns the rejected candidates.
     pub fn rejected(&self) -> &[Rejected] {
         match self {
             Self::Verified { rejected, .. }
@@ -160,13 +163,13 @@ impl Outcome {
 }
 
 impl Report {
-    /// Whether this image and all its children were verified.
+    /// Returns whether this image and all its children were verified.
     pub fn is_verified(&self) -> bool {
         matches!(self.outcome, Outcome::Verified { .. })
             && self.children.iter().all(Self::is_verified)
     }
 
-    /// The first report below (or this one) that is not verified.
+    /// Returns the first report, of this image or its descendants, that is not verified.
     pub fn first_failure(&self) -> Option<&Self> {
         match self.outcome {
             Outcome::Verified { .. } => self.children.iter().find_map(Self::first_failure),
@@ -180,7 +183,7 @@ impl Report {
     }
 }
 
-/// Verifies images, each digest once however often it is asked for.
+/// Verifier of images that verifies each digest once.
 pub struct Verifier<'a> {
     registry: &'a dyn RegistryRead,
     request: &'a VerifyRequest,
@@ -197,7 +200,7 @@ pub async fn verify_image(
     Verifier::new(registry, request).verify(reference).await
 }
 
-/// Verifies many images, `max_workers` at a time; the reports come in the order of the input.
+/// Verifies many images, `max_workers` at a time; reports are in the order of the input.
 pub fn verify_images<'a>(
     registry: &'a dyn RegistryRead,
     images: impl Stream<Item = Reference> + Send + 'a,
@@ -213,12 +216,12 @@ pub fn verify_images<'a>(
 }
 
 impl<'a> Verifier<'a> {
-    /// A verifier that remembers the outcome of the last few thousand digests.
+    /// Creates a verifier that caches the outcomes of the last few thousand digests.
     pub fn new(registry: &'a dyn RegistryRead, request: &'a VerifyRequest) -> Self {
         Self { registry, request, criterion: request.criterion(), outcomes: Cache::new(4096) }
     }
 
-    /// One image, with its children where the request says so.
+    /// Verifies one image, with its children if requested.
     pub async fn verify(&self, reference: &Reference) -> Report {
         let digest = match pin::digest(self.registry, reference).await {
             Ok(digest) => digest,
@@ -242,7 +245,7 @@ impl<'a> Verifier<'a> {
         Report { reference, digest: Some(digest), platform: None, outcome, children }
     }
 
-    /// A report on everything below an index, if that was asked for.
+    /// Verifies all descendants of an index, if requested.
     async fn children(
         &self,
         repository: &Repository,
@@ -268,7 +271,7 @@ impl<'a> Verifier<'a> {
             .await)
     }
 
-    /// What became of one digest: computed once, a fault never kept.
+    /// Returns the outcome for one digest: computed once; a fault is never cached.
     async fn outcome(&self, repository: &Repository, digest: &Digest) -> Outcome {
         let key = (repository.clone(), digest.clone());
         let made = self.outcomes.try_get_with(key, async {
@@ -296,11 +299,11 @@ impl<'a> Verifier<'a> {
 }
 
 impl VerifyRequest {
-    /// The one criterion that every image must meet.
+    /// The criterion that every image must meet.
     fn criterion(&self) -> Arc<Criterion> {
         let source = Source {
             repository: self.signature_repository.clone(),
-            also_beside: true,
+            include_image_repository: true,
             tag_prefix: Some(self.tag_prefix.clone()),
             pull_secrets: Vec::new(),
         };
@@ -317,7 +320,8 @@ impl VerifyRequest {
 }
 
 impl Outcome {
-    /// The view of a verdict: with the candidates, and no match apart from no signatures.
+    /// Makes an outcome of a verdict: adds the candidates, and distinguishes no match from no
+    /// signatures.
     fn of(verdict: &Verdict, facts: &Facts, candidates: Vec<CheckedCandidate>) -> Self {
         let (mut signatures, mut rejected) = (Vec::new(), Vec::new());
         for CheckedCandidate { origin, result } in candidates {
@@ -340,7 +344,7 @@ impl Outcome {
     }
 }
 
-/// Whether the candidate is something else than a signature: an attestation.
+/// Returns whether the candidate is not a signature, but an attestation.
 fn is_no_signature(reason: &Reject) -> bool {
     matches!(reason, Reject::NotASignature { .. })
 }

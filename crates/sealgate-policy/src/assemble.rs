@@ -1,8 +1,8 @@
-//! The objects of a policy source and the contents of their dependencies to one [`PolicySet`],
-//! with a status for each object and the problems for people.
+//! Compilation of all objects of a policy source, with the contents of their dependencies, to one
+//! [`PolicySet`], with a status for each object and the problems to report.
 //!
-//! Used by every source: a cluster, a folder. A source reads and watches; what its objects mean,
-//! and which of them are problems, is decided here.
+//! Used by every source: a cluster, a folder. A source reads and watches; this module decides which
+//! objects are valid and which are problems.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,10 +17,11 @@ use crate::select::{NoMatch, PolicySet};
 /// The kind of source that a gate's policies come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PolicySource {
-    /// The objects of a cluster. They have a status, and a webhook that warns their authors.
+    /// The objects of a cluster. They have a status, and the policy webhook shows warnings when
+    /// they are applied.
     #[default]
     Cluster,
-    /// The files of a folder: the objects of a cluster are not read.
+    /// The files of a folder; objects of the cluster are not read.
     Folder,
 }
 
@@ -29,11 +30,11 @@ pub enum PolicySource {
 pub struct Objects<'a> {
     /// The kind of the source.
     pub source: PolicySource,
-    /// The gate's namespace, in which secrets are looked up.
+    /// The gate's namespace, which Secrets are read from.
     pub system_namespace: &'a str,
     /// The entries of the ConfigMap `config-policy-controller`.
     pub config: BTreeMap<String, String>,
-    /// `--no-match-policy`, which comes before the ConfigMap's entry.
+    /// `--no-match-policy`, which overrides the ConfigMap.
     pub no_match: Option<NoMatch>,
     /// The ClusterImagePolicies.
     pub policies: Vec<Object<'a, ClusterImagePolicy>>,
@@ -46,16 +47,16 @@ pub struct Objects<'a> {
 pub struct Object<'a, T> {
     /// `metadata.name`.
     pub name: &'a str,
-    /// The place it was read at, which rules give as their origin: `cluster`, or a file.
+    /// The place that it was read from, which rules record as their origin: `cluster`, or a file.
     pub place: &'a str,
-    /// The object, or why it cannot be read.
+    /// The object, or the reason why it cannot be parsed.
     pub content: Result<&'a T, &'a str>,
 }
 
-/// The result of an assembly.
+/// The result of compiling all objects.
 #[derive(Clone, Debug)]
 pub struct Assembly {
-    /// The rules: one for each policy, also for one that cannot be decided.
+    /// The rules: one for each policy, including undecidable ones.
     pub set: Arc<PolicySet>,
     /// The configuration.
     pub config: Config,
@@ -63,11 +64,11 @@ pub struct Assembly {
     pub policies: Vec<ObjectStatus>,
     /// The statuses of the TrustRoots, in the order of [`Objects::trust_roots`].
     pub trust_roots: Vec<ObjectStatus>,
-    /// The objects that cannot be used as they are written, one line each.
+    /// The objects that are invalid, one line each.
     pub problems: Vec<String>,
     /// Warnings about the configuration.
     pub config_warnings: Vec<String>,
-    /// Warnings about the objects of a folder. Those about objects of a cluster are given by the
+    /// Warnings about the objects of a folder. Warnings about objects of a cluster are shown by the
     /// policy webhook when they are applied.
     pub warnings: Vec<String>,
 }
@@ -84,19 +85,19 @@ pub struct ObjectStatus {
 /// The state that a source publishes at each change.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyState {
-    /// The policies in force; `None` until all were loaded once: then nothing is admitted.
+    /// The policies in effect; `None` until they have been loaded: until then nothing is admitted.
     pub set: Option<Arc<PolicySet>>,
     /// The gate's configuration.
     pub config: Config,
-    /// The objects and files that cannot be used as they are written. While there is a `set`, it
-    /// holds the last good version of what is listed here, or refuses in its place.
+    /// The objects and files that are invalid. While `set` is present, it holds their last valid
+    /// version, or denies in their place.
     pub problems: Vec<String>,
     /// The kind of the source.
     pub source: PolicySource,
 }
 
 impl Objects<'_> {
-    /// The specs of the TrustRoots by name, validated and with their defaults.
+    /// Returns the specs of the TrustRoots by name, validated and with defaults filled in.
     pub fn trust_root_specs(&self) -> BTreeMap<String, Result<Spec, String>> {
         let spec = |root: &Object<'_, TrustRootObject>| match root.content {
             Ok(object) => object.checked(),
@@ -107,7 +108,7 @@ impl Objects<'_> {
 }
 
 impl PolicyState {
-    /// The state before anything was loaded from `source`, for the reason `why`.
+    /// Returns the state before anything has been loaded from `source`, with the reason.
     pub fn waiting(source: PolicySource, why: impl Into<String>) -> Self {
         Self { problems: vec![why.into()], source, ..Self::default() }
     }
@@ -140,7 +141,7 @@ pub fn assemble(
     Assembly { set, config, policies, trust_roots, problems, config_warnings, warnings }
 }
 
-/// The parts of an [`Assembly`] that grow with each object.
+/// The parts of an [`Assembly`] that are extended by each object.
 #[derive(Default)]
 struct Parts {
     rules: Vec<crate::rule::Rule>,
@@ -179,7 +180,7 @@ impl Parts {
         self.policies.push(ObjectStatus { name: policy.name.to_owned(), conditions });
     }
 
-    /// Adds a TrustRoot. One of a cluster has its problems in its status only.
+    /// Adds a TrustRoot. Problems of a cluster's TrustRoot are in its status only.
     fn add_trust_root(
         &mut self,
         source: PolicySource,
@@ -199,7 +200,7 @@ impl Parts {
 }
 
 impl<T> Object<'_, T> {
-    /// A line about the object, which says where to find it.
+    /// Returns a line about the object that names its place.
     fn line(&self, source: PolicySource, text: &str) -> String {
         match source {
             PolicySource::Cluster => format!("{}: {text}", self.name).replace('\n', " "),
@@ -213,7 +214,7 @@ impl Condition {
         format!("{}: {}", self.reason, self.message)
     }
 
-    /// Returns whether a TrustRoot is not ready, or ready by a root that is not current.
+    /// Returns whether a TrustRoot is not ready, or ready with an outdated root.
     fn is_bad(&self) -> bool {
         self.holds == (self.kind == "Stale")
     }

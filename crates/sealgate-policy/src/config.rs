@@ -10,31 +10,31 @@ use crate::select::NoMatch;
 /// The gate's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// `no-match-policy`: `deny` (also for an unknown word), `warn`, `allow`.
+    /// `no-match-policy`: `deny` (the default, also for an unknown value), `warn`, `allow`.
     pub no_match: NoMatch,
     /// `fail-on-empty-authorities`.
     pub empty_authorities: EmptyAuthorities,
-    /// `insecure-registries`: `HOST[:PORT]` of registries that may be asked over plain HTTP,
+    /// `insecure-registries`: `HOST[:PORT]` of registries that may be accessed over plain HTTP,
     /// separated by commas or white space.
     pub insecure_registries: Vec<String>,
 }
 
-/// The most registries that may be insecure.
+/// The maximum number of insecure registries.
 pub const MAX_INSECURE_REGISTRIES: usize = 256;
 
 impl Config {
-    /// Reads the entries. What is wrong counts as left out, which is always the stricter
-    /// reading, and is told in the second part.
+    /// Parses the entries. Invalid entries are ignored, which is always the stricter choice, and
+    /// reported as warnings in the second value.
     pub fn read(data: &BTreeMap<String, String>) -> (Self, Vec<String>) {
         let (mut config, mut warnings) = (Self::default(), Vec::new());
         for (key, value) in data {
             let value = value.trim();
-            let taken = match key.as_str() {
+            let accepted = match key.as_str() {
                 "no-match-policy" => no_match(value).map(|it| config.no_match = it),
                 "fail-on-empty-authorities" => {
                     empty_authorities(value).map(|it| config.empty_authorities = it)
                 }
-                // Bundles are always looked for among the referrers, and always verified.
+                // Bundles are always fetched from the referrers, and always verified.
                 "enable-oci11" => boolean(value).map(drop),
                 "insecure-registries" => {
                     let (hosts, wrong) = hosts(value);
@@ -42,16 +42,16 @@ impl Config {
                     warnings.extend(wrong);
                     Some(())
                 }
-                // The ConfigMap of the peer's chart explains itself in this entry.
+                // The ConfigMap of policy-controller's chart documents itself in this entry.
                 "_example" => Some(()),
                 _ => {
                     warnings.push(format!("config-policy-controller: unknown entry {key}"));
                     Some(())
                 }
             };
-            if taken.is_none() {
+            if accepted.is_none() {
                 warnings.push(format!(
-                    "config-policy-controller: {key}: unknown value {value:?}, the default stands"
+                    "config-policy-controller: {key}: unknown value {value:?}; the default is used"
                 ));
             }
         }
@@ -66,11 +66,11 @@ fn no_match(value: &str) -> Option<NoMatch> {
 fn empty_authorities(value: &str) -> Option<EmptyAuthorities> {
     boolean(value).map(|fail| match fail {
         true => EmptyAuthorities::Refused,
-        false => EmptyAuthorities::Taken,
+        false => EmptyAuthorities::Accepted,
     })
 }
 
-/// What Go's `strconv.ParseBool` takes.
+/// Parses a boolean as Go's `strconv.ParseBool`.
 fn boolean(value: &str) -> Option<bool> {
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
@@ -79,7 +79,7 @@ fn boolean(value: &str) -> Option<bool> {
     }
 }
 
-/// The hosts in a list, and what is wrong with it. What is no host is left out.
+/// Parses a list of hosts, and returns warnings about invalid ones, which are ignored.
 fn hosts(value: &str) -> (Vec<String>, Vec<String>) {
     let (mut hosts, mut wrong) = (Vec::new(), Vec::new());
     for part in value.split(|c: char| c == ',' || c.is_whitespace()).filter(|it| !it.is_empty()) {
@@ -90,7 +90,7 @@ fn hosts(value: &str) -> (Vec<String>, Vec<String>) {
             }
             Ok(host) => hosts.push(host),
             Err(_) => wrong.push(insecure(&format!(
-                "{part:?} is no HOST or HOST:PORT (no scheme, no path, no pattern) and is left out"
+                "{part:?} is not HOST or HOST:PORT (without scheme, path or pattern); ignored"
             ))),
         }
     }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_denies() {
+    fn unknown_values_deny() {
         for value in ["", "deny", "Allow", "ALLOW", "nonsense"] {
             assert_eq!(read(&[("no-match-policy", value)]).0.no_match, NoMatch::Deny, "{value}");
         }
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told() {
+    fn invalid_entries_are_reported() {
         let (config, warnings) =
             read(&[("fail-on-empty-authorities", "nope"), ("no-match-policy", "x"), ("new", "")]);
         assert_eq!(config, Config::default());
@@ -131,7 +131,7 @@ mod tests {
             ("insecure-registries", "A.local:5000, b"),
             ("enable-oci11", "true"),
         ]);
-        assert_eq!(config.empty_authorities, EmptyAuthorities::Taken);
+        assert_eq!(config.empty_authorities, EmptyAuthorities::Accepted);
         assert_eq!(config.insecure_registries, ["a.local:5000", "b"]);
         assert_eq!(warnings, Vec::<String>::new());
     }

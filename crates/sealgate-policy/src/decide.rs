@@ -1,10 +1,11 @@
-//! Verdicts to a decision: is the object let in, and what is said.
+//! Decision for a whole object, made from the verdicts: allowed or denied, with message and
+//! warnings.
 //!
-//! Enforce and warn never mix: what an enforcing rule says goes into the message, what a warning
-//! rule says goes into the warnings, and no order of rules changes either. An image is let in
-//! only when it was judged, by at least one rule or by the no-match policy, and no enforcing rule
-//! has anything but a pass. An image without a digest is refused by the enforcing rules that are
-//! about it and by nothing else: a rule in warn mode warns of it, as of everything.
+//! Enforce and warn are kept apart: failures of enforcing rules go into the message, failures of
+//! warning rules into the warnings, and the order of rules changes neither. An image is admitted
+//! only if it was judged, by at least one rule or by the no-match policy, and every enforcing rule
+//! passes. An image without a digest is denied by the enforcing rules that apply to it and by
+//! nothing else: a rule in mode warn only warns.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -22,92 +23,95 @@ mod denial_text;
 
 pub use self::denial_text::bounded as bounded_warnings;
 
-/// What stands before every denial, as in policy-controller.
+/// The prefix of every denial, as in policy-controller.
 pub const VALIDATION_FAILED: &str = "validation failed: ";
 
-/// The longest message, in bytes. The API server puts it into a status and an event.
+/// The maximum length of a message, in bytes. The API server puts it into a status and an event.
 pub const MAX_MESSAGE: usize = 8 * 1024;
 
-/// The longest warning, in bytes. The API server may cut one at 256, and clients put `Warning: `
-/// before it. All of them together stay below the 4 KiB beyond which it cuts every one.
+/// The maximum length of a warning, in bytes. The API server may truncate one at 256, and clients
+/// prepend `Warning: `. All warnings together stay below 4 KiB, beyond which the API server
+/// truncates each.
 pub const MAX_WARNING: usize = 240;
 
-/// The largest number of warnings in one answer.
+/// The maximum number of warnings in one response.
 pub const MAX_WARNINGS: usize = 16;
 
-/// One image of an object, with what was found out about it.
+/// One image of an object, with its outcome.
 #[derive(Clone, Debug)]
 pub struct JudgedImage {
     /// `spec.containers[0].image`.
     pub path: String,
     /// The image as the object writes it.
     pub image: String,
-    /// `repository@digest`, as judged; empty when it never got that far.
+    /// `repository@digest`, as judged; empty if it was not judged.
     pub subject: String,
-    /// The consequence for the object when the image does not pass.
+    /// The consequence for the object if the image does not pass.
     pub effect: Effect,
-    /// How far it got.
+    /// The outcome of the image's evaluation.
     pub outcome: Outcome,
 }
 
-/// The consequence for an object when one of its images does not pass.
+/// The consequence for an object if one of its images does not pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Effect {
-    /// The object is refused.
+    /// The object is denied.
     #[default]
     Refuses,
-    /// The object is let in, and a warning says that the pods that it makes will be refused. For
-    /// objects that run nothing themselves: each of their pods is judged when it is created.
+    /// The object is admitted, with a warning that its pods will be denied. For objects that run
+    /// nothing themselves: each of their pods is judged when it is created.
     Warns,
-    /// The same for an object that was named and not shown: the warning has policies, fields and
-    /// codes, and neither images nor registries, which whoever asks may not know.
-    WarnsOfUnseen,
+    /// As `Warns`, for an object that the request names but does not contain: the warning has
+    /// policies, fields and codes, but neither images nor registries, which the requesting user may
+    /// not be permitted to read.
+    #[serde(rename = "warnsOfUnseen")]
+    WarnsWithoutImages,
 }
 
-/// How far an image got.
+/// The outcome of evaluating one image.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// The text is no image reference.
+    /// The text is not an image reference.
     Unreadable {
-        /// Why: `could not parse reference: …`.
+        /// The reason: `could not parse reference: …`.
         error: String,
     },
-    /// There is no digest to judge: a tag that nobody pinned.
+    /// There is no digest to judge: a tag that was not resolved.
     NotPinned {
-        /// Why it could not be pinned, where that was tried.
+        /// The reason why it could not be resolved, if that was attempted.
         cause: Option<Fault>,
-        /// The rules that are about the image whatever its digest is
+        /// The rules that apply to the image whatever its digest is
         /// ([`crate::select::PolicySet::select_unresolved`]), judged without one.
-        rules: Vec<Ruled>,
+        rules: Vec<RuleVerdict>,
     },
-    /// A pod template's placeholder, which another component replaces before a pod is created. No
-    /// enforcing rule is about it.
+    /// A placeholder in a pod template, which another component replaces before a pod is created.
+    /// No enforcing rule applies to it.
     Placeholder,
-    /// The rules that apply, each with its verdict. Empty: no rule is about the image.
-    Ruled(Vec<Ruled>),
+    /// The verdicts of the rules that apply. Empty if no rule applies to the image.
+    Judged(Vec<RuleVerdict>),
 }
 
 /// The verdict of one rule.
 #[derive(Clone, Debug)]
-pub struct Ruled {
+pub struct RuleVerdict {
     /// The rule's criterion.
     pub criterion: Arc<Criterion>,
     /// The verdict.
     pub verdict: Verdict,
 }
 
-/// Whether the object is let in, and what is said.
+/// The decision for a whole object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
-    /// Let in or not.
+    /// The result: allowed or denied.
     pub allowed: bool,
-    /// The denial, beginning with [`VALIDATION_FAILED`]; empty when allowed.
+    /// The denial, which begins with [`VALIDATION_FAILED`]; empty if allowed.
     pub message: String,
     /// Warnings, one header line each.
     pub warnings: Vec<String>,
-    /// The outcome of each image by each rule, for audit records, metrics and events. In the order
-    /// of the images, then of the rules' names.
+    /// The outcome of each image by each rule, for decision records, metrics and events. Ordered by
+    /// image, then by rule name.
     pub images: Vec<ImageRecord>,
 }
 
@@ -127,9 +131,9 @@ pub struct ImageRecord {
     pub mode: Cow<'static, str>,
     /// `pass`, `fail`, `fault`, `no-match`, `not-pinned`, `placeholder` or `unreadable`.
     pub outcome: Cow<'static, str>,
-    /// Whether this alone refuses the object.
+    /// Set if this outcome alone denies the object.
     pub denies: bool,
-    /// The authorities that held.
+    /// The authorities that are satisfied.
     pub authorities: Vec<String>,
     /// Their signers: `subject (issuer)` of a certificate, or `key` and its fingerprint.
     #[serde(default)]
@@ -138,38 +142,38 @@ pub struct ImageRecord {
     pub codes: Vec<String>,
 }
 
-/// Decides on an object with these images. With no images there is nothing to refuse: whoever
-/// calls has made sure that the object names none, or only such as were judged before.
+/// Decides on an object with these images. An object without images is allowed: the caller ensures
+/// that it contains none, or only such as were judged before.
 pub fn decide(images: &[JudgedImage], no_match: NoMatch) -> Decision {
-    let mut decided = Decided::default();
+    let mut builder = DecisionBuilder::default();
     for image in images {
         match &image.outcome {
-            Outcome::Unreadable { error } => decided.unreadable(image, error),
-            Outcome::Placeholder => decided.placeholder(image),
+            Outcome::Unreadable { error } => builder.unreadable(image, error),
+            Outcome::Placeholder => builder.placeholder(image),
             Outcome::NotPinned { rules, .. } if rules.is_empty() => {
-                decided.no_match(image, no_match);
+                builder.no_match(image, no_match);
             }
             Outcome::NotPinned { cause, rules } => {
-                decided.not_pinned(image, cause.as_ref(), rules);
+                builder.not_pinned(image, cause.as_ref(), rules);
             }
-            Outcome::Ruled(rules) if rules.is_empty() => decided.no_match(image, no_match),
-            Outcome::Ruled(rules) => decided.ruled(image, rules),
+            Outcome::Judged(rules) if rules.is_empty() => builder.no_match(image, no_match),
+            Outcome::Judged(rules) => builder.ruled(image, rules),
         }
     }
-    decided.finish()
+    builder.finish()
 }
 
 #[derive(Default)]
-struct Decided {
+struct DecisionBuilder {
     denials: Vec<denial_text::Entry>,
     warnings: Vec<String>,
     images: Vec<ImageRecord>,
 }
 
-impl Decided {
+impl DecisionBuilder {
     fn unreadable(&mut self, image: &JudgedImage, error: &str) {
         self.images.push(ImageRecord::of(image, "unreadable", true));
-        self.refuse(image, denial_text::Entry::unreadable(image, error));
+        self.deny(image, denial_text::Entry::unreadable(image, error));
     }
 
     fn placeholder(&mut self, image: &JudgedImage) {
@@ -180,15 +184,15 @@ impl Decided {
     fn no_match(&mut self, image: &JudgedImage, no_match: NoMatch) {
         self.images.push(ImageRecord::of(image, "no-match", no_match == NoMatch::Deny));
         match no_match {
-            NoMatch::Deny => self.refuse(image, denial_text::Entry::no_match(image)),
+            NoMatch::Deny => self.deny(image, denial_text::Entry::no_match(image)),
             NoMatch::Warn => self.warn(image, &denial_text::Entry::no_match(image)),
             NoMatch::Allow => {}
         }
     }
 
-    fn not_pinned(&mut self, image: &JudgedImage, cause: Option<&Fault>, rules: &[Ruled]) {
+    fn not_pinned(&mut self, image: &JudgedImage, cause: Option<&Fault>, rules: &[RuleVerdict]) {
         let mut enforcing = Vec::new();
-        for ruled in in_order(rules) {
+        for ruled in by_name(rules) {
             self.images.push(ImageRecord::not_pinned(image, ruled));
             match (&ruled.verdict, ruled.criterion.mode) {
                 (Verdict::Pass { authorities }, _) => self.passed(image, ruled, authorities),
@@ -197,36 +201,34 @@ impl Decided {
             }
         }
         if !enforcing.is_empty() {
-            self.refuse(image, denial_text::Entry::not_pinned(image, cause, &enforcing));
+            self.deny(image, denial_text::Entry::not_pinned(image, cause, &enforcing));
         }
     }
 
-    fn ruled(&mut self, image: &JudgedImage, rules: &[Ruled]) {
-        for ruled in in_order(rules) {
+    fn ruled(&mut self, image: &JudgedImage, rules: &[RuleVerdict]) {
+        for ruled in by_name(rules) {
             self.images.push(ImageRecord::ruled(image, ruled));
             match (&ruled.verdict, ruled.criterion.mode) {
                 (Verdict::Pass { authorities }, _) => self.passed(image, ruled, authorities),
-                (_, Mode::Enforce) => self.refuse(image, denial_text::Entry::failed(image, ruled)),
+                (_, Mode::Enforce) => self.deny(image, denial_text::Entry::failed(image, ruled)),
                 (_, Mode::Warn) => self.warn(image, &denial_text::Entry::failed(image, ruled)),
             }
         }
     }
 
-    /// An exemption lets in, and says so.
-    fn passed(&mut self, image: &JudgedImage, ruled: &Ruled, authorities: &[Passed]) {
+    /// Adds the warning of an exemption.
+    fn passed(&mut self, image: &JudgedImage, ruled: &RuleVerdict, authorities: &[Passed]) {
         if authorities.iter().any(|passed| passed.by == PassedBy::Exemption) {
             self.warnings.push(denial_text::exemption(image, &ruled.criterion.name));
         }
     }
 
-    fn refuse(&mut self, image: &JudgedImage, entry: denial_text::Entry) {
+    fn deny(&mut self, image: &JudgedImage, entry: denial_text::Entry) {
         match image.effect {
             Effect::Refuses => self.denials.push(entry),
-            Effect::Warns => {
-                self.warnings.push(denial_text::pods_will_be_refused(&entry.warning()))
-            }
-            Effect::WarnsOfUnseen => {
-                self.warnings.push(denial_text::pods_will_be_refused(&entry.brief_warning()));
+            Effect::Warns => self.warnings.push(denial_text::pods_will_be_denied(&entry.warning())),
+            Effect::WarnsWithoutImages => {
+                self.warnings.push(denial_text::pods_will_be_denied(&entry.brief_warning()));
             }
         }
     }
@@ -234,7 +236,7 @@ impl Decided {
     fn warn(&mut self, image: &JudgedImage, entry: &denial_text::Entry) {
         self.warnings.push(match image.effect {
             Effect::Refuses | Effect::Warns => entry.warning(),
-            Effect::WarnsOfUnseen => entry.brief_warning(),
+            Effect::WarnsWithoutImages => entry.brief_warning(),
         });
     }
 
@@ -250,22 +252,22 @@ impl Decided {
     }
 }
 
-impl Ruled {
-    /// By name, then by fingerprint: two rules may have one name.
+impl RuleVerdict {
+    /// The sort key: name, then fingerprint, since two rules may have the same name.
     fn key(&self) -> (&str, &Digest) {
         (&self.criterion.name, &self.criterion.fingerprint)
     }
 }
 
-/// In the order of their names.
-fn in_order(rules: &[Ruled]) -> Vec<&Ruled> {
-    let mut rules: Vec<&Ruled> = rules.iter().collect();
+/// Returns the verdicts ordered by rule name.
+fn by_name(rules: &[RuleVerdict]) -> Vec<&RuleVerdict> {
+    let mut rules: Vec<&RuleVerdict> = rules.iter().collect();
     rules.sort_by(|a, b| a.key().cmp(&b.key()));
     rules
 }
 
 impl ImageRecord {
-    fn of(image: &JudgedImage, outcome: &'static str, refuses: bool) -> Self {
+    fn of(image: &JudgedImage, outcome: &'static str, denies: bool) -> Self {
         Self {
             path: image.path.clone(),
             image: image.image.clone(),
@@ -273,25 +275,25 @@ impl ImageRecord {
             rule: String::new(),
             mode: "".into(),
             outcome: outcome.into(),
-            denies: refuses && image.effect == Effect::Refuses,
+            denies: denies && image.effect == Effect::Refuses,
             authorities: Vec::new(),
             signers: Vec::new(),
             codes: Vec::new(),
         }
     }
 
-    /// A rule's word on an image without a digest.
-    fn not_pinned(image: &JudgedImage, ruled: &Ruled) -> Self {
-        let fact = Self::ruled(image, ruled);
+    /// The record of a rule's verdict on an image without a digest.
+    fn not_pinned(image: &JudgedImage, ruled: &RuleVerdict) -> Self {
+        let record = Self::ruled(image, ruled);
         match ruled.verdict {
-            Verdict::Pass { .. } => fact,
+            Verdict::Pass { .. } => record,
             Verdict::Fail { .. } | Verdict::Fault { .. } => {
-                Self { outcome: "not-pinned".into(), ..fact }
+                Self { outcome: "not-pinned".into(), ..record }
             }
         }
     }
 
-    fn ruled(image: &JudgedImage, ruled: &Ruled) -> Self {
+    fn ruled(image: &JudgedImage, ruled: &RuleVerdict) -> Self {
         let passed = match &ruled.verdict {
             Verdict::Pass { authorities } => authorities.as_slice(),
             _ => &[],
@@ -300,19 +302,23 @@ impl ImageRecord {
             ruled.verdict.reasons().iter().flat_map(|reason| reason.codes()).collect();
         codes.sort();
         codes.dedup();
-        let held = matches!(ruled.verdict, Verdict::Pass { .. });
+        let passes = matches!(ruled.verdict, Verdict::Pass { .. });
         Self {
             rule: ruled.criterion.name.clone(),
             mode: ruled.criterion.mode.name().into(),
             authorities: passed.iter().map(|passed| passed.authority.clone()).collect(),
             signers: signers(passed),
             codes,
-            ..Self::of(image, ruled.verdict.code(), !held && ruled.criterion.mode == Mode::Enforce)
+            ..Self::of(
+                image,
+                ruled.verdict.code(),
+                !passes && ruled.criterion.mode == Mode::Enforce,
+            )
         }
     }
 }
 
-/// Who has signed for these authorities, each once.
+/// Returns the distinct signers that satisfied these authorities.
 fn signers(passed: &[Passed]) -> Vec<String> {
     let signatures = passed.iter().flat_map(|passed| match &passed.by {
         PassedBy::Signatures(signatures) => signatures.as_slice(),

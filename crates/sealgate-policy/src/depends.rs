@@ -1,12 +1,11 @@
-//! The dependencies of a policy: what its authorities name and its object does not hold. They must
-//! be fetched before the policy compiles; a dependency without content makes its authority
-//! undecidable.
+//! The dependencies of a policy: objects that its authorities name. They must be fetched before the
+//! policy compiles; a dependency without content makes its authority undecidable.
 
 use std::collections::BTreeSet;
 
 use crate::cip::{Authority, ClusterImagePolicy, KeyRef};
 
-/// An object of a cluster that a policy names.
+/// A cluster object that a policy names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dependency<'a> {
     /// A Secret in the gate's namespace, by name: a public key or certificates.
@@ -15,8 +14,8 @@ pub enum Dependency<'a> {
     TrustRoot(&'a str),
 }
 
-/// The dependencies of `policy`. A Secret of another namespace than `system_namespace` is none:
-/// the gate must not read it.
+/// Returns the dependencies of `policy`. A Secret of another namespace than `system_namespace` is
+/// not one: the gate must not read it.
 pub fn dependencies<'a>(
     policy: &'a ClusterImagePolicy,
     system_namespace: &str,

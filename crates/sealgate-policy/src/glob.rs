@@ -1,33 +1,33 @@
-//! Image patterns: the glob language of `ClusterImagePolicy`, read so that a pattern means what
-//! its author sees in it, and no more.
+//! Image patterns: the glob language of `ClusterImagePolicy`, compiled so that a pattern selects
+//! the images that its author names, and no others.
 //!
-//! The language: `*` stands for anything but `/`, `**` for anything; everything else is literal;
-//! the whole name must fit. policy-controller matches the pattern against one text, the
-//! canonical `registry/repository@digest`. That makes `repo:tag`, plain `repo` and `docker.io/…`
-//! patterns dead, and lets a wildcard run over the border between name and digest. Here a pattern
-//! is taken apart first, and each part is matched against its own part of the image:
+//! The language: `*` matches any text without `/`, `**` any text; everything else is literal; the
+//! whole name must match. policy-controller matches the pattern against one text, the canonical
+//! `registry/repository@digest`. There, patterns such as `repo:tag`, plain `repo` and `docker.io/…`
+//! never match, and a wildcard may match across the border between name and digest. Here a pattern
+//! is split first, and each part is matched against its own part of the image:
 //!
-//! * **name** against `registry/repository`. A name whose first part is no host (no dot, no
-//!   colon, not `localhost`, no leading wildcard) is on Docker Hub, as in an image reference; one
-//!   part alone is below `library/`. `*` and `*/*` are Docker Hub's, as the peer defines them.
-//!   `docker.io` is `index.docker.io`. Hosts compare without case.
-//! * **tag** (after `:`) against the tag that was written, see [`TagTrust`].
+//! * **name** against `registry/repository`. A name whose first part is not a host (no dot, no
+//!   colon, not `localhost`, no leading wildcard) is on Docker Hub, as in an image reference; a
+//!   single part is below `library/`. `*` and `*/*` select images on Docker Hub, as in
+//!   policy-controller. `docker.io` is `index.docker.io`. Hosts are compared without case.
+//! * **tag** (after `:`) against the tag as written, see [`TagMatching`].
 //! * **digest** (after `@`) against the digest, `sha256:…`.
 //!
-//! Why each widening over the peer is safe. Every policy is both a gate and a permission: where
-//! nothing matches, the default denies, so a pattern that matches too much lets in what its author
-//! never meant (worst with `static: pass`), and one that matches too little opens the way for a
-//! laxer policy. So the widenings only touch patterns that the peer never matches at all: a plain
-//! `ghcr.io/acme/app` names that repository and nothing beside it; `docker.io/library/**` and
-//! `acme/app` name what the same text names in a pod. Nothing is matched by prefix, no part of the
-//! text is decoded: `registry.io.evil.com` and `registry.io:5000` are other hosts than
-//! `registry.io` (and one that ends in a dot is no host). Only what is pulled from the same
-//! server by construction is one: `registry.io:443` is `registry.io`, and Docker Hub's hosts are
-//! one host (`Repository::canonical_registry`). Otherwise whoever writes the pod could choose the
-//! spelling that no policy names.
+//! Patterns that match more than in policy-controller, and why that is safe. Every policy both
+//! restricts and permits: where nothing matches, the default denies, so a pattern that matches too
+//! much admits images that its author did not intend (worst with `static: pass`), and one that
+//! matches too little leaves images to a less strict policy. So only patterns that
+//! policy-controller never matches at all have gained a meaning: a plain `ghcr.io/acme/app` selects
+//! that repository only; `docker.io/library/**` and `acme/app` select what the same text names in a
+//! pod. Nothing is matched by prefix, and no part of the text is decoded: `registry.io.evil.com`
+//! and `registry.io:5000` are other hosts than `registry.io` (and a name that ends in a dot is not
+//! a host). Only spellings that reach the same server by construction are equal: `registry.io:443`
+//! is `registry.io`, and Docker Hub's hosts are one host (`Repository::canonical_registry`).
+//! Otherwise the author of a pod could choose a spelling that no policy names.
 //!
-//! A tag is different: in `app:v1@sha256:…` the digest alone says what runs, and whoever writes
-//! the pod writes the tag. [`TagTrust`] says when such a tag counts.
+//! Tags are different: in `app:v1@sha256:…` the digest alone decides what runs, and the author of
+//! the pod writes the tag. [`TagMatching`] determines when such a tag is considered.
 
 use sealgate_core::reference::{DEFAULT_REGISTRY, Reference, Repository, canonical_registry};
 
@@ -37,40 +37,40 @@ mod wildcard;
 pub(crate) use impossible::Impossible;
 use wildcard::Wildcard;
 
-/// The longest pattern: longer than any name that it could match.
+/// The maximum length of a pattern: longer than any name that it could match.
 pub const MAX_GLOB: usize = 1024;
 
 /// A compiled image pattern.
 #[derive(Clone, Debug)]
 pub struct Glob {
     text: String,
-    /// None fits every name.
+    /// `None` matches every name.
     name: Option<Wildcard>,
-    /// Whether a wildcard stands in the host: then every spelling of an image's host is tried.
-    open_host: bool,
+    /// Set if the host contains a wildcard: then every spelling of an image's host is tried.
+    host_wildcard: bool,
     tag: Option<Wildcard>,
     digest: Option<Wildcard>,
 }
 
-/// What a tag that stands beside a digest is worth.
+/// The treatment of a tag that precedes a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TagTrust {
-    /// It counts as written. For rules that require a signature over the digest: a wrong tag can
-    /// bring an image under the rule, and there only content that the authority signed passes.
+pub enum TagMatching {
+    /// Considered as written. For rules that require a signature over the digest: a wrong tag can
+    /// only make the rule apply, and then only content that the authority signed passes.
     AsWritten,
-    /// It does not count: a pattern with a tag matches references without a digest only. For
-    /// rules that let unsigned content in (`static: pass`, mode warn), where a free word before
-    /// the digest must not be the key.
+    /// Ignored: a pattern with a tag matches references without a digest only. For rules that admit
+    /// unsigned content (`static: pass`, mode warn), where the author of a pod could otherwise
+    /// obtain admission by choosing a tag.
     OnlyWithoutDigest,
 }
 
-/// Why a text is not a pattern. The texts are policy-controller's.
+/// The reason why a text is not a pattern. The messages are policy-controller's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidGlob {
-    /// Not a pattern in the sense of Go's `filepath.Match`.
+    /// Not a pattern according to Go's `filepath.Match`.
     #[error("syntax error in pattern")]
     Syntax,
-    /// A character that no image name has.
+    /// A character that image names cannot contain.
     #[error("invalid glob {0:?}")]
     Characters(String),
     /// Longer than [`MAX_GLOB`] bytes.
@@ -78,19 +78,19 @@ pub enum InvalidGlob {
     TooLong,
 }
 
-/// What the author of a pattern may not have meant.
+/// A pattern that may not mean what its author intends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doubt {
-    /// It asks for a tag.
+pub enum PatternWarning {
+    /// It names a tag.
     Tag,
     /// A wildcard ends the host: `registry.io*`.
-    OpenHost,
+    TrailingHostWildcard,
     /// `**` stands before the rest of a host: `**.io/app`.
-    LooseHost,
-    /// No registry is named, and a wildcard may have been meant for one.
+    LeadingHostWildcard,
+    /// It names no registry, and a wildcard may have been intended to match one.
     DockerHub,
-    /// A registry's name with nothing behind it, which is a repository of Docker Hub.
-    HostAlone,
+    /// A registry name alone, which is a repository on Docker Hub.
+    RegistryOnly,
 }
 
 /// The parts of a pattern, normalised.
@@ -101,13 +101,13 @@ struct Parts<'a> {
 }
 
 impl Glob {
-    /// Reads and compiles a pattern.
+    /// Parses and compiles a pattern.
     pub fn parse(text: &str) -> Result<Self, InvalidGlob> {
         check(text)?;
         let parts = Parts::of(text);
         Ok(Self {
             text: text.to_owned(),
-            open_host: parts.name.split('/').next().is_some_and(|host| host.contains('*')),
+            host_wildcard: parts.name.split('/').next().is_some_and(|host| host.contains('*')),
             name: (parts.name != "**").then(|| Wildcard::new(&parts.name)),
             tag: parts.tag.map(Wildcard::new),
             digest: parts.digest.map(Wildcard::new),
@@ -116,41 +116,41 @@ impl Glob {
 
     /// The pattern that matches every image.
     pub fn any() -> Self {
-        Self { text: "**".to_owned(), name: None, open_host: true, tag: None, digest: None }
+        Self { text: "**".to_owned(), name: None, host_wildcard: true, tag: None, digest: None }
     }
 
-    /// The text it was read from.
+    /// The text that it was parsed from.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The literal beginning of the pattern's name, which the [`canonical_name`] of each matching
-    /// image begins with: `ghcr.io/acme/` of `ghcr.io/acme/*`. Empty where no registry is written
-    /// out, since such a pattern also matches other spellings of an image's registry.
+    /// The literal prefix of the pattern's name, which the [`canonical_name`] of each matching
+    /// image begins with: `ghcr.io/acme/` of `ghcr.io/acme/*`. Empty if the registry is not
+    /// literal, since such a pattern also matches other spellings of an image's registry.
     pub(crate) fn literal_prefix(&self) -> &str {
         match &self.name {
-            Some(name) if !self.open_host => name.literal_prefix(),
+            Some(name) if !self.host_wildcard => name.literal_prefix(),
             _ => "",
         }
     }
 
-    /// Whether the pattern matches `image`.
-    pub fn matches(&self, image: &Reference, tags: TagTrust) -> bool {
+    /// Returns whether the pattern matches `image`.
+    pub fn matches(&self, image: &Reference, tags: TagMatching) -> bool {
         self.name.as_ref().is_none_or(|name| self.names(name, image.repository()))
             && self.digest.as_ref().is_none_or(|digest| {
                 image.digest().is_some_and(|have| digest.is_match(&have.to_string()))
             })
             && self.tag.as_ref().is_none_or(|tag| {
-                let counts = image.digest().is_none() || tags == TagTrust::AsWritten;
+                let counts = image.digest().is_none() || tags == TagMatching::AsWritten;
                 counts && image.tag().is_some_and(|have| tag.is_match(have))
             })
     }
 
-    /// Whether the pattern may match `image`, whose tag points to a digest that is not known. What
-    /// a pattern asks of digest or tag is believed to be met only where `tags` says that the rule
-    /// holds for signed content alone.
-    pub(crate) fn may_match(&self, image: &Reference, tags: TagTrust) -> bool {
-        let signed_only = tags == TagTrust::AsWritten;
+    /// Returns whether the pattern may match `image`, whose tag has not been resolved to a digest.
+    /// A digest or tag in the pattern is assumed to match only if `tags` says that the rule holds
+    /// for signed content alone.
+    pub(crate) fn may_match(&self, image: &Reference, tags: TagMatching) -> bool {
+        let signed_only = tags == TagMatching::AsWritten;
         self.name.as_ref().is_none_or(|name| self.names(name, image.repository()))
             && (self.digest.is_none() || signed_only)
             && self
@@ -160,20 +160,21 @@ impl Glob {
     }
 
     fn names(&self, name: &Wildcard, image: &Repository) -> bool {
-        name.is_match(&canonical_name(image)) || (self.open_host && matches_spelling(name, image))
+        name.is_match(&canonical_name(image))
+            || (self.host_wildcard && matches_spelling(name, image))
     }
 
-    /// What the author may not have meant.
-    pub(crate) fn doubts(&self) -> Vec<Doubt> {
-        let mut doubts = Vec::new();
+    /// Returns the reasons why the pattern may not mean what its author intends.
+    pub(crate) fn warnings(&self) -> Vec<PatternWarning> {
+        let mut warnings = Vec::new();
         if self.tag.is_some() {
-            doubts.push(Doubt::Tag);
+            warnings.push(PatternWarning::Tag);
         }
-        doubts.extend(name_doubt(&self.text));
-        doubts
+        warnings.extend(name_warning(&self.text));
+        warnings
     }
 
-    /// Why no image can match, where that is certain.
+    /// Returns the reason why no image can match, if that is certain.
     pub(crate) fn impossible(&self) -> Option<Impossible> {
         impossible::impossible(&self.text)
     }
@@ -198,15 +199,15 @@ impl<'a> Parts<'a> {
         let literal_digest = digest.is_some_and(|digest| !digest.contains('*'));
         Self {
             name: normal_name(name),
-            // `repo:*` asks for nothing; and a digest written out says all, whatever its tag.
+            // `repo:*` restricts nothing; and a literal digest is sufficient, whatever its tag.
             tag: tag.filter(|tag| !only_stars(tag) && !literal_digest),
             digest: digest.filter(|digest| !only_stars(digest)),
         }
     }
 }
 
-/// Splits a tag off: the text after the last colon when no slash follows. In `host:5000**` the
-/// wildcard may hold the slash, so that is a port.
+/// Splits off the tag: the text after the last colon when no slash follows. In `host:5000**` the
+/// wildcard may match the slash, so that is a port.
 fn split_tag(text: &str) -> (&str, Option<&str>) {
     match text.rsplit_once(':') {
         Some((name, tag))
@@ -219,14 +220,14 @@ fn split_tag(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The name that the spellings of one repository share: `registry/path`, see
+/// Returns the canonical name of a repository: `registry/path`, see
 /// [`Repository::canonical_registry`].
 pub(crate) fn canonical_name(image: &Repository) -> String {
     format!("{}/{}", image.canonical_registry(), image.path())
 }
 
-/// Whether `name` matches another spelling of an image: `*.io:443/**` and `registry-1.*/**` mean
-/// spellings that the canonical name has lost.
+/// Returns whether `name` matches another spelling of an image: `*.io:443/**` and `registry-1.*/**`
+/// refer to spellings that the canonical name does not keep.
 fn matches_spelling(name: &Wildcard, image: &Repository) -> bool {
     let at = |registry: &str| name.is_match(&format!("{registry}/{}", image.path()));
     let registry = image.canonical_registry();
@@ -234,7 +235,7 @@ fn matches_spelling(name: &Wildcard, image: &Repository) -> bool {
     written || (!has_port(registry) && at(&format!("{registry}:443")))
 }
 
-/// The name of a pattern, written as the [`canonical_name`] of an image.
+/// Returns the name of a pattern in the form of an image's [`canonical_name`].
 fn normal_name(name: &str) -> String {
     let (first, rest) = match name.split_once('/') {
         Some((first, rest)) => (first, Some(rest)),
@@ -249,30 +250,30 @@ fn normal_name(name: &str) -> String {
     }
 }
 
-fn name_doubt(text: &str) -> Option<Doubt> {
+fn name_warning(text: &str) -> Option<PatternWarning> {
     let first = text.split('/').next().unwrap_or_default();
     let (literal, has_path) = (first.trim_start_matches('*'), text.contains('/'));
     if literal.is_empty() {
         return None;
     }
     if is_host(first) && first.ends_with('*') && (has_path || spans_slashes(first)) {
-        return Some(Doubt::OpenHost);
+        return Some(PatternWarning::TrailingHostWildcard);
     }
     if has_path && first.starts_with("**") {
-        return Some(Doubt::LooseHost);
+        return Some(PatternWarning::LeadingHostWildcard);
     }
     let (name, _) = split_tag(text.split('@').next().unwrap_or_default());
     if !name.contains('/') && !spans_slashes(name) && (name.contains('.') || name == "localhost") {
-        return Some(Doubt::HostAlone);
+        return Some(PatternWarning::RegistryOnly);
     }
-    (!is_host(first) && first.contains('*')).then_some(Doubt::DockerHub)
+    (!is_host(first) && first.contains('*')).then_some(PatternWarning::DockerHub)
 }
 
 fn spans_slashes(part: &str) -> bool {
     part.contains("**")
 }
 
-/// One part with `**` in it: `**`, `ghcr.io**`, `nginx**`.
+/// A name of a single part that contains `**`: `**`, `ghcr.io**`, `nginx**`.
 fn alone(part: &str) -> String {
     let lower = part.to_ascii_lowercase();
     match lower.strip_prefix("docker.io") {
@@ -288,13 +289,13 @@ fn below_host(host: &str, path: &str) -> String {
     if library { format!("{host}/library/{path}") } else { format!("{host}/{path}") }
 }
 
-/// Whether a registry is written with a port (an IPv6 address has colons of its own).
+/// Returns whether a registry has a port (an IPv6 address has colons of its own).
 fn has_port(registry: &str) -> bool {
     registry.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'))
 }
 
-/// Whether the first part of a pattern stands for a registry. As in an image reference,
-/// `localhost-team` does not: it is somebody on Docker Hub.
+/// Returns whether the first part of a pattern is a registry. As in an image reference,
+/// `localhost-team` is not: it is an account on Docker Hub.
 fn is_host(first: &str) -> bool {
     let local = |rest: &str| rest.is_empty() || rest.starts_with('*');
     first.contains(['.', ':'])
@@ -316,8 +317,9 @@ fn check(text: &str) -> Result<(), InvalidGlob> {
     Ok(())
 }
 
-/// Whether Go's `filepath.Match` takes `text` for a pattern. Only needed to say the same of a
-/// pattern with brackets or backslashes as the peer does: both are refused in any case.
+/// Returns whether `text` is a pattern according to Go's `filepath.Match`. Needed only to return
+/// policy-controller's message for a pattern with brackets or backslashes: it is rejected in any
+/// case.
 fn is_go_pattern(text: &str) -> bool {
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -333,7 +335,7 @@ fn is_go_pattern(text: &str) -> bool {
     true
 }
 
-/// Reads a character class after its `[`: `^`, then one or more of `a`, `a-b`, `\a`, then `]`.
+/// Parses a character class after its `[`: `^`, then one or more of `a`, `a-b`, `\a`, then `]`.
 fn is_go_class(chars: &mut std::str::Chars<'_>) -> bool {
     let mut peek = chars.clone();
     if peek.next() == Some('^') {

@@ -12,7 +12,7 @@ use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::{Reference, Repository};
 use serde::{Deserialize, Serialize};
 
-use crate::decide::{Effect, JudgedImage, Outcome, Ruled};
+use crate::decide::{Effect, JudgedImage, Outcome, RuleVerdict};
 use crate::facts::Facts;
 use crate::judge::judge;
 use crate::rule::{Criterion, Mode, Rule};
@@ -166,7 +166,7 @@ pub fn restarted_images(
     resolved: &ResolvedTags,
 ) -> Vec<ImageState> {
     let effect = match workload.holder {
-        Holder::NamedTemplate => Effect::WarnsOfUnseen,
+        Holder::NamedTemplate => Effect::WarnsWithoutImages,
         Holder::Pod | Holder::Template | Holder::ControlledTemplate => Effect::Warns,
     };
     let state = |image| ImageState {
@@ -196,15 +196,15 @@ pub fn judge_image(state: &ImageState, facts: Option<&Facts>) -> JudgedImage {
         Resolution::Pinned(image) => {
             let none = Facts::default();
             let rules = ruled(&state.criteria, facts.unwrap_or(&none));
-            (image.to_string(), Outcome::Ruled(rules))
+            (image.to_string(), Outcome::Judged(rules))
         }
     };
     let (path, image) = (state.path.clone(), state.image.clone());
     JudgedImage { path, image, subject, effect: state.effect, outcome }
 }
 
-fn ruled(criteria: &[Arc<Criterion>], facts: &Facts) -> Vec<Ruled> {
-    let ruled = |criterion: &Arc<Criterion>| Ruled {
+fn ruled(criteria: &[Arc<Criterion>], facts: &Facts) -> Vec<RuleVerdict> {
+    let ruled = |criterion: &Arc<Criterion>| RuleVerdict {
         criterion: criterion.clone(),
         verdict: judge(criterion, facts),
     };

@@ -1,9 +1,10 @@
-//! Facts to a verdict: whether the need of a rule holds for one image. A pure function of data.
+//! Verdict of a rule's need for one image, from the facts. A pure function of data.
 //!
-//! Three outcomes that never mix: it holds, it does not (known), it could not be found out.
-//! `Any` holds when one part holds, even if another faults; otherwise a fault weighs more than a
-//! failure, since the part that faulted might have held. `All` fails when one part fails, whatever
-//! the others say; otherwise a fault weighs more than a pass. Empty lists are faults.
+//! Three results are kept apart: the need holds (pass), it is known not to hold (fail), or the
+//! answer could not be determined (fault). `Any` passes if one part passes, even if another faults;
+//! otherwise a fault takes precedence over a failure, since the part that faulted might have
+//! passed. `All` fails if one part fails, whatever the others give; otherwise a fault takes
+//! precedence over a pass. Empty lists are faults.
 
 use sealgate_core::evidence::Origin;
 use sealgate_core::fault::Fault;
@@ -12,11 +13,11 @@ use sealgate_core::verify::Format;
 use crate::facts::{Candidates, Facts, VerifiedFact};
 use crate::rule::{Criterion, Formats, Mode, Need, SignedBy, Signers, UndecidableReason};
 
-/// The action for a signature in another format than the policy names.
+/// The remedy for a signature in another format than the policy names.
 const SIGN_IN_FORMAT: &str = "sign in the format that the policy names with `signatureFormat`";
-/// The largest number of candidates in a cause.
+/// The maximum number of candidates in a cause.
 const MAX_CANDIDATES: usize = 20;
-/// The largest number of distinct reasons in a summary.
+/// The maximum number of distinct reasons in a summary.
 const MAX_REASONS: usize = 3;
 
 /// A candidate that does not satisfy an authority.
@@ -37,61 +38,61 @@ pub struct RejectedCandidate {
 pub enum Verdict {
     /// The need holds.
     Pass {
-        /// The authorities that held, in the policy's order; never empty.
+        /// The authorities that are satisfied, in the policy's order; never empty.
         authorities: Vec<Passed>,
     },
     /// The need is known not to hold.
     Fail {
-        /// What each authority said.
+        /// The cause for each authority.
         reasons: Vec<AuthorityReason>,
     },
-    /// It could not be found out. Refused like a failure, but said to be a fault, and not to be
-    /// remembered.
+    /// The answer could not be determined. Denied like a failure, but reported as a fault, and not
+    /// cached.
     Fault {
-        /// What each authority said; at least one could not be found out.
+        /// The cause for each authority; at least one is a fault.
         reasons: Vec<AuthorityReason>,
     },
 }
 
-/// An authority that held.
+/// An authority that is satisfied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passed {
     /// Its name; empty for an exemption.
     pub authority: String,
-    /// By what.
+    /// The evidence, or the policy's decision.
     pub by: PassedBy,
 }
 
-/// By what an authority held.
+/// The evidence or decision that satisfies an authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PassedBy {
-    /// By these signatures; never empty.
+    /// Verified signatures; never empty.
     Signatures(Vec<VerifiedFact>),
-    /// By `static: {action: pass}`: nothing was verified.
+    /// `static: {action: pass}`: nothing was verified.
     Static,
-    /// By a policy that exempts: nothing was verified, and a warning is due.
+    /// A policy that exempts its images: nothing was verified, and a warning is required.
     Exemption,
 }
 
-/// Why one authority did not hold.
+/// The reason why one authority is not satisfied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorityReason {
-    /// Its name; empty when the whole policy is meant.
+    /// Its name; empty if the reason is about the whole policy.
     pub authority: String,
     /// The kind of its signers.
     pub signers: Signers,
-    /// Why.
+    /// The cause.
     pub cause: Cause,
 }
 
-/// Why an authority did not hold.
+/// The cause why an authority is not satisfied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// No signature counts.
+    /// No signature is accepted.
     Rejected {
-        /// cosign's line.
+        /// cosign's summary line.
         summary: String,
-        /// Each candidate and why it does not count.
+        /// Each candidate, with the reason why it is rejected.
         candidates: Vec<RejectedCandidate>,
     },
     /// `static: {action: fail}`.
@@ -99,29 +100,29 @@ pub enum Cause {
         /// The author's text.
         message: String,
     },
-    /// Looking for signatures ended in a fault.
+    /// Fetching signatures ended in a fault.
     Fault(Fault),
-    /// The policy asks for what cannot be decided now.
+    /// The policy requires a check that cannot be evaluated.
     Undecidable {
-        /// What is lacking.
+        /// The reason.
         condition: UndecidableReason,
-        /// What was said about it.
+        /// Details for people.
         detail: String,
     },
     /// The authority has no keys, or no identities.
     NoKeys,
-    /// The policy names nobody who could vouch for the image.
+    /// The policy names no authorities.
     NoAuthorities,
 }
 
-struct Weighed {
-    stand: Stand,
+struct Evaluation {
+    status: Status,
     passed: Vec<Passed>,
     reasons: Vec<AuthorityReason>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stand {
+enum Status {
     Pass,
     Fail,
     Fault,
@@ -129,42 +130,44 @@ enum Stand {
 
 /// Judges one image by a rule's criterion, from the facts about that image.
 pub fn judge(criterion: &Criterion, facts: &Facts) -> Verdict {
-    let Weighed { stand, passed, reasons } = weigh(&criterion.need, criterion.mode, facts);
-    match stand {
-        Stand::Pass if passed.is_empty() => Verdict::Fault { reasons: vec![nobody()] },
-        Stand::Pass => Verdict::Pass { authorities: passed },
-        Stand::Fail => Verdict::Fail { reasons },
-        Stand::Fault => Verdict::Fault { reasons },
+    let Evaluation { status, passed, reasons } = evaluate(&criterion.need, criterion.mode, facts);
+    match status {
+        Status::Pass if passed.is_empty() => Verdict::Fault { reasons: vec![no_authorities()] },
+        Status::Pass => Verdict::Pass { authorities: passed },
+        Status::Fail => Verdict::Fail { reasons },
+        Status::Fault => Verdict::Fault { reasons },
     }
 }
 
-fn weigh(need: &Need, mode: Mode, facts: &Facts) -> Weighed {
+fn evaluate(need: &Need, mode: Mode, facts: &Facts) -> Evaluation {
     match need {
-        Need::All(needs) => all(needs.iter().map(|need| weigh(need, mode, facts))),
-        Need::Any(needs) => any(needs.iter().map(|need| weigh(need, mode, facts))),
-        Need::Signed(signed) => weigh_signed(signed, facts),
-        Need::Always { authority } => Weighed::pass(authority, PassedBy::Static),
-        Need::Never { authority, message } => {
-            Weighed::not(Stand::Fail, authority, Cause::Static { message: message.clone() })
-        }
-        Need::Exempt if mode == Mode::Warn => Weighed::pass("", PassedBy::Exemption),
-        Need::Exempt => Weighed::not(Stand::Fault, "", Cause::NoAuthorities),
+        Need::All(needs) => all(needs.iter().map(|need| evaluate(need, mode, facts))),
+        Need::Any(needs) => any(needs.iter().map(|need| evaluate(need, mode, facts))),
+        Need::Signed(signed) => evaluate_signed(signed, facts),
+        Need::Always { authority } => Evaluation::pass(authority, PassedBy::Static),
+        Need::Never { authority, message } => Evaluation::unsatisfied(
+            Status::Fail,
+            authority,
+            Cause::Static { message: message.clone() },
+        ),
+        Need::Exempt if mode == Mode::Warn => Evaluation::pass("", PassedBy::Exemption),
+        Need::Exempt => Evaluation::unsatisfied(Status::Fault, "", Cause::NoAuthorities),
         Need::Undecidable { authority, condition, detail } => {
             let cause = Cause::Undecidable { condition: *condition, detail: detail.clone() };
-            Weighed::not(Stand::Fault, authority, cause)
+            Evaluation::unsatisfied(Status::Fault, authority, cause)
         }
     }
 }
 
-/// A verified candidate in an accepted format holds, whatever else there is. Otherwise a source
-/// that could not be read weighs more than rejected candidates: there may be more.
-fn weigh_signed(signed: &SignedBy, facts: &Facts) -> Weighed {
+/// A verified candidate in an accepted format passes, whatever else was found. Otherwise a source
+/// that could not be read takes precedence over rejected candidates: it may hold more.
+fn evaluate_signed(signed: &SignedBy, facts: &Facts) -> Evaluation {
     let SignedBy { authority, signers, formats, requirement } = signed;
-    let weighed = match (signers, facts.candidates(requirement.id())) {
+    let evaluation = match (signers, facts.candidates(requirement.id())) {
         (Signers::NoKeys | Signers::NoIdentities, _) => {
-            Weighed::not(Stand::Fault, authority, Cause::NoKeys)
+            Evaluation::unsatisfied(Status::Fault, authority, Cause::NoKeys)
         }
-        (_, Err(fault)) => Weighed::not(Stand::Fault, authority, Cause::Fault(fault)),
+        (_, Err(fault)) => Evaluation::unsatisfied(Status::Fault, authority, Cause::Fault(fault)),
         (_, Ok(candidates)) => {
             let verified: Vec<VerifiedFact> = candidates
                 .verified()
@@ -174,17 +177,21 @@ fn weigh_signed(signed: &SignedBy, facts: &Facts) -> Weighed {
                 .collect();
             match candidates.faults().first() {
                 _ if !verified.is_empty() => {
-                    Weighed::pass(authority, PassedBy::Signatures(verified))
+                    Evaluation::pass(authority, PassedBy::Signatures(verified))
                 }
-                Some(fault) => Weighed::not(Stand::Fault, authority, Cause::Fault(fault.clone())),
-                None => Weighed::not(Stand::Fail, authority, rejected(candidates, *formats)),
+                Some(fault) => {
+                    Evaluation::unsatisfied(Status::Fault, authority, Cause::Fault(fault.clone()))
+                }
+                None => {
+                    Evaluation::unsatisfied(Status::Fail, authority, rejected(candidates, *formats))
+                }
             }
         }
     };
-    weighed.of_signers(*signers)
+    evaluation.with_signers(*signers)
 }
 
-/// The cause where no candidate is accepted: cosign's summary, and each candidate with its reason.
+/// The cause if no candidate is accepted: cosign's summary, and each candidate with its reason.
 fn rejected(candidates: &Candidates, formats: Formats) -> Cause {
     let other_format = candidates.verified().iter().filter(|fact| !formats.allows(fact.format));
     let mut reasons: Vec<String> = candidates
@@ -222,7 +229,7 @@ fn not_accepted(format: Format) -> String {
         Format::Legacy => "a legacy signature",
         Format::Bundle => "a bundle",
     };
-    format!("{found} is good, but the policy asks for the other format")
+    format!("{found} is valid, but the policy requires the other format")
 }
 
 fn place(origin: &Origin) -> String {
@@ -232,64 +239,67 @@ fn place(origin: &Origin) -> String {
     }
 }
 
-fn all(parts: impl Iterator<Item = Weighed>) -> Weighed {
-    gather(parts, |stands| match stands {
-        [] => Stand::Fault,
-        _ if stands.contains(&Stand::Fail) => Stand::Fail,
-        _ if stands.contains(&Stand::Fault) => Stand::Fault,
-        _ => Stand::Pass,
+fn all(parts: impl Iterator<Item = Evaluation>) -> Evaluation {
+    combine(parts, |statuses| match statuses {
+        [] => Status::Fault,
+        _ if statuses.contains(&Status::Fail) => Status::Fail,
+        _ if statuses.contains(&Status::Fault) => Status::Fault,
+        _ => Status::Pass,
     })
 }
 
-fn any(parts: impl Iterator<Item = Weighed>) -> Weighed {
-    gather(parts, |stands| match stands {
-        [] => Stand::Fault,
-        _ if stands.contains(&Stand::Pass) => Stand::Pass,
-        _ if stands.contains(&Stand::Fault) => Stand::Fault,
-        _ => Stand::Fail,
+fn any(parts: impl Iterator<Item = Evaluation>) -> Evaluation {
+    combine(parts, |statuses| match statuses {
+        [] => Status::Fault,
+        _ if statuses.contains(&Status::Pass) => Status::Pass,
+        _ if statuses.contains(&Status::Fault) => Status::Fault,
+        _ => Status::Fail,
     })
 }
 
-fn gather(parts: impl Iterator<Item = Weighed>, weigh: fn(&[Stand]) -> Stand) -> Weighed {
-    let (mut stands, mut passed, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
+fn combine(
+    parts: impl Iterator<Item = Evaluation>,
+    combined: fn(&[Status]) -> Status,
+) -> Evaluation {
+    let (mut statuses, mut passed, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
     for part in parts {
-        stands.push(part.stand);
-        if part.stand == Stand::Pass {
+        statuses.push(part.status);
+        if part.status == Status::Pass {
             passed.extend(part.passed);
         }
         reasons.extend(part.reasons);
     }
-    if stands.is_empty() {
-        reasons.push(nobody());
+    if statuses.is_empty() {
+        reasons.push(no_authorities());
     }
-    Weighed { stand: weigh(&stands), passed, reasons }
+    Evaluation { status: combined(&statuses), passed, reasons }
 }
 
-fn nobody() -> AuthorityReason {
+fn no_authorities() -> AuthorityReason {
     let (authority, signers) = (String::new(), Signers::Key);
     AuthorityReason { authority, signers, cause: Cause::NoAuthorities }
 }
 
-impl Weighed {
+impl Evaluation {
     fn pass(authority: &str, by: PassedBy) -> Self {
         let passed = vec![Passed { authority: authority.to_owned(), by }];
-        Self { stand: Stand::Pass, passed, reasons: Vec::new() }
+        Self { status: Status::Pass, passed, reasons: Vec::new() }
     }
 
-    fn not(stand: Stand, authority: &str, cause: Cause) -> Self {
+    fn unsatisfied(status: Status, authority: &str, cause: Cause) -> Self {
         let (authority, signers) = (authority.to_owned(), Signers::Key);
         let reasons = vec![AuthorityReason { authority, signers, cause }];
-        Self { stand, passed: Vec::new(), reasons }
+        Self { status, passed: Vec::new(), reasons }
     }
 
-    fn of_signers(mut self, signers: Signers) -> Self {
+    fn with_signers(mut self, signers: Signers) -> Self {
         self.reasons.iter_mut().for_each(|reason| reason.signers = signers);
         self
     }
 }
 
 impl Signers {
-    /// policy-controller's word in denials: `key` or `keyless`.
+    /// The name that policy-controller uses in denials: `key` or `keyless`.
     fn word(self) -> &'static str {
         match self {
             Self::Key | Self::NoKeys => "key",
@@ -299,7 +309,7 @@ impl Signers {
 }
 
 impl Verdict {
-    /// `pass`, `fail` or `fault`: for metrics and audit records.
+    /// `pass`, `fail` or `fault`, for metrics and decision records.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Pass { .. } => "pass",
@@ -308,7 +318,7 @@ impl Verdict {
         }
     }
 
-    /// Why it does not hold; empty for a pass.
+    /// The reasons; empty for a pass.
     pub fn reasons(&self) -> &[AuthorityReason] {
         match self {
             Self::Pass { .. } => &[],
@@ -331,10 +341,13 @@ impl AuthorityReason {
             Cause::Fault(fault) => failed(fault),
             Cause::Static { message } => format!("disallowed by static policy: {message}"),
             Cause::Undecidable { condition, detail } if authority.is_empty() => {
-                format!("the policy cannot be decided: {detail} ({})", condition.code())
+                format!("the policy cannot be evaluated: {detail} ({})", condition.code())
             }
             Cause::Undecidable { condition, detail } => {
-                format!("authority {authority} cannot be decided: {detail} ({})", condition.code())
+                format!(
+                    "authority {authority} cannot be evaluated: {detail} ({})",
+                    condition.code()
+                )
             }
             Cause::NoKeys if self.signers == Signers::NoIdentities => {
                 format!("there are no identities for authority {authority}")

@@ -1,4 +1,5 @@
-//! Pure policy: `ClusterImagePolicy` objects to one algebra of rules; select, judge, decide.
+//! Pure policy evaluation: compilation of `ClusterImagePolicy` objects to rules; selection,
+//! judgement and decision.
 //!
 //! No I/O, no async, no clock, no environment: the same input gives the same answer.
 

@@ -1,17 +1,17 @@
-//! `match[]` of a policy, compiled: which objects a rule is about.
+//! The compiled `match[]` of a policy: selectors of the objects that a rule applies to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::scope::Scope;
 
-/// One entry of `match`. Every condition that is there must hold; what is not there is not asked.
+/// One entry of `match`. Every condition that is present must hold.
 ///
-/// policy-controller lets an entry without `resource` match nothing, which turns a whole policy
-/// off in silence. Here a condition left out is no condition, as in every other Kubernetes
-/// selector, and the policy gets a warning.
+/// In policy-controller, an entry without `resource` matches nothing, which silently disables the
+/// whole policy. Here an absent condition is no condition, as in every other Kubernetes selector,
+/// and the policy gets a warning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectMatch {
-    /// Exact namespaces, any of them; empty means every namespace.
+    /// Exact namespaces; empty means every namespace.
     pub namespaces: Vec<String>,
     /// API group.
     pub group: Option<String>,
@@ -19,11 +19,11 @@ pub struct ObjectMatch {
     pub version: Option<String>,
     /// Plural resource.
     pub resource: Option<String>,
-    /// On the object's own labels.
+    /// Selector of the object's own labels.
     pub selector: Selector,
 }
 
-/// A label selector: all requirements must hold, so an empty one holds for every object.
+/// A label selector: all requirements must hold, so an empty one matches every object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
     requirements: Vec<Requirement>,
@@ -34,27 +34,27 @@ pub struct Selector {
 pub struct Requirement {
     /// The label's key.
     pub key: String,
-    /// How it is compared.
+    /// The operator.
     pub operator: Operator,
-    /// What it is compared with.
+    /// The values.
     pub values: BTreeSet<String>,
 }
 
-/// How a label is compared.
+/// An operator of a label requirement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operator {
-    /// The label is there with one of the values.
+    /// The label exists with one of the values.
     In,
-    /// The label is not there, or has another value.
+    /// The label does not exist, or has another value.
     NotIn,
-    /// The label is there.
+    /// The label exists.
     Exists,
-    /// The label is not there.
+    /// The label does not exist.
     DoesNotExist,
 }
 
 impl ObjectMatch {
-    /// Whether every condition holds for `scope`.
+    /// Returns whether every condition holds for `scope`.
     pub fn matches(&self, scope: &Scope) -> bool {
         let same = |want: &Option<String>, have: &str| want.as_deref().is_none_or(|w| w == have);
         (self.namespaces.is_empty() || self.namespaces.contains(&scope.namespace))
@@ -66,7 +66,7 @@ impl ObjectMatch {
 }
 
 impl Selector {
-    /// A selector of these requirements, in one order whatever order they came in.
+    /// Creates a selector; the order of the requirements does not matter.
     pub fn new(mut requirements: Vec<Requirement>) -> Self {
         requirements.sort();
         Self { requirements }
@@ -77,7 +77,7 @@ impl Selector {
         &self.requirements
     }
 
-    /// Whether all requirements hold for `labels`.
+    /// Returns whether all requirements hold for `labels`.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.requirements.iter().all(|requirement| requirement.holds(labels))
     }

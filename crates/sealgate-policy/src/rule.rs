@@ -1,6 +1,6 @@
-//! One algebra for every policy world: a [`Rule`] says when it applies, what it needs, and what
-//! a failure does. The compilers (`compile`, later Binary Authorization) make rules; `select`,
-//! `judge` and `decide` use them and know no policy language.
+//! Rules, the common form of every policy language: a [`Rule`] has a scope, a need, and the
+//! consequence of a failure. Compilers (`compile`, later Binary Authorization) make rules;
+//! `select`, `judge` and `decide` evaluate them without knowledge of the policy language.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use sealgate_core::reference::{Reference, Repository};
 use sealgate_core::verify::{Authority, Claims, Format, TrustConfig};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::glob::{Glob, TagTrust};
+use crate::glob::{Glob, TagMatching};
 use crate::object_match::ObjectMatch;
 use crate::scope::Scope;
 
@@ -20,11 +20,11 @@ pub(crate) mod fingerprint;
 /// A compiled policy: the images that it applies to, and the criterion that they must meet.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// The object it was compiled from.
+    /// The object that it was compiled from.
     pub origin: Origin,
-    /// The images of which objects it applies to.
+    /// The images and objects that it applies to.
     pub when: When,
-    /// The criterion, shared with the images that it is applied to.
+    /// The criterion, shared by the images that it is applied to.
     pub criterion: Arc<Criterion>,
 }
 
@@ -33,13 +33,13 @@ pub struct Rule {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Criterion {
-    /// The policy's name, as denials say it.
+    /// The policy's name, as shown in denials.
     pub name: String,
     /// The consequence of a failure.
     pub mode: Mode,
     /// The condition.
     pub need: Need,
-    /// SHA-256 of the whole rule except its origin: equal fingerprints judge alike.
+    /// SHA-256 of the whole rule except its origin; equal fingerprints give equal verdicts.
     pub fingerprint: Digest,
 }
 
@@ -52,18 +52,18 @@ pub struct Origin {
     pub kind: String,
     /// `metadata.generation`, where a cluster gave one.
     pub generation: Option<i64>,
-    /// Where it was read: `cluster`, or the path of a file.
+    /// The place that it was read from: `cluster`, or the path of a file.
     pub place: String,
 }
 
-/// Which images of which objects a rule is about.
+/// The images and objects that a rule applies to.
 #[derive(Clone, Debug)]
 pub struct When {
-    /// Any of these patterns; none matches nothing.
+    /// Image patterns; at least one must match, so an empty list matches nothing.
     pub images: Vec<Glob>,
-    /// What a tag that stands beside a digest is worth to these patterns.
-    pub tags: TagTrust,
-    /// Any of these; empty means every object.
+    /// The treatment of a tag that precedes a digest.
+    pub tags: TagMatching,
+    /// Selectors of objects; at least one must match; empty means every object.
     pub matches: Vec<ObjectMatch>,
 }
 
@@ -149,11 +149,11 @@ pub struct SignatureRequirement {
     pub by: Authority,
     /// The trust root, and the proofs that the policy requires.
     pub trust_config: TrustConfig,
-    /// The location of the signatures, when not beside the image.
+    /// The location of the signatures, if not the image's repository.
     pub source: Option<Source>,
     /// Annotations that the signature must carry, each with this value.
     pub annotations: BTreeMap<String, String>,
-    /// Whether the signed payload must name the image's digest. Policies always require it.
+    /// The check that the signed payload names the image's digest. Always enabled for policies.
     pub claims: Claims,
 }
 
@@ -162,9 +162,9 @@ pub struct SignatureRequirement {
 pub struct Source {
     /// The repository to search; the image's own where there is none.
     pub repository: Option<Repository>,
-    /// Whether referrers of the image in its own repository are searched, too.
-    pub also_beside: bool,
-    /// What stands before `sha256-….sig` in the signature's tag.
+    /// Search the referrers in the image's own repository, too.
+    pub include_image_repository: bool,
+    /// The prefix of the signature's tag, before `sha256-….sig`.
     pub tag_prefix: Option<String>,
     /// Names of pull secrets in the workload's namespace.
     pub pull_secrets: Vec<String>,
@@ -174,7 +174,7 @@ pub struct Source {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Formats {
-    /// Legacy layers and bundles: the union.
+    /// Legacy signatures and bundles.
     #[default]
     Both,
     /// `signatureFormat: legacy`.
@@ -187,32 +187,32 @@ pub enum Formats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// The object is refused.
+    /// The object is denied.
     #[default]
     Enforce,
-    /// The object is let in with a warning.
+    /// The object is admitted with a warning.
     Warn,
 }
 
-/// What a rule lacks to be decided. The code is stable and stands in conditions and denials.
+/// The reason why a rule is undecidable. Its code is stable and is shown in conditions and denials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum UndecidableReason {
-    /// Attestations come with a later issue.
+    /// Attestations, which are not supported yet.
     Attestations,
-    /// CUE and Rego come with a later issue.
+    /// CUE and Rego, which are not supported yet.
     Policy,
-    /// Keys in a KMS come with a later issue.
+    /// Keys in a KMS, which are not supported yet.
     Kms,
-    /// The key of an authority could not be had.
+    /// The key of an authority is unavailable.
     Key,
-    /// The trust root of an authority, or a part of it that the authority needs, could not be had.
+    /// The trust root of an authority is unavailable, or has no part that the authority requires.
     TrustRoot,
-    /// The policy object is not valid.
+    /// The policy object is invalid.
     Invalid,
 }
 
 impl Rule {
-    /// A rule of these parts, with its fingerprint.
+    /// Creates a rule and computes its fingerprint.
     pub fn new(name: String, origin: Origin, when: When, need: Need, mode: Mode) -> Self {
         let fingerprint = fingerprint::of_rule(&name, &when, &need, mode);
         Self { origin, when, criterion: Arc::new(Criterion { name, mode, need, fingerprint }) }
@@ -240,20 +240,21 @@ impl Rule {
 }
 
 impl Criterion {
-    /// A criterion outside of any policy.
+    /// Creates a criterion outside of any policy.
     pub fn new(name: String, mode: Mode, need: Need) -> Arc<Self> {
         let fingerprint = fingerprint::of_criterion(&name, &need, mode);
         Arc::new(Self { name, mode, need, fingerprint })
     }
 
-    /// Whether it requires signatures, and so facts.
+    /// Returns whether it requires signatures, and so facts.
     pub fn needs_facts(&self) -> bool {
         self.need.needs_facts()
     }
 }
 
 impl SignatureRequirement {
-    /// A requirement of a signature over the image's digest, found beside the image.
+    /// Creates a requirement for a signature over the image's digest, stored in the image's
+    /// repository.
     pub fn new(by: Authority, trust_config: TrustConfig) -> Self {
         let (annotations, claims) = (BTreeMap::new(), Claims::Checked);
         Self { by, trust_config, source: None, annotations, claims }
@@ -261,7 +262,7 @@ impl SignatureRequirement {
 }
 
 impl SignedBy {
-    /// A signature that satisfies `requirement`, in one of `formats`.
+    /// Creates a need for a signature that satisfies `requirement`, in one of `formats`.
     pub fn new(authority: String, requirement: SignatureRequirement, formats: Formats) -> Self {
         let signers = match &requirement.by {
             Authority::Keys(_) if requirement.by.is_empty() => Signers::NoKeys,
@@ -284,7 +285,7 @@ impl RequirementRef {
         &self.id
     }
 
-    /// The requirement itself; `None` in a rule that was read from a record.
+    /// The requirement; `None` in a rule that was read from a record.
     pub fn requirement(&self) -> Option<&Arc<SignatureRequirement>> {
         self.requirement.as_ref()
     }
@@ -321,7 +322,7 @@ impl Mode {
 }
 
 impl Formats {
-    /// Whether signatures of `format` count.
+    /// Returns whether signatures of `format` are accepted.
     pub fn allows(self, format: Format) -> bool {
         match self {
             Self::Both => true,
@@ -330,7 +331,7 @@ impl Formats {
         }
     }
 
-    /// The one word of the policy field; empty for both.
+    /// The value of `signatureFormat`; empty for both.
     pub fn name(self) -> &'static str {
         match self {
             Self::Both => "",
@@ -341,7 +342,7 @@ impl Formats {
 }
 
 impl UndecidableReason {
-    /// Every lack.
+    /// All variants.
     pub const ALL: [Self; 6] =
         [Self::Attestations, Self::Policy, Self::Kms, Self::Key, Self::TrustRoot, Self::Invalid];
 
@@ -357,24 +358,26 @@ impl UndecidableReason {
         }
     }
 
-    /// What a person can do about it, in one sentence.
+    /// The remedy, in one sentence.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::Kms => {
-                "write the public part of the same key as `key.data` or `key.secretRef`, or use a version of sealgate that reads keys of a KMS"
+                "set `key.data` or `key.secretRef` to the public key of the same key pair, or use a version of sealgate that supports keys in a KMS"
             }
             Self::Attestations | Self::Policy => {
-                "use a version of sealgate that can judge what the policy asks for; until then it refuses"
+                "use a version of sealgate that supports these fields; this version denies the images"
             }
-            Self::Key => "make the key that the policy names available; see the policy's status",
+            Self::Key => {
+                "make the key that the policy names available to the gate; see the status of the policy"
+            }
             Self::TrustRoot => {
-                "make the trust root that the policy names available, with all that the policy asks of it; see the status of policy and TrustRoot"
+                "make the trust root that the policy names available, with every part that the policy requires; see the status of the policy and of the TrustRoot"
             }
-            Self::Invalid => "correct the policy; see the policy's status",
+            Self::Invalid => "correct the policy; see the status of the policy",
         }
     }
 
-    /// The kind of fault that a verdict reports.
+    /// Returns the kind of the fault that a verdict reports.
     pub(crate) fn fault_kind(self) -> FaultKind {
         match self {
             Self::Key | Self::TrustRoot => FaultKind::Missing,
@@ -383,20 +386,20 @@ impl UndecidableReason {
         }
     }
 
-    /// The fault that a verdict reports: `target` says which policy or authority.
+    /// Returns the fault that a verdict reports; `target` names the policy or authority.
     pub fn fault(self, target: &str, detail: &str) -> Fault {
         Fault::new(self.fault_kind(), target, detail)
     }
 }
 
 impl When {
-    /// Whether the rule is about `image` in an object of `scope`.
+    /// Returns whether the rule applies to `image` in an object of `scope`.
     pub(crate) fn applies(&self, image: &Reference, scope: &Scope) -> bool {
         self.applies_to_object(scope)
             && self.images.iter().any(|glob| glob.matches(image, self.tags))
     }
 
-    /// Whether the rule may be about `image`, which has a tag and some digest that is not known.
+    /// Returns whether the rule may apply to `image`, whose tag has not been resolved to a digest.
     pub(crate) fn may_apply(&self, image: &Reference, scope: &Scope) -> bool {
         self.applies_to_object(scope)
             && self.images.iter().any(|glob| glob.may_match(image, self.tags))
@@ -408,8 +411,8 @@ impl When {
 }
 
 impl Need {
-    /// Whether this can hold for content that nobody signed. What can must be selected by what
-    /// is true of the content, never by words that whoever writes the object may choose.
+    /// Returns whether this can hold for content without a signature. Such a rule must be selected
+    /// by properties of the content, never by text that the author of the object can choose.
     pub(crate) fn can_hold_unsigned(&self) -> bool {
         match self {
             Self::All(needs) => !needs.is_empty() && needs.iter().all(Self::can_hold_unsigned),
@@ -419,7 +422,7 @@ impl Need {
         }
     }
 
-    /// Every signature that is required, in order: each needs facts.
+    /// Returns the required signatures, in order: each needs facts.
     pub fn signed(&self) -> Vec<&SignedBy> {
         match self {
             Self::All(needs) | Self::Any(needs) => needs.iter().flat_map(Self::signed).collect(),
@@ -444,12 +447,12 @@ mod tests {
 
     use super::*;
 
-    /// Neither what is lacking nor what is bad is mended by asking for less.
+    /// No remedy tells the user to require less.
     #[test]
-    fn no_remedy_weakens_what_is_asked_for() {
-        let lacks = UndecidableReason::ALL.iter().map(|lack| (lack.code(), lack.remedy()));
+    fn no_remedy_weakens_a_requirement() {
+        let reasons = UndecidableReason::ALL.iter().map(|reason| (reason.code(), reason.remedy()));
         let rejects = Reject::catalogue().iter().map(|reason| (reason.code, reason.remedy));
-        for (code, remedy) in lacks.chain(rejects) {
+        for (code, remedy) in reasons.chain(rejects) {
             assert_eq!(weakens(remedy), None, "{code}: {remedy}");
         }
     }

@@ -1,10 +1,10 @@
-//! What a rule may ask of the object that names an image.
+//! Attributes of the object that contains an image, by which rules are selected.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The object that names the images: its kind, its place, its labels.
+/// The object that contains the images: its kind, namespace and labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Scope {
@@ -29,7 +29,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// The scope of a pod with these labels that an object of this one makes.
+    /// Returns the scope of a pod with these labels that an object of this scope creates.
     pub fn of_pod(&self, labels: BTreeMap<String, String>) -> Self {
         Self {
             group: String::new(),
@@ -44,7 +44,7 @@ impl Scope {
         }
     }
 
-    /// Group and version as an object's `apiVersion` has them: `v1`, `apps/v1`.
+    /// Returns group and version in the form of `apiVersion`: `v1`, `apps/v1`.
     pub fn api_version(&self) -> String {
         match self.group.as_str() {
             "" => self.version.clone(),

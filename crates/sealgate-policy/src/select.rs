@@ -1,7 +1,7 @@
 //! Selection of the rules that apply to an image in an object of some scope.
 //!
-//! An index by literal prefix ([`index`]) finds the rules that may apply, so that the time it takes
-//! does not grow with rules about other repositories. Only [`When`] says whether a rule applies.
+//! An index by literal prefix ([`index`]) finds the candidates, so that the cost does not grow with
+//! rules for other repositories. Only [`When`] decides whether a rule applies.
 
 use std::sync::Arc;
 
@@ -16,20 +16,20 @@ mod index;
 
 use index::PrefixIndex;
 
-/// What happens to an image that no rule is about.
+/// The result for an image that no rule applies to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NoMatch {
-    /// It is refused. Also what an unknown word in the configuration means.
+    /// Deny; also the meaning of an unknown value in the configuration.
     #[default]
     Deny,
-    /// It is let in with a warning.
+    /// Admit with a warning.
     Warn,
-    /// It is let in.
+    /// Admit.
     Allow,
 }
 
-/// All rules that are in force, with what happens where none applies. Clones share the rules.
+/// All rules in effect, with the no-match policy. Clones share the rules.
 #[derive(Clone, Debug)]
 pub struct PolicySet {
     rules: Arc<IndexedRules>,
@@ -45,7 +45,7 @@ struct IndexedRules {
 }
 
 impl NoMatch {
-    /// The word of the configuration.
+    /// The value in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Deny => "deny",
@@ -56,8 +56,8 @@ impl NoMatch {
 }
 
 impl PolicySet {
-    /// A set of `rules`, put into one order whatever order they came in. Two rules of one name
-    /// both stand: each must hold.
+    /// Creates a set of `rules`; their order does not matter. Two rules of the same name are both
+    /// kept: each must hold.
     pub fn new(mut rules: Vec<Rule>, no_match: NoMatch) -> Self {
         rules.sort_by(|a, b| (a.name(), a.fingerprint()).cmp(&(b.name(), b.fingerprint())));
         let index = PrefixIndex::new(&rules);
@@ -70,7 +70,7 @@ impl PolicySet {
         &self.rules.rules
     }
 
-    /// What happens to an image that no rule is about.
+    /// The result for an image that no rule applies to.
     pub fn no_match(&self) -> NoMatch {
         self.no_match
     }
@@ -80,30 +80,30 @@ impl PolicySet {
         &self.fingerprint
     }
 
-    /// The rules that `image`, in an object of `scope`, must satisfy: each of them. Empty means
-    /// that no policy is about the image, and [`PolicySet::no_match`] decides.
+    /// Returns the rules that apply to `image` in an object of `scope`; all of them must hold. If
+    /// none does, [`PolicySet::no_match`] decides.
     pub fn select(&self, image: &Reference, scope: &Scope) -> Vec<&Rule> {
         self.rules.select(image, |when| when.applies(image, scope))
     }
 
-    /// The rules for an image whose tag could not be resolved: what [`PolicySet::select`] may say
-    /// once there is a digest. A rule that only holds for signed content is about the image
-    /// whatever digest it asks for; one that lets unsigned content in is not about it where it
-    /// asks for a digest, or for a tag, which does not count beside a digest.
+    /// Returns the rules for an image whose tag could not be resolved: those that
+    /// [`PolicySet::select`] may return once the digest is known. A rule that only holds for signed
+    /// content applies whatever digest its pattern names; one that admits unsigned content does not
+    /// apply if its pattern names a digest, or a tag, which is ignored beside a digest.
     pub fn select_unresolved(&self, image: &Reference, scope: &Scope) -> Vec<&Rule> {
         self.rules.select(image, |when| when.may_apply(image, scope))
     }
 }
 
 impl IndexedRules {
-    /// The rules for which `applies` holds, in their order. It holds for rules with a pattern that
-    /// matches `image` and for no others.
+    /// Returns the rules for which `applies` holds, in their order. It may hold only for rules with
+    /// a pattern that matches `image`.
     fn select(&self, image: &Reference, applies: impl Fn(&When) -> bool) -> Vec<&Rule> {
         let candidates = self.index.candidates(image.repository());
         let candidates = candidates.into_iter().map(|at| &self.rules[at]);
         let selected: Vec<&Rule> = candidates.filter(|rule| applies(&rule.when)).collect();
-        // A rule that the index missed would be one that is not enforced: every test, of whatever
-        // crate, that selects rules compares the index with all rules asked one by one.
+        // A rule missed by the index would not be enforced: every test, in any crate, that selects
+        // rules compares the index with a scan of all rules.
         debug_assert!(
             self.rules
                 .iter()
@@ -119,7 +119,7 @@ impl IndexedRules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::glob::{Glob, TagTrust};
+    use crate::glob::{Glob, TagMatching};
     use crate::rule::{Mode, Need, Origin, When};
     use crate::testing::{pod, rule, signed};
 
@@ -152,12 +152,12 @@ mod tests {
         assert_eq!(names(&set, "ghcr.io/a/b"), ["a", "a"]);
     }
 
-    /// Restrictions on what a tag may resolve to hold before it is known; permissions do not.
+    /// Rules that restrict a tag's digest apply before it is known; rules that permit do not.
     #[test]
     fn an_unresolved_tag_has_every_restriction_and_no_permission_of_a_digest_or_tag() {
         let digest = format!("ghcr.io/acme/app@sha256:{}", "a".repeat(64));
         let globs = ["ghcr.io/acme/*", &digest, "ghcr.io/acme/app:v1", "ghcr.io/acme/app:v2"];
-        let selected = |tags: TagTrust| {
+        let selected = |tags: TagMatching| {
             let rules = globs.iter().map(|glob| {
                 let Rule { origin, when, criterion } = about(glob, glob);
                 let (name, need) = (criterion.name.clone(), criterion.need.clone());
@@ -169,10 +169,10 @@ mod tests {
             rules.into_iter().map(|rule| rule.name().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(
-            selected(TagTrust::AsWritten),
+            selected(TagMatching::AsWritten),
             ["ghcr.io/acme/*", "ghcr.io/acme/app:v1", digest.as_str()]
         );
-        assert_eq!(selected(TagTrust::OnlyWithoutDigest), ["ghcr.io/acme/*"]);
+        assert_eq!(selected(TagMatching::OnlyWithoutDigest), ["ghcr.io/acme/*"]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::cip::compile::{Compiled, Lookups, RootLookup, RootRef, SecretContent,
 use crate::cip::validate::Context;
 use crate::cip::{ClusterImagePolicy, SecretRef};
 use crate::facts::{Candidates, Facts, RejectedFact, VerifiedFact};
-use crate::glob::{Glob, TagTrust};
+use crate::glob::{Glob, TagMatching};
 use crate::rule::{Formats, Mode, Need, Origin, Rule, SignatureRequirement, SignedBy, When};
 use crate::scope::Scope;
 
@@ -44,7 +44,7 @@ pub(crate) fn policy(spec: Value) -> ClusterImagePolicy {
     .unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// A policy with this spec, compiled where there are neither secrets nor trust roots.
+/// A policy with this spec, compiled without Secrets and trust roots.
 pub(crate) fn compiled(spec: Value) -> Compiled {
     compiled_with(spec, &no_root)
 }
@@ -70,14 +70,14 @@ pub(crate) fn no_secret(secret: &SecretRef) -> Result<SecretContent, Fault> {
     Err(Fault::new(FaultKind::Missing, "secret", detail))
 }
 
-/// A rule about every image.
+/// A rule that applies to every image.
 pub(crate) fn rule(name: &str, need: Need, mode: Mode) -> Rule {
     let images = vec![Glob::any()];
-    let when = When { images, tags: TagTrust::AsWritten, matches: Vec::new() };
+    let when = When { images, tags: TagMatching::AsWritten, matches: Vec::new() };
     Rule::new(name.to_owned(), Origin::default(), when, need, mode)
 }
 
-/// A need of a signature by `authority`, whose requirement is of its own.
+/// A need for a signature by `authority`, with a requirement of its own.
 pub(crate) fn signed(authority: &str) -> Need {
     let keys = KeyAuthority { keys: vec![PublicKey::from_pem(KEY).unwrap()], hash: None };
     let annotations = [("authority".to_owned(), authority.to_owned())].into();
@@ -131,7 +131,7 @@ pub(crate) fn rejected(codes: &[&str]) -> Candidates {
     candidates
 }
 
-/// A registry that did not answer.
+/// The fault of a registry that did not respond.
 pub(crate) fn timeout() -> Candidates {
     let mut candidates = Candidates::default();
     candidates.push_fault(Fault::new(FaultKind::Timeout, "ghcr.io", "no answer within 9s"));

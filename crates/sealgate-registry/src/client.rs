@@ -162,7 +162,7 @@ impl RegistryRead for Client {
         self.open_blob(repository, digest).await
     }
 
-    async fn referrers_first(
+    async fn referrers_by_api(
         &self,
         repository: &Repository,
         subject: &Digest,

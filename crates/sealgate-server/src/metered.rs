@@ -89,12 +89,12 @@ impl RegistryRead for MeteredRegistry {
         self.count(repository, "blob", self.registry.blob_stream(repository, digest)).await
     }
 
-    async fn referrers_first(
+    async fn referrers_by_api(
         &self,
         repository: &Repository,
         subject: &Digest,
     ) -> Result<Option<Vec<Descriptor>>, Fault> {
-        let request = self.registry.referrers_first(repository, subject);
+        let request = self.registry.referrers_by_api(repository, subject);
         self.count(repository, "referrers", request).await
     }
 

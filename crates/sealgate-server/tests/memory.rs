@@ -19,7 +19,7 @@ use sealgate_engine::cache::CacheSettings;
 use sealgate_engine::gate::{Gate, GatePorts};
 use sealgate_engine::limits::Limits;
 use sealgate_engine::ports::RegistryWrite;
-use sealgate_policy::glob::{Glob, TagTrust};
+use sealgate_policy::glob::{Glob, TagMatching};
 use sealgate_policy::rule::{
     Formats, Mode, Need, Origin, Rule, SignatureRequirement, SignedBy, When,
 };
@@ -104,7 +104,8 @@ fn policies() -> PolicySet {
     let keys = KeyAuthority { keys: vec![PublicKey::from_pem(KEY).unwrap()], hash: None };
     let requirement = SignatureRequirement::new(keys.into(), TrustConfig::default());
     let signed = SignedBy::new("a".to_owned(), requirement, Formats::Both);
-    let when = When { images: vec![Glob::any()], tags: TagTrust::AsWritten, matches: Vec::new() };
+    let when =
+        When { images: vec![Glob::any()], tags: TagMatching::AsWritten, matches: Vec::new() };
     let rule =
         Rule::new("p".to_owned(), Origin::default(), when, Need::Signed(signed), Mode::Enforce);
     PolicySet::new(vec![rule], NoMatch::Deny)

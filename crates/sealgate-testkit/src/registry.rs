@@ -347,7 +347,7 @@ impl RegistryRead for MemoryRegistry {
         Ok(bytes.map(|bytes| stream::iter([Ok(bytes)]).boxed()))
     }
 
-    async fn referrers_first(
+    async fn referrers_by_api(
         &self,
         repository: &Repository,
         subject: &Digest,

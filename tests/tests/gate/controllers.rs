@@ -333,7 +333,7 @@ fn an_unsigned_deployment_of_before_the_label_is_refused_and_reported() {
     let name = &scenario.scenario.name;
     let run = scenario.cluster().kubectl(&["rollout", "restart", "deployment/app", "-n", name]);
     let warning = format!(
-        "Warning: pods will be refused: failed policy: {name}: \
+        "Warning: pods will be denied: failed policy: {name}: \
                            spec.template.spec.containers[0].image"
     );
     run.ok().says(&warning);
@@ -343,7 +343,7 @@ fn an_unsigned_deployment_of_before_the_label_is_refused_and_reported() {
     };
     // The scale request names the Deployment without its content: the warning shows no image.
     scale("--replicas=3").says(&format!(
-        "Warning: pods will be refused: failed policy: {name} [no-signatures]: \
+        "Warning: pods will be denied: failed policy: {name} [no-signatures]: \
          spec.template.spec.containers[0].image"
     ));
     scale("--replicas=1").says_no("Warning");

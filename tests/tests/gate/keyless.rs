@@ -218,7 +218,7 @@ fn a_trust_root_object_decides_and_may_be_edited() {
     let missing = format!("trustRootRef {name} not found");
     scenario.refuses(
         &image,
-        &format!("authority-0 cannot be decided: {missing} (TrustRootUnavailable)"),
+        &format!("authority-0 cannot be evaluated: {missing} (TrustRootUnavailable)"),
     );
     scenario.until_condition(
         "clusterimagepolicy",
@@ -283,7 +283,9 @@ fn logs_and_timestamps_are_asked_for_by_their_own_roots() {
     // policy-controller's own example of policy and TrustRoot: the TrustRoot decides.
     let other = json!({ "ctlog": { "url": "https://rekor.example.com", "trustRootRef": name } });
     let warned = scenario.cluster().apply(&with(&other).to_string()).ok();
-    warned.says(&format!("https://rekor.example.com is no log of TrustRoot {name}, which decides"));
+    warned.says(&format!(
+        "https://rekor.example.com is not a log of TrustRoot {name}; its logs are trusted instead"
+    ));
     scenario.admits_with(&with(&other), &image);
     scenario.refuses(&scenario.image("unsigned"), "no signatures found");
     let elsewhere = json!({ "ctlog": { "url": "https://rekor.example.com" } });
@@ -327,7 +329,7 @@ fn an_unreadable_remote_admits_nothing() {
     let policy = scenario.policy(&json!({ "authorities": [named] }));
     scenario.cluster().apply(&policy.to_string()).ok();
     let image = scenario.signed_as(ADA, "app");
-    scenario.refuses(&image, &format!("authority-0 cannot be decided: TrustRoot {name}: "));
+    scenario.refuses(&image, &format!("authority-0 cannot be evaluated: TrustRoot {name}: "));
     // Another authority of the same policy is not affected.
     let policy = scenario.policy(&json!({ "authorities": [named, keyless(ADA, &json!({}))] }));
     scenario.admits_with(&policy, &image);

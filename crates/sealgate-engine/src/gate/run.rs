@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::{Gate, GatePorts, RESERVE};
 use crate::admit::{ImageUse, Workload};
-use crate::cache::{Reader, Shared, Subject};
+use crate::cache::{CredentialsKey, GatherResult, Subject};
 use crate::evaluate::{ImageEvaluation, Opened, too_slow};
 use crate::failure::Failure;
 use crate::pin;
@@ -188,11 +188,16 @@ impl<'a> AdmissionRun<'a> {
             let gather =
                 evaluation.evaluate_until_decided(self.deadline, |secrets| self.open(secrets));
             attempts += 1;
-            match self.gate.facts.get(subject.clone(), &self.reader(), criteria, gather).await {
-                Shared::Final(facts) | Shared::OwnFault(facts) => return facts,
+            match self
+                .gate
+                .facts
+                .get(subject.clone(), &self.credentials_key(), criteria, gather)
+                .await
+            {
+                GatherResult::Final(facts) | GatherResult::OwnFault(facts) => return facts,
                 // The other caller ran out of time and this one has not. Any other fault would be the
                 // same for this caller, so the registry is not contacted again.
-                Shared::OthersFault(facts) => {
+                GatherResult::OthersFault(facts) => {
                     let too_late = Instant::now() >= self.deadline || attempts >= ATTEMPTS;
                     if too_late || !facts.faults().any(|fault| fault.kind == FaultKind::Timeout) {
                         return facts;
@@ -211,7 +216,7 @@ impl<'a> AdmissionRun<'a> {
     }
 
     fn unpinned_key(&self, tag: &Reference) -> (Digest, String) {
-        (self.reader().fingerprint(), tag.original().to_owned())
+        (self.credentials_key().fingerprint(), tag.original().to_owned())
     }
 
     /// The tag with the digest that it resolves to now. A fault is kept for the denial.
@@ -237,8 +242,8 @@ impl<'a> AdmissionRun<'a> {
         }
     }
 
-    fn reader(&self) -> Reader<'_> {
-        Reader {
+    fn credentials_key(&self) -> CredentialsKey<'_> {
+        CredentialsKey {
             namespace: &self.workload.scope.namespace,
             service_account: &self.workload.scope.service_account,
             pull_secrets: &self.workload.pull_secrets,

@@ -5,7 +5,7 @@ use sealgate_policy::cip::trust_root::{Keys, Remote};
 
 use super::*;
 
-/// What reading a repository gives, one after the other; the last one again and again.
+/// The results of consecutive refreshes; the last one is repeated.
 type Script = Arc<Mutex<VecDeque<Result<ReadRoot, Fault>>>>;
 
 struct Scripted(Script);
@@ -66,18 +66,18 @@ fn roots(script: Vec<Result<ReadRoot, Fault>>) -> (Arc<Roots>, Script) {
     let script: Script = Arc::new(Mutex::new(script.into()));
     let none = Fault::new(FaultKind::Missing, "own", "no own root");
     let repositories = Arc::new(Scripted(script.clone()));
-    (Roots::at_pace(Err(none), repositories, Arc::new(Still), QUICK), script)
+    (Roots::with_schedule(Err(none), repositories, Arc::new(Still), QUICK), script)
 }
 
 /// A day in a second.
-const QUICK: Pace = Pace {
+const QUICK: RefreshSchedule = RefreshSchedule {
     refresh: Duration::from_millis(200),
     retry: Duration::from_millis(40),
     longest: Duration::from_millis(100),
     timeout: Duration::from_millis(100),
 };
 
-/// Waits until the root says so.
+/// Waits until the root has this URL.
 async fn until(roots: &Roots, name: &str, expected: &str) {
     let mut changes = roots.changes();
     let seen = async {
@@ -103,7 +103,7 @@ fn get(roots: &Roots, name: &str) -> Result<TrustRoot, String> {
     found.map(|(root, _)| (*root).clone()).map_err(|fault| fault.detail)
 }
 
-/// `Ready=True`, `Stale=False`, … with the reasons of what is not well.
+/// `Ready=True`, `Stale=False`, … with the reason where there is a problem.
 fn conditions(roots: &Roots, name: &str) -> String {
     let all = roots.conditions(name);
     let texts = all.iter().map(|c| format!("{}={} {}", c.kind, c.holds, c.reason));
@@ -126,7 +126,7 @@ async fn what_stands_in_the_object_is_there_at_once_and_the_rest_is_told() {
     assert_eq!(get(&roots, "invalid").unwrap_err(), "TrustRoot invalid: it is not valid");
     assert_eq!(conditions(&roots, "invalid"), "Ready=false Invalid");
     assert!(get(&roots, "unusable").unwrap_err().contains("cannot be used"));
-    assert_eq!(get(&roots, "pending").unwrap_err(), "TrustRoot pending: it is not read yet");
+    assert_eq!(get(&roots, "pending").unwrap_err(), "TrustRoot pending: not fetched yet");
     assert_eq!(conditions(&roots, "pending"), "Ready=false Pending, Stale=false");
     assert_eq!(get(&roots, "gone").unwrap_err(), "trustRootRef gone not found");
     assert_eq!(roots.get(&RootRef::Default).unwrap_err().detail, "no own root");
@@ -142,7 +142,10 @@ async fn the_last_good_root_stays_when_a_refresh_fails() {
     until(&roots, "t", "Ready=true, Stale=true RefreshFailed").await;
     assert_eq!(get(&roots, "t"), Ok(root("one")), "kept");
     let message = &roots.conditions("t")[1].message;
-    assert!(message.starts_with("the root read at 2023-11-14T22:13:20Z is kept: "), "{message}");
+    assert!(
+        message.starts_with("the root fetched at 2023-11-14T22:13:20Z is still used: "),
+        "{message}"
+    );
     assert!(message.contains("no route"), "{message}");
     script.lock().unwrap().extend([good("two")]);
     until(&roots, "t", "Ready=true, Stale=false").await;
@@ -171,7 +174,7 @@ async fn a_mirror_that_never_answers_is_given_up() {
     assert!(get(&roots, "t").unwrap_err().contains("no answer within 0 s"));
 }
 
-/// Whoever edits a trust root takes trust away from the old one, at once.
+/// An edit of a trust root withdraws trust from the old root at once.
 #[tokio::test]
 async fn an_edited_object_starts_anew_and_an_equal_one_goes_on() {
     let (roots, script) = roots(vec![good("one")]);
@@ -181,11 +184,11 @@ async fn an_edited_object_starts_anew_and_an_equal_one_goes_on() {
     roots.set(&objects(&[("t", remote("https://m")), ("u", remote("https://u"))]));
     assert_eq!(get(&roots, "t"), Ok(root("one")));
     roots.set(&objects(&[("t", remote("https://other"))]));
-    assert_eq!(get(&roots, "t").unwrap_err(), "TrustRoot t: it is not read yet");
+    assert_eq!(get(&roots, "t").unwrap_err(), "TrustRoot t: not fetched yet");
     assert_eq!(get(&roots, "u").unwrap_err(), "trustRootRef u not found");
-    // The answer to the old question is not taken for one to the new.
-    roots.take("t", &remote("https://m").unwrap(), good("late"));
-    roots.take("u", &remote("https://u").unwrap(), good("late"));
+    // The result of a refresh of the old object is not used for the new one.
+    roots.store("t", &remote("https://m").unwrap(), good("late"));
+    roots.store("u", &remote("https://u").unwrap(), good("late"));
     assert!(get(&roots, "t").is_err() && get(&roots, "u").is_err());
 }
 
@@ -201,7 +204,7 @@ async fn readers_end_with_their_objects_and_with_the_roots() {
         assert_eq!(Arc::strong_count(&script), count);
     };
     roots.set(&objects(&[("t", remote("https://m"))]));
-    // The roots' own repositories, the reader's, and ours.
+    // The repositories of the roots, of the task, and of the test.
     holders(3).await;
     roots.set(&Objects::new());
     holders(2).await;
@@ -223,10 +226,11 @@ async fn an_archive_that_has_expired_is_used_and_said_to_be_old() {
 
 #[test]
 fn waits_grow_and_are_bounded() {
-    let Pace { refresh, retry, longest, .. } = USUAL;
-    assert!(USUAL.wait(0) >= refresh && USUAL.wait(0) <= refresh * 5 / 4);
+    let RefreshSchedule { refresh, retry, longest, .. } = DEFAULT_SCHEDULE;
+    assert!(DEFAULT_SCHEDULE.wait(0) >= refresh && DEFAULT_SCHEDULE.wait(0) <= refresh * 5 / 4);
     for failures in 1..100 {
-        let (wait, least) = (USUAL.wait(failures), retry * (1 << (failures - 1).min(10)));
+        let (wait, least) =
+            (DEFAULT_SCHEDULE.wait(failures), retry * (1 << (failures - 1).min(10)));
         assert!(wait >= least.min(longest) && wait <= longest * 5 / 4, "{failures}");
     }
 }

@@ -12,7 +12,7 @@ use sealgate_engine::limits::Limits;
 use sealgate_engine::ports::{PullSecret, SecretSource};
 use sealgate_engine::record::DecisionRecord;
 use sealgate_engine::sign::Formats as Written;
-use sealgate_policy::glob::{Glob, TagTrust};
+use sealgate_policy::glob::{Glob, TagMatching};
 use sealgate_policy::object_match::{ObjectMatch, Operator, Requirement, Selector};
 use sealgate_policy::rule::{
     Formats, Mode, Need, Origin, Rule, SignatureRequirement, SignedBy, Source, UndecidableReason,
@@ -27,21 +27,21 @@ use sealgate_testkit::registry::{MemoryRegistry, Request};
 
 use crate::{app, authority, fault};
 
-pub(crate) struct House {
+pub(crate) struct GateFixture {
     pub(crate) registry: Arc<MemoryRegistry>,
     recorder: Arc<Recorder>,
     pub(crate) gate: Arc<Gate>,
 }
 
-pub(crate) fn house() -> House {
-    house_of(MemoryRegistry::new(), MemorySecrets::default(), &CacheSettings::default())
+pub(crate) fn fixture() -> GateFixture {
+    gate_with(MemoryRegistry::new(), MemorySecrets::default(), &CacheSettings::default())
 }
 
-fn house_of(
+fn gate_with(
     registry: MemoryRegistry,
     secrets: impl SecretSource + 'static,
     cache: &CacheSettings,
-) -> House {
+) -> GateFixture {
     let registry = Arc::new(registry);
     let recorder = Arc::new(Recorder::default());
     let ports = GatePorts {
@@ -51,10 +51,10 @@ fn house_of(
         audit: recorder.clone(),
     };
     let gate = Arc::new(Gate::new(ports, Limits::default(), cache));
-    House { registry, recorder, gate }
+    GateFixture { registry, recorder, gate }
 }
 
-impl House {
+impl GateFixture {
     pub(crate) fn records(&self) -> Vec<DecisionRecord> {
         self.recorder.records()
     }
@@ -72,7 +72,7 @@ pub(crate) fn admission(images: &[&str]) -> Admission {
     });
     Admission {
         uid: "1".to_owned(),
-        user: "somebody".to_owned(),
+        user: "alice".to_owned(),
         dry_run: false,
         workload: Workload {
             scope: Scope {
@@ -97,7 +97,7 @@ fn signed_by(name: &str, keys: &[&TestKey]) -> SignedBy {
 fn rule(name: &str, mode: Mode, need: Need) -> Rule {
     let when = When {
         images: vec![Glob::parse("reg.example/acme/**").unwrap()],
-        tags: TagTrust::AsWritten,
+        tags: TagMatching::AsWritten,
         matches: Vec::new(),
     };
     Rule::new(name.to_owned(), Origin::default(), when, need, mode)
@@ -122,45 +122,50 @@ fn at(repository: &Repository, digest: &sealgate_core::digest::Digest) -> String
     image::at(repository, digest).to_string()
 }
 
-async fn signed_image(house: &House, text: &str, key: &TestKey, formats: Written) -> String {
-    let digest = image::image(&house.registry, &app(), text);
+async fn signed_image(
+    fixture: &GateFixture,
+    text: &str,
+    key: &TestKey,
+    formats: Written,
+) -> String {
+    let digest = image::image(&fixture.registry, &app(), text);
     let reference = image::at(&app(), &digest);
-    image::sign(&house.registry, &reference, key, formats).await;
+    image::sign(&fixture.registry, &reference, key, formats).await;
     reference.to_string()
 }
 
 #[tokio::test]
-async fn signed_is_let_in_cold_in_three_requests_and_warm_in_none() {
+async fn a_signed_image_takes_three_requests_cold_and_none_warm() {
     for formats in [Written::Bundle, Written::Legacy, Written::Both] {
-        let (house, key) = (house(), TestKey::p256());
-        let image = signed_image(&house, "signed", &key, formats).await;
+        let (fixture, key) = (fixture(), TestKey::p256());
+        let image = signed_image(&fixture, "signed", &key, formats).await;
         let policies = signed_policy(&key);
-        let answer = house.validate(&[&image, &image], &policies).await;
+        let answer = fixture.validate(&[&image, &image], &policies).await;
         assert!(answer.allowed, "{}", answer.message);
-        assert_eq!(house.registry.take_count(), 3, "{formats:?}");
+        assert_eq!(fixture.registry.take_count(), 3, "{formats:?}");
         for _ in 0..5 {
-            assert!(house.validate(&[&image], &policies).await.allowed);
+            assert!(fixture.validate(&[&image], &policies).await.allowed);
         }
-        assert_eq!(house.registry.take_count(), 0);
-        assert_eq!(house.gate.cache_stats().hits, 5);
+        assert_eq!(fixture.registry.take_count(), 0);
+        assert_eq!(fixture.gate.cache_stats().hits, 5);
     }
 }
 
 #[tokio::test]
 async fn unsigned_wrong_key_and_tampered_are_refused_with_reasons() {
-    let (house, key, other) = (house(), TestKey::p256(), TestKey::p256());
+    let (fixture, key, other) = (fixture(), TestKey::p256(), TestKey::p256());
     let policies = signed_policy(&key);
-    let unsigned = at(&app(), &image::image(&house.registry, &app(), "unsigned"));
-    let answer = house.validate(&[&unsigned], &policies).await;
+    let unsigned = at(&app(), &image::image(&fixture.registry, &app(), "unsigned"));
+    let answer = fixture.validate(&[&unsigned], &policies).await;
     assert!(!answer.allowed);
     let start = "validation failed: failed policy: signed: spec.containers[0].image";
     assert!(answer.message.starts_with(start), "{}", answer.message);
     assert!(answer.message.contains("no signatures found"));
-    let wrong = signed_image(&house, "wrong", &other, Written::Both).await;
-    let answer = house.validate(&[&wrong], &policies).await;
+    let wrong = signed_image(&fixture, "wrong", &other, Written::Both).await;
+    let answer = fixture.validate(&[&wrong], &policies).await;
     assert!(!answer.allowed);
     assert!(answer.message.contains("no matching signatures"), "{}", answer.message);
-    let record = house.recorder.records().pop().unwrap();
+    let record = fixture.recorder.records().pop().unwrap();
     assert!(!record.allowed);
     assert_eq!(record.images[0].outcome, "fail");
     assert_eq!(record.images[0].codes, ["wrong-signature"]);
@@ -168,75 +173,75 @@ async fn unsigned_wrong_key_and_tampered_are_refused_with_reasons() {
 
 #[tokio::test]
 async fn a_signature_of_another_image_under_our_tag_is_refused() {
-    let (house, key) = (house(), TestKey::p256());
-    let digest = image::image(&house.registry, &app(), "good");
+    let (fixture, key) = (fixture(), TestKey::p256());
+    let digest = image::image(&fixture.registry, &app(), "good");
     let reference = image::at(&app(), &digest);
-    let signed = image::sign(&house.registry, &reference, &key, Written::Legacy).await;
-    let evil = image::image(&house.registry, &app(), "evil");
+    let signed = image::sign(&fixture.registry, &reference, &key, Written::Legacy).await;
+    let evil = image::image(&fixture.registry, &app(), "evil");
     let tag = format!("sha256-{}.sig", evil.hex());
-    house.registry.put_tag(&app(), &tag, &signed.legacy.unwrap().manifest.unwrap());
-    let answer = house.validate(&[&at(&app(), &evil)], &signed_policy(&key)).await;
+    fixture.registry.put_tag(&app(), &tag, &signed.legacy.unwrap().manifest.unwrap());
+    let answer = fixture.validate(&[&at(&app(), &evil)], &signed_policy(&key)).await;
     assert!(!answer.allowed);
     assert!(answer.message.contains("invalid or missing digest in claim"), "{}", answer.message);
 }
 
 #[tokio::test]
-async fn a_hundred_at_once_gather_once() {
-    let house = house_of(
+async fn a_hundred_concurrent_requests_gather_once() {
+    let fixture = gate_with(
         MemoryRegistry::new().with_latency(Duration::from_millis(5)),
         MemorySecrets::default(),
         &CacheSettings::default(),
     );
     let key = TestKey::p256();
-    let image = signed_image(&house, "hundred", &key, Written::Bundle).await;
+    let image = signed_image(&fixture, "hundred", &key, Written::Bundle).await;
     let policies = Arc::new(signed_policy(&key));
     let tasks = (0..100).map(|_| {
-        let (gate, policies, image) = (house.gate.clone(), policies.clone(), image.clone());
+        let (gate, policies, image) = (fixture.gate.clone(), policies.clone(), image.clone());
         tokio::spawn(async move { gate.validate(&admission(&[&image]), &policies, None).await })
     });
     for task in tasks.collect::<Vec<_>>() {
         assert!(task.await.unwrap().allowed);
     }
-    assert_eq!(house.registry.take_count(), 3);
+    assert_eq!(fixture.registry.take_count(), 3);
 }
 
 #[tokio::test]
-async fn a_fault_refuses_is_said_and_is_not_remembered() {
+async fn a_fault_denies_is_reported_and_is_not_cached() {
     for request in [Request::Referrers, Request::Manifest, Request::Blob] {
-        let (house, key) = (house(), TestKey::p256());
-        let image = signed_image(&house, "fault", &key, Written::Bundle).await;
+        let (fixture, key) = (fixture(), TestKey::p256());
+        let image = signed_image(&fixture, "fault", &key, Written::Bundle).await;
         let policies = signed_policy(&key);
-        house.registry.fail(request, "", usize::MAX, fault(FaultKind::Throttled));
-        let answer = house.validate(&[&image], &policies).await;
+        fixture.registry.fail(request, "", usize::MAX, fault(FaultKind::Throttled));
+        let answer = fixture.validate(&[&image], &policies).await;
         assert!(!answer.allowed);
         assert!(answer.message.contains("reg.example"), "{}", answer.message);
         assert!(!answer.message.contains("no signatures found"), "{}", answer.message);
-        house.registry.clear_faults();
-        assert!(house.validate(&[&image], &policies).await.allowed, "{request:?}");
+        fixture.registry.clear_faults();
+        assert!(fixture.validate(&[&image], &policies).await.allowed, "{request:?}");
     }
 }
 
 #[tokio::test]
-async fn a_refusal_is_remembered_briefly_and_only_for_the_same_credentials() {
-    // Long enough for what is asked before it ends, on a slow machine, too.
+async fn a_denial_is_cached_briefly_and_only_for_the_same_credentials() {
+    // Long enough for the requests before it expires, on a slow machine, too.
     let cache = CacheSettings { refusal: Duration::from_secs(1), ..CacheSettings::default() };
-    let house = house_of(MemoryRegistry::new(), MemorySecrets::default(), &cache);
+    let fixture = gate_with(MemoryRegistry::new(), MemorySecrets::default(), &cache);
     let key = TestKey::p256();
-    let digest = image::image(&house.registry, &app(), "late");
+    let digest = image::image(&fixture.registry, &app(), "late");
     let reference = image::at(&app(), &digest);
     let text = reference.to_string();
     let policies = signed_policy(&key);
-    assert!(!house.validate(&[&text], &policies).await.allowed);
-    let asked = house.registry.take_count();
-    assert!(!house.validate(&[&text], &policies).await.allowed);
-    assert_eq!(house.registry.take_count(), 0);
+    assert!(!fixture.validate(&[&text], &policies).await.allowed);
+    let asked = fixture.registry.take_count();
+    assert!(!fixture.validate(&[&text], &policies).await.allowed);
+    assert_eq!(fixture.registry.take_count(), 0);
     let mut other = admission(&[&text]);
     other.workload.scope.namespace = "elsewhere".to_owned();
-    assert!(!house.gate.validate(&other, &policies, None).await.allowed);
-    assert_eq!(house.registry.take_count(), asked);
-    image::sign(&house.registry, &reference, &key, Written::Bundle).await;
+    assert!(!fixture.gate.validate(&other, &policies, None).await.allowed);
+    assert_eq!(fixture.registry.take_count(), asked);
+    image::sign(&fixture.registry, &reference, &key, Written::Bundle).await;
     let allowed = async {
-        while !house.validate(&[&text], &policies).await.allowed {
+        while !fixture.validate(&[&text], &policies).await.allowed {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -244,18 +249,18 @@ async fn a_refusal_is_remembered_briefly_and_only_for_the_same_credentials() {
 }
 
 #[tokio::test]
-async fn a_leader_that_gives_up_does_not_take_the_others_along() {
-    let (house, key) = (house(), TestKey::p256());
-    let image = signed_image(&house, "leader", &key, Written::Bundle).await;
+async fn a_caller_that_times_out_does_not_fail_the_others() {
+    let (fixture, key) = (fixture(), TestKey::p256());
+    let image = signed_image(&fixture, "leader", &key, Written::Bundle).await;
     let policies = Arc::new(signed_policy(&key));
-    house.registry.delay(Request::Referrers, "", 1, Duration::from_millis(400));
+    fixture.registry.delay(Request::Referrers, "", 1, Duration::from_millis(400));
     let ask = |timeout| {
-        let (gate, policies, image) = (house.gate.clone(), policies.clone(), image.clone());
+        let (gate, policies, image) = (fixture.gate.clone(), policies.clone(), image.clone());
         tokio::spawn(
             async move { gate.validate(&admission(&[&image]), &policies, Some(timeout)).await },
         )
     };
-    // Half of so short a time-out is the deadline.
+    // The deadline is half of such a short timeout.
     let leader = ask(Duration::from_millis(200));
     tokio::time::sleep(Duration::from_millis(20)).await;
     let follower = ask(Duration::from_secs(10));
@@ -270,13 +275,13 @@ async fn a_leader_that_gives_up_does_not_take_the_others_along() {
 }
 
 #[tokio::test]
-async fn a_cancelled_leader_is_followed_by_another() {
-    let (house, key) = (house(), TestKey::p256());
-    let image = signed_image(&house, "abort", &key, Written::Bundle).await;
+async fn after_a_cancelled_caller_another_gathers() {
+    let (fixture, key) = (fixture(), TestKey::p256());
+    let image = signed_image(&fixture, "abort", &key, Written::Bundle).await;
     let policies = Arc::new(signed_policy(&key));
-    house.registry.delay(Request::Referrers, "", 1, Duration::from_secs(60));
+    fixture.registry.delay(Request::Referrers, "", 1, Duration::from_secs(60));
     let ask = || {
-        let (gate, policies, image) = (house.gate.clone(), policies.clone(), image.clone());
+        let (gate, policies, image) = (fixture.gate.clone(), policies.clone(), image.clone());
         tokio::spawn(async move { gate.validate(&admission(&[&image]), &policies, None).await })
     };
     let leader = ask();
@@ -289,99 +294,101 @@ async fn a_cancelled_leader_is_followed_by_another() {
 
 #[tokio::test]
 async fn the_deadline_names_the_registry_that_was_slow() {
-    let (house, key) = (house(), TestKey::p256());
+    let (fixture, key) = (fixture(), TestKey::p256());
     let slow = image::repository("slow.example/signatures");
-    let source = Source { also_beside: false, repository: Some(slow), ..Source::default() };
+    let source =
+        Source { include_image_repository: false, repository: Some(slow), ..Source::default() };
     let far = SignatureRequirement { source: Some(source), ..requirement(&[&key]) };
     let far = SignedBy::new("far".to_owned(), far, Formats::Both);
     let near = signed_by("near", &[&key]);
-    let image = signed_image(&house, "slow", &key, Written::Bundle).await;
+    let image = signed_image(&fixture, "slow", &key, Written::Bundle).await;
     let long = Duration::from_secs(60);
-    house.registry.delay(Request::Referrers, "slow.example", usize::MAX, long);
-    house.registry.delay(Request::Manifest, "slow.example", usize::MAX, long);
+    fixture.registry.delay(Request::Referrers, "slow.example", usize::MAX, long);
+    fixture.registry.delay(Request::Manifest, "slow.example", usize::MAX, long);
     let both = Need::All(vec![Need::Signed(near.clone()), Need::Signed(far.clone())]);
     let both = policies(vec![rule("both", Mode::Enforce, both)]);
     let began = std::time::Instant::now();
     let timeout = Some(Duration::from_millis(600));
-    let answer = house.gate.validate(&admission(&[&image]), &both, timeout).await;
+    let answer = fixture.gate.validate(&admission(&[&image]), &both, timeout).await;
     assert!(began.elapsed() < Duration::from_millis(1000));
     assert!(!answer.allowed);
     assert!(answer.message.contains("slow.example"), "{}", answer.message);
-    // Where one is enough, nobody waits for the slow one.
+    // If one signature suffices, the slow repository is not waited for.
     let any = Need::Any(vec![Need::Signed(far), Need::Signed(near)]);
     let any = policies(vec![rule("any", Mode::Enforce, any)]);
-    let answer = house.gate.validate(&admission(&[&image]), &any, timeout).await;
+    let answer = fixture.gate.validate(&admission(&[&image]), &any, timeout).await;
     assert!(answer.allowed, "{}", answer.message);
 }
 
-/// At three in the morning "no answer" is the wrong thing to read of a registry that answered.
+/// A registry that answered must not be reported as "no answer".
 #[tokio::test]
-async fn what_a_registry_said_before_the_deadline_is_the_reason() {
-    let (house, key) = (house(), TestKey::p256());
-    let image = signed_image(&house, "slow to fail", &key, Written::Legacy).await;
+async fn a_fault_before_the_deadline_is_the_reason() {
+    let (fixture, key) = (fixture(), TestKey::p256());
+    let image = signed_image(&fixture, "slow to fail", &key, Written::Legacy).await;
     let broken = fault(FaultKind::ServerError);
-    house.registry.fail(Request::Referrers, "", usize::MAX, broken);
-    house.registry.delay(Request::Manifest, "", usize::MAX, Duration::from_secs(60));
+    fixture.registry.fail(Request::Referrers, "", usize::MAX, broken);
+    fixture.registry.delay(Request::Manifest, "", usize::MAX, Duration::from_secs(60));
     let timeout = Some(Duration::from_secs(1));
-    let answer = house.gate.validate(&admission(&[&image]), &signed_policy(&key), timeout).await;
+    let answer = fixture.gate.validate(&admission(&[&image]), &signed_policy(&key), timeout).await;
     assert!(!answer.allowed);
     let code = format!("[{}]", FaultKind::ServerError.code());
     assert!(answer.message.contains(&code), "{}", answer.message);
-    // With nothing said, it is the time.
-    house.registry.clear_faults();
-    house.registry.delay(Request::Referrers, "", usize::MAX, Duration::from_secs(60));
-    let answer = house.gate.validate(&admission(&[&image]), &signed_policy(&key), timeout).await;
+    // Without any answer, the reason is the timeout.
+    fixture.registry.clear_faults();
+    fixture.registry.delay(Request::Referrers, "", usize::MAX, Duration::from_secs(60));
+    let answer = fixture.gate.validate(&admission(&[&image]), &signed_policy(&key), timeout).await;
     assert!(answer.message.contains("[timeout]"), "{}", answer.message);
 }
 
-/// One image at a slow registry must not take the time of those that come after it.
+/// An image at a slow registry must not use up the time of the images after it.
 #[tokio::test]
 async fn a_slow_registry_is_the_reason_of_its_own_images_only() {
-    let (house, key) = (house(), TestKey::p256());
+    let (fixture, key) = (fixture(), TestKey::p256());
     let mut images = Vec::new();
     for number in 0..30 {
-        images.push(signed_image(&house, &format!("quick {number}"), &key, Written::Bundle).await);
+        images
+            .push(signed_image(&fixture, &format!("quick {number}"), &key, Written::Bundle).await);
     }
-    let digest = image::image(&house.registry, &app(), "elsewhere");
+    let digest = image::image(&fixture.registry, &app(), "elsewhere");
     let slow = image::at(&image::repository("reg.example/acme/slow"), &digest).to_string();
-    house.registry.delay(Request::Referrers, "acme/slow", usize::MAX, Duration::from_secs(60));
+    fixture.registry.delay(Request::Referrers, "acme/slow", usize::MAX, Duration::from_secs(60));
     images.push(slow);
     let images = images.iter().map(String::as_str).collect::<Vec<_>>();
     let timeout = Some(Duration::from_secs(2));
     let policies = signed_policy(&key);
-    let answer = house.gate.validate(&admission(&images), &policies, timeout).await;
+    let answer = fixture.gate.validate(&admission(&images), &policies, timeout).await;
     assert!(!answer.allowed);
     assert_eq!(answer.message.matches("failed policy").count(), 1, "{}", answer.message);
     assert!(answer.message.contains("containers[30]"), "{}", answer.message);
 }
 
 #[tokio::test]
-async fn several_rules_and_authorities_share_one_search() {
-    let (house, key, other) = (house(), TestKey::p256(), TestKey::p256());
-    let image = signed_image(&house, "share", &key, Written::Both).await;
+async fn several_rules_and_authorities_share_one_gathering() {
+    let (fixture, key, other) = (fixture(), TestKey::p256(), TestKey::p256());
+    let image = signed_image(&fixture, "share", &key, Written::Both).await;
     let any = Need::Any(vec![
         Need::Signed(signed_by("theirs", &[&other])),
         Need::Signed(signed_by("ours", &[&key])),
     ]);
     let all = Need::All(vec![Need::Signed(signed_by("again", &[&other, &key]))]);
     let rules = vec![rule("any", Mode::Enforce, any), rule("all", Mode::Enforce, all)];
-    let answer = house.validate(&[&image], &policies(rules)).await;
+    let answer = fixture.validate(&[&image], &policies(rules)).await;
     assert!(answer.allowed, "{}", answer.message);
-    assert_eq!(house.registry.take_count(), 3);
+    assert_eq!(fixture.registry.take_count(), 3);
 }
 
 #[tokio::test]
 async fn the_format_that_a_policy_names_is_the_one_that_counts() {
-    let (house, key) = (house(), TestKey::p256());
-    let bundle = signed_image(&house, "bundle", &key, Written::Bundle).await;
-    let legacy = signed_image(&house, "legacy", &key, Written::Legacy).await;
+    let (fixture, key) = (fixture(), TestKey::p256());
+    let bundle = signed_image(&fixture, "bundle", &key, Written::Bundle).await;
+    let legacy = signed_image(&fixture, "legacy", &key, Written::Legacy).await;
     for (formats, good, bad) in
         [(Formats::Bundle, &bundle, &legacy), (Formats::Legacy, &legacy, &bundle)]
     {
         let need = Need::Signed(SignedBy { formats, ..signed_by("ours", &[&key]) });
         let policies = policies(vec![rule("format", Mode::Enforce, need)]);
-        assert!(house.validate(&[good], &policies).await.allowed);
-        let answer = house.validate(&[bad], &policies).await;
+        assert!(fixture.validate(&[good], &policies).await.allowed);
+        let answer = fixture.validate(&[bad], &policies).await;
         assert!(!answer.allowed);
         assert!(answer.message.contains("the other format"), "{}", answer.message);
     }
@@ -389,25 +396,25 @@ async fn the_format_that_a_policy_names_is_the_one_that_counts() {
 
 #[tokio::test]
 async fn a_warning_rule_warns_and_no_rule_denies() {
-    let (house, key) = (house(), TestKey::p256());
-    let unsigned = at(&app(), &image::image(&house.registry, &app(), "warn"));
+    let (fixture, key) = (fixture(), TestKey::p256());
+    let unsigned = at(&app(), &image::image(&fixture.registry, &app(), "warn"));
     let need = Need::Signed(signed_by("ours", &[&key]));
     let warn = policies(vec![rule("soft", Mode::Warn, need)]);
-    let answer = house.validate(&[&unsigned], &warn).await;
+    let answer = fixture.validate(&[&unsigned], &warn).await;
     assert!(answer.allowed);
     assert!(answer.warnings[0].contains("failed policy: soft"), "{:?}", answer.warnings);
     let elsewhere = unsigned.replace("reg.example", "other.example");
-    let answer = house.validate(&[&elsewhere], &warn).await;
+    let answer = fixture.validate(&[&elsewhere], &warn).await;
     assert!(!answer.allowed);
     assert!(answer.message.contains("no matching policies"), "{}", answer.message);
 }
 
-/// A pod that takes on a label later is judged by the rules for that label, and by no other.
+/// A pod that is labelled later is judged by the rules for that label only.
 #[tokio::test]
-async fn images_that_stay_are_judged_by_the_rules_that_new_labels_bring() {
-    let (house, key) = (house(), TestKey::p256());
-    let signed = signed_image(&house, "signed", &key, Written::Bundle).await;
-    let unsigned = at(&app(), &image::image(&house.registry, &app(), "unsigned"));
+async fn unchanged_images_are_judged_by_the_rules_that_new_labels_select() {
+    let (fixture, key) = (fixture(), TestKey::p256());
+    let signed = signed_image(&fixture, "signed", &key, Written::Bundle).await;
+    let unsigned = at(&app(), &image::image(&fixture.registry, &app(), "unsigned"));
     let prod = Requirement {
         key: "env".to_owned(),
         operator: Operator::In,
@@ -431,7 +438,7 @@ async fn images_that_stay_are_judged_by_the_rules_that_new_labels_bring() {
         admission
     };
     let ask = async |admission: Admission, policies| {
-        house.gate.validate(&admission, policies, None).await
+        fixture.gate.validate(&admission, policies, None).await
     };
     let answer = ask(relabel(&unsigned, &[], &["prod"]), &prod_only).await;
     assert!(!answer.allowed);
@@ -439,13 +446,13 @@ async fn images_that_stay_are_judged_by_the_rules_that_new_labels_bring() {
     assert!(ask(relabel(&signed, &[], &["prod"]), &prod_only).await.allowed);
     let tag = "reg.example/acme/app:v1";
     assert!(!ask(relabel(tag, &[], &["prod"]), &prod_only).await.allowed, "a tag is no content");
-    // Nothing new is asked of what was judged before, whatever became of it since.
+    // An image that was judged before is not judged again, whatever its current state.
     for (before, now) in [(&["prod"][..], &["test"][..]), (&[], &["test"]), (&["test"], &[])] {
         assert!(ask(relabel(&unsigned, before, now), &prod_only).await.allowed);
         assert!(ask(relabel(&unsigned, before, now), &always).await.allowed);
     }
     assert!(ask(relabel("no reference!", &[], &["prod"]), &prod_only).await.allowed);
-    // Without the label that let it in, no policy is about it: as if it were made so.
+    // Without the label, no policy applies to it, as if it were created so.
     let strict = PolicySet::new(prod_only.rules().to_vec(), NoMatch::Deny);
     for image in [&signed, &unsigned] {
         let answer = ask(relabel(image, &["prod"], &["test"]), &strict).await;
@@ -456,9 +463,9 @@ async fn images_that_stay_are_judged_by_the_rules_that_new_labels_bring() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_decided_is_never_let_in_and_nobody_is_asked() {
-    let house = house();
-    let unsigned = at(&app(), &image::image(&house.registry, &app(), "undecided"));
+async fn an_undecidable_policy_denies_without_requests() {
+    let fixture = fixture();
+    let unsigned = at(&app(), &image::image(&fixture.registry, &app(), "undecided"));
     for need in [
         Need::Undecidable {
             authority: "keyless".to_owned(),
@@ -472,25 +479,25 @@ async fn what_cannot_be_decided_is_never_let_in_and_nobody_is_asked() {
         Need::Signed(signed_by("nobody", &[])),
     ] {
         let policies = policies(vec![rule("odd", Mode::Enforce, need)]);
-        let answer = house.validate(&[&unsigned], &policies).await;
+        let answer = fixture.validate(&[&unsigned], &policies).await;
         assert!(!answer.allowed, "{policies:?}");
     }
     let need = Need::Always { authority: "yes".to_owned() };
-    house.registry.take_count();
+    fixture.registry.take_count();
     let policies = policies(vec![rule("yes", Mode::Enforce, need)]);
-    assert!(house.validate(&[&unsigned], &policies).await.allowed);
-    assert_eq!(house.registry.take_count(), 0);
+    assert!(fixture.validate(&[&unsigned], &policies).await.allowed);
+    assert_eq!(fixture.registry.take_count(), 0);
 }
 
 #[tokio::test]
 async fn a_tag_is_pinned_to_what_is_then_verified() {
-    let (house, key) = (house(), TestKey::p256());
+    let (fixture, key) = (fixture(), TestKey::p256());
     let tag: Reference = image::reference("reg.example/acme/app:v1");
-    let digest = image::tagged(&house.registry, &tag, "v1");
-    image::sign(&house.registry, &tag, &key, Written::Bundle).await;
+    let digest = image::tagged(&fixture.registry, &tag, "v1");
+    image::sign(&fixture.registry, &tag, &key, Written::Bundle).await;
     let policies = signed_policy(&key);
     let text = "reg.example/acme/app:v1";
-    let pinned = house.gate.mutate(&admission(&[text, text]), None).await;
+    let pinned = fixture.gate.mutate(&admission(&[text, text]), None).await;
     let image = format!("reg.example/acme/app:v1@{digest}");
     assert_eq!(
         pinned.pins,
@@ -499,41 +506,41 @@ async fn a_tag_is_pinned_to_what_is_then_verified() {
             ("/spec/containers/1/image".to_owned(), image.clone())
         ]
     );
-    assert_eq!(house.registry.take_count(), 1);
-    assert!(house.validate(&[&image], &policies).await.allowed);
+    assert_eq!(fixture.registry.take_count(), 1);
+    assert!(fixture.validate(&[&image], &policies).await.allowed);
     // The tag moves on; what was pinned stays what it was, and the new content is refused.
-    image::tagged(&house.registry, &tag, "evil");
-    assert!(house.validate(&[&image], &policies).await.allowed);
-    let pinned = house.gate.mutate(&admission(&[text]), None).await;
-    assert!(!house.validate(&[&pinned.pins[0].1], &policies).await.allowed);
+    image::tagged(&fixture.registry, &tag, "evil");
+    assert!(fixture.validate(&[&image], &policies).await.allowed);
+    let pinned = fixture.gate.mutate(&admission(&[text]), None).await;
+    assert!(!fixture.validate(&[&pinned.pins[0].1], &policies).await.allowed);
 }
 
 #[tokio::test]
 async fn docker_hub_names_are_written_out() {
-    let house = house();
+    let fixture = fixture();
     let tag = image::reference("nginx");
-    let digest = image::tagged(&house.registry, &tag, "nginx");
-    let pinned = house.gate.mutate(&admission(&["nginx"]), None).await;
+    let digest = image::tagged(&fixture.registry, &tag, "nginx");
+    let pinned = fixture.gate.mutate(&admission(&["nginx"]), None).await;
     assert_eq!(pinned.pins[0].1, format!("index.docker.io/library/nginx:latest@{digest}"));
 }
 
 #[tokio::test]
 async fn a_tag_that_could_not_be_pinned_is_refused_with_the_reason() {
-    let (house, key) = (house(), TestKey::p256());
+    let (fixture, key) = (fixture(), TestKey::p256());
     let policies = signed_policy(&key);
     let text = "reg.example/acme/app:v1";
-    image::tagged(&house.registry, &image::reference(text), "v1");
-    house.registry.fail(Request::Resolve, "", 1, fault(FaultKind::Throttled));
-    let pinned = house.gate.mutate(&admission(&[text]), None).await;
+    image::tagged(&fixture.registry, &image::reference(text), "v1");
+    fixture.registry.fail(Request::Resolve, "", 1, fault(FaultKind::Throttled));
+    let pinned = fixture.gate.mutate(&admission(&[text]), None).await;
     assert!(pinned.allowed && pinned.pins.is_empty());
-    let answer = house.validate(&[text], &policies).await;
+    let answer = fixture.validate(&[text], &policies).await;
     assert!(!answer.allowed);
     let line = format!("invalid value: {text} must be an image digest: spec.containers[0].image");
     assert!(answer.message.contains(&line), "{}", answer.message);
     assert!(answer.message.contains("throttled"), "{}", answer.message);
-    let answer = house.validate(&["reg.example/acme/app:missing"], &policies).await;
+    let answer = fixture.validate(&["reg.example/acme/app:missing"], &policies).await;
     assert!(answer.message.contains("image tag not found"), "{}", answer.message);
-    let answer = house.validate(&["in@valid"], &policies).await;
+    let answer = fixture.validate(&["in@valid"], &policies).await;
     assert!(answer.message.contains("could not parse reference: in@valid"), "{}", answer.message);
 }
 
@@ -546,87 +553,87 @@ fn in_template(images: &[&str], holder: Holder) -> Admission {
     with_holder(admission(images), holder)
 }
 
-/// A ReplicaSet whose template differs from its Deployment's is answered with another ReplicaSet,
-/// for ever: kubernetes#57167.
+/// A ReplicaSet whose template differs from its Deployment's makes the controller create another
+/// ReplicaSet, indefinitely: kubernetes#57167.
 #[tokio::test]
-async fn what_a_controller_compares_is_not_pinned_and_judged_by_what_its_tag_points_to() {
-    let (house, key) = (house(), TestKey::p256());
+async fn a_template_that_a_controller_compares_is_not_pinned_and_its_tag_is_resolved() {
+    let (fixture, key) = (fixture(), TestKey::p256());
     let policies = signed_policy(&key);
     let text = "reg.example/acme/app:v1";
     let tag: Reference = image::reference(text);
-    image::tagged(&house.registry, &tag, "v1");
+    image::tagged(&fixture.registry, &tag, "v1");
     let owned = in_template(&[text], Holder::ControlledTemplate);
-    let validate = async || house.gate.validate(&owned, &policies, None).await;
-    assert!(house.gate.mutate(&owned, None).await.pins.is_empty());
-    assert_eq!(house.registry.take_count(), 0, "nobody is asked for a pin that is not made");
+    let validate = async || fixture.gate.validate(&owned, &policies, None).await;
+    assert!(fixture.gate.mutate(&owned, None).await.pins.is_empty());
+    assert_eq!(fixture.registry.take_count(), 0, "no request without a pin");
     let answer = validate().await;
     assert!(!answer.allowed);
     assert!(answer.message.contains("no signatures found"), "{}", answer.message);
-    // Another image, since a refusal is remembered.
-    image::tagged(&house.registry, &tag, "v2");
-    image::sign(&house.registry, &tag, &key, Written::Bundle).await;
+    // Another image, since a denial is cached.
+    image::tagged(&fixture.registry, &tag, "v2");
+    image::sign(&fixture.registry, &tag, &key, Written::Bundle).await;
     assert!(validate().await.allowed);
-    image::tagged(&house.registry, &tag, "evil");
+    image::tagged(&fixture.registry, &tag, "evil");
     assert!(!validate().await.allowed, "the tag moved on");
     let missing = in_template(&["reg.example/acme/app:none"], Holder::ControlledTemplate);
-    let answer = house.gate.validate(&missing, &policies, None).await;
+    let answer = fixture.gate.validate(&missing, &policies, None).await;
     assert!(!answer.allowed);
     assert!(answer.message.contains("must be an image digest"), "{}", answer.message);
     assert!(answer.message.contains("image tag not found"), "{}", answer.message);
-    // A Pod must be pinned, whoever owns it; so must a template that nobody compares.
+    // A Pod must be pinned, whatever its owner; so must a template that no controller compares.
     for holder in [Holder::Pod, Holder::Template] {
         let unpinned = in_template(&[text], holder);
-        assert_eq!(house.gate.mutate(&unpinned, None).await.pins.len(), 1);
-        let answer = house.gate.validate(&unpinned, &policies, None).await;
+        assert_eq!(fixture.gate.mutate(&unpinned, None).await.pins.len(), 1);
+        let answer = fixture.gate.validate(&unpinned, &policies, None).await;
         assert!(answer.message.contains("must be an image digest"), "{}", answer.message);
     }
 }
 
 #[tokio::test]
 async fn without_an_enforcing_rule_a_registry_that_is_down_denies_nothing_and_is_not_asked() {
-    let (house, key) = (house(), TestKey::p256());
-    house.registry.fail(Request::Resolve, "", usize::MAX, fault(FaultKind::Unreachable));
+    let (fixture, key) = (fixture(), TestKey::p256());
+    fixture.registry.fail(Request::Resolve, "", usize::MAX, fault(FaultKind::Unreachable));
     let text = "reg.example/acme/app:v1";
     let signed = || Need::Signed(signed_by("ours", &[&key]));
     let set = |mode, need| PolicySet::new(vec![rule("p", mode, need)], NoMatch::Deny);
-    let warn = house.validate(&[text], &set(Mode::Warn, signed())).await;
+    let warn = fixture.validate(&[text], &set(Mode::Warn, signed())).await;
     assert!(warn.allowed, "{}", warn.message);
     assert!(warn.warnings[0].starts_with("failed policy: p: "), "{:?}", warn.warnings);
-    house.registry.take_count();
+    fixture.registry.take_count();
     let pass = set(Mode::Enforce, Need::Always { authority: "a".to_owned() });
     let open = PolicySet::new(Vec::new(), NoMatch::Allow);
     for policies in [&pass, &open] {
-        let answer = house.validate(&[text], policies).await;
+        let answer = fixture.validate(&[text], policies).await;
         assert!(answer.allowed && answer.warnings.is_empty(), "{}", answer.message);
     }
-    assert_eq!(house.registry.take_count(), 0);
-    assert!(!house.validate(&[text], &set(Mode::Enforce, signed())).await.allowed);
-    assert!(!house.validate(&[text], &PolicySet::new(Vec::new(), NoMatch::Deny)).await.allowed);
+    assert_eq!(fixture.registry.take_count(), 0);
+    assert!(!fixture.validate(&[text], &set(Mode::Enforce, signed())).await.allowed);
+    assert!(!fixture.validate(&[text], &PolicySet::new(Vec::new(), NoMatch::Deny)).await.allowed);
 }
 
-/// Istio's gateways say `auto`, OpenShift's image triggers a blank; another component writes the
-/// image into the pod.
+/// Istio's gateways write `auto`, OpenShift's image triggers a blank; another component replaces
+/// the image in the pod.
 #[tokio::test]
-async fn a_placeholder_in_a_template_is_a_warning_where_no_enforcing_rule_is_about_it() {
-    let (house, key) = (house(), TestKey::p256());
+async fn a_placeholder_in_a_template_is_a_warning_unless_an_enforcing_rule_applies() {
+    let (fixture, key) = (fixture(), TestKey::p256());
     let elsewhere = signed_policy(&key);
     let table = [
         ("auto", "placeholder image not verified: spec.containers[0].image: auto"),
         (" ", "placeholder image not verified: spec.containers[0].image: "),
         ("", "placeholder image not verified: spec.containers[0].image: "),
-        ("$(IMAGE)", "pods will be refused: "),
+        ("$(IMAGE)", "pods will be denied: "),
     ];
     for (text, said) in table {
         for holder in [Holder::Template, Holder::ControlledTemplate] {
             let object = in_template(&[text], holder);
-            assert!(house.gate.mutate(&object, None).await.pins.is_empty());
-            let answer = house.gate.validate(&object, &elsewhere, None).await;
+            assert!(fixture.gate.mutate(&object, None).await.pins.is_empty());
+            let answer = fixture.gate.validate(&object, &elsewhere, None).await;
             assert!(answer.allowed, "{text:?}: {}", answer.message);
             assert!(answer.warnings[0].starts_with(said), "{text:?}: {:?}", answer.warnings);
         }
-        assert_eq!(house.registry.take_count(), 0, "{text:?}: nobody is asked");
-        assert!(!house.validate(&[text], &elsewhere).await.allowed, "{text:?} in a pod");
-        house.registry.take_count();
+        assert_eq!(fixture.registry.take_count(), 0, "{text:?}: no request");
+        assert!(!fixture.validate(&[text], &elsewhere).await.allowed, "{text:?} in a pod");
+        fixture.registry.take_count();
     }
     let everywhere = |mode| {
         let rule = rule("all", mode, Need::Signed(signed_by("ours", &[&key])));
@@ -634,65 +641,65 @@ async fn a_placeholder_in_a_template_is_a_warning_where_no_enforcing_rule_is_abo
         PolicySet::new(vec![rule], NoMatch::Deny)
     };
     let object = in_template(&["auto"], Holder::Template);
-    let refused = house.gate.validate(&object, &everywhere(Mode::Enforce), None).await;
+    let refused = fixture.gate.validate(&object, &everywhere(Mode::Enforce), None).await;
     assert!(!refused.allowed);
-    assert!(refused.message.contains("policy all needs the digest"), "{}", refused.message);
+    assert!(refused.message.contains("policy all requires an image digest"), "{}", refused.message);
     assert!(refused.message.contains("a placeholder"), "{}", refused.message);
-    assert!(house.gate.validate(&object, &everywhere(Mode::Warn), None).await.allowed);
-    assert_eq!(house.registry.take_count(), 0);
+    assert!(fixture.gate.validate(&object, &everywhere(Mode::Warn), None).await.allowed);
+    assert_eq!(fixture.registry.take_count(), 0);
 }
 
 #[tokio::test]
 async fn a_restart_is_let_in_and_told_what_its_pods_will_meet() {
-    let (house, key) = (house(), TestKey::p256());
+    let (fixture, key) = (fixture(), TestKey::p256());
     let policies = signed_policy(&key);
-    let signed = signed_image(&house, "signed", &key, Written::Bundle).await;
+    let signed = signed_image(&fixture, "signed", &key, Written::Bundle).await;
     let tag = "reg.example/acme/app:v1";
-    image::tagged(&house.registry, &image::reference(tag), "unsigned");
+    image::tagged(&fixture.registry, &image::reference(tag), "unsigned");
     let restart = async |image: &str, policies: &PolicySet| {
         let mut admission = in_template(&[image], Holder::Template);
         admission.workload.restarted = std::mem::take(&mut admission.workload.images);
-        house.gate.validate(&admission, policies, None).await
+        fixture.gate.validate(&admission, policies, None).await
     };
     let quiet = restart(&signed, &policies).await;
     assert!(quiet.allowed && quiet.warnings.is_empty(), "{:?}", quiet.warnings);
     let warned = restart(tag, &policies).await;
     assert!(warned.allowed, "{}", warned.message);
-    let line = "pods will be refused: failed policy: signed: spec.containers[0].image: ";
+    let line = "pods will be denied: failed policy: signed: spec.containers[0].image: ";
     assert!(warned.warnings[0].starts_with(line), "{:?}", warned.warnings);
-    assert!(house.records().iter().all(|record| record.allowed));
+    assert!(fixture.records().iter().all(|record| record.allowed));
     let unruled = restart(tag, &PolicySet::new(Vec::new(), NoMatch::Deny)).await;
-    assert!(unruled.warnings[0].starts_with("pods will be refused: no matching policies"));
-    // A registry that is slow keeps nobody waiting for long, and hides no other image.
-    image::tagged(&house.registry, &image::reference("reg.example/acme/app:slow"), "slow");
-    house.registry.delay(Request::Resolve, "slow", usize::MAX, Duration::from_secs(60));
+    assert!(unruled.warnings[0].starts_with("pods will be denied: no matching policies"));
+    // A slow registry delays the response briefly, and does not affect other images.
+    image::tagged(&fixture.registry, &image::reference("reg.example/acme/app:slow"), "slow");
+    fixture.registry.delay(Request::Resolve, "slow", usize::MAX, Duration::from_secs(60));
     let mut two = in_template(&[tag, "reg.example/acme/app:slow"], Holder::Template);
     two.workload.restarted = std::mem::take(&mut two.workload.images);
     let started = std::time::Instant::now();
-    let slow = house.gate.validate(&two, &policies, None).await;
+    let slow = fixture.gate.validate(&two, &policies, None).await;
     assert!(slow.allowed && started.elapsed() < Duration::from_secs(6));
     let told = |text: &str| slow.warnings.iter().any(|warning| warning.contains(text));
     assert!(told("containers[0].image: no signatures found"), "{:?}", slow.warnings);
     assert!(told("containers[1].image: [timeout] reg.example"), "{:?}", slow.warnings);
-    // What no rule asks about is not looked up.
-    house.registry.take_count();
+    // Images without requirements are not fetched.
+    fixture.registry.take_count();
     assert!(restart(tag, &PolicySet::new(Vec::new(), NoMatch::Deny)).await.allowed);
-    assert_eq!(house.registry.take_count(), 0);
+    assert_eq!(fixture.registry.take_count(), 0);
 }
 
-/// Anybody who reaches the gate may name a workload of any namespace.
+/// Any client of the gate may name a workload in any namespace.
 #[tokio::test]
 async fn of_an_object_that_is_only_named_no_image_is_told() {
-    let (house, key) = (house(), TestKey::p256());
+    let (fixture, key) = (fixture(), TestKey::p256());
     let names = ["reg.example/acme/secret-project:v1", "other.example/hr/payroll:v1", "bad@secret"];
-    image::tagged(&house.registry, &image::reference(names[0]), "unsigned");
+    image::tagged(&fixture.registry, &image::reference(names[0]), "unsigned");
     for no_match in [NoMatch::Deny, NoMatch::Warn] {
         for mode in [Mode::Enforce, Mode::Warn] {
             let need = Need::Signed(signed_by("ours", &[&key]));
             let policies = PolicySet::new(vec![rule("p", mode, need)], no_match);
             let mut named = in_template(&names, Holder::NamedTemplate);
             named.workload.restarted = std::mem::take(&mut named.workload.images);
-            let answer = house.gate.validate(&named, &policies, None).await;
+            let answer = fixture.gate.validate(&named, &policies, None).await;
             assert!(answer.allowed);
             assert_eq!(answer.warnings.len(), 3, "{:?}", answer.warnings);
             let said = answer.warnings.join("\n");
@@ -705,15 +712,15 @@ async fn of_an_object_that_is_only_named_no_image_is_told() {
     }
 }
 
-/// A digest in a Deployment binds its pods to what was judged, where a policy is about Deployments
-/// alone. A claimed owner must not take that away.
+/// A digest in a Deployment guarantees the content of its pods, if a policy applies to Deployments
+/// only. A claimed owner must not change that.
 #[tokio::test]
 async fn a_rule_about_templates_alone_asks_a_controlled_one_for_a_digest() {
-    let (house, key) = (house(), TestKey::p256());
+    let (fixture, key) = (fixture(), TestKey::p256());
     let text = "reg.example/acme/app:v1";
     let tag: Reference = image::reference(text);
-    image::tagged(&house.registry, &tag, "v1");
-    image::sign(&house.registry, &tag, &key, Written::Bundle).await;
+    image::tagged(&fixture.registry, &tag, "v1");
+    image::sign(&fixture.registry, &tag, &key, Written::Bundle).await;
     let about = |resource: &str, selector: Selector| ObjectMatch {
         resource: Some(resource.to_owned()),
         selector,
@@ -733,7 +740,7 @@ async fn a_rule_about_templates_alone_asks_a_controlled_one_for_a_digest() {
         owned.workload.scope.resource = "replicasets".to_owned();
         owned.workload.pod_labels = [("app".to_owned(), pod_label.to_owned())].into();
         let policies = PolicySet::new(vec![rule], NoMatch::Allow);
-        house.gate.validate(&owned, &policies, None).await
+        fixture.gate.validate(&owned, &policies, None).await
     };
     let both = vec![about("replicasets", Selector::default()), about("pods", Selector::default())];
     assert!(judged(Vec::new(), "web").await.allowed);
@@ -754,16 +761,16 @@ async fn a_rule_about_templates_alone_asks_a_controlled_one_for_a_digest() {
 async fn secrets_that_cannot_be_read_are_the_reason_only_if_nothing_is_found() {
     let secrets =
         MemorySecrets { fault: Some(fault(FaultKind::Denied)), ..MemorySecrets::default() };
-    let house = house_of(MemoryRegistry::new(), secrets, &CacheSettings::default());
+    let fixture = gate_with(MemoryRegistry::new(), secrets, &CacheSettings::default());
     let key = TestKey::p256();
-    let image = signed_image(&house, "public", &key, Written::Bundle).await;
-    assert!(house.validate(&[&image], &signed_policy(&key)).await.allowed);
-    let unsigned = at(&app(), &image::image(&house.registry, &app(), "private"));
-    let answer = house.validate(&[&unsigned], &signed_policy(&key)).await;
+    let image = signed_image(&fixture, "public", &key, Written::Bundle).await;
+    assert!(fixture.validate(&[&image], &signed_policy(&key)).await.allowed);
+    let unsigned = at(&app(), &image::image(&fixture.registry, &app(), "private"));
+    let answer = fixture.validate(&[&unsigned], &signed_policy(&key)).await;
     assert!(answer.message.contains("denied"), "{}", answer.message);
 }
 
-/// An API server that does not answer when it is asked for secrets.
+/// An API server that does not respond to requests for Secrets.
 struct Stuck;
 
 #[async_trait]
@@ -777,46 +784,47 @@ impl SecretSource for Stuck {
     }
 }
 
-/// What is public is let in without secrets, and the registry is not blamed for the API server.
+/// Public images are admitted without Secrets, and the reason names the API server, not the
+/// registry.
 #[tokio::test]
 async fn secrets_that_do_not_come_take_half_of_the_time_and_are_the_reason() {
-    let (house, key) =
-        (house_of(MemoryRegistry::new(), Stuck, &CacheSettings::default()), TestKey::p256());
+    let (fixture, key) =
+        (gate_with(MemoryRegistry::new(), Stuck, &CacheSettings::default()), TestKey::p256());
     let policies = signed_policy(&key);
     let timeout = Some(Duration::from_secs(2));
     let validate =
-        async |image: &str| house.gate.validate(&admission(&[image]), &policies, timeout).await;
-    let public = signed_image(&house, "public", &key, Written::Bundle).await;
+        async |image: &str| fixture.gate.validate(&admission(&[image]), &policies, timeout).await;
+    let public = signed_image(&fixture, "public", &key, Written::Bundle).await;
     let answer = validate(&public).await;
     assert!(answer.allowed, "{}", answer.message);
-    let unsigned = at(&app(), &image::image(&house.registry, &app(), "private"));
+    let unsigned = at(&app(), &image::image(&fixture.registry, &app(), "private"));
     for image in [unsigned.as_str(), "reg.example/acme/app:none"] {
         let answer = validate(image).await;
         let reason = "[timeout] pull secrets in shop";
         assert!(!answer.allowed && answer.message.contains(reason), "{}", answer.message);
     }
-    house.registry.delay(Request::Referrers, "", usize::MAX, Duration::from_secs(60));
+    fixture.registry.delay(Request::Referrers, "", usize::MAX, Duration::from_secs(60));
     let answer = validate(&unsigned).await;
     assert!(answer.message.contains("[timeout] pull secrets in shop"), "{}", answer.message);
 }
 
 #[tokio::test]
-async fn a_changed_policy_asks_again() {
-    let (house, key, other) = (house(), TestKey::p256(), TestKey::p256());
-    let image = signed_image(&house, "changed", &key, Written::Bundle).await;
-    assert!(house.validate(&[&image], &signed_policy(&key)).await.allowed);
-    assert!(!house.validate(&[&image], &signed_policy(&other)).await.allowed);
-    assert!(house.validate(&[&image], &signed_policy(&key)).await.allowed);
+async fn a_changed_policy_gathers_again() {
+    let (fixture, key, other) = (fixture(), TestKey::p256(), TestKey::p256());
+    let image = signed_image(&fixture, "changed", &key, Written::Bundle).await;
+    assert!(fixture.validate(&[&image], &signed_policy(&key)).await.allowed);
+    assert!(!fixture.validate(&[&image], &signed_policy(&other)).await.allowed);
+    assert!(fixture.validate(&[&image], &signed_policy(&key)).await.allowed);
 }
 
 #[tokio::test]
 async fn records_have_the_same_fields_for_both_answers() {
-    let (house, key) = (house(), TestKey::p256());
-    let good = signed_image(&house, "record", &key, Written::Bundle).await;
-    let bad = at(&app(), &image::image(&house.registry, &app(), "bad"));
-    house.validate(&[&good], &signed_policy(&key)).await;
-    house.validate(&[&bad], &signed_policy(&key)).await;
-    let records = house.recorder.records();
+    let (fixture, key) = (fixture(), TestKey::p256());
+    let good = signed_image(&fixture, "record", &key, Written::Bundle).await;
+    let bad = at(&app(), &image::image(&fixture.registry, &app(), "bad"));
+    fixture.validate(&[&good], &signed_policy(&key)).await;
+    fixture.validate(&[&bad], &signed_policy(&key)).await;
+    let records = fixture.recorder.records();
     let fields = records.iter().map(|record| {
         let value = serde_json::to_value(record).unwrap();
         let names = |value: &serde_json::Value| {
@@ -832,9 +840,9 @@ async fn records_have_the_same_fields_for_both_answers() {
 }
 
 #[tokio::test]
-async fn rules_that_ask_for_nothing_do_not_keep_the_others_from_being_remembered() {
-    let (house, key) = (house(), TestKey::p256());
-    let image = signed_image(&house, "mixed", &key, Written::Both).await;
+async fn rules_without_requirements_do_not_prevent_caching() {
+    let (fixture, key) = (fixture(), TestKey::p256());
+    let image = signed_image(&fixture, "mixed", &key, Written::Both).await;
     let later = Need::Undecidable {
         authority: "keyless".to_owned(),
         condition: UndecidableReason::Attestations,
@@ -844,29 +852,29 @@ async fn rules_that_ask_for_nothing_do_not_keep_the_others_from_being_remembered
     let rules = vec![rule("later", Mode::Warn, later), rule("now", Mode::Enforce, need)];
     let policies = policies(rules);
     for requests in [3, 0] {
-        let answer = house.validate(&[&image], &policies).await;
+        let answer = fixture.validate(&[&image], &policies).await;
         assert!(answer.allowed, "{}", answer.message);
         assert_eq!(answer.warnings.len(), 1);
-        assert_eq!(house.registry.take_count(), requests);
+        assert_eq!(fixture.registry.take_count(), requests);
     }
 }
 
 #[tokio::test]
-async fn a_hundred_at_a_failing_registry_ask_it_once() {
+async fn a_hundred_requests_query_a_failing_registry_once() {
     let registry = MemoryRegistry::new().with_latency(Duration::from_millis(30));
-    let house = house_of(registry, MemorySecrets::default(), &CacheSettings::default());
+    let fixture = gate_with(registry, MemorySecrets::default(), &CacheSettings::default());
     let key = TestKey::p256();
-    let image = signed_image(&house, "stampede", &key, Written::Bundle).await;
-    house.registry.fail(Request::Referrers, "", usize::MAX, fault(FaultKind::ServerError));
+    let image = signed_image(&fixture, "stampede", &key, Written::Bundle).await;
+    fixture.registry.fail(Request::Referrers, "", usize::MAX, fault(FaultKind::ServerError));
     let policies = Arc::new(signed_policy(&key));
     let tasks = (0..100).map(|_| {
-        let (gate, policies, image) = (house.gate.clone(), policies.clone(), image.clone());
+        let (gate, policies, image) = (fixture.gate.clone(), policies.clone(), image.clone());
         tokio::spawn(async move { gate.validate(&admission(&[&image]), &policies, None).await })
     });
     for task in tasks.collect::<Vec<_>>() {
         assert!(!task.await.unwrap().allowed);
     }
-    assert_eq!(house.registry.count(Request::Referrers), 1);
+    assert_eq!(fixture.registry.count(Request::Referrers), 1);
 }
 
 #[tokio::test]
@@ -894,24 +902,24 @@ async fn the_secrets_of_a_pod_are_read_once_for_all_its_images() {
 }
 
 #[tokio::test]
-async fn refusals_that_are_not_kept_are_still_one_flight() {
+async fn uncached_denials_are_still_gathered_once_concurrently() {
     let cache = CacheSettings { refusal: Duration::ZERO, ..CacheSettings::default() };
     let registry = MemoryRegistry::new().with_latency(Duration::from_millis(20));
-    let house = house_of(registry, MemorySecrets::default(), &cache);
+    let fixture = gate_with(registry, MemorySecrets::default(), &cache);
     let key = TestKey::p256();
-    let digest = image::image(&house.registry, &app(), "unkept");
+    let digest = image::image(&fixture.registry, &app(), "unkept");
     let reference = image::at(&app(), &digest);
     let (image, policies) = (reference.to_string(), Arc::new(signed_policy(&key)));
     let tasks = (0..50).map(|_| {
-        let (gate, policies, image) = (house.gate.clone(), policies.clone(), image.clone());
+        let (gate, policies, image) = (fixture.gate.clone(), policies.clone(), image.clone());
         tokio::spawn(async move { gate.validate(&admission(&[&image]), &policies, None).await })
     });
     for task in tasks.collect::<Vec<_>>() {
         assert!(!task.await.unwrap().allowed);
     }
-    assert_eq!(house.registry.count(Request::Referrers), 1);
-    image::sign(&house.registry, &reference, &key, Written::Bundle).await;
-    assert!(house.validate(&[&image], &policies).await.allowed);
+    assert_eq!(fixture.registry.count(Request::Referrers), 1);
+    image::sign(&fixture.registry, &reference, &key, Written::Bundle).await;
+    assert!(fixture.validate(&[&image], &policies).await.allowed);
 }
 
 mod whatever_fails {
@@ -948,8 +956,8 @@ mod whatever_fails {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Only what is signed by the right key is let in, and what is signed by it is never
-        /// said to have no signatures because something failed.
+        /// Only an image that is signed by the right key is admitted, and a signed image is never
+        /// reported as having no signatures because of a fault.
         #[test]
         fn nothing_unsigned_is_let_in(
             ours in written(),
@@ -958,29 +966,29 @@ mod whatever_fails {
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
-                let (house, key, other) = (house(), TestKey::p256(), TestKey::p256());
-                let digest = image::image(&house.registry, &app(), "whatever");
+                let (fixture, key, other) = (fixture(), TestKey::p256(), TestKey::p256());
+                let digest = image::image(&fixture.registry, &app(), "whatever");
                 let reference = image::at(&app(), &digest);
                 for (key, formats) in [(&key, ours), (&other, theirs)] {
                     if let Some(formats) = formats {
-                        image::sign(&house.registry, &reference, key, formats).await;
+                        image::sign(&fixture.registry, &reference, key, formats).await;
                     }
                 }
                 for Trouble { request, kind, times } in &troubles {
-                    house.registry.fail(*request, "", *times, fault(*kind));
+                    fixture.registry.fail(*request, "", *times, fault(*kind));
                 }
                 let policies = signed_policy(&key);
                 let image = reference.to_string();
-                let answer = house.validate(&[&image], &policies).await;
+                let answer = fixture.validate(&[&image], &policies).await;
                 let signed = ours.is_some();
                 prop_assert!(signed || !answer.allowed);
                 let oversized = troubles.iter().any(|t| t.kind == FaultKind::TooLarge);
                 if signed && !answer.allowed && !oversized {
                     prop_assert!(!answer.message.contains("no signatures"), "{}", answer.message);
                 }
-                house.registry.clear_faults();
+                fixture.registry.clear_faults();
                 if !oversized {
-                    let answer = house.validate(&[&image], &policies).await;
+                    let answer = fixture.validate(&[&image], &policies).await;
                     prop_assert_eq!(answer.allowed, signed, "{}", answer.message);
                 }
                 Ok(())
@@ -1004,11 +1012,11 @@ fn container(at: usize, image: &str) -> ImageUse {
     }
 }
 
-async fn signed_tag(house: &House, key: &TestKey) -> &'static str {
+async fn signed_tag(fixture: &GateFixture, key: &TestKey) -> &'static str {
     let text = "reg.example/acme/app:v1";
     let tag = image::reference(text);
-    image::tagged(&house.registry, &tag, "v1");
-    image::sign(&house.registry, &tag, key, Written::Bundle).await;
+    image::tagged(&fixture.registry, &tag, "v1");
+    image::sign(&fixture.registry, &tag, key, Written::Bundle).await;
     text
 }
 
@@ -1016,8 +1024,8 @@ async fn signed_tag(house: &House, key: &TestKey) -> &'static str {
 /// nothing binds to that digest.
 #[tokio::test]
 async fn a_new_tag_is_not_admitted_by_the_digest_of_an_unchanged_one() {
-    let (house, key) = (house(), TestKey::p256());
-    let text = signed_tag(&house, &key).await;
+    let (fixture, key) = (fixture(), TestKey::p256());
+    let text = signed_tag(&fixture, &key).await;
     let rule = rule("p", Mode::Enforce, Need::Signed(signed_by("ours", &[&key])));
     let selector = Selector::new(vec![Requirement {
         key: "env".to_owned(),
@@ -1034,10 +1042,10 @@ async fn a_new_tag_is_not_admitted_by_the_digest_of_an_unchanged_one() {
     let mut template = template_of_app(&[(1, text)]);
     template.workload.scope.resource = "deployments".to_owned();
     template.workload.scope.labels = [("env".to_owned(), "prod".to_owned())].into();
-    assert!(!house.gate.validate(&template, &policies, None).await.allowed);
+    assert!(!fixture.gate.validate(&template, &policies, None).await.allowed);
     template.workload.unchanged =
         Some(UnchangedImages { labels: BTreeMap::new(), images: vec![container(0, text)] });
-    let answer = house.gate.validate(&template, &policies, None).await;
+    let answer = fixture.gate.validate(&template, &policies, None).await;
     assert!(!answer.allowed);
     assert!(answer.message.contains("must be an image digest"), "{}", answer.message);
 }
@@ -1045,19 +1053,19 @@ async fn a_new_tag_is_not_admitted_by_the_digest_of_an_unchanged_one() {
 /// The recorder replays each decision by the policies in force.
 #[tokio::test]
 async fn a_new_tag_beside_the_same_restarted_one_is_replayed() {
-    let (house, key) = (house(), TestKey::p256());
-    let text = signed_tag(&house, &key).await;
+    let (fixture, key) = (fixture(), TestKey::p256());
+    let text = signed_tag(&fixture, &key).await;
     let mut template = template_of_app(&[(1, text)]);
     template.workload.restarted = vec![container(0, text)];
-    let answer = house.gate.validate(&template, &signed_policy(&key), None).await;
+    let answer = fixture.gate.validate(&template, &signed_policy(&key), None).await;
     assert!(!answer.allowed, "the new one has no digest");
 }
 
 #[tokio::test]
 async fn a_slow_tag_of_a_warning_takes_no_time_of_an_enforced_image() {
-    let (house, key) = (house(), TestKey::p256());
-    let image = signed_image(&house, "quick", &key, Written::Bundle).await;
-    house.registry.delay(Request::Resolve, "acme/slow", usize::MAX, Duration::from_secs(60));
+    let (fixture, key) = (fixture(), TestKey::p256());
+    let image = signed_image(&fixture, "quick", &key, Written::Bundle).await;
+    fixture.registry.delay(Request::Resolve, "acme/slow", usize::MAX, Duration::from_secs(60));
     let rule = |name, mode, glob: &str| {
         let images = vec![Glob::parse(glob).unwrap()];
         let rule = rule(name, mode, Need::Signed(signed_by("ours", &[&key])));
@@ -1068,7 +1076,7 @@ async fn a_slow_tag_of_a_warning_takes_no_time_of_an_enforced_image() {
         rule("enforce", Mode::Enforce, "reg.example/acme/app"),
     ]);
     let both = admission(&[&image, "reg.example/acme/slow:v1"]);
-    let answer = house.gate.validate(&both, &policies, Some(Duration::from_secs(2))).await;
+    let answer = fixture.gate.validate(&both, &policies, Some(Duration::from_secs(2))).await;
     assert!(answer.allowed, "{}", answer.message);
     assert_eq!(answer.warnings.len(), 1);
 }
@@ -1076,15 +1084,15 @@ async fn a_slow_tag_of_a_warning_takes_no_time_of_an_enforced_image() {
 /// Sources that were not read, because a criterion held before, say nothing about others.
 #[tokio::test]
 async fn an_early_stop_is_replayed_as_unknown_and_not_as_unsigned() {
-    let (house, a, b) = (house(), TestKey::p256(), TestKey::p256());
-    let digest = image::image(&house.registry, &app(), "both");
+    let (fixture, a, b) = (fixture(), TestKey::p256(), TestKey::p256());
+    let digest = image::image(&fixture.registry, &app(), "both");
     let reference = image::at(&app(), &digest);
-    image::sign(&house.registry, &reference, &a, Written::Bundle).await;
-    image::sign(&house.registry, &reference, &b, Written::Legacy).await;
+    image::sign(&fixture.registry, &reference, &a, Written::Bundle).await;
+    image::sign(&fixture.registry, &reference, &b, Written::Legacy).await;
     let signed = |name, key| Need::Signed(signed_by(name, &[key]));
     let either = rule("any", Mode::Enforce, Need::Any(vec![signed("a", &a), signed("b", &b)]));
-    assert!(house.validate(&[&reference.to_string()], &policies(vec![either])).await.allowed);
-    let record = house.records().pop().unwrap();
+    assert!(fixture.validate(&[&reference.to_string()], &policies(vec![either])).await.allowed);
+    let record = fixture.records().pop().unwrap();
     let only_b = policies(vec![rule("b", Mode::Enforce, signed("b", &b))]);
     let replay = record.replay_with(&only_b).unwrap();
     assert_eq!(replay.decision.images[0].outcome, "fault", "{}", replay.decision.message);
@@ -1095,17 +1103,17 @@ async fn an_early_stop_is_replayed_as_unknown_and_not_as_unsigned() {
 /// Criteria and facts that images share are in a record once.
 #[tokio::test]
 async fn a_record_of_many_containers_of_one_image_is_small() {
-    let (house, key) = (house(), TestKey::p256());
-    let digest = image::image(&house.registry, &app(), "many");
+    let (fixture, key) = (fixture(), TestKey::p256());
+    let digest = image::image(&fixture.registry, &app(), "many");
     let reference = image::at(&app(), &digest);
     for _ in 0..20 {
-        image::sign(&house.registry, &reference, &TestKey::p256(), Written::Bundle).await;
+        image::sign(&fixture.registry, &reference, &TestKey::p256(), Written::Bundle).await;
     }
     let size = async |count: usize| {
         let text = reference.to_string();
         let images: Vec<&str> = std::iter::repeat_n(text.as_str(), count).collect();
-        assert!(!house.validate(&images, &signed_policy(&key)).await.allowed);
-        serde_json::to_vec(&house.records().pop().unwrap()).unwrap().len()
+        assert!(!fixture.validate(&images, &signed_policy(&key)).await.allowed);
+        serde_json::to_vec(&fixture.records().pop().unwrap()).unwrap().len()
     };
     let one = size(1).await;
     assert!(size(100).await < one + 100 * 2000, "{one}");

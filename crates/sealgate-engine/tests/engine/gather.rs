@@ -70,7 +70,7 @@ async fn the_union_of_both_formats_with_one_fetch_of_each() {
 }
 
 #[tokio::test]
-async fn what_a_list_names_twice_is_read_once() {
+async fn an_entry_that_is_listed_twice_is_fetched_once() {
     let registry = MemoryRegistry::new();
     let digest = image::image(&registry, &app(), "twice");
     let key = TestKey::p256();
@@ -81,9 +81,9 @@ async fn what_a_list_names_twice_is_read_once() {
     assert_eq!((found.evidence.len(), found.faults.len()), (1, 0));
 }
 
-/// A registry that keeps copies in several places may list what is not yet everywhere.
+/// A replicated registry may list content that is not available everywhere yet.
 #[tokio::test]
-async fn what_is_listed_and_not_there_is_not_no_signature() {
+async fn a_listed_but_missing_referrer_is_a_fault() {
     let types =
         [(media_type::BUNDLE_V03, 1), (media_type::OCI_EMPTY, 1), ("", 1), ("text/spdx", 0)];
     for (artifact_type, faults) in types {
@@ -107,7 +107,7 @@ async fn what_is_listed_and_not_there_is_not_no_signature() {
     }
 }
 
-/// What is listed as a bundle, or as nothing in particular, and cannot be read is told.
+/// A listed bundle, or an entry without a type, that cannot be parsed is reported.
 #[tokio::test]
 async fn a_referrer_that_cannot_be_read_is_unusable() {
     for (artifact_type, told) in [(media_type::BUNDLE_V03, 1), ("", 1), ("text/spdx", 0)] {
@@ -123,9 +123,9 @@ async fn a_referrer_that_cannot_be_read_is_unusable() {
     }
 }
 
-/// Who may write the tag may lie about one signature, and hides no other by it.
+/// A writer of the tag can give a wrong descriptor for one signature, but hides no other by it.
 #[tokio::test]
-async fn a_wrong_description_of_a_payload_is_its_own_only() {
+async fn a_wrong_descriptor_does_not_affect_other_signatures() {
     let registry = MemoryRegistry::new();
     let digest = image::image(&registry, &app(), "described");
     let payload = registry.put_blob(&app(), b"good");
@@ -196,7 +196,7 @@ async fn too_many_is_a_fault_and_too_large_is_unusable() {
 }
 
 #[tokio::test]
-async fn what_is_no_signature_is_passed_over_or_said_to_be_unusable() {
+async fn other_content_is_skipped_or_unusable() {
     let registry = MemoryRegistry::new();
     let digest = image::image(&registry, &app(), "odd");
     let blob = registry.put_blob(&app(), b"{}");
@@ -223,7 +223,7 @@ async fn legacy_signatures_are_found_as_referrers_too() {
 }
 
 #[tokio::test]
-async fn the_first_that_is_enough_ends_the_search() {
+async fn gathering_stops_as_soon_as_the_evidence_is_enough() {
     let registry = MemoryRegistry::new();
     let digest = image::image(&registry, &app(), "first");
     let key = TestKey::p256();
@@ -250,9 +250,9 @@ async fn the_first_that_is_enough_ends_the_search() {
     assert_eq!(faults, []);
 }
 
-/// `sha512-<128 digits>.sig` is longer than a tag may be: asking for it could only fail.
+/// `sha512-<128 digits>.sig` is longer than a tag may be: a request for it could only fail.
 #[tokio::test]
-async fn a_long_digest_has_no_legacy_tag_to_ask_for() {
+async fn a_long_digest_has_no_legacy_tag() {
     let registry = MemoryRegistry::new();
     let digest = Digest::with(Algorithm::Sha512, b"image");
     let found = all(&registry, &digest, &Limits::default()).await;
@@ -270,7 +270,7 @@ async fn a_signature_tag_that_holds_an_index_is_unusable() {
     assert!(matches!(found.evidence[..], [Evidence::Unusable { .. }]));
 }
 
-/// All pieces until `enough` of them are there, as the gate asks.
+/// Gathers as the gate does, until there are `enough` pieces.
 async fn until(registry: &MemoryRegistry, subject: &Digest, enough: usize) -> Gathered {
     let (app, limits) = (app(), Limits::default());
     let gathering = Gathering::new(registry, &app, subject, "", &limits);
@@ -284,10 +284,10 @@ async fn until(registry: &MemoryRegistry, subject: &Digest, enough: usize) -> Ga
     Gathered { faults, ..found }
 }
 
-/// Where the API lists nobody, the fallback tag is the last thing that the gate asks for, and
-/// `verify` asks for it, too.
+/// With an empty list from the API, the fallback tag is the last request of the gate, and `verify`
+/// queries it, too.
 #[tokio::test]
-async fn a_list_of_nobody_is_not_the_end() {
+async fn an_empty_list_leads_to_the_fallback_tag() {
     for (formats, at_the_gate) in [
         // referrers, `.sig` tag, fallback tag, bundle manifest, bundle
         (Formats::Bundle, 5),
@@ -319,7 +319,7 @@ async fn a_fallback_tag_that_cannot_be_read_is_a_fault() {
     }
 }
 
-/// Many signatures of others, some of which never come, keep none of those that do.
+/// Many signatures by others, some of which never arrive, do not delay those that do.
 #[tokio::test]
 async fn a_slow_signature_does_not_hold_back_the_others() {
     let registry = MemoryRegistry::new();
@@ -340,7 +340,7 @@ async fn a_slow_signature_does_not_hold_back_the_others() {
     assert_eq!((found.evidence.len(), found.faults.len()), (others, 0));
 }
 
-/// `verify` shows what it found in the order of the list, whichever came first.
+/// `verify` reports evidence in the order of the list, whatever the order of arrival.
 #[tokio::test]
 async fn evidence_keeps_the_order_of_the_list() {
     let registry = MemoryRegistry::new();
@@ -358,9 +358,9 @@ async fn evidence_keeps_the_order_of_the_list() {
     assert_eq!(order.collect::<Vec<_>>(), want.collect::<Vec<_>>());
 }
 
-/// Of many signatures no more is asked than were under way when one was enough.
+/// Of many signatures, no further ones are fetched once one is enough.
 #[tokio::test]
-async fn the_gate_stops_at_the_first_good_one() {
+async fn the_gate_stops_at_the_first_valid_signature() {
     let registry = MemoryRegistry::new();
     let digest = image::image(&registry, &app(), "many bundles");
     let key = TestKey::p256();

@@ -1,4 +1,4 @@
-//! Registries that lie: what other tools let in, told of in `docs/reference/advisories.md`.
+//! Malicious registries: attacks on other tools that `docs/reference/advisories.md` describes.
 
 use sealgate_core::bundle::Bundle;
 use sealgate_core::digest::Digest;
@@ -13,10 +13,10 @@ use sealgate_testkit::key::TestKey;
 use sealgate_testkit::registry::MemoryRegistry;
 use serde_json::json;
 
-use crate::gate::{admission, house, signed_policy};
+use crate::gate::{admission, fixture, signed_policy};
 use crate::{app, authority};
 
-/// A manifest about `subject` with one layer.
+/// A manifest that refers to `subject`, with one layer.
 fn refer(registry: &MemoryRegistry, subject: &Digest, artifact: &str, layer: &str, content: &[u8]) {
     let blob = registry.put_blob(&app(), content);
     let manifest = json!({
@@ -50,11 +50,11 @@ fn statement(digest: &Digest, predicate: &str) -> String {
     statement.to_string()
 }
 
-/// A referrer proves nothing by being there, whatever it and its list say that it is.
+/// The existence of a referrer proves nothing, whatever its media type and artifact type.
 #[tokio::test]
 async fn an_unsigned_referrer_of_any_media_type_is_never_evidence() {
-    let (house, ours, theirs) = (house(), TestKey::p256(), TestKey::p256());
-    let digest = image::image(&house.registry, &app(), "hung with papers");
+    let (fixture, ours, theirs) = (fixture(), TestKey::p256(), TestKey::p256());
+    let digest = image::image(&fixture.registry, &app(), "hung with papers");
     let other = Digest::of(b"another image");
     let sign = "https://sigstore.dev/cosign/sign/v1";
     let papers = [
@@ -77,34 +77,34 @@ async fn an_unsigned_referrer_of_any_media_type_is_never_evidence() {
     ];
     for paper in &papers {
         for kind in types {
-            refer(&house.registry, &digest, kind, kind, paper.as_bytes());
-            refer(&house.registry, &digest, media_type::BUNDLE_V03, kind, paper.as_bytes());
+            refer(&fixture.registry, &digest, kind, kind, paper.as_bytes());
+            refer(&fixture.registry, &digest, media_type::BUNDLE_V03, kind, paper.as_bytes());
         }
     }
     let image = image::at(&app(), &digest);
     let policies = signed_policy(&ours);
-    let answer = house.validate(&[&image.to_string()], &policies).await;
+    let answer = fixture.validate(&[&image.to_string()], &policies).await;
     assert!(!answer.allowed);
     assert!(answer.message.contains("failed policy: signed"), "{}", answer.message);
     let request = VerifyRequest::new(authority(&[&ours]));
-    let report = verify_image(&*house.registry, &image, &request).await;
+    let report = verify_image(&*fixture.registry, &image, &request).await;
     assert!(!report.is_verified());
     assert!(matches!(report.outcome, Outcome::NoMatch { .. }), "{:?}", report.outcome);
-    // All of that does not hide a signature either.
+    // None of these hides a signature.
     refer(
-        &house.registry,
+        &fixture.registry,
         &digest,
         "x/y",
         media_type::BUNDLE_V03,
         bundle(statement(&digest, sign), &ours).await.as_bytes(),
     );
-    assert!(verify_image(&*house.registry, &image, &request).await.is_verified());
+    assert!(verify_image(&*fixture.registry, &image, &request).await.is_verified());
 }
 
-/// Go reads `Manifests` as `manifests`, and the last one counts: a runtime could start what our
-/// reading of the same bytes does not show.
+/// Go parses `Manifests` as `manifests`, and the last one takes effect: a runtime could start an
+/// image that our parsing of the same bytes does not show.
 #[tokio::test]
-async fn an_index_that_others_read_otherwise_is_not_read() {
+async fn an_ambiguous_index_is_rejected() {
     let (registry, key) = (MemoryRegistry::new(), TestKey::p256());
     let child = |name: &str| {
         let digest = image::image(&registry, &app(), name);
@@ -123,43 +123,43 @@ async fn an_index_that_others_read_otherwise_is_not_read() {
     assert_eq!(outcome(index("others")).await.code(), "no-signatures");
 }
 
-/// A registry may answer each question about a tag with another digest: what is written into the
-/// object is what is verified, and what is verified is what is written.
+/// A registry may resolve a tag to another digest on each request: the digest that is written into
+/// the object is the one that is verified.
 #[tokio::test]
 async fn one_digest_for_the_verifier_and_another_for_the_mutation_is_refused() {
-    let (house, key) = (house(), TestKey::p256());
+    let (fixture, key) = (fixture(), TestKey::p256());
     let tag: Reference = image::reference("reg.example/acme/app:v1");
-    let good = image::tagged(&house.registry, &tag, "good");
-    image::sign(&house.registry, &tag, &key, Written::Both).await;
-    let bad = image::image(&house.registry, &app(), "bad");
+    let good = image::tagged(&fixture.registry, &tag, "good");
+    image::sign(&fixture.registry, &tag, &key, Written::Both).await;
+    let bad = image::image(&fixture.registry, &app(), "bad");
     let policies = signed_policy(&key);
-    let move_to = |digest| house.registry.put_tag(&app(), "v1", digest);
+    let move_to = |digest| fixture.registry.put_tag(&app(), "v1", digest);
     let pin = async || {
         let text = "reg.example/acme/app:v1";
-        let answer = house.gate.mutate(&admission(&[text]), None).await;
+        let answer = fixture.gate.mutate(&admission(&[text]), None).await;
         answer.pins.into_iter().map(|(_, text)| text).collect::<String>()
     };
-    // Warm: a verdict for the tag would now be remembered, if there were such a thing.
+    // Warm: a verdict for the tag would be cached by now, if there were one.
     let pinned = pin().await;
-    assert!(house.validate(&[&pinned], &policies).await.allowed);
+    assert!(fixture.validate(&[&pinned], &policies).await.allowed);
     move_to(&bad);
     let pinned = pin().await;
     assert_eq!(pinned, format!("{tag}@{bad}"));
     move_to(&good);
-    assert!(!house.validate(&[&pinned], &policies).await.allowed);
+    assert!(!fixture.validate(&[&pinned], &policies).await.allowed);
     let pinned = pin().await;
     move_to(&bad);
     assert_eq!(pinned, format!("{tag}@{good}"));
-    assert!(house.validate(&[&pinned], &policies).await.allowed);
-    assert!(!house.validate(&["reg.example/acme/app:v1"], &policies).await.allowed);
+    assert!(fixture.validate(&[&pinned], &policies).await.allowed);
+    assert!(!fixture.validate(&["reg.example/acme/app:v1"], &policies).await.allowed);
 }
 
-/// A pass says that content is signed, whoever asked; it is good for every namespace. What was
-/// not found out, or not found, with one namespace's secrets is nobody else's answer.
+/// A pass says that content is signed, so it is valid for every namespace. A fault or "not found"
+/// with one namespace's Secrets is not used for another.
 #[tokio::test]
-async fn a_pass_is_everybodys_and_a_refusal_is_not() {
-    let (house, key) = (house(), TestKey::p256());
-    let digest = image::image(&house.registry, &app(), "shared");
+async fn a_pass_is_shared_between_namespaces_and_a_denial_is_not() {
+    let (fixture, key) = (fixture(), TestKey::p256());
+    let digest = image::image(&fixture.registry, &app(), "shared");
     let image = image::at(&app(), &digest);
     let policies = signed_policy(&key);
     let of = |namespace: &str| {
@@ -167,11 +167,12 @@ async fn a_pass_is_everybodys_and_a_refusal_is_not() {
         admission.workload.scope.namespace = namespace.to_owned();
         admission
     };
-    let ask = async |namespace| house.gate.validate(&of(namespace), &policies, None).await.allowed;
+    let ask =
+        async |namespace| fixture.gate.validate(&of(namespace), &policies, None).await.allowed;
     assert!(!ask("one").await);
-    image::sign(&house.registry, &image, &key, Written::Bundle).await;
+    image::sign(&fixture.registry, &image, &key, Written::Bundle).await;
     assert!(ask("two").await, "the refusal of another namespace is not ours");
-    house.registry.take_count();
+    fixture.registry.take_count();
     assert!(ask("three").await);
-    assert_eq!(house.registry.take_count(), 0, "the pass of another namespace is");
+    assert_eq!(fixture.registry.take_count(), 0, "the pass of another namespace is");
 }

@@ -1,5 +1,5 @@
-//! The gate and keyless policies, from the policy's text to the answer: what one Sigstore has
-//! certified, logged and stamped, by a policy and a trust root, admits or refuses.
+//! The gate with keyless policies, from the policy's text to the response, with signatures of an
+//! in-memory Sigstore.
 
 use std::sync::Arc;
 
@@ -23,21 +23,21 @@ use sealgate_testkit::keyless::{CertificateIdentity, ISSUER, Proof, SUBJECT, Tes
 use serde_json::{Value, json};
 
 use crate::app;
-use crate::gate::{House, house};
+use crate::gate::{GateFixture, fixture};
 
-/// A gate, and the Sigstore that it believes.
+/// A gate, and the Sigstore that it trusts.
 struct Scene {
-    house: House,
+    fixture: GateFixture,
     world: TestSigstore,
 }
 
 impl Scene {
     fn new() -> Self {
-        Self { house: house(), world: TestSigstore::default() }
+        Self { fixture: fixture(), world: TestSigstore::default() }
     }
 
     fn image(&self, text: &str) -> Digest {
-        image::image(&self.house.registry, &app(), text)
+        image::image(&self.fixture.registry, &app(), text)
     }
 
     /// An image with a bundle of `world`.
@@ -58,7 +58,7 @@ impl Scene {
     }
 
     async fn push(&self, digest: &Digest, bundle: String) {
-        let registry = &*self.house.registry;
+        let registry = &*self.fixture.registry;
         let raw = registry.peek(&app(), &Identifier::Digest(digest.clone())).unwrap();
         let subject: Descriptor = raw.descriptor;
         let created = "2026-01-02T03:04:05Z".parse().unwrap();
@@ -84,7 +84,7 @@ impl Scene {
             ..AttachRequest::default()
         };
         let reference = image::at(&app(), &digest);
-        attach_signature(&*self.house.registry, &reference, &request).await.unwrap();
+        attach_signature(&*self.fixture.registry, &reference, &request).await.unwrap();
         reference.to_string()
     }
 
@@ -120,7 +120,7 @@ impl Scene {
     }
 
     async fn says(&self, image: &str, policies: &PolicySet) -> String {
-        let answer = self.house.validate(&[image], policies).await;
+        let answer = self.fixture.validate(&[image], policies).await;
         assert_eq!(answer.allowed, answer.message.is_empty());
         answer.message
     }
@@ -148,7 +148,7 @@ fn wanted_with(fields: Value) -> Value {
 }
 
 #[tokio::test]
-async fn the_wanted_identity_is_let_in_in_every_form() {
+async fn a_matching_identity_is_admitted_in_every_form() {
     let scene = Scene::new();
     let mut images = vec![scene.legacy(Proof::RekorV1).await];
     for proof in [Proof::RekorV1, Proof::RekorV1AndTimestamp, Proof::RekorV2] {
@@ -174,7 +174,7 @@ async fn the_wanted_identity_is_let_in_in_every_form() {
 }
 
 #[tokio::test]
-async fn whoever_else_signed_is_refused_in_the_peers_words() {
+async fn other_signers_are_denied_with_policy_controllers_messages() {
     let scene = Scene::new();
     let policies = scene.policy(wanted());
     let named = |subject: &str, issuer: &str| CertificateIdentity {
@@ -185,7 +185,7 @@ async fn whoever_else_signed_is_refused_in_the_peers_words() {
     let stranger = TestSigstore::default();
     let (key, digest) = (TestKey::p256(), scene.image("by key"));
     let by_key = image::at(&app(), &digest);
-    image::sign(&scene.house.registry, &by_key, &key, Written::Both).await;
+    image::sign(&scene.fixture.registry, &by_key, &key, Written::Both).await;
     let unsigned = image::at(&app(), &scene.image("unsigned")).to_string();
     let wrong_identity = "none of the expected identities matched";
     let rows = [
@@ -219,9 +219,9 @@ async fn whoever_else_signed_is_refused_in_the_peers_words() {
     }
 }
 
-/// The table of the reference: which proofs are asked for.
+/// The table of required proofs in the reference.
 #[tokio::test]
-async fn logs_and_timestamps_are_asked_for_as_the_policy_says() {
+async fn logs_and_timestamps_are_required_as_the_policy_says() {
     let scene = Scene::new();
     let (log, stamp) = (json!({"ctlog": {}}), json!({"rfc3161timestamp": {}}));
     let both = json!({"ctlog": {}, "rfc3161timestamp": {}});
@@ -244,7 +244,7 @@ async fn logs_and_timestamps_are_asked_for_as_the_policy_says() {
 }
 
 #[tokio::test]
-async fn a_statement_of_another_kind_is_no_signature() {
+async fn a_statement_of_another_type_is_not_a_signature() {
     let scene = Scene::new();
     let digest = scene.image("attested only");
     let statement = json!({
@@ -270,12 +270,12 @@ async fn the_format_that_the_policy_names_counts() {
         let policies = scene.policy(wanted_with(json!({"signatureFormat": format})));
         assert_eq!(scene.says(good, &policies).await, "", "{format}");
         let message = scene.says(bad, &policies).await;
-        assert!(message.contains("asks for the other format"), "{message}");
+        assert!(message.contains("requires the other format"), "{message}");
     }
 }
 
 #[tokio::test]
-async fn an_authority_of_the_policy_takes_the_place_of_the_roots() {
+async fn a_ca_of_the_policy_replaces_those_of_the_root() {
     let scene = Scene::new();
     let image = scene.signed(Proof::RekorV1).await;
     let with_ca = |chain: String| {
@@ -288,10 +288,10 @@ async fn an_authority_of_the_policy_takes_the_place_of_the_roots() {
 }
 
 #[tokio::test]
-async fn a_root_that_is_not_there_is_a_fault_and_no_skipped_check() {
+async fn a_missing_root_is_a_fault_and_not_a_skipped_check() {
     let scene = Scene::new();
     let image = scene.signed(Proof::RekorV1AndTimestamp).await;
-    scene.house.registry.take_count();
+    scene.fixture.registry.take_count();
     let gone = json!({"trustRootRef": "gone"});
     let mut named = wanted();
     named["keyless"]["trustRootRef"] = json!("gone");
@@ -302,19 +302,19 @@ async fn a_root_that_is_not_there_is_a_fault_and_no_skipped_check() {
         wanted_with(json!({"ctlog": {"url": "https://rekor.elsewhere.example"}})),
     ] {
         let message = scene.says(&image, &scene.policy(authority.clone())).await;
-        let text = "authority authority-0 cannot be decided: ";
+        let text = "authority authority-0 cannot be evaluated: ";
         assert!(message.contains(text), "{authority}: {message}");
         assert!(message.contains("[TrustRootUnavailable]"), "{message}");
     }
-    assert_eq!(scene.house.registry.take_count(), 0, "nothing to look for");
-    // Another authority of the same policy still decides.
+    assert_eq!(scene.fixture.registry.take_count(), 0, "nothing to look for");
+    // Another authority of the same policy is still evaluated.
     let policies = scene.policy_in(&scene.world, json!([named, wanted()]));
     assert_eq!(scene.says(&image, &policies).await, "");
 }
 
-/// Verdicts are remembered by all that decides: the root is part of it.
+/// The cache key covers the trust root.
 #[tokio::test]
-async fn another_root_is_another_question() {
+async fn a_changed_root_is_verified_again() {
     let scene = Scene::new();
     let image = scene.signed(Proof::RekorV2).await;
     let (before, after) =
@@ -326,13 +326,13 @@ async fn another_root_is_another_question() {
     }
 }
 
-/// A key asks for no log unless the policy does; then it needs one that is known.
+/// A key requires no log unless the policy does; then the log must be known.
 #[tokio::test]
 async fn keys_need_a_log_where_the_policy_says_so() {
     let scene = Scene::new();
     let (key, digest) = (TestKey::p256(), scene.image("by key"));
     let reference = image::at(&app(), &digest);
-    image::sign(&scene.house.registry, &reference, &key, Written::Both).await;
+    image::sign(&scene.fixture.registry, &reference, &key, Written::Both).await;
     let image = reference.to_string();
     let by_key = |fields: Value| {
         let mut authority =
@@ -357,11 +357,11 @@ async fn keys_need_a_log_where_the_policy_says_so() {
 }
 
 #[tokio::test]
-async fn the_record_says_who_signed() {
+async fn the_record_names_the_signer() {
     let scene = Scene::new();
     let image = scene.signed(Proof::RekorV1).await;
     assert_eq!(scene.says(&image, &scene.policy(wanted())).await, "");
-    let records = scene.house.records();
+    let records = scene.fixture.records();
     assert_eq!(records[0].images[0].signers, [format!("{SUBJECT} ({ISSUER})")]);
     assert_eq!(records[0].images[0].authorities, ["authority-0"]);
 }

@@ -1,4 +1,4 @@
-//! The use cases against the stand-ins of the testkit.
+//! Tests of the use cases with the in-memory adapters of the testkit.
 
 mod gate;
 mod gather;
@@ -29,7 +29,7 @@ fn authority(keys: &[&TestKey]) -> KeyAuthority {
     KeyAuthority { keys, hash: None }
 }
 
-/// A server runs use cases on any thread.
+/// A server runs use cases on any of its threads.
 #[test]
 fn every_use_case_can_move_between_threads() {
     use sealgate_engine::{clean, copy, download, tree, verify};

@@ -147,7 +147,7 @@ async fn attested() -> (MemoryRegistry, TestKey, Reference, [Digest; 3]) {
     (registry, key, app, [image, statement, signature])
 }
 
-/// Somebody's bill of materials, a referrer of `subject`.
+/// An SBOM that refers to `subject`.
 fn referrer_of(registry: &MemoryRegistry, image: &Reference, subject: &Digest) -> Digest {
     let (at, repository) = (Identifier::Digest(subject.clone()), image.repository());
     let subject = registry.peek(repository, &at).unwrap().descriptor;
@@ -185,7 +185,7 @@ async fn attachments_of_attachments_are_copied_and_shown() {
 }
 
 #[tokio::test]
-async fn what_is_left_out_is_left_out_with_all_that_hangs_on_it() {
+async fn an_omitted_attachment_is_omitted_with_its_own_attachments() {
     let (registry, _, from, _) = attested().await;
     let target = MemoryRegistry::new();
     let to = image::reference("other.example/mirror/app:v1");
@@ -196,7 +196,7 @@ async fn what_is_left_out_is_left_out_with_all_that_hangs_on_it() {
 }
 
 #[tokio::test]
-async fn attachments_that_hang_on_each_other_too_deep_are_a_fault() {
+async fn attachments_nested_too_deeply_are_a_fault() {
     let (registry, _, from, [image, ..]) = attested().await;
     let mut subject = image;
     for _ in 0..6 {
@@ -252,7 +252,7 @@ async fn signatures_elsewhere_are_copied_shown_and_cleaned() {
 }
 
 #[tokio::test]
-async fn a_tree_shows_what_hangs_where() {
+async fn a_tree_shows_attachments_and_their_subjects() {
     let from = signed().await;
     let tree = tree(&from.registry, &from.tag, None, "", &Limits::default()).await.unwrap();
     assert_eq!(tree.children.len(), 2);
@@ -294,10 +294,10 @@ async fn downloaded_lines_are_cosigns() {
     assert!(line["Cert"].is_null() && line["Chain"].is_null() && line["Bundle"].is_null());
 }
 
-/// One reader: what cannot be listed, copied or saved is not signed, and everybody says why in the
-/// same words.
+/// All commands share one parser: an image that cannot be listed, copied or saved is not signed,
+/// and every command gives the same reason.
 #[tokio::test]
-async fn what_is_no_image_is_so_for_everybody() {
+async fn an_unsupported_manifest_is_rejected_by_every_command() {
     for (media_type, bytes) in [
         (media_type::OCI_MANIFEST, "<html>"),
         (media_type::OCI_MANIFEST, r#"{"schemaVersion":2}"#),
@@ -334,10 +334,10 @@ async fn what_is_no_image_is_so_for_everybody() {
     }
 }
 
-/// The signature is about a digest, so that `verify` does not ask for the manifest. (Of a tag, the
-/// registry's client sees the media type, and refuses schema 1.)
+/// The signature is over a digest, so `verify` does not fetch the manifest. (For a tag, the
+/// registry client sees the media type, and rejects schema 1.)
 #[tokio::test]
-async fn what_is_no_image_has_no_signature_and_one_that_was_made_counts() {
+async fn an_unsupported_manifest_has_no_signature_but_an_existing_one_verifies() {
     let key = TestKey::p256();
     let request = VerifyRequest::new(authority(&[&key]));
     for (media_type, bytes) in [
@@ -366,15 +366,15 @@ async fn what_is_no_image_has_no_signature_and_one_that_was_made_counts() {
     image::sign(&registry, &at, &key, Formats::Both).await;
     assert_eq!(registry.put_manifest(&app(), media_type::OCI_MANIFEST, bytes), digest);
     assert!(verify_image(&registry, &at, &request).await.is_verified());
-    // `--recursive` reads the manifest for what is below it.
+    // `--recursive` fetches the manifest to find its children.
     let request = VerifyRequest { recursive: true, ..request };
     let report = verify_image(&registry, &at, &request).await;
     assert_eq!(report.outcome.code(), "malformed", "{report:?}");
 }
 
-/// What a copy that broke off left behind is listed by the next one.
+/// A referrer left by an interrupted copy is listed by the next one.
 #[tokio::test]
-async fn a_referrer_that_stands_there_unlisted_is_pushed_again() {
+async fn an_unlisted_referrer_is_pushed_again() {
     let from = signed().await;
     let to = image::reference("other.example/mirror/app:v1");
     let request = CopyRequest::default();

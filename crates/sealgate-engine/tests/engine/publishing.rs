@@ -41,7 +41,7 @@ use sealgate_testkit::registry::{MemoryRegistry, Request};
 
 use crate::{app, fault};
 
-/// A Sigstore, somebody with a certificate, a registry with an image.
+/// A Sigstore, a signer with a certificate, and a registry with an image.
 struct Scene {
     world: Arc<TestSigstore>,
     by: Arc<Certified>,
@@ -55,7 +55,7 @@ struct Holder {
     public: PublicKey,
 }
 
-/// A log of the world: counts who asks, and fails as often as it is told.
+/// A log of the Sigstore: counts the uploads, and fails a configured number of times.
 struct Log {
     world: Arc<TestSigstore>,
     by: Arc<Certified>,
@@ -169,7 +169,7 @@ impl Scene {
         Arc::new(Tsa(self.world.clone(), self.by.clone()))
     }
 
-    /// One log, a timestamp where the log signs no time, and the world's root.
+    /// One log, a timestamp if the log does not sign the time, and the trust root of the Sigstore.
     fn transparency(&self, log: &Arc<Log>) -> TransparencyServices {
         let stamped = log.proof != Proof::RekorV1;
         TransparencyServices {
@@ -192,7 +192,7 @@ impl Scene {
         sign_image_with(&self.registry, &at, by, &FrozenClock::default(), request).await
     }
 
-    /// What a user of this world finds.
+    /// The outcome of verification with the trust root of this Sigstore.
     async fn verify(&self, authority: Authority, digest: &Digest) -> Outcome {
         let root = Some(self.world.trust_root().into());
         let (source, overrides) = (RootSource::Configured, Overrides::default());
@@ -209,7 +209,7 @@ impl Scene {
     }
 }
 
-fn somebody() -> Authority {
+fn signer_identity() -> Authority {
     let exactly = |text: &str| Some(Wanted::Exactly(text.to_owned()));
     let matcher = IdentityMatcher {
         issuer: exactly(ISSUER),
@@ -241,7 +241,7 @@ async fn what_a_certificate_signs_verifies_by_its_identity() {
         assert_eq!(bundle.log.entries.len(), 1);
         let read = Bundle::parse(&bundle.json).unwrap();
         assert_eq!(read.material, VerificationMaterial::Certificate(scene.by.der.clone()));
-        let outcome = scene.verify(somebody(), &scene.digest).await;
+        let outcome = scene.verify(signer_identity(), &scene.digest).await;
         let Outcome::Verified { signatures, .. } = outcome else { panic!("{outcome:?}") };
         let stamped = signatures[0].checks().contains(&Check::Timestamp);
         assert_eq!(stamped, proof == Proof::RekorV2);
@@ -282,7 +282,7 @@ async fn a_legacy_signature_carries_certificate_entry_and_timestamp() {
             "dev.sigstore.cosign/rfc3161timestamp",
         ]
     );
-    let outcome = scene.verify(somebody(), &scene.digest).await;
+    let outcome = scene.verify(signer_identity(), &scene.digest).await;
     assert!(matches!(outcome, Outcome::Verified { .. }), "{outcome:?}");
 }
 
@@ -371,7 +371,7 @@ async fn a_failed_upload_stores_nothing_and_is_resumed() {
     let request = SignRequest { recursive: true, ..SignRequest::default() };
     let left = unfinished(scene.sign(&transparency, &request).await);
     assert_eq!((left.step, left.cause.code()), (Step::Log, "server-error"));
-    // All were tried, one is missing, nothing is stored.
+    // All were uploaded except one, and nothing is stored.
     assert_eq!((log.asked.load(Ordering::Relaxed), scene.stored()), (3, 0));
     assert_eq!(left.signatures.missing_logs(), ["https://log.example"]);
     assert!(left.signatures.is_timestamped());
@@ -385,7 +385,7 @@ async fn a_failed_upload_stores_nothing_and_is_resumed() {
     // Only the missing one was uploaded.
     assert_eq!((signed.len(), log.asked.load(Ordering::Relaxed)), (3, 4));
     for digest in children.iter().chain([&index]) {
-        let outcome = scene.verify(somebody(), digest).await;
+        let outcome = scene.verify(signer_identity(), digest).await;
         assert!(matches!(outcome, Outcome::Verified { .. }), "{outcome:?}");
     }
 }
@@ -401,7 +401,7 @@ async fn a_failed_store_is_resumed_without_another_log_entry() {
     let (clock, request) = (FrozenClock::default(), SignRequest::default());
     resume(&scene.registry, left.signatures, &transparency, &clock, &request).await.unwrap();
     assert_eq!(log.asked.load(Ordering::Relaxed), 1);
-    let outcome = scene.verify(somebody(), &scene.digest).await;
+    let outcome = scene.verify(signer_identity(), &scene.digest).await;
     assert!(matches!(outcome, Outcome::Verified { .. }), "{outcome:?}");
 }
 
@@ -424,7 +424,7 @@ async fn a_file_of_unfinished_signatures_is_not_trusted() {
     for nonsense in ["", "{}", "[]", &kept.replace("unfinished/v1", "unfinished/v9")] {
         assert!(PendingSignatures::parse(nonsense.as_bytes()).is_err(), "{nonsense}");
     }
-    // The statement is about the first image still.
+    // The statement still names the first image.
     let Ok(signatures) = PendingSignatures::parse(moved.as_bytes()) else { panic!() };
     let clock = FrozenClock::default();
     let request = SignRequest::default();
@@ -440,12 +440,12 @@ async fn without_a_trust_root_only_the_signature_is_checked() {
     let log = Arc::new(scene.log(Proof::RekorV2));
     let transparency = TransparencyServices { root: None, ..scene.transparency(&log) };
     scene.sign(&transparency, &SignRequest::default()).await.unwrap();
-    let outcome = scene.verify(somebody(), &scene.digest).await;
+    let outcome = scene.verify(signer_identity(), &scene.digest).await;
     assert!(matches!(outcome, Outcome::Verified { .. }), "{outcome:?}");
 }
 
 #[tokio::test]
-async fn every_log_and_every_timestamp_authority_is_asked() {
+async fn every_log_and_every_timestamp_authority_is_used() {
     let scene = Scene::new();
     let one = Arc::new(Log { url: "https://one.example", ..scene.log(Proof::RekorV1) });
     let two = Arc::new(Log { url: "https://two.example", ..scene.log(Proof::RekorV2) });
@@ -482,7 +482,7 @@ async fn a_blob_is_logged_and_a_failed_upload_is_kept() {
     let root = Some(scene.world.trust_root().into());
     let (source, overrides) = (RootSource::Configured, Overrides::default());
     let trust_config = TrustConfig { root, source, overrides };
-    let authority = somebody();
+    let authority = signer_identity();
     let trust = trust_config.context(&authority, scene.world.now + 86_400);
     let bundle = BlobSignature::Bundle(signed.bundle.as_bytes());
     let subject = SubjectRequirement::Blob(artifact);
@@ -508,7 +508,7 @@ async fn a_key_signs_with_a_timestamp_as_well() {
     let signed =
         sign_image_with(&scene.registry, &at, by, &clock, &SignRequest::default()).await.unwrap();
     assert_eq!(signed[0].bundle.as_ref().unwrap().log.timestamps.len(), 1);
-    // A configured root that names a log asks for a log's proof, which is not there.
+    // A configured root that names a log requires a log entry, which is missing.
     let outcome = scene.verify(crate::authority(&[&key]).into(), &scene.digest).await;
     assert_eq!(outcome.rejected()[0].reason.code(), "not-logged");
 }

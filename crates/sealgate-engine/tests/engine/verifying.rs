@@ -96,7 +96,7 @@ async fn no_fault_is_ever_no_signatures() {
 }
 
 #[tokio::test]
-async fn a_fault_beside_a_good_signature_is_told_and_does_not_refuse() {
+async fn a_fault_beside_a_valid_signature_is_reported_and_does_not_fail() {
     let registry = MemoryRegistry::new();
     let digest = image::image(&registry, &app(), "beside");
     let key = TestKey::p256();
@@ -109,7 +109,7 @@ async fn a_fault_beside_a_good_signature_is_told_and_does_not_refuse() {
     assert_eq!(faults.len(), 1);
 }
 
-/// All signatures are read, many at a time and never more than the bound.
+/// All signatures are fetched, concurrently but never more than the limit.
 #[tokio::test]
 async fn many_signatures_are_read_together_and_bounded() {
     const SIGNATURES: usize = CONCURRENT_READS + 4;
@@ -119,7 +119,7 @@ async fn many_signatures_are_read_together_and_bounded() {
         let at = image::at(&app(), &digest);
         let key = TestKey::p256();
         for number in 0..SIGNATURES {
-            // With a payload of its own each.
+            // Each has its own payload.
             let annotations = [("number".to_owned(), number.to_string())].into();
             let request = SignRequest { formats, annotations, ..SignRequest::default() };
             sign_image(&registry, &at, &key, &FrozenClock::default(), &request).await.unwrap();
@@ -140,7 +140,7 @@ async fn many_signatures_are_read_together_and_bounded() {
 }
 
 #[tokio::test]
-async fn recursive_wants_every_child_and_survives_an_index_that_lists_itself() {
+async fn recursive_requires_every_child_and_an_index_that_lists_itself_ends() {
     let registry = MemoryRegistry::new();
     let key = TestKey::p256();
     let (one, two) = (image::image(&registry, &app(), "1"), image::image(&registry, &app(), "2"));
@@ -158,7 +158,7 @@ async fn recursive_wants_every_child_and_survives_an_index_that_lists_itself() {
     assert!(verify_image(&registry, &at, &request).await.is_verified());
 }
 
-/// No honest registry can have such an index; one that lies about digests can.
+/// A correct registry cannot hold such an index; one that returns wrong content for a digest can.
 #[tokio::test]
 async fn an_index_that_lists_itself_ends() {
     let registry = LyingRegistry::default();
@@ -227,12 +227,12 @@ mod lying {
         ) -> Result<Option<BlobStream>, Fault> {
             self.0.blob_stream(repository, digest).await
         }
-        async fn referrers_first(
+        async fn referrers_by_api(
             &self,
             repository: &Repository,
             subject: &Digest,
         ) -> Result<Option<Vec<Descriptor>>, Fault> {
-            self.0.referrers_first(repository, subject).await
+            self.0.referrers_by_api(repository, subject).await
         }
         async fn referrers_by_tag(
             &self,
@@ -302,7 +302,7 @@ async fn a_tag_is_verified_for_what_it_points_to_now() {
 }
 
 #[tokio::test]
-async fn a_child_that_is_not_there_is_a_child_without_signatures() {
+async fn a_missing_child_is_a_child_without_signatures() {
     let registry = MemoryRegistry::new();
     let key = TestKey::p256();
     let (one, two) = (image::image(&registry, &app(), "1"), image::image(&registry, &app(), "2"));

@@ -8,7 +8,7 @@ use kube::Client;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_engine::ports::{Clock, SecretSource as _};
 use sealgate_policy::cip::compile::{
-    Compiled, Lookups, RootRef, SecretContent, compile, content_of_secret, lacks,
+    Compiled, Lookups, RootRef, SecretContent, compile, content_of_secret, undecidable_reasons,
 };
 use sealgate_policy::cip::validate::Context;
 use sealgate_policy::cip::{ClusterImagePolicy, SecretRef};
@@ -115,15 +115,16 @@ fn lacking(
         return Vec::new();
     }
     let name = &policy.name;
-    let lacks =
-        lacks(rule.need()).into_iter().filter(|(lack, _)| *lack != UndecidableReason::TrustRoot);
-    let lacks = lacks.map(|(lack, what)| format!("{name}: {}: {what}", lack.code()));
+    let reasons = undecidable_reasons(rule.need())
+        .into_iter()
+        .filter(|(reason, _)| *reason != UndecidableReason::TrustRoot)
+        .map(|(reason, detail)| format!("{name}: {}: {detail}", reason.code()));
     let missing = dependencies(policy, namespace).into_iter().filter_map(|dependency| {
         let Dependency::TrustRoot(root) = dependency else { return None };
         let code = UndecidableReason::TrustRoot.code();
         (!trust_roots.contains(root)).then(|| format!("{name}: {code}: TrustRoot {root} not found"))
     });
-    lacks.chain(missing).collect()
+    reasons.chain(missing).collect()
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ fn the_trust_root_decides_which_log_counts_and_a_difference_is_told() {
         let spec = json!({ "images": [{ "glob": "**" }], "authorities": [authority] });
         let response = validate_response(&review("CREATE", policy(spec), Value::Null));
         assert_eq!(response["allowed"], true, "{response}");
-        let warning = "http://rekor.example is no log of TrustRoot ours, which decides: \
+        let warning = "http://rekor.example is not a log of TrustRoot ours; its logs are trusted instead: \
                        https://rekor.example: spec.authorities[0].ctlog.url";
         let expected = if told { json!([warning]) } else { Value::Null };
         assert_eq!(response["warnings"], expected, "{url} {reference}");

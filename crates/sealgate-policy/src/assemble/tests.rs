@@ -18,7 +18,7 @@ fn by_secret() -> ClusterImagePolicy {
     policy(json!({ "images": [{ "glob": "**" }], "authorities": [{ "key": key }] }))
 }
 
-fn by_nobody() -> ClusterImagePolicy {
+fn without_authorities() -> ClusterImagePolicy {
     policy(json!({ "images": [{ "glob": "**" }] }))
 }
 
@@ -46,9 +46,9 @@ fn assembled(objects: &Objects<'_>) -> Assembly {
     assemble(objects, &lookups, &|_| vec![pending.clone()])
 }
 
-/// Both sources make the same rules and conditions; only the lines for people differ.
+/// Both sources give the same rules and conditions; only the lines for people differ.
 #[test]
-fn a_policy_that_cannot_be_decided_is_a_problem_of_its_source() {
+fn an_undecidable_policy_is_a_problem_of_its_source() {
     let policy = by_secret();
     let cluster = assembled(&objects(PolicySource::Cluster, &[&policy]));
     let folder = assembled(&objects(PolicySource::Folder, &[&policy]));
@@ -70,7 +70,7 @@ fn an_unreadable_object_keeps_its_rule_and_its_status() {
 
 #[test]
 fn the_configuration_decides_about_empty_authorities_and_no_match() {
-    let policy = by_nobody();
+    let policy = without_authorities();
     let mut objects = objects(PolicySource::Folder, &[&policy]);
     let before = assembled(&objects);
     assert!(before.problems[0].starts_with("a.yaml: p: missing field(s): spec.authorities"));

@@ -1,14 +1,14 @@
-//! A `ClusterImagePolicy` to a [`Rule`].
+//! Compilation of a `ClusterImagePolicy` to a [`Rule`].
 //!
-//! A policy never drops out. What cannot be had (a key, a field of a later version, a policy that
-//! is not valid) becomes [`Need::Undecidable`], which never holds, so an enforcing policy refuses
-//! what it cannot judge. In the peer such a policy vanishes, and its images are let in by
-//! whatever else is there.
+//! A policy is never ignored. A part that is unavailable (a key, a field of a later version, an
+//! invalid policy) becomes [`Need::Undecidable`], which never holds, so an enforcing policy denies
+//! images that it cannot judge. policy-controller ignores such a policy, and its images may be
+//! admitted by the remaining ones.
 //!
-//! A pattern or a `match` entry that is broken leaves open which images are meant. An enforcing
-//! policy that is broken so refuses, so there a broken part matches everything it can be about.
-//! A policy in mode warn lets in, and it counts as a match that silences the no-match policy; so
-//! there a broken part matches nothing. Either way the doubt falls on the safe side.
+//! An invalid pattern or `match` entry leaves open which images it selects. An enforcing policy
+//! with an invalid part denies, so there the invalid part matches everything that it could select.
+//! A policy in mode warn admits, and counts as a match that keeps the no-match policy from
+//! applying; so there an invalid part matches nothing. Both choices are the strict ones.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ use crate::cip::{
     Authority, ClusterImagePolicy, GROUP, Identity, KIND, KeyRef, Keyless, LabelSelector, Match,
     SecretRef, Spec,
 };
-use crate::glob::{Glob, TagTrust};
+use crate::glob::{Glob, TagMatching};
 use crate::object_match::{ObjectMatch, Operator, Requirement, Selector};
 use crate::rule::{
     Formats, Mode, Need, Origin, Rule, SignatureRequirement, SignedBy, Source, UndecidableReason,
@@ -36,19 +36,19 @@ use crate::rule::{
 
 mod trust_config;
 
-use trust_config::Lacking;
+use trust_config::Undecidable;
 pub use trust_config::{RootLookup, RootRef};
 
-/// The entry of a key pair's secret that holds the public key.
+/// The entry of a key pair's Secret that holds the public key.
 const PUBLIC_ENTRY: &str = "cosign.pub";
-/// The entries of the secret that `generate-key-pair k8s://` makes, here and in cosign.
+/// The entries of the Secret that `generate-key-pair k8s://` makes, here and in cosign.
 const KEY_PAIR_ENTRIES: [&str; 3] = [PUBLIC_ENTRY, "cosign.key", "cosign.password"];
 
-/// How a policy's secrets are had: what is in a secret, whose namespace is always filled in.
+/// Lookup of a Secret's content by reference, whose namespace is always filled in.
 /// [`content_of_secret`] does the part that needs no cluster.
 pub type SecretLookup<'a> = dyn Fn(&SecretRef) -> Result<SecretContent, Fault> + 'a;
 
-/// How everything is had that a policy names and does not hold itself.
+/// Lookups of the objects that a policy refers to.
 #[derive(Clone, Copy)]
 pub struct Lookups<'a> {
     /// Keys and certificates.
@@ -57,7 +57,7 @@ pub struct Lookups<'a> {
     pub roots: &'a RootLookup<'a>,
 }
 
-/// What the one entry of a secret is. Nothing in it is secret.
+/// The content of a Secret's single entry. Nothing in it is confidential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretContent {
     /// A public key.
@@ -66,18 +66,18 @@ pub enum SecretContent {
     Certificates(CertificateAuthority),
 }
 
-/// A compiled policy, with what there is to say about it.
+/// A compiled policy, with its status conditions, errors and warnings.
 #[derive(Clone, Debug)]
 pub struct Compiled {
-    /// The rule; always there.
+    /// The rule; present even if the policy is invalid.
     pub rule: Rule,
     /// For the status: `Ready`, `KeysInlined`, `TrustRootsInlined`, `PoliciesInlined`.
     pub conditions: Vec<Condition>,
-    /// What makes the policy not valid; then the rule never holds.
+    /// Validation errors; if there are any, the rule never holds.
     pub errors: FieldErrors,
-    /// What its author should know.
+    /// Warnings for the policy's author.
     pub warnings: FieldErrors,
-    /// The patterns that no image can match: that part of the policy is off.
+    /// Patterns that no image can match: that part of the policy has no effect.
     pub impossible: FieldErrors,
 }
 
@@ -88,21 +88,21 @@ pub struct Condition {
     pub kind: &'static str,
     /// True or False.
     pub holds: bool,
-    /// One stable word; empty when it holds.
+    /// A stable one-word reason; empty when it holds.
     pub reason: &'static str,
-    /// For a person; empty when it holds.
+    /// A message for people; empty when it holds.
     pub message: String,
 }
 
-/// Compiles `policy`, read at `place` (`cluster`, or a file).
+/// Compiles `policy`, read from `place` (`cluster`, or a file).
 pub fn compile(
     policy: &ClusterImagePolicy,
     place: &str,
     context: &Context,
     lookups: &Lookups<'_>,
 ) -> Compiled {
-    let said = validate::validate_stored(policy, context);
-    let errors = said.filter(Level::Error);
+    let findings = validate::validate_stored(policy, context);
+    let errors = findings.filter(Level::Error);
     let mut spec = policy.spec.clone();
     spec.set_defaults();
     let mode = if spec.mode == "warn" { Mode::Warn } else { Mode::Enforce };
@@ -117,12 +117,12 @@ pub fn compile(
     let conditions = conditions(&need);
     let rule = Rule::new(policy.name.clone(), origin, when, need, mode);
     let impossible = validate::impossible_patterns(&policy.spec).via_field("spec");
-    let mut warnings = said.filter(Level::Warning);
+    let mut warnings = findings.filter(Level::Warning);
     warnings.also(root_warnings(policy, lookups.roots));
     Compiled { rule, conditions, errors, warnings, impossible }
 }
 
-/// What the author of `policy` should know about it beside these trust roots.
+/// Returns the warnings about `policy` that depend on the trust roots.
 pub fn root_warnings(policy: &ClusterImagePolicy, roots: &RootLookup<'_>) -> FieldErrors {
     let mut warnings = FieldErrors::none();
     for (index, authority) in policy.spec.authorities.iter().enumerate() {
@@ -134,15 +134,16 @@ pub fn root_warnings(policy: &ClusterImagePolicy, roots: &RootLookup<'_>) -> Fie
     warnings.via_field("spec").at(Level::Warning)
 }
 
-/// The rule of a policy that cannot even be read: it refuses every image, since nobody knows
-/// which ones it is about. A caller that has an older version of the policy may keep that one.
+/// Compiles a policy that cannot be parsed: its rule denies every image, since the images that it
+/// applies to are unknown. A caller that has an older version of the policy may keep that one.
 pub fn unreadable(name: &str, place: &str, error: &str) -> Compiled {
     let need = Need::Undecidable {
         authority: String::new(),
         condition: UndecidableReason::Invalid,
         detail: format!("the policy cannot be read: {error}"),
     };
-    let when = When { images: vec![Glob::any()], tags: TagTrust::AsWritten, matches: Vec::new() };
+    let when =
+        When { images: vec![Glob::any()], tags: TagMatching::AsWritten, matches: Vec::new() };
     let origin = Origin {
         api_version: GROUP.to_owned(),
         kind: KIND.to_owned(),
@@ -156,8 +157,9 @@ pub fn unreadable(name: &str, place: &str, error: &str) -> Compiled {
     Compiled { rule, conditions, errors, warnings, impossible }
 }
 
-/// What is in the data of secret `name`: a public key, or an authority's certificates, in its one
-/// entry or in the `cosign.pub` of a key pair. `None`: there is no such secret.
+/// Returns the content of the Secret `name`: a public key, or a certificate authority's
+/// certificates, in its single entry or in the `cosign.pub` of a key pair. `None` as data means
+/// that there is no such Secret.
 pub fn content_of_secret(
     name: &str,
     data: Option<&BTreeMap<String, Vec<u8>>>,
@@ -172,15 +174,15 @@ pub fn content_of_secret(
     match (PublicKey::from_pem(pem), certificate_authority(pem)) {
         (Ok(key), _) => Ok(SecretContent::Key(key)),
         (_, Ok(authority)) => Ok(SecretContent::Certificates(authority)),
-        // The words of the error repeat nothing that could be secret.
+        // The error's message repeats nothing that could be confidential.
         (Err(error), Err(_)) => Err(unusable(&format!("contains an invalid public key: {error}"))),
     }
 }
 
-/// The one entry, or the public half of a key pair as `generate-key-pair k8s://` stores it.
+/// The single entry, or the public key of a key pair as `generate-key-pair k8s://` stores it.
 fn entry_of_secret(data: &BTreeMap<String, Vec<u8>>) -> Result<&Vec<u8>, &'static str> {
-    let is_of_a_pair = data.keys().all(|name| KEY_PAIR_ENTRIES.contains(&name.as_str()));
-    if let (Some(public), true) = (data.get(PUBLIC_ENTRY), is_of_a_pair) {
+    let is_key_pair = data.keys().all(|name| KEY_PAIR_ENTRIES.contains(&name.as_str()));
+    if let (Some(public), true) = (data.get(PUBLIC_ENTRY), is_key_pair) {
         return Ok(public);
     }
     let mut values = data.values();
@@ -195,7 +197,7 @@ fn secret_fault(kind: FaultKind, name: &str, what: &str) -> Fault {
     Fault::new(kind, format!("secret {name}"), format!("secret {name:?} {what}"))
 }
 
-/// The authority whose certificates these are.
+/// Parses a certificate authority from its certificates.
 pub(crate) fn certificate_authority(pem: &str) -> Result<CertificateAuthority, InvalidTrustRoot> {
     let authority = AuthorityObject {
         uri: "ca-cert".to_owned(),
@@ -217,14 +219,14 @@ fn need(spec: &Spec, context: &Context, lookups: &Lookups<'_>, errors: &FieldErr
     let mut needs = vec![authorities];
     if spec.policy.is_some() {
         let detail = "the field `policy` (CUE, Rego) is not supported yet";
-        needs.push(lacking("", UndecidableReason::Policy, detail));
+        needs.push(undecidable("", UndecidableReason::Policy, detail));
     }
     if errors.is_empty() && spec.authorities.is_empty() && !spec.is_exemption() {
-        needs.push(lacking("", UndecidableReason::Invalid, "the policy names no authorities"));
+        needs.push(undecidable("", UndecidableReason::Invalid, "the policy names no authorities"));
     }
     if !errors.is_empty() {
         let detail = format!("the policy is not valid: {errors}").replace('\n', " ");
-        needs.push(lacking("", UndecidableReason::Invalid, &detail));
+        needs.push(undecidable("", UndecidableReason::Invalid, &detail));
     }
     match needs.len() {
         1 => needs.swap_remove(0),
@@ -232,14 +234,14 @@ fn need(spec: &Spec, context: &Context, lookups: &Lookups<'_>, errors: &FieldErr
     }
 }
 
-fn lacking(authority: &str, condition: UndecidableReason, detail: &str) -> Need {
+fn undecidable(authority: &str, condition: UndecidableReason, detail: &str) -> Need {
     Need::Undecidable { authority: authority.to_owned(), condition, detail: detail.to_owned() }
 }
 
 fn authority(authority: &Authority, context: &Context, lookups: &Lookups<'_>) -> Need {
     let name = authority.name.as_str();
-    if let Some((lack, detail)) = not_yet(authority) {
-        return lacking(name, lack, detail);
+    if let Some((reason, detail)) = unsupported(authority) {
+        return undecidable(name, reason, detail);
     }
     let signed = match (&authority.key, &authority.keyless, &authority.r#static) {
         (Some(key), None, None) => by_key(authority, key, context, lookups),
@@ -251,14 +253,14 @@ fn authority(authority: &Authority, context: &Context, lookups: &Lookups<'_>) ->
             let message = decision.message.clone();
             return Need::Never { authority: name.to_owned(), message };
         }
-        _ => Err(Lacking::invalid("the authority is not valid")),
+        _ => Err(Undecidable::invalid("the authority is not valid")),
     };
-    signed.unwrap_or_else(|Lacking { lack, detail }| lacking(name, lack, &detail))
+    signed.unwrap_or_else(|Undecidable { reason, detail }| undecidable(name, reason, &detail))
 }
 
-/// What an authority asks for that this version does not check. To leave the requirement out would
-/// admit what its author refuses.
-pub(crate) fn not_yet(authority: &Authority) -> Option<(UndecidableReason, &'static str)> {
+/// Returns the first part of an authority that this version does not support. Ignoring it would
+/// admit images that the policy's author wants denied.
+pub(crate) fn unsupported(authority: &Authority) -> Option<(UndecidableReason, &'static str)> {
     if !authority.attestations.is_empty() {
         return Some((UndecidableReason::Attestations, "attestations are not supported yet"));
     }
@@ -272,14 +274,14 @@ fn by_key(
     key: &KeyRef,
     context: &Context,
     lookups: &Lookups<'_>,
-) -> Result<Need, Lacking> {
+) -> Result<Need, Undecidable> {
     let keys = vec![public_key(key, context, lookups)?];
     let hash = match validate::hash_algorithm(&key.hash_algorithm) {
         // The default, which the defaulting webhook writes into every policy, so that it cannot
         // be told from a setting. cosign itself signs with the hash that fits the key.
         Some(HashAlgorithm::Sha256) => None,
         Some(other) => Some(other),
-        None => return Err(Lacking::invalid("the hash algorithm is unknown")),
+        None => return Err(Undecidable::invalid("the hash algorithm is unknown")),
     };
     let trust_config = trust_config::of_key(authority, lookups.roots)?;
     signed(authority, KeyAuthority { keys, hash }.into(), trust_config)
@@ -290,11 +292,11 @@ fn by_identities(
     keyless: &Keyless,
     context: &Context,
     lookups: &Lookups<'_>,
-) -> Result<Need, Lacking> {
+) -> Result<Need, Undecidable> {
     let identities = keyless.identities.iter().map(identity).collect::<Option<Vec<_>>>();
     let identities = identities.filter(|identities| !identities.is_empty());
     let Some(identities) = identities else {
-        return Err(Lacking::invalid("the identities are not valid"));
+        return Err(Undecidable::invalid("the identities are not valid"));
     };
     let ca = match &keyless.ca_cert {
         Some(certificate) => Some(ca_certificate(certificate, context, lookups)?),
@@ -304,17 +306,21 @@ fn by_identities(
     signed(authority, Signers::Identities(IdentityAuthority { identities }), trust_config)
 }
 
-fn signed(authority: &Authority, by: Signers, trust_config: TrustConfig) -> Result<Need, Lacking> {
+fn signed(
+    authority: &Authority,
+    by: Signers,
+    trust_config: TrustConfig,
+) -> Result<Need, Undecidable> {
     let (Ok(source), Some(formats)) = (source(authority), formats(&authority.signature_format))
     else {
-        return Err(Lacking::invalid("the authority is not valid"));
+        return Err(Undecidable::invalid("the authority is not valid"));
     };
     let requirement =
         SignatureRequirement { source, ..SignatureRequirement::new(by, trust_config) };
     Ok(Need::Signed(SignedBy::new(authority.name.clone(), requirement, formats)))
 }
 
-/// Both issuer and subject must be asked for, each in exactly one way.
+/// Compiles an identity: issuer and subject are both required, each in exactly one form.
 fn identity(identity: &Identity) -> Option<IdentityMatcher> {
     let wanted = |text: &String, pattern: &String| match (text.is_empty(), pattern.is_empty()) {
         (false, true) => Some(Wanted::Exactly(text.clone())),
@@ -332,15 +338,15 @@ fn public_key(
     key: &KeyRef,
     context: &Context,
     lookups: &Lookups<'_>,
-) -> Result<PublicKey, Lacking> {
-    match referred(key, context, lookups)? {
-        Referred::Pem(pem) => {
-            PublicKey::from_pem(pem).map_err(|error| Lacking::key(format!("key.data: {error}")))
+) -> Result<PublicKey, Undecidable> {
+    match key_material(key, context, lookups)? {
+        KeyMaterial::Pem(pem) => {
+            PublicKey::from_pem(pem).map_err(|error| Undecidable::key(format!("key.data: {error}")))
         }
-        Referred::Secret(_, SecretContent::Key(key)) => Ok(key),
-        Referred::Secret(name, SecretContent::Certificates(_)) => {
+        KeyMaterial::Secret(_, SecretContent::Key(key)) => Ok(key),
+        KeyMaterial::Secret(name, SecretContent::Certificates(_)) => {
             let what = "contains an invalid public key: it is a certificate";
-            Err(Lacking::key(format!("secret {name:?} {what}")))
+            Err(Undecidable::key(format!("secret {name:?} {what}")))
         }
     }
 }
@@ -349,51 +355,51 @@ fn ca_certificate(
     certificate: &KeyRef,
     context: &Context,
     lookups: &Lookups<'_>,
-) -> Result<CertificateAuthority, Lacking> {
-    match referred(certificate, context, lookups)? {
-        Referred::Pem(pem) => certificate_authority(pem)
-            .map_err(|error| Lacking::key(format!("ca-cert.data: {error}"))),
-        Referred::Secret(_, SecretContent::Certificates(authority)) => Ok(authority),
-        Referred::Secret(name, SecretContent::Key(_)) => {
-            Err(Lacking::key(format!("secret {name:?} contains no certificate")))
+) -> Result<CertificateAuthority, Undecidable> {
+    match key_material(certificate, context, lookups)? {
+        KeyMaterial::Pem(pem) => certificate_authority(pem)
+            .map_err(|error| Undecidable::key(format!("ca-cert.data: {error}"))),
+        KeyMaterial::Secret(_, SecretContent::Certificates(authority)) => Ok(authority),
+        KeyMaterial::Secret(name, SecretContent::Key(_)) => {
+            Err(Undecidable::key(format!("secret {name:?} contains no certificate")))
         }
     }
 }
 
-/// What a reference leads to.
-enum Referred<'a> {
+/// The key material that a reference resolves to.
+enum KeyMaterial<'a> {
     Pem(&'a str),
     Secret(&'a str, SecretContent),
 }
 
-fn referred<'a>(
+fn key_material<'a>(
     key: &'a KeyRef,
     context: &Context,
     lookups: &Lookups<'_>,
-) -> Result<Referred<'a>, Lacking> {
+) -> Result<KeyMaterial<'a>, Undecidable> {
     match (&key.secret_ref, key.data.as_str()) {
-        (None, "") => Err(Lacking::key("the authority names no key")),
-        (None, pem) => Ok(Referred::Pem(pem)),
+        (None, "") => Err(Undecidable::key("the authority names no key")),
+        (None, pem) => Ok(KeyMaterial::Pem(pem)),
         (Some(secret), "") => {
             if !secret.namespace.is_empty() && secret.namespace != context.system_namespace {
-                return Err(Lacking::key("the secret is in another namespace than the gate"));
+                return Err(Undecidable::key("the secret is in another namespace than the gate"));
             }
             let (name, namespace) = (secret.name.clone(), context.system_namespace.clone());
             let content = (lookups.secrets)(&SecretRef { name, namespace });
-            let content = content.map_err(|fault| Lacking::key(fault.detail))?;
-            Ok(Referred::Secret(&secret.name, content))
+            let content = content.map_err(|fault| Undecidable::key(fault.detail))?;
+            Ok(KeyMaterial::Secret(&secret.name, content))
         }
-        (Some(_), _) => Err(Lacking::key("the authority names several keys")),
+        (Some(_), _) => Err(Undecidable::key("the authority names several keys")),
     }
 }
 
-impl Lacking {
+impl Undecidable {
     fn invalid(detail: &str) -> Self {
-        Self { lack: UndecidableReason::Invalid, detail: detail.to_owned() }
+        Self { reason: UndecidableReason::Invalid, detail: detail.to_owned() }
     }
 
     fn key(detail: impl Into<String>) -> Self {
-        Self { lack: UndecidableReason::Key, detail: detail.into() }
+        Self { reason: UndecidableReason::Key, detail: detail.into() }
     }
 }
 
@@ -407,7 +413,7 @@ fn source(authority: &Authority) -> Result<Option<Source>, ()> {
     };
     let pull_secrets = source.signature_pull_secrets.iter().map(|s| s.name.clone()).collect();
     let tag_prefix = source.tag_prefix.clone().filter(|prefix| !prefix.is_empty());
-    Ok(Some(Source { repository, also_beside: false, tag_prefix, pull_secrets }))
+    Ok(Some(Source { repository, include_image_repository: false, tag_prefix, pull_secrets }))
 }
 
 fn formats(name: &str) -> Option<Formats> {
@@ -415,20 +421,20 @@ fn formats(name: &str) -> Option<Formats> {
 }
 
 fn when(spec: &Spec, mode: Mode, need: &Need) -> When {
-    let broken = |glob: Option<Glob>| glob.or_else(|| (mode == Mode::Enforce).then(Glob::any));
+    let or_any = |glob: Option<Glob>| glob.or_else(|| (mode == Mode::Enforce).then(Glob::any));
     let mut images: Vec<Glob> =
-        spec.images.iter().filter_map(|image| broken(Glob::parse(&image.glob).ok())).collect();
+        spec.images.iter().filter_map(|image| or_any(Glob::parse(&image.glob).ok())).collect();
     if spec.images.is_empty() {
-        images.extend(broken(None));
+        images.extend(or_any(None));
     }
     let unsigned = mode == Mode::Warn || need.can_hold_unsigned();
-    let tags = if unsigned { TagTrust::OnlyWithoutDigest } else { TagTrust::AsWritten };
+    let tags = if unsigned { TagMatching::OnlyWithoutDigest } else { TagMatching::AsWritten };
     let entries: Vec<Option<ObjectMatch>> = spec.r#match.iter().map(object).collect();
-    let all_broken = entries.iter().all(Option::is_none);
-    let any_broken = entries.iter().any(Option::is_none);
+    let all_invalid = entries.iter().all(Option::is_none);
+    let any_invalid = entries.iter().any(Option::is_none);
     let matches = match mode {
-        Mode::Enforce if any_broken => Vec::new(),
-        Mode::Warn if any_broken && all_broken => {
+        Mode::Enforce if any_invalid => Vec::new(),
+        Mode::Warn if any_invalid && all_invalid => {
             images.clear();
             Vec::new()
         }
@@ -437,7 +443,7 @@ fn when(spec: &Spec, mode: Mode, need: &Need) -> When {
     When { images, tags, matches }
 }
 
-/// An entry of `match`, unless it is not valid.
+/// Compiles an entry of `match`; `None` if it is invalid.
 fn object(entry: &Match) -> Option<ObjectMatch> {
     if !validate::match_errors(entry).is_empty() {
         return None;
@@ -480,45 +486,46 @@ fn operator(name: &str) -> Option<Operator> {
 }
 
 fn conditions(need: &Need) -> Vec<Condition> {
-    let lacks = lacks(need);
-    let keys =
-        |lack: &UndecidableReason| matches!(lack, UndecidableReason::Key | UndecidableReason::Kms);
-    let roots = |lack: &UndecidableReason| matches!(lack, UndecidableReason::TrustRoot);
-    let policies = |lack: &UndecidableReason| matches!(lack, UndecidableReason::Policy);
+    let reasons = undecidable_reasons(need);
+    let keys = |reason: &UndecidableReason| {
+        matches!(reason, UndecidableReason::Key | UndecidableReason::Kms)
+    };
+    let roots = |reason: &UndecidableReason| matches!(reason, UndecidableReason::TrustRoot);
+    let policies = |reason: &UndecidableReason| matches!(reason, UndecidableReason::Policy);
     vec![
-        condition("KeysInlined", lacks.iter().filter(|(lack, _)| keys(lack))),
-        condition("TrustRootsInlined", lacks.iter().filter(|(lack, _)| roots(lack))),
-        condition("PoliciesInlined", lacks.iter().filter(|(lack, _)| policies(lack))),
-        condition("Ready", lacks.iter()),
+        condition("KeysInlined", reasons.iter().filter(|(reason, _)| keys(reason))),
+        condition("TrustRootsInlined", reasons.iter().filter(|(reason, _)| roots(reason))),
+        condition("PoliciesInlined", reasons.iter().filter(|(reason, _)| policies(reason))),
+        condition("Ready", reasons.iter()),
     ]
 }
 
 fn condition<'a>(
     kind: &'static str,
-    lacks: impl Iterator<Item = &'a (UndecidableReason, String)>,
+    reasons: impl Iterator<Item = &'a (UndecidableReason, String)>,
 ) -> Condition {
-    let lacks: Vec<_> = lacks.collect();
-    let reason = lacks.first().map_or("", |(lack, _)| lack.code());
-    let message: Vec<&str> = lacks.iter().map(|(_, message)| message.as_str()).collect();
-    Condition { kind, holds: lacks.is_empty(), reason, message: message.join("; ") }
+    let reasons: Vec<_> = reasons.collect();
+    let reason = reasons.first().map_or("", |(reason, _)| reason.code());
+    let message: Vec<&str> = reasons.iter().map(|(_, message)| message.as_str()).collect();
+    Condition { kind, holds: reasons.is_empty(), reason, message: message.join("; ") }
 }
 
-/// All that keeps `need` from being judged, each with words for people.
-pub fn lacks(need: &Need) -> Vec<(UndecidableReason, String)> {
-    let mut lacks = Vec::new();
-    collect_lacks(need, &mut lacks);
-    lacks
+/// Returns every reason why `need` is undecidable, each with a message.
+pub fn undecidable_reasons(need: &Need) -> Vec<(UndecidableReason, String)> {
+    let mut reasons = Vec::new();
+    collect_reasons(need, &mut reasons);
+    reasons
 }
 
-fn collect_lacks(need: &Need, lacks: &mut Vec<(UndecidableReason, String)>) {
+fn collect_reasons(need: &Need, reasons: &mut Vec<(UndecidableReason, String)>) {
     match need {
         Need::All(needs) | Need::Any(needs) => {
-            needs.iter().for_each(|need| collect_lacks(need, lacks));
+            needs.iter().for_each(|need| collect_reasons(need, reasons));
         }
         Need::Undecidable { authority, condition, detail } => {
             let who = if authority.is_empty() { "" } else { "authority " };
             let joint = if authority.is_empty() { "" } else { ": " };
-            lacks.push((*condition, format!("{who}{authority}{joint}{detail}")));
+            reasons.push((*condition, format!("{who}{authority}{joint}{detail}")));
         }
         _ => {}
     }

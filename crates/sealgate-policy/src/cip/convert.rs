@@ -1,19 +1,19 @@
 //! Conversion between v1alpha1 and v1beta1, for the API server's conversion webhook.
 //!
-//! The versions differ in nothing but their name, so the object is left as it is: no field can be
-//! lost, not even one that a later version brings. (policy-controller drops `ctlog` without a
-//! URL, and with it the requirement for a log.)
+//! The versions have the same fields, so the object is not changed: no field can be lost, not even
+//! one of a later version. (policy-controller drops `ctlog` without a URL, and with it the
+//! requirement for a log.)
 
 use serde_json::Value;
 
 use super::{KIND, Version};
 
-/// Why an object cannot be converted.
+/// The reason why an object cannot be converted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown version, got: {0}")]
 pub struct UnknownVersion(pub String);
 
-/// The same object in version `to`.
+/// Converts the object to version `to`.
 pub fn convert(mut object: Value, to: Version) -> Result<Value, UnknownVersion> {
     let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
     let from = Version::of(text("apiVersion"));

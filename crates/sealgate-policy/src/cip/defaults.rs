@@ -1,13 +1,13 @@
-//! What a field that is left out means, as policy-controller's defaulting webhook fills it in.
+//! Defaults of fields, as policy-controller's defaulting webhook fills them in.
 
 use serde_json::{Value, json};
 
 use super::{Authority, ClusterImagePolicy, Spec};
 
-/// Fulcio's public instance.
+/// The URL of the public-good Fulcio.
 pub const DEFAULT_FULCIO: &str = "https://fulcio.sigstore.dev";
 
-/// One field to set: the patch of the defaulting webhook.
+/// One field to set, in the patch of the defaulting webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefaultField {
     /// JSON pointer.
@@ -17,7 +17,7 @@ pub struct DefaultField {
 }
 
 impl Spec {
-    /// Fills in what is left out.
+    /// Fills in the defaults.
     pub(crate) fn set_defaults(&mut self) {
         if self.mode.is_empty() {
             "enforce".clone_into(&mut self.mode);
@@ -44,7 +44,7 @@ impl Authority {
     }
 }
 
-/// The fields that the defaulting webhook sets in `policy`, as JSON patch `add` operations.
+/// Returns the fields that the defaulting webhook sets in `policy`, as JSON patch `add` operations.
 pub fn default_fields(policy: &ClusterImagePolicy) -> Vec<DefaultField> {
     let written = &policy.spec;
     let mut filled = written.clone();

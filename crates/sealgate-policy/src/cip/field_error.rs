@@ -1,15 +1,15 @@
-//! Errors of fields in the grammar that knative's webhooks speak, and so policy-controller:
-//! `<message>: <path>[, <path>…]`, then details on their own line. Equal errors are merged, their
-//! paths sorted; several are sorted and joined by line breaks.
+//! Field errors in the format of knative's webhooks, which policy-controller uses: `<message>:
+//! <path>[, <path>…]`, then details on their own line. Equal errors are merged and their paths
+//! sorted; several errors are sorted and joined by line breaks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// Errors and warnings about fields. Empty means: nothing to say.
+/// Errors and warnings about fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldErrors(Vec<FieldError>);
 
-/// One thing to say about some fields.
+/// One error or warning about one or several fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct FieldError {
     level: Level,
@@ -18,20 +18,20 @@ struct FieldError {
     paths: Vec<String>,
 }
 
-/// How much a [`FieldErrors`] entry weighs.
+/// The severity of a [`FieldErrors`] entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// The object is refused.
+    /// The object is rejected.
     Error,
-    /// The object is taken, and its author told.
+    /// The object is accepted with a warning.
     Warning,
 }
 
-/// What stands before an invalid value.
+/// The prefix of a message about an invalid value.
 const INVALID: &str = "invalid value: ";
 
 impl FieldErrors {
-    /// Nothing to say.
+    /// No errors and no warnings.
     pub fn none() -> Self {
         Self::default()
     }
@@ -84,7 +84,7 @@ impl FieldErrors {
         self
     }
 
-    /// Adds what `other` has to say.
+    /// Appends the entries of `other`.
     pub fn also(&mut self, other: Self) {
         self.0.extend(other.0);
     }
@@ -107,24 +107,24 @@ impl FieldErrors {
         self
     }
 
-    /// Whether there is nothing to say.
+    /// Returns whether there are neither errors nor warnings.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Only what has this level.
+    /// Returns the entries of this level.
     pub fn filter(&self, level: Level) -> Self {
         Self(self.0.iter().filter(|error| error.level == level).cloned().collect())
     }
 
-    /// Each thing to say, merged and sorted, in the grammar above.
+    /// Returns each entry, merged and sorted, in the format described above.
     pub fn messages(&self) -> Vec<String> {
         let merged = self.merged().into_iter();
         merged.map(|((message, details, _), paths)| one(message, details, paths)).collect()
     }
 
-    /// The warnings, one line each: the reason, the fields, and the value that it is about. What is
-    /// warned of is taken, so no line calls the value invalid.
+    /// Returns the warnings, one line each: the reason, the fields, and the value. A value that
+    /// causes a warning is accepted, so no line calls it invalid.
     pub fn warnings(&self) -> Vec<String> {
         let merged = self.merged().into_iter().filter(|((.., level), _)| *level == Level::Warning);
         merged.map(|((message, details, _), paths)| warning(message, details, paths)).collect()

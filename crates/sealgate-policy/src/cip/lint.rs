@@ -1,63 +1,66 @@
-//! Warnings about policies that are valid, but may not mean what their author thinks.
+//! Warnings about policies that are valid, but may not mean what their author intends.
 
 use super::field_error::{FieldErrors, Level};
 use super::{Match, Spec};
-use crate::cip::compile::not_yet;
-use crate::glob::{Doubt, Glob};
+use crate::cip::compile::unsupported;
+use crate::glob::{Glob, PatternWarning};
 
-/// Everything doubtful in `spec`, as warnings.
+/// Returns the warnings about `spec`.
 pub(super) fn spec(spec: &Spec) -> FieldErrors {
     let mut warnings = FieldErrors::none();
     for (index, image) in spec.images.iter().enumerate() {
-        let doubts = Glob::parse(&image.glob).map(|glob| glob.doubts()).unwrap_or_default();
-        for doubt in doubts {
-            let warning = FieldErrors::invalid(&image.glob, "glob").details(text(doubt));
-            warnings.also(warning.via_field_index("images", index));
+        let pattern_warnings =
+            Glob::parse(&image.glob).map(|glob| glob.warnings()).unwrap_or_default();
+        for warning in pattern_warnings {
+            let error = FieldErrors::invalid(&image.glob, "glob").details(text(warning));
+            warnings.also(error.via_field_index("images", index));
         }
     }
     for (index, entry) in spec.r#match.iter().enumerate() {
         warnings.also(object(entry).via_field_index("match", index));
     }
     for (index, authority) in spec.authorities.iter().enumerate() {
-        if let Some((_, what)) = not_yet(authority) {
+        if let Some((_, what)) = unsupported(authority) {
             let warning =
-                FieldErrors::generic(format!("{what}: the authority will not hold"), [""]);
+                FieldErrors::generic(format!("{what}: the authority cannot be satisfied"), [""]);
             warnings.also(warning.via_field_index("authorities", index));
         }
         let keyless = authority.keyless.as_ref();
         if keyless.is_some_and(|keyless| keyless.insecure_ignore_sct == Some(true)) {
-            let message = "certificates count that no certificate log has promised to publish";
+            let message = "certificates are accepted without a signed certificate timestamp (SCT), which proves publication in a CT log";
             let warning = FieldErrors::generic(message, ["keyless.insecureIgnoreSCT"]);
             warnings.also(warning.via_field_index("authorities", index));
         }
     }
     if spec.policy.is_some() {
-        let message = "CUE and Rego are not supported yet: the policy will not hold";
+        let message = "CUE and Rego are not supported yet: the policy cannot be satisfied";
         warnings.also(FieldErrors::generic(message, ["policy"]));
     }
     if spec.is_exemption() {
         warnings.also(FieldErrors::generic(
-            "a policy in mode warn without authorities exempts its images: they are let in without any verification, with a warning",
+            "a policy in mode warn without authorities exempts its images: they are admitted without verification, with a warning",
             ["authorities"],
         ));
     }
     warnings.at(Level::Warning)
 }
 
-fn text(doubt: Doubt) -> &'static str {
-    match doubt {
-        Doubt::Tag => {
-            "a tag says nothing about the content: whoever writes a pod can write any tag before a digest; prefer the repository alone"
+fn text(warning: PatternWarning) -> &'static str {
+    match warning {
+        PatternWarning::Tag => {
+            "a tag does not identify content: the author of a pod can write any tag before a digest; prefer a pattern without a tag"
         }
-        Doubt::OpenHost => {
-            "a wildcard at the end of the registry also matches other hosts, as registry.io.evil.com; write registry.io/**"
+        PatternWarning::TrailingHostWildcard => {
+            "a wildcard at the end of the registry also matches other hosts, such as registry.io.evil.com; write registry.io/**"
         }
-        Doubt::LooseHost => {
-            "** before the registry's name also matches paths in other registries; write *"
+        PatternWarning::LeadingHostWildcard => {
+            "** before the registry name also matches paths in other registries; write *"
         }
-        Doubt::DockerHub => "the pattern names no registry: Docker Hub is meant",
-        Doubt::HostAlone => {
-            "without a slash it is a repository of Docker Hub; for a registry write REGISTRY/**"
+        PatternWarning::DockerHub => {
+            "the pattern names no registry, so it selects images on Docker Hub"
+        }
+        PatternWarning::RegistryOnly => {
+            "without a slash this is a repository on Docker Hub; for a registry, write REGISTRY/**"
         }
     }
 }

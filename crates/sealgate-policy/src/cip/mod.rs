@@ -1,9 +1,9 @@
-//! `ClusterImagePolicy` of `policy.sigstore.dev`: v1alpha1 and v1beta1, which differ in nothing
-//! but their name, so there is one set of types.
+//! `ClusterImagePolicy` of `policy.sigstore.dev`: v1alpha1 and v1beta1, which have the same fields,
+//! so there is one set of types.
 //!
-//! Here are the fields as written. `read` makes them from YAML and JSON, `defaults` fills in,
-//! `validate` says what is wrong, `convert` goes between the versions; the meaning is in
-//! `crate::cip::compile`.
+//! Types for the fields as written. `read` parses them from YAML and JSON, `defaults` fills in
+//! defaults, `validate` checks them, `convert` converts between the versions; `crate::cip::compile`
+//! makes rules of them.
 
 use serde::Deserialize;
 
@@ -47,15 +47,15 @@ pub enum Version {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Spec {
-    /// Patterns of images; any.
+    /// Image patterns; at least one must match.
     pub images: Vec<ImagePattern>,
-    /// Who may vouch; any.
+    /// Authorities; at least one must be satisfied.
     pub authorities: Vec<Authority>,
-    /// What must hold of all that was verified.
+    /// A CUE or Rego policy over the verified results.
     pub policy: Option<Policy>,
     /// `enforce` or `warn`.
     pub mode: String,
-    /// Which objects; any; empty means all.
+    /// Selectors of objects; at least one must match; empty means every object.
     pub r#match: Vec<Match>,
 }
 
@@ -63,7 +63,7 @@ pub struct Spec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImagePattern {
-    /// See [`crate::glob`].
+    /// The pattern, see [`crate::glob`].
     pub glob: String,
 }
 
@@ -77,15 +77,15 @@ pub struct Authority {
     pub key: Option<KeyRef>,
     /// Identities in certificates.
     pub keyless: Option<Keyless>,
-    /// No evidence at all.
+    /// A fixed decision without evidence.
     pub r#static: Option<Static>,
-    /// Where signatures lie; at most one.
+    /// The location of signatures; at most one.
     pub source: Vec<SourceRef>,
-    /// The transparency log to ask for.
+    /// The required transparency log.
     pub ctlog: Option<TransparencyLog>,
-    /// Attestations that must be there.
+    /// Required attestations.
     pub attestations: Vec<Attestation>,
-    /// The timestamp authority to ask for.
+    /// The required timestamp authority.
     pub rfc3161timestamp: Option<Timestamp>,
     /// `legacy`, `bundle`, or empty for both.
     #[serde(rename = "signatureFormat")]
@@ -122,19 +122,19 @@ pub struct SecretRef {
 pub struct Keyless {
     /// Fulcio's URL.
     pub url: Option<String>,
-    /// Who may sign; any.
+    /// Identities; at least one must match.
     pub identities: Vec<Identity>,
     /// A certificate authority's certificate.
     #[serde(rename = "ca-cert")]
     pub ca_cert: Option<KeyRef>,
     /// A TrustRoot's name.
     pub trust_root_ref: String,
-    /// Whether certificates without SCT count.
+    /// Accept certificates without an SCT.
     #[serde(rename = "insecureIgnoreSCT")]
     pub insecure_ignore_sct: Option<bool>,
 }
 
-/// An issuer and a subject, each by text or by regular expression.
+/// An issuer and a subject, each as exact text or regular expression.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Identity {
@@ -148,17 +148,17 @@ pub struct Identity {
     pub subject_reg_exp: String,
 }
 
-/// A decision without evidence.
+/// A fixed decision without evidence.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Static {
     /// `pass` or `fail`.
     pub action: String,
-    /// For `fail`.
+    /// The message of a denial.
     pub message: String,
 }
 
-/// Where signatures lie.
+/// The location of signatures.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct SourceRef {
@@ -166,7 +166,7 @@ pub struct SourceRef {
     pub oci: String,
     /// Secrets in the workload's namespace.
     pub signature_pull_secrets: Vec<LocalRef>,
-    /// What stands before the signature's tag.
+    /// The prefix of the signature's tag.
     pub tag_prefix: Option<String>,
 }
 
@@ -196,7 +196,7 @@ pub struct Timestamp {
     pub trust_root_ref: String,
 }
 
-/// An attestation that must be there.
+/// A required attestation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Attestation {
@@ -204,7 +204,7 @@ pub struct Attestation {
     pub name: String,
     /// Its predicate type.
     pub predicate_type: String,
-    /// What must hold of it.
+    /// A CUE or Rego policy over it.
     pub policy: Option<Policy>,
 }
 
@@ -216,9 +216,9 @@ pub struct Policy {
     pub r#type: String,
     /// The source.
     pub data: String,
-    /// Where to fetch the source.
+    /// The URL of the source.
     pub remote: Option<Remote>,
-    /// Where the source stands.
+    /// The ConfigMap entry with the source.
     pub config_map_ref: Option<ConfigMapRef>,
     /// Give the policy the image's configuration.
     pub fetch_config_file: Option<bool>,
@@ -262,9 +262,9 @@ pub struct Match {
     pub version: String,
     /// Plural resource.
     pub resource: String,
-    /// On the object's labels.
+    /// Selector of the object's labels.
     pub selector: Option<LabelSelector>,
-    /// Exact names of namespaces; any. (An extension of ours.)
+    /// Exact names of namespaces. (A Sealgate extension.)
     pub namespaces: Option<Vec<String>>,
 }
 
@@ -286,7 +286,7 @@ pub struct LabelRequirement {
     pub key: String,
     /// `In`, `NotIn`, `Exists`, `DoesNotExist`.
     pub operator: String,
-    /// For `In` and `NotIn`.
+    /// The values, for `In` and `NotIn`.
     pub values: Vec<String>,
 }
 
@@ -306,7 +306,7 @@ impl Version {
 }
 
 impl Spec {
-    /// Whether the policy lets images in without naming anybody who vouches: mode warn and no
+    /// Returns whether the policy admits images without naming an authority: mode warn and no
     /// authorities.
     pub(crate) fn is_exemption(&self) -> bool {
         self.mode == "warn" && self.authorities.is_empty()

@@ -1,8 +1,8 @@
-//! Policies and trust roots from YAML text (several documents, as in a folder of policies) and from JSON values
-//! (as an API server gives them): one reader for both. Strict: an unknown field is an error, never
-//! ignored, since a misspelt requirement would have no effect. A field that is null is left out, as it is
-//! for an API server. An error names the field, and in a text its line and column. Size, depth,
-//! nodes and aliases are bounded.
+//! Parsing of policies and trust roots: from YAML text (several documents, as in a folder of
+//! policies) and from JSON values (as returned by the API server), with one parser for both.
+//! Parsing is strict: an unknown field is an error, never ignored, since a misspelt requirement
+//! would have no effect. A field that is null is removed, as the API server does. An error names
+//! the field, and in a text its line and column. Size, depth, nodes and aliases are bounded.
 
 use std::collections::BTreeMap;
 
@@ -18,10 +18,10 @@ mod locate;
 
 pub use locate::{FieldPath, Position};
 
-/// The largest YAML text that is read.
+/// The maximum size of a YAML text, in bytes.
 pub const MAX_YAML: usize = 4 * 1024 * 1024;
 
-/// The most documents of one text, items of lists included.
+/// The maximum number of documents in one text, items of lists included.
 pub const MAX_DOCUMENTS: usize = 1000;
 
 /// One document of a YAML text.
@@ -29,12 +29,12 @@ pub const MAX_DOCUMENTS: usize = 1000;
 pub enum Document {
     /// A policy.
     Policy(Box<ClusterImagePolicy>),
-    /// A policy or trust root that cannot be read, or a document that is no object at all: it must
-    /// not be left out in silence.
+    /// A policy or trust root that cannot be parsed, or a document that is not an object. Reported,
+    /// never skipped.
     Unreadable {
         /// Its name; without one, its number in the text: `document 2`.
         name: String,
-        /// Why.
+        /// The reason.
         error: Unreadable,
     },
     /// A trust root.
@@ -47,10 +47,10 @@ pub enum Document {
         namespace: String,
         /// Name.
         name: String,
-        /// Its entries.
+        /// Its data.
         data: BTreeMap<String, String>,
     },
-    /// Something else, which the caller may want to mention.
+    /// Any other object, which the caller may want to report.
     Other {
         /// `apiVersion`.
         api_version: String,
@@ -61,40 +61,40 @@ pub enum Document {
     },
 }
 
-/// A secret of a folder. `Debug` shows no data.
+/// A Secret from a file. `Debug` shows no data.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretDocument {
     /// Namespace, or empty.
     pub namespace: String,
     /// Name.
     pub name: String,
-    /// `data` (decoded) and `stringData`.
+    /// The decoded `data`, and `stringData`.
     pub data: BTreeMap<String, Vec<u8>>,
 }
 
-/// Why something is not a policy.
+/// The reason why a document cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// Larger than [`MAX_YAML`].
+    /// The text is larger than [`MAX_YAML`].
     #[error("larger than {MAX_YAML} bytes")]
     TooLarge,
-    /// More documents than [`MAX_DOCUMENTS`].
+    /// The text has more documents than [`MAX_DOCUMENTS`].
     #[error("more than {MAX_DOCUMENTS} documents")]
     TooMany,
-    /// Not YAML, or beyond the bounds of depth, nodes or aliases.
+    /// The text is not YAML, or exceeds the limits of depth, nodes or aliases.
     #[error("not YAML: {0}")]
     Yaml(String),
-    /// A version or kind that is not ours.
+    /// The version or kind is not supported.
     #[error("neither a ClusterImagePolicy of v1alpha1 or v1beta1 nor a TrustRoot of v1alpha1: {0}")]
     Version(String),
     /// A field is unknown, missing or of a wrong type.
     #[error("{message}{}", place(path, *position))]
     Field {
-        /// What is wrong with it, in the words of Go's decoder where it has some.
+        /// The error, in the words of Go's decoder where it has an equivalent.
         message: String,
-        /// The field; for an unknown or missing one the field that it should be in.
+        /// The field; for an unknown or missing one, its parent.
         path: FieldPath,
-        /// Where it stands, in a text.
+        /// Its position in a text.
         position: Option<Position>,
     },
     /// A document without `apiVersion` or `kind`: an error page, plain text, a Git LFS pointer.
@@ -102,7 +102,7 @@ pub enum Unreadable {
     NotAnObject,
 }
 
-/// What every object of an API server has around its spec.
+/// The envelope of a Kubernetes object around its spec.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Object<S> {
@@ -116,7 +116,7 @@ struct Object<S> {
     _status: Value,
 }
 
-/// What we need of an object's metadata.
+/// The metadata fields that are used.
 #[derive(Deserialize)]
 pub(crate) struct Metadata {
     /// Never empty.
@@ -136,7 +136,7 @@ struct RawSecret {
 }
 
 impl ClusterImagePolicy {
-    /// A policy from an object as the API server gives it.
+    /// Parses an object as returned by the API server.
     pub fn from_json(object: &Value) -> Result<Self, Unreadable> {
         let (api_version, kind) = (text(object, "/apiVersion"), text(object, "/kind"));
         let version = Version::of(api_version)
@@ -147,7 +147,7 @@ impl ClusterImagePolicy {
     }
 }
 
-/// An object's metadata and its spec; where there may be none, `S` is an `Option`.
+/// Parses an object's metadata and its spec; `S` is an `Option` if the spec is optional.
 pub(crate) fn parts<S: DeserializeOwned>(object: &Value) -> Result<(Metadata, S), Unreadable> {
     let mut object = object.clone();
     drop_nulls(&mut object);
@@ -163,8 +163,8 @@ pub(crate) fn parts<S: DeserializeOwned>(object: &Value) -> Result<(Metadata, S)
     Ok((metadata, spec))
 }
 
-/// Takes out what an API server prunes: the fields that are null. It keeps the nulls of lists and
-/// of maps whose keys are not fields, and refuses them.
+/// Removes the fields that are null, as an API server does. It keeps the nulls of lists and of maps
+/// whose keys are not fields, and rejects them.
 fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -185,7 +185,7 @@ impl Unreadable {
         Self::Field { message, path, position: None }
     }
 
-    /// The same with the line and the column in the text that it was read from.
+    /// Adds the line and the column in the text.
     fn found_in(self, yaml: &str, document: usize, item: Option<usize>) -> Self {
         let Self::Field { message, path, .. } = self else { return self };
         let below = FieldPath::default();
@@ -203,11 +203,11 @@ fn place(path: &FieldPath, position: Option<Position>) -> String {
     }
 }
 
-/// The documents of a YAML text, lists unfolded. An error means that the text as a whole cannot
-/// be read; a single unreadable policy is a [`Document::Unreadable`].
+/// Parses the documents of a YAML text, with lists flattened. An error means that the text as a
+/// whole cannot be parsed; a single invalid policy is a [`Document::Unreadable`].
 pub fn documents(yaml: &str) -> Result<Vec<Document>, Unreadable> {
     let mut documents = Vec::new();
-    // To find one position takes as long as to read the text.
+    // Finding one position takes as long as parsing the text.
     let mut located = false;
     let mut push = |value: &Value, number: usize, item: Option<usize>| {
         let mut read = document(value, documents.len() + 1);
@@ -262,7 +262,8 @@ fn options() -> serde_saphyr::Options {
 fn document(value: &Value, number: usize) -> Document {
     let (api_version, kind) = (text(value, "/apiVersion"), text(value, "/kind"));
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    // Half of one of our types is known as such, and the caller says what the other half must be.
+    // If only the kind or only the version is supported, the error says which other part is
+    // expected.
     let ours = group == GROUP || [KIND, trust_root::KIND].contains(&kind);
     let unreadable = |error| Document::Unreadable { name: format!("document {number}"), error };
     if !ours && (api_version.is_empty() || kind.is_empty()) {
@@ -299,7 +300,8 @@ fn trust_root(value: &Value) -> Document {
     }
 }
 
-/// A secret whose data cannot be decoded is one without data: what refers to it says so.
+/// Parses a Secret. One whose data cannot be decoded is kept without data: the policies that refer
+/// to it report that.
 fn secret(value: &Value) -> Document {
     let raw = RawSecret::deserialize(value).ok();
     let (data, strings) = raw.map_or((None, None), |raw| (raw.data, raw.string_data));
@@ -329,7 +331,7 @@ pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// serde's text in the words of Go's decoder, which the peer's webhook shows.
+/// Translates serde's message to that of Go's decoder, which policy-controller's webhook shows.
 fn field(error: &str) -> String {
     let unknown = error.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
     match unknown {

@@ -1,38 +1,38 @@
-//! The words of a denial: policy-controller's lines first, then what was found, why each
-//! candidate was rejected, and what to do next. All foreign text is made one clean line here, and
-//! the whole is bounded.
+//! Text of denials and warnings: policy-controller's lines first, then the candidates found, the
+//! reason why each was rejected, and remedies. Foreign text is sanitised to a single line here, and
+//! the length of the whole is bounded.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sealgate_core::fault::{Fault, FaultKind};
 
 use super::{
-    Effect, JudgedImage, MAX_MESSAGE, MAX_WARNING, MAX_WARNINGS, Ruled, VALIDATION_FAILED,
+    Effect, JudgedImage, MAX_MESSAGE, MAX_WARNING, MAX_WARNINGS, RuleVerdict, VALIDATION_FAILED,
 };
 use crate::judge::{AuthorityReason, Cause, RejectedCandidate};
 use crate::rule::Signers;
 
-/// The longest piece of foreign text in a message, in characters.
+/// The maximum length of foreign text in a message, in characters.
 const MAX_TEXT: usize = 600;
-/// The longest beginning of a warning, in bytes: behind it must be room for the reason.
+/// The maximum length of the beginning of a warning, in bytes, which leaves room for the reason.
 const MAX_HEAD: usize = 72;
-/// The largest number of candidates that are told one by one.
+/// The maximum number of candidates listed individually.
 const MAX_CANDIDATES: usize = 10;
-/// The largest number of codes in a warning.
+/// The maximum number of codes in a warning.
 const MAX_CODES: usize = 3;
 
-/// One thing to refuse an object for. Entries that differ in their path only become one.
+/// One reason to deny an object. Entries that differ in their path only are merged.
 pub(super) struct Entry {
     message: String,
     path: String,
-    /// The line below: the image and why.
+    /// The second line: the image and the reason.
     details: String,
     /// The reason and the image, for a warning: one short line, the reason first.
     short: String,
-    /// The reason without an image or a registry: who is meant, and the codes.
+    /// The reason without an image or a registry: the policy and the codes.
     brief: String,
-    /// More lines, each indented.
-    page: Vec<String>,
+    /// The lines that explain the reason, each indented.
+    explanation: Vec<String>,
 }
 
 impl Entry {
@@ -42,28 +42,31 @@ impl Entry {
             path: clean(&image.path),
             details: String::new(),
             short: clean(&image.image),
-            brief: "an image is no reference".to_owned(),
-            page: vec![next("write the image as registry/repository:tag or @sha256:<digest>")],
+            brief: "an image is not a valid reference".to_owned(),
+            explanation: vec![remedy_line(
+                "write the image as registry/repository:tag or registry/repository@sha256:<digest>",
+            )],
         }
     }
 
-    /// `policies` are the enforcing ones that are about the image.
+    /// Creates the entry of an image without a digest; `policies` are the enforcing ones that apply
+    /// to it.
     pub(super) fn not_pinned(
         image: &JudgedImage,
         cause: Option<&Fault>,
         policies: &[&str],
     ) -> Self {
         let text = clean(&image.image);
-        let mut page: Vec<String> = policies
+        let mut explanation: Vec<String> = policies
             .iter()
-            .map(|policy| format!("  policy {} needs the digest of the image", clean(policy)))
+            .map(|policy| format!("  policy {} requires an image digest", clean(policy)))
             .collect();
         match cause {
-            Some(fault) => page.extend([
-                format!("  the tag was not resolved: {}", told(fault)),
-                next(wait(fault)),
+            Some(fault) => explanation.extend([
+                format!("  the tag could not be resolved to a digest: {}", fault_text(fault)),
+                remedy_line(fault_remedy(fault)),
             ]),
-            None => page.push(next(&format!(
+            None => explanation.push(remedy_line(&format!(
                 "write {text}@sha256:<digest>, or let the mutating webhook resolve the tag"
             ))),
         }
@@ -71,12 +74,12 @@ impl Entry {
             message: format!("invalid value: {text} must be an image digest"),
             path: clean(&image.path),
             details: String::new(),
-            short: cause.map_or_else(String::new, told),
+            short: cause.map_or_else(String::new, fault_text),
             brief: match cause {
                 Some(fault) => format!("an image has no digest [{}]", fault.kind.code()),
                 None => "an image has no digest".to_owned(),
             },
-            page,
+            explanation,
         }
     }
 
@@ -87,13 +90,13 @@ impl Entry {
             details: clean(&image.image),
             short: clean(&image.image),
             brief: "no matching policies".to_owned(),
-            page: vec![next(
-                "use an image that a ClusterImagePolicy applies to, or have one written for this image",
+            explanation: vec![remedy_line(
+                "use an image that a ClusterImagePolicy applies to, or add a ClusterImagePolicy for this image",
             )],
         }
     }
 
-    pub(super) fn failed(image: &JudgedImage, ruled: &Ruled) -> Self {
+    pub(super) fn failed(image: &JudgedImage, ruled: &RuleVerdict) -> Self {
         let reasons = ruled.verdict.reasons();
         let texts: Vec<String> =
             reasons.iter().map(|reason| clean(&reason.text(subject(image)))).collect();
@@ -103,11 +106,12 @@ impl Entry {
             details: format!("{} {}", clean(&image.image), texts.join(" ")),
             short: format!("{}: {}", short(reasons), clean(&image.image)),
             brief: format!("failed policy: {} [{}]", clean(&ruled.criterion.name), codes(reasons)),
-            page: page(reasons),
+            explanation: explanation(reasons),
         }
     }
 
-    /// The same as a warning: one line, without the page, the image last, for that is what is cut.
+    /// The entry as a warning: one line without the explanation, the image last, where the text is
+    /// truncated.
     pub(super) fn warning(&self) -> String {
         let message = cut(self.message.clone(), MAX_HEAD, "...");
         match self.short.as_str() {
@@ -116,67 +120,70 @@ impl Entry {
         }
     }
 
-    /// The same about an object that was not shown.
+    /// The entry as a warning about an object that the request does not contain.
     pub(super) fn brief_warning(&self) -> String {
         format!("{}: {}", self.brief, self.path)
     }
 }
 
 /// A warning about an object that runs nothing itself.
-pub(super) fn pods_will_be_refused(warning: &str) -> String {
-    format!("pods will be refused: {warning}")
+pub(super) fn pods_will_be_denied(warning: &str) -> String {
+    format!("pods will be denied: {warning}")
 }
 
-/// The image as its author wrote it, where whoever asks has shown it.
-fn shown(image: &JudgedImage) -> String {
+/// The image as written, if the request contains it.
+fn image_name(image: &JudgedImage) -> String {
     match image.effect {
         Effect::Refuses | Effect::Warns => clean(&image.image),
-        Effect::WarnsOfUnseen => "its image".to_owned(),
+        Effect::WarnsWithoutImages => "its image".to_owned(),
     }
 }
 
-/// The image as judged, or as written where no digest was found.
+/// The image as judged, or as written if it has no digest.
 fn subject(image: &JudgedImage) -> &str {
     if image.subject.is_empty() { &image.image } else { &image.subject }
 }
 
 /// The warning about a placeholder.
 pub(super) fn placeholder(image: &JudgedImage) -> String {
-    let (path, image) = (clean(&image.path), shown(image));
-    format!("placeholder image not verified: {path}: {image}: its pods are verified when created")
+    let (path, image) = (clean(&image.path), image_name(image));
+    format!(
+        "placeholder image not verified: {path}: {image}: the pods are verified when they are created"
+    )
 }
 
-/// The warning that an exemption owes.
+/// The warning about an exemption.
 pub(super) fn exemption(image: &JudgedImage, rule: &str) -> String {
     let head = cut(format!("exempted by policy: {}", clean(rule)), MAX_HEAD, "...");
-    let (path, image) = (clean(&image.path), shown(image));
+    let (path, image) = (clean(&image.path), image_name(image));
     format!("{head}: {path}: not verified, the policy names no authorities: {image}")
 }
 
-/// The whole denial. Every entry's first lines come before any page is cut.
+/// Formats the whole denial. The first lines of every entry come before any explanation is
+/// truncated.
 pub(super) fn message(entries: Vec<Entry>) -> String {
     let entries = merge(entries);
     let heads: usize = entries.iter().map(|(head, _)| head.len() + 1).sum();
     let room = MAX_MESSAGE.saturating_sub(VALIDATION_FAILED.len() + heads);
     let share = room / entries.len().max(1);
     let mut text = VALIDATION_FAILED.to_owned();
-    for (index, (head, page)) in entries.iter().enumerate() {
+    for (index, (head, explanation)) in entries.iter().enumerate() {
         if index > 0 {
             text.push('\n');
         }
         text.push_str(head);
-        push_page(&mut text, page, share);
+        push_explanation(&mut text, explanation, share);
     }
-    cut(text, MAX_MESSAGE, "\n(cut here; the audit record has everything)")
+    cut(text, MAX_MESSAGE, "\n(truncated; the decision record has the full result)")
 }
 
-/// The warnings of a decision: sorted, each once.
+/// The distinct warnings of a decision, sorted and bounded.
 pub(super) fn sorted(warnings: Vec<String>) -> Vec<String> {
     let warnings: BTreeSet<String> = warnings.into_iter().collect();
     bounded(&warnings.into_iter().collect::<Vec<_>>())
 }
 
-/// Warnings as `kubectl` prints them whole, in their order: each one line of at most
+/// Truncates warnings so that `kubectl` prints them whole, in their order: each one line of at most
 /// [`MAX_WARNING`] bytes, at most [`MAX_WARNINGS`] of them.
 pub fn bounded(warnings: &[String]) -> Vec<String> {
     let lines = warnings.iter().map(|warning| cut(one_line(warning), MAX_WARNING, "..."));
@@ -189,14 +196,14 @@ pub fn bounded(warnings: &[String]) -> Vec<String> {
     lines
 }
 
-/// Entries by message and details, as knative merges field errors: paths sorted and joined.
+/// Merges entries by message and details, as knative merges field errors: paths sorted and joined.
 fn merge(entries: Vec<Entry>) -> Vec<(String, Vec<String>)> {
     let mut merged: BTreeMap<(String, String), (BTreeSet<String>, Vec<String>)> = BTreeMap::new();
-    for Entry { message, path, details, page, .. } in entries {
+    for Entry { message, path, details, explanation, .. } in entries {
         let slot = merged.entry((message, details)).or_default();
         slot.0.insert(path);
         if slot.1.is_empty() {
-            slot.1 = page;
+            slot.1 = explanation;
         }
     }
     let head = |message: String, details: String, paths: BTreeSet<String>| {
@@ -206,17 +213,19 @@ fn merge(entries: Vec<Entry>) -> Vec<(String, Vec<String>)> {
     };
     merged
         .into_iter()
-        .map(|((message, details), (paths, page))| (head(message, details, paths), page))
+        .map(|((message, details), (paths, explanation))| {
+            (head(message, details, paths), explanation)
+        })
         .collect()
 }
 
-fn push_page(text: &mut String, page: &[String], share: usize) {
+fn push_explanation(text: &mut String, explanation: &[String], share: usize) {
     let note = 40;
     let mut left = share;
-    for (index, line) in page.iter().enumerate() {
-        let last = index + 1 == page.len();
+    for (index, line) in explanation.iter().enumerate() {
+        let last = index + 1 == explanation.len();
         if line.len() + 1 + if last { 0 } else { note } > left {
-            let more = match page.len() - index {
+            let more = match explanation.len() - index {
                 1 => "\n  (1 more line)".to_owned(),
                 several => format!("\n  ({several} more lines)"),
             };
@@ -231,37 +240,37 @@ fn push_page(text: &mut String, page: &[String], share: usize) {
     }
 }
 
-/// What was found and what to do, for every reason.
-fn page(reasons: &[AuthorityReason]) -> Vec<String> {
+/// Explains all reasons: the findings, then the remedies.
+fn explanation(reasons: &[AuthorityReason]) -> Vec<String> {
     let mut lines = Vec::new();
     let mut remedies: Vec<String> = Vec::new();
     for reason in reasons {
-        lines.extend(found(reason));
-        for remedy in to_do(reason) {
+        lines.extend(findings(reason));
+        for remedy in remedies_of(reason) {
             if !remedy.is_empty() && !remedies.contains(&remedy) {
                 remedies.push(remedy);
             }
         }
     }
-    lines.extend(remedies.iter().map(|remedy| next(remedy)));
+    lines.extend(remedies.iter().map(|remedy| remedy_line(remedy)));
     lines
 }
 
-/// Why, in the few words that a warning has room for.
+/// The reason in short, for a warning.
 fn short(reasons: &[AuthorityReason]) -> String {
     let one = |reason: &AuthorityReason| match &reason.cause {
         Cause::Rejected { summary, candidates } if candidates.is_empty() => clean(summary),
         Cause::Rejected { summary, .. } => {
             format!("[{}] {}", codes(std::slice::from_ref(reason)), clean(summary))
         }
-        Cause::Fault(fault) => format!("could not find out: {}", told(fault)),
+        Cause::Fault(fault) => format!("could not verify: {}", fault_text(fault)),
         _ => clean(&reason.text("")),
     };
     match reasons {
         [only] => one(only),
         several => {
-            let told = several.iter().map(|r| format!("{}: {}", clean(&r.authority), one(r)));
-            told.collect::<Vec<_>>().join("; ")
+            let each = several.iter().map(|r| format!("{}: {}", clean(&r.authority), one(r)));
+            each.collect::<Vec<_>>().join("; ")
         }
     }
 }
@@ -272,33 +281,36 @@ fn codes(reasons: &[AuthorityReason]) -> String {
     codes.iter().take(MAX_CODES).map(|code| clean(code)).collect::<Vec<_>>().join(", ")
 }
 
-fn found(reason: &AuthorityReason) -> Vec<String> {
-    let who = match reason.authority.as_str() {
+fn findings(reason: &AuthorityReason) -> Vec<String> {
+    let target = match reason.authority.as_str() {
         "" => "the policy".to_owned(),
         name => format!("authority {}", clean(name)),
     };
     match &reason.cause {
-        Cause::Rejected { candidates, .. } => rejected(&who, candidates),
+        Cause::Rejected { candidates, .. } => rejected(&target, candidates),
         Cause::Fault(fault) => vec![
-            format!("  {who}: could not find out: {}", told(fault)),
-            "  this says nothing about the image itself".to_owned(),
+            format!("  {target}: could not verify: {}", fault_text(fault)),
+            "  the verification did not complete, so this is not a result about the image"
+                .to_owned(),
         ],
         Cause::Undecidable { condition, detail, .. } => {
-            vec![format!("  {who}: [{}] {}", condition.code(), clean(detail))]
+            vec![format!("  {target}: [{}] {}", condition.code(), clean(detail))]
         }
-        Cause::Static { .. } => vec![format!("  {who}: the policy refuses every such image")],
-        Cause::NoKeys => vec![format!("  {who}: has neither keys nor identities")],
-        Cause::NoAuthorities => vec![format!("  {who}: nobody is named who could vouch")],
+        Cause::Static { .. } => {
+            vec![format!("  {target}: the policy denies every image that it applies to")]
+        }
+        Cause::NoKeys => vec![format!("  {target}: has no keys or identities")],
+        Cause::NoAuthorities => vec![format!("  {target}: names no authorities")],
     }
 }
 
-fn rejected(who: &str, candidates: &[RejectedCandidate]) -> Vec<String> {
+fn rejected(target: &str, candidates: &[RejectedCandidate]) -> Vec<String> {
     if candidates.is_empty() {
-        return vec![format!("  {who}: looked for signatures and bundles, found none")];
+        return vec![format!("  {target}: no signatures or bundles found")];
     }
     let count = candidates.len();
     let noun = if count == 1 { "candidate" } else { "candidates" };
-    let mut lines = vec![format!("  {who}: {count} {noun} found, none valid:")];
+    let mut lines = vec![format!("  {target}: {count} {noun} found, none valid:")];
     for RejectedCandidate { origin, code, text, .. } in candidates.iter().take(MAX_CANDIDATES) {
         lines.push(format!("    [{}] {}: {}", clean(code), clean(origin), clean(text)));
     }
@@ -308,55 +320,56 @@ fn rejected(who: &str, candidates: &[RejectedCandidate]) -> Vec<String> {
     lines
 }
 
-fn to_do(reason: &AuthorityReason) -> Vec<String> {
+fn remedies_of(reason: &AuthorityReason) -> Vec<String> {
     match &reason.cause {
         Cause::Rejected { candidates, .. } if candidates.is_empty() => {
-            let how = match reason.signers {
+            let command = match reason.signers {
                 Signers::Key | Signers::NoKeys => "sealgate sign --key KEY IMAGE@DIGEST",
                 Signers::Keyless | Signers::NoIdentities => "sealgate sign IMAGE@DIGEST",
             };
-            vec![format!("sign the image: {how}")]
+            vec![format!("sign the image: {command}")]
         }
         Cause::Rejected { candidates, .. } => {
             candidates.iter().take(MAX_CANDIDATES).map(|c| clean(&c.remedy)).collect()
         }
-        Cause::Fault(fault) => vec![wait(fault).to_owned()],
+        Cause::Fault(fault) => vec![fault_remedy(fault).to_owned()],
         Cause::Undecidable { condition, .. } => vec![condition.remedy().to_owned()],
         Cause::Static { .. } => vec!["use an image that the policy allows".to_owned()],
         Cause::NoKeys | Cause::NoAuthorities => {
-            vec!["name an authority with a key or an identity in the policy".to_owned()]
+            vec!["add an authority with a key or an identity to the policy".to_owned()]
         }
     }
 }
 
-fn wait(fault: &Fault) -> &'static str {
+fn fault_remedy(fault: &Fault) -> &'static str {
     match fault.kind {
-        kind if kind.is_transient() => "try again; if it stays, look at the registry named above",
+        kind if kind.is_transient() => {
+            "try again; if the error persists, check the registry named above"
+        }
         FaultKind::Missing => {
-            "push what is named above as missing, or correct its name; trying again will not help \
-             by itself"
+            "push the missing content named above, or correct its name; a retry alone will not help"
         }
         FaultKind::Unauthorized | FaultKind::Denied => {
             "give the pod or its service account an imagePullSecret that may read this repository, \
-             or correct the one it has"
+             or correct the existing one"
         }
         FaultKind::Tls => {
             "serve the registry with a certificate that the gate trusts (`--registry-ca-bundle` \
-             adds certificate authorities); trying again will not help by itself"
+             adds certificate authorities); a retry alone will not help"
         }
-        _ => "see what is named above; trying again will not help by itself",
+        _ => "see the error above; a retry alone will not help",
     }
 }
 
-fn next(remedy: &str) -> String {
+fn remedy_line(remedy: &str) -> String {
     format!("  what to do: {remedy}")
 }
 
-fn told(fault: &Fault) -> String {
+fn fault_text(fault: &Fault) -> String {
     format!("[{}] {}: {}", fault.kind.code(), clean(&fault.target), clean(&fault.detail))
 }
 
-/// Foreign text as one bounded line: no control characters, nothing that turns the direction.
+/// Sanitises foreign text to one bounded line: no control characters, no bidirectional overrides.
 fn clean(text: &str) -> String {
     let harmless = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
@@ -371,14 +384,14 @@ fn clean(text: &str) -> String {
     line.trim_end().to_owned()
 }
 
-/// The lines of `text` as one, without control characters: the API server drops a warning that has
-/// one.
+/// Joins the lines of `text`, without control characters: the API server drops a warning that
+/// contains one.
 fn one_line(text: &str) -> String {
     let words = text.split(|c: char| c.is_control() || c == ' ').filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// At most `limit` bytes; what is longer ends in `note`.
+/// Truncates text to at most `limit` bytes, with `note` at its end.
 fn cut(mut text: String, limit: usize, note: &str) -> String {
     if text.len() <= limit {
         return text;

@@ -21,10 +21,10 @@ fn image(index: usize, outcome: Outcome) -> JudgedImage {
     }
 }
 
-fn ruled(name: &str, mode: Mode, candidates: Candidates) -> Ruled {
+fn ruled(name: &str, mode: Mode, candidates: Candidates) -> RuleVerdict {
     let rule = rule(name, Need::Any(vec![signed("authority-0")]), mode);
     let facts = facts(rule.need(), |_| candidates.clone());
-    Ruled { verdict: judge(&rule.criterion, &facts), criterion: rule.criterion }
+    RuleVerdict { verdict: judge(&rule.criterion, &facts), criterion: rule.criterion }
 }
 
 fn decision(outcomes: Vec<Outcome>) -> Decision {
@@ -34,8 +34,8 @@ fn decision(outcomes: Vec<Outcome>) -> Decision {
 }
 
 #[test]
-fn a_denial_begins_as_the_peers_and_goes_on_with_what_to_do() {
-    let decision = decision(vec![Outcome::Ruled(vec![ruled(
+fn a_denial_begins_as_policy_controllers_and_ends_with_remedies() {
+    let decision = decision(vec![Outcome::Judged(vec![ruled(
         "signed",
         Mode::Enforce,
         rejected(&["wrong-key", "wrong-digest"]),
@@ -56,26 +56,26 @@ fn a_denial_begins_as_the_peers_and_goes_on_with_what_to_do() {
 }
 
 #[test]
-fn the_other_denials_read_as_the_peers() {
-    let no_match = decision(vec![Outcome::Ruled(vec![])]);
+fn the_other_denials_begin_as_policy_controllers() {
+    let no_match = decision(vec![Outcome::Judged(vec![])]);
     assert!(no_match.message.starts_with("validation failed: no matching policies: spec.containers[0].image\nghcr.io/acme/app:v1@sha256:aa\n"));
     let rules = vec![ruled("signed", Mode::Enforce, timeout())];
     let tag = decision(vec![Outcome::NotPinned { cause: None, rules }]);
-    assert!(tag.message.starts_with("validation failed: invalid value: ghcr.io/acme/app:v1@sha256:aa must be an image digest: spec.containers[0].image\n  policy signed needs the digest of the image\n"));
+    assert!(tag.message.starts_with("validation failed: invalid value: ghcr.io/acme/app:v1@sha256:aa must be an image digest: spec.containers[0].image\n  policy signed requires an image digest\n"));
     let bad = decision(vec![Outcome::Unreadable {
         error: "could not parse reference: in@valid".to_owned(),
     }]);
     assert!(bad.message.starts_with(
         "validation failed: could not parse reference: in@valid: spec.containers[0].image\n"
     ));
-    let slow = decision(vec![Outcome::Ruled(vec![ruled("r", Mode::Enforce, timeout())])]);
-    assert!(slow.message.contains("could not find out: [timeout] ghcr.io: no answer within 9s"));
+    let slow = decision(vec![Outcome::Judged(vec![ruled("r", Mode::Enforce, timeout())])]);
+    assert!(slow.message.contains("could not verify: [timeout] ghcr.io: no answer within 9s"));
     assert_eq!(slow.images[0].outcome, "fault");
 }
 
 #[test]
-fn equal_failures_are_told_once_and_others_in_order() {
-    let fail = |name: &str| Outcome::Ruled(vec![ruled(name, Mode::Enforce, rejected(&[]))]);
+fn equal_failures_are_reported_once_and_others_in_order() {
+    let fail = |name: &str| Outcome::Judged(vec![ruled(name, Mode::Enforce, rejected(&[]))]);
     let message = decision(vec![fail("b"), fail("a"), fail("b")]).message;
     let heads: Vec<&str> = message.lines().filter(|line| line.contains("failed policy")).collect();
     assert_eq!(
@@ -90,7 +90,7 @@ fn equal_failures_are_told_once_and_others_in_order() {
 #[test]
 fn warn_and_enforce_never_mix() {
     let both = |warn: Candidates, enforce: Candidates| {
-        decision(vec![Outcome::Ruled(vec![
+        decision(vec![Outcome::Judged(vec![
             ruled("warns", Mode::Warn, warn),
             ruled("enforces", Mode::Enforce, enforce),
         ])])
@@ -107,18 +107,18 @@ fn warn_and_enforce_never_mix() {
 }
 
 #[test]
-fn an_exemption_lets_in_with_a_warning() {
+fn an_exemption_admits_with_a_warning() {
     let rule = rule("exempts", Need::Exempt, Mode::Warn);
     let verdict = judge(&rule.criterion, &Facts::default());
-    let exempt = Ruled { verdict, criterion: rule.criterion };
-    let decision = decision(vec![Outcome::Ruled(vec![exempt])]);
+    let exempt = RuleVerdict { verdict, criterion: rule.criterion };
+    let decision = decision(vec![Outcome::Judged(vec![exempt])]);
     assert!(decision.allowed);
     assert!(decision.warnings[0].starts_with("exempted by policy: exempts: "));
 }
 
 #[test]
 fn no_match_follows_the_configuration() {
-    let images = [image(0, Outcome::Ruled(vec![]))];
+    let images = [image(0, Outcome::Judged(vec![]))];
     assert!(!decide(&images, NoMatch::Deny).allowed);
     let warned = decide(&images, NoMatch::Warn);
     assert!(warned.allowed);
@@ -131,15 +131,15 @@ fn no_match_follows_the_configuration() {
     assert_eq!(allowed.images[0].outcome, "no-match");
 }
 
-/// Kyverno's users met the opposite: a registry that is down denies pods that nothing enforces.
+/// In Kyverno, a registry that is down denies pods that no enforcing policy applies to.
 #[test]
-fn without_a_digest_only_an_enforcing_rule_about_the_image_refuses() {
+fn without_a_digest_only_an_applicable_enforcing_rule_denies() {
     let cause = || Some(Fault::new(FaultKind::Unreachable, "ghcr.io", "connection refused"));
     let unresolved = |rules| vec![image(0, Outcome::NotPinned { cause: cause(), rules })];
     let with = |need: Need, mode| {
         let rule = rule("p", need, mode);
         let verdict = judge(&rule.criterion, &Facts::unavailable(cause().unwrap()));
-        vec![Ruled { criterion: rule.criterion, verdict }]
+        vec![RuleVerdict { criterion: rule.criterion, verdict }]
     };
     let passes = Need::Always { authority: "a".to_owned() };
     let either = Need::Any(vec![signed("b"), passes.clone()]);
@@ -172,36 +172,36 @@ fn without_a_digest_only_an_enforcing_rule_about_the_image_refuses() {
 }
 
 #[test]
-fn an_object_that_runs_nothing_itself_is_warned_of_what_its_pods_will_meet() {
+fn an_object_that_runs_nothing_itself_gets_a_warning_about_its_pods() {
     let with = |effect, outcome| JudgedImage { effect, ..image(0, outcome) };
-    let refused = || Outcome::Ruled(vec![ruled("p", Mode::Enforce, rejected(&[]))]);
+    let refused = || Outcome::Judged(vec![ruled("p", Mode::Enforce, rejected(&[]))]);
     let foretold = decide(&[with(Effect::Warns, refused())], NoMatch::Deny);
     assert!(foretold.allowed && !foretold.images[0].denies);
     assert!(
         foretold.warnings[0]
-            .starts_with("pods will be refused: failed policy: p: spec.containers[0].image: "),
+            .starts_with("pods will be denied: failed policy: p: spec.containers[0].image: "),
         "{:?}",
         foretold.warnings
     );
-    // An image that is new in the same object is still refused.
+    // A new image in the same object is still denied.
     let both = [with(Effect::Warns, refused()), with(Effect::Refuses, refused())];
     assert!(!decide(&both, NoMatch::Deny).allowed);
-    let no_match = decide(&[with(Effect::Warns, Outcome::Ruled(Vec::new()))], NoMatch::Deny);
+    let no_match = decide(&[with(Effect::Warns, Outcome::Judged(Vec::new()))], NoMatch::Deny);
     assert!(no_match.allowed);
-    assert!(no_match.warnings[0].starts_with("pods will be refused: no matching policies: "));
+    assert!(no_match.warnings[0].starts_with("pods will be denied: no matching policies: "));
     let open = decide(&[with(Effect::Refuses, Outcome::Placeholder)], NoMatch::Deny);
     assert!(open.allowed);
     assert_eq!(open.images[0].outcome, "placeholder");
     assert!(open.warnings[0].starts_with("placeholder image not verified: "));
 }
 
-/// `kubectl` shows `Warning: ` and what the API server lets through, 256 bytes at worst.
+/// `kubectl` prints `Warning: ` and the text that the API server passes on, at least 256 bytes.
 #[test]
-fn a_warning_has_its_reason_before_what_is_cut() {
+fn a_truncated_warning_keeps_its_reason() {
     let long =
         format!("registry.example.com/{}/app:v1@sha256:{}", "team".repeat(20), "a".repeat(64));
     let warned = |name: &str, candidates: Candidates| {
-        let outcome = Outcome::Ruled(vec![ruled(name, Mode::Warn, candidates)]);
+        let outcome = Outcome::Judged(vec![ruled(name, Mode::Warn, candidates)]);
         let image = JudgedImage {
             path: "spec.jobTemplate.spec.template.spec.initContainers[10].image".to_owned(),
             image: long.clone(),
@@ -225,7 +225,7 @@ fn a_warning_has_its_reason_before_what_is_cut() {
     );
     for (name, found, reason) in [
         ("a", rejected(&["wrong-key", "wrong-digest"]), "[wrong-digest, wrong-key] no matching"),
-        ("a", timeout(), "could not find out: [timeout] ghcr.io: no answer within 9s"),
+        ("a", timeout(), "could not verify: [timeout] ghcr.io: no answer within 9s"),
         ("n".repeat(253).as_str(), rejected(&[]), "no signatures found"),
     ] {
         let line = warned(name, found);
@@ -248,7 +248,7 @@ fn foreign_text_stays_in_its_line_and_its_bounds() {
         });
     }
     let outcomes = |mode| -> Vec<Outcome> {
-        let one = |i| Outcome::Ruled(vec![ruled(&format!("r{i:02}"), mode, found.clone())]);
+        let one = |i| Outcome::Judged(vec![ruled(&format!("r{i:02}"), mode, found.clone())]);
         (0..30).map(one).collect()
     };
     let denied = decision(outcomes(Mode::Enforce));
@@ -263,10 +263,10 @@ fn foreign_text_stays_in_its_line_and_its_bounds() {
 }
 
 #[test]
-fn every_head_is_told_before_any_page() {
+fn every_entry_is_reported_before_any_explanation() {
     let outcomes = (0..12).map(|i| {
         let found = rejected(&["some-code"; 10]);
-        Outcome::Ruled(vec![ruled(&format!("policy-{i:02}"), Mode::Enforce, found)])
+        Outcome::Judged(vec![ruled(&format!("policy-{i:02}"), Mode::Enforce, found)])
     });
     let message = decision(outcomes.collect()).message;
     for i in 0..12 {
@@ -300,7 +300,7 @@ fn need() -> impl Strategy<Value = Need> {
     })
 }
 
-/// What must hold, written down a second time and as plainly as can be.
+/// A reference implementation of the need, written as plainly as possible.
 fn truth(need: &Need, mode: Mode, found: &[Candidates]) -> bool {
     match need {
         Need::All(needs) => !needs.is_empty() && needs.iter().all(|n| truth(n, mode, found)),
@@ -323,10 +323,10 @@ fn mirrored(need: &Need) -> Need {
     }
 }
 
-fn judged(need: &Need, mode: Mode, found: &[Candidates], index: usize) -> Ruled {
+fn judged(need: &Need, mode: Mode, found: &[Candidates], index: usize) -> RuleVerdict {
     let rule = rule(&format!("r{index}"), need.clone(), mode);
     let facts = facts(need, |by| found[by.authority.parse::<usize>().unwrap()].clone());
-    Ruled { verdict: judge(&rule.criterion, &facts), criterion: rule.criterion }
+    RuleVerdict { verdict: judge(&rule.criterion, &facts), criterion: rule.criterion }
 }
 
 fn mode() -> impl Strategy<Value = Mode> {
@@ -339,7 +339,7 @@ proptest! {
         rules in prop::collection::vec((need(), mode()), 0..5),
         found in prop::collection::vec(candidates(), 4),
     ) {
-        let outcome = |rules: &[(Need, Mode)]| Outcome::Ruled(
+        let outcome = |rules: &[(Need, Mode)]| Outcome::Judged(
             rules.iter().enumerate().map(|(i, (need, mode))| judged(need, *mode, &found, i)).collect(),
         );
         let expected = !rules.is_empty()
@@ -348,7 +348,7 @@ proptest! {
         prop_assert_eq!(decision.allowed, expected);
         prop_assert_eq!(decision.message.is_empty(), expected);
         prop_assert_eq!(decision.images.iter().any(|fact| fact.denies), !expected);
-        // Each warning rule that does not hold is told, unless another says the very same.
+        // Each failing rule in mode warn is reported, unless another has the same text.
         let told = rules.iter().any(|(need, mode)| *mode == Mode::Warn && !truth(need, *mode, &found));
         if told {
             prop_assert!(!decision.warnings.is_empty());
@@ -360,35 +360,35 @@ proptest! {
         rules in prop::collection::vec((need(), mode()), 1..5),
         found in prop::collection::vec(candidates(), 4),
     ) {
-        let ruled: Vec<Ruled> =
+        let ruled: Vec<RuleVerdict> =
             rules.iter().enumerate().map(|(i, (n, m))| judged(n, *m, &found, i)).collect();
-        let backwards: Vec<Ruled> = ruled.iter().rev().cloned().collect();
-        let straight = decision(vec![Outcome::Ruled(ruled)]);
-        prop_assert_eq!(&straight, &decision(vec![Outcome::Ruled(backwards)]));
-        let turned: Vec<Ruled> = rules
+        let backwards: Vec<RuleVerdict> = ruled.iter().rev().cloned().collect();
+        let straight = decision(vec![Outcome::Judged(ruled)]);
+        prop_assert_eq!(&straight, &decision(vec![Outcome::Judged(backwards)]));
+        let turned: Vec<RuleVerdict> = rules
             .iter()
             .enumerate()
             .map(|(i, (n, m))| judged(&mirrored(n), *m, &found, i))
             .collect();
-        prop_assert_eq!(straight.allowed, decision(vec![Outcome::Ruled(turned)]).allowed);
+        prop_assert_eq!(straight.allowed, decision(vec![Outcome::Judged(turned)]).allowed);
     }
 
     #[test]
-    fn one_bad_image_refuses_the_object(
+    fn one_bad_image_denies_the_object(
         good in 0..4usize,
         bad in prop_oneof![
             Just(Outcome::NotPinned { cause: None, rules: Vec::new() }),
             Just(Outcome::NotPinned {
                 cause: None, rules: vec![ruled("r", Mode::Enforce, timeout())] }),
             Just(Outcome::Unreadable { error: "x".to_owned() }),
-            Just(Outcome::Ruled(Vec::new())),
+            Just(Outcome::Judged(Vec::new())),
             candidates().prop_filter("not verified", |found| found.verified().is_empty())
-                .prop_map(|f| Outcome::Ruled(vec![ruled("r", Mode::Enforce, f)])),
+                .prop_map(|f| Outcome::Judged(vec![ruled("r", Mode::Enforce, f)])),
         ],
         at in 0..5usize,
     ) {
         let mut outcomes: Vec<Outcome> = (0..good)
-            .map(|_| Outcome::Ruled(vec![ruled("r", Mode::Enforce, verified())]))
+            .map(|_| Outcome::Judged(vec![ruled("r", Mode::Enforce, verified())]))
             .collect();
         prop_assert!(decision(outcomes.clone()).allowed);
         outcomes.insert(at.min(good), bad);
@@ -397,7 +397,7 @@ proptest! {
 }
 
 #[test]
-fn no_denial_advises_to_ask_for_less() {
+fn no_denial_advises_weakening_a_policy() {
     let undecidable = |condition: UndecidableReason| {
         let (authority, detail) = (String::new(), "detail".to_owned());
         Need::Undecidable { authority, condition, detail }
@@ -409,14 +409,14 @@ fn no_denial_advises_to_ask_for_less() {
         let rule = rule("p", need, Mode::Enforce);
         let facts = facts(rule.need(), |_| candidates.clone());
         let verdict = judge(&rule.criterion, &facts);
-        Outcome::Ruled(vec![Ruled { criterion: rule.criterion, verdict }])
+        Outcome::Judged(vec![RuleVerdict { criterion: rule.criterion, verdict }])
     };
     let found = [rejected(&[]), timeout()];
     let mut outcomes: Vec<Outcome> = needs
         .into_iter()
         .flat_map(|need| found.iter().map(move |candidates| failed(need.clone(), candidates)))
         .collect();
-    outcomes.push(Outcome::Ruled(Vec::new()));
+    outcomes.push(Outcome::Judged(Vec::new()));
     for outcome in outcomes {
         let Decision { allowed, message, .. } = decision(vec![outcome]);
         let remedies: Vec<&str> =

@@ -1,7 +1,8 @@
-//! Patterns that no image reference can match, with the reason and what was probably meant.
+//! Patterns that no image reference can match, with the reason and the pattern that was probably
+//! intended.
 //!
-//! Only what is certain stands here: each rule names a literal part of the pattern that no
-//! registry, repository, tag or digest has. Such a policy would be off without a word.
+//! Reports certain cases only: each reason names a literal part of the pattern that no registry,
+//! repository, tag or digest can have. Such a policy would silently have no effect.
 
 use sealgate_core::digest::Algorithm;
 use sealgate_core::reference::{
@@ -10,11 +11,11 @@ use sealgate_core::reference::{
 
 use super::{Parts, is_host, split_tag};
 
-/// Why no image can match a pattern.
+/// The reason why no image can match a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Impossible {
     reason: Reason,
-    /// The pattern that was probably meant.
+    /// The pattern that was probably intended.
     meant: Option<String>,
 }
 
@@ -58,7 +59,8 @@ impl std::fmt::Display for Impossible {
     }
 }
 
-/// Why no image can match `text`, which has only characters of patterns.
+/// Returns the reason why no image can match `text`, which has only characters that patterns may
+/// contain.
 pub(super) fn impossible(text: &str) -> Option<Impossible> {
     let because = |reason, meant: Option<String>| Some(Impossible { reason, meant });
     if let Some((_, rest)) = text.split_once("://") {
@@ -95,7 +97,7 @@ pub(super) fn impossible(text: &str) -> Option<Impossible> {
     })
 }
 
-/// What is wrong with the registry of a name, and what was probably meant.
+/// Checks the registry of a normalised name, and suggests a correction.
 fn registry(name: &str) -> Option<Impossible> {
     let invalid = invalid_registry(name)?;
     let (host, path) = name.split_once('/')?;
@@ -114,13 +116,12 @@ fn registry(name: &str) -> Option<Impossible> {
         }
         _ => None,
     };
-    // What is proposed must be good itself.
+    // A suggested pattern must be valid itself.
     let meant = meant.filter(|meant| invalid_registry(meant).is_none());
     Some(Impossible { reason: Reason::Registry(invalid), meant })
 }
 
-/// What is wrong with the registry of a name: all of one that is written out, the literal parts of
-/// one with wildcards.
+/// Checks the registry of a name: as a whole if it is literal, otherwise its literal parts.
 fn invalid_registry(name: &str) -> Option<InvalidRegistry> {
     let (host, _) = name.split_once('/')?;
     match host.contains('*') {
@@ -130,8 +131,8 @@ fn invalid_registry(name: &str) -> Option<InvalidRegistry> {
     }
 }
 
-/// What is wrong with the literal parts of a registry with wildcards. `**` may hold the slash behind
-/// the registry, so that what follows is a part of the repository; but no repository has a colon.
+/// Checks the literal parts of a registry with wildcards. `**` may match the slash after the
+/// registry, so the text that follows may belong to the repository; but no repository has a colon.
 fn open_registry(host: &str) -> Option<InvalidRegistry> {
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) => (name, Some(port)),
@@ -151,7 +152,7 @@ fn open_registry(host: &str) -> Option<InvalidRegistry> {
     }
 }
 
-/// What is wrong with the repository of a normalised name.
+/// Checks the repository of a normalised name.
 fn path(name: &str) -> Option<Reason> {
     let (_, path) = name.split_once('/')?;
     let literals = path.bytes().filter(|b| *b != b'*').count();
@@ -166,7 +167,7 @@ fn path(name: &str) -> Option<Reason> {
     }
 }
 
-/// Whether a tag can match: the literal parts of one are parts of tags.
+/// Returns whether a tag can match: the literal parts of the pattern must be parts of valid tags.
 fn is_tag(tag: &str) -> bool {
     let literals = tag.replace('*', "");
     if tag.starts_with('*') {

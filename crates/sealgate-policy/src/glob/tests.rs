@@ -8,7 +8,7 @@ fn image(text: &str) -> Reference {
 }
 
 fn matches(glob: &str, text: &str) -> bool {
-    Glob::parse(glob).unwrap().matches(&image(text), TagTrust::AsWritten)
+    Glob::parse(glob).unwrap().matches(&image(text), TagMatching::AsWritten)
 }
 
 #[track_caller]
@@ -22,7 +22,7 @@ fn table(glob: &str, yes: &[&str], no: &[&str]) {
 }
 
 #[test]
-fn wildcards_stay_where_they_are() {
+fn wildcards_do_not_match_across_parts() {
     table(
         "ghcr.io/acme/*",
         &["ghcr.io/acme/app", "ghcr.io/acme/app@D", "ghcr.io/acme/app:v1@D", "ghcr.io/acme/a"],
@@ -43,7 +43,7 @@ fn wildcards_stay_where_they_are() {
 }
 
 #[test]
-fn the_repository_alone_means_the_repository() {
+fn a_plain_repository_matches_that_repository() {
     table(
         "ghcr.io/acme/app",
         &["ghcr.io/acme/app", "ghcr.io/acme/app:v1", "ghcr.io/acme/app:v1@D", "ghcr.io/acme/app@D"],
@@ -78,9 +78,9 @@ fn no_host_means_docker_hub() {
     table("docker.io/acme/*", &["acme/app@D"], &["acme/app/x@D", "library/acme"]);
 }
 
-/// The table of look-alike names: what a pattern must never reach.
+/// Look-alike names that a pattern must never match.
 #[test]
-fn look_alike_names_stay_outside() {
+fn look_alike_names_do_not_match() {
     let others = [
         "registry.io.evil.com/team/app@D",
         "registry.io:80/team/app@D",
@@ -110,7 +110,7 @@ fn look_alike_names_stay_outside() {
         &["eu.registry.io/x@D"],
         &["registry.io/x@D", "evil.com/a.registry.io/x@D"],
     );
-    // In a reference `localhost` alone is a host, not every name that begins so.
+    // In a reference, `localhost` alone is a host, not every name that begins with it.
     table("localhost-team/**", &["localhost-team/app@D"], &["localhost/x@D"]);
     table("localhost**", &["localhost/x@D", "localhost:5000/x@D"], &["localhost-team/app@D"]);
     table("localhost/**", &["localhost/x@D"], &["localhost-team/app@D"]);
@@ -122,7 +122,7 @@ fn look_alike_names_stay_outside() {
     );
 }
 
-/// Spellings of one server: whoever writes the pod must not find one that no policy names.
+/// Spellings of one server: the author of the pod must not find one that no policy names.
 #[test]
 fn one_server_is_one_registry_however_it_is_written() {
     let same = ["registry.io/x@D", "registry.io:443/x@D", "REGISTRY.IO:443/x:v1@D"];
@@ -131,7 +131,7 @@ fn one_server_is_one_registry_however_it_is_written() {
         table(glob, &same, &other);
     }
     table("registry.io:5000/**", &["registry.io:5000/x@D"], &["registry.io/x@D", same[1]]);
-    // With a wildcard in the host the author may mean either spelling: both are tried.
+    // With a wildcard in the host, either spelling may be intended: both are tried.
     for glob in ["*.io/x", "*.io:443/x", "registry.*:443/**", "registry.io:*/**"] {
         table(glob, &same, &["registry.com:4430/x@D"]);
     }
@@ -148,10 +148,10 @@ fn one_server_is_one_registry_however_it_is_written() {
     table("registry-1*.io/**", &["registry-1.docker.io/library/nginx@D"], &["nginx@D"]);
 }
 
-/// Spellings that reach a server and that the kubelet, or a resolver, reads in another way than
-/// a person: no reference at all, so that nothing-matches has nothing to allow.
+/// Spellings that reach a server and that the kubelet, or a resolver, reads in another way than a
+/// person. They are not references, so the no-match policy cannot allow them.
 #[test]
-fn spellings_that_only_a_resolver_understands_are_no_references() {
+fn spellings_that_only_a_resolver_accepts_are_not_references() {
     for text in [
         "registry.io./x",
         "registry.io:0443/x",
@@ -174,7 +174,7 @@ fn spellings_that_only_a_resolver_understands_are_no_references() {
 }
 
 #[test]
-fn tags_and_digests_have_parts_of_their_own() {
+fn tags_and_digests_are_matched_separately() {
     table(
         "ghcr.io/acme/app:v1*",
         &["ghcr.io/acme/app:v1", "ghcr.io/acme/app:v1.2@D"],
@@ -190,7 +190,7 @@ fn tags_and_digests_have_parts_of_their_own() {
         &["ghcr.io/acme/app@D", "ghcr.io/acme/app:x"],
         &["ghcr.io/acme/b:x"],
     );
-    // The wildcard of the name must not run into the digest, whose hash begins with `a`.
+    // The wildcard of the name must not match into the digest, whose hash begins with `a`.
     table("ghcr.io/acme/*:a*", &["ghcr.io/acme/app:alpha@D"], &["ghcr.io/acme/app@D"]);
     table("ghcr.io/acme/*abcd", &["ghcr.io/acme/xabcd@D"], &["ghcr.io/acme/app@D"]);
     table(
@@ -218,18 +218,18 @@ fn tags_and_digests_have_parts_of_their_own() {
 }
 
 #[test]
-fn a_tag_beside_a_digest_opens_nothing() {
+fn a_tag_beside_a_digest_admits_nothing() {
     let glob = Glob::parse("ghcr.io/acme/app:v1").unwrap();
     let written = |text: &str, tags| glob.matches(&image(text), tags);
-    assert!(written("ghcr.io/acme/app:v1", TagTrust::OnlyWithoutDigest));
-    assert!(!written("ghcr.io/acme/app:v1@D", TagTrust::OnlyWithoutDigest));
-    assert!(written("ghcr.io/acme/app:v1@D", TagTrust::AsWritten));
+    assert!(written("ghcr.io/acme/app:v1", TagMatching::OnlyWithoutDigest));
+    assert!(!written("ghcr.io/acme/app:v1@D", TagMatching::OnlyWithoutDigest));
+    assert!(written("ghcr.io/acme/app:v1@D", TagMatching::AsWritten));
     let exact = Glob::parse(&format!("ghcr.io/acme/app:v1@sha256:{HEX}")).unwrap();
-    assert!(exact.matches(&image("ghcr.io/acme/app:v1@D"), TagTrust::OnlyWithoutDigest));
+    assert!(exact.matches(&image("ghcr.io/acme/app:v1@D"), TagMatching::OnlyWithoutDigest));
 }
 
 #[test]
-fn refuses_what_is_no_pattern_in_the_peers_words() {
+fn invalid_patterns_have_policy_controllers_messages() {
     for (glob, text) in [
         ("[", "syntax error in pattern"),
         ("[]", "syntax error in pattern"),
@@ -250,30 +250,31 @@ fn refuses_what_is_no_pattern_in_the_peers_words() {
 }
 
 #[test]
-fn doubts_are_told() {
-    for (glob, doubts) in [
+fn ambiguous_patterns_have_warnings() {
+    for (glob, warnings) in [
         ("ghcr.io/acme/**", vec![]),
         ("**", vec![]),
         ("*", vec![]),
         ("*/*", vec![]),
         ("*.gcr.io/**", vec![]),
-        ("ghcr.io/a:v1", vec![Doubt::Tag]),
-        ("ghcr.io*/**", vec![Doubt::OpenHost]),
-        ("ghcr.io**", vec![Doubt::OpenHost]),
-        ("**.io/app", vec![Doubt::LooseHost]),
-        ("acme*/**", vec![Doubt::DockerHub]),
-        ("ghcr.io", vec![Doubt::HostAlone]),
-        ("*.gcr.io", vec![Doubt::HostAlone]),
-        ("localhost:5000", vec![Doubt::Tag, Doubt::HostAlone]),
-        ("nginx:1.2", vec![Doubt::Tag]),
+        ("ghcr.io/a:v1", vec![PatternWarning::Tag]),
+        ("ghcr.io*/**", vec![PatternWarning::TrailingHostWildcard]),
+        ("ghcr.io**", vec![PatternWarning::TrailingHostWildcard]),
+        ("**.io/app", vec![PatternWarning::LeadingHostWildcard]),
+        ("acme*/**", vec![PatternWarning::DockerHub]),
+        ("ghcr.io", vec![PatternWarning::RegistryOnly]),
+        ("*.gcr.io", vec![PatternWarning::RegistryOnly]),
+        ("localhost:5000", vec![PatternWarning::Tag, PatternWarning::RegistryOnly]),
+        ("nginx:1.2", vec![PatternWarning::Tag]),
     ] {
-        assert_eq!(Glob::parse(glob).unwrap().doubts(), doubts, "{glob}");
+        assert_eq!(Glob::parse(glob).unwrap().warnings(), warnings, "{glob}");
     }
 }
 
-/// What no image can match is refused, with the reason and what was probably meant.
+/// Patterns that no image can match are rejected, with the reason and the pattern that was probably
+/// intended.
 #[test]
-fn patterns_that_no_image_can_match_are_told_apart() {
+fn patterns_that_no_image_can_match_are_rejected() {
     for (glob, says) in [
         ("https://ghcr.io/acme/**", "an image name has no scheme; write ghcr.io/acme/**"),
         ("oci://ghcr.io", "an image name has no scheme; write ghcr.io/**"),
@@ -338,9 +339,9 @@ fn patterns_that_no_image_can_match_are_told_apart() {
     }
 }
 
-/// policy-controller's own test data and examples, and patterns near the borders.
+/// policy-controller's own test data and examples, and edge cases.
 #[test]
-fn patterns_that_an_image_can_match_are_taken() {
+fn patterns_that_an_image_can_match_are_accepted() {
     for glob in [
         "*",
         "*/*",
@@ -399,7 +400,7 @@ fn patterns_that_an_image_can_match_are_taken() {
     }
 }
 
-/// A reference, spelled in patterns: some of its text, wildcards for the rest.
+/// A reference with some of its text replaced by wildcards.
 fn reference_and_pattern() -> impl proptest::strategy::Strategy<Value = (String, String)> {
     use proptest::prelude::*;
     let host = prop_oneof![
@@ -428,11 +429,11 @@ fn reference_and_pattern() -> impl proptest::strategy::Strategy<Value = (String,
 }
 
 proptest::proptest! {
-    /// Nothing that matches an image is called impossible.
+    /// No pattern that matches an image is reported as impossible.
     #[test]
     fn what_matches_is_never_impossible((text, pattern) in reference_and_pattern()) {
         if let (Ok(glob), Ok(image)) = (Glob::parse(&pattern), text.parse::<Reference>())
-            && glob.matches(&image, TagTrust::AsWritten)
+            && glob.matches(&image, TagMatching::AsWritten)
         {
             proptest::prop_assert_eq!(glob.impossible(), None, "{} matches {}", pattern, text);
         }
@@ -445,11 +446,11 @@ proptest::proptest! {
         other in "[a-z]{1,8}\\.io/[a-z]{2,8}(/[a-z]{2,8})?",
     ) {
         if let Ok(glob) = Glob::parse(&text) {
-            let _ = (glob.doubts(), glob.impossible());
+            let _ = (glob.warnings(), glob.impossible());
             if glob.impossible().is_some() {
                 let others = [image("nginx@D"), image("localhost:5000/a.b/c:v1"), image("a.io/b@D")];
                 for other in others {
-                    proptest::prop_assert!(!glob.matches(&other, TagTrust::AsWritten), "{}", text);
+                    proptest::prop_assert!(!glob.matches(&other, TagMatching::AsWritten), "{}", text);
                 }
             }
         }

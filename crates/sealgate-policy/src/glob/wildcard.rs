@@ -1,19 +1,19 @@
-//! A text with wildcards: `*` stands for anything but `/`, `**` for anything, the rest is literal.
+//! Wildcard patterns: `*` matches any text without `/`, `**` any text, everything else itself.
 //!
-//! Not an expression of the regex crate: thousands of policies would take seconds to compile and 20 KiB
-//! each. A literal beginning or end that does not fit ends the comparison at once; what is left
+//! Not compiled to a regular expression: for thousands of policies that would take seconds, and 20
+//! KiB each. A literal prefix or suffix that does not match ends the comparison at once; the rest
 //! takes at most the product of both lengths.
 
-/// A text with wildcards.
+/// A compiled wildcard pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wildcard {
-    /// None.
+    /// A pattern without wildcards.
     Literal(Box<str>),
-    /// Some: the literal text before the first and behind the last, and what is between.
+    /// A pattern with wildcards: the literal prefix and suffix, and the elements between them.
     Open { prefix: Box<str>, suffix: Box<str>, middle: Box<[Element]> },
 }
 
-/// One step between prefix and suffix.
+/// One element between prefix and suffix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Element {
     Byte(u8),
@@ -42,7 +42,7 @@ impl Wildcard {
         Self::Open { prefix: prefix.into(), suffix: suffix.into(), middle: elements.into() }
     }
 
-    /// The literal text that every fitting text begins with.
+    /// The literal prefix of every matching text.
     pub(super) fn literal_prefix(&self) -> &str {
         match self {
             Self::Literal(literal) => literal,
@@ -50,7 +50,7 @@ impl Wildcard {
         }
     }
 
-    /// Whether the whole of `text` fits.
+    /// Returns whether all of `text` matches.
     pub(super) fn is_match(&self, text: &str) -> bool {
         match self {
             Self::Literal(literal) => **literal == *text,
@@ -63,7 +63,8 @@ impl Wildcard {
     }
 }
 
-/// Whether `elements` fit the whole of `text`: all ways at once, so that no text takes long.
+/// Returns whether `elements` match all of `text`. Tracks all possible positions at once, so that
+/// no input takes exponential time.
 fn fits(elements: &[Element], text: &[u8]) -> bool {
     if let [Element::Any] = elements {
         return true;
@@ -99,7 +100,7 @@ fn fits(elements: &[Element], text: &[u8]) -> bool {
     reached.last().copied().unwrap_or_default()
 }
 
-/// A wildcard fits nothing, too.
+/// A wildcard matches the empty text, too.
 fn pass_wildcards(elements: &[Element], reached: &mut [bool]) {
     for (at, element) in elements.iter().enumerate() {
         if reached[at] && !matches!(element, Element::Byte(_)) {
@@ -114,7 +115,7 @@ mod tests {
 
     use super::*;
 
-    /// What the wildcards mean, as a regular expression.
+    /// The pattern as a regular expression.
     fn expression(text: &str) -> regex::Regex {
         let any = text.split("**").map(|part| {
             let parts: Vec<String> = part.split('*').map(regex::escape).collect();

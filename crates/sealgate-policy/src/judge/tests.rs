@@ -68,9 +68,9 @@ fn combines_as_the_header_says() {
 }
 
 #[test]
-fn an_authority_without_keys_is_never_asked() {
-    let nobody = KeyAuthority { keys: Vec::new(), hash: None };
-    let requirement = SignatureRequirement::new(nobody.into(), Default::default());
+fn an_authority_without_keys_is_a_fault() {
+    let no_keys = KeyAuthority { keys: Vec::new(), hash: None };
+    let requirement = SignatureRequirement::new(no_keys.into(), Default::default());
     let need = Need::Signed(SignedBy::new("good".to_owned(), requirement, Formats::Both));
     let verdict = judged(need, Mode::Enforce);
     assert_eq!(verdict.reasons()[0].cause, Cause::NoKeys);
@@ -79,12 +79,12 @@ fn an_authority_without_keys_is_never_asked() {
 }
 
 #[test]
-fn says_who_held_and_who_did_not() {
+fn reports_satisfied_and_unsatisfied_authorities() {
     let need = Need::Any(vec![signed("bad"), signed("good"), always()]);
     let Verdict::Pass { authorities } = judged(need, Mode::Enforce) else { panic!() };
     let names: Vec<&str> = authorities.iter().map(|passed| passed.authority.as_str()).collect();
     assert_eq!(names, ["good", "s"]);
-    // What passed inside a part that failed did not hold.
+    // An authority that passed within a failing part does not count as satisfied.
     let part = Need::All(vec![signed("good"), signed("bad")]);
     let Verdict::Pass { authorities } = judged(Need::Any(vec![part, always()]), Mode::Enforce)
     else {
@@ -94,7 +94,7 @@ fn says_who_held_and_who_did_not() {
 }
 
 #[test]
-fn causes_read_as_the_peers() {
+fn causes_have_policy_controllers_messages() {
     let need = Need::Any(vec![signed("bad"), never(), undecidable(), signed("slow")]);
     let verdict = judged(need, Mode::Enforce);
     let texts: Vec<String> = verdict.reasons().iter().map(|r| r.text("R@D")).collect();
@@ -103,7 +103,7 @@ fn causes_read_as_the_peers() {
         [
             "signature key validation failed for authority bad for R@D: no matching signatures: wrong",
             "disallowed by static policy: no",
-            "authority u cannot be decided: later (PolicyUnsupported)",
+            "authority u cannot be evaluated: later (PolicyUnsupported)",
             "signature key validation failed for authority slow for R@D: ghcr.io: no answer within 9s (timeout)",
         ]
     );

@@ -1,5 +1,6 @@
-//! Fingerprints of rules: SHA-256 over a canonical form of what decides. Every text carries its
-//! length and every variant its own tag, so that no two different rules share a form.
+//! Fingerprints of rules: SHA-256 over a canonical encoding of everything that affects a verdict.
+//! Every text has its length and every variant its own tag, so that different rules never have the
+//! same encoding.
 
 use sealgate_core::digest::{Algorithm, Digest, Hasher};
 use sealgate_core::identity::{IdentityMatcher, Wanted};
@@ -8,11 +9,11 @@ use sealgate_core::verify::{
     Authority, Chains, Claims, Override, Overrides, RootSource, TrustConfig,
 };
 
-use crate::glob::TagTrust;
+use crate::glob::TagMatching;
 use crate::object_match::{ObjectMatch, Operator};
 use crate::rule::{Mode, Need, Rule, SignatureRequirement, SignedBy, Source, When};
 
-/// The fingerprint of a rule with these parts.
+/// Computes the fingerprint of a rule.
 pub(crate) fn of_rule(name: &str, when: &When, need: &Need, mode: Mode) -> Digest {
     let mut form = Form::new();
     form.text("sealgate rule v2");
@@ -23,7 +24,7 @@ pub(crate) fn of_rule(name: &str, when: &When, need: &Need, mode: Mode) -> Diges
     form.0.finish()
 }
 
-/// The fingerprint of a criterion outside of any rule.
+/// Computes the fingerprint of a criterion outside of any rule.
 pub(crate) fn of_criterion(name: &str, need: &Need, mode: Mode) -> Digest {
     let mut form = Form::new();
     form.text("sealgate criterion v1");
@@ -33,7 +34,7 @@ pub(crate) fn of_criterion(name: &str, need: &Need, mode: Mode) -> Digest {
     form.0.finish()
 }
 
-/// The fingerprint of a requirement.
+/// Computes the fingerprint of a requirement.
 pub(crate) fn of_requirement(requirement: &SignatureRequirement) -> Digest {
     let mut form = Form::new();
     form.text("sealgate requirement v1");
@@ -41,7 +42,7 @@ pub(crate) fn of_requirement(requirement: &SignatureRequirement) -> Digest {
     form.0.finish()
 }
 
-/// The fingerprint of rules in the order given, with the word for what happens where none applies.
+/// Computes the fingerprint of rules in the given order, with the name of the no-match policy.
 pub(crate) fn of_set(rules: &[Rule], no_match: &str) -> Digest {
     let mut form = Form::new();
     form.number(rules.len() + 1);
@@ -86,8 +87,8 @@ impl Form {
     fn when(&mut self, when: &When) {
         self.list(when.images.iter(), |form, glob| form.text(glob.text()));
         self.text(match when.tags {
-            TagTrust::AsWritten => "as written",
-            TagTrust::OnlyWithoutDigest => "only without digest",
+            TagMatching::AsWritten => "as written",
+            TagMatching::OnlyWithoutDigest => "only without digest",
         });
         self.list(when.matches.iter(), Self::object);
     }
@@ -197,7 +198,7 @@ impl Form {
 
     fn source(&mut self, source: &Source) {
         self.option(source.repository.as_ref().map(ToString::to_string).as_deref());
-        self.text(if source.also_beside { "also beside" } else { "only there" });
+        self.text(if source.include_image_repository { "also beside" } else { "only there" });
         self.option(source.tag_prefix.as_deref());
         self.list(source.pull_secrets.iter(), |form, name| form.text(name));
     }

@@ -1,13 +1,14 @@
 //! An index of rules by the literal prefix of their patterns: registry, then path.
 //!
-//! It yields candidates and decides nothing. No rule can be missed: a pattern is entered under
+//! Returns candidates only. No rule can be missed: a pattern is entered under
 //! [`Glob::literal_prefix`], which is a part of the compiled form that [`Glob::matches`] compares,
-//! and every name that it matches begins with that prefix. A pattern that names no registry is
+//! and every name that it matches begins with that prefix. A pattern without a literal registry is
 //! entered under the empty prefix, which every name begins with.
 //!
-//! Prefixes lie in one ordered list, so that building takes no longer than sorting, and a look-up is
-//! a binary search and a walk over the prefixes that begin alike, of which there are at most as many
-//! as a pattern has characters. There is no hash that patterns could be made to collide in.
+//! Prefixes are kept in one sorted list, so that building takes no longer than sorting, and a
+//! look-up is a binary search and a walk over the prefixes that share a beginning, of which there
+//! are at most as many as a pattern has characters. There is no hash table in which patterns could
+//! be made to collide.
 //!
 //! [`Glob::literal_prefix`]: crate::glob::Glob::literal_prefix
 //! [`Glob::matches`]: crate::glob::Glob::matches
@@ -55,10 +56,11 @@ impl PrefixIndex {
         Self { entries }
     }
 
-    /// The positions of all rules that may be about an image of `repository`, in ascending order.
+    /// Returns the positions of all rules that may apply to an image of `repository`, in ascending
+    /// order.
     pub(super) fn candidates(&self, repository: &Repository) -> Vec<usize> {
         let name = canonical_name(repository);
-        // In the order of texts, whatever lies between a prefix of the name and the name begins with
+        // In lexicographic order, every entry between a prefix of the name and the name begins with
         // that prefix. So each prefix of the name is the last entry up to it or a parent of that.
         let up_to_name = self.entries.partition_point(|entry| *entry.prefix <= *name);
         let mut next = up_to_name.checked_sub(1);
@@ -69,7 +71,7 @@ impl PrefixIndex {
             }
             next = entry.parent;
         }
-        // A rule with several patterns may be found by each of them.
+        // A rule with several patterns may be found by more than one.
         found.sort_unstable();
         found.dedup();
         found

@@ -198,7 +198,7 @@ impl RegistryRead for Layout {
         Ok(Some(Box::pin(stream::try_unfold(reading, BlobReader::step))))
     }
 
-    async fn referrers_first(
+    async fn referrers_by_api(
         &self,
         _: &Repository,
         subject: &Digest,
@@ -207,7 +207,7 @@ impl RegistryRead for Layout {
         self.run(move |disk| disk.referrers(&subject).map(Some)).await
     }
 
-    /// Always empty: a layout has no fallback tags, and [`Self::referrers_first`] reads every
+    /// Always empty: a layout has no fallback tags, and [`Self::referrers_by_api`] reads every
     /// manifest.
     async fn referrers_by_tag(&self, _: &Repository, _: &Digest) -> Result<Vec<Descriptor>, Fault> {
         Ok(Vec::new())

@@ -207,7 +207,7 @@ async fn an_empty_list_is_half_an_answer() {
     let (client, repository) = (client(), repository(&served, "a/b"));
     let image = push_image(&client, &repository, "v1").await;
     served.clear_log();
-    assert_eq!(client.referrers_first(&repository, &image.digest).await.unwrap(), None);
+    assert_eq!(client.referrers_by_api(&repository, &image.digest).await.unwrap(), None);
     assert_eq!(served.log().len(), 1);
     assert_eq!(client.referrers(&repository, &image.digest).await.unwrap(), []);
     assert_eq!(served.log().len(), 1 + 2);
@@ -221,7 +221,7 @@ async fn an_empty_list_is_half_an_answer() {
     }
     served.recover();
     served.clear_log();
-    let first = client.referrers_first(&repository, &image.digest).await.unwrap();
+    let first = client.referrers_by_api(&repository, &image.digest).await.unwrap();
     assert_eq!(first.map(|list| list.len()), Some(2));
     assert_eq!(client.referrers(&repository, &image.digest).await.unwrap().len(), 2);
     assert_eq!(served.log().len(), 2, "{:?}", served.log());

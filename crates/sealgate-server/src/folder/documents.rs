@@ -43,7 +43,7 @@ fn parse(text: &str, system_namespace: &str) -> Result<Vec<Document>, String> {
     // Whether authorities may be left out is configured in another file, so it is checked later.
     let context = Context {
         system_namespace: system_namespace.to_owned(),
-        empty_authorities: EmptyAuthorities::Taken,
+        empty_authorities: EmptyAuthorities::Accepted,
     };
     for document in &documents {
         match document {

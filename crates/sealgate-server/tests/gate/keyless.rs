@@ -88,7 +88,7 @@ async fn a_repository_in_the_folder_is_read_and_taken_away_again() {
     until_denial(&gate, &digest, "signature keyless validation failed").await;
     let anchor = TufRepository::new(now).root(1);
     gate.file("root.json", Some(&trust_root(&world, Some(anchor))));
-    until_denial(&gate, &digest, "cannot be decided: TrustRoot ours: ").await;
+    until_denial(&gate, &digest, "cannot be evaluated: TrustRoot ours: ").await;
     gate.until("/readyz", |_, text| text.contains("TrustRoot ours: RefreshFailed")).await;
     gate.file("root.json", Some(&trust_root(&world, None)));
     until_denial(&gate, &digest, "").await;

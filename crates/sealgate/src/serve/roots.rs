@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_engine::ports::{Clock as _, RootRepositories};
-use sealgate_engine::roots::{OwnRoot, Roots};
+use sealgate_engine::roots::{RootResult, Roots};
 use sealgate_server::roots::TufRoots;
 use sealgate_sigstore::root::{Environment, Refresh, RootOptions, current_root};
 use tracing::{error, info, warn};
@@ -39,7 +39,7 @@ pub(crate) async fn open_with(
     Ok(Roots::new(own, repositories, Arc::new(SystemClock)))
 }
 
-async fn own(options: &RootOptions, now: Timestamp) -> OwnRoot {
+async fn own(options: &RootOptions, now: Timestamp) -> RootResult {
     let chosen = current_root(options, now).await.map_err(|error| {
         error!(%error, "the gate has no trust root of its own: what needs it is refused");
         Fault::new(FaultKind::Config, "the gate's own trust root", error.to_string())

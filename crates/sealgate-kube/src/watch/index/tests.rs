@@ -1,6 +1,6 @@
 use kube::api::ObjectMeta;
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_engine::roots::OwnRoot;
+use sealgate_engine::roots::RootResult;
 use sealgate_policy::assemble::{Assembly, assemble};
 use sealgate_policy::cip::SecretRef;
 use sealgate_policy::cip::compile::{Lookups, RootRef, SecretContent};
@@ -61,11 +61,11 @@ fn no_secret(secret: &SecretRef) -> Result<SecretContent, Fault> {
     Err(Fault::new(FaultKind::Missing, "secret", format!("there is no {secret:?}")))
 }
 
-fn no_root(which: &RootRef) -> OwnRoot {
+fn no_root(which: &RootRef) -> RootResult {
     Err(Fault::new(FaultKind::Missing, "trust root", format!("there is no {which:?}")))
 }
 
-fn assembled(index: &Index, roots: &dyn Fn(&RootRef) -> OwnRoot) -> (Assembly, Vec<Report>) {
+fn assembled(index: &Index, roots: &dyn Fn(&RootRef) -> RootResult) -> (Assembly, Vec<Report>) {
     let lookups = Lookups { secrets: &no_secret, roots };
     let assembly = assemble(&index.objects("cosign-system", None), &lookups, &|_| Vec::new());
     let reports = index.policy_reports(assembly.policies.clone());
@@ -76,7 +76,7 @@ fn names(index: &Index) -> Vec<String> {
     assembled(index, &no_root).0.set.rules().iter().map(|rule| rule.name().to_owned()).collect()
 }
 
-/// The reason why the only rule cannot be decided.
+/// The reason why the only rule is undecidable.
 fn lack(index: &Index) -> Option<UndecidableReason> {
     fn first(need: &Need) -> Option<UndecidableReason> {
         match need {

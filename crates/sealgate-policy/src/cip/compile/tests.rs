@@ -6,10 +6,10 @@ mod keyless;
 
 use crate::testing::{KEY, OTHER_KEY, compiled, no_root, no_secret, pod, policy, requirement};
 
-fn lacks(need: &Need) -> Vec<&'static str> {
-    let mut lacks = Vec::new();
-    collect_lacks(need, &mut lacks);
-    lacks.into_iter().map(|(lack, _)| lack.code()).collect()
+fn reason_codes(need: &Need) -> Vec<&'static str> {
+    let mut reasons = Vec::new();
+    collect_reasons(need, &mut reasons);
+    reasons.into_iter().map(|(reason, _)| reason.code()).collect()
 }
 
 fn spec(authority: Value) -> Value {
@@ -62,15 +62,15 @@ fn a_key_becomes_a_signature_that_is_needed() {
 }
 
 #[test]
-fn every_code_stands_in_the_reference() {
+fn every_code_is_in_the_reference() {
     let page = include_str!("../../../../../docs/reference/cluster-image-policy.md");
-    for lack in UndecidableReason::ALL {
-        assert!(page.contains(&format!("| `{}` |", lack.code())), "{}", lack.code());
+    for reason in UndecidableReason::ALL {
+        assert!(page.contains(&format!("| `{}` |", reason.code())), "{}", reason.code());
     }
 }
 
 #[test]
-fn what_comes_later_is_undecidable_and_says_so() {
+fn unsupported_fields_are_undecidable_with_a_reason() {
     let key = json!({"data": KEY});
     for (authority, code) in [
         (
@@ -81,7 +81,7 @@ fn what_comes_later_is_undecidable_and_says_so() {
         (json!({"key": {"secretRef": {"name": "gone"}}}), "InliningKeysFailed"),
     ] {
         let compiled = compiled(spec(authority));
-        assert_eq!(lacks(compiled.rule.need()), [code]);
+        assert_eq!(reason_codes(compiled.rule.need()), [code]);
         let ready = compiled.conditions.iter().find(|c| c.kind == "Ready").unwrap();
         assert!(!ready.holds);
         assert_eq!(ready.reason, code);
@@ -90,18 +90,18 @@ fn what_comes_later_is_undecidable_and_says_so() {
 }
 
 #[test]
-fn a_policy_of_the_whole_is_needed_beside_the_authorities() {
+fn a_policy_field_is_required_in_addition_to_the_authorities() {
     let mut spec = spec(json!({"key": {"data": KEY}}));
     spec["policy"] = json!({"type": "cue", "data": "x"});
     let compiled = compiled(spec);
     assert!(matches!(&compiled.rule.need(), Need::All(needs) if needs.len() == 2));
-    assert_eq!(lacks(compiled.rule.need()), ["PolicyUnsupported"]);
+    assert_eq!(reason_codes(compiled.rule.need()), ["PolicyUnsupported"]);
     let inlined = compiled.conditions.iter().find(|c| c.kind == "PoliciesInlined").unwrap();
     assert!(!inlined.holds);
 }
 
 #[test]
-fn secrets_speak_in_the_peers_words() {
+fn secrets_have_policy_controllers_messages() {
     let data = |entries: &[(&str, &str)]| -> BTreeMap<String, Vec<u8>> {
         entries.iter().map(|(k, v)| ((*k).to_owned(), v.as_bytes().to_vec())).collect()
     };
@@ -163,9 +163,9 @@ fn no_authorities_exempt_in_mode_warn_only() {
     assert!(!exempt.warnings.is_empty());
     let enforced = compiled(json!({"images": [{"glob": "k8s.gcr.io/**"}]}));
     assert_eq!(enforced.errors.to_string(), "missing field(s): spec.authorities");
-    assert_eq!(lacks(enforced.rule.need()), ["Invalid"]);
+    assert_eq!(reason_codes(enforced.rule.need()), ["Invalid"]);
     let context =
-        Context { empty_authorities: validate::EmptyAuthorities::Taken, ..Context::default() };
+        Context { empty_authorities: validate::EmptyAuthorities::Accepted, ..Context::default() };
     let taken = policy(json!({"images": [{"glob": "**"}]}));
     let lookups = Lookups { secrets: &no_secret, roots: &no_root };
     let taken = compile(&taken, "", &context, &lookups);
@@ -177,13 +177,13 @@ fn no_authorities_exempt_in_mode_warn_only() {
 }
 
 #[test]
-fn a_broken_pattern_refuses_everything_or_covers_nothing() {
+fn an_invalid_pattern_denies_everything_or_matches_nothing() {
     let pass = json!([{"static": {"action": "pass"}}]);
     let broken = |mode: &str| {
         compiled(json!({"images": [{"glob": "["}], "authorities": pass, "mode": mode}))
     };
     let enforced = broken("enforce");
-    assert_eq!(lacks(enforced.rule.need()), ["Invalid"]);
+    assert_eq!(reason_codes(enforced.rule.need()), ["Invalid"]);
     assert!(selects(&enforced, "quay.io/any/thing", "x"));
     assert!(!selects(&broken("warn"), "quay.io/any/thing", "x"));
     assert_eq!(broken("Warn").rule.mode(), Mode::Enforce);
@@ -193,20 +193,21 @@ fn a_broken_pattern_refuses_everything_or_covers_nothing() {
     assert!(!selects(&half, "quay.io/a/b", "x"));
 }
 
-/// It was taken once, by an older version or by policy-controller: what it judges goes on.
+/// A stored policy may have been accepted by an older version or by policy-controller: its other
+/// patterns stay in effect.
 #[test]
-fn a_pattern_that_no_image_can_match_takes_nothing_from_the_others() {
+fn an_impossible_pattern_does_not_affect_the_others() {
     let both = compiled(json!({
         "images": [{"glob": "https://quay.io/**"}, {"glob": "ghcr.io/**"}],
         "authorities": [{"key": {"data": KEY}}]}));
     assert!(both.errors.is_empty(), "{}", both.errors);
-    assert_eq!(lacks(&both.rule.need()), [] as [&str; 0]);
+    assert_eq!(reason_codes(both.rule.need()), [] as [&str; 0]);
     assert!(both.impossible.to_string().contains("spec.images[0].glob"), "{}", both.impossible);
     assert!(selects(&both, "ghcr.io/a/b", "x") && !selects(&both, "quay.io/a/b", "x"));
 }
 
 #[test]
-fn a_broken_match_refuses_everywhere_or_covers_nothing() {
+fn an_invalid_match_denies_everywhere_or_matches_nothing() {
     let with = |mode: &str, entries: Value| {
         compiled(json!({"images": [{"glob": "**"}], "mode": mode, "match": entries,
             "authorities": [{"static": {"action": "pass"}}]}))
@@ -220,11 +221,11 @@ fn a_broken_match_refuses_everywhere_or_covers_nothing() {
 }
 
 #[test]
-fn what_cannot_be_read_refuses_every_image() {
+fn an_unreadable_policy_denies_every_image() {
     let compiled = unreadable("p", "a.yaml", "json: unknown field \"x\"");
     assert!(selects(&compiled, "any/thing", "any"));
     assert_eq!(compiled.rule.mode(), Mode::Enforce);
-    assert_eq!(lacks(compiled.rule.need()), ["Invalid"]);
+    assert_eq!(reason_codes(compiled.rule.need()), ["Invalid"]);
 }
 
 #[test]
@@ -299,7 +300,7 @@ fn matches_select_objects() {
 }
 
 #[test]
-fn fingerprints_follow_what_decides() {
+fn fingerprints_cover_everything_that_affects_a_verdict() {
     let print = |spec: Value| compiled(spec).rule.fingerprint().clone();
     let base = spec(json!({"key": {"data": KEY}}));
     assert_eq!(

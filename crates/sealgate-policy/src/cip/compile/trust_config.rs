@@ -1,8 +1,8 @@
-//! What a policy's authorities rest on: trust roots, composed of those that the policy names, and
-//! the proofs that it asks for.
+//! Trust configs of a policy's authorities: trust roots, composed of those that the policy names,
+//! and the proofs that it requires.
 //!
-//! A root that is named and cannot be had, or that lacks what the authority asks of it, is a
-//! [`Lacking`]: the authority becomes undecidable, and no check is left out.
+//! A trust root that is unavailable, or has no part that the authority requires, makes the
+//! authority [`Undecidable`]; no check is skipped.
 
 use std::sync::Arc;
 
@@ -13,51 +13,52 @@ use sealgate_core::verify::{Override, Overrides, RootSource, TrustConfig};
 use crate::cip::{Authority, Keyless, Timestamp, TransparencyLog};
 use crate::rule::UndecidableReason;
 
-/// Which trust root is meant.
+/// A reference to a trust root.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RootRef {
     /// The TrustRoot object of this name.
     Named(String),
-    /// The gate's own.
+    /// The gate's own trust root.
     Default,
 }
 
-/// How trust roots are had.
+/// Lookup of trust roots.
 pub type RootLookup<'a> = dyn Fn(&RootRef) -> Result<(Arc<TrustRoot>, RootSource), Fault> + 'a;
 
-/// What an authority needs and cannot have.
+/// The reason why an authority is undecidable.
 #[derive(Debug)]
-pub(super) struct Lacking {
-    pub(super) lack: UndecidableReason,
+pub(super) struct Undecidable {
+    pub(super) reason: UndecidableReason,
     pub(super) detail: String,
 }
 
-/// The roots that an authority may take its parts from.
+/// The trust roots that an authority's parts are taken from.
 struct Roots<'a> {
     lookup: &'a RootLookup<'a>,
-    /// Where parts without a reference of their own are looked for first.
+    /// The root that is searched first for parts without a reference of their own.
     base: RootRef,
 }
 
-/// A root, and how it is called in messages.
-struct Found {
+/// A trust root, and its name for messages.
+struct NamedRoot {
     root: Arc<TrustRoot>,
     source: RootSource,
     name: String,
 }
 
-/// What identities in certificates rest on. `ca` replaces the root's authorities.
+/// Returns the trust config of a keyless authority. `ca` replaces the root's certificate
+/// authorities.
 ///
-/// Authorities and certificate logs come from the root of `keyless`, logs from that of `ctlog`,
-/// timestamp authorities from that of `rfc3161timestamp`. A certificate needs a trusted time: by
-/// a log unless the policy asks for a timestamp instead, or the root has timestamp authorities
-/// and no log.
+/// Certificate authorities and CT logs come from the root of `keyless`, transparency logs from that
+/// of `ctlog`, timestamp authorities from that of `rfc3161timestamp`. A certificate needs a trusted
+/// time: from a log unless the policy requires a timestamp instead, or the root has timestamp
+/// authorities and no log.
 pub(super) fn of_keyless(
     authority: &Authority,
     keyless: &Keyless,
     ca: Option<CertificateAuthority>,
     lookup: &RootLookup<'_>,
-) -> Result<TrustConfig, Lacking> {
+) -> Result<TrustConfig, Undecidable> {
     let roots = Roots { lookup, base: RootRef::named(&keyless.trust_root_ref) };
     let base = roots.get(&roots.base)?;
     let mut root = TrustRoot::clone(&base.root);
@@ -65,58 +66,60 @@ pub(super) fn of_keyless(
         root.certificate_authorities = vec![ca];
     }
     if root.certificate_authorities.is_empty() {
-        return Err(base.lacks("certificate authority"));
+        return Err(base.missing("certificate authority"));
     }
     let mut overrides = Overrides::default();
     match keyless.insecure_ignore_sct {
         Some(true) => overrides.sct = Override::Ignored,
         _ if root.ct_logs.is_empty() => {
-            return Err(base.lacks("usable certificate log (ctLogs)"));
+            return Err(base.missing("usable certificate log (ctLogs)"));
         }
         _ => {}
     }
     roots.add_proofs(authority, &mut root, &mut overrides)?;
     if authority.ctlog.is_none() {
-        (overrides.log, overrides.timestamp) = some_time(&root, &base, overrides.timestamp)?;
+        (overrides.log, overrides.timestamp) =
+            trusted_time_source(&root, &base, overrides.timestamp)?;
     }
     Ok(base.trust_config(root, overrides))
 }
 
-/// How a certificate gets its trusted time where the policy names no log.
-fn some_time(
+/// Selects the source of the trusted time for a certificate where the policy names no log.
+fn trusted_time_source(
     root: &TrustRoot,
-    base: &Found,
+    base: &NamedRoot,
     timestamp: Override,
-) -> Result<(Override, Override), Lacking> {
+) -> Result<(Override, Override), Undecidable> {
     if timestamp == Override::Required {
         return Ok((Override::Ignored, Override::Required));
     }
     if !root.transparency_logs.is_empty() {
         return Ok((Override::Unset, timestamp));
     }
-    // A log that is named and cannot be used is no reason to do without one.
+    // A log that the root names and that cannot be used does not make the log optional.
     if root.names_transparency_log() || root.timestamp_authorities.is_empty() {
-        return Err(base.lacks("usable transparency log, and no timestamp authority either"));
+        return Err(base.missing("usable transparency log, and no timestamp authority either"));
     }
     Ok((Override::Ignored, Override::Required))
 }
 
-/// What keys rest on. A key needs neither log nor timestamp unless the policy asks for them; what
-/// lies beside a signature is still compared with the gate's own root, where there is one.
+/// Returns the trust config of a key authority. A key needs neither log nor timestamp unless the
+/// policy requires them; any that accompany a signature are still verified with the gate's default
+/// root, if there is one.
 pub(super) fn of_key(
     authority: &Authority,
     lookup: &RootLookup<'_>,
-) -> Result<TrustConfig, Lacking> {
+) -> Result<TrustConfig, Undecidable> {
     let roots = Roots { lookup, base: RootRef::Default };
     let mut overrides = Overrides { log: Override::Ignored, ..Overrides::default() };
-    let asks = authority.ctlog.is_some() || authority.rfc3161timestamp.is_some();
+    let requires_proofs = authority.ctlog.is_some() || authority.rfc3161timestamp.is_some();
     let own = roots.get(&RootRef::Default);
-    if !asks {
+    if !requires_proofs {
         let (root, source) = own.map(|own| (own.root.into(), own.source)).ok().unzip();
         return Ok(TrustConfig { root, source: source.unwrap_or_default(), overrides });
     }
-    // The parts that are asked for may come from elsewhere.
-    let own = own.unwrap_or_else(|_| Found::nothing());
+    // The required parts may come from other roots.
+    let own = own.unwrap_or_else(|_| NamedRoot::empty());
     let mut root = TrustRoot {
         certificate_authorities: Vec::new(),
         ct_logs: Vec::new(),
@@ -126,7 +129,7 @@ pub(super) fn of_key(
     Ok(own.trust_config(root, overrides))
 }
 
-/// What is to be told where `ctlog` names a TrustRoot and the address of a log that it does not have.
+/// Returns a warning if `ctlog` names a TrustRoot and the URL of a log that it does not contain.
 pub(super) fn other_log(authority: &Authority, lookup: &RootLookup<'_>) -> Option<String> {
     let TransparencyLog { url, trust_root_ref } = authority.ctlog.as_ref()?;
     let url = url.as_deref().filter(|_| !trust_root_ref.is_empty())?;
@@ -136,64 +139,66 @@ pub(super) fn other_log(authority: &Authority, lookup: &RootLookup<'_>) -> Optio
     }
     let logs: Vec<&str> = root.transparency_logs.iter().map(|log| log.base_url.as_str()).collect();
     Some(format!(
-        "{url} is no log of TrustRoot {trust_root_ref}, which decides: {}",
+        "{url} is not a log of TrustRoot {trust_root_ref}; its logs are trusted instead: {}",
         logs.join(", ")
     ))
 }
 
 impl RootRef {
-    /// The reference that a policy writes; empty is the gate's own root.
+    /// Parses a policy's reference; empty is the gate's own root.
     fn named(name: &str) -> Self {
         if name.is_empty() { Self::Default } else { Self::Named(name.to_owned()) }
     }
 }
 
 impl Roots<'_> {
-    fn get(&self, which: &RootRef) -> Result<Found, Lacking> {
+    fn get(&self, which: &RootRef) -> Result<NamedRoot, Undecidable> {
         let name = match which {
             RootRef::Named(name) => format!("TrustRoot {name}"),
             RootRef::Default => "the gate's own trust root".to_owned(),
         };
         match (self.lookup)(which) {
-            Ok((root, source)) => Ok(Found { root, source, name }),
-            Err(fault) => Err(Lacking { lack: UndecidableReason::TrustRoot, detail: fault.detail }),
+            Ok((root, source)) => Ok(NamedRoot { root, source, name }),
+            Err(fault) => {
+                Err(Undecidable { reason: UndecidableReason::TrustRoot, detail: fault.detail })
+            }
         }
     }
 
-    /// The root for a part: the one that is named, else the first that has the part, of the
-    /// authority's and the gate's.
+    /// Returns the root for a part: the one that is named, otherwise the first that has the part,
+    /// of the authority's and the gate's.
     fn with(
         &self,
         reference: &str,
         what: &str,
         has: impl Fn(&TrustRoot) -> bool,
-    ) -> Result<Found, Lacking> {
+    ) -> Result<NamedRoot, Undecidable> {
         let candidates = match reference {
             "" if self.base == RootRef::Default => vec![RootRef::Default],
             "" => vec![self.base.clone(), RootRef::Default],
             name => vec![RootRef::named(name)],
         };
-        let mut lacking = None;
+        let mut first = None;
         for candidate in &candidates {
             let found = self.get(candidate)?;
             if has(&found.root) {
                 return Ok(found);
             }
-            lacking.get_or_insert(found.lacks(what));
+            first.get_or_insert(found.missing(what));
         }
-        Err(lacking.unwrap_or_else(|| Found::nothing().lacks(what)))
+        Err(first.unwrap_or_else(|| NamedRoot::empty().missing(what)))
     }
 
-    /// Takes over the logs of `ctlog` and the timestamp authorities of `rfc3161timestamp`.
+    /// Adds the logs of `ctlog` and the timestamp authorities of `rfc3161timestamp`.
     fn add_proofs(
         &self,
         authority: &Authority,
         root: &mut TrustRoot,
         overrides: &mut Overrides,
-    ) -> Result<(), Lacking> {
+    ) -> Result<(), Undecidable> {
         if let Some(TransparencyLog { url, trust_root_ref }) = &authority.ctlog {
-            // A TrustRoot that is named says which logs count, as in policy-controller. Where none
-            // is, the address is all that the policy says about the log.
+            // A TrustRoot that is named decides which logs are trusted, as in policy-controller.
+            // Without one, the URL is all that the policy says about the log.
             let url = url.as_deref().filter(|_| trust_root_ref.is_empty());
             let what = match url {
                 Some(url) => format!("usable transparency log {url}"),
@@ -203,8 +208,9 @@ impl Roots<'_> {
             root.transparency_logs.clone_from(&found.root.transparency_logs);
             root.skipped.retain(|skipped| skipped.part != Part::TransparencyLog);
             overrides.log = Override::Required;
-            // A Rekor v2 entry has its time from a timestamp. Whoever names a root for a key's
-            // log names its clocks, too; a certificate's clocks are named with the certificate.
+            // A Rekor v2 entry has its time from a timestamp. A policy that names a root for a
+            // key's log names its timestamp authorities, too; those for a certificate are named
+            // with the certificate.
             if authority.keyless.is_none() {
                 root.timestamp_authorities.clone_from(&found.root.timestamp_authorities);
             }
@@ -219,26 +225,26 @@ impl Roots<'_> {
     }
 }
 
-impl Found {
-    fn nothing() -> Self {
+impl NamedRoot {
+    fn empty() -> Self {
         let name = "the gate's own trust root".to_owned();
         Self { root: Arc::default(), source: RootSource::default(), name }
     }
 
-    fn lacks(&self, what: &str) -> Lacking {
+    fn missing(&self, what: &str) -> Undecidable {
         let detail = format!("{} has no {what}", self.name);
-        Lacking { lack: UndecidableReason::TrustRoot, detail }
+        Undecidable { reason: UndecidableReason::TrustRoot, detail }
     }
 
-    /// Shares the root where nothing else was put together.
+    /// Shares the root if it was not changed.
     fn trust_config(self, root: TrustRoot, overrides: Overrides) -> TrustConfig {
         let root = if *self.root == root { self.root } else { Arc::new(root) };
         TrustConfig { root: Some(root.into()), source: self.source, overrides }
     }
 }
 
-/// Whether a log has this address, or whether there is any. All logs of the root count then: the
-/// shards of one log have addresses of their own.
+/// Returns whether the root has a log at this URL, or any log without one. All logs of the root are
+/// then trusted: the shards of one log have different URLs.
 fn has_log(root: &TrustRoot, url: Option<&str>) -> bool {
     let plain = |url: &str| url.trim().trim_end_matches('/').to_ascii_lowercase();
     let wanted = url.filter(|url| !url.is_empty()).map(plain);

@@ -1,7 +1,7 @@
-//! The path of a field, and its line and column in a YAML text.
+//! Paths of fields, and their line and column in a YAML text.
 //!
-//! A text is read as values first, which know no positions; only after an error it is read once more,
-//! within the same bounds, to say where the field stands.
+//! Text is parsed to values first, which have no positions; only after an error it is parsed once
+//! more, within the same limits, to locate the field.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 use serde_saphyr::{Options, Spanned};
 
-/// A path of fields: `spec.authorities[0].key`.
+/// The path of a field: `spec.authorities[0].key`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldPath(Vec<Step>);
 
@@ -20,7 +20,7 @@ enum Step {
     Index(usize),
 }
 
-/// A place in a text; both count from 1.
+/// A position in a text; both numbers start at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The line.
@@ -72,7 +72,7 @@ impl fmt::Display for FieldPath {
     }
 }
 
-/// Where the value at `path` of a text's document begins, or the last of its parents that is there.
+/// Returns the position of the value at `path`, or of its nearest parent that exists.
 pub(super) fn position(
     yaml: &str,
     document: usize,
@@ -89,7 +89,7 @@ pub(super) fn position(
     (position.line > 0).then_some(position)
 }
 
-/// The shape of a document, with a position for each value.
+/// The structure of a document, with a position for each value.
 enum Tree {
     Map(Vec<(String, Spanned<Tree>)>),
     List(Vec<Spanned<Tree>>),

@@ -3,10 +3,10 @@ use crate::cip::field_error::Level;
 use crate::cip::validate::{Context, validate};
 use crate::testing::KEY;
 
-/// The policies of the articles that people follow, with a real key where they abridge one.
+/// Policies from published tutorials, with a real key where they abridge one.
 const ARTICLES: &str = include_str!("articles.yaml");
 
-fn articles() -> Vec<ClusterImagePolicy> {
+fn tutorial_policies() -> Vec<ClusterImagePolicy> {
     let lines: Vec<String> = KEY.lines().map(|line| format!("{line}\n          ")).collect();
     let yaml = ARTICLES.replace("KEY", lines.concat().trim_end());
     let policies = documents(&yaml).unwrap().into_iter().map(|document| match document {
@@ -36,8 +36,8 @@ fn unreadable(spec: &str) -> String {
 }
 
 #[test]
-fn every_policy_of_the_articles_is_read_and_valid() {
-    let policies = articles();
+fn policies_from_tutorials_parse_and_are_valid() {
+    let policies = tutorial_policies();
     let names: Vec<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
     assert_eq!(
         names,
@@ -99,9 +99,9 @@ fn wrong_types_and_missing_parts_are_refused() {
     assert!(matches!(one(version), Document::Unreadable { .. }));
 }
 
-/// The field, and in a text its line and column.
+/// Errors name the field, and in a text its line and column.
 #[test]
-fn errors_name_the_field_and_where_it_stands() {
+fn errors_name_the_field_and_its_position() {
     for (spec, ends) in [
         (
             "spec:\n  images:\n  - glob: a\n  - glob: 7\n",
@@ -123,7 +123,7 @@ fn errors_name_the_field_and_where_it_stands() {
         let error = unreadable(spec);
         assert!(error.ends_with(ends), "{spec}{error}");
     }
-    // An object of an API server has no lines; of a list, the item is found.
+    // An object of the API server has no lines; in a list, the item is named.
     let object = serde_json::json!({
         "apiVersion": "policy.sigstore.dev/v1beta1",
         "kind": "ClusterImagePolicy",
@@ -141,12 +141,12 @@ fn errors_name_the_field_and_where_it_stands() {
     let Some(Document::Unreadable { error, .. }) = found.last() else { panic!("{found:?}") };
     let ends = format!(": spec.images[0].glob (line {}, column {column})", line + 4);
     assert!(error.to_string().ends_with(&ends), "{error}, not {ends}");
-    // The nodes of the text are the reader's, the name is the author's.
+    // The YAML nodes are internal names; the name is the author's.
     let escape = unreadable("spec: {\"a\\e[31m\": 1}");
     assert!(!escape.contains('\u{1b}'), "{escape:?}");
 }
 
-/// A field that is left empty is null, which an API server prunes.
+/// A field that is left empty is null, which an API server removes.
 #[test]
 fn a_null_field_is_left_out() {
     let header = "apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\n";
@@ -209,7 +209,7 @@ fn hostile_text_ends_in_an_error() {
 }
 
 #[test]
-fn other_objects_stand_beside_policies() {
+fn other_objects_may_accompany_policies() {
     let yaml = "\
 apiVersion: v1
 kind: Secret

@@ -1,4 +1,4 @@
-//! The trust root that `sigstoreKeys` describe.
+//! Conversion of `sigstoreKeys` to a trust root.
 
 use sealgate_core::trust::{
     AuthorityObject, InvalidTrustRoot, LogObject, SigstoreKeys, TrustRoot, Validity,
@@ -9,8 +9,8 @@ use super::{Bytes, CertificateAuthority, Keys, Log, ValidFor};
 impl Keys {
     /// The trust root of these keys and certificates.
     ///
-    /// # Errors
-    /// Anything in them that cannot be read. One bad part makes the whole unusable.
+    /// # Errors Fails on any part that cannot be parsed: one invalid part makes the whole object
+    /// unusable.
     pub fn trust_root(&self) -> Result<TrustRoot, InvalidTrustRoot> {
         let authorities = |all: &[CertificateAuthority]| {
             all.iter().map(authority).collect::<Result<Vec<_>, InvalidTrustRoot>>()

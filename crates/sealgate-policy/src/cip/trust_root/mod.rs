@@ -1,9 +1,9 @@
 //! `TrustRoot` of `policy.sigstore.dev`, v1alpha1: certificate authorities, logs and timestamp
 //! authorities that policies name by the object's name.
 //!
-//! Here are the fields as written, and how they are read from JSON. `validate` says what is wrong,
-//! `keys` makes a trust root of `sigstoreKeys`. The other two forms are TUF repositories, which
-//! this crate does not read.
+//! Types for the fields as written, and their parsing from JSON. `validate` checks them, `keys`
+//! makes a trust root of `sigstoreKeys`. The other two forms are TUF repositories, which this crate
+//! does not read.
 
 use sealgate_core::base64;
 use serde::{Deserialize, Deserializer};
@@ -18,12 +18,12 @@ pub mod validate;
 
 /// The kind.
 pub const KIND: &str = "TrustRoot";
-/// The one version.
+/// The only version.
 pub const API_VERSION: &str = "policy.sigstore.dev/v1alpha1";
 
-/// The folder of targets where none is named.
+/// The default of `targets`.
 const DEFAULT_TARGETS: &str = "targets";
-/// The target to read where none is named.
+/// The default of `trustedRootTarget`.
 const DEFAULT_TRUSTED_ROOT: &str = "trusted_root.json";
 
 /// A trust root as written.
@@ -82,11 +82,11 @@ pub struct Repository {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Keys {
-    /// Authorities that certify signers.
+    /// Certificate authorities.
     pub certificate_authorities: Vec<CertificateAuthority>,
-    /// Logs of signatures.
+    /// Transparency logs.
     pub t_logs: Vec<Log>,
-    /// Logs of certificates.
+    /// CT logs.
     pub ct_logs: Vec<Log>,
     /// Timestamp authorities.
     pub timestamp_authorities: Vec<CertificateAuthority>,
@@ -96,13 +96,13 @@ pub struct Keys {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct CertificateAuthority {
-    /// Its name, for people.
+    /// Its subject, informational.
     pub subject: DistinguishedName,
-    /// Its address, for people.
+    /// Its URI, informational.
     pub uri: String,
     /// Its certificates, PEM.
     pub cert_chain: Bytes,
-    /// When it counts. (An extension of ours.)
+    /// Its validity period. (A Sealgate extension.)
     pub valid_for: Option<ValidFor>,
 }
 
@@ -123,30 +123,30 @@ pub struct Log {
     /// Its address.
     #[serde(rename = "baseURL")]
     pub base_url: String,
-    /// The hash of its tree.
+    /// The hash algorithm of its tree.
     pub hash_algorithm: String,
     /// Its key, PEM.
     pub public_key: Bytes,
-    /// When its key counts. (An extension of ours.)
+    /// The validity period of its key. (A Sealgate extension.)
     pub valid_for: Option<ValidFor>,
 }
 
-/// A time in which something counts, both ends RFC 3339 and included; an empty end is open.
+/// A validity period: both ends RFC 3339 and inclusive; an empty end is open.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ValidFor {
-    /// The first second.
+    /// The start.
     pub start: String,
-    /// The last second.
+    /// The end.
     pub end: String,
 }
 
-/// Bytes that the object has in base64.
+/// Bytes that the object encodes in base64.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Bytes(pub Vec<u8>);
 
 impl TrustRootObject {
-    /// A trust root from an object as the API server gives it.
+    /// Parses an object as returned by the API server.
     pub fn from_json(object: &Value) -> Result<Self, Unreadable> {
         let (api_version, kind) = (text(object, "/apiVersion"), text(object, "/kind"));
         if api_version != API_VERSION || kind != KIND {
@@ -157,10 +157,9 @@ impl TrustRootObject {
         Ok(Self { name, generation, spec: spec.unwrap_or_default() })
     }
 
-    /// The spec with its defaults, ready to be used.
+    /// Returns the validated spec, with defaults filled in.
     ///
-    /// # Errors
-    /// What is not valid in it, as one line.
+    /// # Errors Returns the validation errors, as one line.
     pub fn checked(&self) -> Result<Spec, String> {
         let errors = validate::validate(self).filter(Level::Error);
         if !errors.is_empty() {
@@ -171,7 +170,7 @@ impl TrustRootObject {
         Ok(spec)
     }
 
-    /// The fields that the defaulting webhook sets, as JSON patch `add` operations.
+    /// Returns the fields that the defaulting webhook sets, as JSON patch `add` operations.
     pub fn default_fields(&self) -> Vec<DefaultField> {
         let mut fields = Vec::new();
         let parts = [
@@ -198,7 +197,7 @@ impl TrustRootObject {
 }
 
 impl Spec {
-    /// Fills in what is left out.
+    /// Fills in the defaults.
     pub(crate) fn set_defaults(&mut self) {
         let fill = |value: &mut String, default: &str| {
             if value.is_empty() {
@@ -216,7 +215,7 @@ impl Spec {
     }
 }
 
-/// Standard base64, as Go writes and reads `[]byte`: line breaks in it do not matter.
+/// Decodes standard base64, as Go reads `[]byte`: line breaks are ignored.
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
@@ -224,7 +223,7 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// How many, not which: somebody may have put a private key where it does not belong.
+/// Shows the length only: the field may contain a private key by mistake.
 impl std::fmt::Debug for Bytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Bytes({})", self.0.len())

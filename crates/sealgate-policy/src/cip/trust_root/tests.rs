@@ -128,9 +128,9 @@ fn repositories() {
     }
 }
 
-/// The peer keeps what it finds about the last element of a list only.
+/// policy-controller reports the errors of a list's last element only.
 #[test]
-fn every_element_is_looked_at() {
+fn every_element_is_validated() {
     let chain = TestSigstore::default().chain_pem();
     let bad = json!({"certChain": b64("junk")});
     let spec = json!({"sigstoreKeys": {
@@ -165,15 +165,16 @@ fn every_element_is_looked_at() {
 }
 
 #[test]
-fn logs_and_times_that_cannot_be_used() {
+fn unusable_logs_and_validity_periods() {
     let at = "spec.sigstoreKeys.tLogs[0]";
     let hash = with(log(KEY), "/hashAlgorithm", json!("md5"));
     assert_eq!(errors(keys("tLogs", hash)), format!("invalid value: md5: {at}.hashAlgorithm"));
-    // The peer takes it, and so do we; but no log verifies by it, and that is told.
+    // policy-controller accepts it, and so does Sealgate; but no log verifies with it, so there is
+    // a warning.
     let sha512 = object(keys("tLogs", with(log(KEY), "/hashAlgorithm", json!("sha-512"))));
-    let said = validate::validate(&sha512);
-    assert!(said.filter(Level::Error).is_empty());
-    assert!(said.filter(Level::Warning).to_string().contains("https://log is not used"));
+    let messages = validate::validate(&sha512);
+    assert!(messages.filter(Level::Error).is_empty());
+    assert!(messages.filter(Level::Warning).to_string().contains("https://log is not used"));
     for (times, text) in [
         (json!({"start": "yesterday"}), "not a time"),
         (json!({"end": "2026-13-01T00:00:00Z"}), "not a time"),
@@ -184,8 +185,11 @@ fn logs_and_times_that_cannot_be_used() {
     ] {
         let mut log = log(KEY);
         log["validFor"] = times;
-        let said = errors(keys("tLogs", log));
-        assert!(said.contains(&format!("{at}.validFor")) && said.contains(text), "{said}");
+        let messages = errors(keys("tLogs", log));
+        assert!(
+            messages.contains(&format!("{at}.validFor")) && messages.contains(text),
+            "{messages}"
+        );
     }
     let secret = keys("tLogs", log("-----BEGIN PRIVATE KEY-----\nc2VjcmV0"));
     assert!(!errors(secret.clone()).contains("c2VjcmV0"));
@@ -249,16 +253,16 @@ fn reading_is_strict() {
         ),
     ] {
         let error = read(object("v1alpha1", "TrustRoot", spec));
-        // Of an unknown field, what is known is said as well.
-        let (said, at) = text.rsplit_once(": ").unwrap();
-        assert!(error.starts_with(said) && error.ends_with(&format!(": {at}")), "{error}");
+        // The error about an unknown field lists the known ones.
+        let (message, at) = text.rsplit_once(": ").unwrap();
+        assert!(error.starts_with(message) && error.ends_with(&format!(": {at}")), "{error}");
     }
     let nameless = with(object("v1alpha1", "TrustRoot", json!({})), "/metadata", json!({}));
     assert_eq!(read(nameless), "missing field(s): metadata.name");
 }
 
 #[test]
-fn folders_may_hold_them_beside_policies() {
+fn folders_may_contain_trust_roots_and_policies() {
     let yaml = format!(
         "apiVersion: policy.sigstore.dev/v1alpha1\nkind: TrustRoot\nmetadata: {{name: ours}}\n\
          spec:\n  sigstoreKeys:\n    tLogs:\n    - baseURL: https://log\n      hashAlgorithm: sha-256\n\
@@ -272,7 +276,7 @@ fn folders_may_hold_them_beside_policies() {
 }
 
 #[test]
-fn defaults_are_filled_in_where_nothing_stands() {
+fn defaults_are_filled_in_for_omitted_fields() {
     let remote = object(json!({"remote": {"targets": "mine"}}));
     let fields: Vec<String> =
         remote.default_fields().iter().map(|f| format!("{}={}", f.pointer, f.value)).collect();

@@ -1,5 +1,5 @@
-//! What makes a trust root valid, in policy-controller's words where it has some. Every element of
-//! every list is looked at (the peer keeps what it finds about the last one only).
+//! Validation of TrustRoots, with policy-controller's messages where it has one. Every element of
+//! every list is validated (policy-controller reports only the errors of the last element).
 
 use serde_json::Value;
 
@@ -11,15 +11,15 @@ use super::{
 };
 use crate::cip::field_error::{FieldErrors, Level};
 
-/// The largest `root.json` that is looked at.
+/// The maximum size of a `root.json`, in bytes.
 const MAX_ROOT: usize = 512 * 1024;
-/// How gzip begins.
+/// The gzip magic number.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// The hashes that the peer knows; every log in use has the first.
+/// The hash algorithms that policy-controller knows; every log in use has the first.
 const HASHES: [&str; 6] = ["sha-256", "sha256", "sha-384", "sha384", "sha-512", "sha512"];
 
-/// Everything there is to say about `object`, errors and warnings. It does not matter whether
-/// its defaults were filled in.
+/// Validates `object`: errors and warnings. The result is the same with and without defaults filled
+/// in.
 pub fn validate(object: &TrustRootObject) -> FieldErrors {
     spec(&object.spec).via_field("spec")
 }
@@ -70,7 +70,8 @@ fn repository(repository: &Repository) -> FieldErrors {
     errors
 }
 
-/// Whether it can be the first root of a TUF client. Its signatures are the client's to check.
+/// Checks whether `root.json` can be the initial root of a TUF client. The client verifies its
+/// signatures.
 fn root(root: &Bytes) -> FieldErrors {
     if root.0.is_empty() {
         return FieldErrors::missing(["root"]);
@@ -91,7 +92,7 @@ fn root(root: &Bytes) -> FieldErrors {
     }
 }
 
-/// Both become parts of a path.
+/// Checks values that become parts of a path.
 fn names(targets: &str, target: &str) -> FieldErrors {
     let mut errors = FieldErrors::none();
     for (value, name) in [(targets, "targets"), (target, "trustedRootTarget")] {
@@ -178,7 +179,8 @@ fn log(log: &Log) -> FieldErrors {
     errors
 }
 
-/// Whether the one part in `keys` can be read; the bytes themselves are not repeated.
+/// Checks that the single part in `keys` can be parsed; the bytes themselves are not repeated in
+/// the message.
 fn unreadable(keys: &Keys, value: &str, name: &str) -> FieldErrors {
     let mut keys = keys.clone();
     // Times have errors of their own.
@@ -203,7 +205,7 @@ fn valid_for(valid_for: Option<&ValidFor>) -> FieldErrors {
     }
 }
 
-/// What only shows when everything stands together: too many of them, or parts of no use.
+/// Checks of the trust root as a whole: too many parts, or parts that are not used.
 fn as_a_whole(keys: &Keys) -> FieldErrors {
     let TrustRoot { skipped, .. } = match keys.trust_root() {
         Err(error) => return FieldErrors::generic(error.to_string(), [""]),

@@ -1,4 +1,4 @@
-//! What makes an authority valid.
+//! Validation of authorities.
 
 use sealgate_core::identity::{InvalidPattern, Pattern};
 use sealgate_core::reference::Repository;
@@ -7,7 +7,8 @@ use super::super::field_error::{FieldErrors, Level};
 use super::super::{Attestation, Authority, Identity, Keyless, Policy, SourceRef, Static};
 use super::{Context, key, policy_errors};
 
-/// The longest `tagPrefix`: with `sha256-<hex>.sig` it must still be a tag of 128 characters.
+/// The maximum length of `tagPrefix`: with `sha256-<hex>.sig` it must be a valid tag of at most 128
+/// characters.
 const MAX_TAG_PREFIX: usize = 128 - ("sha256-".len() + 64 + ".sig".len());
 
 const SHORT_PREDICATES: [&str; 7] =
@@ -34,7 +35,7 @@ pub(super) fn validate(authority: &Authority, context: &Context) -> FieldErrors 
     }
     errors.also(sources(&authority.source));
     for attestation in &authority.attestations {
-        // The peer gives no index here.
+        // policy-controller gives no index here.
         errors.also(attestation_errors(attestation).via_field("attestations"));
     }
     if !["", "legacy", "bundle"].contains(&authority.signature_format.as_str()) {
@@ -52,7 +53,7 @@ fn static_errors(action: &Static) -> FieldErrors {
     }
 }
 
-/// What asks for evidence makes no sense beside `static`.
+/// Checks `static`: fields that require evidence are not allowed beside it.
 fn beside_static(authority: &Authority) -> FieldErrors {
     let mut errors = FieldErrors::none();
     for (given, field) in [
@@ -104,7 +105,7 @@ fn source_errors(source: &SourceRef) -> FieldErrors {
     errors
 }
 
-/// A repository, or why not, in go-containerregistry's words.
+/// Parses a repository, with go-containerregistry's error messages.
 fn repository(text: &str) -> Result<Repository, String> {
     let host = text.split_once('/').map_or("", |(host, _)| host);
     if host.contains('@') {
@@ -163,7 +164,7 @@ fn shown(pattern: &str) -> String {
     pattern.chars().take(400).collect()
 }
 
-/// Go's words for what is wrong with a regular expression, where they are known.
+/// Returns Go's message for an invalid regular expression, if it is known.
 fn go_regexp_error(pattern: &str, error: &InvalidPattern) -> String {
     let ours = error.to_string();
     if ours.contains("unclosed group") {
@@ -210,7 +211,7 @@ fn only_for_the_whole_policy(policy: &Policy) -> FieldErrors {
     errors
 }
 
-/// Whether Go's `url.ParseRequestURI` would take the text for a URI with a scheme.
+/// Returns whether Go's `url.ParseRequestURI` accepts the text as a URI with a scheme.
 fn is_uri(text: &str) -> bool {
     let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);

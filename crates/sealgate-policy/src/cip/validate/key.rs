@@ -1,4 +1,4 @@
-//! What makes a key reference valid.
+//! Validation of key references.
 
 use regex::Regex;
 use sealgate_core::key::{HashAlgorithm, PublicKey};
@@ -28,7 +28,8 @@ pub(super) fn validate(key: &KeyRef, context: &Context) -> FieldErrors {
     errors
 }
 
-/// The certificate of a certificate authority: the same reference, but no public key inside.
+/// Validates a reference to a CA certificate: the same form as a key, but the content is not a
+/// public key.
 pub(super) fn validate_certificate(certificate: &KeyRef, context: &Context) -> FieldErrors {
     let mut errors = reference(certificate, context);
     if !certificate.data.is_empty()
@@ -40,7 +41,7 @@ pub(super) fn validate_certificate(certificate: &KeyRef, context: &Context) -> F
     errors
 }
 
-/// The hash that a policy names, if it is one.
+/// Parses a hash algorithm.
 pub(crate) fn hash_algorithm(name: &str) -> Option<HashAlgorithm> {
     match name.trim().to_ascii_lowercase().as_str() {
         "sha224" => Some(HashAlgorithm::Sha224),
@@ -76,7 +77,8 @@ fn reference(key: &KeyRef, context: &Context) -> FieldErrors {
     errors
 }
 
-/// The peer repeats the data in its error. What could be a private key is not repeated.
+/// Formats invalid key data for a message. policy-controller repeats the data in its error; data
+/// that could be a private key is not repeated here.
 fn shown(data: &str) -> String {
     if data.to_ascii_uppercase().contains("PRIVATE") {
         return "(a private key, not shown)".to_owned();
@@ -118,7 +120,7 @@ fn is_aws_key(key: &str) -> bool {
     Regex::new(&form).is_ok_and(|form| form.is_match(key))
 }
 
-/// What Go's `net.SplitHostPort` says against the endpoint.
+/// Returns Go's `net.SplitHostPort` error for the endpoint.
 fn endpoint_error(endpoint: &str) -> Option<&'static str> {
     let host = match endpoint.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((_, after)) => after,

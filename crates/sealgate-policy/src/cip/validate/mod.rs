@@ -1,5 +1,5 @@
-//! What makes a policy valid, in policy-controller's words. Errors refuse the object, warnings
-//! are told to its author. The policy is validated after its defaults were filled in.
+//! Validation of policies, with policy-controller's messages. Errors reject the object; warnings
+//! are shown to its author. Defaults are filled in before validation.
 
 use super::field_error::{FieldErrors, Level};
 use super::{ClusterImagePolicy, LabelSelector, Match, Policy, Spec, lint};
@@ -10,23 +10,24 @@ mod key;
 
 pub(crate) use key::hash_algorithm;
 
-/// What the gate's configuration says about policies.
+/// The configuration of the gate that validation depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Context {
-    /// The gate's own namespace: the only one whose secrets a policy may name.
+    /// The gate's namespace: the only one whose Secrets a policy may name.
     pub system_namespace: String,
-    /// Whether an enforcing policy may have no authorities (`fail-on-empty-authorities`).
+    /// The treatment of enforcing policies without authorities (`fail-on-empty-authorities`).
     pub empty_authorities: EmptyAuthorities,
 }
 
-/// Whether an enforcing policy may have no authorities. It never admits anything either way.
+/// The treatment of enforcing policies without authorities. Such a policy admits nothing in either
+/// case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EmptyAuthorities {
-    /// Such a policy is not valid.
+    /// The policy is invalid.
     #[default]
     Refused,
-    /// Such a policy is valid.
-    Taken,
+    /// The policy is valid.
+    Accepted,
 }
 
 /// The workloads that `match[].resource` may name, with their API groups.
@@ -50,16 +51,16 @@ impl Default for Context {
     }
 }
 
-/// Everything there is to say about `policy`, errors and warnings. Works on a copy with the
-/// defaults filled in, so it does not matter whether they were.
+/// Validates `policy`: errors and warnings. Works on a copy with the defaults filled in, so the
+/// result is the same with and without them.
 pub fn validate(policy: &ClusterImagePolicy, context: &Context) -> FieldErrors {
     let mut errors = validate_stored(policy, context);
     errors.also(impossible_patterns(&policy.spec).via_field("spec"));
     errors
 }
 
-/// The same for a policy that was taken already: a pattern that no image can match is no reason to
-/// refuse the images of its other patterns, which the policy has judged until now.
+/// Validates a policy that is already stored: a pattern that no image can match does not make the
+/// policy invalid for its other patterns.
 pub(crate) fn validate_stored(policy: &ClusterImagePolicy, context: &Context) -> FieldErrors {
     let mut spec = policy.spec.clone();
     spec.set_defaults();
@@ -68,7 +69,8 @@ pub(crate) fn validate_stored(policy: &ClusterImagePolicy, context: &Context) ->
     errors.via_field("spec")
 }
 
-/// The patterns that no image can match. policy-controller takes them, and they are off.
+/// Returns errors for patterns that no image can match. policy-controller accepts them, and they
+/// have no effect.
 pub(crate) fn impossible_patterns(spec: &Spec) -> FieldErrors {
     let mut errors = FieldErrors::none();
     for (index, image) in spec.images.iter().enumerate() {
@@ -82,7 +84,7 @@ pub(crate) fn impossible_patterns(spec: &Spec) -> FieldErrors {
     errors
 }
 
-/// The text of a webhook's denial for these errors: `validation failed: …`.
+/// Formats these errors as a webhook's denial: `validation failed: …`.
 pub fn denial(errors: &FieldErrors) -> String {
     format!("validation failed: {}", errors.filter(Level::Error))
 }
@@ -95,7 +97,8 @@ fn spec_errors(spec: &Spec, context: &Context) -> FieldErrors {
     for (index, image) in spec.images.iter().enumerate() {
         errors.also(glob(&image.glob).via_field_index("images", index));
     }
-    let may_be_empty = spec.is_exemption() || context.empty_authorities == EmptyAuthorities::Taken;
+    let may_be_empty =
+        spec.is_exemption() || context.empty_authorities == EmptyAuthorities::Accepted;
     if spec.authorities.is_empty() && !may_be_empty {
         errors.also(FieldErrors::missing(["authorities"]));
     }
@@ -104,7 +107,7 @@ fn spec_errors(spec: &Spec, context: &Context) -> FieldErrors {
         errors.also(below.via_field_index("authorities", index));
     }
     if let Some(policy) = &spec.policy {
-        // The peer reports these without `.policy` in the path.
+        // policy-controller reports these without `.policy` in the path.
         errors.also(policy_errors(policy));
     }
     if !["enforce", "warn"].contains(&spec.mode.as_str()) {
@@ -131,7 +134,7 @@ fn glob(glob: &str) -> FieldErrors {
     }
 }
 
-/// What is wrong with a CUE or Rego policy, of an attestation or of the whole policy.
+/// Validates a CUE or Rego policy, of an attestation or of the whole policy.
 fn policy_errors(policy: &Policy) -> FieldErrors {
     let mut errors = FieldErrors::none();
     if !["cue", "rego"].contains(&policy.r#type.as_str()) {
@@ -206,8 +209,8 @@ fn namespace_errors(namespaces: &[String]) -> FieldErrors {
     errors
 }
 
-/// What is wrong with a label selector, by Kubernetes' rules. The peer takes such a selector and
-/// then fails every image.
+/// Validates a label selector by the rules of Kubernetes. policy-controller accepts an invalid
+/// selector and then denies every image.
 fn selector_errors(selector: &LabelSelector) -> FieldErrors {
     let mut errors = FieldErrors::none();
     for (key, value) in &selector.match_labels {

@@ -3,15 +3,15 @@ use serde_json::{Value, json};
 use super::*;
 use crate::testing::{KEY, OTHER_KEY, policy};
 
-fn said(spec: Value, level: Level) -> String {
+fn messages(spec: Value, level: Level) -> String {
     validate(&policy(spec), &Context::default()).filter(level).to_string()
 }
 
 fn errors(spec: Value) -> String {
-    said(spec, Level::Error)
+    messages(spec, Level::Error)
 }
 
-/// A spec that is valid but for one authority.
+/// A valid spec with this authority.
 fn with_authority(authority: Value) -> Value {
     json!({"images": [{"glob": "ghcr.io/**"}], "authorities": [authority]})
 }
@@ -52,7 +52,7 @@ fn table(rows: &[(Value, &str)]) {
 }
 
 #[test]
-fn what_is_valid_has_no_errors() {
+fn valid_policies_have_no_errors() {
     let identity = json!({"issuer": "https://i", "subjectRegExp": "^.*@example\\.com$"});
     table(&[
         (with_key(json!({"data": KEY})), ""),
@@ -123,7 +123,7 @@ fn one_kind_of_authority() {
     ]);
 }
 
-/// Keys that a policy may hold by mistake, and what their author reads.
+/// Keys that a policy may contain by mistake, and the messages.
 const REFUSED_KEYS: [(&str, &str); 6] = [
     (
         "-----BEGIN PUBLIC KEY-----
@@ -172,7 +172,7 @@ MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEE11nBaJfy8CUmmyooPnb0LeM+CUT
 ];
 
 #[test]
-fn a_key_that_is_refused_comes_with_the_reason() {
+fn a_rejected_key_has_a_reason() {
     let at = "spec.authorities[0].key.data";
     for (key, why) in REFUSED_KEYS {
         let found = errors(with_key(json!({"data": key})));
@@ -186,7 +186,7 @@ fn a_key_that_is_refused_comes_with_the_reason() {
     assert_eq!(found, format!("invalid value: {two}: {at}\n{why}"));
 }
 
-/// What editors and OpenSSL leave around a key.
+/// Text that editors and OpenSSL leave around a key.
 #[test]
 fn text_around_a_key_does_not_matter() {
     for key in [
@@ -321,7 +321,7 @@ fn keyless_identities() {
                 "invalid value: (a: {who}.subjectRegExp\nregex is invalid: error parsing regexp: missing closing ): `(a`"
             ),
         ),
-        // Go does not know these, though the library that compiles expressions does.
+        // Go does not support these, though the library that compiles expressions does.
         (
             with_identity(json!({"issuer": "i", "subjectRegExp": "a\\u{62}"})),
             &format!(
@@ -443,7 +443,7 @@ fn attestations_and_policies() {
                 "missing field(s): {at}.policy.configMapRef.key, {at}.policy.configMapRef.name"
             ),
         ),
-        // The peer leaves `.policy` out of the path here.
+        // policy-controller leaves `.policy` out of the path here.
         (
             with_policy(
                 json!({"type": "x", "data": "d", "remote": {"url": "https://h", "sha256sum": "s"}}),
@@ -482,8 +482,8 @@ fn modes_and_matches() {
 }
 
 #[test]
-fn empty_authorities_are_taken_where_the_configuration_says_so() {
-    let context = Context { empty_authorities: EmptyAuthorities::Taken, ..Context::default() };
+fn empty_authorities_are_accepted_if_configured() {
+    let context = Context { empty_authorities: EmptyAuthorities::Accepted, ..Context::default() };
     let policy = policy(json!({"images": [{"glob": "**"}]}));
     assert!(validate(&policy, &context).filter(Level::Error).is_empty());
 }
@@ -503,30 +503,36 @@ fn warnings_are_not_errors() {
         ),
         (
             with_authority(json!({"key": {"kms": "hashivault://k"}})),
-            "keys in a KMS are not supported yet: the authority will not hold: spec.authorities[0]",
+            "keys in a KMS are not supported yet: the authority cannot be satisfied: spec.authorities[0]",
         ),
         (
             with_authority(json!({"keyless": {"insecureIgnoreSCT": true,
                 "identities": [{"issuer": "i", "subject": "s"}]}})),
-            "promised to publish: spec.authorities[0].keyless.insecureIgnoreSCT",
+            "publication in a CT log: spec.authorities[0].keyless.insecureIgnoreSCT",
         ),
-        (with_policy(json!({"type": "cue", "data": "x"})), "the policy will not hold: spec.policy"),
+        (
+            with_policy(json!({"type": "cue", "data": "x"})),
+            "the policy cannot be satisfied: spec.policy",
+        ),
         (with_match(json!({})), "an empty entry matches every object: spec.match[0]"),
         (json!({"images": [{"glob": "*"}], "mode": "warn"}), "exempts its images"),
-        (json!({"images": [{"glob": "ghcr.io/a:v1"}], "mode": "warn"}), "a tag says nothing"),
+        (
+            json!({"images": [{"glob": "ghcr.io/a:v1"}], "mode": "warn"}),
+            "a tag does not identify content",
+        ),
     ];
     for (spec, text) in rows {
         assert_eq!(errors(spec.clone()), "", "{spec}");
-        let warnings = said(spec.clone(), Level::Warning);
+        let warnings = messages(spec.clone(), Level::Warning);
         assert!(warnings.contains(text), "{spec}: {warnings}");
     }
-    assert_eq!(said(with_key(json!({"data": KEY})), Level::Warning), "");
+    assert_eq!(messages(with_key(json!({"data": KEY})), Level::Warning), "");
     let anchored = json!({"issuerRegExp": "^(a|b)$", "subject": "s"});
-    assert_eq!(said(with_identity(anchored), Level::Warning), "");
+    assert_eq!(messages(with_identity(anchored), Level::Warning), "");
 }
 
 #[test]
-fn a_denial_begins_as_the_peers() {
+fn a_denial_begins_as_policy_controllers() {
     let errors = validate(&policy(json!({"images": [], "mode": "warn"})), &Context::default());
     assert_eq!(denial(&errors), "validation failed: missing field(s): spec.images");
 }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use sealgate_core::reference::Reference;
 
 use super::*;
-use crate::glob::{Glob, TagTrust};
+use crate::glob::{Glob, TagMatching};
 use crate::object_match::ObjectMatch;
 use crate::rule::{Mode, Origin, When};
 use crate::select::{NoMatch, PolicySet};
@@ -10,7 +10,7 @@ use crate::testing::{pod, signed};
 
 const HEX: &str = "abcdefabcdefabcdefabcdefabcdefabcdefabcdefabcdefabcdefabcdefabcd";
 
-/// The spellings of a registry that patterns or references treat in a way of their own.
+/// Spellings of a registry that patterns or references treat specially.
 const HOSTS: [&str; 16] = [
     "",
     "ghcr.io/",
@@ -30,7 +30,7 @@ const HOSTS: [&str; 16] = [
     "[2001:db8::a]:443/",
 ];
 
-/// Patterns with a syntax that a reference with wildcards in it seldom has.
+/// Patterns with a syntax that rarely results from a reference with wildcards.
 const ODD: [&str; 30] = [
     "*",
     "**",
@@ -68,7 +68,7 @@ fn host() -> impl Strategy<Value = &'static str> {
     proptest::sample::select(HOSTS.as_slice())
 }
 
-/// Few paths that begin alike, so that prefixes are nested and names are hit.
+/// A few paths with common beginnings, so that prefixes are nested and names match.
 fn path() -> impl Strategy<Value = String> {
     "(library/)?[ab]{1,2}(/[ab][a.-]?[ab]?){0,2}"
 }
@@ -88,7 +88,7 @@ fn reference() -> impl Strategy<Value = String> {
     (host(), path(), identifier()).prop_map(|(host, path, rest)| format!("{host}{path}{rest}"))
 }
 
-/// A reference as it is, or with wildcards in the place of some of its text.
+/// A reference, with some of its text replaced by wildcards.
 fn pattern() -> impl Strategy<Value = String> {
     let cut = (any::<proptest::sample::Index>(), 0usize..20, "\\*{1,3}");
     let cuts = proptest::collection::vec(cut, 0..3);
@@ -107,9 +107,9 @@ fn pattern() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A rule with up to four patterns, that may be about objects of another namespace.
+/// A rule with up to four patterns, for objects of any or of another namespace.
 fn rule() -> impl Strategy<Value = Rule> {
-    let tags = prop_oneof![Just(TagTrust::AsWritten), Just(TagTrust::OnlyWithoutDigest)];
+    let tags = prop_oneof![Just(TagMatching::AsWritten), Just(TagMatching::OnlyWithoutDigest)];
     let (patterns, namespace) = (proptest::collection::vec(pattern(), 0..5), 0..4);
     ("[a-c]", patterns, tags, namespace).prop_map(|(name, patterns, tags, namespace)| {
         let images = patterns.iter().filter_map(|text| Glob::parse(text).ok()).collect();
@@ -120,10 +120,10 @@ fn rule() -> impl Strategy<Value = Rule> {
     })
 }
 
-/// A rule about images of one pattern.
+/// A rule for images that match one pattern.
 fn about(glob: &str) -> Rule {
     let images = vec![Glob::parse(glob).unwrap()];
-    let when = When { images, tags: TagTrust::AsWritten, matches: Vec::new() };
+    let when = When { images, tags: TagMatching::AsWritten, matches: Vec::new() };
     Rule::new(glob.to_owned(), Origin::default(), when, signed("a"), Mode::Enforce)
 }
 
@@ -136,7 +136,8 @@ fn candidates(set: &PolicySet, image: &str) -> Vec<String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
-    /// The rules that the index selects are those that apply when each is asked, in their order.
+    /// The rules that the index selects are those that a scan of all rules selects, in the same
+    /// order.
     #[test]
     fn the_index_selects_what_asking_every_rule_selects(
         rules in proptest::collection::vec(rule(), 0..20),
@@ -166,7 +167,7 @@ proptest! {
         let (Ok(glob), Ok(image)) = (Glob::parse(&pattern), image.parse::<Reference>()) else {
             return Ok(());
         };
-        let matches = [TagTrust::AsWritten, TagTrust::OnlyWithoutDigest]
+        let matches = [TagMatching::AsWritten, TagMatching::OnlyWithoutDigest]
             .iter()
             .any(|tags| glob.matches(&image, *tags) || glob.may_match(&image, *tags));
         let name = canonical_name(image.repository());
@@ -217,7 +218,7 @@ fn rules_about_other_repositories_are_no_candidates() {
     assert_eq!(candidates(&set, "ghcr.io:443/team-7/x"), [&acme[..3], &[seventh]].concat());
 }
 
-/// Patterns of which each begins with the one before: the longest chain that a look-up can meet.
+/// Patterns that each begin with the previous one: the longest chain that a look-up can traverse.
 #[test]
 fn nested_prefixes_are_looked_up_quickly() {
     let nested = |length: usize| format!("ghcr.io/{}", "a".repeat(length));

@@ -1,5 +1,5 @@
-//! Keyless authorities, logs and timestamps: what they rest on, what they ask for, and that
-//! nothing that cannot be had is left out.
+//! Tests of keyless authorities, logs and timestamps: their trust configs and required proofs, and
+//! that no unavailable part is skipped.
 
 use std::sync::{Arc, LazyLock};
 
@@ -12,7 +12,7 @@ use crate::testing::{compiled_with, no_secret};
 
 const REKOR: &str = "https://rekor.example";
 
-/// Three worlds, and roots with parts of them.
+/// Three Sigstore instances, and roots with parts of them.
 struct Worlds {
     own: TrustRoot,
     ours: TrustRoot,
@@ -69,7 +69,8 @@ fn keyless(fields: Value) -> Value {
     keyless
 }
 
-/// Whose the parts of the root are, and what is asked for; or what is lacking.
+/// The names in the root's parts and the proofs that are required; or the reason why it is
+/// undecidable.
 fn summary(authority: Value) -> String {
     let compiled = compiled_with(spec(authority), &roots);
     assert!(compiled.errors.is_empty(), "{}", compiled.errors);
@@ -77,7 +78,7 @@ fn summary(authority: Value) -> String {
     let [signed] = needs.as_slice() else {
         let inlined = compiled.conditions.iter().find(|c| c.kind == "TrustRootsInlined").unwrap();
         let ready = compiled.conditions.iter().find(|c| c.kind == "Ready").unwrap();
-        assert_eq!(lacks(compiled.rule.need()), ["TrustRootUnavailable"]);
+        assert_eq!(reason_codes(compiled.rule.need()), ["TrustRootUnavailable"]);
         assert!(!ready.holds && !inlined.holds);
         return inlined.message.trim_start_matches("authority authority-0: ").to_owned();
     };
@@ -115,7 +116,7 @@ fn asked(requirements: ProofRequirements) -> String {
 }
 
 #[test]
-fn a_root_is_put_together_of_what_the_policy_names() {
+fn a_root_is_composed_of_the_named_roots() {
     let named = |name: &str| json!({"trustRootRef": name});
     let rows = [
         // The gate's own root, or another one, as a whole.
@@ -132,7 +133,7 @@ fn a_root_is_put_together_of_what_the_policy_names() {
             json!({"keyless": keyless(json!({"insecureIgnoreSCT": true, "trustRootRef": "no-ct"}))}),
             "ca=ours ct=none log=ours tsa=ours asks log",
         ),
-        // Logs and clocks of others.
+        // Logs and timestamp authorities of other roots.
         (
             json!({"keyless": keyless(named("ours")), "ctlog": named("logs")}),
             "ca=ours ct=ours log=other tsa=ours asks log+sct",
@@ -159,12 +160,12 @@ fn a_root_is_put_together_of_what_the_policy_names() {
             json!({"keyless": keyless(named("no-time")), "ctlog": {}, "rfc3161timestamp": {}}),
             "ca=ours ct=ours log=own tsa=own asks log+timestamp+sct",
         ),
-        // No log in the root: its clocks give the time.
+        // No log in the root: its timestamp authorities give the time.
         (
             json!({"keyless": keyless(named("no-log"))}),
             "ca=ours ct=ours log=none tsa=ours asks timestamp+sct",
         ),
-        // A TrustRoot that is named decides, whatever address stands beside it.
+        // A named TrustRoot decides, whatever URL is given with it.
         (
             json!({"keyless": keyless(named("ours")),
                 "ctlog": {"url": "http://rekor.elsewhere.example", "trustRootRef": "logs"}}),
@@ -200,7 +201,7 @@ fn a_root_is_put_together_of_what_the_policy_names() {
 }
 
 #[test]
-fn what_cannot_be_had_is_never_left_out() {
+fn an_unavailable_part_is_never_skipped() {
     let named = |name: &str| json!({"trustRootRef": name});
     let key = json!({"data": KEY});
     let url = "https://rekor.elsewhere.example";
@@ -232,7 +233,7 @@ fn what_cannot_be_had_is_never_left_out() {
             "TrustRoot no-time has no usable transparency log, and no timestamp authority either"
                 .to_owned(),
         ),
-        // A log that cannot be used is no reason to do without one.
+        // An unusable log does not make the log optional.
         (
             json!({"keyless": keyless(named("skipped-log"))}),
             "TrustRoot skipped-log has no usable transparency log, and no timestamp authority either"
@@ -288,13 +289,13 @@ fn a_key_alone_needs_no_root_and_everything_else_does() {
         json!({"keyless": keyless(json!({"insecureIgnoreSCT": true}))}),
     ] {
         let compiled = compiled(spec(authority.clone()));
-        assert_eq!(lacks(compiled.rule.need()), ["TrustRootUnavailable"], "{authority}");
+        assert_eq!(reason_codes(compiled.rule.need()), ["TrustRootUnavailable"], "{authority}");
     }
 }
 
-/// A thousand policies hold one root.
+/// A thousand policies share one root.
 #[test]
-fn what_is_taken_as_a_whole_is_shared() {
+fn an_unchanged_root_is_shared() {
     let own = Arc::new(WORLDS.own.clone());
     let roots = |_: &RootRef| Ok((Arc::clone(&own), RootSource::Embedded));
     for authority in [json!({"key": {"data": KEY}}), json!({"keyless": keyless(json!({}))})] {
@@ -337,14 +338,14 @@ fn a_certificate_of_the_policy_replaces_the_authorities_of_the_root() {
         &|_: &SecretRef| content_of_secret("ca", Some(&data(KEY))),
         &|_: &SecretRef| content_of_secret("ca", Some(&data("junk"))),
     ] {
-        assert_eq!(lacks(with(secrets).rule.need()), ["InliningKeysFailed"]);
+        assert_eq!(reason_codes(with(secrets).rule.need()), ["InliningKeysFailed"]);
     }
     let kms = compiled_with(spec(own(json!({"kms": "hashivault://k"}))), &roots);
-    assert_eq!(lacks(&kms.rule.need()), ["KmsUnsupported"]);
+    assert_eq!(reason_codes(kms.rule.need()), ["KmsUnsupported"]);
 }
 
 #[test]
-fn identities_are_taken_over_each_in_one_way() {
+fn identities_are_compiled_each_in_one_form() {
     let identities = json!([
         {"issuer": "https://i", "subject": "s"},
         {"issuerRegExp": "^https://i$", "subjectRegExp": "^s.*$"},
@@ -361,7 +362,8 @@ fn identities_are_taken_over_each_in_one_way() {
     let [first, second] = authority.identities.as_slice() else { panic!("two") };
     assert_eq!(first.subject, Some(Wanted::Exactly("s".to_owned())));
     assert!(matches!(&second.issuer, Some(Wanted::Matching(p)) if p.as_str() == "^https://i$"));
-    // Half an identity would be anybody's: it never compiles, whoever has let it in.
+    // An identity with a subject or an issuer only would match many signers: it never compiles,
+    // even if it was stored.
     for identities in [
         json!([]),
         json!([{"issuer": "i"}]),
@@ -377,7 +379,7 @@ fn identities_are_taken_over_each_in_one_way() {
 }
 
 #[test]
-fn fingerprints_follow_identities_roots_and_wishes() {
+fn fingerprints_cover_identities_roots_and_overrides() {
     let print =
         |authority: Value| compiled_with(spec(authority), &roots).rule.fingerprint().clone();
     let one = |issuer: &str, subject: &str| json!({"keyless": {"identities": [{"issuer": issuer, "subject": subject}]}});
