@@ -1,11 +1,11 @@
-//! The time, as the process sees it.
+//! Clocks of the process.
 
 use jiff::Timestamp;
 use sealgate_engine::ports::Clock;
 
 use crate::failure::CliError;
 
-/// The system's clock.
+/// The system clock.
 pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
@@ -14,12 +14,12 @@ impl Clock for SystemClock {
     }
 }
 
-/// The moment that is written into what is made: `SOURCE_DATE_EPOCH` where it is set
-/// (reproducible builds), else now. Never used to judge anything.
+/// The time that is written into created artifacts: `SOURCE_DATE_EPOCH` if set (reproducible
+/// builds), else the current time. Never used for verification.
 pub(crate) struct BuildClock(Timestamp);
 
 impl BuildClock {
-    /// Reads the variable once.
+    /// Reads the variable.
     pub(crate) fn from_env() -> Result<Self, CliError> {
         match std::env::var("SOURCE_DATE_EPOCH") {
             Ok(text) if !text.is_empty() => text

@@ -1,5 +1,5 @@
-//! The reference pages that are made from the code. `UPDATE_DOCS=1 cargo test -p sealgate docs`
-//! writes them; without it the test fails where a page is not what the code says.
+//! Reference pages that are generated from the code. `UPDATE_DOCS=1 cargo test -p sealgate docs`
+//! writes them; without it, the test fails if a page is not current.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -19,7 +19,8 @@ fn environment_page_is_current() {
     check("environment.md", &environment());
 }
 
-/// What is read for an identity token is in the list that `env` prints and the page shows.
+/// Every variable that is read for an identity token is in the list that `env` prints and the page
+/// shows.
 #[test]
 fn variables_of_identity_tokens_are_listed() {
     for name in sealgate_sigstore::oidc::VARIABLES {
@@ -28,7 +29,7 @@ fn variables_of_identity_tokens_are_listed() {
     assert!(VARIABLES.is_sorted_by_key(|variable| variable.name));
 }
 
-/// The page on exit codes explains every code of a fault, and no other.
+/// The page on exit codes lists every code of a fault, and no other.
 #[test]
 fn codes_of_faults_are_listed() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/exit-codes.md");

@@ -1,5 +1,5 @@
-//! How a command ends when it does not end well: cosign's line first, then what was found and what
-//! to do, cosign's closing line last, and an exit code.
+//! Failures of commands: cosign's line first, then findings and remedies, cosign's closing line
+//! last, and an exit code.
 
 use std::fmt::Write as _;
 
@@ -14,32 +14,32 @@ use crate::output::verification::MISSING_REMEDY;
 
 /// Exit codes, as cosign's (`docs/reference/exit-codes.md`).
 pub(crate) mod exit {
-    /// Anything that has no code of its own; a registry that could not be asked is among it.
+    /// Any failure without a code of its own, such as a registry that could not be read.
     pub(crate) const FAILED: u8 = 1;
-    /// `verify`: there is no signature.
+    /// `verify`: no signature was found.
     pub(crate) const NO_SIGNATURES: u8 = 10;
-    /// `verify`: there is no such image.
+    /// `verify`: the image does not exist.
     pub(crate) const NOT_FOUND: u8 = 11;
-    /// `verify`: there are signatures, but none valid.
+    /// `verify`: signatures were found, but none is valid.
     pub(crate) const NO_MATCH: u8 = 12;
     /// `replay`: a decision differs from the recorded one.
     pub(crate) const DIFFERENT: u8 = 14;
 }
 
-/// A command's failure, ready to be shown.
+/// The failure of a command, as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CliError {
-    /// cosign's line where it has one.
+    /// The message; cosign's, if it has one.
     pub(crate) message: String,
-    /// What was found, and what to do; a line each, indented by the renderer.
+    /// Findings and remedies; a line each, indented when rendered.
     pub(crate) notes: Vec<String>,
     /// The exit code.
     pub(crate) code: u8,
-    /// Whether the `Error:` block was printed already (one for each image of a list).
+    /// Set if the `Error:` block was printed already (one for each image of a list).
     pub(crate) shown: bool,
 }
 
-/// What every command returns.
+/// The result of every command.
 pub(crate) type Outcome = Result<(), CliError>;
 
 impl CliError {
@@ -47,7 +47,7 @@ impl CliError {
         Self { message: message.into(), notes: Vec::new(), code: exit::FAILED, shown: false }
     }
 
-    /// A flag or value that this version cannot honour: refused, never ignored.
+    /// An error for a flag or value that this version does not support: rejected, never ignored.
     pub(crate) fn unsupported(what: &str, why: &str) -> Self {
         Self::new(format!("{what} is not supported in this version of sealgate"))
             .note(why.to_owned())
@@ -62,18 +62,18 @@ impl CliError {
         Self { code, ..self }
     }
 
-    /// Says in which step it happened, before the message: `signing: …`.
+    /// Prepends the step to the message: `signing: …`.
     pub(crate) fn during(mut self, step: &str) -> Self {
         self.message = format!("{step}: {}", self.message);
         self
     }
 
-    /// A text that was to be a reference; of a long one the beginning.
+    /// An error for a text that is not a reference; a long text is truncated.
     pub(crate) fn no_reference(text: &str, why: &InvalidReference) -> Self {
         let shown: String = text.chars().take(300).collect();
         let error = Self::new(format!("parsing reference: could not parse reference: {shown}"));
         if text.trim().is_empty() {
-            return error.note("the image is empty: is a variable of the shell not set?");
+            return error.note("the image name is empty; check for an unset shell variable");
         }
         match why {
             InvalidReference::Malformed(_) => error,
@@ -82,7 +82,7 @@ impl CliError {
         }
     }
 
-    /// The `Error:` block.
+    /// Formats the `Error:` block.
     pub(crate) fn block(&self) -> String {
         let mut text = format!("Error: {}\n", self.message);
         for line in self.notes.iter().flat_map(|note| note.lines()) {
@@ -91,7 +91,7 @@ impl CliError {
         text
     }
 
-    /// Everything for standard error.
+    /// Formats the whole text for standard error.
     pub(crate) fn render(&self) -> String {
         let block = if self.shown { String::new() } else { self.block() };
         format!("{block}error during command execution: {}\n", self.message)
@@ -117,7 +117,7 @@ impl From<Failure> for CliError {
             }
             Failure::Occupied { at, found } => {
                 Self::new(format!("image \"{at}\" already exists. Use `-f` to overwrite"))
-                    .note(format!("it holds {found}"))
+                    .note(format!("it contains {found}"))
             }
             Failure::Rejected(reason) => {
                 Self::new(format!("{reason} [{}]", reason.code())).note(reason.remedy())
@@ -154,7 +154,7 @@ impl From<std::io::Error> for CliError {
     }
 }
 
-/// What a person can do about a fault.
+/// Returns the remedy for a fault.
 pub(crate) fn remedy(fault: &Fault) -> Option<String> {
     match registry(&fault.target) {
         Some(_) => registry_remedy(fault),
@@ -167,14 +167,16 @@ fn registry_remedy(fault: &Fault) -> Option<String> {
         FaultKind::Unauthorized => {
             let server = login_server(&fault.target)?;
             return Some(format!(
-                "log in with `sealgate login {server}`, or give --registry-username and \
+                "log in with `sealgate login {server}`, or use --registry-username and \
                  --registry-password"
             ));
         }
-        FaultKind::Denied => "ask the registry's owner for the right to do this",
-        FaultKind::Throttled => "wait, or log in: most registries allow more to known users",
+        FaultKind::Denied => "ask the registry's owner for permission",
+        FaultKind::Throttled => {
+            "wait, or log in: most registries have higher rate limits for authenticated users"
+        }
         FaultKind::Tls => {
-            "check the registry's certificate; for a registry with its own CA give \
+            "check the registry's certificate; for a registry with its own CA, use \
              --registry-cacert FILE"
         }
         FaultKind::Timeout => MORE_TIME,
@@ -184,13 +186,13 @@ fn registry_remedy(fault: &Fault) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// For whoever is no registry: a timestamp authority, a log, an issuer of certificates, an API
-/// server. Why one refuses, it says itself.
+/// Returns the remedy for a fault of another service: a timestamp authority, a log, a certificate
+/// authority, an API server. Its own message says why it denied a request.
 fn service_remedy(kind: FaultKind) -> Option<&'static str> {
     match kind {
         FaultKind::Throttled => Some("wait, and try again"),
         FaultKind::Tls => Some(
-            "check the service's certificate; for a timestamp authority with its own CA give \
+            "check the service's certificate; for a timestamp authority with its own CA, use \
              --timestamp-client-cacert FILE",
         ),
         FaultKind::Timeout => Some(MORE_TIME),
@@ -201,9 +203,9 @@ fn service_remedy(kind: FaultKind) -> Option<&'static str> {
     }
 }
 
-const MORE_TIME: &str = "try again, or allow more time with --timeout 10m";
+const MORE_TIME: &str = "try again, or increase the limit, for example --timeout 10m";
 
-/// The registry's part of a target, if it is one: `HOST[:PORT]`, with a note in parentheses for a
+/// Returns the registry of a target, if it is one: `HOST[:PORT]`, with a note in parentheses for a
 /// token endpoint or a redirect. Services are named by their URLs.
 fn registry(target: &str) -> Option<&str> {
     let server = target.split(" (").next()?;
@@ -211,8 +213,7 @@ fn registry(target: &str) -> Option<&str> {
     (repository.registry() == server).then_some(server)
 }
 
-/// The registry that a refusal comes from, where it is one whose credentials were asked for: not
-/// one that a redirect leads to.
+/// Returns the registry that requires authentication, unless a redirect leads to it.
 fn login_server(target: &str) -> Option<&str> {
     let asked = target.split(" (token endpoint ").next()?;
     registry(asked).filter(|server| *server == asked)
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_advised_at_a_registry_that_asked_for_it() {
+    fn a_login_is_suggested_for_a_registry_that_requires_it() {
         let advice = |target: &str| remedy(&Fault::new(FaultKind::Unauthorized, target, "401"));
         for target in ["reg.io:5000", "reg.io:5000 (token endpoint auth.io)"] {
             let advice = advice(target).unwrap();

@@ -1,5 +1,5 @@
-//! `sealgate`: the command line and the wiring. Every decision about signatures is made in the
-//! crates below; this one reads flags, asks for passwords, connects parts and prints.
+//! `sealgate`: the command line and the wiring. Signatures are verified and judged in the library
+//! crates; this one parses flags, prompts for passwords, connects the parts and prints.
 
 mod cli;
 mod clock;
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// `cosign` if a link of that name calls us, so that messages and completions fit.
+/// Returns `cosign` if the program was called by that name, so that messages and completions match.
 fn program_name(first: Option<&OsString>) -> &'static str {
     let name = first.and_then(|path| std::path::Path::new(path).file_stem());
     if name.is_some_and(|name| name == "cosign") { "cosign" } else { "sealgate" }
@@ -48,8 +48,8 @@ fn run(cli: Cli, program: &'static str) -> Outcome {
     let mut session = Session::new(cli.global.output_file.as_deref(), program, cli.global.timeout)?;
     let verbose = cli.global.verbose == Some(true);
     let command = match cli.command {
-        // The gate and the demo run until they are stopped, on a runtime of their own; the gate
-        // writes its log in its own way unless --verbose wants this one.
+        // The gate and the demo run until they are stopped, on their own runtime; the gate has its
+        // own log format unless --verbose is used.
         Command::Serve(Verb(args)) => {
             if verbose {
                 start_logging(verbose);
@@ -61,8 +61,9 @@ fn run(cli: Cli, program: &'static str) -> Outcome {
     };
     start_logging(verbose);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on(within(cli.global.timeout, dispatch(command, &mut session)));
-    // A blocking task (a password prompt, scrypt) must not keep us from ending.
+    let outcome =
+        runtime.block_on(with_timeout(cli.global.timeout, dispatch(command, &mut session)));
+    // A blocking task (a password prompt, scrypt) must not delay the exit.
     runtime.shutdown_background();
     if let (Err(error), Errors::Document) = (&outcome, session.errors) {
         output::error_document(&mut session, error)?;
@@ -70,12 +71,13 @@ fn run(cli: Cli, program: &'static str) -> Outcome {
     outcome
 }
 
-/// `--timeout`, as in cosign: zero means at once.
-async fn within(limit: Duration, work: impl Future<Output = Outcome>) -> Outcome {
+/// Applies `--timeout`, as in cosign: zero expires at once.
+async fn with_timeout(limit: Duration, work: impl Future<Output = Outcome>) -> Outcome {
     match tokio::time::timeout(limit, work).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(CliError::new("context deadline exceeded")
-            .note(format!("not done after {limit:?}; allow more time with --timeout"))),
+        Err(_) => Err(CliError::new("context deadline exceeded").note(format!(
+            "the command did not finish within {limit:?}; increase the limit with --timeout"
+        ))),
     }
 }
 
@@ -113,13 +115,13 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::VerifyBundle(Verb(args)) => command::verify_bundle::run(*args).await,
         Command::Version(Verb(args)) => command::version::run(args, session),
         Command::Serve(_) | Command::Demo(_) => {
-            Err(CliError::new("this command has a runtime of its own"))
+            Err(CliError::new("this command runs on its own runtime"))
         }
         Command::Other(words) => command::usage::unknown(&words, session),
     }
 }
 
-/// `--verbose`, or `RUST_LOG` for those who know what to look for.
+/// Starts logging with `--verbose` or `RUST_LOG`.
 fn start_logging(verbose: bool) {
     use tracing_subscriber::EnvFilter;
     let filter = match std::env::var("RUST_LOG") {
@@ -127,7 +129,7 @@ fn start_logging(verbose: bool) {
         _ if verbose => EnvFilter::new(
             "sealgate=debug,sealgate_registry=debug,sealgate_engine=debug,sealgate_kube=debug",
         ),
-        // Nothing to log: not even a subscriber, so that starting costs nothing.
+        // Without logging, no subscriber is installed, to save its startup cost.
         _ => return,
     };
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

@@ -1,7 +1,7 @@
-//! `sealgate serve`: the gate, wired together. Flags to parts; what the parts do is theirs.
+//! `sealgate serve`: constructs the gate from flags and runs it.
 //!
-//! Two sources of policy (a folder, a cluster) and three of the serving certificate (one made for
-//! this process, files, the cluster's Secret).
+//! There are two sources of policies (a folder, a cluster) and three of the serving certificate
+//! (self-signed for this process, files, the cluster's Secret).
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use sealgate_engine::cache::CacheSettings;
-use sealgate_engine::gate::{Gate as Judge, GatePorts};
+use sealgate_engine::gate::{Gate as GateUseCase, GatePorts};
 use sealgate_engine::limits::Limits as EvidenceLimits;
 use sealgate_engine::ports::{AuditSink, SecretSource};
 use sealgate_engine::roots::Roots;
@@ -83,23 +83,23 @@ pub(crate) struct ServeArgs {
     webhook_timeout: Duration,
 
     /// Action for images that no policy applies to; overrides config-policy-controller
-    #[arg(long, value_name = "WHAT", value_enum)]
-    no_match_policy: Option<NoMatchWord>,
+    #[arg(long, value_name = "ACTION", value_enum)]
+    no_match_policy: Option<NoMatchValue>,
 
     /// Trust root for policies without a trustRootRef [default: the one from `sealgate initialize`,
     /// else the embedded public-good root]
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
 
-    /// Maximum number of cached verdicts
+    /// Maximum number of cached verification results
     #[arg(long, value_name = "N", default_value = "20000")]
     cache_entries: u64,
 
-    /// Lifetime of a cached pass (0 disables the cache)
+    /// Lifetime of a cached verified signature (0 disables the cache)
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = go_duration)]
     cache_ttl: Duration,
 
-    /// Lifetime of a cached denial. With 0s, an image that was denied can be signed and retried at
+    /// Lifetime of the facts that led to a denial. With 0s, an image that was denied can be signed and retried at
     /// once. Identical requests that are in flight at the same time are always evaluated once
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = go_duration)]
     refusal_ttl: Duration,
@@ -116,7 +116,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DURATION", value_parser = go_duration)]
     lame_duck: Option<Duration>,
 
-    /// Time after that in which requests in progress can finish
+    /// Time after --lame-duck in which requests in progress can finish
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = go_duration)]
     grace_period: Duration,
 
@@ -164,19 +164,19 @@ impl RecordFlags {
 
 /// `--no-match-policy`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum NoMatchWord {
+enum NoMatchValue {
     Deny,
     Warn,
     Allow,
 }
 
-/// A gate that listens.
+/// A running gate.
 pub(crate) struct Gate {
     running: Running,
     policies: watch::Receiver<PolicyState>,
 }
 
-/// What the sources give: policies and the secrets to read signatures with.
+/// The policies, trust roots and Secrets from the policy source.
 struct Sources {
     policies: watch::Receiver<PolicyState>,
     roots: Arc<Roots>,
@@ -184,8 +184,8 @@ struct Sources {
     client: Option<sealgate_kube::Client>,
 }
 
-/// Serves until SIGTERM or SIGINT. Blocks: the gate has a runtime of its own, with as many threads
-/// as there are cores, and no time limit.
+/// Serves until SIGTERM or SIGINT. Blocks: the gate has its own runtime, with one thread per core,
+/// and no time limit.
 pub(crate) fn run(args: ServeArgs) -> Outcome {
     let _log = log::start(args.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -206,7 +206,7 @@ async fn serve(args: ServeArgs) -> Outcome {
     Ok(())
 }
 
-/// Opens the gate: parts, sources, certificate, port.
+/// Opens the gate: registry client, policy source, certificate, port.
 pub(crate) async fn open(args: ServeArgs) -> Result<Gate, CliError> {
     let metrics = Arc::new(Metrics::new());
     let (registries, insecure) = args.insecure.client(&args.registry)?;
@@ -226,7 +226,7 @@ pub(crate) async fn open(args: ServeArgs) -> Result<Gate, CliError> {
         clock: Arc::new(SystemClock),
         audit: Arc::new(audit),
     };
-    let gate = Judge::new(ports, EvidenceLimits::default(), &cache(&args));
+    let gate = GateUseCase::new(ports, EvidenceLimits::default(), &cache(&args));
     let workloads = sources.client.clone().map(|client| Arc::new(ClusterWorkloads(client)) as _);
     certificate::open(&args, sources.client, options.listen, &slot, &metrics).await?;
     let handler = WebhookHandler {
@@ -255,12 +255,12 @@ fn options(args: &ServeArgs, certificate: Arc<CertificateSlot>) -> ServerOptions
 }
 
 fn listen(args: &ServeArgs) -> SocketAddr {
-    let everywhere = |port| SocketAddr::from(([0, 0, 0, 0], port));
+    let all_addresses = |port| SocketAddr::from(([0, 0, 0, 0], port));
     match (args.listen, args.secure_port, &args.policies) {
         (Some(address), _, _) => address,
-        (None, Some(port), _) => everywhere(port),
+        (None, Some(port), _) => all_addresses(port),
         (None, None, Some(_)) => SocketAddr::from(([127, 0, 0, 1], 8443)),
-        (None, None, None) => everywhere(8443),
+        (None, None, None) => all_addresses(8443),
     }
 }
 
@@ -269,12 +269,12 @@ fn cache(args: &ServeArgs) -> CacheSettings {
 }
 
 impl Gate {
-    /// Where it listens.
+    /// The address that it listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.running.address()
     }
 
-    /// Waits until policies are loaded; says why not, if it takes longer than `limit`.
+    /// Waits until policies are loaded; after `limit`, returns the reason why they are not.
     pub(crate) async fn when_ready(&self, limit: Duration) -> Result<(), String> {
         let mut policies = self.policies.clone();
         let ready = policies.wait_for(|state| state.set.is_some());
@@ -284,23 +284,23 @@ impl Gate {
         Err(self.policies.borrow().problems.join("; "))
     }
 
-    /// Stops in order.
+    /// Shuts down gracefully.
     pub(crate) async fn stop(self) {
         self.running.stop().await;
     }
 }
 
-impl From<NoMatchWord> for NoMatch {
-    fn from(word: NoMatchWord) -> Self {
+impl From<NoMatchValue> for NoMatch {
+    fn from(word: NoMatchValue) -> Self {
         match word {
-            NoMatchWord::Deny => Self::Deny,
-            NoMatchWord::Warn => Self::Warn,
-            NoMatchWord::Allow => Self::Allow,
+            NoMatchValue::Deny => Self::Deny,
+            NoMatchValue::Warn => Self::Warn,
+            NoMatchValue::Allow => Self::Allow,
         }
     }
 }
 
-/// The signals that end the gate in order. A second one ends it at once.
+/// The signals that shut down the gate gracefully. A second one terminates it at once.
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
@@ -315,7 +315,9 @@ impl Signals {
 
     async fn wait(mut self) {
         self.next().await;
-        terminal::say("Stopping: finishing what runs (again to stop at once)");
+        terminal::say(
+            "Shutting down: waiting for requests in progress (repeat the signal to stop immediately)",
+        );
         tokio::spawn(async move {
             self.next().await;
             std::process::exit(130);
@@ -351,7 +353,7 @@ mod tests {
         Line::try_parse_from(words).map(|line| line.args)
     }
 
-    /// The arguments of the Deployment that `sealgate install` writes.
+    /// The arguments in the Deployment that `sealgate install` writes.
     fn installed(certificates: Certificates, pull_secrets: PullSecretRights) -> Vec<String> {
         let registries = RegistryOptions {
             ca_bundle: Some("PEM".to_owned()),
@@ -373,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn understands_what_install_writes() {
+    fn accepts_the_arguments_that_install_writes() {
         let secret = Certificates::Secret { name: "tls".to_owned(), inject_ca_from: None };
         let some = PullSecretRights::Namespaces(vec!["a".to_owned(), "b".to_owned()]);
         for (certificates, rights) in [
@@ -392,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_served_to_this_machine_unless_asked_otherwise() {
+    fn with_a_policy_folder_the_default_address_is_loopback() {
         let args = parse(&["--policies", "p", "--self-signed"]).unwrap();
         assert_eq!(listen(&args), "127.0.0.1:8443".parse().unwrap());
         let args = parse(&["--policies", "p", "--secure-port", "9443"]).unwrap();

@@ -1,4 +1,4 @@
-//! What a running command has: where its output goes.
+//! State of a running command: its output and global flags.
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -7,24 +7,24 @@ use std::time::Duration;
 use crate::cli::files;
 use crate::failure::CliError;
 
-/// The output for machines: standard output, or the file of `--output-file`.
+/// The machine-readable output: standard output, or the file of `--output-file`.
 pub(crate) struct Session {
     out: Box<dyn Write + Send>,
-    /// The name we were called by: `sealgate` or `cosign`.
+    /// The name that the program was called by: `sealgate` or `cosign`.
     pub(crate) program: &'static str,
     /// `--timeout`.
     pub(crate) timeout: Duration,
-    /// Whether a failure is to be told as a document, too.
+    /// The format of failures, in addition to the text on standard error.
     pub(crate) errors: Errors,
 }
 
-/// How failures are told, beside the text on standard error.
+/// The format of failures, in addition to the text on standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Errors {
-    /// Not at all.
+    /// Text only.
     #[default]
     Text,
-    /// As `sealgate.dev/error/v1` on standard output.
+    /// Also `sealgate.dev/error/v1` on standard output.
     Document,
 }
 
@@ -44,16 +44,16 @@ impl Session {
         Ok(Self { out, program, timeout, errors: Errors::Text })
     }
 
-    /// How long a command may wait for a cluster: less than `--timeout`, so that there is time to say
-    /// for what it waited in vain.
-    pub(crate) fn patience(&self) -> Duration {
+    /// The time limit for waiting for a cluster: less than `--timeout`, so that there is time to
+    /// report the reason.
+    pub(crate) fn cluster_timeout(&self) -> Duration {
         self.timeout - self.timeout / 10
     }
 
-    /// Writes text as it is.
+    /// Writes text without a line break.
     pub(crate) fn print(&mut self, text: impl AsRef<[u8]>) -> Result<(), CliError> {
         match self.out.write_all(text.as_ref()).and_then(|()| self.out.flush()) {
-            // Whoever read us (`head`) has enough.
+            // The reader (such as `head`) has closed the pipe.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
             other => other.map_err(|error| CliError::from(error).during("writing the output")),
         }

@@ -1,4 +1,4 @@
-//! Talking to a person: warnings and notes on standard error, questions, passwords, progress.
+//! Interaction with the user: warnings and notes on standard error, prompts, passwords, progress.
 
 mod quiet;
 
@@ -11,42 +11,42 @@ use sealgate_keys::Password;
 
 use crate::failure::CliError;
 
-/// Passwords from standard input or a variable are cut off here: nobody types more.
+/// The maximum length of a password from standard input or a variable, in bytes.
 const MAX_PASSWORD: u64 = 64 * 1024;
 
-/// Text for a person, as it is.
+/// Writes text to standard error.
 pub(crate) fn show(text: impl AsRef<str>) {
-    // Nobody can be told that standard error is closed.
+    // An error cannot be reported if standard error is closed.
     let mut stream = std::io::stderr().lock();
     let _ = stream.write_all(clean(text.as_ref()).as_bytes()).and_then(|()| stream.flush());
 }
 
-/// Text without control characters: a registry must not be able to steer the terminal.
+/// Replaces control characters: a registry must not be able to control the terminal.
 pub(crate) fn clean(text: &str) -> std::borrow::Cow<'_, str> {
-    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
-    match text.contains(steers) {
-        true => text.replace(steers, "\u{fffd}").into(),
+    let controls = |c: char| c.is_control() && c != '\n' && c != '\t';
+    match text.contains(controls) {
+        true => text.replace(controls, "\u{fffd}").into(),
         false => text.into(),
     }
 }
 
-/// A line for a person.
+/// Writes a line to standard error.
 pub(crate) fn say(text: impl AsRef<str>) {
     show(format!("{}\n", text.as_ref()));
 }
 
-/// A warning, in cosign's form.
+/// Writes a warning in cosign's format.
 pub(crate) fn warn(text: impl AsRef<str>) {
     say(format!("WARNING: {}", text.as_ref()));
 }
 
-/// Asks for consent as cosign does. Anything but `y` is a no. `otherwise` is what
-/// to do where nobody can answer.
+/// Prompts for confirmation as cosign does. Any answer but `y` declines. `otherwise` is the remedy
+/// if nobody can answer.
 pub(crate) async fn confirm(otherwise: &str) -> Result<(), CliError> {
     show("Are you sure you would like to continue? [y/N] ");
     let line = waiting(|| std::io::stdin().lines().next().transpose()).await?;
     let Some(line) = line else {
-        // Nobody typed a line break either: what follows begins on a line of its own.
+        // Without a typed line break, the following text would continue the prompt's line.
         show("\n");
         return Err(declined(otherwise));
     };
@@ -61,10 +61,10 @@ pub(crate) async fn confirm(otherwise: &str) -> Result<(), CliError> {
 }
 
 fn declined(otherwise: &str) -> CliError {
-    CliError::new("user declined the prompt").note(format!("answer y to go on ({otherwise})"))
+    CliError::new("user declined the prompt").note(format!("answer y to continue ({otherwise})"))
 }
 
-/// How often a password is asked for.
+/// The number of prompts for a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
     /// To open a key.
@@ -73,14 +73,14 @@ pub(crate) enum Ask {
     Twice,
 }
 
-/// The password of a private key: `COSIGN_PASSWORD`, else a prompt without echo, else all of
+/// Reads the password of a private key: `COSIGN_PASSWORD`, else a prompt without echo, else all of
 /// standard input.
 pub(crate) async fn key_password(ask: Ask) -> Result<Password, CliError> {
     if let Some(text) = std::env::var_os("COSIGN_PASSWORD") {
         return Ok(Password::new(std::os::unix::ffi::OsStringExt::into_vec(text)));
     }
     if !std::io::stdin().is_terminal() {
-        someone_may_answer()?;
+        require_input()?;
         return waiting(|| {
             let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(4096));
             std::io::stdin().take(MAX_PASSWORD).read_to_end(&mut bytes)?;
@@ -98,18 +98,19 @@ pub(crate) async fn key_password(ask: Ask) -> Result<Password, CliError> {
     Ok(first)
 }
 
-/// `/dev/null` holds no password, not even an empty one: a key would be protected by nothing.
-fn someone_may_answer() -> Result<(), CliError> {
+/// Fails if standard input is a character device such as `/dev/null`: it has no password, not even
+/// an empty one, and a key would be unprotected.
+fn require_input() -> Result<(), CliError> {
     let stdin = std::fs::File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     if !stdin.metadata()?.file_type().is_char_device() {
         return Ok(());
     }
     Err(CliError::new("inappropriate ioctl for device")
-        .note("there is nobody to ask for the key's password: standard input is no terminal")
-        .note("what to do: set COSIGN_PASSWORD (empty for a key without one), or pipe it in"))
+        .note("cannot prompt for the key's password: standard input is not a terminal")
+        .note("what to do: set COSIGN_PASSWORD (empty for a key without a password), or pass it on standard input"))
 }
 
-/// What blocks until a person has typed: on a thread of its own, so that `--timeout` can end it.
+/// Runs a blocking read on its own thread, so that `--timeout` can interrupt it.
 async fn waiting<T: Send + 'static>(
     read: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, CliError> {
@@ -117,13 +118,13 @@ async fn waiting<T: Send + 'static>(
     Ok(read.map_err(|_| CliError::new("reading the answer was interrupted"))??)
 }
 
-/// A secret typed without echo. The question goes to standard error.
+/// Reads a password without echo. The prompt goes to standard error.
 async fn prompt(question: &str) -> Result<Password, CliError> {
     show(question);
     Ok(Password::new(quiet::line().await?.as_slice()))
 }
 
-/// A bar over `length` steps on a terminal, nothing in a pipe.
+/// Shows a progress bar over `length` steps on a terminal, nothing in a pipe.
 pub(crate) fn progress(length: usize, what: &'static str) -> ProgressBar {
     if length < 2 || !std::io::stderr().is_terminal() {
         return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
@@ -136,7 +137,7 @@ pub(crate) fn progress(length: usize, what: &'static str) -> ProgressBar {
     bar
 }
 
-/// A spinner on a terminal, nothing in a pipe.
+/// Shows a spinner on a terminal, nothing in a pipe.
 pub(crate) fn spinner(what: &'static str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
@@ -151,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn foreign_text_cannot_steer_the_terminal() {
+    fn foreign_text_cannot_control_the_terminal() {
         assert_eq!(clean("a\u{1b}[2Jb\r\u{9b}c\n"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\n");
         assert_eq!(clean("plain\ttext\n"), "plain\ttext\n");
     }

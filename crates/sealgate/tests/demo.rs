@@ -1,4 +1,4 @@
-//! `sealgate demo`, as a newcomer runs it.
+//! Tests of `sealgate demo`, run as a new user does.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 fn demo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sealgate"));
     command.arg("demo").args(arguments).stdin(Stdio::null());
-    // Whatever the developer's machine is set up for, the demo needs none of it.
+    // The demo must not depend on the developer's settings.
     for variable in ["COSIGN_PASSWORD", "COSIGN_REPOSITORY", "KUBECONFIG", "DOCKER_CONFIG"] {
         command.env_remove(variable);
     }
@@ -16,7 +16,7 @@ fn demo(arguments: &[&str]) -> Command {
 }
 
 #[test]
-fn everything_comes_as_announced_in_under_a_minute() {
+fn every_result_is_as_expected_in_under_a_minute() {
     let start = Instant::now();
     let output = demo(&[]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -24,7 +24,7 @@ fn everything_comes_as_announced_in_under_a_minute() {
     assert!(output.status.success(), "{text}\n{errors}");
     assert!(start.elapsed() < Duration::from_secs(60));
     assert!(!text.contains("UNEXPECTED"), "{text}");
-    for (what, times) in [("ok  refused", 4), ("ok  admitted", 1), ("$ curl --cacert", 5)] {
+    for (what, times) in [("ok  denied", 4), ("ok  admitted", 1), ("$ curl --cacert", 5)] {
         assert_eq!(text.matches(what).count(), times, "{what}\n{text}");
     }
     let denial = "admission webhook \"policy.sigstore.dev\" denied the request: validation failed: \
@@ -33,22 +33,22 @@ fn everything_comes_as_announced_in_under_a_minute() {
     assert!(!text.contains('\u{1b}'), "no colours in a pipe");
 }
 
-/// What is printed at the end holds: commands can be repeated, and nothing stays behind.
+/// The instructions at the end are correct: commands can be repeated, and no files remain.
 #[test]
 fn with_keep_commands_can_be_repeated_until_it_is_stopped() {
     let mut kept = demo(&["--keep"]).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(kept.stdout.take().unwrap()).lines();
-    let mut told = Vec::new();
+    let mut printed = Vec::new();
     for line in lines {
         let line = line.unwrap().trim_start().to_owned();
-        let last = line.starts_with("Ctrl-C stops both");
-        told.push(line);
+        let last = line.starts_with("Press Ctrl-C to stop both");
+        printed.push(line);
         if last {
             break;
         }
     }
     let command = |start: &str| {
-        let commands = told.iter().filter_map(|line| line.strip_prefix("$ "));
+        let commands = printed.iter().filter_map(|line| line.strip_prefix("$ "));
         commands.filter_map(|line| line.strip_prefix(start)).next_back().unwrap().to_owned()
     };
     let folder = command("cd ");

@@ -212,7 +212,7 @@ fn an_attestation_is_not_a_signature() {
         sandbox.cosign(&attest).ok();
         let run = Tool::Sealgate.verify(&sandbox, "cosign", &image.by_tag(), &[]);
         assert!([10, 12].contains(&run.code), "{}", run.report());
-        let told = run.report().contains("what was found is no signature of the image");
+        let told = run.report().contains("the attached documents are not signatures of the image");
         assert_eq!(told, format == Format::Bundle, "{}", run.report());
     }
 }

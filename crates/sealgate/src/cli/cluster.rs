@@ -1,5 +1,5 @@
-//! The cluster that `k8s://` keys and `install` talk to: `$KUBECONFIG`, `~/.kube/config`, or the
-//! pod's own service account.
+//! Connection to the cluster of `k8s://` keys and `install`: `$KUBECONFIG`, `~/.kube/config`, or
+//! the pod's own service account.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use sealgate_kube::install::PullSecretRights;
 use crate::clock::SystemClock;
 use crate::failure::CliError;
 
-/// The secrets of the cluster.
+/// Opens the Secrets of the cluster.
 pub(crate) async fn secrets() -> Result<Box<dyn SecretSource>, CliError> {
     let client = client(&Connect::default()).await?;
     let clock = Arc::new(SystemClock);
     Ok(Box::new(ClusterSecrets::new(client, PullSecretRights::Nowhere, clock)))
 }
 
-/// A client for the cluster's API server.
+/// Opens a client for the cluster's API server.
 pub(crate) async fn client(options: &Connect) -> Result<sealgate_kube::Client, CliError> {
-    // Whoever was first is right: every part of the program uses the same provider.
+    // An error means that a provider is already installed, which is the same one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     Ok(connect(options).await?)
 }

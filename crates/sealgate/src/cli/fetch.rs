@@ -1,4 +1,4 @@
-//! A small text behind a URL: public keys and certificates, bounded in size and time.
+//! Download of small documents: public keys and certificates, bounded in size and time.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use sealgate_keys::reference::without_secrets;
 
 use crate::failure::CliError;
 
-/// The text behind `url`, at most `limit` bytes.
+/// Downloads the text at `url`, at most `limit` bytes.
 pub(crate) async fn text(url: &str, limit: u64) -> Result<String, CliError> {
     let bytes = bytes(url, limit).await?;
     String::from_utf8(bytes)
-        .map_err(|_| CliError::new(format!("{}: it is not text", without_secrets(url))))
+        .map_err(|_| CliError::new(format!("{}: not UTF-8 text", without_secrets(url))))
 }
 
-/// The bytes behind `url`, at most `limit`.
+/// Downloads the bytes at `url`, at most `limit`.
 pub(crate) async fn bytes(url: &str, limit: u64) -> Result<Vec<u8>, CliError> {
     let shown = without_secrets(url);
     let fault = |kind, detail: String| CliError::from(Fault::new(kind, &shown, detail));
@@ -31,7 +31,10 @@ pub(crate) async fn bytes(url: &str, limit: u64) -> Result<Vec<u8>, CliError> {
         .map_err(failed)?;
     let mut answer = client.get(url).send().await.map_err(failed)?;
     if !answer.status().is_success() {
-        return Err(fault(FaultKind::ServerError, format!("it answers {}", answer.status())));
+        return Err(fault(
+            FaultKind::ServerError,
+            format!("the server returned {}", answer.status()),
+        ));
     }
     let mut bytes = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(failed)? {
@@ -44,19 +47,20 @@ pub(crate) async fn bytes(url: &str, limit: u64) -> Result<Vec<u8>, CliError> {
 }
 
 const MAX_REDIRECTS: usize = 5;
-const REDIRECT: &str = "sent elsewhere too often, or over plain HTTP from HTTPS; refused";
+const REDIRECT: &str = "too many redirects, or a redirect from HTTPS to plain HTTP";
 
 fn follow(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Action {
-    match goes_too_far(attempt.previous(), attempt.url()) {
+    match is_forbidden(attempt.previous(), attempt.url()) {
         true => attempt.error(REDIRECT),
         false => attempt.follow(),
     }
 }
 
-/// What is fetched decides whom we trust: what HTTPS has protected is not taken from plain HTTP.
-fn goes_too_far(previous: &[reqwest::Url], next: &reqwest::Url) -> bool {
-    let was_safe = previous.iter().any(|url| url.scheme() == "https");
-    previous.len() > MAX_REDIRECTS || was_safe && next.scheme() != "https"
+/// Returns whether a redirect must be rejected. The content decides which signers are trusted, so a
+/// redirect from HTTPS to plain HTTP is not followed.
+fn is_forbidden(previous: &[reqwest::Url], next: &reqwest::Url) -> bool {
+    let was_https = previous.iter().any(|url| url.scheme() == "https");
+    previous.len() > MAX_REDIRECTS || was_https && next.scheme() != "https"
 }
 
 #[cfg(test)]
@@ -65,16 +69,16 @@ mod tests {
 
     #[test]
     fn redirects_do_not_leave_https() {
-        let far = |previous: &[&str], next: &str| {
+        let forbidden = |previous: &[&str], next: &str| {
             let url = |text: &str| reqwest::Url::parse(text).unwrap();
             let previous: Vec<_> = previous.iter().map(|text| url(text)).collect();
-            goes_too_far(&previous, &url(next))
+            is_forbidden(&previous, &url(next))
         };
-        assert!(!far(&["https://a.example/k"], "https://b.example/k"));
-        assert!(!far(&["http://a.example/k"], "http://b.example/k"));
-        assert!(!far(&["http://a.example/k"], "https://b.example/k"));
-        assert!(far(&["https://a.example/k"], "http://a.example/k"));
-        assert!(far(&["http://a.example/k", "https://a.example/k"], "http://a.example/k"));
-        assert!(far(&["https://a.example/k"; 6], "https://a.example/k"));
+        assert!(!forbidden(&["https://a.example/k"], "https://b.example/k"));
+        assert!(!forbidden(&["http://a.example/k"], "http://b.example/k"));
+        assert!(!forbidden(&["http://a.example/k"], "https://b.example/k"));
+        assert!(forbidden(&["https://a.example/k"], "http://a.example/k"));
+        assert!(forbidden(&["http://a.example/k", "https://a.example/k"], "http://a.example/k"));
+        assert!(forbidden(&["https://a.example/k"; 6], "https://a.example/k"));
     }
 }

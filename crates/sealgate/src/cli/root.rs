@@ -1,5 +1,4 @@
-//! The trust root and the signing configuration that the user has, for commands that neither sign
-//! nor verify.
+//! Default trust root and signing configuration, for commands that neither sign nor verify.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,10 +12,10 @@ use sealgate_sigstore::root::{
 use crate::failure::CliError;
 use crate::terminal;
 
-/// How long a TUF mirror may be asked for news.
+/// The time limit for refreshing from a TUF mirror.
 const REFRESH: Duration = Duration::from_secs(10);
 
-/// The root of TUF or the environment, else the one built in.
+/// Loads the trust root from TUF or the environment, else the embedded one.
 pub(crate) async fn default_root() -> Result<LoadedRoot, CliError> {
     let options = options(None, Refresh::WhenDue(REFRESH));
     let chosen = current_root(&options, Timestamp::now()).await?;
@@ -24,12 +23,12 @@ pub(crate) async fn default_root() -> Result<LoadedRoot, CliError> {
     Ok(chosen)
 }
 
-/// The same or the one in `file`, without asking anybody.
+/// Loads the default trust root, or that in `file`, without network access.
 pub(crate) async fn offline_root(file: Option<PathBuf>) -> Result<LoadedRoot, CliError> {
     Ok(current_root(&options(file, Refresh::Never), Timestamp::now()).await?)
 }
 
-/// The signing configuration of TUF, else the one built in.
+/// Loads the signing configuration from TUF, else the embedded one.
 pub(crate) async fn default_signing_config() -> Result<LoadedConfig, CliError> {
     let options = options(None, Refresh::WhenDue(REFRESH));
     let chosen = current_signing_config(&options, Timestamp::now()).await?;

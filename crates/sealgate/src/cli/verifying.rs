@@ -1,5 +1,4 @@
-//! Flags of verifying about keys, certificates, logs and timestamps: who may have signed, and what
-//! the verification rests on.
+//! Verification flags for keys, certificates, logs and timestamps.
 
 use std::path::PathBuf;
 
@@ -12,7 +11,7 @@ use super::keys;
 use super::trust::{Basis, TrustFlags};
 use crate::failure::CliError;
 
-/// What `verify` and `verify-blob` share of them, as typed.
+/// Flags that `verify` and `verify-blob` share, as typed.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct VerifyingServices {
     #[command(flatten)]
@@ -33,7 +32,7 @@ pub(crate) struct VerifyingServices {
     certificate_email: Option<String>,
 }
 
-/// What lies beside a signature that is in no bundle.
+/// Verification material of a signature that is not in a bundle.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct PartFlags {
     /// Certificate of the signer (PEM), if it is not in a bundle
@@ -46,14 +45,14 @@ pub(crate) struct PartFlags {
     pub(crate) sct: Option<PathBuf>,
 }
 
-/// Who is to have signed, before a key was read.
+/// The required signer, before its key is read.
 enum Signer<'a> {
     Key(&'a str),
     Identities(Authority),
 }
 
 impl VerifyingServices {
-    /// Who may have signed `what`, and what that rests on.
+    /// Returns the required signer of `what`, and the verification context.
     pub(crate) async fn basis(&self, key: Option<&str>, what: &str) -> Result<Basis, CliError> {
         let authority = match self.signer(key)? {
             Signer::Identities(authority) => authority,
@@ -65,12 +64,12 @@ impl VerifyingServices {
         self.trust.basis(authority, what).await
     }
 
-    /// cosign's rules: a key or an identity, not both.
+    /// Returns the signer by cosign's rules: a key or an identity, not both.
     fn signer<'a>(&self, key: Option<&'a str>) -> Result<Signer<'a>, CliError> {
         if self.certificate_email.is_some() {
             return Err(CliError::unsupported(
                 "--certificate-email",
-                "cosign has removed it, too: give --certificate-identity and \
+                "cosign removed it, too: use --certificate-identity and \
                  --certificate-oidc-issuer",
             ));
         }
@@ -98,7 +97,7 @@ impl VerifyingServices {
         certificates.push(("--sct", self.parts.sct.is_some()));
         match certificates.iter().find(|(_, given)| *given) {
             Some((flag, _)) => Err(CliError::new(format!("{flag} cannot be used with --key"))
-                .note("a key has no certificate that could carry this: leave one of them away")),
+                .note("a key has no certificate that this flag could apply to: omit one of them")),
             None => Ok(Signer::Key(key)),
         }
     }

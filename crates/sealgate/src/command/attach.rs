@@ -97,7 +97,7 @@ pub(crate) async fn run(args: AttachArgs, session: &mut Session) -> Outcome {
     let added = attached.appended.added > 0;
     let fields =
         json!({ "format": "legacy", "digest": digest, "location": location, "added": added });
-    output::tell(session, format, "attach", fields, || {
+    output::report_result(session, format, "attach", fields, || {
         let what = if added { "attached" } else { "was already attached" };
         format!("Signature of {digest} {what}: {location}")
     })
@@ -159,7 +159,7 @@ async fn attach_bundle(
     let (digest, location) = (pinned.digest(), format!("{place}@{stored}"));
     let fields =
         json!({ "format": "bundle", "digest": digest, "location": location, "added": true });
-    output::tell(session, format, "attach", fields, || {
+    output::report_result(session, format, "attach", fields, || {
         format!("Bundle about {digest} attached: {location}")
     })
 }

@@ -97,7 +97,7 @@ pub(crate) async fn run(args: CleanArgs, session: &mut Session) -> Outcome {
     let removed: Vec<String> = removed.iter().map(ToString::to_string).collect();
     let image = args.image.to_string();
     let fields = json!({ "reference": image, "removed": removed });
-    output::tell(session, format, "clean", fields, || match removed.as_slice() {
+    output::report_result(session, format, "clean", fields, || match removed.as_slice() {
         [] => format!("Nothing to remove from {image}"),
         places => {
             let lines = places.iter().map(|place| format!("Removed {place} from {image}"));

@@ -70,7 +70,7 @@ pub(crate) async fn run(args: CopyArgs, session: &mut Session) -> Outcome {
     let copied = copied?;
     let source = args.source.to_string();
     let fields = json!({ "source": source, "copied": fields(&copied) });
-    output::tell(session, format, "copy", fields, || line(&copied))
+    output::report_result(session, format, "copy", fields, || line(&copied))
 }
 
 impl CopyArgs {

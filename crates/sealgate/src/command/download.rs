@@ -57,7 +57,7 @@ pub(crate) async fn run(args: DownloadArgs, session: &mut Session) -> Outcome {
     }
     match args.output {
         Format::Text => {
-            found.lines.iter().try_for_each(|line| session.line(output::unsteered(line)))
+            found.lines.iter().try_for_each(|line| session.line(output::escape_controls(line)))
         }
         Format::Json => {
             let fields = fields(&args.image, &found)?;

@@ -115,7 +115,7 @@ impl WrittenKeyPair {
         };
         let key = key_fields(&self.key);
         let fields = json!({ "privateKey": private, "publicKey": public, "key": key });
-        output::tell(session, format, what, fields, || {
+        output::report_result(session, format, what, fields, || {
             format!("{line}\nPublic key written to {public}")
         })
     }

@@ -153,7 +153,7 @@ pub(crate) async fn run(args: InstallArgs, session: &mut Session) -> Outcome {
         return Err(in_the_way(&found));
     }
     if replace && (dry_run || !found.is_empty()) {
-        return take_over(&client, &options, &found, dry_run, session.patience()).await;
+        return take_over(&client, &options, &found, dry_run, session.cluster_timeout()).await;
     }
     if let (Gate::Deployment(gate), None) = (&mut options.gate, args.replicas) {
         let installed = apply::replicas(&client, &options.namespace).await?;

@@ -49,5 +49,5 @@ pub(crate) async fn run(args: LoadArgs, session: &mut Session) -> Outcome {
     let loaded = loaded?;
     let folder = args.dir.display().to_string();
     let fields = json!({ "folder": folder, "loaded": super::copy::fields(&loaded) });
-    output::tell(session, format, "load", fields, || super::copy::line(&loaded))
+    output::report_result(session, format, "load", fields, || super::copy::line(&loaded))
 }

@@ -82,7 +82,7 @@ pub(crate) async fn run(args: LoginArgs, session: &mut Session) -> Outcome {
     };
     let fields =
         json!({ "registry": server, "username": username, "file": path, "helper": helper });
-    output::tell(session, format, "login", fields, || line)
+    output::report_result(session, format, "login", fields, || line)
 }
 
 fn from_stdin() -> Result<Secret, CliError> {

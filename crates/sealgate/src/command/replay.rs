@@ -64,7 +64,7 @@ pub(crate) struct ReplayArgs {
 pub(crate) async fn run(args: ReplayArgs, session: &mut Session) -> Outcome {
     session.errors = args.output.errors();
     let policies = match &args.policies {
-        Some(folder) => Some(load(folder, &args, session.patience()).await?),
+        Some(folder) => Some(load(folder, &args, session.cluster_timeout()).await?),
         None => None,
     };
     let mut different = 0;

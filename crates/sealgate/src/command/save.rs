@@ -54,7 +54,7 @@ pub(crate) async fn run(args: SaveArgs, session: &mut Session) -> Outcome {
     let saved = saved?;
     let folder = args.dir.display().to_string();
     let fields = json!({ "folder": folder, "saved": super::copy::fields(&saved) });
-    output::tell(session, format, "save", fields, || super::copy::line(&saved))
+    output::report_result(session, format, "save", fields, || super::copy::line(&saved))
 }
 
 /// Saves the image by the digest with which the folder was checked.

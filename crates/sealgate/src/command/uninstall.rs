@@ -66,7 +66,7 @@ pub(crate) async fn run(args: UninstallArgs, session: &mut Session) -> Outcome {
         );
     }
     if args.hand_over == Some(true) {
-        return hand_over(&args, &options, session.patience()).await;
+        return hand_over(&args, &options, session.cluster_timeout()).await;
     }
     if args.yes != Some(true) {
         terminal::warn(match with_policies {

@@ -17,7 +17,7 @@ use crate::cli::keys::TokenFlags;
 use crate::cli::trust::{self, Basis};
 use crate::cli::verifying::VerifyingServices;
 use crate::failure::{CliError, Outcome};
-use crate::output::basis::Vouching;
+use crate::output::basis::SignatureProofs;
 use crate::output::{self, Format, basis, verification};
 use crate::session::Session;
 use crate::terminal;
@@ -272,7 +272,7 @@ impl VerifyBlobArgs {
         let checks = verified.checks();
         if self.output == Format::Json {
             let mut fields = basis::document(basis);
-            fields.extend(basis::vouching(verified.into()));
+            fields.extend(basis::proof_fields(verified.into()));
             let checks: Vec<_> = checks.iter().map(|check| basis::check(*check)).collect();
             fields.insert("verified".to_owned(), true.into());
             fields.insert("key".to_owned(), verified.key().to_string().into());
@@ -282,7 +282,7 @@ impl VerifyBlobArgs {
         }
         terminal::say("Verified OK");
         // There is nothing more to print about a plain key.
-        let found = Vouching::from(verified);
+        let found = SignatureProofs::from(verified);
         let plain = checks == [Check::KeySignature] && !verified.has_log_material();
         if !plain || basis.past || found.is_prehashed_ed25519() {
             terminal::show(basis::lines(basis, &[found], &checks.iter().copied().collect()));

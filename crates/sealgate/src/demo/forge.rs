@@ -1,5 +1,5 @@
-//! What an attacker with write access to the registry would try: move a signature to another
-//! image, and change what it says. Only bytes are moved; no key is at hand.
+//! Attacks by a registry writer without a key: moves a signature to another image, and modifies its
+//! statement.
 
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
@@ -14,7 +14,7 @@ use super::image::push_blob;
 
 const LIMIT: u64 = 1 << 20;
 
-/// Puts the signature of `signed` beside `victim` as it is.
+/// Attaches the signature of `signed` to `victim` unchanged.
 pub(super) async fn move_signature(
     registry: &dyn RegistryWrite,
     repository: &Repository,
@@ -25,7 +25,7 @@ pub(super) async fn move_signature(
     attach(registry, repository, victim, manifest, bundle).await
 }
 
-/// Puts the signature of `signed` beside `victim`, its statement changed to speak of `victim`.
+/// Attaches the signature of `signed` to `victim`, with the statement changed to name `victim`.
 pub(super) async fn change_signature(
     registry: &dyn RegistryWrite,
     repository: &Repository,
@@ -44,7 +44,7 @@ pub(super) async fn change_signature(
     attach(registry, repository, victim, manifest, bundle.to_string().into_bytes()).await
 }
 
-/// The first bundle beside `signed`, and the manifest that it lies in.
+/// Returns the first bundle attached to `signed`, and its manifest.
 async fn signature(
     registry: &dyn RegistryWrite,
     repository: &Repository,
@@ -53,11 +53,11 @@ async fn signature(
     let referrers = registry.referrers(repository, signed).await?;
     let referrer = referrers.first().context("the signed image has no referrer")?;
     let at = Identifier::Digest(referrer.digest.clone());
-    let raw = registry.manifest(repository, &at).await?.context("the referrer is gone")?;
+    let raw = registry.manifest(repository, &at).await?.context("the referrer does not exist")?;
     let manifest: Manifest = serde_json::from_slice(&raw.bytes)?;
     let layer = manifest.layers.first().context("the referrer has no layer")?;
     let bundle = registry.blob(repository, &layer.digest, LIMIT).await?;
-    let bundle = bundle.context("the bundle is gone")?.to_vec();
+    let bundle = bundle.context("the bundle does not exist")?.to_vec();
     Ok((manifest, bundle))
 }
 
@@ -69,8 +69,9 @@ async fn attach(
     bundle: Vec<u8>,
 ) -> anyhow::Result<()> {
     let at = Identifier::Digest(victim.clone());
-    let subject = registry.resolve(repository, &at).await?.context("there is no victim")?;
-    let old = manifest.layers.first().context("no layer")?.clone();
+    let subject =
+        registry.resolve(repository, &at).await?.context("the target image does not exist")?;
+    let old = manifest.layers.first().context("the manifest has no layer")?.clone();
     let layer = push_blob(registry, repository, &old.media_type, bundle.into()).await?;
     manifest.layers =
         vec![sealgate_core::manifest::Descriptor { annotations: old.annotations, ..layer }];

@@ -1,4 +1,4 @@
-//! A small real image: one layer with one file, a configuration, a manifest.
+//! Minimal runnable image: one layer with one file, a configuration, a manifest.
 
 use bytes::Bytes;
 use sealgate_core::digest::Digest;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// Builds an image whose only file says `text`, pushes it as `tag`, gives its digest.
+/// Builds an image whose only file contains `text`, pushes it as `tag`, and returns its digest.
 pub(super) async fn push(
     registry: &dyn RegistryWrite,
     repository: &Repository,
@@ -34,7 +34,7 @@ pub(super) async fn push(
     registry.push_manifest(repository, &at, media_type::OCI_MANIFEST, bytes).await
 }
 
-/// Pushes one blob, gives its descriptor.
+/// Pushes one blob and returns its descriptor.
 pub(super) async fn push_blob(
     registry: &dyn RegistryWrite,
     repository: &Repository,
@@ -54,7 +54,7 @@ pub(super) async fn push_blob(
     Ok(descriptor)
 }
 
-/// A tar archive with `/hello.txt`.
+/// Builds a tar archive with `/hello.txt`.
 fn layer(text: &str) -> std::io::Result<Vec<u8>> {
     let mut header = tar::Header::new_ustar();
     header.set_size(text.len() as u64);

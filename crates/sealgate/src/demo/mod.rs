@@ -1,8 +1,9 @@
-//! `sealgate demo`: sign, store, verify, admit, refuse, on this machine and with nothing else.
+//! `sealgate demo`: signing, storage, verification, admission and denial on this machine, without
+//! other services.
 //!
-//! What is printed as a command is what was run: `sealgate` commands run as this program's own
-//! children, the gate from the arguments that are shown, admissions as real AdmissionReviews over
-//! HTTPS. Every outcome is compared with the one that was announced.
+//! Every printed command is one that was run: `sealgate` commands as child processes of this
+//! program, the gate with the arguments that are shown, admissions as AdmissionReviews over HTTPS.
+//! Every result is compared with the expected one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,40 +18,39 @@ use sealgate_registry::serve::{self as serve_registry, Served};
 use sealgate_registry::{Client, Options};
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::review::{ApiServer, Said};
-use self::stage::Stage;
+use self::output::Output;
+use self::review::{ApiServer, ReviewResult};
 use crate::failure::{CliError, Outcome};
 use crate::serve::{self, ServeArgs};
 
 mod forge;
 mod image;
+mod output;
 mod review;
-mod stage;
 
 /// Demonstrate signing, verification and admission with an in-process registry and gate
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DemoArgs {
-    /// Keep the registry, the gate and the files until Ctrl-C, so that you can repeat commands by
-    /// hand
+    /// Keep the registry, the gate and the files until Ctrl-C, so that you can repeat the commands
     #[arg(long)]
     keep: bool,
 }
 
-/// The password of the demo's keys. They guard nothing.
+/// The password of the demo's keys, which protect nothing.
 const PASSWORD: &str = "demo";
 
-/// Runs the demo; fails when something went otherwise than announced. Blocks: it has a runtime of
-/// its own, as the gate has.
+/// Runs the demo; fails if a result is not the expected one. Blocks: it has its own runtime, as the
+/// gate has.
 pub(crate) fn run(args: DemoArgs) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let played = runtime.block_on(perform(&args));
+    let outcome = runtime.block_on(perform(&args));
     runtime.shutdown_background();
-    played.map_err(|error| CliError::new(format!("demo: {error:#}")))
+    outcome.map_err(|error| CliError::new(format!("demo: {error:#}")))
 }
 
-/// Where the demo plays.
-struct Play {
-    stage: Stage,
+/// A run of the demo, with its registry and gate.
+struct DemoRun {
+    output: Output,
     folder: tempfile::TempDir,
     host: String,
     repository: Repository,
@@ -58,62 +58,60 @@ struct Play {
     gate: ApiServer,
 }
 
-/// What a Pod's creation should come to.
-enum Announced<'a> {
+/// The expected result of creating a Pod.
+enum Expected<'a> {
     Admitted,
-    /// Refused, with this in the text.
-    Refused(&'a str),
+    /// Denied, with this text in the message.
+    Denied(&'a str),
 }
 
 async fn perform(args: &DemoArgs) -> anyhow::Result<()> {
     let start = Instant::now();
-    let mut stage = Stage::default();
-    stage.open("Sealgate: sign an image, keep the signature, stand at the gate");
+    let mut output = Output::default();
+    output.title("Sealgate demo: sign an image, store the signature, verify it at admission");
     let folder = tempfile::Builder::new().prefix("sealgate-demo-").tempdir()?;
-    stage.act("A registry for container images, in this process");
+    output.step("Start an OCI registry in this process");
     let served = Served::start(serve_registry::Options::default()).await?;
     let host = served.registry();
-    stage.note(&format!("http://{host}, in memory"));
-    make_keys(&mut stage, folder.path()).await?;
-    let (gate, running) = open_gate(&mut stage, folder.path(), &host).await?;
-    let mut play = Play {
-        stage,
+    output.note(&format!("http://{host}, in memory"));
+    make_keys(&mut output, folder.path()).await?;
+    let (gate, running) = open_gate(&mut output, folder.path(), &host).await?;
+    let mut run = DemoRun {
+        output,
         folder,
         repository: Repository::parse(&format!("{host}/demo/app"))?,
         registry: Arc::new(Client::new(Options::default())?),
         host,
         gate,
     };
-    play.acts().await?;
-    play.close(start);
+    run.steps().await?;
+    run.close(start);
     if args.keep {
-        play.wait(running.address().to_string()).await?;
+        run.wait(running.address().to_string()).await?;
     }
     running.stop().await;
-    play.verdict()
+    run.check()
 }
 
-async fn make_keys(stage: &mut Stage, folder: &Path) -> anyhow::Result<()> {
-    stage.act("A key pair to sign with");
-    sealgate(stage, folder, &["generate-key-pair", "--output-key-prefix", "demo"]).await?;
-    stage.note("The private half is demo.key, encrypted with the password in COSIGN_PASSWORD");
-    stage.note(&format!("(here: {PASSWORD}); the public half is demo.pub."));
+async fn make_keys(output: &mut Output, folder: &Path) -> anyhow::Result<()> {
+    output.step("Generate a key pair");
+    sealgate(output, folder, &["generate-key-pair", "--output-key-prefix", "demo"]).await?;
+    output.note("demo.key is the private key, encrypted with the password in COSIGN_PASSWORD");
+    output.note(&format!("(here: {PASSWORD}); demo.pub is the public key."));
     Ok(())
 }
 
-/// Starts the gate on a folder with one policy.
+/// Starts the gate with a folder that contains one policy.
 async fn open_gate(
-    stage: &mut Stage,
+    output: &mut Output,
     folder: &Path,
     host: &str,
 ) -> anyhow::Result<(ApiServer, serve::Gate)> {
-    stage.act("The gate, with a policy in a folder");
+    output.step("Start the gate with a policy from a folder");
     let key = std::fs::read_to_string(folder.join("demo.pub"))?;
     std::fs::create_dir(folder.join("policies"))?;
     std::fs::write(folder.join("policies/demo.yaml"), policy(host, &key))?;
-    stage.note(&format!(
-        "policies/demo.yaml: what lies under {host}/demo must be signed by demo.key"
-    ));
+    output.note(&format!("policies/demo.yaml: images in {host}/demo must be signed with demo.key"));
     let words = ["--policies", "policies", "--listen", "127.0.0.1:0", "--self-signed"];
     let ca = folder.join("gate-ca.pem");
     let policies = folder.join("policies");
@@ -127,25 +125,25 @@ async fn open_gate(
         "--write-ca".as_ref(),
         ca.as_os_str(),
     ];
-    stage.command(&format!("sealgate serve {} --write-ca gate-ca.pem", words.join(" ")));
+    output.command(&format!("sealgate serve {} --write-ca gate-ca.pem", words.join(" ")));
     let parsed = ServeCommand::try_parse_from(arguments)?;
     let gate = serve::open(parsed.args).await.map_err(|error| anyhow::anyhow!(error.message))?;
     let address = gate.address().to_string();
     gate.when_ready(std::time::Duration::from_secs(10)).await.map_err(anyhow::Error::msg)?;
-    stage.note(&format!("listening on https://{address}, ready"));
+    output.note(&format!("listening on https://{address}, ready"));
     let server = ApiServer::new(address, &std::fs::read_to_string(&ca)?, folder)?;
     Ok((server, gate))
 }
 
-/// The arguments of `serve`, read as the command line reads them.
+/// The arguments of `serve`, parsed as on the command line.
 #[derive(clap::Parser)]
 struct ServeCommand {
     #[command(flatten)]
     args: ServeArgs,
 }
 
-impl Play {
-    async fn acts(&mut self) -> anyhow::Result<()> {
+impl DemoRun {
+    async fn steps(&mut self) -> anyhow::Result<()> {
         let app = self.unsigned().await?;
         self.signed(&app).await?;
         self.wrong_key().await?;
@@ -154,56 +152,57 @@ impl Play {
     }
 
     async fn unsigned(&mut self) -> anyhow::Result<Digest> {
-        self.stage.act("An image, pushed but not signed");
+        self.output.step("Deploy an unsigned image");
         let digest = self.push("v1", "hello from the demo\n").await?;
-        self.admit("unsigned", "v1", Announced::Refused("no signatures found")).await?;
+        self.admit("unsigned", "v1", Expected::Denied("no signatures found")).await?;
         Ok(digest)
     }
 
     async fn signed(&mut self, digest: &Digest) -> anyhow::Result<()> {
-        self.stage.act("The same image, signed");
+        self.output.step("Sign the image and deploy it again");
         let image = self.by_digest(digest);
         self.run(&["sign", "--key", "demo.key", "-y", &image]).await?;
         self.run(&["verify", "--key", "demo.pub", &image]).await?;
-        self.stage.note("The signature lies in the registry, beside the image:");
+        self.output.note("The signature is stored in the registry, next to the image:");
         self.run(&["tree", &image]).await?;
-        let said = self.admit("signed", "v1", Announced::Admitted).await?;
-        let pinned = said.image.ends_with(&digest.to_string());
-        self.stage.outcome(pinned, "the tag was replaced by what was judged");
-        self.stage.quote(&said.image);
+        let result = self.admit("signed", "v1", Expected::Admitted).await?;
+        let pinned = result.image.ends_with(&digest.to_string());
+        self.output.outcome(pinned, "the tag was replaced by the verified digest");
+        self.output.quote(&result.image);
         Ok(())
     }
 
     async fn wrong_key(&mut self) -> anyhow::Result<()> {
-        self.stage.act("An image that somebody else signed");
+        self.output.step("Deploy an image that is signed with another key");
         let digest = self.push("other", "not from us\n").await?;
         let folder = self.folder.path().to_owned();
         let keys = ["generate-key-pair", "--output-key-prefix", "other"];
-        sealgate(&self.stage, &folder, &keys).await?;
+        sealgate(&self.output, &folder, &keys).await?;
         let image = self.by_digest(&digest);
         self.run(&["sign", "--key", "other.key", "-y", &image]).await?;
-        self.admit("wrong-key", "other", Announced::Refused("wrong-signature")).await.map(drop)
+        self.admit("wrong-key", "other", Expected::Denied("wrong-signature")).await.map(drop)
     }
 
     async fn moved(&mut self, app: &Digest) -> anyhow::Result<()> {
-        self.stage.act("A good signature, moved to another image");
-        let victim = self.push("moved", "evil, with a borrowed signature\n").await?;
+        self.output.step("Deploy an image with a valid signature of another image");
+        let victim = self.push("moved", "evil, with a copied signature\n").await?;
         forge::move_signature(&*self.registry, &self.repository, app, &victim).await?;
-        self.stage.note("An attacker who may write to the registry put the signature of v1 here.");
-        self.admit("moved", "moved", Announced::Refused("other-subject")).await.map(drop)
+        self.output.note("An attacker with write access to the registry copied the signature of v1 to this image.");
+        self.admit("moved", "moved", Expected::Denied("other-subject")).await.map(drop)
     }
 
     async fn changed(&mut self, app: &Digest) -> anyhow::Result<()> {
-        self.stage.act("A good signature, changed to speak of another image");
+        self.output.step("Deploy an image with a modified signature of another image");
         let victim = self.push("changed", "evil, with a forged statement\n").await?;
         forge::change_signature(&*self.registry, &self.repository, app, &victim).await?;
-        self.stage.note("The statement now names this image; the signature is over the old one.");
-        self.admit("changed", "changed", Announced::Refused("wrong-signature")).await.map(drop)
+        self.output
+            .note("The statement now names this image, but it was signed for the original one.");
+        self.admit("changed", "changed", Expected::Denied("wrong-signature")).await.map(drop)
     }
 
     async fn push(&mut self, tag: &str, text: &str) -> anyhow::Result<Digest> {
         let digest = image::push(&*self.registry, &self.repository, tag, text).await?;
-        self.stage.note(&format!("{}/demo/app:{tag} is {digest}", self.host));
+        self.output.note(&format!("{}/demo/app:{tag} is {digest}", self.host));
         Ok(digest)
     }
 
@@ -212,53 +211,53 @@ impl Play {
     }
 
     async fn run(&self, words: &[&str]) -> anyhow::Result<()> {
-        sealgate(&self.stage, self.folder.path(), words).await
+        sealgate(&self.output, self.folder.path(), words).await
     }
 
-    /// Creates a Pod and compares what the gate says with what was announced.
+    /// Creates a Pod and compares the gate's response with the expected result.
     async fn admit(
         &mut self,
         name: &str,
         tag: &str,
-        announced: Announced<'_>,
-    ) -> anyhow::Result<Said> {
+        expected: Expected<'_>,
+    ) -> anyhow::Result<ReviewResult> {
         let image = format!("{}/demo/app:{tag}", self.host);
-        let said = self.gate.create_pod(name, &image).await?;
-        self.stage.note(&format!("A Pod with {image}:"));
-        self.stage.command(&said.command);
-        if !said.allowed {
-            self.stage.quote(&said.denial);
+        let result = self.gate.create_pod(name, &image).await?;
+        self.output.note(&format!("A Pod with {image}:"));
+        self.output.command(&result.command);
+        if !result.allowed {
+            self.output.quote(&result.denial);
         }
-        match announced {
-            Announced::Admitted => self.stage.outcome(said.allowed, "admitted"),
-            Announced::Refused(why) => {
-                let as_announced = !said.allowed && said.denial.contains(why);
-                self.stage.outcome(as_announced, &format!("refused ({why})"));
+        match expected {
+            Expected::Admitted => self.output.outcome(result.allowed, "admitted"),
+            Expected::Denied(why) => {
+                let as_expected = !result.allowed && result.denial.contains(why);
+                self.output.outcome(as_expected, &format!("denied ({why})"));
             }
         }
-        Ok(said)
+        Ok(result)
     }
 
     fn close(&self, start: Instant) {
         let seconds = start.elapsed().as_secs_f64();
-        self.stage.open(&format!("\nThat was everything, in {seconds:.1} seconds."));
+        self.output.title(&format!("\nDemo completed in {seconds:.1} seconds."));
     }
 
-    /// Leaves everything running until Ctrl-C.
+    /// Keeps the registry and the gate running until Ctrl-C.
     async fn wait(&self, gate: String) -> anyhow::Result<()> {
-        self.stage.note(&format!("The registry is {}, the gate https://{gate}.", self.host));
-        self.stage.note(
-            "The commands `verify`, `tree` and `curl` above can be repeated, and more images",
+        self.output.note(&format!("The registry is {}, the gate https://{gate}.", self.host));
+        self.output.note(
+            "You can repeat the commands `verify`, `tree` and `curl` above, and sign more images.",
         );
-        self.stage.note(
-            "signed. (`generate-key-pair` and `serve` would replace the keys and gate-ca.pem that",
+        self.output.note(
+            "(`generate-key-pair` and `serve` would replace the keys and gate-ca.pem, which the",
         );
-        self.stage.note("the running gate goes by.) In another terminal:");
-        self.stage.command(&format!("cd {}", self.folder.path().display()));
-        let program = std::env::current_exe().context("where is this program?")?;
-        self.stage.command(&format!("alias sealgate={}", program.display()));
-        self.stage.command(&format!("export COSIGN_PASSWORD={PASSWORD}"));
-        self.stage.note("Ctrl-C stops both and removes the files.");
+        self.output.note("running gate uses.) In another terminal:");
+        self.output.command(&format!("cd {}", self.folder.path().display()));
+        let program = std::env::current_exe().context("locating this program")?;
+        self.output.command(&format!("alias sealgate={}", program.display()));
+        self.output.command(&format!("export COSIGN_PASSWORD={PASSWORD}"));
+        self.output.note("Press Ctrl-C to stop both and remove the files.");
         let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
         tokio::select! {
             ended = tokio::signal::ctrl_c() => ended.context("waiting for Ctrl-C"),
@@ -266,21 +265,21 @@ impl Play {
         }
     }
 
-    fn verdict(&self) -> anyhow::Result<()> {
-        match self.stage.surprises() {
+    fn check(&self) -> anyhow::Result<()> {
+        match self.output.mismatches() {
             [] => Ok(()),
-            surprises => {
-                bail!("something went otherwise than announced:\n{}", surprises.join("\n"))
+            mismatches => {
+                bail!("results differ from the expected ones:\n{}", mismatches.join("\n"))
             }
         }
     }
 }
 
-/// Runs this program with `words` in `folder`, and shows the command and what it said.
-async fn sealgate(stage: &Stage, folder: &Path, words: &[&str]) -> anyhow::Result<()> {
-    stage.command(&format!("sealgate {}", words.join(" ")));
-    let program = std::env::current_exe().context("where is this program?")?;
-    let output = tokio::process::Command::new(program)
+/// Runs this program with `words` in `folder`, and prints the command and its output.
+async fn sealgate(output: &Output, folder: &Path, words: &[&str]) -> anyhow::Result<()> {
+    output.command(&format!("sealgate {}", words.join(" ")));
+    let program = std::env::current_exe().context("locating this program")?;
+    let finished = tokio::process::Command::new(program)
         .args(words)
         .current_dir(folder)
         .env("COSIGN_PASSWORD", PASSWORD)
@@ -289,13 +288,13 @@ async fn sealgate(stage: &Stage, folder: &Path, words: &[&str]) -> anyhow::Resul
         .kill_on_drop(true)
         .output()
         .await?;
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    if !output.status.success() {
-        bail!("`sealgate {}` failed: {}", words.join(" "), said(&output.stderr));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if !finished.status.success() {
+        bail!("`sealgate {}` failed: {}", words.join(" "), text(&finished.stderr));
     }
     match words.first() {
-        Some(&"tree") => stage.quote(&said(&output.stdout)),
-        Some(&"verify") => stage.quote(&said(&output.stderr)),
+        Some(&"tree") => output.quote(&text(&finished.stdout)),
+        Some(&"verify") => output.quote(&text(&finished.stderr)),
         _ => {}
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! A Pod, put to the gate as an API server does it: first `/mutate`, then `/validate`.
+//! Admission requests for a Pod, as the API server sends them: first `/mutate`, then `/validate`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,45 +7,46 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-/// The gate, as the API server sees it.
+/// A client that calls the gate as the API server does.
 pub(super) struct ApiServer {
     client: reqwest::Client,
     address: String,
     folder: PathBuf,
 }
 
-/// What the gate said about a Pod.
-pub(super) struct Said {
+/// The gate's response about a Pod.
+pub(super) struct ReviewResult {
     pub(super) allowed: bool,
     /// The denial, as `kubectl` shows it.
     pub(super) denial: String,
     /// The image after the mutating webhook.
     pub(super) image: String,
-    /// The same question by hand.
+    /// A command that sends the same request.
     pub(super) command: String,
 }
 
 impl ApiServer {
-    /// Trusts `ca` (PEM) and nothing else, as a webhook configuration's `caBundle` says.
+    /// Trusts `ca` (PEM) only, as a webhook configuration's `caBundle` specifies.
     pub(super) fn new(address: String, ca: &str, folder: &Path) -> anyhow::Result<Self> {
         let ca = reqwest::Certificate::from_pem(ca.as_bytes())?;
         let client = reqwest::Client::builder().tls_certs_only([ca]).no_proxy().build()?;
         Ok(Self { client, address, folder: folder.to_owned() })
     }
 
-    /// Asks whether a Pod with `image` may be created. `name` is the Pod's, and the review file's.
-    pub(super) async fn create_pod(&self, name: &str, image: &str) -> anyhow::Result<Said> {
-        let mutated = self.ask("mutate", &review(name, image)).await?;
+    /// Sends the requests for creating a Pod with `image`. `name` is the name of the Pod and of the
+    /// review file.
+    pub(super) async fn create_pod(&self, name: &str, image: &str) -> anyhow::Result<ReviewResult> {
+        let mutated = self.send("mutate", &review(name, image)).await?;
         let pinned = pinned(&mutated)?.unwrap_or_else(|| image.to_owned());
         let review = review(name, &pinned);
         let file = format!("{name}.json");
         std::fs::write(self.folder.join(&file), serde_json::to_vec_pretty(&review)?)?;
         let answer = match mutated["response"]["allowed"] == true {
-            true => self.ask("validate", &review).await?,
+            true => self.send("validate", &review).await?,
             false => mutated,
         };
         let message = answer["response"]["status"]["message"].as_str().unwrap_or_default();
-        Ok(Said {
+        Ok(ReviewResult {
             allowed: answer["response"]["allowed"] == true,
             denial: format!(
                 "admission webhook \"policy.sigstore.dev\" denied the request: {message}"
@@ -59,19 +60,20 @@ impl ApiServer {
         })
     }
 
-    async fn ask(&self, hook: &str, review: &Value) -> anyhow::Result<Value> {
+    async fn send(&self, hook: &str, review: &Value) -> anyhow::Result<Value> {
         let url = format!("https://{}/{hook}?timeout=10s", self.address);
         let request = self.client.post(url).header("content-type", "application/json");
         let answer = request.body(review.to_string()).send().await?.text().await?;
-        serde_json::from_str(&answer).with_context(|| format!("the gate said: {answer}"))
+        serde_json::from_str(&answer)
+            .with_context(|| format!("unexpected response of the gate: {answer}"))
     }
 }
 
-/// The image text that the mutating webhook wants instead.
+/// Returns the image with which the mutating webhook replaces the original.
 fn pinned(answer: &Value) -> anyhow::Result<Option<String>> {
     let Some(patch) = answer["response"]["patch"].as_str() else { return Ok(None) };
     let patch: Value = serde_json::from_slice(&STANDARD.decode(patch)?)?;
-    let operations = patch.as_array().context("the patch is no list")?;
+    let operations = patch.as_array().context("the patch is not a list")?;
     let replace = operations.iter().find(|operation| operation["op"] == "replace");
     Ok(replace.and_then(|operation| operation["value"].as_str()).map(str::to_owned))
 }

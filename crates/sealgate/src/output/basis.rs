@@ -1,5 +1,5 @@
-//! What a verification rested on, told: what was asked for, by which trust root, at which time, and
-//! what vouches for a signature.
+//! Output of a verification's context: requirements, trust root and time, and the proofs of each
+//! signature.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::trust::Basis;
 
-/// cosign shows these of all claims.
+/// The claims that cosign shows.
 const SHOWN_CLAIMS: [Claim; 5] = [
     Claim::GithubWorkflowTrigger,
     Claim::GithubWorkflowSha,
@@ -25,57 +25,61 @@ const SHOWN_CLAIMS: [Claim; 5] = [
     Claim::GithubWorkflowRef,
 ];
 
-/// What vouches for one signature, of an image or of a blob.
+/// The verified proofs of one signature, of an image or of a blob.
 #[derive(Clone, Copy)]
-pub(crate) struct Vouching<'a> {
+pub(crate) struct SignatureProofs<'a> {
     algorithm: SignatureAlgorithm,
     certificate: Option<&'a CertifiedKey>,
     logs: &'a [LogProof],
     timestamps: &'a [TrustedTime],
-    unread: bool,
+    has_log_material: bool,
 }
 
-impl<'a> From<&'a Verified> for Vouching<'a> {
+impl<'a> From<&'a Verified> for SignatureProofs<'a> {
     fn from(verified: &'a Verified) -> Self {
         Self {
             algorithm: verified.algorithm(),
             certificate: verified.certificate(),
             logs: verified.logs(),
             timestamps: verified.timestamps(),
-            unread: verified.has_log_material(),
+            has_log_material: verified.has_log_material(),
         }
     }
 }
 
-impl Vouching<'_> {
-    /// Whether the signature is by Ed25519ph.
+impl SignatureProofs<'_> {
+    /// Returns whether the signature algorithm is Ed25519ph.
     pub(crate) fn is_prehashed_ed25519(&self) -> bool {
         self.algorithm.scheme == SignatureScheme::Ed25519ph
     }
 }
 
-/// For people: who signed, which checks of the log were not made, and what decided. `made` are the
-/// checks that were made on all of `signatures`.
-pub(crate) fn lines(basis: &Basis, signatures: &[Vouching<'_>], made: &BTreeSet<Check>) -> String {
+/// Formats for people: the signers, the checks that were not made, and the verification context.
+/// `made` are the checks that were made on all of `signatures`.
+pub(crate) fn lines(
+    basis: &Basis,
+    signatures: &[SignatureProofs<'_>],
+    made: &BTreeSet<Check>,
+) -> String {
     let mut text = String::new();
     if !made.contains(&Check::Log) {
         let requirement = basis.requirements().log();
-        let why = match (requirement, signatures.iter().any(|one| one.unread)) {
+        let why = match (requirement, signatures.iter().any(|one| one.has_log_material)) {
             (ProofRequirement::Ignored, _) => ", as requested",
             (_, true) => " (log entries or timestamps that are present were not verified)",
             (_, false) => "",
         };
         let _ = writeln!(text, "A transparency log entry was not required{why}.");
     }
-    let mut told = BTreeSet::new();
+    let mut shown = BTreeSet::new();
     for identity in signatures.iter().filter_map(|one| one.certificate).map(CertifiedKey::identity)
     {
         let lines = identity_lines(identity);
-        if told.insert(lines.clone()) {
+        if shown.insert(lines.clone()) {
             text.push_str(&lines);
         }
     }
-    // Only here the key alone does not tell what was signed.
+    // Only for Ed25519ph, the key does not determine the algorithm.
     if let Some(prehashed) = signatures.iter().find(|one| one.is_prehashed_ed25519()) {
         let algorithm = prehashed.algorithm;
         let _ = writeln!(text, "Signature algorithm: {algorithm} (Ed25519 over the SHA-512).");
@@ -103,7 +107,7 @@ fn origin(basis: &Basis) -> String {
     }
 }
 
-/// cosign's words for who signed.
+/// Formats a signer's identity as cosign does.
 pub(crate) fn identity_lines(identity: &Identity) -> String {
     let mut text = String::new();
     for subject in &identity.subjects {
@@ -120,12 +124,12 @@ pub(crate) fn identity_lines(identity: &Identity) -> String {
     text
 }
 
-/// Foreign text in a line of ours must not begin another one.
+/// Replaces control characters, so that foreign text cannot begin another line.
 fn one_line(text: &str) -> String {
     text.replace(char::is_control, "\u{fffd}")
 }
 
-/// For machines: what was asked for, by which root, at which time. To be put beside other fields.
+/// JSON fields of the verification context: requirements, trust root and time.
 pub(crate) fn document(basis: &Basis) -> Map<String, Value> {
     let requirements = basis.requirements();
     let mut root = origin_document(&basis.origin);
@@ -184,19 +188,19 @@ fn origin_document(origin: &Origin) -> Map<String, Value> {
     }
 }
 
-/// For machines: what vouches for one signature. To be put beside other fields.
-pub(crate) fn vouching(found: Vouching<'_>) -> Map<String, Value> {
-    let transparency_log = match found.logs.is_empty() {
+/// JSON fields of one signature's proofs.
+pub(crate) fn proof_fields(proofs: SignatureProofs<'_>) -> Map<String, Value> {
+    let transparency_log = match proofs.logs.is_empty() {
         true => "not-asked",
         false => "verified",
     };
     let fields = [
-        ("signatureAlgorithm", found.algorithm.to_string().into()),
+        ("signatureAlgorithm", proofs.algorithm.to_string().into()),
         ("transparencyLog", transparency_log.into()),
-        ("hasLogMaterial", found.unread.into()),
-        ("certificate", found.certificate.map_or(Value::Null, certificate)),
-        ("logs", found.logs.iter().map(log).collect()),
-        ("timestamps", found.timestamps.iter().map(timestamp).collect()),
+        ("hasLogMaterial", proofs.has_log_material.into()),
+        ("certificate", proofs.certificate.map_or(Value::Null, certificate)),
+        ("logs", proofs.logs.iter().map(log).collect()),
+        ("timestamps", proofs.timestamps.iter().map(timestamp).collect()),
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
@@ -229,7 +233,7 @@ fn timestamp(stamp: &TrustedTime) -> Value {
     json!({ "authority": stamp.authority(), "time": time(stamp.seconds()) })
 }
 
-/// RFC 3339; a time outside of what that can say stays a number.
+/// Formats a time as RFC 3339; a time outside its range stays a number.
 fn time(seconds: i64) -> Value {
     Timestamp::from_second(seconds).map_or(seconds.into(), |time| time.to_string().into())
 }
@@ -247,11 +251,11 @@ pub(crate) fn check(check: Check) -> &'static str {
     }
 }
 
-/// What cosign adds to `optional` for a legacy signature: the identity by its older names, the log
-/// entry, the timestamp. Only what was verified.
-pub(crate) fn cosign_optional(found: Vouching<'_>, optional: &mut Map<String, Value>) {
+/// Adds the fields that cosign adds to `optional` for a legacy signature: the identity by its older
+/// names, the log entry, the timestamp. Only verified values.
+pub(crate) fn cosign_optional(proofs: SignatureProofs<'_>, optional: &mut Map<String, Value>) {
     let mut add = |name: &str, value: Value| optional.insert(name.to_owned(), value);
-    if let Some(certificate) = found.certificate {
+    if let Some(certificate) = proofs.certificate {
         let identity = certificate.identity();
         let subject = identity.subjects.first().map(Subject::to_string).unwrap_or_default();
         add("Subject", subject.into());
@@ -266,10 +270,10 @@ pub(crate) fn cosign_optional(found: Vouching<'_>, optional: &mut Map<String, Va
             }
         }
     }
-    if let Some(proof) = found.logs.first() {
+    if let Some(proof) = proofs.logs.first() {
         add("Bundle", legacy_entry(proof));
     }
-    if let Some(stamp) = found.timestamps.first() {
+    if let Some(stamp) = proofs.timestamps.first() {
         add("RFC3161Timestamp", json!({ "SignedRFC3161Timestamp": b64(stamp.response()) }));
     }
 }

@@ -1,5 +1,5 @@
-//! What commands print for machines. Every document of ours names its schema,
-//! `sealgate.dev/<what>/v<n>`; the shapes stand in `docs/reference/output.md`.
+//! Machine-readable output of commands. Every Sealgate document names its schema,
+//! `sealgate.dev/<kind>/v<n>`; the schemas are documented in `docs/reference/output.md`.
 
 pub(crate) mod basis;
 pub(crate) mod report;
@@ -12,7 +12,7 @@ use crate::failure::{CliError, Outcome};
 use crate::session::{Errors, Session};
 use crate::terminal;
 
-/// `--output` of the commands that print for people unless told otherwise.
+/// `--output` of commands whose default is text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// For people.
@@ -23,7 +23,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// What this format means for failures.
+    /// Returns the format of errors for this output format.
     pub(crate) fn errors(self) -> Errors {
         match self {
             Self::Text => Errors::Text,
@@ -32,7 +32,7 @@ impl Format {
     }
 }
 
-/// `-o` of the commands that do something and tell what they did.
+/// `-o` of commands that report what they did.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct OutputFlag {
     /// Output format
@@ -41,15 +41,15 @@ pub(crate) struct OutputFlag {
 }
 
 impl OutputFlag {
-    /// Errors are told in the same format from now on.
+    /// Sets the format of errors, and returns the output format.
     pub(crate) fn begin(self, session: &mut Session) -> Format {
         session.errors = self.output.errors();
         self.output
     }
 }
 
-/// What was done: a line for people on standard error, or a document on standard output.
-pub(crate) fn tell(
+/// Reports the result: a line for people on standard error, or a document on standard output.
+pub(crate) fn report_result(
     session: &mut Session,
     format: Format,
     what: &str,
@@ -65,20 +65,20 @@ pub(crate) fn tell(
     }
 }
 
-/// `fields` as one line, its schema in front.
+/// Writes `fields` as one line, with the schema first.
 pub(crate) fn document(session: &mut Session, what: &str, fields: Value) -> Outcome {
     session.line(with_schema(what, &fields))
 }
 
 fn with_schema(what: &str, fields: &Value) -> String {
-    let text = unsteered(&fields.to_string());
+    let text = escape_controls(&fields.to_string());
     match text.strip_prefix('{') {
         Some("}") | None => format!("{{\"schema\":\"{}\"}}", schema(what)),
         Some(rest) => format!("{{\"schema\":\"{}\",{rest}", schema(what)),
     }
 }
 
-/// `1 image`, `2 images`.
+/// Formats a count: `1 image`, `2 images`.
 pub(crate) fn count(number: usize, what: &str) -> String {
     match number {
         1 => format!("1 {what}"),
@@ -86,21 +86,21 @@ pub(crate) fn count(number: usize, what: &str) -> String {
     }
 }
 
-/// The name of a schema.
+/// Returns the name of a schema.
 pub(crate) fn schema(what: &str) -> String {
     format!("sealgate.dev/{what}/v1")
 }
 
-/// An error as a document, for those who asked for JSON.
+/// Writes an error as a document, if JSON output was requested.
 pub(crate) fn error_document(session: &mut Session, error: &CliError) -> Outcome {
     let CliError { message, notes, code, .. } = error;
     let fields = json!({ "message": message, "details": notes, "exitCode": code });
     document(session, "error", json!({ "error": fields }))
 }
 
-/// The same JSON with escapes for characters that JSON allows in texts and that a terminal obeys or
-/// a reader does not see: DEL, C1 controls, and those that turn the direction of text.
-pub(crate) fn unsteered(json: &str) -> String {
+/// Escapes characters that JSON allows in texts and that can control a terminal or are invisible:
+/// DEL, C1 controls, and bidirectional controls.
+pub(crate) fn escape_controls(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
         match c {
@@ -115,10 +115,10 @@ pub(crate) fn unsteered(json: &str) -> String {
     text
 }
 
-/// JSON as Go writes it: what could end a script element is escaped. Safe on whole documents, for
-/// these characters stand in texts only.
+/// Formats JSON as Go does: characters that could end a script element are escaped. Safe on whole
+/// documents, since these characters occur in texts only.
 pub(crate) fn go_json(value: &Value) -> String {
-    let plain = unsteered(&value.to_string());
+    let plain = escape_controls(&value.to_string());
     let mut text = String::with_capacity(plain.len());
     for c in plain.chars() {
         match c {
@@ -144,9 +144,10 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_strangers_do_not_steer_the_terminal() {
+    fn foreign_text_cannot_control_the_terminal() {
         let value = json!({ "k\u{9b}2J": "a\u{1b}[2J\n\u{7f}\u{202e}gpj\u{2069}é 世" });
-        for text in [unsteered(&value.to_string()), go_json(&value), with_schema("x", &value)] {
+        for text in [escape_controls(&value.to_string()), go_json(&value), with_schema("x", &value)]
+        {
             assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text}");
             assert!(text.contains("\\u009b2J") && text.contains("é 世"), "{text}");
             let again: Value = serde_json::from_str(&text).unwrap();

@@ -1,5 +1,4 @@
-//! `verify -o sealgate-json`: everything that was found out about each image, good and bad,
-//! `sealgate.dev/verify/v1`.
+//! `verify -o sealgate-json`: the full result for each image, `sealgate.dev/verify/v1`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::basis;
 
-/// One image, with its children.
+/// The result for one image, with its children.
 pub(crate) fn image(report: &Report) -> Value {
     let outcome = &report.outcome;
     let (signatures, faults) = match outcome {
@@ -33,25 +32,25 @@ pub(crate) fn image(report: &Report) -> Value {
     })
 }
 
-/// A line of a list that is no reference.
-pub(crate) fn unreadable(text: &str, why: &str) -> Value {
+/// The result for a line of a list that is not a reference.
+pub(crate) fn unreadable(text: &str, reason: &str) -> Value {
     json!({
         "reference": null,
         "asked": text,
         "verified": false,
         "outcome": "invalid-reference",
-        "faults": [{ "code": "invalid-reference", "target": text, "detail": why }],
+        "faults": [{ "code": "invalid-reference", "target": text, "detail": reason }],
     })
 }
 
-/// A folder that holds no image that could be judged.
-pub(crate) fn unopened(folder: &str, why: &Fault) -> Value {
+/// The result for an OCI layout folder without a readable image.
+pub(crate) fn unopened(folder: &str, reason: &Fault) -> Value {
     json!({
         "reference": null,
         "asked": folder,
         "verified": false,
-        "outcome": why.kind.code(),
-        "faults": [fault(why)],
+        "outcome": reason.kind.code(),
+        "faults": [fault(reason)],
     })
 }
 
@@ -70,7 +69,7 @@ fn signature(signature: &Verified) -> Value {
         "signature": STANDARD.encode(signature.signature()),
     });
     if let Some(fields) = found.as_object_mut() {
-        fields.extend(basis::vouching(signature.into()));
+        fields.extend(basis::proof_fields(signature.into()));
     }
     found
 }

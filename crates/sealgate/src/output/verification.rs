@@ -1,5 +1,5 @@
-//! `verify` in cosign's words: what was checked on standard error, the signatures as JSON on
-//! standard output. Only checks that were made are claimed.
+//! Output of `verify` in cosign's format: the checks on standard error, the signatures as JSON on
+//! standard output. Lists only checks that were made.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -9,12 +9,12 @@ use sealgate_core::verify::{Authority, Check, Format, Verified};
 use sealgate_engine::verify::{Outcome, Rejected, Report};
 use serde_json::Value;
 
-use super::basis::{self, Vouching};
+use super::basis::{self, SignatureProofs};
 use super::go_json;
 use crate::cli::trust::Basis;
 use crate::failure::{CliError, exit, remedy};
 
-/// cosign's header for a verified image, without what was not checked.
+/// Formats cosign's header for a verified image, without the checks that were not made.
 pub(crate) fn header(name: &str, signatures: &[Verified], basis: &Basis) -> String {
     let mut text = format!(
         "\nVerification for {name} --\nThe following checks were performed on each of these signatures:\n"
@@ -40,25 +40,25 @@ pub(crate) fn header(name: &str, signatures: &[Verified], basis: &Basis) -> Stri
             "The claims were NOT compared with the image: --check-claims=false was given.\n",
         );
     }
-    let vouching: Vec<_> = signatures.iter().map(Vouching::from).collect();
-    text.push_str(&basis::lines(basis, &vouching, &made));
+    let proofs: Vec<_> = signatures.iter().map(SignatureProofs::from).collect();
+    text.push_str(&basis::lines(basis, &proofs, &made));
     text
 }
 
-/// The checks that were made on every one of them.
+/// Returns the checks that were made on every signature.
 fn common_checks(signatures: &[Verified]) -> BTreeSet<Check> {
     let mut sets = signatures.iter().map(|s| s.checks().iter().copied().collect::<BTreeSet<_>>());
     let first = sets.next().unwrap_or_default();
     sets.fold(first, |made, more| made.intersection(&more).copied().collect())
 }
 
-/// cosign's JSON array of the signatures.
+/// Formats cosign's JSON array of the signatures.
 pub(crate) fn cosign_json(name: &str, signatures: &[Verified]) -> String {
     go_json(&signatures.iter().map(|signature| entry(name, signature)).collect())
 }
 
-/// What cosign prints of a signature as text: the payload, and of a bundle the JSON that a legacy
-/// signature would have for its payload.
+/// Formats a signature as cosign's text output: the payload, and for a bundle the JSON that a
+/// legacy signature would have as payload.
 pub(crate) fn cosign_text(name: &str, signature: &Verified) -> Vec<u8> {
     match signature.format() {
         Format::Legacy => signature.payload().to_vec(),
@@ -66,8 +66,8 @@ pub(crate) fn cosign_text(name: &str, signature: &Verified) -> Vec<u8> {
     }
 }
 
-/// Without annotations, cosign prints `null` for a legacy signature of a key and `{}` for a
-/// bundle. Of a bundle it prints no identity.
+/// Formats one entry of the array. Without annotations, cosign prints `null` for a legacy signature
+/// of a key and `{}` for a bundle. For a bundle it prints no identity.
 fn entry(name: &str, signature: &Verified) -> Value {
     let mut entry = signature.simple_signing_json(name);
     let Some(optional) = entry.get_mut("optional") else { return entry };
@@ -81,35 +81,35 @@ fn entry(name: &str, signature: &Verified) -> Value {
     entry
 }
 
-/// The failure of an image that was not verified: cosign's line, then what was found.
+/// Formats the failure of an image that was not verified: cosign's line, then the findings.
 pub(crate) fn failure(report: &Report, name: &str, basis: &Basis) -> CliError {
     let error = match &report.outcome {
-        // An attestation, say: the candidates and what to do follow.
+        // For example an attestation: the candidates and remedies follow.
         Outcome::NoSignatures { .. } if !report.outcome.rejected().is_empty() => {
             CliError::new("no signatures found")
                 .code(exit::NO_SIGNATURES)
-                .note("what was found is no signature of the image")
+                .note("the attached documents are not signatures of the image")
         }
         Outcome::NoSignatures { .. } => CliError::new("no signatures found")
             .code(exit::NO_SIGNATURES)
-            .note("neither a bundle nor a legacy signature was found")
+            .note("no bundle and no legacy signature was found")
             .note(
                 "what to do: sign this digest (`sealgate sign`); if it was signed, `sealgate tree` \
-                 shows what lies beside it, and COSIGN_REPOSITORY says where else to look",
+                 lists its attachments, and COSIGN_REPOSITORY names another repository for them",
             ),
         Outcome::NotFound => CliError::new(format!("image tag not found: {name}"))
             .code(exit::NOT_FOUND)
-            .note("the registry has no such image")
+            .note("the registry does not have this image")
             .note(MISSING_REMEDY),
         Outcome::Fault { fault, .. } => {
             let error = CliError::new(fault.to_string())
-                .note("whether the image is signed could not be found out");
+                .note("it could not be determined whether the image is signed");
             match remedy(fault) {
                 Some(remedy) => error.note(remedy),
                 None => error,
             }
         }
-        Outcome::NoMatch { rejected } => CliError::new(match telling(rejected) {
+        Outcome::NoMatch { rejected } => CliError::new(match most_relevant(rejected) {
             Some(first) => format!("no matching signatures: {}", first.reason),
             None => "no matching signatures".to_owned(),
         })
@@ -120,12 +120,12 @@ pub(crate) fn failure(report: &Report, name: &str, basis: &Basis) -> CliError {
     unlogged(error, report.outcome.rejected().iter().map(|rejected| &rejected.reason), basis)
 }
 
-/// What to do where a tag or a repository is not there.
+/// The remedy for a missing tag or repository.
 pub(crate) const MISSING_REMEDY: &str = "what to do: check the name and the tag, and log in \
-     (`sealgate login SERVER`): registries hide private images from unknown users";
+     (`sealgate login SERVER`): registries hide private images from users without access";
 
-/// Adds the flag for a key's signature that was never to be logged. The command line only: there a
-/// person decides for one verification, and nothing of a policy changes.
+/// Adds the flag for a key's signature that is not in a log. On the command line only: there, the
+/// user decides about one verification, and no policy changes.
 pub(crate) fn unlogged<'a>(
     error: CliError,
     mut reasons: impl Iterator<Item = &'a Reject>,
@@ -134,22 +134,21 @@ pub(crate) fn unlogged<'a>(
     let by_key = matches!(basis.authority, Authority::Keys(_));
     match by_key && reasons.any(|reason| matches!(reason, Reject::NotLogged)) {
         true => error.note(
-            "`sign --key` tells no log unless --tlog-upload or a signing configuration says so: to \
-             accept a signature of that key without a log, verify with --insecure-ignore-tlog",
+            "`sign --key` uploads to a log only with --tlog-upload or a signing configuration; to \
+             accept a signature by this key without a log entry, verify with --insecure-ignore-tlog",
         ),
         false => error,
     }
 }
 
-/// The candidate that is told first: one that has what is asked for, a certificate or a key, if
-/// there is one.
-fn telling(rejected: &[Rejected]) -> Option<&Rejected> {
+/// Returns the candidate to report first: preferably one with the required kind of signer.
+fn most_relevant(rejected: &[Rejected]) -> Option<&Rejected> {
     let of_other_kind =
         |reason: &Reject| matches!(reason, Reject::NoCertificate | Reject::CertificateInBundle);
     rejected.iter().find(|candidate| !of_other_kind(&candidate.reason)).or(rejected.first())
 }
 
-/// Most candidates that are told one by one.
+/// The maximum number of candidates listed individually.
 const SHOWN: usize = 20;
 
 fn with_candidates(mut error: CliError, report: &Report, name: &str) -> CliError {
@@ -163,7 +162,7 @@ fn with_candidates(mut error: CliError, report: &Report, name: &str) -> CliError
     let is_folder = name != report.reference.to_string();
     for candidate in rejected.iter().take(SHOWN) {
         let origin = place(&candidate.origin);
-        // What a folder is called inside is nobody's business.
+        // The internal name of an OCI layout is not shown.
         let origin = if is_folder { origin.replacen(&repository, name, 1) } else { origin };
         error = error.note(format!("{origin}: {} [{}]", candidate.reason, candidate.reason.code()));
     }
@@ -174,7 +173,7 @@ fn with_candidates(mut error: CliError, report: &Report, name: &str) -> CliError
     remedies.into_iter().fold(error, |error, remedy| error.note(format!("what to do: {remedy}")))
 }
 
-/// Where a candidate lies, in one line.
+/// Formats the location of a candidate.
 pub(crate) fn place(origin: &sealgate_core::evidence::Origin) -> String {
     match (&origin.manifest, &origin.layer) {
         (Some(manifest), Some(layer)) => format!("{}@{manifest}, layer {layer}", origin.repository),

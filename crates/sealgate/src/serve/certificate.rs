@@ -1,4 +1,4 @@
-//! Which certificate the gate shows, and who renews it.
+//! Serving certificate of the gate, and its renewal.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,12 +22,12 @@ use super::ServeArgs;
 use crate::clock::SystemClock;
 use crate::failure::CliError;
 
-/// How often certificate files are looked at.
-const LOOK: Duration = Duration::from_secs(10);
-/// How long to wait after a renewal that failed.
-const RETRY: Duration = Duration::from_secs(3600);
+/// The interval at which certificate files are checked for changes.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// The wait after a failed renewal.
+const RETRY_DELAY: Duration = Duration::from_secs(3600);
 
-/// The certificate flags. With none, a gate on a cluster keeps its own in a Secret.
+/// The certificate flags. Without any, a gate in a cluster keeps its own certificate in a Secret.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Certificate options")]
 pub(super) struct CertificateFlags {
@@ -53,7 +53,7 @@ pub(super) struct CertificateFlags {
     tls_key: Option<PathBuf>,
 }
 
-/// Fills `slot`, now or (from a cluster) as soon as there is a certificate, and keeps it filled.
+/// Fills `slot`, now or (from a cluster) as soon as a certificate exists, and keeps it current.
 pub(super) async fn open(
     args: &ServeArgs,
     client: Option<sealgate_kube::Client>,
@@ -64,7 +64,7 @@ pub(super) async fn open(
     let flags = &args.certificate;
     match (&flags.tls_cert, &flags.tls_key, client) {
         (Some(chain), Some(key), _) => {
-            let feed = watch_files(chain.clone(), key.clone(), LOOK).await?;
+            let feed = watch_files(chain.clone(), key.clone(), CHECK_INTERVAL).await?;
             let first = feed.borrow().clone();
             let unusable = |error: &dyn std::fmt::Display| {
                 let (chain, key) = (chain.display(), key.display());
@@ -80,29 +80,35 @@ pub(super) async fn open(
         }
         _ if flags.self_signed => {
             let local = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
-            let names = with_own(local, flags, listen);
-            let own = SelfMade { names, write_ca: flags.write_ca.clone() };
+            let names = with_own_names(local, flags, listen);
+            let own = SelfSignedCertificate { names, write_ca: flags.write_ca.clone() };
             own.renew(slot)?;
             let slot = Arc::clone(slot);
-            tokio::spawn(async move { own.keep(&slot).await });
+            tokio::spawn(async move { own.renew_forever(&slot).await });
         }
         (_, _, Some(client)) => {
-            let mut keeper =
+            let mut rotator =
                 CertificateRotator::new(client, &args.namespace, Arc::new(SystemClock));
-            keeper.webhooks = webhooks(&args.webhook_name);
-            // Behind a Service the Service's names do; a gate outside the cluster is called by address.
-            keeper.names = with_own(keeper.names, flags, listen);
-            follow_certificate(keeper.start(), Clone::clone, Arc::clone(slot), Arc::clone(metrics));
+            rotator.webhooks = webhooks(&args.webhook_name);
+            // Clients inside the cluster use the Service's names; a gate outside it is called by
+            // address.
+            rotator.names = with_own_names(rotator.names, flags, listen);
+            follow_certificate(
+                rotator.start(),
+                Clone::clone,
+                Arc::clone(slot),
+                Arc::clone(metrics),
+            );
         }
         (_, _, None) => {
             return Err(CliError::new("the gate needs a certificate")
-                .note("give --self-signed, or --tls-cert FILE and --tls-key FILE"));
+                .note("use --self-signed, or --tls-cert FILE and --tls-key FILE"));
         }
     }
     Ok(())
 }
 
-/// The configurations whose caBundle is kept, the workloads' under the name that was given.
+/// The webhook configurations whose caBundle is updated, that for workloads under the given name.
 fn webhooks(name: &str) -> Vec<WebhookConfiguration> {
     let renamed = |old: String| if old == WORKLOAD_WEBHOOK { name.to_owned() } else { old };
     let rename = |webhook| match webhook {
@@ -112,8 +118,12 @@ fn webhooks(name: &str) -> Vec<WebhookConfiguration> {
     own_webhooks().into_iter().map(rename).collect()
 }
 
-/// `names`, the address that is listened on unless that is every address, and `--tls-name`s.
-fn with_own(mut names: Vec<String>, flags: &CertificateFlags, listen: SocketAddr) -> Vec<String> {
+/// Adds to `names` the address that is listened on, unless unspecified, and every `--tls-name`.
+fn with_own_names(
+    mut names: Vec<String>,
+    flags: &CertificateFlags,
+    listen: SocketAddr,
+) -> Vec<String> {
     let listen = (!listen.ip().is_unspecified()).then(|| listen.ip().to_string());
     for name in listen.into_iter().chain(flags.tls_name.iter().cloned()) {
         if !names.contains(&name) {
@@ -123,14 +133,14 @@ fn with_own(mut names: Vec<String>, flags: &CertificateFlags, listen: SocketAddr
     names
 }
 
-/// A certificate of a CA that nobody else has.
-struct SelfMade {
+/// A self-signed CA of this process and its certificate.
+struct SelfSignedCertificate {
     names: Vec<String>,
     write_ca: Option<PathBuf>,
 }
 
-impl SelfMade {
-    /// Makes both anew, writes the CA, shows the certificate.
+impl SelfSignedCertificate {
+    /// Generates both, writes the CA certificate, and puts the serving certificate into `slot`.
     fn renew(&self, slot: &CertificateSlot) -> Result<(), CliError> {
         let SelfSigned { serving, ca } = self_signed(&self.names, SystemClock.now())
             .map_err(|fault: Fault| CliError::from(fault))?;
@@ -143,19 +153,21 @@ impl SelfMade {
         Ok(())
     }
 
-    async fn keep(&self, slot: &CertificateSlot) {
-        let life = (LEAF_LIFETIME - LEAF_RENEWAL).unsigned_abs();
-        let mut wait = life;
+    async fn renew_forever(&self, slot: &CertificateSlot) {
+        let renewal_interval = (LEAF_LIFETIME - LEAF_RENEWAL).unsigned_abs();
+        let mut wait = renewal_interval;
         loop {
             tokio::time::sleep(wait).await;
             wait = match self.renew(slot) {
                 Ok(()) => {
-                    warn!("new self-signed CA and certificate: clients must trust the new CA");
-                    life
+                    warn!(
+                        "renewed the self-signed CA and certificate: clients must be configured with the new CA"
+                    );
+                    renewal_interval
                 }
                 Err(error) => {
-                    error!(error = error.message, "no new self-signed certificate");
-                    RETRY
+                    error!(error = error.message, "self-signed certificate could not be renewed");
+                    RETRY_DELAY
                 }
             };
         }

@@ -1,7 +1,7 @@
-//! The gate's log: lines on standard error, by a thread of its own.
+//! The gate's log: lines on standard error, written by a separate thread.
 //!
-//! A decision must not wait for whoever reads the log. Lines go through a bounded queue; when it is
-//! full they are dropped, and their number is told as soon as there is room.
+//! A decision must not wait for the reader of the log. Lines go through a bounded queue; when it is
+//! full they are dropped, and their number is logged as soon as there is room.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -15,23 +15,23 @@ use tracing_subscriber::fmt::MakeWriter;
 
 mod text;
 
-/// How a line is written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Format {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Lines that may wait.
-const WAITING: usize = 16_384;
+/// The capacity of the queue, in lines.
+const QUEUE_CAPACITY: usize = 16_384;
 
-/// How long the end of the program waits for the last lines.
-const LAST_LINES: Duration = Duration::from_secs(1);
+/// The time limit for writing the last lines on shutdown.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Starts logging, at level info unless `RUST_LOG` says otherwise. Dropping what is returned writes
-/// the lines that still wait.
+/// Starts logging, at level info unless `RUST_LOG` is set. Dropping the returned value flushes the
+/// queue.
 pub(super) fn start(format: Format) -> Flush {
     let filter = match std::env::var("RUST_LOG") {
         Ok(filter) if !filter.is_empty() => EnvFilter::new(filter),
@@ -40,7 +40,7 @@ pub(super) fn start(format: Format) -> Flush {
     let writer = Lines::start(format);
     let flush = Flush(writer.queue.clone());
     let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    // Somebody may log already (`--verbose`): then that goes on.
+    // If a subscriber is already installed (`--verbose`), it is kept.
     let _ = match format {
         Format::Text => logging.event_format(text::Text::new()).try_init(),
         Format::Json => logging.json().flatten_event(true).with_current_span(false).try_init(),
@@ -48,24 +48,24 @@ pub(super) fn start(format: Format) -> Flush {
     flush
 }
 
-/// What goes through the queue.
+/// An item of the queue.
 enum Item {
     Line(Vec<u8>),
-    /// Everything before is to be written; then this is dropped.
+    /// A request to write all previous items; dropped when done.
     Flush(SyncSender<()>),
 }
 
-/// Waits for the last lines when dropped.
+/// Flushes the queue when dropped.
 pub(super) struct Flush(SyncSender<Item>);
 
-/// The queue's near end.
+/// The sending half of the queue.
 #[derive(Clone)]
 struct Lines {
     queue: SyncSender<Item>,
     dropped: Arc<AtomicU64>,
 }
 
-/// One line in the making; queued as a whole when dropped.
+/// A line that is being formatted; queued as a whole when dropped.
 struct Line {
     bytes: Vec<u8>,
     to: Lines,
@@ -73,17 +73,17 @@ struct Line {
 
 impl Lines {
     fn start(format: Format) -> Self {
-        let (queue, lines) = sync_channel(WAITING);
+        let (queue, lines) = sync_channel(QUEUE_CAPACITY);
         let dropped = Arc::<AtomicU64>::default();
         let counted = Arc::clone(&dropped);
         let writing = std::thread::Builder::new().name("log".to_owned());
-        // Without a thread the queue fills up and lines are dropped: the gate itself goes on.
+        // Without a thread, the queue fills up and lines are dropped; the gate continues.
         let _ = writing.spawn(move || write(&lines, &counted, format));
         Self { queue, dropped }
     }
 }
 
-/// Writes until nobody logs any more.
+/// Writes until all senders are dropped.
 fn write(items: &Receiver<Item>, dropped: &AtomicU64, format: Format) {
     let mut out = io::BufWriter::with_capacity(64 << 10, io::stderr());
     while let Ok(item) = items.recv() {
@@ -101,7 +101,7 @@ fn write(items: &Receiver<Item>, dropped: &AtomicU64, format: Format) {
             (lost, Format::Json) => {
                 writeln!(out, "{{\"level\":\"WARN\",\"lostLogLines\":{lost}}}")
             }
-            (lost, Format::Text) => writeln!(out, "WARN log lines were lost: {lost}"),
+            (lost, Format::Text) => writeln!(out, "WARN log lines were dropped: {lost}"),
         };
         let _ = out.flush();
     }
@@ -111,8 +111,8 @@ impl Drop for Flush {
     fn drop(&mut self) {
         let (done, wait) = sync_channel(0);
         if self.0.try_send(Item::Flush(done)).is_ok() {
-            // Ends with an error as soon as the other end is dropped, which is the sign.
-            let _ = wait.recv_timeout(LAST_LINES);
+            // Returns an error as soon as the other end is dropped, which signals completion.
+            let _ = wait.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 }

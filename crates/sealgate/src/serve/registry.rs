@@ -1,5 +1,5 @@
-//! Registries without public TLS: a CA bundle beside the system's, and those that are asked over
-//! plain HTTP by a flag or by the policies' source.
+//! Registries without publicly trusted TLS: additional CA certificates, and registries that may be
+//! accessed over plain HTTP by a flag or by the policy source.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -15,10 +15,10 @@ use crate::cli::files;
 use crate::cli::registry::RegistryFlags;
 use crate::failure::CliError;
 
-/// The largest bundle.
+/// The maximum size of a CA bundle, in bytes.
 const MAX_BUNDLE: u64 = 1 << 20;
 
-/// How registries without public TLS are reached.
+/// Flags for registries without publicly trusted TLS.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Registry options")]
 pub(super) struct InsecureFlags {
@@ -33,14 +33,14 @@ pub(super) struct InsecureFlags {
     insecure_registry: Vec<String>,
 }
 
-/// A `HOST[:PORT]` of a flag.
+/// Parses a `HOST[:PORT]` in a flag.
 pub(crate) fn insecure_host(text: &str) -> Result<String, String> {
     parse_registry(text.trim())
-        .map_err(|_| "want HOST or HOST:PORT: no scheme, path or pattern".to_owned())
+        .map_err(|_| "expected HOST or HOST:PORT, without scheme, path or pattern".to_owned())
 }
 
 impl InsecureFlags {
-    /// The gate's client, and the list of insecure registries that it goes by.
+    /// Returns the gate's registry client, and the list of insecure registries that it uses.
     pub(super) fn client(
         &self,
         flags: &RegistryFlags,
@@ -55,7 +55,7 @@ impl InsecureFlags {
         Ok((client.map_err(|error| files::given(error, &bundle))?, insecure))
     }
 
-    /// Keeps the list as the flags and `policies` have it, and says so at each change.
+    /// Updates the list from the flags and `policies`, and logs each change.
     pub(super) fn follow(
         &self,
         mut policies: watch::Receiver<PolicyState>,
@@ -67,7 +67,7 @@ impl InsecureFlags {
         tokio::spawn(async move {
             loop {
                 let state = policies.borrow_and_update().clone();
-                // Until the source was read, the flags count alone.
+                // Until the source has been read, only the flags apply.
                 let now = flags.iter().cloned().chain(state.config.insecure_registries).collect();
                 change(&mut before, now, &insecure);
                 if policies.changed().await.is_err() {
@@ -88,8 +88,8 @@ fn change(before: &mut BTreeSet<String>, now: BTreeSet<String>, insecure: &Insec
         registries = list(now.iter().collect()),
         added = list(now.difference(before).collect()),
         removed = list(before.difference(&now).collect()),
-        "insecure registries: asked over plain HTTP where they have no TLS, so that who sits on \
-         the network path can read credentials and answer for them"
+        "insecure registries: accessed over plain HTTP if they do not support TLS; an attacker on \
+         the network path can read credentials and forge responses"
     );
     insecure.set(now.iter().cloned());
     *before = now;

@@ -1,4 +1,4 @@
-//! The gate's own trust root, and the means to those of TrustRoot objects.
+//! Trust roots of the gate: its own, and those of TrustRoot objects.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,9 +14,8 @@ use tracing::{error, info, warn};
 use crate::clock::SystemClock;
 use crate::failure::CliError;
 
-/// The trust roots of a gate whose own root is in `file`, or else in the environment, in the cache
-/// of `sealgate initialize`, or in the program. Nobody is asked for a newer one: what the gate
-/// goes by changes when it is started anew.
+/// Opens the trust roots. The gate's own is in `file`, or else in the environment, in the cache of
+/// `sealgate initialize`, or embedded. It is not refreshed while the gate runs.
 pub(crate) async fn open(file: Option<&Path>) -> Result<Arc<Roots>, CliError> {
     open_with(file, Arc::new(TufRoots)).await
 }
@@ -41,7 +40,7 @@ pub(crate) async fn open_with(
 
 async fn own(options: &RootOptions, now: Timestamp) -> RootResult {
     let chosen = current_root(options, now).await.map_err(|error| {
-        error!(%error, "the gate has no trust root of its own: what needs it is refused");
+        error!(%error, "the gate has no trust root of its own: policies that need it deny");
         Fault::new(FaultKind::Config, "the gate's own trust root", error.to_string())
     })?;
     info!(root = chosen.origin.describe(now), "the gate's own trust root");

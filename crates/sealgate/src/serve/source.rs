@@ -1,4 +1,4 @@
-//! Where policies and secrets come from: a folder, or a cluster.
+//! Sources of policies and Secrets: a folder, or a cluster.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::cli::cluster;
 use crate::clock::SystemClock;
 use crate::failure::CliError;
 
-/// Which cluster, and what may be read of it.
+/// The cluster, and the Secrets that may be read.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Cluster options")]
 pub(super) struct ClusterFlags {
@@ -40,14 +40,17 @@ pub(super) struct ClusterFlags {
     pull_secrets: PullSecretRights,
 }
 
-/// Starts to follow the source that the flags name.
+/// Starts watching the source that the flags name.
 pub(super) async fn open(args: &ServeArgs, metrics: &Arc<Metrics>) -> Result<Sources, CliError> {
     let no_match = args.no_match_policy.map(NoMatch::from);
     let roots = roots::open(args.trusted_root.as_deref()).await?;
     match &args.policies {
         Some(path) => {
             if !path.is_dir() {
-                return Err(CliError::new(format!("--policies: {} is no folder", path.display())));
+                return Err(CliError::new(format!(
+                    "--policies: {} is not a directory",
+                    path.display()
+                )));
             }
             let namespace = args.namespace.clone();
             let options =
@@ -69,7 +72,7 @@ async fn of_cluster(
     let connect = Connect { kubeconfig, context, in_cluster };
     let client = cluster::client(&connect)
         .await
-        .map_err(|error| error.note("for a gate without a cluster give --policies DIR"))?;
+        .map_err(|error| error.note("to run the gate without a cluster, use --policies DIR"))?;
     let watch = PolicyWatch {
         client: client.clone(),
         namespace: args.namespace.clone(),
@@ -87,7 +90,7 @@ async fn of_cluster(
     })
 }
 
-/// The pod's name, for events.
+/// Returns the pod's name, for events.
 fn instance() -> String {
     let name = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
     name.ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "sealgate".to_owned())
@@ -97,7 +100,7 @@ fn rights(text: &str) -> Result<PullSecretRights, String> {
     match text {
         "cluster" => Ok(PullSecretRights::Cluster),
         "none" => Ok(PullSecretRights::Nowhere),
-        "" => Err("want cluster, none, or namespaces".to_owned()),
+        "" => Err("expected cluster, none, or a list of namespaces".to_owned()),
         names => Ok(PullSecretRights::Namespaces(
             names
                 .split(',')
@@ -114,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_whose_secrets_may_be_read() {
+    fn parses_pull_secret_rights() {
         assert_eq!(rights("cluster"), Ok(PullSecretRights::Cluster));
         assert_eq!(rights("none"), Ok(PullSecretRights::Nowhere));
         let names = PullSecretRights::Namespaces(vec!["a".to_owned(), "b".to_owned()]);

@@ -1,5 +1,5 @@
-//! A line typed on a terminal that does not show it. Whatever ends the question, an answer or
-//! `--timeout`, the terminal shows again what is typed after it.
+//! Input of a line without echo. Echo is restored when the prompt ends, by an answer or by
+//! `--timeout`.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -11,13 +11,13 @@ use zeroize::Zeroizing;
 use super::{MAX_PASSWORD, waiting};
 use crate::failure::CliError;
 
-/// A terminal without echo, until this is dropped.
+/// A terminal without echo, until dropped.
 struct Quiet {
     terminal: File,
     before: Termios,
 }
 
-/// The next line of standard input, which is a terminal, without its line break.
+/// Reads the next line of standard input, which is a terminal, without its line break.
 pub(super) async fn line() -> Result<Zeroizing<Vec<u8>>, CliError> {
     let quiet = Quiet::begin()?;
     let terminal = quiet.terminal.try_clone()?;
@@ -30,7 +30,7 @@ impl Quiet {
         let before = tcgetattr(&terminal)?;
         let mut quiet = before.clone();
         quiet.local_modes.remove(LocalModes::ECHO);
-        // The line break is shown, so that what follows begins on a line of its own.
+        // The line break is echoed, so that the following text begins on its own line.
         quiet.local_modes.insert(LocalModes::ECHONL);
         tcsetattr(&terminal, OptionalActions::Now, &quiet)?;
         Ok(Self { terminal, before })
@@ -39,12 +39,12 @@ impl Quiet {
 
 impl Drop for Quiet {
     fn drop(&mut self) {
-        // A terminal that is gone needs no echo.
+        // An error means that the terminal is closed.
         let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
     }
 }
 
-/// Byte by byte: what comes after the line belongs to the next question.
+/// Reads byte by byte: the bytes after the line belong to the next prompt.
 fn read_line(mut source: impl io::Read) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut line = Zeroizing::new(Vec::with_capacity(4096));
     let mut byte = [0];

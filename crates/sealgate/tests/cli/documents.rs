@@ -1,14 +1,14 @@
-//! `-o json`: one document with a schema on standard output, nothing for people beside it, and an
-//! error as a document, too.
+//! Tests of `-o json`: one document with a schema on standard output, no text beside it, and errors
+//! as documents, too.
 
 use serde_json::Value;
 
-use crate::stage::Stage;
+use crate::fixture::CliFixture;
 
-/// The document, which is all that was printed.
+/// Parses the document, which must be the whole output.
 #[track_caller]
-fn document(stage: &Stage, schema: &str, arguments: &[&str]) -> Value {
-    let ended = stage.run(arguments).code(0);
+fn document(fixture: &CliFixture, schema: &str, arguments: &[&str]) -> Value {
+    let ended = fixture.run(arguments).code(0);
     assert_eq!(ended.err, "", "{arguments:?}");
     assert_eq!(ended.out.lines().count(), 1, "{}", ended.out);
     let document = ended.json();
@@ -17,7 +17,7 @@ fn document(stage: &Stage, schema: &str, arguments: &[&str]) -> Value {
     document
 }
 
-/// The reference page knows the schema and names each of its fields.
+/// Checks that the reference page documents the schema and each of its fields.
 #[track_caller]
 pub(crate) fn is_described(schema: &str, document: &Value) {
     let page = include_str!("../../../../docs/reference/output.md");
@@ -27,7 +27,7 @@ pub(crate) fn is_described(schema: &str, document: &Value) {
     while let Some(value) = below.pop() {
         for (field, value) in value.as_object().into_iter().flatten() {
             assert!(words.contains(&field.as_str()), "{schema}: {field} is not described");
-            // What is in a signature is cosign's, annotations have any names.
+            // The content of a signature is defined by cosign; annotations have any names.
             if field != "signatures" && field != "annotations" {
                 below.push(value);
             }
@@ -36,46 +36,46 @@ pub(crate) fn is_described(schema: &str, document: &Value) {
     }
 }
 
-/// A stage with a key and a signed image; its digest and its name.
-fn signed() -> (Stage, String, String) {
-    let stage = Stage::with_key();
-    let digest = stage.image("app", "v1", "one").to_string();
-    let image = stage.name("app:v1");
-    stage.run(&["sign", "--key", "cosign.key", "--format", "both", &image]).code(0);
-    (stage, digest, image)
+/// A fixture with a key and a signed image, its digest and its name.
+fn signed() -> (CliFixture, String, String) {
+    let fixture = CliFixture::with_key();
+    let digest = fixture.image("app", "v1", "one").to_string();
+    let image = fixture.name("app:v1");
+    fixture.run(&["sign", "--key", "cosign.key", "--format", "both", &image]).code(0);
+    (fixture, digest, image)
 }
 
 #[test]
 fn of_key_pairs() {
-    let stage = Stage::new();
-    let made = document(&stage, "generate-key-pair", &["generate-key-pair", "-o", "json"]);
+    let fixture = CliFixture::new();
+    let made = document(&fixture, "generate-key-pair", &["generate-key-pair", "-o", "json"]);
     assert_eq!(made["privateKey"], "cosign.key");
     assert_eq!(made["publicKey"], "cosign.pub");
     assert_eq!(made["key"]["algorithm"], "ecdsa-p256");
     let shown = ["public-key", "--key", "cosign.key", "-o", "json"];
-    let shown = document(&stage, "public-key", &shown);
+    let shown = document(&fixture, "public-key", &shown);
     assert_eq!(shown["key"], made["key"]);
-    assert_eq!(shown["pem"], stage.read("cosign.pub"));
+    assert_eq!(shown["pem"], fixture.read("cosign.pub"));
     assert_eq!(shown["publicKey"], Value::Null);
     let written = ["public-key", "--key", "cosign.key", "--outfile", "p", "-o", "json"];
-    assert_eq!(document(&stage, "public-key", &written)["publicKey"], "p");
-    assert_eq!(stage.read("p"), stage.read("cosign.pub"));
+    assert_eq!(document(&fixture, "public-key", &written)["publicKey"], "p");
+    assert_eq!(fixture.read("p"), fixture.read("cosign.pub"));
 
-    stage.image("app", "v1", "one");
-    let image = stage.name("app:v1");
-    stage.run(&["sign", "--key", "cosign.key", &image]).code(0);
+    fixture.image("app", "v1", "one");
+    let image = fixture.name("app:v1");
+    fixture.run(&["sign", "--key", "cosign.key", &image]).code(0);
     let verify = ["verify", "--key", "cosign.pub", "-o", "sealgate-json", &image];
-    let report = stage.run(&verify).code(0).json();
+    let report = fixture.run(&verify).code(0).json();
     assert_eq!(report["images"][0]["signatures"][0]["key"], made["key"]["fingerprint"]);
 }
 
 #[test]
 fn of_an_imported_key_pair() {
-    let stage = Stage::new();
+    let fixture = CliFixture::new();
     let key = ed25519();
-    stage.write("ed25519.pem", key);
+    fixture.write("ed25519.pem", key);
     let import = ["import-key-pair", "--key", "ed25519.pem", "-o", "mine", "--output", "json"];
-    let made = document(&stage, "import-key-pair", &import);
+    let made = document(&fixture, "import-key-pair", &import);
     assert_eq!((&made["privateKey"], &made["publicKey"]), (&"mine.key".into(), &"mine.pub".into()));
     assert_eq!(made["key"]["algorithm"], "ed25519");
     assert!(made["key"]["fingerprint"].as_str().unwrap().starts_with("sha256:"));
@@ -90,16 +90,16 @@ fn ed25519() -> &'static str {
 
 #[test]
 fn of_what_is_signed_and_what_hangs_on_it() {
-    let stage = Stage::with_key();
-    let digest = stage.image("app", "v1", "one").to_string();
-    let image = stage.name(&format!("app@{digest}"));
+    let fixture = CliFixture::with_key();
+    let digest = fixture.image("app", "v1", "one").to_string();
+    let image = fixture.name(&format!("app@{digest}"));
     let sign = ["sign", "--key", "cosign.key", "--format", "both", "-o", "json", &image];
-    let signed = document(&stage, "sign", &sign);
+    let signed = document(&fixture, "sign", &sign);
     assert_eq!(signed["signed"][0]["digest"], digest);
     let bundle = signed["signed"][0]["bundle"]["stored"].as_str().unwrap();
     let own = ["sign", "--key", "cosign.key", "-o", "json", bundle];
-    let countersigned = document(&stage, "sign", &own);
-    let tree = document(&stage, "tree", &["tree", "-o", "json", &image]);
+    let countersigned = document(&fixture, "sign", &own);
+    let tree = document(&fixture, "tree", &["tree", "-o", "json", &image]);
     let hanging = |value: &Value| {
         let attached = value["attached"].as_array().unwrap().clone();
         attached.into_iter().map(|one| (one["location"].clone(), one)).collect::<Vec<_>>()
@@ -109,39 +109,39 @@ fn of_what_is_signed_and_what_hangs_on_it() {
     let [(place, second)] = hanging(&first).try_into().unwrap();
     assert_eq!(place, countersigned["signed"][0]["bundle"]["stored"]);
     assert_eq!(hanging(&second).len(), 0);
-    // For people, what hangs on something stands below it, further in.
-    let shown = stage.run(&["tree", &image]).code(0).out;
+    // In the text output, attachments are indented below their subject.
+    let shown = fixture.run(&["tree", &image]).code(0).out;
     let line = shown.lines().find(|line| line.contains(place.as_str().unwrap())).unwrap();
     assert!(line.starts_with("   └── 🔗 "), "{shown}");
 }
 
 #[test]
 fn of_what_is_moved() {
-    let (stage, digest, image) = signed();
-    let to = stage.name("mirror/app:v1");
-    let copied = document(&stage, "copy", &["copy", "-o", "json", &image, &to]);
+    let (fixture, digest, image) = signed();
+    let to = fixture.name("mirror/app:v1");
+    let copied = document(&fixture, "copy", &["copy", "-o", "json", &image, &to]);
     assert_eq!(copied["source"], image);
     assert_eq!(copied["copied"]["reference"], format!("{to}@{digest}"));
     let counts = |document: &Value, what: &str| {
         ["images", "attachments", "written"].map(|name| document[what][name].as_u64().unwrap())
     };
     assert_eq!(counts(&copied, "copied"), [1, 2, 3]);
-    let saved = document(&stage, "save", &["save", "--dir", "f", "-o", "json", &image]);
+    let saved = document(&fixture, "save", &["save", "--dir", "f", "-o", "json", &image]);
     assert_eq!(
         (&saved["folder"], &saved["saved"]["digest"]),
         (&"f".into(), &digest.clone().into())
     );
     assert_eq!(counts(&saved, "saved"), [1, 2, 3]);
-    let to = stage.name("loaded:v1");
-    let loaded = document(&stage, "load", &["load", "--dir", "f", "-o", "json", &to]);
+    let to = fixture.name("loaded:v1");
+    let loaded = document(&fixture, "load", &["load", "--dir", "f", "-o", "json", &to]);
     assert_eq!((&loaded["folder"], &loaded["loaded"]["digest"]), (&"f".into(), &digest.into()));
     assert_eq!(counts(&loaded, "loaded"), [1, 2, 3]);
 }
 
 #[test]
 fn of_what_uninstalling_would_remove() {
-    let stage = Stage::new();
-    let plan = document(&stage, "uninstall", &["uninstall", "--dry-run", "-o", "json"]);
+    let fixture = CliFixture::new();
+    let plan = document(&fixture, "uninstall", &["uninstall", "--dry-run", "-o", "json"]);
     let planned = plan["planned"].as_array().unwrap();
     assert!(
         planned.iter().any(|what| what == "Deployment cosign-system/policy-controller-webhook")
@@ -151,9 +151,9 @@ fn of_what_uninstalling_would_remove() {
 
 #[test]
 fn of_places() {
-    let (stage, digest, image) = signed();
+    let (fixture, digest, image) = signed();
     let at = |what: &str| {
-        document(&stage, "triangulate", &["triangulate", "--type", what, "-o", "json", &image])
+        document(&fixture, "triangulate", &["triangulate", "--type", what, "-o", "json", &image])
     };
     let tag = digest.replacen(':', "-", 1);
     let signature = at("signature");
@@ -161,16 +161,16 @@ fn of_places() {
         (&signature["type"], &signature["digest"]),
         (&"signature".into(), &digest.clone().into())
     );
-    assert_eq!(signature["location"], stage.name(&format!("app:{tag}.sig")));
-    assert_eq!(at("sbom")["location"], stage.name(&format!("app:{tag}.sbom")));
-    assert_eq!(at("digest")["location"], stage.name(&format!("app@{digest}")));
+    assert_eq!(signature["location"], fixture.name(&format!("app:{tag}.sig")));
+    assert_eq!(at("sbom")["location"], fixture.name(&format!("app:{tag}.sbom")));
+    assert_eq!(at("digest")["location"], fixture.name(&format!("app@{digest}")));
 }
 
 #[test]
 fn of_downloaded_signatures() {
-    let (stage, _, image) = signed();
+    let (fixture, _, image) = signed();
     let download = ["download", "signature", "-o", "json", &image];
-    let found = document(&stage, "download-signature", &download);
+    let found = document(&fixture, "download-signature", &download);
     assert_eq!((&found["reference"], &found["faults"]), (&image.into(), &Value::Array(vec![])));
     let signatures = found["signatures"].as_array().unwrap();
     assert_eq!(signatures.len(), 2);
@@ -180,41 +180,41 @@ fn of_downloaded_signatures() {
 
 #[test]
 fn of_what_is_attached_and_removed() {
-    let (stage, digest, image) = signed();
-    let elsewhere = stage.image("app", "v2", "one").to_string();
+    let (fixture, digest, image) = signed();
+    let elsewhere = fixture.image("app", "v2", "one").to_string();
     assert_eq!(elsewhere, digest);
-    let cleaned = document(&stage, "clean", &["clean", "--force", "-o", "json", &image]);
+    let cleaned = document(&fixture, "clean", &["clean", "--force", "-o", "json", &image]);
     assert_eq!(cleaned["reference"], image);
     assert_eq!(cleaned["removed"].as_array().unwrap().len(), 2);
-    let nothing = document(&stage, "clean", &["clean", "--force", "-o", "json", &image]);
+    let nothing = document(&fixture, "clean", &["clean", "--force", "-o", "json", &image]);
     assert_eq!(nothing["removed"], Value::Array(vec![]));
 
     let files = ["--upload=false", "--output-signature", "s", "--output-payload", "p"];
     let mut sign = vec!["sign", "--key", "cosign.key", "--format", "legacy"];
     sign.extend(files);
     sign.push(&image);
-    stage.run(&sign).code(0);
+    fixture.run(&sign).code(0);
     let attach =
         ["attach", "signature", "--signature", "s", "--payload", "p", "-o", "json", &image];
-    let first = document(&stage, "attach", &attach);
+    let first = document(&fixture, "attach", &attach);
     assert_eq!((&first["format"], &first["digest"]), (&"legacy".into(), &digest.into()));
     assert!(first["location"].as_str().unwrap().ends_with(".sig"));
     assert_eq!(first["added"], true);
-    assert_eq!(document(&stage, "attach", &attach)["added"], false);
+    assert_eq!(document(&fixture, "attach", &attach)["added"], false);
 
     let sign = ["sign", "--key", "cosign.key", "--upload=false", "--bundle", "b", &image];
-    stage.run(&sign).code(0);
+    fixture.run(&sign).code(0);
     let attach = ["attach", "signature", "--payload", "b", "-o", "json", &image];
-    let bundle = document(&stage, "attach", &attach);
+    let bundle = document(&fixture, "attach", &attach);
     assert_eq!((&bundle["format"], &bundle["added"]), (&"bundle".into(), &true.into()));
     assert!(bundle["location"].as_str().unwrap().contains("@sha256:"));
 }
 
 #[test]
 fn of_a_login_without_the_password() {
-    let stage = Stage::new();
+    let fixture = CliFixture::new();
     let login = ["login", "-u", "me", "-p", "s3cret", "-o", "json", "registry.example"];
-    let done = document(&stage, "login", &login);
+    let done = document(&fixture, "login", &login);
     assert_eq!((&done["registry"], &done["username"]), (&"registry.example".into(), &"me".into()));
     assert!(done["file"].as_str().unwrap().ends_with(".docker/config.json"));
     assert!(!done.to_string().contains("s3cret"));
@@ -222,9 +222,9 @@ fn of_a_login_without_the_password() {
 
 #[test]
 fn of_the_environment_without_secrets() {
-    let stage = Stage::new();
+    let fixture = CliFixture::new();
     let variables = [("COSIGN_REGISTRY_TOKEN", "s3cret"), ("DOCKER_CONFIG", "/d")];
-    let ended = stage.run_with(&["env", "-o", "json"], &variables).code(0);
+    let ended = fixture.run_with(&["env", "-o", "json"], &variables).code(0);
     let document = ended.json();
     assert_eq!(document["schema"], "sealgate.dev/env/v1");
     is_described("env", &document);
@@ -237,14 +237,14 @@ fn of_the_environment_without_secrets() {
     assert_eq!(value("COSIGN_PASSWORD"), "******");
     assert_eq!(value("COSIGN_REGISTRY_TOKEN"), "******");
     let shown = ["env", "-o", "json", "--show-sensitive-values"];
-    assert!(stage.run_with(&shown, &variables).code(0).out.contains("s3cret"));
+    assert!(fixture.run_with(&shown, &variables).code(0).out.contains("s3cret"));
 }
 
-/// Every command that has `-o json` fails in JSON, too, with its exit code inside.
+/// Every command with `-o json` reports errors in JSON, too, with the exit code.
 #[test]
 fn of_errors() {
-    let stage = Stage::with_key();
-    let (gone, there) = (stage.name("app:gone"), stage.name("app:v1"));
+    let fixture = CliFixture::with_key();
+    let (gone, there) = (fixture.name("app:gone"), fixture.name("app:v1"));
     for (arguments, code) in [
         (vec!["copy", &gone, &there], 11),
         (vec!["save", "--dir", "f", &gone], 11),
@@ -262,7 +262,7 @@ fn of_errors() {
     ] {
         let mut arguments = arguments;
         arguments.extend(["--output", "json"]);
-        let error = stage.run(&arguments).code(code).json();
+        let error = fixture.run(&arguments).code(code).json();
         assert_eq!(error["schema"], "sealgate.dev/error/v1", "{arguments:?}");
         assert_eq!(error["error"]["exitCode"], code, "{arguments:?}");
         assert!(!error["error"]["message"].as_str().unwrap().is_empty());

@@ -1,4 +1,5 @@
-//! `verify` by the identity in a certificate: a whole Sigstore in memory, as a trusted root file.
+//! Tests of `verify` with identities in certificates: an in-memory Sigstore, with its trusted root
+//! in a file.
 
 use sealgate_core::digest::Digest;
 use sealgate_core::identity::Claim;
@@ -6,11 +7,11 @@ use sealgate_core::trust::TrustRoot;
 use sealgate_testkit::keyless::{CertificateIdentity, ISSUER, Proof, SUBJECT, TestSigstore};
 use snapbox::{assert_data_eq, str};
 
-use crate::stage::{Ended, Stage};
+use crate::fixture::{CliFixture, CommandResult};
 
-/// An image, a world, and its trusted root in `root.json`.
+/// An image, a Sigstore, and its trusted root in `root.json`.
 struct Scene {
-    stage: Stage,
+    fixture: CliFixture,
     world: TestSigstore,
     digest: Digest,
     image: String,
@@ -27,11 +28,11 @@ const WANTED: [&str; 6] = [
 
 impl Scene {
     fn new() -> Self {
-        let (stage, world) = (Stage::new(), TestSigstore::default());
-        let digest = stage.image("app", "v1", "one");
-        let image = stage.name("app:v1");
-        stage.write("root.json", &world.trust_root().to_json());
-        Self { stage, world, digest, image }
+        let (fixture, world) = (CliFixture::new(), TestSigstore::default());
+        let digest = fixture.image("app", "v1", "one");
+        let image = fixture.name("app:v1");
+        fixture.write("root.json", &world.trust_root().to_json());
+        Self { fixture, world, digest, image }
     }
 
     fn signed(proof: Proof) -> Self {
@@ -43,20 +44,20 @@ impl Scene {
     fn sign(&self, named: &CertificateIdentity, proof: Proof) {
         let by = self.world.certified(named);
         let bundle = self.world.image_bundle(&by, &self.digest, proof).to_json();
-        self.stage.attach_bundle("app", &self.digest, &bundle);
+        self.fixture.attach_bundle("app", &self.digest, &bundle);
     }
 
-    /// `verify` with these arguments before those of [`WANTED`].
-    fn verify(&self, arguments: &[&str]) -> Ended {
+    /// Runs `verify` with these arguments before those of [`WANTED`].
+    fn verify(&self, arguments: &[&str]) -> CommandResult {
         self.verify_by(&[arguments, &WANTED].concat())
     }
 
-    fn verify_by(&self, arguments: &[&str]) -> Ended {
-        self.stage.run(&[&["verify"], arguments, &[&self.image]].concat())
+    fn verify_by(&self, arguments: &[&str]) -> CommandResult {
+        self.fixture.run(&[&["verify"], arguments, &[&self.image]].concat())
     }
 
     fn plain(&self, text: &str) -> String {
-        text.replace(&self.stage.served.registry(), "REG").replace(self.digest.hex(), "HEX")
+        text.replace(&self.fixture.served.registry(), "REG").replace(self.digest.hex(), "HEX")
     }
 
     #[track_caller]
@@ -67,7 +68,7 @@ impl Scene {
 }
 
 #[test]
-fn a_bundle_verifies_by_identity_and_tells_who_signed() {
+fn a_bundle_verifies_by_identity_and_shows_the_signer() {
     let scene = Scene::signed(Proof::RekorV1);
     let ended = scene.verify(&[]).code(0);
     assert_data_eq!(
@@ -116,7 +117,7 @@ fn each_proof_is_claimed_only_where_it_was_checked() {
     let quiet = scene.verify(&["--private-infrastructure"]).code(0);
     assert!(!quiet.err.contains("WARNING"), "{}", quiet.err);
     Scene::signed(Proof::RekorV1).refused(&["--use-signed-timestamps"], "no-timestamp");
-    // One signature with a timestamp and one without: not claimed of each.
+    // One signature has a timestamp and one does not: not listed as checked for each.
     let both = Scene::signed(Proof::RekorV1);
     both.sign(&CertificateIdentity::default(), Proof::RekorV2);
     let ended = both.verify(&[]).code(0);
@@ -130,9 +131,9 @@ fn a_legacy_signature_has_cosigns_json() {
     named.claims.insert(Claim::GithubWorkflowTrigger, "push".to_owned());
     named.claims.insert(Claim::GithubWorkflowName, "CI".to_owned());
     let by = scene.world.certified(&named);
-    let name = scene.stage.name("app");
+    let name = scene.fixture.name("app");
     let legacy = scene.world.legacy(&by, &name, &scene.digest, Proof::RekorV1AndTimestamp);
-    scene.stage.attach_legacy("app", &scene.digest, &legacy);
+    scene.fixture.attach_legacy("app", &scene.digest, &legacy);
     let ended = scene.verify(&["--certificate-github-workflow-name=CI"]).code(0);
     assert!(ended.err.contains("GitHub Workflow Trigger: push\nGitHub Workflow Name: CI\n"));
     let optional = &ended.json()[0]["optional"];
@@ -153,14 +154,14 @@ fn a_legacy_signature_has_cosigns_json() {
     assert_eq!(optional["Bundle"], annotation("dev.sigstore.cosign/bundle"));
     assert_eq!(optional["RFC3161Timestamp"], annotation("dev.sigstore.cosign/rfc3161timestamp"));
     scene.refused(&["--certificate-github-workflow-ref=main"], "wrong-claim");
-    // A key is not asked for who it is.
-    let key = scene.stage.run(&["generate-key-pair"]).code(0);
+    // A key has no identity to compare.
+    let key = scene.fixture.run(&["generate-key-pair"]).code(0);
     drop(key);
     scene.verify_by(&["--key", "cosign.pub"]).code(12);
 }
 
 #[test]
-fn somebody_elses_signature_is_refused_in_cosigns_words() {
+fn a_signature_by_another_identity_is_rejected_with_cosigns_message() {
     let scene = Scene::signed(Proof::RekorV1);
     let other = |flag: &str, value: &str| {
         let place = WANTED.iter().position(|word| *word == flag).unwrap();
@@ -198,7 +199,7 @@ fn identities_may_be_several_or_expressions() {
 }
 
 #[test]
-fn what_is_required_is_said_in_cosigns_words() {
+fn missing_requirements_have_cosigns_messages() {
     let scene = Scene::new();
     let message = |arguments: &[&str]| {
         let ended = scene.verify_by(arguments).code(1);
@@ -218,18 +219,18 @@ fn what_is_required_is_said_in_cosigns_words() {
         message(&["--certificate-identity=a", "--key=k"]),
         "exactly one of: key reference (--key) or certificate identity (--certificate-identity or --certificate-identity-regexp), must be provided. To determine which to use, inspect the bundle's 'verificationMaterial' field: if 'publicKey' is present, use key reference; if 'certificate' or 'x509CertificateChain' is present, use certificate identity"
     );
-    scene.stage.write("root.json", "{}");
+    scene.fixture.write("root.json", "{}");
     let ended = scene.verify(&[]).code(1);
     assert!(ended.frame().0.contains("loading trusted root: root.json: "), "{}", ended.err);
 }
 
 #[test]
-fn another_trust_root_gives_another_answer() {
+fn the_result_depends_on_the_trust_root() {
     let scene = Scene::signed(Proof::RekorV1);
     let with = |change: fn(&mut TrustRoot)| {
         let mut root = scene.world.trust_root();
         change(&mut root);
-        scene.stage.write("root.json", &root.to_json());
+        scene.fixture.write("root.json", &root.to_json());
     };
     with(|root| root.ct_logs.clear());
     scene.refused(&[], "no-sct");
@@ -240,14 +241,14 @@ fn another_trust_root_gives_another_answer() {
     scene.refused(&[], "not-logged");
     scene
         .refused(&["--insecure-ignore-tlog", "--at=2023-11-14T22:14:00Z"], "untrusted-certificate");
-    // Without a file, the root that came with the program decides, and knows nobody of these.
+    // Without a file, the embedded root is used, which contains none of these services.
     let rest = &WANTED[..4];
     let ended = scene.verify_by(rest).code(12);
     assert!(ended.err.contains("[not-logged]"), "{}", ended.err);
 }
 
 #[test]
-fn a_past_time_is_only_for_investigations_and_says_so() {
+fn verification_at_a_past_time_is_reported() {
     let scene = Scene::signed(Proof::None);
     let ignored = "--insecure-ignore-tlog";
     scene.refused(&[ignored], "certificate-time");
@@ -279,7 +280,7 @@ fn the_report_holds_certificate_log_and_trust_root() {
     let root = &report["trustRoot"];
     assert_eq!(root["origin"], "file");
     assert_eq!(root["configured"], true);
-    let parsed = TrustRoot::parse(scene.stage.read("root.json").as_bytes()).unwrap();
+    let parsed = TrustRoot::parse(scene.fixture.read("root.json").as_bytes()).unwrap();
     assert_eq!(root["fingerprint"], parsed.fingerprint().to_string());
     assert_eq!(report["pastTime"], false);
     let signature = &report["images"][0]["signatures"][0];
@@ -307,15 +308,16 @@ fn the_report_holds_certificate_log_and_trust_root() {
 #[test]
 fn a_key_with_a_configured_trust_root_needs_its_log_entry() {
     let scene = Scene::new();
-    scene.stage.run(&["generate-key-pair"]).code(0);
-    scene.stage.run(&["sign", "--key", "cosign.key", &scene.image]).code(0);
+    scene.fixture.run(&["generate-key-pair"]).code(0);
+    scene.fixture.run(&["sign", "--key", "cosign.key", &scene.image]).code(0);
     let key = ["--key", "cosign.pub", "--trusted-root", "root.json"];
     let with = |more: &[&str]| scene.verify_by(&[&key, more].concat());
     let ended = with(&[]).code(12);
     assert!(ended.err.contains("[not-logged]"), "{}", ended.err);
     let ended = with(&["--insecure-ignore-tlog"]).code(0);
     assert!(ended.err.contains("A transparency log entry was not required, as requested."));
-    // Nobody has chosen the root that came with the program: the key decides, unless asked.
+    // The embedded root was not configured, so the key alone is sufficient unless a log is
+    // required.
     scene.verify_by(&["--key", "cosign.pub"]).code(0);
     scene.verify_by(&["--key", "cosign.pub", "--insecure-ignore-tlog=false"]).code(12);
     let report = scene.verify_by(&["--key", "cosign.pub", "-o", "sealgate-json"]).code(0).json();
@@ -325,17 +327,17 @@ fn a_key_with_a_configured_trust_root_needs_its_log_entry() {
 }
 
 #[test]
-fn everything_below_an_index_is_judged_and_a_list_has_an_outcome_each() {
-    let (stage, world) = (Stage::new(), TestSigstore::default());
-    stage.write("root.json", &world.trust_root().to_json());
-    let (index, children) = stage.index("multi", "v1");
+fn every_descendant_of_an_index_is_verified_and_a_list_has_an_outcome_each() {
+    let (fixture, world) = (CliFixture::new(), TestSigstore::default());
+    fixture.write("root.json", &world.trust_root().to_json());
+    let (index, children) = fixture.index("multi", "v1");
     let sign = |named: &CertificateIdentity, image: &Digest| {
         let bundle = world.image_bundle(&world.certified(named), image, Proof::RekorV2).to_json();
-        stage.attach_bundle("multi", image, &bundle);
+        fixture.attach_bundle("multi", image, &bundle);
     };
     let verify = |more: &[&str]| {
-        let image = stage.name("multi:v1");
-        stage
+        let image = fixture.name("multi:v1");
+        fixture
             .run(&[&["verify", "-r", "-o", "sealgate-json"], &WANTED[..], more, &[&image]].concat())
     };
     sign(&CertificateIdentity::default(), &index);
@@ -358,10 +360,10 @@ fn everything_below_an_index_is_judged_and_a_list_has_an_outcome_each() {
 #[test]
 fn a_saved_image_verifies_without_its_registry() {
     let scene = Scene::signed(Proof::RekorV2);
-    scene.stage.run(&["save", "--dir", "saved", &scene.image]).code(0);
+    scene.fixture.run(&["save", "--dir", "saved", &scene.image]).code(0);
     let local = |more: &[&str]| {
         let folder = ["--local-image", "saved"];
-        scene.stage.run(&[&["verify"], &WANTED[..], more, &folder].concat())
+        scene.fixture.run(&[&["verify"], &WANTED[..], more, &folder].concat())
     };
     let ended = local(&[]).code(0);
     assert!(

@@ -1,5 +1,5 @@
-//! `verify-blob` and `verify-bundle` by the identity in a certificate: bundles, older bundles, and
-//! signatures whose parts lie in files of their own.
+//! Tests of `verify-blob` and `verify-bundle` with identities in certificates: bundles, older
+//! bundles, and signatures with separate verification material.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,61 +10,61 @@ use sealgate_testkit::keyless::{
 };
 use snapbox::{assert_data_eq, str};
 
-use crate::stage::{Ended, Stage};
+use crate::fixture::{CliFixture, CommandResult};
 
 const BLOB: &str = "content";
 
-/// A blob, somebody with a certificate, and the trusted root in `root.json`.
+/// A blob, a signer with a certificate, and the trusted root in `root.json`.
 struct Scene {
-    stage: Stage,
+    fixture: CliFixture,
     world: TestSigstore,
     by: Certified,
 }
 
 impl Scene {
     fn new() -> Self {
-        let (stage, world) = (Stage::new(), TestSigstore::default());
+        let (fixture, world) = (CliFixture::new(), TestSigstore::default());
         let by = world.certified(&CertificateIdentity::default());
-        stage.write("blob", BLOB);
-        stage.write("other", "Content");
-        stage.write("root.json", &world.trust_root().to_json());
-        Self { stage, world, by }
+        fixture.write("blob", BLOB);
+        fixture.write("other", "Content");
+        fixture.write("root.json", &world.trust_root().to_json());
+        Self { fixture, world, by }
     }
 
     fn bundle(proof: Proof) -> Self {
         let scene = Self::new();
         let bundle = scene.world.blob_bundle(&scene.by, BLOB.as_bytes(), proof);
-        scene.stage.write("b.json", &bundle.to_json());
+        scene.fixture.write("b.json", &bundle.to_json());
         scene
     }
 
-    /// The signature in `s`, the certificate in `c.pem`, the timestamp in `t.json`, the older
-    /// bundle in `old.json`.
+    /// Writes the signature to `s`, the certificate to `c.pem`, the timestamp to `t.json`, the
+    /// older bundle to `old.json`.
     fn parts() -> Self {
         let scene = Self::new();
         let content = BLOB.as_bytes();
         let signature = scene.by.sign(content);
         let log = scene.world.prove(&scene.by, &signature, content, Proof::RekorV1AndTimestamp);
         let signature = STANDARD.encode(signature);
-        scene.stage.write("s", &signature);
-        scene.stage.write("c.pem", &scene.by.pem());
-        scene.stage.write("t.json", &legacy_timestamp(&log.timestamps[0]));
+        scene.fixture.write("s", &signature);
+        scene.fixture.write("c.pem", &scene.by.pem());
+        scene.fixture.write("t.json", &legacy_timestamp(&log.timestamps[0]));
         let entry: serde_json::Value =
             serde_json::from_str(&legacy_entry(&log.entries[0])).unwrap();
         let cert = STANDARD.encode(scene.by.pem());
         let older =
             serde_json::json!({"base64Signature": signature, "cert": cert, "rekorBundle": entry});
-        scene.stage.write("old.json", &older.to_string());
+        scene.fixture.write("old.json", &older.to_string());
         scene
     }
 
-    fn run(&self, command: &str, arguments: &[&str]) -> Ended {
+    fn run(&self, command: &str, arguments: &[&str]) -> CommandResult {
         let wanted = ["--certificate-identity", SUBJECT, "--certificate-oidc-issuer", ISSUER];
-        self.stage.run(&[&[command], &wanted[..], arguments].concat())
+        self.fixture.run(&[&[command], &wanted[..], arguments].concat())
     }
 
-    /// With the trusted root.
-    fn verify(&self, arguments: &[&str]) -> Ended {
+    /// Runs the command with the trusted root.
+    fn verify(&self, arguments: &[&str]) -> CommandResult {
         self.run("verify-blob", &[&["--trusted-root", "root.json"], arguments].concat())
     }
 
@@ -103,12 +103,12 @@ Trust root: root.json
     assert_eq!(document["trustRoot"]["origin"], "file");
     let wrong = ["verify-blob", "--certificate-identity=x", "--certificate-oidc-issuer", ISSUER];
     let rest = ["--trusted-root=root.json", "--bundle=b.json", "blob"];
-    let ended = scene.stage.run(&[&wrong[..], &rest].concat()).code(1);
+    let ended = scene.fixture.run(&[&wrong[..], &rest].concat()).code(1);
     assert!(ended.frame().0.starts_with("Error: none of the expected identities matched"));
 }
 
 #[test]
-fn what_a_bundle_holds_is_given_by_nothing_else() {
+fn material_in_a_bundle_is_not_replaced_by_flags() {
     let scene = Scene::bundle(Proof::RekorV1);
     for (flag, why) in [
         (
@@ -132,13 +132,13 @@ fn what_a_bundle_holds_is_given_by_nothing_else() {
 }
 
 #[test]
-fn an_older_bundle_brings_its_certificate_and_its_log_entry() {
+fn an_older_bundle_contains_its_certificate_and_log_entry() {
     let scene = Scene::parts();
     scene.verify(&["--bundle=old.json", "blob"]).code(0);
     scene.verify(&["--bundle=old.json", "--certificate=c.pem", "blob"]).code(0);
     scene.refused(&["--bundle=old.json", "other"], "[log-other-digest]");
     let other = scene.world.certified(&CertificateIdentity::default());
-    scene.stage.write("c.pem", &other.pem());
+    scene.fixture.write("c.pem", &other.pem());
     scene.refused(
         &["--bundle=old.json", "--certificate=c.pem", "blob"],
         "the cert passed in does not match the cert in the provided bundle",
@@ -146,7 +146,7 @@ fn an_older_bundle_brings_its_certificate_and_its_log_entry() {
 }
 
 #[test]
-fn a_signature_in_parts_verifies_with_what_is_given() {
+fn a_detached_signature_verifies_with_the_given_material() {
     let scene = Scene::parts();
     let parts = ["--signature=s", "--cert=c.pem", "blob"];
     scene.refused(&parts, "[not-logged]");
@@ -159,15 +159,15 @@ fn a_signature_in_parts_verifies_with_what_is_given() {
         "you must also specify --rfc3161-timestamp-path",
     );
     // base64 of PEM, as cosign's --output-certificate writes it.
-    scene.stage.write("c.pem", &STANDARD.encode(scene.by.pem()));
+    scene.fixture.write("c.pem", &STANDARD.encode(scene.by.pem()));
     scene.verify(&stamped).code(0);
-    scene.stage.write("c.pem", "nothing");
+    scene.fixture.write("c.pem", "nothing");
     scene.refused(&stamped, "c.pem: no certs found in pem file");
     scene.refused(&["--signature=s", "--bundle=old.json", "other"], "[log-other-digest]");
 }
 
 #[test]
-fn authorities_may_be_named_by_files() {
+fn certificate_authorities_may_be_given_as_files() {
     let scene = Scene::parts();
     let root = scene.world.trust_root();
     let chain = |chain: &[Vec<u8>]| chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
@@ -178,10 +178,10 @@ fn authorities_may_be_named_by_files() {
     for (name, text) in
         [("ca.pem", &all), ("below.pem", &below), ("top.pem", &top), ("tsa.pem", &tsa)]
     {
-        scene.stage.write(name, text);
+        scene.fixture.write(name, text);
     }
     let strangers = TestSigstore::default().chain_pem();
-    scene.stage.write("strangers.pem", &strangers);
+    scene.fixture.write("strangers.pem", &strangers);
     let with = |authorities: &[&str]| {
         let rest = [
             "--insecure-ignore-tlog",
@@ -200,10 +200,12 @@ fn authorities_may_be_named_by_files() {
     with(&["--ca-roots=top.pem"]).code(1);
     let ended = with(&["--certificate-chain=strangers.pem"]).code(1);
     assert!(ended.err.contains("[untrusted-certificate]"), "{}", ended.err);
-    // A root among the intermediates is trusted for nothing, not even beside one that names
-    // another as its issuer.
+    // A root in the file of intermediates is not trusted, even beside one that names it as its
+    // issuer.
     let end = strangers.find("-----END CERTIFICATE-----\n").unwrap();
-    scene.stage.write("strange.pem", &format!("{}-----END CERTIFICATE-----\n", &strangers[..end]));
+    scene
+        .fixture
+        .write("strange.pem", &format!("{}-----END CERTIFICATE-----\n", &strangers[..end]));
     let ended = with(&["--ca-roots=strange.pem", "--ca-intermediates=ca.pem"]).code(1);
     assert!(ended.err.contains("[untrusted-certificate]"), "{}", ended.err);
     with(&["--ca-roots=below.pem", "--ca-intermediates=strangers.pem"]).code(0);
@@ -221,5 +223,5 @@ fn the_conformance_suites_command_verifies() {
     with("blob").code(0);
     with(&digest).code(0);
     with("other").code(1);
-    assert!(!scene.stage.run(&["--help"]).code(0).out.contains("verify-bundle"));
+    assert!(!scene.fixture.run(&["--help"]).code(0).out.contains("verify-bundle"));
 }

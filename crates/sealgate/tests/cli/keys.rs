@@ -1,16 +1,16 @@
-//! generate-key-pair, import-key-pair, public-key: files, passwords, questions.
+//! Tests of `generate-key-pair`, `import-key-pair` and `public-key`: files, passwords, prompts.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 use snapbox::{assert_data_eq, str};
 
-use crate::stage::Stage;
+use crate::fixture::CliFixture;
 
 #[test]
-fn generates_two_files_that_belong_together() {
-    let stage = Stage::new();
-    let ended = stage.run(&["generate-key-pair"]).code(0);
+fn generates_a_matching_pair_of_files() {
+    let fixture = CliFixture::new();
+    let ended = fixture.run(&["generate-key-pair"]).code(0);
     assert_data_eq!(ended.out, str![""]);
     assert_data_eq!(
         ended.err,
@@ -20,90 +20,91 @@ Public key written to cosign.pub
 
 "#]]
     );
-    let mode = |name| std::fs::metadata(stage.path(name)).unwrap().permissions().mode() & 0o777;
+    let mode = |name| std::fs::metadata(fixture.path(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("cosign.key"), mode("cosign.pub")), (0o600, 0o644));
     assert!(
-        stage.read("cosign.key").starts_with("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n")
+        fixture.read("cosign.key").starts_with("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n")
     );
-    let public = stage.run(&["public-key", "--key", "cosign.key"]).code(0);
-    assert_eq!(public.out, stage.read("cosign.pub"));
+    let public = fixture.run(&["public-key", "--key", "cosign.key"]).code(0);
+    assert_eq!(public.out, fixture.read("cosign.pub"));
 }
 
 #[test]
-fn nothing_is_overwritten_without_a_yes() {
-    let stage = Stage::with_key();
-    let before = stage.read("cosign.key");
-    let ended = stage.run(&["generate-key-pair"]).code(1);
+fn nothing_is_overwritten_without_confirmation() {
+    let fixture = CliFixture::with_key();
+    let before = fixture.read("cosign.key");
+    let ended = fixture.run(&["generate-key-pair"]).code(1);
     assert_data_eq!(
         ended.err,
         str![[r#"
 WARNING: File cosign.key already exists. Overwrite?
 Are you sure you would like to continue? [y/N][..]
 Error: user declined the prompt
-  answer y to go on (in scripts: give another --output-key-prefix, or remove the files first)
+  answer y to continue (in scripts: give another --output-key-prefix, or remove the files first)
 error during command execution: user declined the prompt
 
 "#]]
     );
-    assert_eq!(stage.read("cosign.key"), before);
-    stage.run_fed(&["generate-key-pair"], "perhaps\n").code(1);
-    assert_eq!(stage.read("cosign.key"), before);
-    stage.run_fed(&["generate-key-pair"], "y\n").code(0);
-    assert_ne!(stage.read("cosign.key"), before);
+    assert_eq!(fixture.read("cosign.key"), before);
+    fixture.run_fed(&["generate-key-pair"], "perhaps\n").code(1);
+    assert_eq!(fixture.read("cosign.key"), before);
+    fixture.run_fed(&["generate-key-pair"], "y\n").code(0);
+    assert_ne!(fixture.read("cosign.key"), before);
 }
 
 #[test]
 fn a_public_key_alone_is_not_overwritten_either() {
-    let stage = Stage::new();
-    stage.write("cosign.pub", "somebody's");
-    stage.run(&["generate-key-pair"]).code(1);
-    assert_eq!(stage.read("cosign.pub"), "somebody's");
-    assert!(!stage.path("cosign.key").exists());
+    let fixture = CliFixture::new();
+    fixture.write("cosign.pub", "somebody's");
+    fixture.run(&["generate-key-pair"]).code(1);
+    assert_eq!(fixture.read("cosign.pub"), "somebody's");
+    assert!(!fixture.path("cosign.key").exists());
 }
 
 #[test]
-fn nor_by_a_key_that_goes_to_a_cluster() {
-    let stage = Stage::new();
-    stage.write("cosign.pub", "somebody's");
-    let ended = stage.run(&["generate-key-pair", "k8s://default/key"]).code(1);
+fn a_public_key_is_not_overwritten_by_a_key_pair_in_a_cluster() {
+    let fixture = CliFixture::new();
+    fixture.write("cosign.pub", "somebody's");
+    let ended = fixture.run(&["generate-key-pair", "k8s://default/key"]).code(1);
     assert!(ended.frame().0.contains("user declined the prompt"), "{}", ended.err);
-    assert_eq!(stage.read("cosign.pub"), "somebody's");
-    stage.run(&["generate-key-pair", "github://owner/repository"]).code(1);
+    assert_eq!(fixture.read("cosign.pub"), "somebody's");
+    fixture.run(&["generate-key-pair", "github://owner/repository"]).code(1);
 }
 
 #[test]
 fn the_password_may_come_from_standard_input() {
-    let stage = Stage::new();
-    let mut made = stage.command(&["generate-key-pair"]);
+    let fixture = CliFixture::new();
+    let mut made = fixture.command(&["generate-key-pair"]);
     made.env_remove("COSIGN_PASSWORD").stdin(Stdio::piped()).stderr(Stdio::null());
     let mut child = made.spawn().unwrap();
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success(), "an empty password is a password");
-    let opened = stage.run_with(&["public-key", "--key", "cosign.key"], &[("COSIGN_PASSWORD", "")]);
+    let opened =
+        fixture.run_with(&["public-key", "--key", "cosign.key"], &[("COSIGN_PASSWORD", "")]);
     opened.code(0);
 }
 
-/// As cosign: no key is protected by nothing because a CI job forgot the password.
+/// As in cosign: a missing password in a CI job does not create an unprotected key.
 #[test]
-fn nobody_to_ask_for_a_password_is_told() {
-    let stage = Stage::with_key();
+fn a_missing_password_is_reported() {
+    let fixture = CliFixture::with_key();
     for arguments in [
         &["generate-key-pair", "--output-key-prefix", "new"][..],
         &["public-key", "--key", "cosign.key"],
     ] {
-        let output = stage.command(arguments).env_remove("COSIGN_PASSWORD").output().unwrap();
+        let output = fixture.command(arguments).env_remove("COSIGN_PASSWORD").output().unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
         assert!(told.contains("Error: inappropriate ioctl for device\n"), "{told}");
         assert!(told.contains("set COSIGN_PASSWORD"), "{told}");
     }
-    assert!(!stage.path("new.key").exists());
+    assert!(!fixture.path("new.key").exists());
 }
 
-/// A command line, and cosign's words about a key that is not there.
+/// Command lines, and cosign's message about a missing key.
 #[test]
-fn a_key_that_is_not_there_has_cosigns_words() {
-    let stage = Stage::with_key();
+fn a_missing_key_has_cosigns_message() {
+    let fixture = CliFixture::with_key();
     for (words, told) in [
         ("public-key --key none.key", "reading key: open none.key: no such file or directory"),
         ("public-key --key env://NONE", "reading key: loading URL: env var $NONE not found"),
@@ -119,15 +120,15 @@ fn a_key_that_is_not_there_has_cosigns_words() {
         ),
     ] {
         let words: Vec<_> = words.split(' ').collect();
-        let ended = stage.run(&words).code(1);
+        let ended = fixture.run(&words).code(1);
         assert_eq!(ended.frame().0, format!("Error: {told}"), "{words:?}");
     }
 }
 
-/// Nobody types, and standard input stays open: `--timeout` ends the wait.
+/// Without input on an open standard input, `--timeout` ends the wait.
 #[test]
-fn waiting_for_a_person_ends_in_time() {
-    let stage = Stage::with_key();
+fn waiting_for_input_ends_with_the_timeout() {
+    let fixture = CliFixture::with_key();
     let commands: [&[&str]; 3] = [
         &["public-key", "--key", "cosign.key", "-t", "300ms"],
         &["generate-key-pair", "--output-key-prefix", "new", "-t", "300ms"],
@@ -135,7 +136,7 @@ fn waiting_for_a_person_ends_in_time() {
     ];
     for arguments in commands {
         let started = std::time::Instant::now();
-        let mut command = stage.command(arguments);
+        let mut command = fixture.command(arguments);
         command.env_remove("COSIGN_PASSWORD").stdin(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let held = child.stdin.take();
@@ -146,59 +147,59 @@ fn waiting_for_a_person_ends_in_time() {
         assert!(told.contains("context deadline exceeded"), "{told}");
         assert!(started.elapsed() < std::time::Duration::from_secs(10), "{arguments:?}");
     }
-    assert!(!stage.path("new.key").exists());
+    assert!(!fixture.path("new.key").exists());
 }
 
 #[test]
-fn a_wrong_password_has_cosigns_words() {
-    let stage = Stage::with_key();
+fn a_wrong_password_has_cosigns_message() {
+    let fixture = CliFixture::with_key();
     let arguments = ["public-key", "--key", "cosign.key"];
-    let ended = stage.run_with(&arguments, &[("COSIGN_PASSWORD", "guess")]).code(1);
+    let ended = fixture.run_with(&arguments, &[("COSIGN_PASSWORD", "guess")]).code(1);
     assert!(ended.frame().0.contains("decrypt: encrypted: decryption failed"), "{}", ended.err);
     assert!(ended.err.contains("COSIGN_PASSWORD"), "{}", ended.err);
     assert!(!ended.err.contains("guess"));
-    let ended = stage.run(&["public-key", "--key", "cosign.pub"]).code(1);
+    let ended = fixture.run(&["public-key", "--key", "cosign.pub"]).code(1);
     assert!(ended.frame().0.contains("unsupported pem type: PUBLIC KEY"), "{}", ended.err);
     assert!(ended.err.contains("sign with the private one"), "{}", ended.err);
 }
 
 #[test]
-fn keys_may_lie_in_variables() {
-    let stage = Stage::with_key();
-    let (private, public) = (stage.read("cosign.key"), stage.read("cosign.pub"));
+fn keys_may_be_in_environment_variables() {
+    let fixture = CliFixture::with_key();
+    let (private, public) = (fixture.read("cosign.key"), fixture.read("cosign.pub"));
     let arguments = ["public-key", "--key", "env://MY_KEY"];
-    assert_eq!(stage.run_with(&arguments, &[("MY_KEY", &private)]).code(0).out, public);
-    let ended = stage.run(&arguments).code(1);
+    assert_eq!(fixture.run_with(&arguments, &[("MY_KEY", &private)]).code(0).out, public);
+    let ended = fixture.run(&arguments).code(1);
     assert!(ended.err.contains("env var $MY_KEY not found"), "{}", ended.err);
 }
 
 #[test]
 fn imports_what_openssl_wrote() {
-    let stage = Stage::new();
+    let fixture = CliFixture::new();
     let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../sealgate-keys/tests/data");
     for name in ["sec1-p384", "pkcs1-rsa2048", "pkcs8-ed25519"] {
         let file = format!("{data}/{name}.pem");
-        stage.run(&["import-key-pair", "--key", &file, "-o", name, "--yes"]).code(0);
+        fixture.run(&["import-key-pair", "--key", &file, "-o", name, "--yes"]).code(0);
         let key = format!("{name}.key");
-        let public = stage.run(&["public-key", "--key", &key]).code(0).out;
-        assert_eq!(public, stage.read(&format!("{name}.pub")));
+        let public = fixture.run(&["public-key", "--key", &key]).code(0).out;
+        assert_eq!(public, fixture.read(&format!("{name}.pub")));
     }
-    // By digest, so that nothing is asked of a registry before the key is opened.
-    let image = stage.name(&format!("app@sha256:{}", "0".repeat(64)));
-    let ended = stage.run(&["sign", "--key", &format!("{data}/sec1-p384.pem"), &image]).code(1);
+    // By digest, so that no request is sent before the key is opened.
+    let image = fixture.name(&format!("app@sha256:{}", "0".repeat(64)));
+    let ended = fixture.run(&["sign", "--key", &format!("{data}/sec1-p384.pem"), &image]).code(1);
     assert!(ended.err.contains("unsupported pem type: EC"), "{}", ended.err);
     assert!(ended.err.contains("sealgate import-key-pair"), "{}", ended.err);
 }
 
 #[test]
 fn key_services_are_refused_by_name() {
-    let stage = Stage::new();
+    let fixture = CliFixture::new();
     for (key, name) in [
         ("gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k", "Google Cloud KMS"),
         ("hashivault://k", "HashiCorp Vault"),
         ("plugin://k", "key plugins (plugin://)"),
     ] {
-        let ended = stage.run(&["verify", "--key", key, "x/y"]).code(1);
+        let ended = fixture.run(&["verify", "--key", key, "x/y"]).code(1);
         assert!(ended.err.contains(name), "{}", ended.err);
     }
 }

@@ -1,8 +1,8 @@
-//! The command line as people and scripts see it: the real binary against the in-memory registry.
-//! Needs nothing else.
+//! Tests of the command line: the real binary with the in-memory registry. Needs no other service.
 
 mod blobs;
 mod documents;
+mod fixture;
 mod flags;
 mod images;
 mod initialize;
@@ -12,4 +12,3 @@ mod keys;
 mod lists;
 mod places;
 mod signing;
-mod stage;

@@ -1,5 +1,5 @@
-//! Signing with services, as far as it goes without them: what is asked, refused and kept; and the
-//! documents of private set-ups. (Real services: the end-to-end tests.)
+//! Tests of signing with services, without the services: prompts, rejected flags, unfinished
+//! signatures; and of documents for private deployments. (The end-to-end tests use real services.)
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -8,24 +8,24 @@ use sealgate_testkit::keyless::{CertificateIdentity, ISSUER, Proof, SUBJECT, Tes
 use snapbox::{assert_data_eq, str};
 
 use crate::documents::is_described;
-use crate::stage::Stage;
+use crate::fixture::CliFixture;
 
-/// A stage with a key and an image; the image's name, and the address of something that is no log
-/// and says so at once.
-fn scene() -> (Stage, String, String) {
-    let stage = Stage::with_key();
-    stage.image("app", "v1", "one");
-    let (image, log) = (stage.name("app:v1"), format!("http://{}", stage.served.registry()));
-    (stage, image, log)
+/// A fixture with a key and an image; the image's name, and the address of a server that is not a
+/// log and returns an error.
+fn scene() -> (CliFixture, String, String) {
+    let fixture = CliFixture::with_key();
+    fixture.image("app", "v1", "one");
+    let (image, log) = (fixture.name("app:v1"), format!("http://{}", fixture.served.registry()));
+    (fixture, image, log)
 }
 
 const DECLINED: &str = "user declined the prompt";
 
 #[test]
-fn what_is_published_is_said_and_asked() {
-    let (stage, image, log) = scene();
+fn publication_is_announced_and_confirmed() {
+    let (fixture, image, log) = scene();
     let sign = ["sign", "--key", "cosign.key", "--rekor-url", &log, &image];
-    let ended = stage.run(&sign).code(1);
+    let ended = fixture.run(&sign).code(1);
     assert!(
         ended.err.contains(&format!("To be published to {log}, permanently:")),
         "{}",
@@ -33,82 +33,83 @@ fn what_is_published_is_said_and_asked() {
     );
     assert!(ended.err.contains("  the digest and the signature of "), "{}", ended.err);
     assert!(ended.frame().0.ends_with(DECLINED), "{}", ended.err);
-    assert!(stage.run_fed(&sign, "n\n").code(1).err.contains(DECLINED));
-    // Yes: now the log is told, which it is not.
-    let told = stage.run_fed(&sign, "y\n").code(1);
+    assert!(fixture.run_fed(&sign, "n\n").code(1).err.contains(DECLINED));
+    // Confirmed: the upload is attempted, and fails.
+    let told = fixture.run_fed(&sign, "y\n").code(1);
     assert!(told.err.contains("uploading to the transparency log"), "{}", told.err);
     let yes = [&sign[..], &["-y"]].concat();
-    assert!(!stage.run(&yes).code(1).err.contains("[y/N]"));
+    assert!(!fixture.run(&yes).code(1).err.contains("[y/N]"));
 }
 
-/// By default no log is told of a key's signature, and verifiers ask for one.
+/// By default, a signature by a key is not uploaded to a log, but verification requires a log
+/// entry.
 #[test]
-fn a_signature_without_a_log_says_how_it_is_verified() {
-    let (stage, image, _) = scene();
-    stage.write("blob", "content");
+fn signing_without_a_log_shows_how_to_verify() {
+    let (fixture, image, _) = scene();
+    fixture.write("blob", "content");
     let root = ["trusted-root", "create", "--with-default-services", "--out", "root.json"];
-    stage.run(&root).code(0);
+    fixture.run(&root).code(0);
     let told = "No transparency log has this signature:\n";
     let sign = ["sign", "--key", "cosign.key"];
     let blob = ["sign-blob", "--key", "cosign.key", "--bundle", "b.json", "blob"];
-    for signed in [stage.run(&[&sign[..], &[&image]].concat()), stage.run(&blob)] {
+    for signed in [fixture.run(&[&sign[..], &[&image]].concat()), fixture.run(&blob)] {
         assert!(signed.code(0).err.contains(told));
     }
-    let json = stage.run(&[&sign[..], &["-o", "json", &image]].concat()).code(0);
+    let json = fixture.run(&[&sign[..], &["-o", "json", &image]].concat()).code(0);
     assert_eq!(json.err, "");
     for verb in [
         &["verify", "--key", "cosign.pub", &image][..],
         &["verify-blob", "--key", "cosign.pub", "--bundle", "b.json", "blob"],
     ] {
         let configured = [("COSIGN_TRUSTED_ROOT", "root.json")];
-        let refused = stage.run_with(verb, &configured);
+        let refused = fixture.run_with(verb, &configured);
         assert_ne!(refused.code, 0);
         assert!(refused.err.contains("[not-logged]"), "{}", refused.err);
         assert!(refused.err.contains("verify with --insecure-ignore-tlog"), "{}", refused.err);
         let ignoring = [verb, &["--insecure-ignore-tlog"]].concat();
-        stage.run_with(&ignoring, &configured).code(0);
+        fixture.run_with(&ignoring, &configured).code(0);
     }
 }
 
 #[test]
 fn files_that_cannot_be_used_are_named() {
-    let (stage, image, log) = scene();
-    stage.write("bad.txt", "junk");
-    stage.write("blob", "content");
+    let (fixture, image, log) = scene();
+    fixture.write("bad.txt", "junk");
+    fixture.write("blob", "content");
     let sign = ["sign", "-y", "--key", "cosign.key", "--timestamp-server-url", &log];
     let flags = ["--timestamp-client-cacert", "bad.txt"];
-    let ended = stage.run(&[&sign[..], &flags, &[&image]].concat()).code(1);
+    let ended = fixture.run(&[&sign[..], &flags, &[&image]].concat()).code(1);
     assert!(ended.err.contains("given: --timestamp-client-cacert bad.txt"), "{}", ended.err);
     let verify = ["verify-blob", "--key", "cosign.pub", "--bundle", "bad.txt", "blob"];
-    assert!(stage.run(&verify).code(1).err.contains("\n  bundle: bad.txt\n"));
+    assert!(fixture.run(&verify).code(1).err.contains("\n  bundle: bad.txt\n"));
     let tls = ["--tls-cert", "bad.txt", "--tls-key", "cosign.key", "--listen", "127.0.0.1:0"];
-    let ended = stage.run(&[&["serve", "--policies", "."][..], &tls].concat()).code(1);
+    let ended = fixture.run(&[&["serve", "--policies", "."][..], &tls].concat()).code(1);
     let first = ended.frame().0;
     assert!(first.starts_with("Error: --tls-cert bad.txt, --tls-key cosign.key: "), "{first}");
 }
 
 #[test]
 fn a_log_that_refuses_leaves_a_file_and_nothing_in_the_registry() {
-    let (stage, image, log) = scene();
-    let ended = stage.run(&["sign", "-y", "--key", "cosign.key", "--rekor-url", &log, &image]);
+    let (fixture, image, log) = scene();
+    let ended = fixture.run(&["sign", "-y", "--key", "cosign.key", "--rekor-url", &log, &image]);
     let err = ended.code(1).err;
     assert!(err.contains("\n  nothing was stored\n"), "{err}");
     let kept = err.split_once("is kept in ").unwrap().1.lines().next().unwrap();
     assert!(err.contains(&format!("to go on: sealgate sign --resume {kept}\n")), "{err}");
     assert!(err.contains("there is no hurry: a key does not expire"), "{err}");
-    let mode = std::fs::metadata(stage.path(kept)).unwrap().permissions().mode();
+    let mode = std::fs::metadata(fixture.path(kept)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    stage.run(&["verify", "--key", "cosign.pub", &image]).code(10);
+    fixture.run(&["verify", "--key", "cosign.pub", &image]).code(10);
 
-    let again = stage.run(&["sign", "--resume", kept]).code(1);
+    let again = fixture.run(&["sign", "--resume", kept]).code(1);
     let first = again.frame().0;
     assert!(first.starts_with(&format!("Error: finishing {kept}: error signing bundle: ")));
-    let both = stage.run(&["sign", "--resume", kept, &image]).code(1);
+    let both = fixture.run(&["sign", "--resume", kept, &image]).code(1);
     assert!(both.frame().0.ends_with("--resume goes on with what is in its file"));
-    stage.run(&["sign-blob", "--resume", kept, kept]).code(1);
-    let text = stage.read(kept);
-    stage.write("bad.json", &text.replace("apiVersion", "version"));
-    let ended = stage.run(&["sign", "--resume", "bad.json"]).code(1);
+    fixture.run(&["sign-blob", "--resume", kept, kept]).code(1);
+    let text = fixture.read(kept);
+    fixture.write("bad.json", &text.replace("apiVersion", "version"));
+    let ended = fixture.run(&["sign", "--resume", "bad.json"]).code(1);
     assert!(
         ended.frame().0.contains("it does not state the API version of the log"),
         "{}",
@@ -118,23 +119,23 @@ fn a_log_that_refuses_leaves_a_file_and_nothing_in_the_registry() {
 
 #[test]
 fn a_blob_that_is_not_logged_is_kept_beside_its_bundle() {
-    let (stage, _, log) = scene();
-    stage.write("blob", "content");
+    let (fixture, _, log) = scene();
+    fixture.write("blob", "content");
     let sign = ["sign-blob", "-y", "--key", "cosign.key", "--rekor-url", &log];
-    let ended = stage.run(&[&sign[..], &["--bundle", "b.json", "blob"]].concat()).code(1);
+    let ended = fixture.run(&[&sign[..], &["--bundle", "b.json", "blob"]].concat()).code(1);
     assert!(ended.err.contains("is kept in b.json.unfinished.json\n"), "{}", ended.err);
-    assert!(!stage.path("b.json").exists());
+    assert!(!fixture.path("b.json").exists());
     let resume = ["sign-blob", "--resume", "b.json.unfinished.json"];
-    stage.write("other", "other content");
-    let other = stage.run(&[&resume[..], &["other"]].concat()).code(1);
+    fixture.write("other", "other content");
+    let other = fixture.run(&[&resume[..], &["other"]].concat()).code(1);
     assert!(other.frame().0.contains("[message-digest]"), "{}", other.err);
-    let images = stage.run(&["sign", "--resume", "b.json.unfinished.json"]).code(1);
+    let images = fixture.run(&["sign", "--resume", "b.json.unfinished.json"]).code(1);
     assert!(images.frame().0.contains("was made for a file"), "{}", images.err);
 }
 
 #[test]
-fn what_does_not_go_together_is_refused_before_anybody_is_asked() {
-    let stage = Stage::new();
+fn conflicting_flags_are_rejected_before_any_request() {
+    let fixture = CliFixture::new();
     let conflicts: [(&[&str], &str); 5] = [
         (
             &["--signing-config=s.json", "--rekor-url=https://r.example"],
@@ -146,17 +147,17 @@ fn what_does_not_go_together_is_refused_before_anybody_is_asked() {
         (&["--issue-certificate", "--certificate=c", "--key=k"], "contradict each other"),
     ];
     for (flags, why) in conflicts {
-        let ended = stage.run(&[&["sign"], flags, &["nowhere.invalid/x:y"]].concat()).code(1);
+        let ended = fixture.run(&[&["sign"], flags, &["nowhere.invalid/x:y"]].concat()).code(1);
         assert!(ended.frame().0.contains(why), "{flags:?}: {}", ended.err);
     }
 }
 
 #[test]
-fn a_private_set_up_is_not_filled_in_with_public_services() {
-    let (stage, image, log) = scene();
-    let ended = stage.run(&["sign", "--fulcio-url", &log, &image]).code(1);
+fn a_private_deployment_does_not_use_public_services() {
+    let (fixture, image, log) = scene();
+    let ended = fixture.run(&["sign", "--fulcio-url", &log, &image]).code(1);
     assert_data_eq!(
-        ended.err.replace(&stage.served.registry(), "REG"),
+        ended.err.replace(&fixture.served.registry(), "REG"),
         str![[r#"
 Error: signing [REG/app:v1]: --rekor-url is not given
   other services of this signature are private, so no public one is used
@@ -169,21 +170,21 @@ error during command execution: signing [REG/app:v1]: --rekor-url is not given
 
 #[test]
 fn a_certificate_goes_into_the_signature_if_it_is_the_keys() {
-    let (stage, image, _) = scene();
+    let (fixture, image, _) = scene();
     let stranger = TestSigstore::default().certified(&CertificateIdentity::default());
-    stage.write("cert.pem", &stranger.pem());
+    fixture.write("cert.pem", &stranger.pem());
     let sign = ["sign", "--key", "cosign.key", "--certificate", "cert.pem", &image];
-    let ended = stage.run(&sign).code(1);
+    let ended = fixture.run(&sign).code(1);
     let line = "public key in certificate does not match the provided public key";
     assert!(ended.frame().0.ends_with(line), "{}", ended.err);
-    stage.write("cert.pem", "-----BEGIN NOTHING-----\n");
-    assert!(stage.run(&sign).code(1).frame().0.contains("parse x509 certificate"));
+    fixture.write("cert.pem", "-----BEGIN NOTHING-----\n");
+    assert!(fixture.run(&sign).code(1).frame().0.contains("parse x509 certificate"));
 }
 
 #[test]
 fn a_signing_configuration_is_created() {
-    let stage = Stage::new();
-    let empty = stage.run(&["signing-config", "create"]).code(0);
+    let fixture = CliFixture::new();
+    let empty = fixture.run(&["signing-config", "create"]).code(0);
     assert_data_eq!(
         empty.out.clone(),
         str![[r#"
@@ -193,50 +194,50 @@ fn a_signing_configuration_is_created() {
     );
     let log =
         "--rekor=url=https://r.example,api-version=2,start-time=2024-01-01T00:00:00Z,operator=o";
-    let refused = stage.run(&["signing-config", "create", log]).code(1);
+    let refused = fixture.run(&["signing-config", "create", log]).code(1);
     let line = "Error: --rekor-config must be provided when --rekor is specified";
     assert_eq!(refused.frame().0, line);
     let create = ["signing-config", "create", log, "--rekor-config=ANY", "--out=s.json"];
-    assert_eq!(stage.run(&create).code(0).out, "");
+    assert_eq!(fixture.run(&create).code(0).out, "");
     assert_data_eq!(
-        stage.read("s.json"),
+        fixture.read("s.json"),
         str![[
             r#"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogUrls":[{"url":"https://r.example","majorApiVersion":2,"validFor":{"start":"2024-01-01T00:00:00Z"},"operator":"o"}],"rekorTlogConfig":{"selector":"ANY"},"tsaConfig":{}}"#
         ]]
     );
     let base = ["signing-config", "create", "--base-config=s.json", "--no-default-rekor"];
-    assert_eq!(stage.run(&base).code(0).out, empty.out);
+    assert_eq!(fixture.run(&base).code(0).out, empty.out);
 }
 
 #[test]
-fn a_trusted_root_is_created_and_believed() {
-    let (stage, image, _) = scene();
+fn a_created_trusted_root_is_used() {
+    let (fixture, image, _) = scene();
     let log = "--rekor=url=https://r.example,public-key=cosign.pub,start-time=2024-01-01T00:00:00Z";
-    stage.run(&["trusted-root", "create", log, "--out", "root.json"]).code(0);
-    stage.run(&["sign", "--key", "cosign.key", &image]).code(0);
-    // It names a log, so that an entry there is asked for.
+    fixture.run(&["trusted-root", "create", log, "--out", "root.json"]).code(0);
+    fixture.run(&["sign", "--key", "cosign.key", &image]).code(0);
+    // It names a log, so a log entry is required.
     let verify = ["verify", "--key", "cosign.pub", "--trusted-root", "root.json", &image];
-    assert!(stage.run(&verify).code(12).err.contains("[not-logged]"));
+    assert!(fixture.run(&verify).code(12).err.contains("[not-logged]"));
     for (spec, why) in [
         ("--rekor=url=https://r.example", "missing or empty required key 'public-key'"),
         ("--rekor=url=r,public-key=none,start-time=2024-01-01T00:00:00Z", "none: "),
         ("--tsa=url=t,certificate-chain=cosign.pub", "cosign.pub: "),
         ("--fulcio=url=t,certificate-chain=cosign.pub,start=1", "unknown key 'start'"),
     ] {
-        let ended = stage.run(&["trusted-root", "create", spec]).code(1);
+        let ended = fixture.run(&["trusted-root", "create", spec]).code(1);
         assert!(ended.frame().0.contains(why), "{spec}: {}", ended.err);
     }
 }
 
 #[test]
 fn everything_in_a_bundle_is_shown() {
-    let (stage, world) = (Stage::new(), TestSigstore::default());
+    let (fixture, world) = (CliFixture::new(), TestSigstore::default());
     let by = world.certified(&CertificateIdentity::default());
-    stage.write("root.json", &world.trust_root().to_json());
-    stage
+    fixture.write("root.json", &world.trust_root().to_json());
+    fixture
         .write("b.json", &world.blob_bundle(&by, b"content", Proof::RekorV1AndTimestamp).to_json());
     let inspect = ["bundle", "inspect", "b.json", "--trusted-root", "root.json"];
-    let text = stage.run(&inspect).code(0).out;
+    let text = fixture.run(&inspect).code(0).out;
     for line in [
         "    identity 1:\n      uri: https://ci.example/acme/app\n",
         "    oidc issuer: https://issuer.example\n",
@@ -246,52 +247,52 @@ fn everything_in_a_bundle_is_shown() {
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }
-    let shown = stage.run(&[&inspect[..], &["-o", "json"]].concat()).code(0).json();
+    let shown = fixture.run(&[&inspect[..], &["-o", "json"]].concat()).code(0).json();
     is_described("bundle", &shown);
     assert_eq!(shown["signer"]["certificate"]["oidcIssuer"], ISSUER);
     assert_eq!(shown["signer"]["certificate"]["identity"][0]["uri"], SUBJECT);
-    stage.write("bad.json", "{}");
-    stage.run(&["bundle", "inspect", "bad.json"]).code(1);
+    fixture.write("bad.json", "{}");
+    fixture.run(&["bundle", "inspect", "bad.json"]).code(1);
 }
 
 #[test]
 fn an_older_bundle_is_upgraded() {
-    let (stage, world) = (Stage::new(), TestSigstore::default());
+    let (fixture, world) = (CliFixture::new(), TestSigstore::default());
     let by = world.certified(&CertificateIdentity::default());
-    stage.write("root.json", &world.trust_root().to_json());
-    stage.write("blob", "content");
+    fixture.write("root.json", &world.trust_root().to_json());
+    fixture.write("blob", "content");
     let bundle = world.blob_bundle(&by, b"content", Proof::RekorV1);
     let material = VerificationMaterial::CertificateChain(vec![by.der.clone()]);
     let older = Bundle { version: Version::V02, material, ..bundle };
-    stage.write("older.json", &older.to_json());
-    stage.run(&["bundle", "upgrade", "older.json", "--out", "new.json"]).code(0);
-    let upgraded = Bundle::parse(stage.read("new.json").as_bytes()).unwrap();
+    fixture.write("older.json", &older.to_json());
+    fixture.run(&["bundle", "upgrade", "older.json", "--out", "new.json"]).code(0);
+    let upgraded = Bundle::parse(fixture.read("new.json").as_bytes()).unwrap();
     assert_eq!(upgraded.version, Version::V03);
     assert_eq!(upgraded.material, VerificationMaterial::Certificate(by.der.clone()));
     let identity = ["--certificate-identity", SUBJECT, "--certificate-oidc-issuer", ISSUER];
     let verify = ["verify-blob", "--bundle", "new.json", "--trusted-root", "root.json", "blob"];
-    stage.run(&[&verify[..], &identity].concat()).code(0);
-    // Without its proof, and of a log that nobody knows: not without its address.
+    fixture.run(&[&verify[..], &identity].concat()).code(0);
+    // Without its proof, and for an unknown log: the URL is still shown.
     let mut unproven = Bundle { version: Version::V01, ..older };
     unproven.log.entries[0].proof = None;
-    stage.write("older.json", &unproven.to_json());
-    let ended = stage.run(&["bundle", "upgrade", "older.json"]).code(1);
+    fixture.write("older.json", &unproven.to_json());
+    let ended = fixture.run(&["bundle", "upgrade", "older.json"]).code(1);
     assert!(ended.err.contains("give its address with --rekor-url"), "{}", ended.err);
 }
 
 #[test]
 fn a_bundle_is_made_of_parts() {
-    let stage = Stage::with_key();
-    stage.write("blob", "content");
+    let fixture = CliFixture::with_key();
+    fixture.write("blob", "content");
     let older = ["--new-bundle-format=false", "--bundle", "older.json"];
     let sign = ["sign-blob", "--key", "cosign.key", "--output-signature", "sig", "blob"];
-    stage.run(&[&sign[..], &older].concat()).code(0);
+    fixture.run(&[&sign[..], &older].concat()).code(0);
     for parts in [["--bundle", "older.json"], ["--signature", "sig"]] {
         let create = ["bundle", "create", "--artifact", "blob", "--key", "cosign.pub"];
-        stage.run(&[&create[..], &parts, &["--out", "new.json"]].concat()).code(0);
+        fixture.run(&[&create[..], &parts, &["--out", "new.json"]].concat()).code(0);
         let verify = ["verify-blob", "--key", "cosign.pub", "--bundle", "new.json", "blob"];
-        stage.run(&verify).code(0);
+        fixture.run(&verify).code(0);
     }
     let nobody = ["bundle", "create", "--artifact", "blob", "--signature", "sig"];
-    assert!(stage.run(&nobody).code(1).frame().0.contains("nothing says who signed"));
+    assert!(fixture.run(&nobody).code(1).frame().0.contains("nothing says who signed"));
 }

@@ -21,7 +21,7 @@ fn refused(arguments: &[&str], key: Option<&str>) -> String {
     }
 }
 
-const SOMEBODY: [&str; 2] = ["--certificate-identity=me", "--certificate-oidc-issuer=i"];
+const IDENTITY: [&str; 2] = ["--certificate-identity=me", "--certificate-oidc-issuer=i"];
 
 #[test]
 fn a_key_or_an_identity_is_needed() {
@@ -29,11 +29,11 @@ fn a_key_or_an_identity_is_needed() {
     assert!(
         message.starts_with("--certificate-identity or --certificate-identity-regexp is required")
     );
-    assert!(refused(&SOMEBODY, Some("k")).starts_with("exactly one of: key reference (--key) or"));
-    let both = [&SOMEBODY[..], &["--certificate-identity-regexp=me"]].concat();
+    assert!(refused(&IDENTITY, Some("k")).starts_with("exactly one of: key reference (--key) or"));
+    let both = [&IDENTITY[..], &["--certificate-identity-regexp=me"]].concat();
     assert!(refused(&both, None).starts_with("exactly one of: key reference (--key) or"));
-    assert!(matches!(flags(&SOMEBODY).signer(None), Ok(Signer::Identities(_))));
-    assert!(matches!(flags(&SOMEBODY).signer(Some("")), Ok(Signer::Identities(_))));
+    assert!(matches!(flags(&IDENTITY).signer(None), Ok(Signer::Identities(_))));
+    assert!(matches!(flags(&IDENTITY).signer(Some("")), Ok(Signer::Identities(_))));
     assert!(matches!(flags(&[]).signer(Some("k")), Ok(Signer::Key("k"))));
 }
 

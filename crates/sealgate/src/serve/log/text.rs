@@ -1,8 +1,8 @@
-//! Text lines of the log: `TIME LEVEL TARGET: …`. A decision is one readable line of `key=value`
-//! pairs, always the same keys in the same order; everything else is written as `tracing` does.
+//! Text format of log lines: `TIME LEVEL TARGET: …`. A decision is one readable line of `key=value`
+//! pairs, always with the same keys in the same order; other events have the format of `tracing`.
 //!
-//! Whoever creates a pod chooses texts that end up here. They are bounded, and nothing in them can
-//! begin another line or pair, or control a terminal. `--log-format json` has everything in full.
+//! The author of a pod controls text that is logged here. Such text is bounded, and cannot begin
+//! another line or pair, or control a terminal. `--log-format json` has every value in full.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Write as _};
@@ -16,24 +16,25 @@ use tracing_subscriber::fmt::format::{Compact, Format, FormatEvent, FormatFields
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The target of decisions.
+/// The tracing target of decisions.
 const DECISION: &str = "decision";
 
-/// The longest value, in bytes before escaping.
+/// The maximum length of a value, in bytes before escaping.
 const MAX_VALUE: usize = 512;
-/// The largest number of images that are written.
+/// The maximum number of images in a line.
 const MAX_IMAGES: usize = 8;
-/// The longest image, and the longest of the things that are said of it, in bytes.
+/// The maximum length of an image, and of each text about it, in bytes.
 const MAX_PART: usize = 160;
-/// The longest list of images: each has its image, its rule, its codes and its signers.
+/// The maximum length of the list of images: each has its image, rule, codes and signers.
 const MAX_LIST: usize = MAX_IMAGES * (4 * MAX_PART + 64);
 
-/// How a digest begins, how many hexadecimal digits it has, and how many of them [`brief`] keeps.
+/// The prefix of a digest, the number of its hexadecimal digits, and the number of those that
+/// [`brief`] keeps.
 const DIGEST: &str = "sha256:";
 const HEX: usize = 64;
 const BRIEF: usize = 12;
 
-/// Writes log lines.
+/// Formatter of log lines.
 pub(super) struct Text(Format<Compact>);
 
 impl Text {
@@ -96,25 +97,25 @@ fn line(fields: &BTreeMap<&'static str, String>) -> String {
     line
 }
 
-/// `IMAGE: RULE, MODE, OUTCOME [CODES]` of each, the images that refuse the object first.
+/// Formats each image as `IMAGE: RULE, MODE, OUTCOME [CODES]`, those that deny the object first.
 fn images(json: &str) -> String {
     let Ok(mut images) = serde_json::from_str::<Vec<ImageRecord>>(json) else {
         return json.to_owned();
     };
     images.sort_by_key(|image| !image.denies);
-    let mut told: Vec<String> = images.iter().take(MAX_IMAGES).map(image).collect();
+    let mut listed: Vec<String> = images.iter().take(MAX_IMAGES).map(image).collect();
     match images.len().saturating_sub(MAX_IMAGES) {
         0 => {}
-        more => told.push(format!("and {more} more")),
+        more => listed.push(format!("and {more} more")),
     }
-    told.join("; ")
+    listed.join("; ")
 }
 
 fn image(record: &ImageRecord) -> String {
     let ImageRecord { image, rule, mode, outcome, codes, signers, .. } = record;
-    let said = [&**rule, &**mode, &**outcome].into_iter().filter(|part| !part.is_empty());
-    let said: Vec<String> = said.map(|part| short(part)).collect();
-    let mut text = format!("{}: {}", short(image), said.join(", "));
+    let parts = [&**rule, &**mode, &**outcome].into_iter().filter(|part| !part.is_empty());
+    let parts: Vec<String> = parts.map(short).collect();
+    let mut text = format!("{}: {}", short(image), parts.join(", "));
     if !codes.is_empty() {
         let _ = write!(text, " [{}]", short(&codes.join(", ")));
     }
@@ -124,8 +125,8 @@ fn image(record: &ImageRecord) -> String {
     text
 }
 
-/// The text with digests cut to the part by which people know them. In full they are in `images`,
-/// where they name what was judged, and in the JSON format.
+/// Shortens the digests in a text. They are complete in `images`, where they identify the judged
+/// image, and in the JSON format.
 fn brief(text: &str) -> String {
     let mut parts = text.split(DIGEST);
     let mut brief = parts.next().unwrap_or_default().to_owned();
@@ -139,14 +140,15 @@ fn brief(text: &str) -> String {
     brief
 }
 
-/// The lines that policy-controller has, too: the policy, the field, the image and why.
+/// Returns the lines of a denial that policy-controller has, too: the policy, the field, the image
+/// and the reason.
 fn denial(text: &str) -> String {
     let lines: Vec<&str> = text.lines().take_while(|line| !line.starts_with("  ")).collect();
     lines.join("; ")
 }
 
-/// A value as it is, or in quotes with escapes: what is empty, and what has blanks, quotes, `=` or
-/// characters that control a terminal or turn the direction of text.
+/// Appends a value, in quotes with escapes if it is empty, or has blanks, quotes, `=`, or control
+/// or bidirectional characters.
 fn push(line: &mut String, value: &str, limit: usize) {
     let bare = |c: char| c.is_ascii_alphanumeric() || "._:/@+-".contains(c);
     if !value.is_empty() && value.len() <= limit && value.chars().all(bare) {
@@ -181,7 +183,7 @@ fn short(text: &str) -> String {
     }
 }
 
-/// At most `limit` bytes of `text`.
+/// Returns at most `limit` bytes of `text`.
 fn cut(text: &str, limit: usize) -> &str {
     let end = (0..=limit.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
     text.get(..end.unwrap_or(0)).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! A folder, a registry in memory, and the binary.
+//! Fixture of the command-line tests: a folder, an in-memory registry, and the binary.
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -17,45 +17,45 @@ use tokio::runtime::Runtime;
 /// The password of every key in these tests.
 const PASSWORD: &str = "a test's password";
 
-/// Where a test plays. Everything is gone when it is dropped.
-pub(crate) struct Stage {
+/// A folder and a registry, removed on drop.
+pub(crate) struct CliFixture {
     folder: tempfile::TempDir,
     runtime: Runtime,
     pub(crate) served: Served,
     client: Client,
 }
 
-/// How the program ended.
-pub(crate) struct Ended {
+/// The result of running the program.
+pub(crate) struct CommandResult {
     pub(crate) code: i32,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-impl Ended {
-    /// Insists on an exit code.
+impl CommandResult {
+    /// Asserts the exit code.
     #[track_caller]
     pub(crate) fn code(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
         self
     }
 
-    /// Standard output as JSON.
+    /// Parses standard output as JSON.
     #[track_caller]
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(self.out.trim())
             .unwrap_or_else(|error| panic!("{error}: {}", self.out))
     }
 
-    /// The first and the last line of standard error.
+    /// Returns the first and the last line of standard error.
     pub(crate) fn frame(&self) -> (&str, &str) {
         let first = self.err.lines().find(|line| line.starts_with("Error:")).unwrap_or_default();
         (first, self.err.lines().last().unwrap_or_default())
     }
 }
 
-impl Stage {
-    /// A registry with the referrers API.
+impl CliFixture {
+    /// Creates a fixture whose registry has the referrers API.
     pub(crate) fn new() -> Self {
         Self::with(Referrers::Api)
     }
@@ -68,11 +68,11 @@ impl Stage {
         Self { folder: tempfile::tempdir().unwrap(), runtime, served, client }
     }
 
-    /// A stage with a key pair in `cosign.key` and `cosign.pub`.
+    /// Creates a fixture with a key pair in `cosign.key` and `cosign.pub`.
     pub(crate) fn with_key() -> Self {
-        let stage = Self::new();
-        stage.run(&["generate-key-pair"]).code(0);
-        stage
+        let fixture = Self::new();
+        fixture.run(&["generate-key-pair"]).code(0);
+        fixture
     }
 
     /// A file in the folder.
@@ -88,7 +88,7 @@ impl Stage {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
-    /// The program, in the folder, with a clean environment.
+    /// Returns the command to run the program in the folder, with a clean environment.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sealgate"));
         command
@@ -101,16 +101,16 @@ impl Stage {
         command
     }
 
-    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
-        ended(self.command(arguments).output().unwrap())
+    pub(crate) fn run(&self, arguments: &[&str]) -> CommandResult {
+        command_result(self.command(arguments).output().unwrap())
     }
 
-    pub(crate) fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
-        ended(self.command(arguments).envs(variables.iter().copied()).output().unwrap())
+    pub(crate) fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> CommandResult {
+        command_result(self.command(arguments).envs(variables.iter().copied()).output().unwrap())
     }
 
-    /// With text on standard input.
-    pub(crate) fn run_fed(&self, arguments: &[&str], input: &str) -> Ended {
+    /// Runs the program with text on standard input.
+    pub(crate) fn run_fed(&self, arguments: &[&str], input: &str) -> CommandResult {
         use std::io::Write as _;
         let mut child = self
             .command(arguments)
@@ -120,7 +120,7 @@ impl Stage {
             .spawn()
             .unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        ended(child.wait_with_output().unwrap())
+        command_result(child.wait_with_output().unwrap())
     }
 
     /// `127.0.0.1:PORT/NAME`.
@@ -128,7 +128,7 @@ impl Stage {
         format!("{}/{name}", self.served.registry())
     }
 
-    /// Stores a small image; its digest.
+    /// Stores a small image, and returns its digest.
     pub(crate) fn image(&self, name: &str, tag: &str, content: &str) -> Digest {
         let config = json!({"architecture": "amd64", "os": "linux", "comment": content});
         let config = self.blob(name, media_type::OCI_CONFIG, config.to_string().as_bytes());
@@ -143,7 +143,7 @@ impl Stage {
         self.manifest(name, tag, media_type::OCI_MANIFEST, &manifest)
     }
 
-    /// Stores an index of two images; the digests of index and children.
+    /// Stores an index of two images, and returns the digests of index and children.
     pub(crate) fn index(&self, name: &str, tag: &str) -> (Digest, Vec<Digest>) {
         let children: Vec<Digest> =
             ["amd64", "arm64"].iter().map(|arch| self.image(name, arch, arch)).collect();
@@ -206,7 +206,7 @@ impl Stage {
         self.runtime.block_on(pushed).unwrap()
     }
 
-    /// Stores a bundle beside an image, as cosign 3 does it.
+    /// Attaches a bundle to an image, as cosign 3 does.
     pub(crate) fn attach_bundle(&self, name: &str, image: &Digest, bundle: &str) {
         let at = Identifier::Digest(image.clone());
         let subject = self.runtime.block_on(self.client.resolve(&self.repository(name), &at));
@@ -228,7 +228,7 @@ impl Stage {
         self.manifest_at(name, &at, media_type::OCI_MANIFEST, &manifest);
     }
 
-    /// Stores a legacy signature of an image, the only one of it.
+    /// Stores the only legacy signature of an image.
     pub(crate) fn attach_legacy(&self, name: &str, image: &Digest, legacy: &Legacy) {
         let kind = "application/vnd.dev.cosign.simplesigning.v1+json";
         let mut layer = json!(self.blob(name, kind, &legacy.payload));
@@ -248,9 +248,9 @@ impl Stage {
     }
 }
 
-fn ended(output: Output) -> Ended {
+fn command_result(output: Output) -> CommandResult {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ended {
+    CommandResult {
         code: output.status.code().unwrap_or(-1),
         out: text(output.stdout),
         err: text(output.stderr),
