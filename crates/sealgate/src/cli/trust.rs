@@ -92,7 +92,7 @@ pub(crate) struct TrustFlags {
 }
 
 /// What a verification rests on, and how it came to that.
-pub(crate) struct Basis {
+pub(crate) struct VerificationSettings {
     pub(crate) authority: Authority,
     pub(crate) trust_config: TrustConfig,
     pub(crate) now: Timestamp,
@@ -103,7 +103,7 @@ pub(crate) struct Basis {
     pub(crate) replaced: Vec<PathBuf>,
 }
 
-impl Basis {
+impl VerificationSettings {
     /// For the verifier.
     pub(crate) fn trust(&self) -> VerificationContext<'_> {
         self.trust_config.context(&self.authority, self.now.as_second())
@@ -123,7 +123,11 @@ impl Basis {
 impl TrustFlags {
     /// What verifying `what` rests on if `authority` is to have signed it. Says what people should
     /// know.
-    pub(crate) async fn basis(&self, authority: Authority, what: &str) -> Result<Basis, CliError> {
+    pub(crate) async fn settings(
+        &self,
+        authority: Authority,
+        what: &str,
+    ) -> Result<VerificationSettings, CliError> {
         self.check()?;
         let present = SystemClock.now();
         if self.at.is_some_and(|at| at > present) {
@@ -137,7 +141,7 @@ impl TrustFlags {
         }
         self.tell(what);
         let (source, overrides) = (chosen.source, self.overrides());
-        Ok(Basis {
+        Ok(VerificationSettings {
             authority,
             trust_config: TrustConfig { root: Some(root), source, overrides },
             now: self.at.unwrap_or(present),

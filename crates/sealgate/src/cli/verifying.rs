@@ -8,7 +8,7 @@ use sealgate_core::verify::{Authority, KeyAuthority};
 
 use super::identity::IdentityFlags;
 use super::keys;
-use super::trust::{Basis, TrustFlags};
+use super::trust::{TrustFlags, VerificationSettings};
 use crate::failure::CliError;
 
 /// Flags that `verify` and `verify-blob` share, as typed.
@@ -53,7 +53,11 @@ enum Signer<'a> {
 
 impl VerifyingServices {
     /// Returns the required signer of `what`, and the verification context.
-    pub(crate) async fn basis(&self, key: Option<&str>, what: &str) -> Result<Basis, CliError> {
+    pub(crate) async fn settings(
+        &self,
+        key: Option<&str>,
+        what: &str,
+    ) -> Result<VerificationSettings, CliError> {
         let authority = match self.signer(key)? {
             Signer::Identities(authority) => authority,
             Signer::Key(reference) => {
@@ -61,7 +65,7 @@ impl VerifyingServices {
                 KeyAuthority { keys, hash: self.signature_digest_algorithm }.into()
             }
         };
-        self.trust.basis(authority, what).await
+        self.trust.settings(authority, what).await
     }
 
     /// Returns the signer by cosign's rules: a key or an identity, not both.

@@ -96,7 +96,7 @@ async fn load(
     patience: Duration,
 ) -> Result<Arc<PolicySet>, CliError> {
     if !folder.is_dir() {
-        return Err(CliError::new(format!("--policies: {} is no folder", folder.display())));
+        return Err(CliError::new(format!("--policies: {} is not a directory", folder.display())));
     }
     let roots = roots::open_with(args.trusted_root.as_deref(), Arc::new(OfflineRoots)).await?;
     let options = FolderOptions {

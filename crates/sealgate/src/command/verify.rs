@@ -16,11 +16,11 @@ use sealgate_engine::verify::{Outcome as Found, Report, VerifyRequest, verify_im
 
 use crate::cli::keys::TokenFlags;
 use crate::cli::registry::{self, RegistryFlags};
-use crate::cli::trust::Basis;
+use crate::cli::trust::VerificationSettings;
 use crate::cli::values::{self, BOOL, go_bool, refuse_given};
 use crate::cli::verifying::VerifyingServices;
 use crate::failure::{CliError, Outcome, exit};
-use crate::output::{self, basis, report, schema, verification};
+use crate::output::{self, report, schema, settings, verification};
 use crate::session::{Errors, Session};
 use crate::terminal;
 
@@ -101,14 +101,14 @@ enum Format {
 
 pub(crate) async fn run(args: VerifyArgs, session: &mut Session) -> Outcome {
     session.errors = args.output.errors();
-    let basis = args.basis().await?;
-    let request = args.request(&basis)?;
+    let settings = args.settings().await?;
+    let request = args.request(&settings)?;
     let lines = args.lines()?;
     let registry = match args.local_image {
         Some(true) => None,
         _ => Some(args.registry.client()?),
     };
-    let mut tally = Tally::new(args.output, lines.len(), &basis);
+    let mut tally = Tally::new(args.output, lines.len(), &settings);
     tally.begin(session)?;
     // From here on a failure is an item of the document.
     session.errors = Errors::Text;
@@ -151,7 +151,7 @@ async fn judge_folders(
 }
 
 impl VerifyArgs {
-    async fn basis(&self) -> Result<Basis, CliError> {
+    async fn settings(&self) -> Result<VerificationSettings, CliError> {
         self.token.check()?;
         let why = "signatures and payloads are read from the registry";
         let local = [
@@ -167,13 +167,13 @@ impl VerifyArgs {
             ("--sct", self.services.parts.sct.is_some()),
         ];
         refuse_given(&parts, "an image's signature brings its certificate along")?;
-        self.services.basis(self.key.as_deref(), "signature").await
+        self.services.settings(self.key.as_deref(), "signature").await
     }
 
-    fn request(&self, basis: &Basis) -> Result<VerifyRequest, CliError> {
+    fn request(&self, settings: &VerificationSettings) -> Result<VerifyRequest, CliError> {
         Ok(VerifyRequest {
-            trust_config: basis.trust_config.clone(),
-            now: basis.now.as_second(),
+            trust_config: settings.trust_config.clone(),
+            now: settings.now.as_second(),
             annotations: values::annotations(&self.annotations).map_err(CliError::new)?,
             claims: match self.check_claims {
                 Some(false) => Claims::Ignored,
@@ -184,7 +184,7 @@ impl VerifyArgs {
             limits: super::reading_limits()?,
             recursive: self.recursive == Some(true),
             max_workers: usize::from(self.max_workers),
-            ..VerifyRequest::new(basis.authority.clone())
+            ..VerifyRequest::new(settings.authority.clone())
         })
     }
 
@@ -255,7 +255,7 @@ async fn judge(
 /// What became of all images, printed as they come.
 struct Tally<'a> {
     format: Format,
-    basis: &'a Basis,
+    settings: &'a VerificationSettings,
     /// The folder that the image lies in; what people call it.
     folder: Option<String>,
     total: usize,
@@ -265,8 +265,8 @@ struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    fn new(format: Format, total: usize, basis: &'a Basis) -> Self {
-        Self { format, basis, folder: None, total, seen: 0, failed: 0, worst: None }
+    fn new(format: Format, total: usize, settings: &'a VerificationSettings) -> Self {
+        Self { format, settings, folder: None, total, seen: 0, failed: 0, worst: None }
     }
 
     fn begin(&self, session: &mut Session) -> Outcome {
@@ -274,7 +274,7 @@ impl<'a> Tally<'a> {
             return Ok(());
         }
         session.print(format!("{{\"schema\":\"{}\"", schema("verify")))?;
-        for (name, value) in basis::document(self.basis) {
+        for (name, value) in settings::document(self.settings) {
             session.print(format!(",\n\"{name}\":{value}"))?;
         }
         session.print(",\n\"images\":[")
@@ -293,7 +293,7 @@ impl<'a> Tally<'a> {
                         terminal::warn(format!("there may be more signatures: {fault}"));
                     }
                 }
-                _ => self.failed(verification::failure(report, &self.name(report), self.basis)),
+                _ => self.failed(verification::failure(report, &self.name(report), self.settings)),
             }
             below.extend(report.children.iter().rev());
         }
@@ -315,7 +315,7 @@ impl<'a> Tally<'a> {
         session: &mut Session,
     ) -> Outcome {
         let name = self.name(report);
-        terminal::show(verification::header(&name, signatures, self.basis));
+        terminal::show(verification::header(&name, signatures, self.settings));
         match self.format {
             Format::SealgateJson => Ok(()),
             Format::Json => {
@@ -345,7 +345,7 @@ impl<'a> Tally<'a> {
         if self.format == Format::SealgateJson {
             self.item(report::unopened(folder, &fault), session)?;
         }
-        let told = CliError::from(fault).note("whether the image is signed could not be found out");
+        let told = CliError::from(fault).note("it could not be determined whether the image is signed");
         self.failed(
             told.note("what to do: give --local-image a folder that `sealgate save` wrote"),
         );

@@ -14,11 +14,11 @@ use serde_json::json;
 
 use crate::cli::files;
 use crate::cli::keys::TokenFlags;
-use crate::cli::trust::{self, Basis};
+use crate::cli::trust::{self, VerificationSettings};
 use crate::cli::verifying::VerifyingServices;
 use crate::failure::{CliError, Outcome};
-use crate::output::basis::SignatureProofs;
-use crate::output::{self, Format, basis, verification};
+use crate::output::settings::SignatureProofs;
+use crate::output::{self, Format, settings, verification};
 use crate::session::Session;
 use crate::terminal;
 
@@ -69,23 +69,25 @@ pub(crate) async fn run(args: VerifyBlobArgs, session: &mut Session) -> Outcome 
     session.errors = args.output.errors();
     args.token.check()?;
     args.check()?;
-    let basis = args.services.basis(args.key.as_deref(), "blob").await?;
-    let evidence = args.evidence(&basis.authority)?;
-    let verified = verify(&evidence, &args.blob, &basis).map_err(|error| match &args.bundle {
-        Some(bundle) => error.note(format!("bundle: {}", bundle.display())),
-        None => error,
-    })?;
-    args.report(&verified, &basis, session)
+    let settings = args.services.settings(args.key.as_deref(), "blob").await?;
+    let evidence = args.evidence(&settings.authority)?;
+    let verified =
+        verify(&evidence, &args.blob, &settings).map_err(|error| match &args.bundle {
+            Some(bundle) => error.note(format!("bundle: {}", bundle.display())),
+            None => error,
+        })?;
+    args.report(&verified, &settings, session)
 }
 
 /// Verifies `evidence` over the file or digest that `path` names.
 pub(crate) fn verify(
     evidence: &Evidence,
     path: &Path,
-    basis: &Basis,
+    settings: &VerificationSettings,
 ) -> Result<Verified, CliError> {
-    let verify =
-        |blob: Blob<'_>| verify_blob(blob, evidence.as_core(), &basis.authority, &basis.trust());
+    let verify = |blob: Blob<'_>| {
+        verify_blob(blob, evidence.as_core(), &settings.authority, &settings.trust())
+    };
     let verified = match given_digest(path) {
         Some(digest) => verify(Blob::Digest(digest)),
         None if path.is_file() => {
@@ -99,7 +101,7 @@ pub(crate) fn verify(
             let error = CliError::new(reason.to_string())
                 .note(format!("{} [{}]", path.display(), reason.code()))
                 .note(format!("what to do: {}", reason.remedy()));
-            verification::unlogged(error, std::iter::once(&reason), basis)
+            verification::unlogged(error, std::iter::once(&reason), settings)
         }
         BlobFailure::Read(error) => files::unread(path, &error),
         BlobFailure::TooLarge => files::too_large(path, MAX_HELD),
@@ -268,12 +270,17 @@ impl VerifyBlobArgs {
         Ok(material.timestamps)
     }
 
-    fn report(&self, verified: &Verified, basis: &Basis, session: &mut Session) -> Outcome {
+    fn report(
+        &self,
+        verified: &Verified,
+        settings: &VerificationSettings,
+        session: &mut Session,
+    ) -> Outcome {
         let checks = verified.checks();
         if self.output == Format::Json {
-            let mut fields = basis::document(basis);
-            fields.extend(basis::proof_fields(verified.into()));
-            let checks: Vec<_> = checks.iter().map(|check| basis::check(*check)).collect();
+            let mut fields = settings::document(settings);
+            fields.extend(settings::proof_fields(verified.into()));
+            let checks: Vec<_> = checks.iter().map(|check| settings::check(*check)).collect();
             fields.insert("verified".to_owned(), true.into());
             fields.insert("key".to_owned(), verified.key().to_string().into());
             fields.insert("predicateType".to_owned(), json!(verified.predicate_type()));
@@ -284,8 +291,8 @@ impl VerifyBlobArgs {
         // There is nothing more to print about a plain key.
         let found = SignatureProofs::from(verified);
         let plain = checks == [Check::KeySignature] && !verified.has_log_material();
-        if !plain || basis.past || found.is_prehashed_ed25519() {
-            terminal::show(basis::lines(basis, &[found], &checks.iter().copied().collect()));
+        if !plain || settings.past || found.is_prehashed_ed25519() {
+            terminal::show(settings::lines(settings, &[found], &checks.iter().copied().collect()));
         }
         Ok(())
     }

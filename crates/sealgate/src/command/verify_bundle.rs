@@ -37,9 +37,9 @@ pub(crate) struct VerifyBundleArgs {
 
 pub(crate) async fn run(mut args: VerifyBundleArgs) -> Outcome {
     args.services.trust.staging = args.staging;
-    let basis = args.services.basis(args.key.as_deref(), "blob").await?;
+    let settings = args.services.settings(args.key.as_deref(), "blob").await?;
     let evidence = Evidence::Bundle(files::read(&args.bundle, MAX_BUNDLE as u64)?);
-    verify(&evidence, &args.artifact, &basis)?;
+    verify(&evidence, &args.artifact, &settings)?;
     terminal::say("Verified OK");
     Ok(())
 }

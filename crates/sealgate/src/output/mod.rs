@@ -1,8 +1,8 @@
 //! Machine-readable output of commands. Every Sealgate document names its schema,
 //! `sealgate.dev/<kind>/v<n>`; the schemas are documented in `docs/reference/output.md`.
 
-pub(crate) mod basis;
 pub(crate) mod report;
+pub(crate) mod settings;
 pub(crate) mod verification;
 
 use clap::{Args, ValueEnum};

@@ -8,7 +8,7 @@ use sealgate_core::verify::{Format, Verified};
 use sealgate_engine::verify::{Outcome, Rejected, Report};
 use serde_json::{Value, json};
 
-use super::basis;
+use super::settings;
 
 /// The result for one image, with its children.
 pub(crate) fn image(report: &Report) -> Value {
@@ -55,7 +55,7 @@ pub(crate) fn unopened(folder: &str, reason: &Fault) -> Value {
 }
 
 fn signature(signature: &Verified) -> Value {
-    let checks = signature.checks().iter().map(|check| basis::check(*check));
+    let checks = signature.checks().iter().map(|check| settings::check(*check));
     let mut found = json!({
         "format": match signature.format() {
             Format::Legacy => "legacy",
@@ -69,7 +69,7 @@ fn signature(signature: &Verified) -> Value {
         "signature": STANDARD.encode(signature.signature()),
     });
     if let Some(fields) = found.as_object_mut() {
-        fields.extend(basis::proof_fields(signature.into()));
+        fields.extend(settings::proof_fields(signature.into()));
     }
     found
 }

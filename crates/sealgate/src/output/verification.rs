@@ -9,13 +9,17 @@ use sealgate_core::verify::{Authority, Check, Format, Verified};
 use sealgate_engine::verify::{Outcome, Rejected, Report};
 use serde_json::Value;
 
-use super::basis::{self, SignatureProofs};
 use super::go_json;
-use crate::cli::trust::Basis;
+use super::settings::{self, SignatureProofs};
+use crate::cli::trust::VerificationSettings;
 use crate::failure::{CliError, exit, remedy};
 
 /// Formats cosign's header for a verified image, without the checks that were not made.
-pub(crate) fn header(name: &str, signatures: &[Verified], basis: &Basis) -> String {
+pub(crate) fn header(
+    name: &str,
+    signatures: &[Verified],
+    settings: &VerificationSettings,
+) -> String {
     let mut text = format!(
         "\nVerification for {name} --\nThe following checks were performed on each of these signatures:\n"
     );
@@ -41,7 +45,7 @@ pub(crate) fn header(name: &str, signatures: &[Verified], basis: &Basis) -> Stri
         );
     }
     let proofs: Vec<_> = signatures.iter().map(SignatureProofs::from).collect();
-    text.push_str(&basis::lines(basis, &proofs, &made));
+    text.push_str(&settings::lines(settings, &proofs, &made));
     text
 }
 
@@ -73,7 +77,7 @@ fn entry(name: &str, signature: &Verified) -> Value {
     let Some(optional) = entry.get_mut("optional") else { return entry };
     let mut fields = optional.as_object().cloned().unwrap_or_default();
     if signature.format() == Format::Legacy {
-        basis::cosign_optional(signature.into(), &mut fields);
+        settings::cosign_optional(signature.into(), &mut fields);
     }
     if signature.format() == Format::Bundle || !fields.is_empty() {
         *optional = Value::Object(fields);
@@ -82,7 +86,7 @@ fn entry(name: &str, signature: &Verified) -> Value {
 }
 
 /// Formats the failure of an image that was not verified: cosign's line, then the findings.
-pub(crate) fn failure(report: &Report, name: &str, basis: &Basis) -> CliError {
+pub(crate) fn failure(report: &Report, name: &str, settings: &VerificationSettings) -> CliError {
     let error = match &report.outcome {
         // For example an attestation: the candidates and remedies follow.
         Outcome::NoSignatures { .. } if !report.outcome.rejected().is_empty() => {
@@ -117,7 +121,7 @@ pub(crate) fn failure(report: &Report, name: &str, basis: &Basis) -> CliError {
         Outcome::Verified { .. } => CliError::new("an image below the index was not verified"),
     };
     let error = with_candidates(error, report, name);
-    unlogged(error, report.outcome.rejected().iter().map(|rejected| &rejected.reason), basis)
+    unlogged(error, report.outcome.rejected().iter().map(|rejected| &rejected.reason), settings)
 }
 
 /// The remedy for a missing tag or repository.
@@ -129,9 +133,9 @@ pub(crate) const MISSING_REMEDY: &str = "what to do: check the name and the tag,
 pub(crate) fn unlogged<'a>(
     error: CliError,
     mut reasons: impl Iterator<Item = &'a Reject>,
-    basis: &Basis,
+    settings: &VerificationSettings,
 ) -> CliError {
-    let by_key = matches!(basis.authority, Authority::Keys(_));
+    let by_key = matches!(settings.authority, Authority::Keys(_));
     match by_key && reasons.any(|reason| matches!(reason, Reject::NotLogged)) {
         true => error.note(
             "`sign --key` uploads to a log only with --tlog-upload or a signing configuration; to \

@@ -20,7 +20,7 @@ use super::Refusal;
 use super::plan::Progress;
 use crate::clock::SystemClock;
 use crate::failure::CliError;
-use crate::output::basis;
+use crate::output::settings;
 use crate::terminal;
 
 /// An algorithm of ephemeral keys.
@@ -130,7 +130,7 @@ pub(super) async fn certify(
     verify(&key, transparency, progress)?;
     // The identity that verifiers must require: the token's own claims may differ, as in CI jobs.
     if let Some(certificate) = key.certificate() {
-        progress.show(basis::identity_lines(certificate.identity()).trim_end());
+        progress.show(settings::identity_lines(certificate.identity()).trim_end());
     }
     Ok(key)
 }

@@ -14,7 +14,7 @@ use sealgate_core::verify::{Authority, Check, ProofRequirement, RootSource, Veri
 use sealgate_sigstore::root::RootOrigin as Origin;
 use serde_json::{Map, Value, json};
 
-use crate::cli::trust::Basis;
+use crate::cli::trust::VerificationSettings;
 
 /// The claims that cosign shows.
 const SHOWN_CLAIMS: [Claim; 5] = [
@@ -57,13 +57,13 @@ impl SignatureProofs<'_> {
 /// Formats for people: the signers, the checks that were not made, and the verification context.
 /// `made` are the checks that were made on all of `signatures`.
 pub(crate) fn lines(
-    basis: &Basis,
+    settings: &VerificationSettings,
     signatures: &[SignatureProofs<'_>],
     made: &BTreeSet<Check>,
 ) -> String {
     let mut text = String::new();
     if !made.contains(&Check::Log) {
-        let requirement = basis.requirements().log();
+        let requirement = settings.requirements().log();
         let why = match (requirement, signatures.iter().any(|one| one.has_log_material)) {
             (ProofRequirement::Ignored, _) => ", as requested",
             (_, true) => " (log entries or timestamps that are present were not verified)",
@@ -84,21 +84,21 @@ pub(crate) fn lines(
         let algorithm = prehashed.algorithm;
         let _ = writeln!(text, "Signature algorithm: {algorithm} (Ed25519 over the SHA-512).");
     }
-    if matches!(basis.authority, Authority::Identities(_))
-        || basis.requirements().log().is_required()
+    if matches!(settings.authority, Authority::Identities(_))
+        || settings.requirements().log().is_required()
     {
-        let _ = writeln!(text, "Requirements: {}", basis.requirements());
-        let _ = writeln!(text, "Trust root: {}", origin(basis));
+        let _ = writeln!(text, "Requirements: {}", settings.requirements());
+        let _ = writeln!(text, "Trust root: {}", origin(settings));
     }
-    if basis.past {
-        let _ = writeln!(text, "Verified as of {}, NOT as of now: --at was given.", basis.now);
+    if settings.past {
+        let _ = writeln!(text, "Verified as of {}, NOT as of now: --at was given.", settings.now);
     }
     text
 }
 
-fn origin(basis: &Basis) -> String {
-    let origin = basis.origin.describe(basis.now);
-    match basis.replaced.as_slice() {
+fn origin(settings: &VerificationSettings) -> String {
+    let origin = settings.origin.describe(settings.now);
+    match settings.replaced.as_slice() {
         [] => origin,
         files => {
             let files: Vec<_> = files.iter().map(|path| path.display().to_string()).collect();
@@ -130,15 +130,15 @@ fn one_line(text: &str) -> String {
 }
 
 /// JSON fields of the verification context: requirements, trust root and time.
-pub(crate) fn document(basis: &Basis) -> Map<String, Value> {
-    let requirements = basis.requirements();
-    let mut root = origin_document(&basis.origin);
-    root.insert("description".to_owned(), origin(basis).into());
-    let fingerprint = basis.root().map(|root| root.fingerprint().to_string());
+pub(crate) fn document(settings: &VerificationSettings) -> Map<String, Value> {
+    let requirements = settings.requirements();
+    let mut root = origin_document(&settings.origin);
+    root.insert("description".to_owned(), origin(settings).into());
+    let fingerprint = settings.root().map(|root| root.fingerprint().to_string());
     root.insert("fingerprint".to_owned(), fingerprint.into());
     root.insert(
         "configured".to_owned(),
-        (basis.trust_config.source == RootSource::Configured).into(),
+        (settings.trust_config.source == RootSource::Configured).into(),
     );
     let fields = [
         (
@@ -150,8 +150,8 @@ pub(crate) fn document(basis: &Basis) -> Map<String, Value> {
             }),
         ),
         ("trustRoot", Value::Object(root)),
-        ("time", basis.now.to_string().into()),
-        ("pastTime", basis.past.into()),
+        ("time", settings.now.to_string().into()),
+        ("pastTime", settings.past.into()),
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
