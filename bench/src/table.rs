@@ -9,7 +9,7 @@ pub(crate) struct Row {
     ratio: String,
 }
 
-/// Which figures are good.
+/// The direction in which a figure improves.
 #[derive(Clone, Copy)]
 pub(crate) enum Better {
     Less,

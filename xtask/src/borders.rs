@@ -1,4 +1,4 @@
-//! Who may know whom: `core <- policy <- engine <- {registry, keys, sigstore, kube} <- {server, sealgate}`.
+//! The allowed dependencies: `core <- policy <- engine <- {registry, keys, sigstore, kube} <- {server, sealgate}`.
 //!
 //! Adapters never know each other, and the pure crates know nothing that does I/O, keeps time or
 //! rolls dice. What `cargo metadata` says is compared with the tables below.
@@ -58,7 +58,7 @@ const TESTS_MAY_KNOW: &[&str] = &["sealgate-testkit"];
 /// No I/O, no clock, no environment, no randomness: the same input gives the same answer.
 const PURE: &[&str] = &["sealgate-core", "sealgate-policy"];
 
-/// What a pure crate must not name, whoever calls it a good idea.
+/// Crates that a pure crate must not depend on.
 const IMPURE: &[&str] = &[
     "async-trait",
     "axum",

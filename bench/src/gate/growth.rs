@@ -1,4 +1,4 @@
-//! How the cost of an admission grows: with policies, containers, signatures and the review's size.
+//! The growth of the cost of an admission: with policies, containers, signatures and the review's size.
 //!
 //! Each row is a ratio between two gates, or two kinds of admission at one gate, of the same run.
 //! Admissions come one after the other, so that their processor time is the gate's alone.

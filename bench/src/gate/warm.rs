@@ -8,7 +8,7 @@ use sealgate_tests::programs::Sandbox;
 
 use super::{CONNECTIONS, Gate, review};
 
-/// What wrk says.
+/// The output of wrk.
 pub(super) struct Warm {
     pub(super) requests: u64,
     /// Admissions a second.

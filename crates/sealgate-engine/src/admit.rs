@@ -7,7 +7,7 @@ pub use sealgate_policy::workload::{Admission, Holder, ImageUse, UnchangedImages
 /// The answer to the API server.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Whether the object is admitted.
+    /// True if the object is admitted.
     pub allowed: bool,
     /// The text of the denial (empty when allowed), first line as policy-controller's.
     pub message: String,

@@ -29,7 +29,7 @@ pub struct CopyRequest {
     pub only: Option<BTreeSet<Kind>>,
     /// The one child of an index to copy, `os/architecture[/variant]`.
     pub platform: Option<String>,
-    /// Whether a tag that names another image at the target is moved. Signatures and attestations
+    /// True if a tag that names another image at the target is moved. Signatures and attestations
     /// at the target are kept in any case.
     pub force: bool,
     /// Another repository with signatures at the source (`COSIGN_REPOSITORY`); both repositories
@@ -283,7 +283,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// Whether the target lists a referrer that it has. One that an interrupted copy left unlisted,
+    /// True if the target lists a referrer that it has. One that an interrupted copy left unlisted,
     /// or that the registry wrongly confirmed, is pushed again.
     async fn is_listed(&self, item: &Attached) -> Result<bool, Failure> {
         let subject = item.subject.clone();

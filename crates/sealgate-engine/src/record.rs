@@ -82,7 +82,7 @@ pub struct DecisionRecord {
     pub time: Timestamp,
     /// The request.
     pub admission: Admission,
-    /// Whether the object is admitted.
+    /// True if the object is admitted.
     pub allowed: bool,
     /// The denial; empty when admitted.
     pub message: String,

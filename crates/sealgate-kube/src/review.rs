@@ -32,7 +32,7 @@ pub struct Review {
     pub ask: Ask,
 }
 
-/// What the API server wants to know.
+/// The question that a review asks.
 #[derive(Clone, Debug)]
 pub enum Ask {
     /// May these images run? There is at least one, new or unchanged.
@@ -45,7 +45,7 @@ pub enum Ask {
     Skip(SkipReason, Box<Admission>),
 }
 
-/// Why a request starts no image that has not been judged before.
+/// The reason why a request starts no new image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SkipReason {
     /// A DELETE or CONNECT.
@@ -76,11 +76,11 @@ impl SkipReason {
 pub struct Malformed {
     /// The request's uid where it could be read: then the refusal is a proper answer, else HTTP 400.
     pub uid: Option<String>,
-    /// What is wrong.
+    /// The reason.
     pub reason: MalformedReason,
 }
 
-/// What is wrong with a review.
+/// The reason why a review is malformed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedReason {
     /// Larger than [`MAX_BODY`].
@@ -177,7 +177,7 @@ struct UserInfo {
     username: String,
 }
 
-/// What is read of an object besides its pod spec.
+/// The fields of an object that are read besides its pod spec.
 #[derive(Deserialize)]
 struct Head {
     #[serde(default)]
@@ -290,7 +290,7 @@ fn ask(request: &Request<'_>) -> Result<Ask, MalformedReason> {
     Ok(question(request, head, pods, old))
 }
 
-/// Whether a `Scale` has more replicas than it had. What cannot be read asks for nothing: this
+/// True if a `Scale` has more replicas than it had. One that cannot be read has not: this
 /// decides about warnings only.
 fn asks_for_more(request: &Request<'_>) -> bool {
     #[derive(Default, Deserialize)]
@@ -339,7 +339,7 @@ pub fn scaled_up(scale: &Admission, object: &[u8]) -> Option<Admission> {
 struct Old {
     metadata: Metadata,
     pods: PodContent,
-    /// Whether the update makes new pods of images that it leaves as they are.
+    /// True if the update makes new pods of images that it leaves as they are.
     restarts: bool,
 }
 
@@ -351,7 +351,7 @@ struct Change {
     restarted: Vec<ImageUse>,
 }
 
-/// Whether the stored object is already being deleted. Only its word counts: a deletionTimestamp in
+/// True if the stored object is already being deleted. Only the stored one counts: a deletionTimestamp in
 /// the new one may be the user's.
 pub(crate) fn being_deleted(old: &RawValue) -> Result<bool, MalformedReason> {
     let head: Head = serde_json::from_str(old.get()).map_err(json)?;

@@ -416,7 +416,7 @@ impl<'a> Relabelled<'a> {
         Self { before: Scope { labels: unchanged.labels.clone(), ..now.clone() }, now }
     }
 
-    /// Whether the new labels select other rules for an image.
+    /// True if the new labels select other rules for an image.
     fn affect(&self, reference: &Reference, policies: &PolicySet) -> bool {
         !self.new_rules(reference, policies).is_empty() || self.lose_last_rule(reference, policies)
     }
@@ -429,7 +429,7 @@ impl<'a> Relabelled<'a> {
         rules
     }
 
-    /// Whether the last rule no longer applies to an image, and such an image is refused.
+    /// True if the last rule no longer applies to an image, and such an image is refused.
     fn lose_last_rule(&self, reference: &Reference, policies: &PolicySet) -> bool {
         policies.no_match() == NoMatch::Deny
             && rules_for(reference, self.now, policies).is_empty()

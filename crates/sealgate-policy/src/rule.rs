@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sealgate_core::digest::Digest;
-use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::{Reference, Repository};
 use sealgate_core::verify::{Authority, Claims, Format, TrustConfig};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -375,20 +374,6 @@ impl UndecidableReason {
             }
             Self::Invalid => "correct the policy; see the status of the policy",
         }
-    }
-
-    /// Returns the kind of the fault that a verdict reports.
-    pub(crate) fn fault_kind(self) -> FaultKind {
-        match self {
-            Self::Key | Self::TrustRoot => FaultKind::Missing,
-            Self::Invalid => FaultKind::Config,
-            _ => FaultKind::Unsupported,
-        }
-    }
-
-    /// Returns the fault that a verdict reports; `target` names the policy or authority.
-    pub fn fault(self, target: &str, detail: &str) -> Fault {
-        Fault::new(self.fault_kind(), target, detail)
     }
 }
 

@@ -14,7 +14,7 @@ pub struct Admission {
     pub uid: String,
     /// The user who makes the request.
     pub user: String,
-    /// Whether the request has no effect (`dryRun`).
+    /// True if the request has no effect (`dryRun`).
     pub dry_run: bool,
     /// The object.
     pub workload: Workload,

@@ -3,7 +3,7 @@
 //! Limitations of cosign 3.1.3 (measured): it signs with SHA-384 for P-384 and SHA-512 for P-521
 //! but verifies both with SHA-256, so it refuses its own signatures; with Ed25519 it signs with one
 //! variant and verifies the other (see `ed25519`), and refuses to write a bundle that it can check.
-//! Where cosign cannot verify, only sealgate verifies.
+//! Only sealgate verifies where cosign cannot.
 
 use sealgate_tests::programs::Sandbox;
 use sealgate_tests::registries;

@@ -1,4 +1,4 @@
-//! What is wanted and what is not; expressions mean what Go makes of them.
+//! Matching of identities; expressions mean what they mean to Go.
 
 use proptest::prelude::*;
 

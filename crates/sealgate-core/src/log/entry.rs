@@ -75,7 +75,7 @@ struct NamedSigner;
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct NamedContent;
 
-/// Why a body cannot be read.
+/// The reason why a body cannot be read.
 enum Unreadable {
     Json(InvalidJson),
     Log(LogReject),

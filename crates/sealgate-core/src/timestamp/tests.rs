@@ -71,7 +71,7 @@ fn timestamps_of_openssl_are_trusted() {
     }
 }
 
-/// What is believed of a timestamp.
+/// The outcome of verifying a timestamp.
 fn believed(stamped: &TimestampOutcome) -> Option<(i64, &str, &Digest)> {
     match stamped {
         TimestampOutcome::Trusted(time) => Some((time.seconds, &time.authority, &time.root)),

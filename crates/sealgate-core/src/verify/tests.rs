@@ -1,4 +1,4 @@
-//! What verifies, what the answer tells, and (in `mutations`) what is refused with which code.
+//! Accepted evidence, the content of `Verified`, and (in `mutations`) the code of each reject.
 
 mod attestations;
 mod blobs;

@@ -79,7 +79,7 @@ impl PendingSignatures {
         missing
     }
 
-    /// Whether every signature has a timestamp of a timestamp authority.
+    /// True if every signature has a timestamp of a timestamp authority.
     pub fn is_timestamped(&self) -> bool {
         self.bundles().all(|pending| !pending.bundle.log.timestamps.is_empty())
     }

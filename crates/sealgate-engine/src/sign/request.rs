@@ -46,13 +46,13 @@ pub struct SignRequest {
     pub annotations: BTreeMap<String, String>,
     /// The formats to write.
     pub formats: Formats,
-    /// Whether to store the signatures.
+    /// True if the signatures are stored.
     pub upload: Upload,
-    /// Whether to sign everything below an index, too (`--recursive`).
+    /// True if everything below an index is signed as well (`--recursive`).
     pub recursive: bool,
     /// Media types of a new `.sig` image (`COSIGN_DOCKER_MEDIA_TYPES`).
     pub media_types: MediaTypes,
-    /// Whether the `.sig` image records its creation time (`--record-creation-timestamp`).
+    /// True if the `.sig` image records its creation time (`--record-creation-timestamp`).
     pub record_creation_timestamp: bool,
     /// The image name in a legacy payload, instead of the repository
     /// (`--sign-container-identity`).

@@ -50,7 +50,7 @@ pub struct SignedLegacy {
     pub stored: Option<Reference>,
     /// The manifest under that tag once it contained the signature.
     pub manifest: Option<Digest>,
-    /// Whether the tag held an equal signature by the same key before.
+    /// True if the tag held an equal signature by the same key before.
     pub existed: bool,
 }
 

@@ -93,7 +93,7 @@ impl SignatureStore<'_> {
     }
 }
 
-/// Whether a stored layer has the same payload, signed by the same key, and neither it nor the new
+/// True if a stored layer has the same payload, signed by the same key, and neither it nor the new
 /// layer has further annotations: the new one would add nothing.
 fn signs_the_same(key: &PublicKey, stored: &Descriptor, new: &Layer, payload: &[u8]) -> bool {
     let signature = match stored.annotations.get(annotation::SIGNATURE) {

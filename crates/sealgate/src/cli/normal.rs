@@ -102,7 +102,7 @@ fn modern(
     Some((modern, warning))
 }
 
-/// Whether the command, or a subcommand, has a flag of this long name.
+/// True if the command, or a subcommand, has a flag of this long name.
 fn has_long_flag(command: &Command, name: &str) -> bool {
     let is_named = |arg: &Arg| {
         arg.get_long() == Some(name)

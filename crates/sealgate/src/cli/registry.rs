@@ -150,12 +150,12 @@ impl RegistryFlags {
         Ok((registry, flags))
     }
 
-    /// What legacy tags begin with.
+    /// The prefix of legacy tags.
     pub(crate) fn tag_prefix(&self) -> String {
         self.attachment_tag_prefix.clone().unwrap_or_default()
     }
 
-    /// What the flags and the docker configuration say.
+    /// The settings of the flags and of the docker configuration.
     pub(crate) fn options(&self) -> Result<Options, CliError> {
         if self.k8s_keychain == Some(true) {
             return Err(CliError::unsupported(
@@ -252,7 +252,7 @@ fn without_host(flag: &str) -> CliError {
         .note(SEVERAL_REGISTRIES)
 }
 
-/// Where signatures lie, if not beside the image: `COSIGN_REPOSITORY`.
+/// The repository of signatures, if it is not the image's own: `COSIGN_REPOSITORY`.
 pub(crate) fn signature_repository() -> Result<Option<Repository>, CliError> {
     match std::env::var("COSIGN_REPOSITORY") {
         Ok(text) if !text.is_empty() => Repository::parse(&text)

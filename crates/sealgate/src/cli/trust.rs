@@ -1,4 +1,4 @@
-//! What a verification rests on, from flags and environment: the trust root, what is asked for,
+//! The settings of a verification, from flags and environment: the trust root, the required proofs,
 //! the time.
 
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ use crate::terminal;
 
 /// The largest file of certificates.
 const MAX_PEM: u64 = 1 << 20;
-/// How long a TUF mirror may be asked for news; the last good root decides all the same.
+/// The time limit for refreshing from a TUF mirror; on failure, the last valid root is used.
 const REFRESH: Duration = Duration::from_secs(10);
 
 /// The flags, as typed.
@@ -91,12 +91,12 @@ pub(crate) struct TrustFlags {
     pub(crate) staging: bool,
 }
 
-/// What a verification rests on, and how it came to that.
+/// The settings of a verification, and their sources.
 pub(crate) struct VerificationSettings {
     pub(crate) authority: Authority,
     pub(crate) trust_config: TrustConfig,
     pub(crate) now: Timestamp,
-    /// Whether `now` is a past time that the user has chosen.
+    /// True if `now` is a past time that the user has chosen.
     pub(crate) past: bool,
     pub(crate) origin: RootOrigin,
     /// Files whose certificates stand in for those of the root.
@@ -109,7 +109,7 @@ impl VerificationSettings {
         self.trust_config.context(&self.authority, self.now.as_second())
     }
 
-    /// What is asked for.
+    /// The required proofs.
     pub(crate) fn requirements(&self) -> ProofRequirements {
         self.trust_config.requirements(&self.authority)
     }
@@ -121,7 +121,7 @@ impl VerificationSettings {
 }
 
 impl TrustFlags {
-    /// What verifying `what` rests on if `authority` is to have signed it. Says what people should
+    /// The settings for verifying that `authority` signed `what`. Prints the warnings that users should
     /// know.
     pub(crate) async fn settings(
         &self,
@@ -151,7 +151,7 @@ impl TrustFlags {
         })
     }
 
-    /// Whether timestamps are asked for.
+    /// True if timestamps are asked for.
     pub(crate) fn wants_timestamps(&self) -> bool {
         self.use_signed_timestamps == Some(true) || self.timestamp_certificate_chain.is_some()
     }
@@ -245,7 +245,7 @@ impl TrustFlags {
         })
     }
 
-    /// What is asked for beside the usual. `--insecure-ignore-tlog=false` asks for the log even
+    /// The overrides of the flags. `--insecure-ignore-tlog=false` requires a log entry even
     /// where a key is judged by the key alone.
     fn overrides(&self) -> Overrides {
         let log = match (self.insecure_ignore_tlog, self.private_infrastructure) {

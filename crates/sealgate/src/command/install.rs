@@ -101,7 +101,7 @@ pub(crate) struct InstallArgs {
     pull_secrets: Vec<String>,
 }
 
-/// Which cluster, and where in it.
+/// The cluster, and the namespace in it.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ClusterFlags {
     /// The gate's namespace

@@ -186,7 +186,7 @@ impl SignBlobArgs {
         Ok(())
     }
 
-    /// Whether the bundle is in the format of cosign 1 and 2.
+    /// True if the bundle is in the format of cosign 1 and 2.
     fn is_older(&self) -> bool {
         self.new_bundle_format == Some(false)
     }

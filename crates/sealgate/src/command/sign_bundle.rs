@@ -29,7 +29,7 @@ pub(crate) struct SignBundleArgs {
     #[arg(long)]
     in_toto: bool,
 
-    /// Where to write the bundle
+    /// File to write the bundle to
     #[arg(long, value_name = "FILE")]
     bundle: PathBuf,
 

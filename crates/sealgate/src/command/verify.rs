@@ -123,7 +123,7 @@ pub(crate) async fn run(args: VerifyArgs, session: &mut Session) -> Outcome {
 }
 
 impl Format {
-    /// What this format means for failures before the first image.
+    /// The format of failures before the first image.
     fn errors(self) -> Errors {
         match self {
             Self::SealgateJson => Errors::Document,
@@ -252,7 +252,7 @@ async fn judge(
     Ok(())
 }
 
-/// What became of all images, printed as they come.
+/// The outcomes of all images, printed as they arrive.
 struct Tally<'a> {
     format: Format,
     settings: &'a VerificationSettings,
@@ -300,7 +300,7 @@ impl<'a> Tally<'a> {
         Ok(())
     }
 
-    /// What people call the image: its reference, or the folder it lies in.
+    /// The name of the image for display: its reference, or its folder.
     fn name(&self, report: &Report) -> String {
         match &self.folder {
             Some(folder) => folder.clone(),
@@ -345,7 +345,8 @@ impl<'a> Tally<'a> {
         if self.format == Format::SealgateJson {
             self.item(report::unopened(folder, &fault), session)?;
         }
-        let told = CliError::from(fault).note("it could not be determined whether the image is signed");
+        let told =
+            CliError::from(fault).note("it could not be determined whether the image is signed");
         self.failed(
             told.note("what to do: give --local-image a folder that `sealgate save` wrote"),
         );

@@ -27,7 +27,7 @@ pub(crate) struct CommandFlags<'a> {
     pub(crate) format: SignatureFormat,
     /// The output of progress messages.
     pub(crate) progress: Progress,
-    /// Whether the timestamp is written to a file (`--rfc3161-timestamp`).
+    /// True if the timestamp is written to a file (`--rfc3161-timestamp`).
     pub(crate) timestamp_file: bool,
 }
 
@@ -69,9 +69,9 @@ pub(crate) struct SigningPlan {
     pub(super) progress: Progress,
     /// Flags that have no meaning in this combination.
     pub(super) warnings: Vec<String>,
-    /// Whether logs are refused (`--tlog-upload=false`).
+    /// True if logs are refused (`--tlog-upload=false`).
     refuses_logs: bool,
-    /// Whether the timestamp is written to a file.
+    /// True if the timestamp is written to a file.
     timestamp_file: bool,
     /// The flags about the timestamp authority that were given.
     timestamp_flags: Vec<&'static str>,
@@ -114,7 +114,7 @@ pub(super) enum ServiceSource {
 pub(crate) struct ServiceAccess {
     /// `--trusted-root`.
     pub(super) trusted_root: Option<PathBuf>,
-    /// Whether to use Sigstore's staging trust root.
+    /// True if Sigstore's staging trust root is used.
     pub(super) staging: bool,
     /// The SCT requirement.
     pub(super) sct: Override,
@@ -145,7 +145,7 @@ pub(super) enum Confirm {
 }
 
 impl SignerPlan {
-    /// Whether the certificate authority is asked for a certificate.
+    /// True if the certificate authority is asked for a certificate.
     pub(super) fn sign_with(&self) -> SignWith {
         match self {
             Self::Key { .. } => SignWith::Key,
@@ -155,7 +155,7 @@ impl SignerPlan {
 }
 
 impl SigningPlan {
-    /// Whether there will be nothing to verify but the signature of a plain key.
+    /// True if there will be nothing to verify but the signature of a plain key.
     pub(super) fn is_plain_key(&self, services: &Services) -> bool {
         matches!(self.signer, SignerPlan::Key { certificate: None, .. })
             && services.logs.is_empty()
@@ -337,7 +337,7 @@ impl SigningFlags {
         })
     }
 
-    /// Whether a flag names a service other than cosign's default.
+    /// True if a flag names a service other than cosign's default.
     fn names_urls(&self) -> bool {
         let differs = |given: &Option<String>, default: &str| {
             given.as_deref().is_some_and(|url| !url.is_empty() && url != default)

@@ -137,7 +137,7 @@ pub(crate) fn read(path: &Path) -> Result<(PendingSignatures, Services), CliErro
     }
 }
 
-/// Whether two URLs are the same: clients append a slash to a bare host.
+/// True if two URLs are the same: clients append a slash to a bare host.
 fn same(one: &str, other: &str) -> bool {
     one.trim_end_matches('/') == other.trim_end_matches('/')
 }

@@ -44,7 +44,7 @@ fn chosen(json: &[u8], name: &str, now: Timestamp, with: SignWith) -> Result<Ser
         .map_err(|error| CliError::new(error.to_string()).note(format!("in {name}")))
 }
 
-/// Whether `url` is that of one of Sigstore's public services.
+/// True if `url` is that of one of Sigstore's public services.
 pub(super) fn is_public(url: &str) -> bool {
     // The client's own reading decides: `https:rekor.sigstore.dev` leads there, too.
     let with_scheme = |_| reqwest::Url::parse(&format!("https://{url}"));
@@ -53,14 +53,14 @@ pub(super) fn is_public(url: &str) -> bool {
     [".sigstore.dev", ".sigstage.dev"].iter().any(|domain| host.ends_with(domain))
 }
 
-/// Whether requests to `url` leave this machine without encryption.
+/// True if requests to `url` leave this machine without encryption.
 pub(super) fn is_unguarded(url: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(url) else { return false };
     let here = ["localhost", "127.0.0.1", "[::1]"];
     url.scheme() == "http" && !url.host_str().is_some_and(|host| here.contains(&host))
 }
 
-/// Whether any service is a public one.
+/// True if any service is a public one.
 pub(super) fn any_public(services: &Services) -> bool {
     let logs = services.logs.iter().map(|log| &log.url);
     services.fulcio.iter().chain(logs).chain(&services.timestamps).any(|url| is_public(url))

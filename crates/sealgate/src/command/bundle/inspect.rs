@@ -239,7 +239,7 @@ impl<'a> Expected<'a> {
         Self { content: Some(&bundle.content), signature: signature(&bundle.content), leaf }
     }
 
-    /// Whether a log entry is of this signature; none where the key is not in the bundle.
+    /// True if a log entry is of this signature; none where the key is not in the bundle.
     fn is_in(&self, body: &Body) -> Option<bool> {
         let (signer, signature) = (Signer::Certificate(self.leaf?), self.signature);
         let digests: Vec<_>;

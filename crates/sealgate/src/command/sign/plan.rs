@@ -118,7 +118,7 @@ impl SignArgs {
         }
     }
 
-    /// Whether the signature goes neither to the registry nor to a file.
+    /// True if the signature goes neither to the registry nor to a file.
     pub(super) fn writes_nothing(&self) -> bool {
         self.upload == Some(false) && self.bundle.is_none() && self.output_signature.is_none()
     }

@@ -60,7 +60,7 @@ impl World {
         stamp(&self.tsa, signature)
     }
 
-    /// What the logs are told of a signature.
+    /// The submission of a signature to the logs.
     pub(super) fn told(leaf: &Leaf, signature: &[u8], content: Owned) -> logged::Signed {
         logged::Signed {
             signature: signature.to_vec(),
