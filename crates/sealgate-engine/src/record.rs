@@ -2,7 +2,7 @@
 //! that a log can be searched without knowing the answer first; and everything that the decision
 //! depends on, so that it can be replayed without a network ([`crate::replay`]).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ use sealgate_policy::rule::Criterion;
 use sealgate_policy::select::{NoMatch, PolicySet};
 use sealgate_policy::workload::Admission;
 use serde::{Deserialize, Serialize};
+
+/// The largest number of images in a record: those of an object, of each change.
+const MAX_IMAGES: usize = 4000;
 
 /// The schema of [`DecisionRecord`]; the last part grows when a field changes its meaning.
 pub const SCHEMA: &str = "sealgate.dev/decision/v1";
@@ -147,11 +150,19 @@ fn position<T>(
 }
 
 impl RecordedImages {
-    /// The images as they were evaluated; `None` if one names criteria or facts that do not exist.
+    /// The images as they were evaluated; `None` if one names criteria or facts that do not exist, or
+    /// a criterion twice, or if there are more than an admission can have.
     pub fn evaluated(&self) -> Option<Vec<EvaluatedImage>> {
+        if self.images.len() > MAX_IMAGES {
+            return None;
+        }
         let evaluated = |recorded: &RecordedImage| {
             let RecordedImage { path, image, change, effect, resolution, criteria, facts } =
                 recorded.clone();
+            let mut known = BTreeSet::new();
+            if !criteria.iter().all(|at| known.insert(at)) {
+                return None;
+            }
             let criteria = criteria.iter().map(|at| self.criteria.get(*at).cloned());
             let criteria = criteria.collect::<Option<_>>()?;
             let facts = match facts {

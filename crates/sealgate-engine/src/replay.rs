@@ -101,7 +101,11 @@ impl DecisionRecord {
         recorded.recall_causes(&mut states);
         let facts = recorded.facts_by_image();
         let judge = |state: &ImageState| {
-            judge_image(state, state.pinned().and_then(|image| facts.get(image)))
+            let facts = state.pinned().and_then(|image| {
+                let of_change = facts.get(&(Some(state.change), image.clone()));
+                of_change.or_else(|| facts.get(&(None, image.clone())))
+            });
+            judge_image(state, facts)
         };
         let judged: Vec<JudgedImage> = states.iter().map(judge).collect();
         let decision = decide(&judged, policies.no_match());
@@ -201,11 +205,15 @@ impl Recorded {
         }
     }
 
-    fn facts_by_image(&self) -> BTreeMap<PinnedImage, Facts> {
-        let mut facts: BTreeMap<PinnedImage, Facts> = BTreeMap::new();
+    /// The facts by change and image, since restarted images have less time to be read; and all of
+    /// an image together, where the change is another under other policies.
+    fn facts_by_image(&self) -> BTreeMap<(Option<ImageChange>, PinnedImage), Facts> {
+        let mut facts: BTreeMap<_, Facts> = BTreeMap::new();
         for EvaluatedImage { state, facts: found } in &self.images {
             if let (Some(image), Some(found)) = (state.pinned(), found) {
-                facts.entry(image.clone()).or_default().extend(found);
+                for change in [Some(state.change), None] {
+                    facts.entry((change, image.clone())).or_default().extend(found);
+                }
             }
         }
         facts

@@ -55,6 +55,9 @@ pub struct Candidates {
     reasons: BTreeSet<String>,
     /// One for each source that could not be read.
     faults: Vec<Fault>,
+    /// True if not all sources were read, because the criteria held before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    incomplete: bool,
 }
 
 /// A candidate that satisfies a requirement: a summary of what was verified.
@@ -169,6 +172,9 @@ impl Facts {
     /// Adds the facts about requirements that are not known yet, or that no verified candidate is
     /// known for.
     pub fn extend(&mut self, other: &Self) {
+        if self.unavailable.is_none() {
+            self.unavailable.clone_from(&other.unavailable);
+        }
         for (requirement, candidates) in &other.requirements {
             let known = self.requirements.entry(requirement.clone());
             let known = known.or_insert_with(|| candidates.clone());
@@ -268,9 +274,14 @@ impl Candidates {
         &self.faults
     }
 
+    /// True if not all sources were read: that there are no other candidates is not known.
+    pub fn is_incomplete(&self) -> bool {
+        self.incomplete
+    }
+
     /// The verified candidates alone: what holds whoever asks, and may be shared by a cache.
     pub fn verified_only(&self) -> Self {
-        Self { verified: self.verified.clone(), ..Self::default() }
+        Self { verified: self.verified.clone(), incomplete: true, ..Self::default() }
     }
 }
 

@@ -98,9 +98,15 @@ struct Relabelled<'a> {
 /// The images of `workload` whose tags must be resolved before [`new_images`] can tell which
 /// rules apply to them: those of a template that is not patched. Other tags must have been replaced
 /// by the mutating webhook.
-pub fn tags_of_new_images(workload: &Workload) -> Vec<&ImageUse> {
+pub fn tags_of_new_images<'a>(workload: &'a Workload, policies: &PolicySet) -> Vec<&'a ImageUse> {
     match workload.holder {
-        Holder::ControlledTemplate => only_tags(workload.images.iter().collect(), workload),
+        Holder::ControlledTemplate => {
+            let applies = |image: &&ImageUse| {
+                let reference = image.image.parse::<Reference>();
+                reference.is_ok_and(|it| !rules_for(&it, &workload.scope, policies).is_empty())
+            };
+            only_tags(workload.images.iter().filter(applies).collect(), workload)
+        }
         Holder::Pod | Holder::Template | Holder::NamedTemplate => Vec::new(),
     }
 }
@@ -260,7 +266,7 @@ fn not_bound_to_pods(
     workload: &Workload,
     policies: &PolicySet,
 ) -> Option<Fault> {
-    if workload.holder != Holder::ControlledTemplate {
+    if workload.holder == Holder::Pod {
         return None;
     }
     let of_pods = policies.select(pinned, &workload.scope.of_pod(workload.pod_labels.clone()));
@@ -299,7 +305,13 @@ pub fn relabelled_images(
             }
         };
         let (reference, cause) = match tag {
-            Some(Ok(pinned)) => (pinned, None),
+            Some(Ok(pinned)) => {
+                let rules = scopes.new_rules(&pinned, policies);
+                match not_bound_to_pods(&rules, &pinned, workload, policies) {
+                    Some(fault) => (reference, Some(fault)),
+                    None => (pinned, None),
+                }
+            }
             Some(Err(fault)) => (reference, Some(fault)),
             None => (reference, None),
         };

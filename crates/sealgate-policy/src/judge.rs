@@ -7,7 +7,7 @@
 //! precedence over a pass. Empty lists are faults.
 
 use sealgate_core::evidence::Origin;
-use sealgate_core::fault::Fault;
+use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::verify::Format;
 
 use crate::facts::{Candidates, Facts, VerifiedFact};
@@ -181,6 +181,11 @@ fn evaluate_signed(signed: &SignedBy, facts: &Facts) -> Evaluation {
                 }
                 Some(fault) => {
                     Evaluation::unsatisfied(Status::Fault, authority, Cause::Fault(fault.clone()))
+                }
+                None if candidates.is_incomplete() => {
+                    let target = format!("requirement {}", requirement.id());
+                    let fault = Fault::new(FaultKind::Missing, target, "not all sources were read");
+                    Evaluation::unsatisfied(Status::Fault, authority, Cause::Fault(fault))
                 }
                 None => {
                     Evaluation::unsatisfied(Status::Fail, authority, rejected(candidates, *formats))

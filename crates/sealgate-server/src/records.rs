@@ -12,12 +12,14 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use sealgate_core::digest::Digest;
+use sealgate_engine::admit::ImageUse;
 use sealgate_engine::ports::AuditSink;
-use sealgate_engine::record::{Decided, DecisionRecord};
+use sealgate_engine::record::{Decided, DecisionRecord, ImageRecord};
 use tracing::{info, warn};
 
 use crate::metrics::Metrics;
@@ -30,10 +32,14 @@ const PARTIAL: &str = ".decision.json.partial";
 const MAX_RECORD: u64 = 16 << 20;
 /// The largest number of bytes in the queue.
 const MAX_QUEUED: u64 = 32 << 20;
+/// The largest number of records in the queue.
+const MAX_RECORDS: usize = 256;
+/// The age from which the partial file of another process is one that was left behind.
+const ABANDONED: Duration = Duration::from_secs(60);
 
 /// A folder of decision records. Dropping it writes the queue to the disk.
 pub struct RecordFolder {
-    sender: Option<Sender<Entry>>,
+    sender: Option<SyncSender<Entry>>,
     queued: Arc<AtomicU64>,
     writer: Option<JoinHandle<()>>,
     metrics: Arc<Metrics>,
@@ -64,7 +70,7 @@ impl RecordFolder {
     pub fn open(path: &Path, limit: u64, metrics: Arc<Metrics>) -> std::io::Result<Self> {
         let folder = Folder::open(path, limit)?;
         info!(folder = %path.display(), records = folder.files.len(), bytes = folder.size, "records");
-        let (sender, receiver) = channel();
+        let (sender, receiver) = sync_channel(MAX_RECORDS);
         let queued = Arc::<AtomicU64>::default();
         let thread = std::thread::Builder::new().name("records".to_owned());
         let (left, counted) = (Arc::clone(&queued), Arc::clone(&metrics));
@@ -79,7 +85,13 @@ impl RecordFolder {
             return Err("the queue is full");
         }
         let sender = self.sender.as_ref().ok_or("the writer has stopped")?;
-        sender.send(entry).map_err(|_| "the writer has stopped")
+        sender.try_send(entry).map_err(|error| {
+            self.queued.fetch_sub(weight, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(_) => "the queue is full",
+                TrySendError::Disconnected(_) => "the writer has stopped",
+            }
+        })
     }
 }
 
@@ -95,15 +107,28 @@ impl AuditSink for RecordFolder {
     }
 }
 
-/// An upper bound of the memory that a queued record holds, facts and criteria apart, which are
-/// bounded by the fact cache and the policies.
+/// An estimate of the memory that a queued record holds, in bytes. Facts and criteria are shared with
+/// the gate; [`MAX_RECORDS`] bounds those that nothing else holds any more.
 fn weight(record: &DecisionRecord) -> u64 {
-    const PER_IMAGE: usize = 2048;
     let workload = &record.admission.workload;
-    let images = workload.images.len() + workload.restarted.len() + record.images.len();
+    let of_use =
+        |image: &ImageUse| 512 + 2 * (image.path.len() + image.pointer.len() + image.image.len());
+    let of_record = |image: &ImageRecord| {
+        let ImageRecord { path, image, subject, rule, authorities, signers, codes, .. } = image;
+        let lists = [authorities, signers, codes].into_iter().flatten().map(|it| it.len() + 24);
+        256 + path.len() + image.len() + subject.len() + rule.len() + lists.sum::<usize>()
+    };
+    let unchanged = workload.unchanged.iter();
+    let uses = workload.images.iter().chain(&workload.restarted);
+    let uses: usize = uses.chain(unchanged.clone().flat_map(|it| &it.images)).map(of_use).sum();
     let labels = workload.scope.labels.iter().chain(&workload.pod_labels);
-    let labels: usize = labels.map(|(key, value)| key.len() + value.len()).sum();
-    (4096 + images * PER_IMAGE + labels + record.message.len()) as u64
+    let labels = labels.chain(unchanged.flat_map(|it| &it.labels));
+    let labels: usize = labels.map(|(key, value)| 64 + key.len() + value.len()).sum();
+    let texts = workload.pull_secrets.iter().chain(&record.warnings);
+    let texts = texts.chain([&record.message, &record.admission.user, &record.admission.uid]);
+    let texts: usize = texts.map(|text| 24 + text.len()).sum();
+    let images: usize = record.images.iter().map(of_record).sum();
+    (4096 + uses + labels + texts + images) as u64
 }
 
 impl Drop for RecordFolder {
@@ -123,14 +148,19 @@ impl Folder {
         for entry in fs::read_dir(path)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            if !entry.file_type()?.is_file() {
+            // Another process with the same folder may have renamed or deleted it.
+            let Ok(metadata) = entry.metadata() else { continue };
+            if !metadata.is_file() {
                 continue;
             }
             if name.ends_with(PARTIAL) {
                 // Left by a process that was killed.
-                fs::remove_file(entry.path())?;
+                let age = metadata.modified().ok().and_then(|time| time.elapsed().ok());
+                if age.is_some_and(|age| age > ABANDONED) {
+                    let _ = fs::remove_file(entry.path());
+                }
             } else if name.ends_with(SUFFIX) {
-                files.push((name, entry.metadata()?.len()));
+                files.push((name, metadata.len()));
             }
         }
         // Names begin with the time.
@@ -173,7 +203,7 @@ impl Folder {
         match self.write(&name, &json) {
             // The disk is full before the folder is: the oldest records make room.
             Err(error) if is_full(&error) && !self.files.is_empty() => {
-                self.make_room(self.limit - self.size + 2 * json.len() as u64);
+                self.shrink_to(self.size.saturating_sub(2 * json.len() as u64));
                 self.write(&name, &json)
             }
             other => other,
@@ -185,7 +215,9 @@ impl Folder {
         if size > self.limit {
             return Err(std::io::Error::other("the record is larger than the limit of the folder"));
         }
-        self.make_room(size);
+        if !self.make_room(size) {
+            return Err(std::io::Error::other("old records cannot be deleted"));
+        }
         let partial = self.path.join(format!("{name}.partial"));
         let written =
             write_new(&partial, json).and_then(|()| fs::rename(&partial, self.path.join(name)));
@@ -198,19 +230,27 @@ impl Folder {
         Ok(())
     }
 
-    /// Deletes the oldest records until `size` more bytes are within the limit.
-    fn make_room(&mut self, size: u64) {
-        while self.size + size > self.limit {
-            let Some((name, freed)) = self.files.pop_front() else { return };
+    /// Deletes the oldest records until `size` more bytes are within the limit; false if it cannot.
+    fn make_room(&mut self, size: u64) -> bool {
+        self.shrink_to(self.limit.saturating_sub(size))
+    }
+
+    /// Deletes the oldest records until all together have at most `size` bytes; false if it cannot.
+    fn shrink_to(&mut self, size: u64) -> bool {
+        let mut kept = VecDeque::new();
+        while self.size > size {
+            let Some((name, freed)) = self.files.pop_front() else { break };
             match fs::remove_file(self.path.join(&name)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     warn!(%error, name, "old decision record not deleted");
-                    self.files.push_front((name, freed));
-                    return;
+                    kept.push_back((name, freed));
                 }
-                _ => self.size -= freed,
+                _ => self.size = self.size.saturating_sub(freed),
             }
         }
+        kept.append(&mut self.files);
+        self.files = kept;
+        self.size <= size
     }
 }
 
@@ -293,6 +333,56 @@ mod tests {
         let again = Folder::open(at.path(), 15).unwrap();
         assert_eq!((again.size, again.files.len()), (10, 1));
         assert_eq!(names(at.path()), ["4.decision.json", "notes.txt"]);
+    }
+
+    #[test]
+    fn a_record_that_is_too_large_is_reduced_to_the_decision() {
+        let at = folder();
+        let mut records = Folder::open(at.path(), 4096).unwrap();
+        let image = |number: usize| ImageUse {
+            path: format!("spec.containers[{number}].image"),
+            pointer: String::new(),
+            image: "app".to_owned(),
+        };
+        let images: Vec<ImageRecord> = (0..100)
+            .map(|number| ImageRecord {
+                path: image(number).path,
+                image: "app".to_owned(),
+                subject: String::new(),
+                rule: String::new(),
+                mode: "".into(),
+                outcome: "no-match".into(),
+                denies: true,
+                authorities: Vec::new(),
+                signers: Vec::new(),
+                codes: Vec::new(),
+            })
+            .collect();
+        let mut record = DecisionRecord {
+            schema: sealgate_engine::record::SCHEMA.to_owned(),
+            time: "2026-01-02T03:04:05Z".parse().unwrap(),
+            admission: sealgate_policy::workload::Admission {
+                uid: "../u".to_owned(),
+                user: "ada".to_owned(),
+                dry_run: false,
+                workload: Default::default(),
+            },
+            allowed: false,
+            message: "denied".to_owned(),
+            warnings: Vec::new(),
+            images,
+            policies: String::new(),
+            no_match: Default::default(),
+            evaluated: Default::default(),
+            reduced: false,
+            micros: 1,
+        };
+        records.write_record(&mut record).unwrap();
+        let [name] = &names(at.path())[..] else { panic!("one record") };
+        let read = fs::read(at.path().join(name)).unwrap();
+        let read: DecisionRecord = serde_json::from_slice(&read).unwrap();
+        assert!(read.reduced && read.replay().is_err());
+        assert_eq!((read.message.as_str(), read.images.len()), ("denied", 0));
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl<'a> AdmissionRun<'a> {
     pub(super) async fn new_images(&self, policies: &PolicySet) -> Vec<EvaluatedImage> {
         let workload = self.workload;
         let (new, relabelled) = tokio::join!(
-            self.resolved(tags_of_new_images(workload)),
+            self.resolved(tags_of_new_images(workload, policies)),
             self.resolved(tags_of_relabelled_images(workload, policies)),
         );
         let mut states = new_images(workload, policies, &new);
@@ -72,7 +72,7 @@ impl<'a> AdmissionRun<'a> {
     /// JSON pointers and the text to write there, for each tag that can be resolved.
     pub(super) async fn pins(&self) -> Vec<(String, String)> {
         let resolved: HashMap<&str, _> =
-            self.resolve(tags_to_pin(self.workload)).await.into_iter().collect();
+            self.resolve(tags_to_pin(self.workload), self.deadline).await.into_iter().collect();
         let pin = |image: &ImageUse| match resolved.get(image.image.as_str()) {
             Some(Ok(reference)) => Some((image.pointer.clone(), reference.to_string())),
             _ => None,
@@ -81,8 +81,11 @@ impl<'a> AdmissionRun<'a> {
     }
 
     async fn resolved(&self, tags: Vec<&ImageUse>) -> ResolvedTags {
+        // Half of the time: the rest is for the images that are not slow to resolve.
+        let now = Instant::now();
+        let half = now + self.deadline.saturating_duration_since(now) / 2;
         let mut resolved = ResolvedTags::default();
-        for (text, result) in self.resolve(tags).await {
+        for (text, result) in self.resolve(tags, half).await {
             resolved.insert(text, result);
         }
         resolved
@@ -92,13 +95,14 @@ impl<'a> AdmissionRun<'a> {
     async fn resolve<'i>(
         &self,
         tags: Vec<&'i ImageUse>,
+        deadline: Instant,
     ) -> Vec<(&'i str, Result<Reference, Fault>)> {
         let parsed = tags.into_iter().filter_map(|image| {
             let tag = image.image.parse::<Reference>().ok()?;
             Some((image.image.as_str(), tag))
         });
         // Collected first: a closure inside the stream would not be general enough for `Send`.
-        let work = parsed.map(|(text, tag)| async move { (text, self.pin(&tag).await) });
+        let work = parsed.map(|(text, tag)| async move { (text, self.pin(&tag, deadline).await) });
         let work = stream::iter(work.collect::<Vec<_>>());
         work.buffer_unordered(CONCURRENT_IMAGES).collect().await
     }
@@ -211,7 +215,7 @@ impl<'a> AdmissionRun<'a> {
     async fn why_not_pinned(&self, tag: &Reference) -> Option<Fault> {
         match self.gate.unpinned.get(&self.unpinned_key(tag)).await {
             Some(fault) => Some(fault),
-            None => self.pin(tag).await.err(),
+            None => self.pin(tag, self.deadline).await.err(),
         }
     }
 
@@ -220,9 +224,9 @@ impl<'a> AdmissionRun<'a> {
     }
 
     /// The tag with the digest that it resolves to now. A fault is kept for the denial.
-    async fn pin(&self, tag: &Reference) -> Result<Reference, Fault> {
+    async fn pin(&self, tag: &Reference, deadline: Instant) -> Result<Reference, Fault> {
         let Opened { registry, secrets_fault } = self.open(Vec::new()).await;
-        let found = tokio::time::timeout_at(self.deadline, pin::resolve(&*registry, tag)).await;
+        let found = tokio::time::timeout_at(deadline, pin::resolve(&*registry, tag)).await;
         let found = match found {
             Ok(pinned) => pinned.map_err(|failure| not_pinned(tag, failure)),
             Err(_) => Err(too_slow(tag.repository().registry())),

@@ -1048,6 +1048,14 @@ async fn a_new_tag_is_not_admitted_by_the_digest_of_an_unchanged_one() {
     let answer = fixture.gate.validate(&template, &policies, None).await;
     assert!(!answer.allowed);
     assert!(answer.message.contains("must be an image digest"), "{}", answer.message);
+    // Nor does the label alone bring a tag under a rule that nothing binds its pods to.
+    template.workload.images.clear();
+    for holder in [Holder::Template, Holder::ControlledTemplate] {
+        let template = with_holder(template.clone(), holder);
+        let answer = fixture.gate.validate(&template, &policies, None).await;
+        assert!(!answer.allowed, "{holder:?}");
+        assert!(answer.message.contains("and not to their pods"), "{}", answer.message);
+    }
 }
 
 /// The recorder replays each decision by the policies in force.
@@ -1098,6 +1106,11 @@ async fn an_early_stop_is_replayed_as_unknown_and_not_as_unsigned() {
     assert_eq!(replay.decision.images[0].outcome, "fault", "{}", replay.decision.message);
     let only_a = policies(vec![rule("a", Mode::Enforce, signed("a", &a))]);
     assert!(record.replay_with(&only_a).unwrap().decision.allowed);
+    // The legacy tag was not read.
+    let legacy = SignedBy::new("a".to_owned(), requirement(&[&a]), Formats::Legacy);
+    let legacy = policies(vec![rule("legacy", Mode::Enforce, Need::Signed(legacy))]);
+    let replay = record.replay_with(&legacy).unwrap();
+    assert_eq!(replay.decision.images[0].outcome, "fault", "{}", replay.decision.message);
 }
 
 /// Criteria and facts that images share are in a record once.
@@ -1117,4 +1130,16 @@ async fn a_record_of_many_containers_of_one_image_is_small() {
     };
     let one = size(1).await;
     assert!(size(100).await < one + 100 * 2000, "{one}");
+}
+
+#[tokio::test]
+async fn a_slow_tag_without_a_rule_takes_no_time_of_a_controlled_template() {
+    let (fixture, key) = (fixture(), TestKey::p256());
+    let text = signed_tag(&fixture, &key).await;
+    fixture.registry.delay(Request::Resolve, "other/slow", usize::MAX, Duration::from_secs(60));
+    let rule = rule("p", Mode::Enforce, Need::Signed(signed_by("ours", &[&key])));
+    let policies = PolicySet::new(vec![rule], NoMatch::Allow);
+    let owned = in_template(&[text, "reg.example/other/slow:v1"], Holder::ControlledTemplate);
+    let answer = fixture.gate.validate(&owned, &policies, Some(Duration::from_secs(2))).await;
+    assert!(answer.allowed, "{}", answer.message);
 }

@@ -67,7 +67,7 @@ pub(crate) async fn run(args: ReplayArgs, session: &mut Session) -> Outcome {
         Some(folder) => Some(load(folder, &args, session.cluster_timeout()).await?),
         None => None,
     };
-    let mut different = 0;
+    let (mut different, mut unusable) = (0_usize, 0_usize);
     let records = records(&args.records)?;
     for path in &records {
         let record = read(path)?;
@@ -75,16 +75,27 @@ pub(crate) async fn run(args: ReplayArgs, session: &mut Session) -> Outcome {
             Some(policies) => record.replay_with(policies),
             None => record.replay(),
         };
-        let replay = replay.map_err(|why| CliError::new(format!("{}: {why}", path.display())))?;
+        let replay = match replay {
+            Ok(replay) => replay,
+            Err(why) => {
+                terminal::warn(format!("{}: {why}", path.display()));
+                unusable += 1;
+                continue;
+            }
+        };
         different += usize::from(!replay.differences.is_empty());
         match args.output {
             Format::Text => session.print(text(path, &record, &replay))?,
             Format::Json => output::document(session, "replay", document(path, &record, &replay))?,
         }
     }
-    match different {
-        0 => Ok(()),
-        _ => Err(CliError::new(format!("{different} of {} differ", decisions(records.len())))
+    match (unusable, different) {
+        (0, 0) => Ok(()),
+        (1.., _) => {
+            let records = output::count(records.len(), "record");
+            Err(CliError::new(format!("{unusable} of {records} cannot be replayed")))
+        }
+        (0, _) => Err(CliError::new(format!("{different} of {} differ", decisions(records.len())))
             .code(exit::DIFFERENT)),
     }
 }
@@ -107,7 +118,7 @@ async fn load(
     let (mut policies, _secrets) = follow(options, roots, Arc::new(Metrics::new()));
     // The first state is sent when the folder was read once, further ones as TrustRoots are read.
     let mut limit = patience;
-    while tokio::time::timeout(limit, policies.changed()).await.is_ok() {
+    while matches!(tokio::time::timeout(limit, policies.changed()).await, Ok(Ok(()))) {
         if policies.borrow().problems.is_empty() {
             break;
         }
@@ -193,8 +204,8 @@ fn text(path: &Path, record: &DecisionRecord, replay: &Replay) -> String {
     for difference in &replay.differences {
         text.push_str(&format!(
             "  differs from {}: {}\n",
-            path.display(),
-            told(difference, record)
+            line(&path.display().to_string()),
+            line(&told(difference, record))
         ));
     }
     terminal::clean(&text).into_owned()
