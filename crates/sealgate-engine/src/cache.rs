@@ -126,10 +126,11 @@ impl FactCache {
         criteria: &[Arc<Criterion>],
     ) -> Option<Facts> {
         let mut facts = Facts::default();
+        let mut key = (image.clone(), image.digest.clone());
         for signed in criteria.iter().flat_map(|criterion| criterion.need.signed()) {
-            let key = (image.clone(), signed.requirement.id().clone());
+            key.1.clone_from(signed.requirement.id());
             if let Some(candidates) = self.verified.get(&key).await {
-                facts.insert(key.1, candidates);
+                facts.insert(key.1.clone(), candidates);
             }
         }
         if !all_hold(criteria, &facts) {

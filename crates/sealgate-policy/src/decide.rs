@@ -14,7 +14,6 @@ use sealgate_core::digest::Digest;
 use sealgate_core::fault::Fault;
 use serde::{Deserialize, Serialize};
 
-use crate::facts::VerifiedFact;
 use crate::judge::{Passed, PassedBy, Verdict};
 use crate::rule::{Criterion, Mode};
 use crate::select::NoMatch;
@@ -324,7 +323,7 @@ fn signers(passed: &[Passed]) -> Vec<String> {
         PassedBy::Signatures(signatures) => signatures.as_slice(),
         PassedBy::Static | PassedBy::Exemption => &[],
     });
-    let mut signers: Vec<String> = signatures.map(VerifiedFact::signer).collect();
+    let mut signers: Vec<String> = signatures.map(|fact| fact.signer()).collect();
     signers.sort();
     signers.dedup();
     signers

@@ -46,7 +46,7 @@ pub struct Facts {
 #[serde(rename_all = "camelCase")]
 pub struct Candidates {
     /// Verified candidates, ordered by origin.
-    verified: Vec<VerifiedFact>,
+    verified: Vec<Arc<VerifiedFact>>,
     /// The first rejected candidates by origin.
     rejected: Vec<RejectedFact>,
     /// The number of rejected candidates, including those that are not kept.
@@ -207,7 +207,7 @@ impl Candidates {
         let alike = self.verified.iter().filter(|known| known.format == fact.format);
         if alike.count() < MAX_VERIFIED {
             let at = self.verified.partition_point(|known| known.origin <= fact.origin);
-            self.verified.insert(at, fact);
+            self.verified.insert(at, Arc::new(fact));
         }
     }
 
@@ -250,7 +250,7 @@ impl Candidates {
     }
 
     /// The verified candidates.
-    pub fn verified(&self) -> &[VerifiedFact] {
+    pub fn verified(&self) -> &[Arc<VerifiedFact>] {
         &self.verified
     }
 

@@ -6,6 +6,8 @@
 //! passed. `All` fails if one part fails, whatever the others give; otherwise a fault takes
 //! precedence over a pass. Empty lists are faults.
 
+use std::sync::Arc;
+
 use sealgate_core::evidence::Origin;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::verify::Format;
@@ -67,7 +69,7 @@ pub struct Passed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PassedBy {
     /// Verified signatures; never empty.
-    Signatures(Vec<VerifiedFact>),
+    Signatures(Vec<Arc<VerifiedFact>>),
     /// `static: {action: pass}`: nothing was verified.
     Static,
     /// A policy that exempts its images: nothing was verified, and a warning is required.
@@ -169,7 +171,7 @@ fn evaluate_signed(signed: &SignedBy, facts: &Facts) -> Evaluation {
         }
         (_, Err(fault)) => Evaluation::unsatisfied(Status::Fault, authority, Cause::Fault(fault)),
         (_, Ok(candidates)) => {
-            let verified: Vec<VerifiedFact> = candidates
+            let verified: Vec<Arc<VerifiedFact>> = candidates
                 .verified()
                 .iter()
                 .filter(|fact| formats.allows(fact.format))

@@ -156,10 +156,15 @@ impl<'a> AdmissionRun<'a> {
     /// For each image, the fault that kept its tag from being resolved, where a rule requires
     /// signatures.
     async fn causes(&self, states: &[ImageState]) -> Vec<Option<Fault>> {
+        let is_unknown = |state: &ImageState| {
+            matches!(state.resolution, Resolution::Tag { cause: None })
+                && state.criteria_with_facts().next().is_some()
+        };
+        if !states.iter().any(is_unknown) {
+            return vec![None; states.len()];
+        }
         let cause = |state: &ImageState| {
-            let is_unknown = matches!(state.resolution, Resolution::Tag { cause: None });
-            let needs_facts = state.criteria_with_facts().next().is_some();
-            let tag = state.image.parse::<Reference>().ok().filter(|_| is_unknown && needs_facts);
+            let tag = is_unknown(state).then(|| state.image.parse::<Reference>().ok()).flatten();
             async move { self.why_not_pinned(&tag?).await }
         };
         let work = states.iter().map(cause).collect::<Vec<_>>();
