@@ -44,10 +44,10 @@ impl Default for CacheSettings {
 
 /// The key of a gathering: an image, and the criteria that it is gathered for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Subject {
+pub(crate) struct GatheringKey {
     pub(crate) image: PinnedImage,
-    /// The fingerprints of the rules, in order.
-    pub(crate) rules: Arc<[Digest]>,
+    /// The fingerprints of the criteria, in order.
+    pub(crate) criteria: Arc<[Digest]>,
 }
 
 /// The credentials that signatures are read with.
@@ -90,7 +90,7 @@ pub struct CacheStats {
 pub(crate) struct FactCache {
     verified: Cache<(PinnedImage, RequirementId), Arc<Candidates>>,
     /// Gatherings in progress, and recently gathered facts.
-    gatherings: Cache<(Subject, Digest), Arc<Facts>>,
+    gatherings: Cache<(GatheringKey, Digest), Arc<Facts>>,
     counts: Arc<Counts>,
 }
 
@@ -144,13 +144,13 @@ impl FactCache {
     /// concurrently.
     pub(crate) async fn get(
         &self,
-        subject: Subject,
+        key: GatheringKey,
         credentials: &CredentialsKey<'_>,
         criteria: &[Arc<Criterion>],
         gather: impl Future<Output = Facts>,
     ) -> GatherResult {
         let mut gathered = false;
-        let key = (subject, credentials.fingerprint());
+        let key = (key, credentials.fingerprint());
         let shared = self.gatherings.try_get_with_by_ref(&key, async {
             gathered = true;
             self.counts.misses.fetch_add(1, Ordering::Relaxed);

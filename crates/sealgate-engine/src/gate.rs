@@ -27,7 +27,7 @@ use run::AdmissionRun;
 /// The time that a decision takes at most, where the request does not say: the API server's
 /// default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The part of the timeout that is left for the answer's way back.
+/// The part of the timeout that is reserved for sending the answer.
 const RESERVE: Duration = Duration::from_secs(1);
 /// The time to live of the fault that kept a tag from being resolved, from mutation to validation.
 const UNPINNED_TTL: Duration = Duration::from_secs(60);

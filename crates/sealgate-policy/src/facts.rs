@@ -334,6 +334,7 @@ impl SignerIdentity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::verified_fact;
 
     fn origin(name: usize) -> Origin {
         Origin { repository: format!("r/{name:05}"), manifest: None, layer: None }
@@ -354,16 +355,7 @@ mod tests {
     #[test]
     fn verified_candidates_of_one_format_do_not_displace_the_other() {
         let mut candidates = Candidates::default();
-        let fact = |number, format| VerifiedFact {
-            origin: origin(number),
-            format,
-            key: Digest::of(b"key"),
-            identity: None,
-            digest: None,
-            payload: Digest::of(b"payload"),
-            logs: Vec::new(),
-            timestamps: Vec::new(),
-        };
+        let fact = |number, format| verified_fact(origin(number), format);
         (0..1000).for_each(|number| candidates.push_verified(fact(number, Format::Legacy)));
         candidates.push_verified(fact(1000, Format::Bundle));
         assert_eq!(candidates.verified().len(), MAX_VERIFIED + 1);

@@ -103,17 +103,22 @@ pub(crate) fn facts(need: &Need, candidates: impl Fn(&SignedBy) -> Candidates) -
 /// One verified signature.
 pub(crate) fn verified() -> Candidates {
     let mut candidates = Candidates::default();
-    candidates.push_verified(VerifiedFact {
-        origin: origin("ghcr.io/acme/app"),
-        format: Format::Legacy,
+    candidates.push_verified(verified_fact(origin("ghcr.io/acme/app"), Format::Legacy));
+    candidates
+}
+
+/// A signature that was verified by a key, without a log or a timestamp.
+pub(crate) fn verified_fact(origin: EvidenceOrigin, format: Format) -> VerifiedFact {
+    VerifiedFact {
+        origin,
+        format,
         key: Digest::of(b"key"),
         identity: None,
         digest: None,
         payload: Digest::of(b"payload"),
         logs: Vec::new(),
         timestamps: Vec::new(),
-    });
-    candidates
+    }
 }
 
 /// No signature, with these candidates' codes.

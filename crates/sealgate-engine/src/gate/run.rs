@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::{Gate, GatePorts, RESERVE};
 use crate::admit::{ImageUse, Workload};
-use crate::cache::{CredentialsKey, GatherResult, Subject};
+use crate::cache::{CredentialsKey, GatherResult, GatheringKey};
 use crate::evaluate::{ImageEvaluation, Opened, too_slow};
 use crate::failure::Failure;
 use crate::pin;
@@ -110,45 +110,44 @@ impl<'a> AdmissionRun<'a> {
     /// The images with the facts about them, and the faults that kept tags from being resolved. One
     /// slow registry delays neither the facts about the images of others nor their tags.
     async fn evaluate(&self, mut states: Vec<ImageState>) -> Vec<EvaluatedImage> {
-        let subjects: Vec<Option<Subject>> = states.iter().map(subject).collect();
-        let (known, causes) =
-            tokio::join!(self.facts_about(&states, &subjects), self.causes(&states));
+        let keys: Vec<Option<GatheringKey>> = states.iter().map(gathering_key).collect();
+        let (known, causes) = tokio::join!(self.facts_about(&states, &keys), self.causes(&states));
         for (state, found) in states.iter_mut().zip(causes) {
             if let Resolution::Tag { cause: cause @ None } = &mut state.resolution {
                 *cause = found;
             }
         }
-        let evaluated = |(state, subject): (ImageState, Option<Subject>)| EvaluatedImage {
+        let evaluated = |(state, key): (ImageState, Option<GatheringKey>)| EvaluatedImage {
             state,
-            facts: subject.and_then(|subject| known.get(&subject).cloned()),
+            facts: key.and_then(|key| known.get(&key).cloned()),
         };
-        states.into_iter().zip(subjects).map(evaluated).collect()
+        states.into_iter().zip(keys).map(evaluated).collect()
     }
 
     /// The facts about each distinct image: those in memory first, the others gathered together.
     async fn facts_about(
         &self,
         states: &[ImageState],
-        subjects: &[Option<Subject>],
-    ) -> HashMap<Subject, Arc<Facts>> {
-        let mut known: HashMap<Subject, Arc<Facts>> = HashMap::new();
-        let mut unknown: HashMap<Subject, Vec<Arc<Criterion>>> = HashMap::new();
-        for (state, subject) in states.iter().zip(subjects) {
-            let Some(subject) = subject else { continue };
-            if known.contains_key(subject) || unknown.contains_key(subject) {
+        keys: &[Option<GatheringKey>],
+    ) -> HashMap<GatheringKey, Arc<Facts>> {
+        let mut known: HashMap<GatheringKey, Arc<Facts>> = HashMap::new();
+        let mut unknown: HashMap<GatheringKey, Vec<Arc<Criterion>>> = HashMap::new();
+        for (state, key) in states.iter().zip(keys) {
+            let Some(key) = key else { continue };
+            if known.contains_key(key) || unknown.contains_key(key) {
                 continue;
             }
             let criteria: Vec<_> = state.criteria_with_facts().cloned().collect();
-            match self.gate.facts.passing(&subject.image, &criteria).await {
-                Some(facts) => known.insert(subject.clone(), Arc::new(facts)).is_none(),
-                None => unknown.insert(subject.clone(), criteria).is_none(),
-            };
+            match self.gate.facts.passing(&key.image, &criteria).await {
+                Some(facts) => drop(known.insert(key.clone(), Arc::new(facts))),
+                None => drop(unknown.insert(key.clone(), criteria)),
+            }
         }
         // Collected first, as above. One slow registry holds one place, not all that come after.
-        let work = unknown.iter().map(|(subject, criteria)| self.facts(subject, criteria));
+        let work = unknown.iter().map(|(key, criteria)| self.facts(key, criteria));
         let mut found = stream::iter(work.collect::<Vec<_>>()).buffer_unordered(CONCURRENT_IMAGES);
-        while let Some((subject, facts)) = found.next().await {
-            known.insert(subject.clone(), facts);
+        while let Some((key, facts)) = found.next().await {
+            known.insert(key.clone(), facts);
         }
         known
     }
@@ -173,23 +172,23 @@ impl<'a> AdmissionRun<'a> {
 
     async fn facts<'s>(
         &self,
-        subject: &'s Subject,
+        key: &'s GatheringKey,
         criteria: &[Arc<Criterion>],
-    ) -> (&'s Subject, Arc<Facts>) {
+    ) -> (&'s GatheringKey, Arc<Facts>) {
         // The caller that gathers may have a later deadline than this one.
         let grace = self.deadline + RESERVE / 4;
-        let gathered = tokio::time::timeout_at(grace, self.gather(subject, criteria)).await;
+        let gathered = tokio::time::timeout_at(grace, self.gather(key, criteria)).await;
         let facts = gathered.unwrap_or_else(|_| {
-            Arc::new(Facts::unavailable(too_slow(subject.image.repository.registry())))
+            Arc::new(Facts::unavailable(too_slow(key.image.repository.registry())))
         });
-        (subject, facts)
+        (key, facts)
     }
 
-    async fn gather(&self, subject: &Subject, criteria: &[Arc<Criterion>]) -> Arc<Facts> {
+    async fn gather(&self, key: &GatheringKey, criteria: &[Arc<Criterion>]) -> Arc<Facts> {
         let mut attempts = 0;
         loop {
             let evaluation = ImageEvaluation {
-                image: &subject.image,
+                image: &key.image,
                 criteria,
                 limits: &self.gate.limits,
                 now: self.gate.ports.clock.now().as_second(),
@@ -197,11 +196,7 @@ impl<'a> AdmissionRun<'a> {
             let gather =
                 evaluation.evaluate_until_decided(self.deadline, |secrets| self.open(secrets));
             attempts += 1;
-            match self
-                .gate
-                .facts
-                .get(subject.clone(), &self.credentials_key(), criteria, gather)
-                .await
+            match self.gate.facts.get(key.clone(), &self.credentials_key(), criteria, gather).await
             {
                 GatherResult::Final(facts) | GatherResult::OwnFault(facts) => return facts,
                 // The other caller ran out of time and this one has not. Any other fault would be the
@@ -285,11 +280,11 @@ impl<'a> AdmissionRun<'a> {
 }
 
 /// The gathering that an image needs; none where no rule requires signatures of a digest.
-fn subject(state: &ImageState) -> Option<Subject> {
+fn gathering_key(state: &ImageState) -> Option<GatheringKey> {
     let image: &PinnedImage = state.pinned()?;
-    let rules: Arc<[Digest]> =
+    let criteria: Arc<[Digest]> =
         state.criteria_with_facts().map(|criterion| criterion.fingerprint.clone()).collect();
-    (!rules.is_empty()).then(|| Subject { image: image.clone(), rules })
+    (!criteria.is_empty()).then(|| GatheringKey { image: image.clone(), criteria })
 }
 
 /// Names the API server as the one that was slow, not the registry, which was not asked yet.
