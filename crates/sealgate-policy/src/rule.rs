@@ -20,7 +20,7 @@ pub(crate) mod fingerprint;
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// The object that it was compiled from.
-    pub origin: Origin,
+    pub source: RuleSource,
     /// The images and objects that it applies to.
     pub when: When,
     /// The criterion, shared by the images that it is applied to.
@@ -38,13 +38,13 @@ pub struct Criterion {
     pub mode: Mode,
     /// The condition.
     pub need: Need,
-    /// SHA-256 of the whole rule except its origin; equal fingerprints give equal verdicts.
+    /// SHA-256 of the whole rule except its source; equal fingerprints give equal verdicts.
     pub fingerprint: Digest,
 }
 
 /// The object that a rule was compiled from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
+pub struct RuleSource {
     /// `policy.sigstore.dev/v1beta1`.
     pub api_version: String,
     /// `ClusterImagePolicy`.
@@ -212,9 +212,9 @@ pub enum UndecidableReason {
 
 impl Rule {
     /// Creates a rule and computes its fingerprint.
-    pub fn new(name: String, origin: Origin, when: When, need: Need, mode: Mode) -> Self {
+    pub fn new(name: String, source: RuleSource, when: When, need: Need, mode: Mode) -> Self {
         let fingerprint = fingerprint::of_rule(&name, &when, &need, mode);
-        Self { origin, when, criterion: Arc::new(Criterion { name, mode, need, fingerprint }) }
+        Self { source, when, criterion: Arc::new(Criterion { name, mode, need, fingerprint }) }
     }
 
     /// The policy's name.
@@ -232,7 +232,7 @@ impl Rule {
         &self.criterion.need
     }
 
-    /// SHA-256 of the whole rule except its origin.
+    /// SHA-256 of the whole rule except its source.
     pub fn fingerprint(&self) -> &Digest {
         &self.criterion.fingerprint
     }

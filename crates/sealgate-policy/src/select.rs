@@ -120,13 +120,13 @@ impl IndexedRules {
 mod tests {
     use super::*;
     use crate::glob::{Glob, TagMatching};
-    use crate::rule::{Mode, Need, Origin, When};
+    use crate::rule::{Mode, Need, RuleSource, When};
     use crate::testing::{pod, rule, signed};
 
     fn about(name: &str, glob: &str) -> Rule {
         let Rule { when, .. } = rule(name, signed("a"), Mode::Enforce);
         let when = When { images: vec![Glob::parse(glob).unwrap()], ..when };
-        Rule::new(name.to_owned(), Origin::default(), when, Need::Any(vec![]), Mode::Enforce)
+        Rule::new(name.to_owned(), RuleSource::default(), when, Need::Any(vec![]), Mode::Enforce)
     }
 
     fn names(set: &PolicySet, image: &str) -> Vec<String> {
@@ -159,9 +159,9 @@ mod tests {
         let globs = ["ghcr.io/acme/*", &digest, "ghcr.io/acme/app:v1", "ghcr.io/acme/app:v2"];
         let selected = |tags: TagMatching| {
             let rules = globs.iter().map(|glob| {
-                let Rule { origin, when, criterion } = about(glob, glob);
+                let Rule { source, when, criterion } = about(glob, glob);
                 let (name, need) = (criterion.name.clone(), criterion.need.clone());
-                Rule::new(name, origin, When { tags, ..when }, need, criterion.mode)
+                Rule::new(name, source, When { tags, ..when }, need, criterion.mode)
             });
             let set = PolicySet::new(rules.collect(), NoMatch::Deny);
             let image = "ghcr.io/acme/app:v1".parse().unwrap();

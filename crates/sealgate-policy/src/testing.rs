@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sealgate_core::digest::Digest;
-use sealgate_core::evidence::Origin as EvidenceOrigin;
+use sealgate_core::evidence::Origin;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::key::PublicKey;
 use sealgate_core::trust::TrustRoot;
@@ -15,7 +15,7 @@ use crate::cip::validate::Context;
 use crate::cip::{ClusterImagePolicy, SecretRef};
 use crate::facts::{Candidates, Facts, RejectedFact, VerifiedFact};
 use crate::glob::{Glob, TagMatching};
-use crate::rule::{Formats, Mode, Need, Origin, Rule, SignatureRequirement, SignedBy, When};
+use crate::rule::{Formats, Mode, Need, Rule, RuleSource, SignatureRequirement, SignedBy, When};
 use crate::scope::Scope;
 
 /// A P-256 key.
@@ -74,7 +74,7 @@ pub(crate) fn no_secret(secret: &SecretRef) -> Result<SecretContent, Fault> {
 pub(crate) fn rule(name: &str, need: Need, mode: Mode) -> Rule {
     let images = vec![Glob::any()];
     let when = When { images, tags: TagMatching::AsWritten, matches: Vec::new() };
-    Rule::new(name.to_owned(), Origin::default(), when, need, mode)
+    Rule::new(name.to_owned(), RuleSource::default(), when, need, mode)
 }
 
 /// A need for a signature by `authority`, with a requirement of its own.
@@ -108,7 +108,7 @@ pub(crate) fn verified() -> Candidates {
 }
 
 /// A signature that was verified by a key, without a log or a timestamp.
-pub(crate) fn verified_fact(origin: EvidenceOrigin, format: Format) -> VerifiedFact {
+pub(crate) fn verified_fact(origin: Origin, format: Format) -> VerifiedFact {
     VerifiedFact {
         origin,
         format,
@@ -143,8 +143,8 @@ pub(crate) fn timeout() -> Candidates {
     candidates
 }
 
-fn origin(repository: &str) -> EvidenceOrigin {
-    EvidenceOrigin { repository: repository.to_owned(), manifest: None, layer: None }
+fn origin(repository: &str) -> Origin {
+    Origin { repository: repository.to_owned(), manifest: None, layer: None }
 }
 
 /// A pod in `namespace`.

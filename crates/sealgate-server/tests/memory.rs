@@ -21,7 +21,7 @@ use sealgate_engine::limits::Limits;
 use sealgate_engine::ports::RegistryWrite;
 use sealgate_policy::glob::{Glob, TagMatching};
 use sealgate_policy::rule::{
-    Formats, Mode, Need, Origin, Rule, SignatureRequirement, SignedBy, When,
+    Formats, Mode, Need, Rule, RuleSource, SignatureRequirement, SignedBy, When,
 };
 use sealgate_policy::select::{NoMatch, PolicySet};
 use sealgate_registry::serve::{self, Failure, Rule as Misbehave, Served};
@@ -107,7 +107,7 @@ fn policies() -> PolicySet {
     let when =
         When { images: vec![Glob::any()], tags: TagMatching::AsWritten, matches: Vec::new() };
     let rule =
-        Rule::new("p".to_owned(), Origin::default(), when, Need::Signed(signed), Mode::Enforce);
+        Rule::new("p".to_owned(), RuleSource::default(), when, Need::Signed(signed), Mode::Enforce);
     PolicySet::new(vec![rule], NoMatch::Deny)
 }
 

@@ -15,8 +15,8 @@ use sealgate_engine::sign::Formats as Written;
 use sealgate_policy::glob::{Glob, TagMatching};
 use sealgate_policy::object_match::{ObjectMatch, Operator, Requirement, Selector};
 use sealgate_policy::rule::{
-    Formats, Mode, Need, Origin, Rule, SignatureRequirement, SignedBy, Source, UndecidableReason,
-    When,
+    Formats, Mode, Need, Rule, RuleSource, SignatureRequirement, SignedBy, Source,
+    UndecidableReason, When,
 };
 use sealgate_policy::scope::Scope;
 use sealgate_policy::select::{NoMatch, PolicySet};
@@ -100,13 +100,13 @@ fn rule(name: &str, mode: Mode, need: Need) -> Rule {
         tags: TagMatching::AsWritten,
         matches: Vec::new(),
     };
-    Rule::new(name.to_owned(), Origin::default(), when, need, mode)
+    Rule::new(name.to_owned(), RuleSource::default(), when, need, mode)
 }
 
 fn with_when(rule: Rule, change: impl FnOnce(When) -> When) -> Rule {
-    let Rule { origin, when, criterion } = rule;
+    let Rule { source, when, criterion } = rule;
     let (name, need) = (criterion.name.clone(), criterion.need.clone());
-    Rule::new(name, origin, change(when), need, criterion.mode)
+    Rule::new(name, source, change(when), need, criterion.mode)
 }
 
 fn policies(rules: Vec<Rule>) -> PolicySet {

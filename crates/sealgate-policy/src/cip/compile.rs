@@ -30,8 +30,8 @@ use crate::cip::{
 use crate::glob::{Glob, TagMatching};
 use crate::object_match::{ObjectMatch, Operator, Requirement, Selector};
 use crate::rule::{
-    Formats, Mode, Need, Origin, Rule, SignatureRequirement, SignedBy, Source, UndecidableReason,
-    When,
+    Formats, Mode, Need, Rule, RuleSource, SignatureRequirement, SignedBy, Source,
+    UndecidableReason, When,
 };
 
 mod trust_config;
@@ -108,14 +108,14 @@ pub fn compile(
     let mode = if spec.mode == "warn" { Mode::Warn } else { Mode::Enforce };
     let need = need(&spec, context, lookups, &errors);
     let when = when(&spec, mode, &need);
-    let origin = Origin {
+    let source = RuleSource {
         api_version: policy.version.api_version().to_owned(),
         kind: KIND.to_owned(),
         generation: policy.generation,
         place: place.to_owned(),
     };
     let conditions = conditions(&need);
-    let rule = Rule::new(policy.name.clone(), origin, when, need, mode);
+    let rule = Rule::new(policy.name.clone(), source, when, need, mode);
     let impossible = validate::impossible_patterns(&policy.spec).via_field("spec");
     let mut warnings = findings.filter(Level::Warning);
     warnings.also(root_warnings(policy, lookups.roots));
@@ -144,14 +144,14 @@ pub fn unreadable(name: &str, place: &str, error: &str) -> Compiled {
     };
     let when =
         When { images: vec![Glob::any()], tags: TagMatching::AsWritten, matches: Vec::new() };
-    let origin = Origin {
+    let source = RuleSource {
         api_version: GROUP.to_owned(),
         kind: KIND.to_owned(),
         generation: None,
         place: place.to_owned(),
     };
     let conditions = conditions(&need);
-    let rule = Rule::new(name.to_owned(), origin, when, need, Mode::Enforce);
+    let rule = Rule::new(name.to_owned(), source, when, need, Mode::Enforce);
     let errors = FieldErrors::generic(error, ["spec"]);
     let (warnings, impossible) = (FieldErrors::none(), FieldErrors::none());
     Compiled { rule, conditions, errors, warnings, impossible }

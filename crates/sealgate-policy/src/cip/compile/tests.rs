@@ -43,7 +43,7 @@ fn a_key_becomes_a_signature_that_is_needed() {
     }));
     assert!(compiled.errors.is_empty(), "{}", compiled.errors);
     assert!(compiled.conditions.iter().all(|condition| condition.holds));
-    assert_eq!(compiled.rule.origin.generation, Some(7));
+    assert_eq!(compiled.rule.source.generation, Some(7));
     assert_eq!(compiled.rule.mode(), Mode::Enforce);
     let Need::Any(needs) = &compiled.rule.need() else { panic!("{:?}", compiled.rule.need()) };
     let [Need::Signed(first), Need::Signed(second), Need::Never { message, .. }] = needs.as_slice()

@@ -4,7 +4,7 @@ use sealgate_core::reference::Reference;
 use super::*;
 use crate::glob::{Glob, TagMatching};
 use crate::object_match::ObjectMatch;
-use crate::rule::{Mode, Origin, When};
+use crate::rule::{Mode, RuleSource, When};
 use crate::select::{NoMatch, PolicySet};
 use crate::testing::{pod, signed};
 
@@ -116,7 +116,7 @@ fn rule() -> impl Strategy<Value = Rule> {
         let elsewhere = ObjectMatch { namespaces: vec!["other".to_owned()], ..Default::default() };
         let matches = if namespace == 0 { vec![elsewhere] } else { Vec::new() };
         let when = When { images, tags, matches };
-        Rule::new(name, Origin::default(), when, signed("a"), Mode::Enforce)
+        Rule::new(name, RuleSource::default(), when, signed("a"), Mode::Enforce)
     })
 }
 
@@ -124,7 +124,7 @@ fn rule() -> impl Strategy<Value = Rule> {
 fn about(glob: &str) -> Rule {
     let images = vec![Glob::parse(glob).unwrap()];
     let when = When { images, tags: TagMatching::AsWritten, matches: Vec::new() };
-    Rule::new(glob.to_owned(), Origin::default(), when, signed("a"), Mode::Enforce)
+    Rule::new(glob.to_owned(), RuleSource::default(), when, signed("a"), Mode::Enforce)
 }
 
 fn candidates(set: &PolicySet, image: &str) -> Vec<String> {
