@@ -14,7 +14,7 @@ use sealgate_core::evidence::{BundleBytes, Evidence, Origin};
 use sealgate_core::identity::{IdentityAuthority, IdentityMatcher};
 use sealgate_core::trust::TrustRoot;
 use sealgate_core::verify::{
-    Authority, Claims, ImageSignatureRequirement, Overrides, Requirement, RootSource,
+    Authority, ClaimComparison, ImageSignatureRequirement, Overrides, Requirement, RootSource,
     SubjectRequirement, TrustConfig, verify,
 };
 
@@ -95,7 +95,7 @@ fn in_process(name: &str, trust_config: &TrustConfig) -> anyhow::Result<Row> {
     let wanted = ImageSignatureRequirement {
         digest: Digest::of(b"whatever it is about"),
         annotations: Default::default(),
-        claims: Claims::Ignored,
+        claims: ClaimComparison::Ignored,
     };
     let subject = SubjectRequirement::ImageSignature(&wanted);
     let requirement = Requirement { authority: &authority, subject };

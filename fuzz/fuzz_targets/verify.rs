@@ -10,8 +10,8 @@ use sealgate_core::identity::{IdentityAuthority, IdentityMatcher};
 use sealgate_core::reject::Reject;
 use sealgate_core::trust::TrustRoot;
 use sealgate_core::verify::{
-    Authority, Check, Claims, ImageSignatureRequirement, Overrides, Requirement, RootSource,
-    SubjectRequirement, TrustConfig, Verified, verify,
+    Authority, Check, ClaimComparison, ImageSignatureRequirement, Overrides, Requirement,
+    RootSource, SubjectRequirement, TrustConfig, Verified, verify,
 };
 
 static TRUST_CONFIG: LazyLock<TrustConfig> = LazyLock::new(|| TrustConfig {
@@ -31,7 +31,7 @@ fn judge(json: &[u8]) -> Result<Verified, Reject> {
     let wanted = ImageSignatureRequirement {
         digest: sealgate_core::digest::Digest::of(b"image"),
         annotations: Default::default(),
-        claims: Claims::Ignored,
+        claims: ClaimComparison::Ignored,
     };
     let subject = SubjectRequirement::ImageSignature(&wanted);
     let requirement = Requirement { authority: &authority, subject };

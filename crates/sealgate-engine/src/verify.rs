@@ -14,7 +14,7 @@ use sealgate_core::evidence::Origin;
 use sealgate_core::fault::Fault;
 use sealgate_core::reference::{Identifier, Reference, Repository};
 use sealgate_core::reject::Reject;
-use sealgate_core::verify::{Authority, Claims, TrustConfig, Verified};
+use sealgate_core::verify::{Authority, ClaimComparison, TrustConfig, Verified};
 use sealgate_policy::facts::Facts;
 use sealgate_policy::image_state::PinnedImage;
 use sealgate_policy::judge::{Verdict, judge};
@@ -42,7 +42,7 @@ pub struct VerifyRequest {
     /// Annotations that a signature must have (`-a`).
     pub annotations: BTreeMap<String, String>,
     /// The check that the signed payload names the image (`--check-claims`).
-    pub claims: Claims,
+    pub claims: ClaimComparison,
     /// The repository of the signatures, if not the image's (`COSIGN_REPOSITORY`). Referrers in the
     /// image's repository are read too, because cosign writes bundles there regardless of the
     /// variable.
@@ -67,7 +67,7 @@ impl VerifyRequest {
             trust_config: TrustConfig::default(),
             now: 0,
             annotations: BTreeMap::new(),
-            claims: Claims::Checked,
+            claims: ClaimComparison::Checked,
             signature_repository: None,
             tag_prefix: String::new(),
             limits: Limits::default(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sealgate_core::digest::Digest;
 use sealgate_core::reference::{Reference, Repository};
-use sealgate_core::verify::{Authority, Claims, Format, TrustConfig};
+use sealgate_core::verify::{Authority, ClaimComparison, Format, TrustConfig};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::glob::{Glob, TagMatching};
@@ -153,7 +153,7 @@ pub struct SignatureRequirement {
     /// Annotations that the signature must carry, each with this value.
     pub annotations: BTreeMap<String, String>,
     /// The check that the signed payload names the image's digest. Always enabled for policies.
-    pub claims: Claims,
+    pub claims: ClaimComparison,
 }
 
 /// The location of an authority's signatures.
@@ -255,7 +255,7 @@ impl SignatureRequirement {
     /// Creates a requirement for a signature over the image's digest, stored in the image's
     /// repository.
     pub fn new(by: Authority, trust_config: TrustConfig) -> Self {
-        let (annotations, claims) = (BTreeMap::new(), Claims::Checked);
+        let (annotations, claims) = (BTreeMap::new(), ClaimComparison::Checked);
         Self { by, trust_config, source: None, annotations, claims }
     }
 }

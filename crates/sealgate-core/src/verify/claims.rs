@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Claims;
+use super::ClaimComparison;
 use crate::digest::Digest;
 use crate::reject::{Foreign, Reject};
 use crate::statement::{IMAGE_SIGNATURE_PREDICATE, Statement, Subject};
@@ -69,10 +69,10 @@ impl AnnotationsProof {
 }
 
 impl ClaimsIgnored {
-    pub(super) fn of(claims: Claims) -> Option<Self> {
+    pub(super) fn of(claims: ClaimComparison) -> Option<Self> {
         match claims {
-            Claims::Checked => None,
-            Claims::Ignored => Some(Self(())),
+            ClaimComparison::Checked => None,
+            ClaimComparison::Ignored => Some(Self(())),
         }
     }
 }

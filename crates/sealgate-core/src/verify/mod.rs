@@ -80,7 +80,7 @@ pub struct ImageSignatureRequirement {
     /// Annotations that the signature must carry, each with this value.
     pub annotations: BTreeMap<String, String>,
     /// Comparison of the claim with digest and annotations.
-    pub claims: Claims,
+    pub claims: ClaimComparison,
 }
 
 /// Statement that an attestation must hold.
@@ -112,7 +112,7 @@ pub enum Authority {
 
 /// Comparison of claims (`--check-claims`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claims {
+pub enum ClaimComparison {
     /// The claim must name the digest and the annotations.
     Checked,
     /// Claims are not compared, at the user's request, which the output states.

@@ -2,8 +2,8 @@
 //! requirement.
 //!
 //! Content is read from a [`SignatureProof`] only, so that no claim is read before the signature
-//! over it was verified. `Claims::Ignored` leaves out the comparison of digest and annotations
-//! and nothing else.
+//! over it was verified. `ClaimComparison::Ignored` leaves out the comparison of digest and
+//! annotations and nothing else.
 
 use super::claims::{AnnotationsProof, ClaimsIgnored, DigestProof, TypedStatement};
 use super::signature::{SignatureProof, SignedBytes};

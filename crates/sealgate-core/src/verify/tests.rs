@@ -127,7 +127,7 @@ fn ignored_claims_leave_out_the_comparison_and_nothing_else() {
     let requirement = ImageSignatureRequirement {
         digest: Digest::of(b"another image"),
         annotations: annotations(&[("a", "not there")]),
-        claims: Claims::Ignored,
+        claims: ClaimComparison::Ignored,
     };
     for evidence in [key.bundle(&BTreeMap::new()), key.legacy_evidence()] {
         let verified = verify_image(&evidence, &key.authority(), &requirement).unwrap();

@@ -8,8 +8,8 @@ use sealgate_core::bundle::Bundle;
 use sealgate_core::evidence::{BundleBytes, Evidence, LegacySignature, Origin};
 use sealgate_core::trust::TrustRoot;
 use sealgate_core::verify::{
-    Artifact, Authority, BlobSignature, Candidate, Claims, ImageSignatureRequirement, Override,
-    Overrides, Requirement, RootSource, SubjectRequirement, TrustConfig, verify,
+    Artifact, Authority, BlobSignature, Candidate, ClaimComparison, ImageSignatureRequirement,
+    Override, Overrides, Requirement, RootSource, SubjectRequirement, TrustConfig, verify,
 };
 
 use super::pending::{PendingBundle, PendingImage};
@@ -60,7 +60,7 @@ impl<'a> PendingVerifier<'a> {
         let requirement = ImageSignatureRequirement {
             digest: image.subject.digest.clone(),
             annotations: annotations.clone(),
-            claims: Claims::Checked,
+            claims: ClaimComparison::Checked,
         };
         let subject = SubjectRequirement::ImageSignature(&requirement);
         let repository = image.reference.repository().to_string();

@@ -6,7 +6,7 @@ use sealgate_core::digest::{Algorithm, Digest, Hasher};
 use sealgate_core::identity::{IdentityMatcher, Wanted};
 use sealgate_core::key::HashAlgorithm;
 use sealgate_core::verify::{
-    Authority, Chains, Claims, Override, Overrides, RootSource, TrustConfig,
+    Authority, Chains, ClaimComparison, Override, Overrides, RootSource, TrustConfig,
 };
 
 use crate::glob::TagMatching;
@@ -158,8 +158,8 @@ impl Form {
         self.list(source.iter(), Self::source);
         self.list(annotations.iter(), |form, (key, value)| form.words("annotation", [key, value]));
         self.text(match claims {
-            Claims::Checked => "claims checked",
-            Claims::Ignored => "claims ignored",
+            ClaimComparison::Checked => "claims checked",
+            ClaimComparison::Ignored => "claims ignored",
         });
     }
 

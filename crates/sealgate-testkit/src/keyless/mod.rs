@@ -317,7 +317,7 @@ fn public(pair: &KeyPair) -> PublicKey {
 mod tests {
     use sealgate_core::evidence::{BundleBytes, Evidence, Origin};
     use sealgate_core::verify::{
-        Artifact, BlobSignature, Claims, ImageSignatureRequirement, Override, Overrides,
+        Artifact, BlobSignature, ClaimComparison, ImageSignatureRequirement, Override, Overrides,
         Requirement, RootSource, SubjectRequirement, TrustConfig, verify,
     };
 
@@ -358,7 +358,7 @@ mod tests {
                     annotations,
                 }));
             }
-            let (annotations, claims) = (BTreeMap::new(), Claims::Checked);
+            let (annotations, claims) = (BTreeMap::new(), ClaimComparison::Checked);
             let digest = subject.clone();
             let wanted = ImageSignatureRequirement { digest, annotations, claims };
             let image = SubjectRequirement::ImageSignature(&wanted);

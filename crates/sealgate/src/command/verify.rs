@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use futures::{StreamExt as _, pin_mut, stream};
 use sealgate_core::fault::Fault;
 use sealgate_core::reference::Reference;
-use sealgate_core::verify::Claims;
+use sealgate_core::verify::ClaimComparison;
 use sealgate_engine::ports::RegistryRead;
 use sealgate_engine::verify::{Outcome as Found, Report, VerifyRequest, verify_images};
 
@@ -176,8 +176,8 @@ impl VerifyArgs {
             now: settings.now.as_second(),
             annotations: values::annotations(&self.annotations).map_err(CliError::new)?,
             claims: match self.check_claims {
-                Some(false) => Claims::Ignored,
-                _ => Claims::Checked,
+                Some(false) => ClaimComparison::Ignored,
+                _ => ClaimComparison::Checked,
             },
             signature_repository: registry::signature_repository()?,
             tag_prefix: self.registry.tag_prefix(),

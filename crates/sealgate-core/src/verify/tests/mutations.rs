@@ -24,7 +24,7 @@ fn check(key: &Key, rows: Vec<Row>) {
         let asked = if code.ends_with("annotation") { asked } else { requirement() };
         let found = verify_image(&evidence, &key.authority(), &asked);
         assert_eq!(found.err().map(|reject| reject.code()), Some(code), "{name}");
-        let ignored = ImageSignatureRequirement { claims: Claims::Ignored, ..asked };
+        let ignored = ImageSignatureRequirement { claims: ClaimComparison::Ignored, ..asked };
         let ignored = verify_image(&evidence, &key.authority(), &ignored);
         assert_eq!(ignored.is_ok(), about_the_claim.contains(&code), "{name}, claims ignored");
     }

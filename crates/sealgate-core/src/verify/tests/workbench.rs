@@ -18,7 +18,7 @@ use crate::reject::Reject;
 use crate::simple_signing::SimpleSigning;
 use crate::statement::image_signature;
 use crate::verify::{
-    Artifact, Authority, BlobSignature, Claims, ImageSignatureRequirement, KeyAuthority,
+    Artifact, Authority, BlobSignature, ClaimComparison, ImageSignatureRequirement, KeyAuthority,
     Requirement, SubjectRequirement, TrustConfig, VerificationContext, Verified, annotation,
     verify,
 };
@@ -83,7 +83,7 @@ pub(super) fn requirement() -> ImageSignatureRequirement {
     ImageSignatureRequirement {
         digest: subject(),
         annotations: BTreeMap::new(),
-        claims: Claims::Checked,
+        claims: ClaimComparison::Checked,
     }
 }
 
