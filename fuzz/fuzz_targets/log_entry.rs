@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use sealgate_core::bundle::{Bundle, LogEntry, LogMaterial, Version};
 use sealgate_core::digest::Digest;
 use sealgate_core::key::PublicKey;
-use sealgate_core::log::{Form, EntryOutcome, Logged, LoggedContent, Signer, verify_entry};
+use sealgate_core::log::{EntryFormat, EntryOutcome, Logged, LoggedContent, Signer, verify_entry};
 use sealgate_core::trust::{LogKey, TransparencyLog, Validity};
 
 static LOGS: LazyLock<[TransparencyLog; 2]> = LazyLock::new(|| {
@@ -29,10 +29,12 @@ fn check(entry: &LogEntry) {
         signer: Signer::Key(&LOGS[0].key.key),
         content: LoggedContent::Message(&digests),
     };
-    for form in [Form::Legacy, Form::Bundle(Version::V01), Form::Bundle(Version::V03)] {
+    for format in
+        [EntryFormat::Legacy, EntryFormat::Bundle(Version::V01), EntryFormat::Bundle(Version::V03)]
+    {
         for id in [entry.log_id.as_slice(), LOGS[0].log_id(), LOGS[1].log_id()] {
             let entry = LogEntry { log_id: id.to_vec(), ..entry.clone() };
-            let judged = verify_entry(&entry, form, &*LOGS, &logged, &[1_700_000_000]);
+            let judged = verify_entry(&entry, format, &*LOGS, &logged, &[1_700_000_000]);
             assert!(!matches!(judged, Ok(EntryOutcome::Proven(_))));
         }
     }

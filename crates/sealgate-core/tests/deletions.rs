@@ -53,7 +53,7 @@ const DELETIONS: &[Row] = &[
     (
         "the log entries",
         "verify/signer.rs",
-        "log::verify_entries(&material.log.entries, material.form, context.root, &logged, &at)?",
+        "log::verify_entries(&material.log.entries, material.entry_format, context.root, &logged, &at)?",
         "log::LogProofs::default()",
     ),
     (
@@ -194,7 +194,7 @@ const DELETIONS: &[Row] = &[
     (
         "the kind of the entry",
         "log/mod.rs",
-        "    let kind = check_kind(entry, form, &body)?;\n",
+        "    let kind = check_kind(entry, format, &body)?;\n",
         "",
     ),
     ("the subject of the entry", "log/mod.rs", "        _entry: body.names(logged)?,\n", ""),

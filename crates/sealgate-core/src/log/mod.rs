@@ -63,10 +63,10 @@ pub enum LoggedContent<'a> {
     },
 }
 
-/// The form of the evidence that an entry belongs to. It decides which parts an entry must have;
+/// The format of the evidence that an entry belongs to. It decides which parts an entry must have;
 /// other parts are verified too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum EntryFormat {
     /// The annotations of a legacy signature, or cosign's older bundle of a blob: requires a signed
     /// entry timestamp; only the entry itself names its kind.
     Legacy,
@@ -122,7 +122,7 @@ pub struct AlgorithmProof {
     algorithm: SignatureAlgorithm,
 }
 
-/// Unverified parts of an entry, of which the form of the evidence requires at least one.
+/// Unverified parts of an entry, of which the format of the evidence requires at least one.
 #[derive(Clone, Copy)]
 enum InclusionEvidence<'a> {
     Set(&'a [u8]),
@@ -264,7 +264,7 @@ impl Inclusion {
 /// An entry of a known log is wrong in any way, even if another one would do.
 pub(crate) fn verify_entries(
     entries: &[LogEntry],
-    form: Form,
+    format: EntryFormat,
     root: Option<&SharedRoot>,
     logged: &Logged<'_>,
     times: &[i64],
@@ -272,7 +272,7 @@ pub(crate) fn verify_entries(
     let mut found = LogProofs { proofs: Vec::new(), unknown: 0 };
     let Some(root) = root else { return Ok(found) };
     for entry in entries {
-        match verify_entry(entry, form, &root.transparency_logs, logged, times)? {
+        match verify_entry(entry, format, &root.transparency_logs, logged, times)? {
             EntryOutcome::Proven(proof) => found.proofs.push(proof),
             EntryOutcome::UnknownLog { .. } => found.unknown += 1,
         }
@@ -290,14 +290,14 @@ pub(crate) fn verify_entries(
 /// Anything in an entry of a known log that is wrong; the code says what.
 pub fn verify_entry(
     entry: &LogEntry,
-    form: Form,
+    format: EntryFormat,
     logs: &[TransparencyLog],
     logged: &Logged<'_>,
     times: &[i64],
 ) -> Result<EntryOutcome, Reject> {
     let mut outcome = None;
     for log in logs.iter().filter(|log| log.is_named(&entry.log_id)) {
-        match by_log(entry, form, log, logged, times) {
+        match by_log(entry, format, log, logged, times) {
             Ok(proof) => return Ok(EntryOutcome::Proven(proof)),
             Err(reject) => outcome = outcome.or(Some(reject)),
         }
@@ -310,14 +310,14 @@ pub fn verify_entry(
 
 fn by_log(
     entry: &LogEntry,
-    form: Form,
+    format: EntryFormat,
     log: &TransparencyLog,
     logged: &Logged<'_>,
     times: &[i64],
 ) -> Result<LogProof, Reject> {
-    let evidence = InclusionEvidence::of(entry, form)?;
+    let evidence = InclusionEvidence::of(entry, format)?;
     let body = Body::parse(&entry.body)?;
-    let kind = check_kind(entry, form, &body)?;
+    let kind = check_kind(entry, format, &body)?;
     let inclusion = evidence.verify(entry, log, &body)?;
     let set = inclusion.set();
     let validity = check_validity(log, set.map(SignedEntryTimestamp::integrated_time), times)?;
@@ -342,14 +342,14 @@ impl<'a> InclusionEvidence<'a> {
     /// The signed entry timestamp and inclusion proof of `entry`, as far as it has them.
     ///
     /// # Errors
-    /// One that the form requires is missing.
-    fn of(entry: &'a LogEntry, form: Form) -> Result<Self, LogReject> {
-        match (form, &entry.signed_entry_timestamp, &entry.proof) {
-            (Form::Legacy | Form::Bundle(Version::V01), None, _) => {
+    /// One that the format requires is missing.
+    fn of(entry: &'a LogEntry, format: EntryFormat) -> Result<Self, LogReject> {
+        match (format, &entry.signed_entry_timestamp, &entry.proof) {
+            (EntryFormat::Legacy | EntryFormat::Bundle(Version::V01), None, _) => {
                 Err(LogReject::NoSignedEntryTimestamp)
             }
-            (Form::Bundle(Version::V02 | Version::V03), _, None) => Err(LogReject::NoProof),
-            (Form::Bundle(Version::V02 | Version::V03), _, Some(proof))
+            (EntryFormat::Bundle(Version::V02 | Version::V03), _, None) => Err(LogReject::NoProof),
+            (EntryFormat::Bundle(Version::V02 | Version::V03), _, Some(proof))
                 if proof.checkpoint.is_empty() =>
             {
                 Err(LogReject::NoCheckpoint)
@@ -381,8 +381,9 @@ impl<'a> InclusionEvidence<'a> {
 }
 
 /// The bundle must name the kind that the entry has. Legacy annotations name none.
-fn check_kind(entry: &LogEntry, form: Form, body: &Body) -> Result<KindProof, LogReject> {
-    let unnamed = entry.kind.is_empty() && entry.version.is_empty() && form == Form::Legacy;
+fn check_kind(entry: &LogEntry, format: EntryFormat, body: &Body) -> Result<KindProof, LogReject> {
+    let unnamed =
+        entry.kind.is_empty() && entry.version.is_empty() && format == EntryFormat::Legacy;
     if unnamed || (entry.kind == body.kind() && entry.version == body.version()) {
         return Ok(KindProof);
     }

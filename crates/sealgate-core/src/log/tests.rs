@@ -13,7 +13,7 @@ use crate::certificate::tests::pki::{NOW, YEAR};
 use crate::digest::Algorithm;
 use crate::trust::{TrustRoot, Validity};
 
-const V03: Form = Form::Bundle(Version::V03);
+const V03: EntryFormat = EntryFormat::Bundle(Version::V03);
 
 fn root(logs: &[TransparencyLog]) -> SharedRoot {
     TrustRoot { transparency_logs: logs.to_vec(), ..TrustRoot::default() }.into()
@@ -79,12 +79,12 @@ fn each_form_has_what_it_needs() {
     let signed = Signed::blob(By::Key, b"content");
     let entry = log.entry(&signed.hashed_rekord_001(Algorithm::Sha256));
     let logs = [log.log.clone()];
-    let code = |form, change: &dyn Fn(&mut LogEntry)| {
+    let code = |format, change: &dyn Fn(&mut LogEntry)| {
         let mut entry = entry.clone();
         change(&mut entry);
-        code(verify_entry(&entry, form, &logs, &signed.logged(), &[NOW]))
+        code(verify_entry(&entry, format, &logs, &signed.logged(), &[NOW]))
     };
-    let (v01, v02) = (Form::Bundle(Version::V01), Form::Bundle(Version::V02));
+    let (v01, v02) = (EntryFormat::Bundle(Version::V01), EntryFormat::Bundle(Version::V02));
     let no_promise: &dyn Fn(&mut LogEntry) = &|entry| entry.signed_entry_timestamp = None;
     let no_proof: &dyn Fn(&mut LogEntry) = &|entry| entry.proof = None;
     let no_checkpoint: &dyn Fn(&mut LogEntry) =
@@ -97,15 +97,15 @@ fn each_form_has_what_it_needs() {
         entry.kind.clear();
         entry.version.clear();
     };
-    for (form, promise, proof, checkpoint, nothing, kindless) in [
-        (Form::Legacy, "log-no-promise", "proven", "proven", "log-no-promise", "proven"),
+    for (format, promise, proof, checkpoint, nothing, kindless) in [
+        (EntryFormat::Legacy, "log-no-promise", "proven", "proven", "log-no-promise", "proven"),
         (v01, "log-no-promise", "proven", "proven", "log-no-promise", "log-other-kind"),
         (v02, "proven", "log-no-proof", "log-no-checkpoint", "log-no-proof", "log-other-kind"),
         (V03, "proven", "log-no-proof", "log-no-checkpoint", "log-no-proof", "log-other-kind"),
     ] {
         let found = [no_promise, no_proof, no_checkpoint, neither, unnamed];
-        let found = found.map(|change| code(form, change));
-        assert_eq!(found, [promise, proof, checkpoint, nothing, kindless], "{form:?}");
+        let found = found.map(|change| code(format, change));
+        assert_eq!(found, [promise, proof, checkpoint, nothing, kindless], "{format:?}");
     }
 }
 
@@ -281,8 +281,8 @@ proptest! {
         entry.proof = Some(InclusionProof {
             log_index: proof_index, root_hash: vec![0; 32], tree_size, hashes, checkpoint,
         });
-        for form in [Form::Legacy, V03] {
-            let judged = verify_entry(&entry, form, std::slice::from_ref(&log.log), &signed.logged(), &[]);
+        for format in [EntryFormat::Legacy, V03] {
+            let judged = verify_entry(&entry, format, std::slice::from_ref(&log.log), &signed.logged(), &[]);
             prop_assert!(judged.is_err());
         }
     }

@@ -10,7 +10,7 @@ use crate::certificate::{MAX_UNTRUSTED, Presented};
 use crate::digest::Digest;
 use crate::dsse::{Envelope, IN_TOTO};
 use crate::evidence::{Evidence, LegacySignature, Origin};
-use crate::log::Form;
+use crate::log::EntryFormat;
 use crate::reject::{Document, Foreign, Reject};
 use crate::trust::MAX_CHAIN;
 use crate::x509::{X509, pem};
@@ -19,7 +19,7 @@ use crate::x509::{X509, pem};
 pub(super) struct ParsedEvidence<'a> {
     pub(super) format: Format,
     pub(super) origin: Option<&'a Origin>,
-    form: Form,
+    entry_format: EntryFormat,
     content: ParsedContent<'a>,
     log: LogMaterial,
     certificates: Option<Certificates>,
@@ -40,7 +40,7 @@ pub(super) struct SignatureMaterial<'a> {
     pub(super) signature: &'a [u8],
     pub(super) content: SignedContent<'a>,
     pub(super) log: &'a LogMaterial,
-    pub(super) form: Form,
+    pub(super) entry_format: EntryFormat,
     pub(super) certificate: Option<Presented<'a>>,
 }
 
@@ -108,7 +108,7 @@ impl<'a> ParsedEvidence<'a> {
         Ok(Self {
             format: Format::Legacy,
             origin: Some(&layer.origin),
-            form: Form::Legacy,
+            entry_format: EntryFormat::Legacy,
             content: ParsedContent::SimpleSigning { payload: &layer.payload, signature },
             log: LogMaterial::of_annotations(bundle, timestamp)?,
             certificates: Certificates::beside(
@@ -123,7 +123,7 @@ impl<'a> ParsedEvidence<'a> {
         Ok(Self {
             format: Format::Bundle,
             origin: None,
-            form: Form::Bundle(bundle.version),
+            entry_format: EntryFormat::Bundle(bundle.version),
             certificates: Certificates::of_bundle(&bundle, authority, chains)?,
             log: bundle.log,
             content: match bundle.content {
@@ -168,8 +168,8 @@ impl<'a> ParsedEvidence<'a> {
         certificates: Option<Certificates>,
     ) -> Self {
         let content = ParsedContent::Message { signature, digest: None };
-        let (format, form) = (Format::Legacy, Form::Legacy);
-        Self { format, origin: None, form, content, log, certificates }
+        let (format, entry_format) = (Format::Legacy, EntryFormat::Legacy);
+        Self { format, origin: None, entry_format, content, log, certificates }
     }
 
     /// The signature, over content of the kind that the requirement names.
@@ -200,7 +200,7 @@ impl<'a> ParsedEvidence<'a> {
             signature,
             content,
             log: &self.log,
-            form: self.form,
+            entry_format: self.entry_format,
             certificate: self.certificates.as_ref().map(Certificates::presented),
         })
     }

@@ -158,6 +158,6 @@ fn verify_log(
     if at.is_empty() {
         at.push(context.now);
     }
-    log::verify_entries(&material.log.entries, material.form, context.root, &logged, &at)?
+    log::verify_entries(&material.log.entries, material.entry_format, context.root, &logged, &at)?
         .require(context.requirements.log())
 }

@@ -14,13 +14,13 @@ struct Scene {
     log: TestLog,
     entry: LogEntry,
     signed: Signed,
-    form: Form,
+    format: EntryFormat,
 }
 
 impl Scene {
     fn new(log: TestLog, signed: Signed, body: &Value) -> Self {
         let entry = log.entry(body);
-        Self { log, entry, signed, form: V03 }
+        Self { log, entry, signed, format: V03 }
     }
 
     fn rekor1() -> Self {
@@ -47,7 +47,7 @@ impl Scene {
 
     fn code(&self) -> &'static str {
         let logs = [self.log.log.clone()];
-        code(verify_entry(&self.entry, self.form, &logs, &self.signed.logged(), &[NOW]))
+        code(verify_entry(&self.entry, self.format, &logs, &self.signed.logged(), &[NOW]))
     }
 
     fn proof(&mut self) -> &mut InclusionProof {
@@ -138,8 +138,8 @@ const PROOFS: &[Row] = &[
     ("a promise beside a Rekor v2 entry that is wrong", blob2, "log-promise", |s| {
         s.entry.signed_entry_timestamp = Some(vec![1; 64]);
     }),
-    ("no promise where the form needs one", blob1, "log-no-promise", |s| {
-        s.form = Form::Bundle(Version::V01);
+    ("no promise where the format needs one", blob1, "log-no-promise", |s| {
+        s.format = EntryFormat::Bundle(Version::V01);
         s.entry.signed_entry_timestamp = None;
     }),
     ("no proof", blob2, "log-no-proof", |s| s.entry.proof = None),
@@ -217,14 +217,14 @@ const PROOFS: &[Row] = &[
     }),
 ];
 
-/// Genuinely logged entries of something else, or of no form that we read.
+/// Genuinely logged entries of something else, or of no format that is supported.
 const BODIES: &[Row] = &[
     ("another kind in the bundle", blob1, "log-other-kind", |s| s.entry.kind = "dsse".to_owned()),
     ("another version in the bundle", blob1, "log-other-kind", |s| {
         s.entry.version = "0.0.2".to_owned();
     }),
     ("a wrong kind beside a legacy signature", blob1, "log-other-kind", |s| {
-        s.form = Form::Legacy;
+        s.format = EntryFormat::Legacy;
         s.entry.kind = "dsse".to_owned();
     }),
     ("a kind that we do not read", blob1, "log-kind", |s| {
