@@ -15,47 +15,48 @@ use crate::rule::{Mode, Need, Rule, SignatureRequirement, SignedBy, Source, When
 
 /// Computes the fingerprint of a rule.
 pub(crate) fn of_rule(name: &str, when: &When, need: &Need, mode: Mode) -> Digest {
-    let mut form = Form::new();
-    form.text("sealgate rule v2");
-    form.text(name);
-    form.text(mode.name());
-    form.when(when);
-    form.need(need);
-    form.0.finish()
+    let mut hasher = FingerprintHasher::new();
+    hasher.text("sealgate rule v2");
+    hasher.text(name);
+    hasher.text(mode.name());
+    hasher.when(when);
+    hasher.need(need);
+    hasher.0.finish()
 }
 
 /// Computes the fingerprint of a criterion outside of any rule.
 pub(crate) fn of_criterion(name: &str, need: &Need, mode: Mode) -> Digest {
-    let mut form = Form::new();
-    form.text("sealgate criterion v1");
-    form.text(name);
-    form.text(mode.name());
-    form.need(need);
-    form.0.finish()
+    let mut hasher = FingerprintHasher::new();
+    hasher.text("sealgate criterion v1");
+    hasher.text(name);
+    hasher.text(mode.name());
+    hasher.need(need);
+    hasher.0.finish()
 }
 
 /// Computes the fingerprint of a requirement.
 pub(crate) fn of_requirement(requirement: &SignatureRequirement) -> Digest {
-    let mut form = Form::new();
-    form.text("sealgate requirement v1");
-    form.requirement(requirement);
-    form.0.finish()
+    let mut hasher = FingerprintHasher::new();
+    hasher.text("sealgate requirement v1");
+    hasher.requirement(requirement);
+    hasher.0.finish()
 }
 
 /// Computes the fingerprint of rules in the given order, with the name of the no-match policy.
 pub(crate) fn of_set(rules: &[Rule], no_match: &str) -> Digest {
-    let mut form = Form::new();
-    form.number(rules.len() + 1);
+    let mut hasher = FingerprintHasher::new();
+    hasher.number(rules.len() + 1);
     for rule in rules {
-        form.text(&rule.fingerprint().to_string());
+        hasher.text(&rule.fingerprint().to_string());
     }
-    form.text(no_match);
-    form.0.finish()
+    hasher.text(no_match);
+    hasher.0.finish()
 }
 
-struct Form(Hasher);
+/// A hasher of the canonical encoding.
+struct FingerprintHasher(Hasher);
 
-impl Form {
+impl FingerprintHasher {
     fn new() -> Self {
         Self(Digest::hasher(Algorithm::Sha256))
     }
@@ -81,11 +82,11 @@ impl Form {
     }
 
     fn option(&mut self, text: Option<&str>) {
-        self.list(text.into_iter(), |form, text| form.text(text));
+        self.list(text.into_iter(), |hasher, text| hasher.text(text));
     }
 
     fn when(&mut self, when: &When) {
-        self.list(when.images.iter(), |form, glob| form.text(glob.text()));
+        self.list(when.images.iter(), |hasher, glob| hasher.text(glob.text()));
         self.text(match when.tags {
             TagMatching::AsWritten => "as written",
             TagMatching::OnlyWithoutDigest => "only without digest",
@@ -94,19 +95,19 @@ impl Form {
     }
 
     fn object(&mut self, object: &ObjectMatch) {
-        self.list(object.namespaces.iter(), |form, name| form.text(name));
+        self.list(object.namespaces.iter(), |hasher, name| hasher.text(name));
         self.option(object.group.as_deref());
         self.option(object.version.as_deref());
         self.option(object.resource.as_deref());
-        self.list(object.selector.requirements().iter(), |form, requirement| {
-            form.text(&requirement.key);
-            form.text(match requirement.operator {
+        self.list(object.selector.requirements().iter(), |hasher, requirement| {
+            hasher.text(&requirement.key);
+            hasher.text(match requirement.operator {
                 Operator::In => "In",
                 Operator::NotIn => "NotIn",
                 Operator::Exists => "Exists",
                 Operator::DoesNotExist => "DoesNotExist",
             });
-            form.list(requirement.values.iter(), |form, value| form.text(value));
+            hasher.list(requirement.values.iter(), |hasher, value| hasher.text(value));
         });
     }
 
@@ -146,7 +147,7 @@ impl Form {
         match by {
             Authority::Keys(keys) => {
                 self.text("keys");
-                self.list(keys.keys.iter(), |form, key| form.bytes(key.spki_der()));
+                self.list(keys.keys.iter(), |hasher, key| hasher.bytes(key.spki_der()));
                 self.option(keys.hash.map(hash_name));
             }
             Authority::Identities(wanted) => {
@@ -156,7 +157,9 @@ impl Form {
         }
         self.trust_config(trust_config);
         self.list(source.iter(), Self::source);
-        self.list(annotations.iter(), |form, (key, value)| form.words("annotation", [key, value]));
+        self.list(annotations.iter(), |hasher, (key, value)| {
+            hasher.words("annotation", [key, value])
+        });
         self.text(match claims {
             ClaimComparison::Checked => "claims checked",
             ClaimComparison::Ignored => "claims ignored",
@@ -165,13 +168,13 @@ impl Form {
 
     fn identity(&mut self, identity: &IdentityMatcher) {
         for wanted in [&identity.issuer, &identity.subject] {
-            self.list(wanted.iter(), |form, wanted| match wanted {
-                Wanted::Exactly(text) => form.words("exactly", [text, ""]),
-                Wanted::Matching(pattern) => form.words("matching", [pattern.as_str(), ""]),
+            self.list(wanted.iter(), |hasher, wanted| match wanted {
+                Wanted::Exactly(text) => hasher.words("exactly", [text, ""]),
+                Wanted::Matching(pattern) => hasher.words("matching", [pattern.as_str(), ""]),
             });
         }
-        self.list(identity.claims.iter(), |form, (claim, value)| {
-            form.words("claim", [claim.name(), value]);
+        self.list(identity.claims.iter(), |hasher, (claim, value)| {
+            hasher.words("claim", [claim.name(), value]);
         });
     }
 
@@ -200,7 +203,7 @@ impl Form {
         self.option(source.repository.as_ref().map(ToString::to_string).as_deref());
         self.text(if source.include_image_repository { "also beside" } else { "only there" });
         self.option(source.tag_prefix.as_deref());
-        self.list(source.pull_secrets.iter(), |form, name| form.text(name));
+        self.list(source.pull_secrets.iter(), |hasher, name| hasher.text(name));
     }
 }
 
