@@ -14,7 +14,7 @@ use sealgate_core::evidence::Origin;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::identity::Identity;
 use sealgate_core::reject::Reject;
-use sealgate_core::verify::{Format, Verified};
+use sealgate_core::verify::{EvidenceFormat, Verified};
 use serde::{Deserialize, Serialize};
 
 use crate::rule::RequirementId;
@@ -67,7 +67,7 @@ pub struct VerifiedFact {
     /// The location of the candidate.
     pub origin: Origin,
     /// Legacy layer or bundle.
-    pub format: Format,
+    pub format: EvidenceFormat,
     /// The fingerprint of the key that made the signature.
     pub key: Digest,
     /// The identity in the signer's certificate; `None` for a key.
@@ -356,10 +356,10 @@ mod tests {
     fn verified_candidates_of_one_format_do_not_displace_the_other() {
         let mut candidates = Candidates::default();
         let fact = |number, format| verified_fact(origin(number), format);
-        (0..1000).for_each(|number| candidates.push_verified(fact(number, Format::Legacy)));
-        candidates.push_verified(fact(1000, Format::Bundle));
+        (0..1000).for_each(|number| candidates.push_verified(fact(number, EvidenceFormat::Legacy)));
+        candidates.push_verified(fact(1000, EvidenceFormat::Bundle));
         assert_eq!(candidates.verified().len(), MAX_VERIFIED + 1);
-        assert!(candidates.verified().iter().any(|fact| fact.format == Format::Bundle));
+        assert!(candidates.verified().iter().any(|fact| fact.format == EvidenceFormat::Bundle));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use sealgate_core::evidence::Origin;
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_core::verify::Format;
+use sealgate_core::verify::EvidenceFormat;
 
 use crate::facts::{Candidates, Facts, VerifiedFact};
 use crate::rule::{Criterion, Formats, Mode, Need, SignedBy, Signers, UndecidableReason};
@@ -231,10 +231,10 @@ fn rejected(candidates: &Candidates, formats: Formats) -> Cause {
     Cause::Rejected { summary, candidates }
 }
 
-fn not_accepted(format: Format) -> String {
+fn not_accepted(format: EvidenceFormat) -> String {
     let found = match format {
-        Format::Legacy => "a legacy signature",
-        Format::Bundle => "a bundle",
+        EvidenceFormat::Legacy => "a legacy signature",
+        EvidenceFormat::Bundle => "a bundle",
     };
     format!("{found} is valid, but the policy requires the other format")
 }

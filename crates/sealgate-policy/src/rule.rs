@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sealgate_core::digest::Digest;
 use sealgate_core::reference::{Reference, Repository};
-use sealgate_core::verify::{Authority, ClaimComparison, Format, TrustConfig};
+use sealgate_core::verify::{Authority, ClaimComparison, EvidenceFormat, TrustConfig};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::glob::{Glob, TagMatching};
@@ -322,11 +322,11 @@ impl Mode {
 
 impl Formats {
     /// Returns whether signatures of `format` are accepted.
-    pub fn allows(self, format: Format) -> bool {
+    pub fn allows(self, format: EvidenceFormat) -> bool {
         match self {
             Self::Both => true,
-            Self::Legacy => format == Format::Legacy,
-            Self::Bundle => format == Format::Bundle,
+            Self::Legacy => format == EvidenceFormat::Legacy,
+            Self::Bundle => format == EvidenceFormat::Bundle,
         }
     }
 

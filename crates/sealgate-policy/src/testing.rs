@@ -7,7 +7,7 @@ use sealgate_core::evidence::Origin;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::key::PublicKey;
 use sealgate_core::trust::TrustRoot;
-use sealgate_core::verify::{Format, KeyAuthority, RootSource, TrustConfig};
+use sealgate_core::verify::{EvidenceFormat, KeyAuthority, RootSource, TrustConfig};
 use serde_json::{Value, json};
 
 use crate::cip::compile::{Compiled, Lookups, RootLookup, RootRef, SecretContent, compile};
@@ -103,12 +103,12 @@ pub(crate) fn facts(need: &Need, candidates: impl Fn(&SignedBy) -> Candidates) -
 /// One verified signature.
 pub(crate) fn verified() -> Candidates {
     let mut candidates = Candidates::default();
-    candidates.push_verified(verified_fact(origin("ghcr.io/acme/app"), Format::Legacy));
+    candidates.push_verified(verified_fact(origin("ghcr.io/acme/app"), EvidenceFormat::Legacy));
     candidates
 }
 
 /// A signature that was verified by a key, without a log or a timestamp.
-pub(crate) fn verified_fact(origin: Origin, format: Format) -> VerifiedFact {
+pub(crate) fn verified_fact(origin: Origin, format: EvidenceFormat) -> VerifiedFact {
     VerifiedFact {
         origin,
         format,

@@ -2,7 +2,7 @@
 //! and timestamps.
 
 use super::{
-    Artifact, Authority, BlobSignature, Candidate, Chains, Format, SubjectRequirement,
+    Artifact, Authority, BlobSignature, Candidate, Chains, EvidenceFormat, SubjectRequirement,
     VerificationContext, all_digests, annotation,
 };
 use crate::bundle::{Bundle, Content, LogMaterial, OlderBundle, VerificationMaterial, Version};
@@ -17,7 +17,7 @@ use crate::x509::{X509, pem};
 
 /// Parsed evidence of one signature.
 pub(super) struct ParsedEvidence<'a> {
-    pub(super) format: Format,
+    pub(super) format: EvidenceFormat,
     pub(super) origin: Option<&'a Origin>,
     entry_format: EntryFormat,
     content: ParsedContent<'a>,
@@ -106,7 +106,7 @@ impl<'a> ParsedEvidence<'a> {
         })?;
         let (bundle, timestamp) = (note(annotation::BUNDLE), note(annotation::TIMESTAMP));
         Ok(Self {
-            format: Format::Legacy,
+            format: EvidenceFormat::Legacy,
             origin: Some(&layer.origin),
             entry_format: EntryFormat::Legacy,
             content: ParsedContent::SimpleSigning { payload: &layer.payload, signature },
@@ -121,7 +121,7 @@ impl<'a> ParsedEvidence<'a> {
 
     fn of_bundle(bundle: Bundle, authority: &Authority, chains: Chains) -> Result<Self, Reject> {
         Ok(Self {
-            format: Format::Bundle,
+            format: EvidenceFormat::Bundle,
             origin: None,
             entry_format: EntryFormat::Bundle(bundle.version),
             certificates: Certificates::of_bundle(&bundle, authority, chains)?,
@@ -168,7 +168,7 @@ impl<'a> ParsedEvidence<'a> {
         certificates: Option<Certificates>,
     ) -> Self {
         let content = ParsedContent::Message { signature, digest: None };
-        let (format, entry_format) = (Format::Legacy, EntryFormat::Legacy);
+        let (format, entry_format) = (EvidenceFormat::Legacy, EntryFormat::Legacy);
         Self { format, origin: None, entry_format, content, log, certificates }
     }
 

@@ -119,10 +119,10 @@ pub enum ClaimComparison {
     Ignored,
 }
 
-/// Form of evidence.
+/// Format of evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
+pub enum EvidenceFormat {
     /// A `.sig` layer, a detached signature, or cosign's older bundle.
     Legacy,
     /// A Sigstore bundle.
@@ -152,7 +152,7 @@ pub enum Check {
 /// Verified evidence. Made by [`verify`] only, from the proofs of signer and subject.
 #[derive(Clone, Debug)]
 pub struct Verified {
-    format: Format,
+    format: EvidenceFormat,
     origin: Option<Origin>,
     signer: SignerProof,
     subject: SubjectProof,
@@ -176,8 +176,8 @@ pub enum VerifiedContent {
 }
 
 impl Verified {
-    /// The form of the evidence.
-    pub fn format(&self) -> Format {
+    /// The format of the evidence.
+    pub fn format(&self) -> EvidenceFormat {
         self.format
     }
     /// The place of the evidence; none for a signature over a blob.
@@ -254,8 +254,8 @@ impl Verified {
     /// own repository.
     pub fn simple_signing_json(&self, reference: &str) -> Value {
         let kind = match self.format {
-            Format::Legacy => COSIGN_TYPE,
-            Format::Bundle => IMAGE_SIGNATURE_PREDICATE,
+            EvidenceFormat::Legacy => COSIGN_TYPE,
+            EvidenceFormat::Bundle => IMAGE_SIGNATURE_PREDICATE,
         };
         let digest = self.claimed().map(Digest::to_string).unwrap_or_default();
         let named = match self.content() {

@@ -66,7 +66,7 @@ fn a_legacy_signature_verifies() {
     let evidence = Evidence::Legacy(layer.clone());
     let requirement = ImageSignatureRequirement { annotations: wanted, ..requirement() };
     let verified = verify_image(&evidence, &key.authority(), &requirement).unwrap();
-    assert_eq!(verified.format(), Format::Legacy);
+    assert_eq!(verified.format(), EvidenceFormat::Legacy);
     assert_eq!(verified.key(), &key.public.fingerprint());
     assert_eq!(verified.payload(), layer.payload);
     assert_eq!(verified.annotations()["b"], "<2>");
@@ -82,7 +82,7 @@ fn a_bundle_verifies() {
     let key = Key::generate();
     let bundle = key.bundle(&annotations(&[("a", "1")]));
     let verified = verify_image(&bundle, &key.authority(), &requirement()).unwrap();
-    assert_eq!(verified.format(), Format::Bundle);
+    assert_eq!(verified.format(), EvidenceFormat::Bundle);
     assert_eq!(verified.checks(), [Check::Claims, Check::KeySignature]);
     assert_eq!(
         verified.simple_signing_json("reg/app:tag"),

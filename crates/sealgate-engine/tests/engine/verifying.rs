@@ -6,7 +6,7 @@ use sealgate_core::digest::Digest;
 use sealgate_core::fault::FaultKind;
 use sealgate_core::manifest::media_type;
 use sealgate_core::reference::Identifier;
-use sealgate_core::verify::Format;
+use sealgate_core::verify::EvidenceFormat;
 use sealgate_engine::limits::{CONCURRENT_READS, Limits};
 use sealgate_engine::sign::{Formats, SignRequest, sign_image};
 use sealgate_engine::verify::{Outcome, VerifyRequest, verify_image, verify_images};
@@ -105,7 +105,7 @@ async fn a_fault_beside_a_valid_signature_is_reported_and_does_not_fail() {
     registry.fail(Request::Referrers, "", 1, fault(FaultKind::Denied));
     let report = verify_image(&registry, &at, &VerifyRequest::new(authority(&[&key]))).await;
     let Outcome::Verified { signatures, faults, .. } = report.outcome else { panic!() };
-    assert_eq!(signatures[0].format(), Format::Legacy);
+    assert_eq!(signatures[0].format(), EvidenceFormat::Legacy);
     assert_eq!(faults.len(), 1);
 }
 

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sealgate_core::evidence::Origin;
 use sealgate_core::fault::Fault;
-use sealgate_core::verify::{Format, Verified};
+use sealgate_core::verify::{EvidenceFormat, Verified};
 use sealgate_engine::verify::{Outcome, Rejected, Report};
 use serde_json::{Value, json};
 
@@ -58,8 +58,8 @@ fn signature(signature: &Verified) -> Value {
     let checks = signature.checks().iter().map(|check| settings::check(*check));
     let mut found = json!({
         "format": match signature.format() {
-            Format::Legacy => "legacy",
-            Format::Bundle => "bundle",
+            EvidenceFormat::Legacy => "legacy",
+            EvidenceFormat::Bundle => "bundle",
         },
         "origin": signature.origin().map(origin),
         "key": signature.key(),

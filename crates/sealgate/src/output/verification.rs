@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use sealgate_core::reject::Reject;
-use sealgate_core::verify::{Authority, Check, Format, Verified};
+use sealgate_core::verify::{Authority, Check, EvidenceFormat, Verified};
 use sealgate_engine::verify::{Outcome, Rejected, Report};
 use serde_json::Value;
 
@@ -65,8 +65,8 @@ pub(crate) fn cosign_json(name: &str, signatures: &[Verified]) -> String {
 /// legacy signature would have as payload.
 pub(crate) fn cosign_text(name: &str, signature: &Verified) -> Vec<u8> {
     match signature.format() {
-        Format::Legacy => signature.payload().to_vec(),
-        Format::Bundle => go_json(&entry(name, signature)).into_bytes(),
+        EvidenceFormat::Legacy => signature.payload().to_vec(),
+        EvidenceFormat::Bundle => go_json(&entry(name, signature)).into_bytes(),
     }
 }
 
@@ -76,10 +76,10 @@ fn entry(name: &str, signature: &Verified) -> Value {
     let mut entry = signature.simple_signing_json(name);
     let Some(optional) = entry.get_mut("optional") else { return entry };
     let mut fields = optional.as_object().cloned().unwrap_or_default();
-    if signature.format() == Format::Legacy {
+    if signature.format() == EvidenceFormat::Legacy {
         settings::cosign_optional(signature.into(), &mut fields);
     }
-    if signature.format() == Format::Bundle || !fields.is_empty() {
+    if signature.format() == EvidenceFormat::Bundle || !fields.is_empty() {
         *optional = Value::Object(fields);
     }
     entry

@@ -35,7 +35,7 @@ fn an_attestation_of_the_predicate_type_verifies() {
     assert_eq!(verified.checks(), [Check::Claims, Check::KeySignature]);
     assert_eq!(verified.predicate_type(), Some(PROVENANCE));
     assert_eq!(verified.claimed(), Some(&subject()));
-    assert_eq!(verified.format(), Format::Bundle);
+    assert_eq!(verified.format(), EvidenceFormat::Bundle);
     let VerifiedContent::Statement(statement) = verified.content() else { panic!() };
     assert_eq!(statement.predicate, json!({ "buildDefinition": {} }));
     assert_eq!(Statement::parse(verified.payload()).as_ref(), Ok(statement));

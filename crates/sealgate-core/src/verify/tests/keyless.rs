@@ -46,7 +46,7 @@ fn a_legacy_signature_verifies_with_and_without_its_chain() {
     let world = World::new();
     let layer = world.legacy();
     let verified = world.judge(&Evidence::Legacy(layer.clone()), &wanted()).unwrap();
-    assert_eq!(verified.format(), Format::Legacy);
+    assert_eq!(verified.format(), EvidenceFormat::Legacy);
     assert!(verified.checks().contains(&Check::Log));
     assert!(verified.checks().contains(&Check::Timestamp));
     let mut bare = layer.clone();
