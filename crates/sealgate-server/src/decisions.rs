@@ -53,13 +53,8 @@ pub(crate) struct SkippedReview<'a> {
 /// The line of a decision.
 struct Line<'a> {
     uid: &'a str,
-    user: &'a str,
-    operation: &'a str,
-    api_version: &'a str,
-    kind: &'a str,
-    namespace: &'a str,
-    name: &'a str,
-    dry_run: bool,
+    /// The request, if it could be read.
+    request: Option<&'a Admission>,
     allowed: bool,
     reason: &'a str,
     denial: &'a str,
@@ -139,17 +134,9 @@ impl AuditSink for Decisions {
 impl SkippedReview<'_> {
     /// Logs the line of the review.
     fn log(&self) {
-        let unknown = Scope::default();
-        let scope = self.request.map_or(&unknown, |request| &request.workload.scope);
         Line {
             uid: self.uid,
-            user: self.request.map_or("", |request| &request.user),
-            operation: &scope.operation,
-            api_version: &scope.api_version(),
-            kind: &scope.kind,
-            namespace: &scope.namespace,
-            name: &scope.name,
-            dry_run: self.request.is_some_and(|request| request.dry_run),
+            request: self.request,
             allowed: self.allowed,
             reason: self.reason,
             denial: self.denial,
@@ -166,16 +153,9 @@ impl Line<'_> {
     /// Logs the line of a decision.
     fn log_decision(decided: &Decided<'_>, reason: &str) {
         let (admission, decision) = (decided.admission, decided.decision);
-        let scope = &admission.workload.scope;
         Line {
             uid: &admission.uid,
-            user: &admission.user,
-            operation: &scope.operation,
-            api_version: &scope.api_version(),
-            kind: &scope.kind,
-            namespace: &scope.namespace,
-            name: &scope.name,
-            dry_run: admission.dry_run,
+            request: Some(admission),
             allowed: decision.allowed,
             reason,
             denial: &decision.message,
@@ -189,16 +169,18 @@ impl Line<'_> {
 
     /// Writes the line: whatever the decision, the fields are those of [`FIELDS`].
     fn write(&self) {
+        let unknown = Scope::default();
+        let scope = self.request.map_or(&unknown, |request| &request.workload.scope);
         info!(
             target: "decision",
             uid = self.uid,
-            user = self.user,
-            operation = self.operation,
-            api_version = self.api_version,
-            kind = self.kind,
-            namespace = self.namespace,
-            name = self.name,
-            dry_run = self.dry_run,
+            user = self.request.map_or("", |request| &request.user),
+            operation = scope.operation,
+            api_version = scope.api_version(),
+            kind = scope.kind,
+            namespace = scope.namespace,
+            name = scope.name,
+            dry_run = self.request.is_some_and(|request| request.dry_run),
             allowed = self.allowed,
             reason = self.reason,
             denial = self.denial,
