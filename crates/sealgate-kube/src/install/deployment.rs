@@ -219,7 +219,7 @@ pub(super) fn arguments(options: &InstallOptions, gate: &DeploymentOptions) -> V
         format!("--webhook-timeout={}s", options.timeout_seconds.clamp(1, 30)),
     ];
     arguments.push(match &options.pull_secrets {
-        PullSecretRights::Cluster => "--pull-secrets=cluster".to_owned(),
+        PullSecretRights::Cluster => "--pull-secrets=all".to_owned(),
         PullSecretRights::Namespaces(names) => format!("--pull-secrets={}", names.join(",")),
         PullSecretRights::Nowhere => "--pull-secrets=none".to_owned(),
     });

@@ -35,8 +35,8 @@ pub(super) struct ClusterFlags {
     #[arg(long, conflicts_with_all = ["kubeconfig", "context"])]
     in_cluster: bool,
 
-    /// Namespaces whose pull secrets may be read: all (cluster), none, or a list
-    #[arg(long, value_name = "cluster|none|NAMESPACE,...", default_value = "cluster", value_parser = rights)]
+    /// Namespaces whose pull secrets the gate may read: all, none, or a list
+    #[arg(long, value_name = "all|none|NAMESPACES", default_value = "all", value_parser = rights)]
     pull_secrets: PullSecretRights,
 }
 
@@ -98,9 +98,10 @@ fn instance() -> String {
 
 fn rights(text: &str) -> Result<PullSecretRights, String> {
     match text {
-        "cluster" => Ok(PullSecretRights::Cluster),
+        // `cluster` is the word of earlier versions, as in Deployments that they installed.
+        "all" | "cluster" => Ok(PullSecretRights::Cluster),
         "none" => Ok(PullSecretRights::Nowhere),
-        "" => Err("expected cluster, none, or a list of namespaces".to_owned()),
+        "" => Err("expected all, none, or a list of namespaces".to_owned()),
         names => Ok(PullSecretRights::Namespaces(
             names
                 .split(',')
@@ -118,6 +119,7 @@ mod tests {
 
     #[test]
     fn parses_pull_secret_rights() {
+        assert_eq!(rights("all"), Ok(PullSecretRights::Cluster));
         assert_eq!(rights("cluster"), Ok(PullSecretRights::Cluster));
         assert_eq!(rights("none"), Ok(PullSecretRights::Nowhere));
         let names = PullSecretRights::Namespaces(vec!["a".to_owned(), "b".to_owned()]);
