@@ -1,5 +1,5 @@
-//! Gathering of evidence for a digest: from the legacy tag and the referrers, each fetched once,
-//! gather_all bounded.
+//! Gathering of evidence for a digest, from the legacy tag and the referrers. Each document is
+//! fetched once; sizes, counts and times are bounded.
 //!
 //! Gathered evidence is unverified; sealgate-core verifies it. A source that could not be read is
 //! kept as a fault beside the evidence of the others, so that a fault never becomes "no

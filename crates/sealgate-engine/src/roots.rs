@@ -41,10 +41,10 @@ const DEFAULT_SCHEDULE: RefreshSchedule = RefreshSchedule {
     timeout: Duration::from_secs(60),
 };
 
-/// A trust root and its source, or the reason reason there is none.
+/// A trust root and its source, or the reason why there is none.
 pub type RootResult = Result<(Arc<TrustRoot>, RootSource), Fault>;
 
-/// TrustRoot objects by name: the parsed object, or the reason reason it is invalid.
+/// TrustRoot objects by name: the parsed object, or the reason why it is invalid.
 pub type Objects = BTreeMap<String, Result<Spec, String>>;
 
 /// The trust roots, shared by all policies.
@@ -68,7 +68,7 @@ struct RootEntry {
     task: Option<RefreshTask>,
 }
 
-/// The reason reason a root is missing or stale.
+/// The reason why a root is missing or stale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Problem {
     reason: &'static str,

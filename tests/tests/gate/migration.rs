@@ -455,19 +455,19 @@ fn namespaces_that_would_lose_their_webhook_are_named(site: &MigrationScenario<'
     site.sandbox
         .sealgate(&dry)
         .ok()
-        .says(&format!("would not be guarded: {command}"))
+        .says(&format!("namespace without the gate's label: {command}"))
         .says("policy.rhtas.com selects namespaces by")
         .says("has the objectSelector")
         .says_no("label namespace migration");
     site.sandbox
         .sealgate(&words)
-        .fails_with("namespaces that policy-controller guards")
+        .fails_with("namespaces that policy-controller checks")
         .says(command);
     assert_eq!(site.configuration(kind, name), before, "nothing was changed");
     assert_eq!(site.nodes.ready("app.kubernetes.io/name", "sealgate"), 0);
     let command: Vec<&str> = command.split(' ').skip(1).collect();
     site.cluster.kubectl(&command).ok();
-    site.sandbox.sealgate(&dry).ok().says_no("would not be guarded");
+    site.sandbox.sealgate(&dry).ok().says_no("namespace without the gate's label");
     site.cluster.kubectl(&["delete", kind, name]).ok();
     site.cluster.kubectl(&["delete", "namespace", "red-hat", "--wait=false"]).ok();
 }

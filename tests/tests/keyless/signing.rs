@@ -288,7 +288,7 @@ fn a_signature_that_was_not_logged_is_completed_later() {
     services["rekorTlogUrls"][0]["url"] = json!(format!("http://{log}"));
     sandbox.write("services.json", services.to_string());
     let run = Tool::Sealgate.sign_as(&sandbox, ADA, "sign", &[&image.by_digest()]);
-    let run = run.fails_with("to go on: ");
+    let run = run.fails_with("to continue: ");
     assert_eq!(bundles_of(&image).len(), 0);
     // Without a token: the signer is already certified.
     let command = to_go_on(&run.stderr);
@@ -315,7 +315,7 @@ fn an_index_that_a_log_takes_in_part() {
         sandbox.write("services.json", services.to_string());
         let sign = ["-r", &index.by_digest()];
         let run = Tool::Sealgate.sign_as(&sandbox, ADA, "sign", &sign);
-        let run = run.fails_with("to go on: ");
+        let run = run.fails_with("to continue: ");
         let all: Vec<&Image> = std::iter::once(&index).chain(&children).collect();
         assert!(all.iter().all(|image| bundles_of(image).is_empty()), "nothing is stored");
         is_well.store(1, Ordering::Relaxed);
@@ -330,7 +330,7 @@ fn an_index_that_a_log_takes_in_part() {
 
 /// Arguments of the command that a failure suggests.
 fn to_go_on(stderr: &str) -> Vec<&str> {
-    let command = stderr.lines().find_map(|line| line.split_once("to go on: "));
+    let command = stderr.lines().find_map(|line| line.split_once("to continue: "));
     let mut words: Vec<&str> = command.expect("a command").1.split(' ').skip(1).collect();
     words.push("--trusted-root=root.json");
     words

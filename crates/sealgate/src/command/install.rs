@@ -203,19 +203,23 @@ async fn take_over(
     let other_roots = migrate::policies_using_its_root(client, &options.namespace).await?;
     if dry_run {
         let commands = selected.commands();
-        commands.iter().for_each(|it| terminal::warn(format!("would not be guarded: {it}")));
+        commands
+            .iter()
+            .for_each(|it| terminal::warn(format!("namespace without the gate's label: {it}")));
         other_roots.iter().for_each(|it| terminal::warn(format!("another trust root: {it}")));
-        problems.iter().for_each(|problem| terminal::warn(format!("cannot be judged: {problem}")));
+        problems
+            .iter()
+            .for_each(|problem| terminal::warn(format!("cannot be evaluated: {problem}")));
         let steps = migrate::STEPS.iter().enumerate();
         steps.for_each(|(number, step)| terminal::say(format!("{}. {step}", number + 1)));
         return Ok(());
     }
     refuse(
-        "namespaces that policy-controller guards and the gate would not, because they do not have \
-         the label of the gate's webhooks",
+        "namespaces that policy-controller checks and the gate would not, because they do not have \
+         the label that the gate's webhooks select",
         selected.commands(),
     )?;
-    refuse("policies that rest on policy-controller's own trust root", other_roots)?;
+    refuse("policies that use policy-controller's own trust root", other_roots)?;
     refuse(
         "enforcing policies that the gate cannot evaluate: it would refuse their images",
         problems,

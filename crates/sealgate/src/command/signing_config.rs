@@ -81,7 +81,7 @@ struct CreateArgs {
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     no_default_oidc: Option<bool>,
 
-    /// Leave away its timestamp authorities
+    /// Do not include the timestamp authorities of the base configuration
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     no_default_tsa: Option<bool>,
 

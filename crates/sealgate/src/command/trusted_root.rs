@@ -72,7 +72,7 @@ struct CreateArgs {
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     no_default_rekor: Option<bool>,
 
-    /// Leave away its timestamp authorities
+    /// Do not include the timestamp authorities of the default trusted root
     #[arg(long, value_name = BOOL, value_parser = go_bool)]
     no_default_tsa: Option<bool>,
 

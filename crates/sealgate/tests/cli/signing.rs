@@ -95,7 +95,7 @@ fn a_log_that_refuses_leaves_a_file_and_nothing_in_the_registry() {
     let err = ended.code(1).err;
     assert!(err.contains("\n  nothing was stored\n"), "{err}");
     let kept = err.split_once("is kept in ").unwrap().1.lines().next().unwrap();
-    assert!(err.contains(&format!("to go on: sealgate sign --resume {kept}\n")), "{err}");
+    assert!(err.contains(&format!("to continue: sealgate sign --resume {kept}\n")), "{err}");
     assert!(err.contains("there is no hurry: a key does not expire"), "{err}");
     let mode = std::fs::metadata(fixture.path(kept)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -105,7 +105,7 @@ fn a_log_that_refuses_leaves_a_file_and_nothing_in_the_registry() {
     let first = again.frame().0;
     assert!(first.starts_with(&format!("Error: finishing {kept}: error signing bundle: ")));
     let both = fixture.run(&["sign", "--resume", kept, &image]).code(1);
-    assert!(both.frame().0.ends_with("--resume goes on with what is in its file"));
+    assert!(both.frame().0.ends_with("--resume takes the images and the signatures from its file"));
     fixture.run(&["sign-blob", "--resume", kept, kept]).code(1);
     let text = fixture.read(kept);
     fixture.write("bad.json", &text.replace("apiVersion", "version"));
@@ -144,7 +144,7 @@ fn conflicting_flags_are_rejected_before_any_request() {
         (&["--use-signing-config", "--timestamp-server-url=https://t.example"], "cannot specify"),
         (&["--certificate=c.pem"], "--certificate needs --key"),
         (&["--certificate-chain=c.pem", "--key=k"], "no leaf certificate found or provided"),
-        (&["--issue-certificate", "--certificate=c", "--key=k"], "contradict each other"),
+        (&["--issue-certificate", "--certificate=c", "--key=k"], "cannot be used together"),
     ];
     for (flags, why) in conflicts {
         let ended = fixture.run(&[&["sign"], flags, &["nowhere.invalid/x:y"]].concat()).code(1);
@@ -160,7 +160,7 @@ fn a_private_deployment_does_not_use_public_services() {
         ended.err.replace(&fixture.served.registry(), "REG"),
         str![[r#"
 Error: signing [REG/app:v1]: --rekor-url is not given
-  other services of this signature are private, so no public one is used
+  other services for this signature are private, so no public service is used
   give --rekor-url URL, or --tlog-upload=false for no log
 error during command execution: signing [REG/app:v1]: --rekor-url is not given
 
@@ -171,8 +171,8 @@ error during command execution: signing [REG/app:v1]: --rekor-url is not given
 #[test]
 fn a_certificate_goes_into_the_signature_if_it_is_the_keys() {
     let (fixture, image, _) = scene();
-    let stranger = TestSigstore::default().certified(&CertificateIdentity::default());
-    fixture.write("cert.pem", &stranger.pem());
+    let other = TestSigstore::default().certified(&CertificateIdentity::default());
+    fixture.write("cert.pem", &other.pem());
     let sign = ["sign", "--key", "cosign.key", "--certificate", "cert.pem", &image];
     let ended = fixture.run(&sign).code(1);
     let line = "public key in certificate does not match the provided public key";

@@ -1,5 +1,5 @@
-//! The refusals of signing: flags that contradict each other, lack another flag, or ask for what
-//! the services at hand cannot do.
+//! The refusals of signing: flags that conflict with each other, lack another flag, or require what
+//! the configured services cannot do.
 
 use sealgate_core::reference::InvalidReference;
 
@@ -63,28 +63,28 @@ impl From<Refusal> for CliError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::WithoutKey { flag } => Self::new(format!("{flag} needs --key"))
-                .note("without --key the certificate authority gives the certificate"),
+                .note("without --key, the certificate authority issues the certificate"),
             Refusal::TwoCertificates => {
-                Self::new("--issue-certificate and --certificate contradict each other")
+                Self::new("--issue-certificate and --certificate cannot be used together")
             }
             Refusal::ChainWithoutCertificate => {
                 Self::new("no leaf certificate found or provided while specifying chain")
                     .note("give the certificate of the key with --certificate")
             }
             Refusal::HalfClientCertificate => {
-                Self::new("--timestamp-client-cert and --timestamp-client-key belong together")
+                Self::new("--timestamp-client-cert and --timestamp-client-key must be given together")
             }
             Refusal::UrlsAndConfig => {
                 Self::new("cannot specify service URLs and use signing config")
             }
             Refusal::ServiceNotGiven { flag, otherwise } => {
                 Self::new(format!("{flag} is not given"))
-                    .note("other services of this signature are private, so no public one is used")
+                    .note("other services for this signature are private, so no public service is used")
                     .note(format!("give {flag} URL, or {otherwise}"))
             }
             Refusal::Algorithm { name } => {
                 Self::new(format!("parsing signature algorithm: unknown algorithm {name:?}"))
-                    .note(format!("there are: {}", keyless::algorithms()))
+                    .note(format!("supported algorithms: {}", keyless::algorithms()))
             }
             Refusal::Provider { error } => Self::new(format!("getting provider: {error}")),
             Refusal::Flow { error } => Self::new(format!("setting auth flow: {error}")),
@@ -94,24 +94,24 @@ impl From<Refusal> for CliError {
                  \"legacy\", \"oci-1-1\""
             )),
             Refusal::TwoFormats => {
-                Self::new("--format and --new-bundle-format contradict each other")
+                Self::new("--format and --new-bundle-format name different formats")
             }
             Refusal::NoDestination => Self::new(
                 "must enable upload to the OCI registry or specify a local --bundle path with \
                  --new-bundle-format",
             )
-            .note("with --upload=false the signature would be nowhere: give --bundle FILE"),
+            .note("with --upload=false, the signature is written to a file only: give --bundle FILE"),
             Refusal::Annotation { error } => Self::new(error),
             Refusal::Reference { text, error } => Self::no_reference(&text, &error),
             Refusal::SeveralBlobs { flag } => {
-                Self::new(format!("{flag} names one file, and several are signed"))
-                    .note("sign them one by one")
+                Self::new(format!("{flag} names one file, but several files are signed"))
+                    .note("sign the files one at a time")
             }
-            Refusal::ResumeWithImages => Self::new("--resume goes on with what is in its file")
-                .note("give neither images nor --key"),
-            Refusal::ResumeSeveralBlobs => Self::new("--resume goes on with one file: give it"),
+            Refusal::ResumeWithImages => Self::new("--resume takes the images and the signatures from its file")
+                .note("give neither images nor --key with --resume"),
+            Refusal::ResumeSeveralBlobs => Self::new("--resume requires the one file that was signed"),
             Refusal::ResumeWithKey => {
-                Self::new("--resume goes on with what is signed: leave --key away")
+                Self::new("--resume and --key cannot be used together")
             }
             Refusal::ConfiguredLog => Self::new(
                 "--tlog-upload=false is not supported with --signing-config or \
@@ -121,20 +121,20 @@ impl From<Refusal> for CliError {
             .note("`sealgate signing-config create` writes one"),
             Refusal::LegacyRekor2 => {
                 Self::new("the legacy format cannot hold an entry of a Rekor v2 log")
-                    .note("write bundles (--format bundle), or use a log of version 1")
+                    .note("write a bundle (--format bundle), or use a Rekor v1 log")
             }
             Refusal::NoCertificateAuthority => {
                 Self::new("no fulcio URLs provided in signing config")
-                    .note("signing without --key needs a certificate authority, or give --key")
+                    .note("signing without --key requires a certificate authority: add one, or give --key")
             }
             Refusal::NoTimestampAuthority => Self::new(
                 "a timestamp authority must be provided to request a short-lived certificate \
                  that will be logged to Rekor",
             )
-            .note("a log of version 2 signs no time: name a timestamp authority, too"),
+            .note("a Rekor v2 log does not sign the time of an entry: specify a timestamp authority as well"),
             Refusal::NoTimestamp => {
-                Self::new("--rfc3161-timestamp: no timestamp authority was asked")
-                    .note("name one with --timestamp-server-url, or in a signing config")
+                Self::new("--rfc3161-timestamp requires a timestamp authority")
+                    .note("specify one with --timestamp-server-url or in a signing config")
             }
         }
     }

@@ -51,7 +51,7 @@ pub(crate) fn keep_with(
     match write(&path, signatures, logs) {
         Ok(()) => error
             .note(format!("what was signed is kept in {}", path.display()))
-            .note(format!("to go on: {} {}", file.command, path.display()))
+            .note(format!("to continue: {} {}", file.command, path.display()))
             .note(until(signatures, logs)),
         Err(unwritten) => error
             .note(format!("it could not be kept either: {}", unwritten.message))

@@ -71,16 +71,16 @@ const REFUSALS: &[Row] = &[
     (
         "sign --certificate c image",
         "--certificate needs --key",
-        &["without --key the certificate authority gives the certificate"],
+        &["without --key, the certificate authority issues the certificate"],
     ),
     (
         "sign-blob --certificate-chain c blob",
         "--certificate-chain needs --key",
-        &["without --key the certificate authority gives the certificate"],
+        &["without --key, the certificate authority issues the certificate"],
     ),
     (
         "sign --key k --issue-certificate --certificate c image",
-        "--issue-certificate and --certificate contradict each other",
+        "--issue-certificate and --certificate cannot be used together",
         &[],
     ),
     (
@@ -90,12 +90,12 @@ const REFUSALS: &[Row] = &[
     ),
     (
         "sign --key k --timestamp-client-cert c image",
-        "--timestamp-client-cert and --timestamp-client-key belong together",
+        "--timestamp-client-cert and --timestamp-client-key must be given together",
         &[],
     ),
     (
         "sign --timestamp-client-key c --resume file",
-        "--timestamp-client-cert and --timestamp-client-key belong together",
+        "--timestamp-client-cert and --timestamp-client-key must be given together",
         &[],
     ),
     (
@@ -112,7 +112,7 @@ const REFUSALS: &[Row] = &[
         "sign --fulcio-url https://fulcio.example image",
         "--rekor-url is not given",
         &[
-            "other services of this signature are private, so no public one is used",
+            "other services for this signature are private, so no public service is used",
             "give --rekor-url URL, or --tlog-upload=false for no log",
         ],
     ),
@@ -120,15 +120,17 @@ const REFUSALS: &[Row] = &[
         "sign --rekor-url https://rekor.example image",
         "--fulcio-url is not given",
         &[
-            "other services of this signature are private, so no public one is used",
+            "other services for this signature are private, so no public service is used",
             "give --fulcio-url URL, or sign with --key",
         ],
     ),
     (
         "sign-blob --signing-algorithm ed25519 blob",
         "parsing signature algorithm: unknown algorithm \"ed25519\"",
-        &["there are: ecdsa-sha2-256-nistp256, ecdsa-sha2-384-nistp384, ecdsa-sha2-512-nistp521, \
-           rsa-sign-pkcs1-2048-sha256, rsa-sign-pkcs1-3072-sha256, rsa-sign-pkcs1-4096-sha256"],
+        &[
+            "supported algorithms: ecdsa-sha2-256-nistp256, ecdsa-sha2-384-nistp384, ecdsa-sha2-512-nistp521, \
+           rsa-sign-pkcs1-2048-sha256, rsa-sign-pkcs1-3072-sha256, rsa-sign-pkcs1-4096-sha256",
+        ],
     ),
     (
         "sign --oidc-provider gogle image",
@@ -166,7 +168,7 @@ const REFUSALS: &[Row] = &[
         "sign --key k --format legacy --registry-referrers-mode oci-1-1 image",
         "--registry-referrers-mode=oci-1-1 with the legacy format is not supported in this version \
          of sealgate",
-        &["bundles are stored as referrers: leave the flag away and use --format bundle"],
+        &["bundles are stored as referrers: omit the flag and use --format bundle"],
     ),
     (
         "sign --key k --sign-container-identity a,b image",
@@ -181,14 +183,14 @@ const REFUSALS: &[Row] = &[
     ),
     (
         "sign --key k --format bundle --new-bundle-format=false image",
-        "--format and --new-bundle-format contradict each other",
+        "--format and --new-bundle-format name different formats",
         &[],
     ),
     (
         "sign --key k --upload=false image",
         "must enable upload to the OCI registry or specify a local --bundle path with \
          --new-bundle-format",
-        &["with --upload=false the signature would be nowhere: give --bundle FILE"],
+        &["with --upload=false, the signature is written to a file only: give --bundle FILE"],
     ),
     ("sign --key k -a novalue image", "unable to parse annotation: novalue", &[]),
     (
@@ -198,30 +200,26 @@ const REFUSALS: &[Row] = &[
     ),
     (
         "sign-blob --key k --bundle b one two",
-        "--bundle names one file, and several are signed",
-        &["sign them one by one"],
+        "--bundle names one file, but several files are signed",
+        &["sign the files one at a time"],
     ),
     (
         "sign-blob --key k --output-signature s one two",
-        "--output-signature names one file, and several are signed",
-        &["sign them one by one"],
+        "--output-signature names one file, but several files are signed",
+        &["sign the files one at a time"],
     ),
     (
         "sign --resume file image",
-        "--resume goes on with what is in its file",
-        &["give neither images nor --key"],
+        "--resume takes the images and the signatures from its file",
+        &["give neither images nor --key with --resume"],
     ),
     (
         "sign --resume file --key k",
-        "--resume goes on with what is in its file",
-        &["give neither images nor --key"],
+        "--resume takes the images and the signatures from its file",
+        &["give neither images nor --key with --resume"],
     ),
-    ("sign-blob --resume file one two", "--resume goes on with one file: give it", &[]),
-    (
-        "sign-blob --resume file --key k one",
-        "--resume goes on with what is signed: leave --key away",
-        &[],
-    ),
+    ("sign-blob --resume file one two", "--resume requires the one file that was signed", &[]),
+    ("sign-blob --resume file --key k one", "--resume and --key cannot be used together", &[]),
 ];
 
 /// Refusals of a `sign-blob` command line with the services that its source gives.
@@ -239,7 +237,7 @@ const SERVICE_REFUSALS: &[ServiceRow] = &[
         (
             "sign-blob --key k --new-bundle-format=false --signing-config c blob",
             "the legacy format cannot hold an entry of a Rekor v2 log",
-            &["write bundles (--format bundle), or use a log of version 1"],
+            &["write a bundle (--format bundle), or use a Rekor v1 log"],
         ),
         rekor2,
     ),
@@ -247,7 +245,7 @@ const SERVICE_REFUSALS: &[ServiceRow] = &[
         (
             "sign-blob --signing-config c blob",
             "no fulcio URLs provided in signing config",
-            &["signing without --key needs a certificate authority, or give --key"],
+            &["signing without --key requires a certificate authority: add one, or give --key"],
         ),
         Services::default,
     ),
@@ -256,15 +254,17 @@ const SERVICE_REFUSALS: &[ServiceRow] = &[
             "sign-blob --signing-config c blob",
             "a timestamp authority must be provided to request a short-lived certificate that \
              will be logged to Rekor",
-            &["a log of version 2 signs no time: name a timestamp authority, too"],
+            &[
+                "a Rekor v2 log does not sign the time of an entry: specify a timestamp authority as well",
+            ],
         ),
         rekor2,
     ),
     (
         (
             "sign-blob --key k --rfc3161-timestamp t blob",
-            "--rfc3161-timestamp: no timestamp authority was asked",
-            &["name one with --timestamp-server-url, or in a signing config"],
+            "--rfc3161-timestamp requires a timestamp authority",
+            &["specify one with --timestamp-server-url or in a signing config"],
         ),
         Services::default,
     ),

@@ -111,7 +111,7 @@ impl SignArgs {
         match self.registry_referrers_mode.as_deref() {
             Some("oci-1-1") if formats == Formats::Legacy => unsupported(
                 "--registry-referrers-mode=oci-1-1 with the legacy format",
-                "bundles are stored as referrers: leave the flag away and use --format bundle",
+                "bundles are stored as referrers: omit the flag and use --format bundle",
             ),
             None | Some("legacy" | "oci-1-1") => Ok(()),
             Some(other) => Err(Refusal::ReferrersMode { value: other.to_owned() }),
