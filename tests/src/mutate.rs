@@ -87,9 +87,9 @@ fn transplant(document: &mut Value, donor: &Value, path: &str) -> String {
 
 fn change(value: &mut Value, random: &mut Random) -> String {
     if random.below(8) == 0 {
-        let strangers =
+        let other_types =
             [json!(null), json!(""), json!(0), json!(-1), json!({}), json!([]), json!(true)];
-        *value = random.one_of(&strangers).clone();
+        *value = random.one_of(&other_types).clone();
         return format!("is now {value}");
     }
     match value {

@@ -32,7 +32,7 @@ enum Clients {
 }
 
 impl TlsRegistry {
-    /// Sandbox with `ca.crt`, `other-ca.crt`, `client.crt` and `.key`, `stranger.crt` and `.key`.
+    /// Sandbox with `ca.crt`, `other-ca.crt`, and `client` and `other-client` as `.crt` and `.key`.
     fn start(name: &str, clients: Clients) -> Self {
         Self::prepared(name, clients, |_| ())
     }
@@ -57,7 +57,7 @@ impl TlsRegistry {
         sandbox.write("other-ca.crt", &others.pem);
         sandbox.write("clients.crt", &own.pem);
         own.issue(&folder, "client").unwrap();
-        others.issue(&folder, "stranger").unwrap();
+        others.issue(&folder, "other-client").unwrap();
         let names = ["127.0.0.1", "localhost", ELSEWHERE];
         authority.issue_for(&folder, "registry", &names).unwrap();
         change(&sandbox);
@@ -164,9 +164,9 @@ fn a_registry_with_client_certificates_accepts_ours() {
     let client: Vec<&str> = client.iter().map(String::as_str).collect();
     let image = registry.signed("client-ca", &client);
     registry.verify(&client, &image).ok();
-    let stranger = with("stranger");
-    let stranger: Vec<&str> = stranger.iter().map(String::as_str).collect();
-    for flags in [&["--registry-cacert", "ca.crt"], stranger.as_slice()] {
+    let other_client = with("other-client");
+    let other_client: Vec<&str> = other_client.iter().map(String::as_str).collect();
+    for flags in [&["--registry-cacert", "ca.crt"], other_client.as_slice()] {
         registry.verify(flags, &image).exits(1).says_no("no signatures found");
     }
     let half = ["--registry-cacert", "ca.crt", "--registry-client-cert", "client.crt"];

@@ -212,7 +212,10 @@ fn policy_spec() -> Value {
         "Which images the policy covers, and what they must have. All policies that cover an image must hold.",
         [
             ("images", array("The images this policy covers; one pattern must match.", glob)),
-            ("authorities", array("Who may vouch for an image; one must.", authority())),
+            (
+                "authorities",
+                array("The authorities; an image must satisfy at least one.", authority()),
+            ),
             (
                 "match",
                 array(
@@ -305,7 +308,7 @@ fn keyless() -> Value {
         "A short-lived certificate for an identity.",
         [
             ("url", string("The certificate authority (Fulcio).")),
-            ("identities", array("The identities that may vouch.", identity)),
+            ("identities", array("The accepted identities.", identity)),
             ("trustRootRef", string("The TrustRoot to use.")),
             ("ca-cert", key_reference("The certificate authority's own certificate.")),
             (

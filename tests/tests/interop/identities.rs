@@ -106,7 +106,7 @@ fn every_flag_of_verify_blob_means_what_it_means_to_cosign() {
         (&[WHO, "--bundle=older.json blob"], Verified),
         (&[WHO, "--bundle=older.json other"], Refused),
         (&[WHO, "--bundle=older.json --certificate=c.pem blob"], Verified),
-        (&[WHO, "--bundle=older.json --certificate=strangers.pem blob"], SameWords),
+        (&[WHO, "--bundle=older.json --certificate=other-signer.pem blob"], SameWords),
         (&[WHO, "--bundle=nameless.json blob"], SameWords),
         (&[WHO, "--bundle=nameless.json --certificate=c.pem blob"], Verified),
         (&[WHO, "--bundle=unlogged.json --insecure-ignore-tlog blob"], Refused),
@@ -222,7 +222,7 @@ fn write_parts(sandbox: &Sandbox, world: &TestSigstore, by: &Certified) {
     let entry: Value = serde_json::from_str(&legacy_entry(&log.entries[0])).unwrap();
     sandbox.write("s", &text);
     sandbox.write("c.pem", by.pem());
-    sandbox.write("strangers.pem", world.certified(&CertificateIdentity::default()).pem());
+    sandbox.write("other-signer.pem", world.certified(&CertificateIdentity::default()).pem());
     sandbox.write("t.json", legacy_timestamp(&log.timestamps[0]));
     let older = json!({ "base64Signature": text, "cert": cert, "rekorBundle": entry });
     sandbox.write("older.json", older.to_string());

@@ -121,9 +121,9 @@ fn intermediates_may_come_with_the_signature_but_roots_may_not() {
     };
     assert_eq!(with(&root, &[]), Some("untrusted-certificate"));
     assert_eq!(with(&root, std::slice::from_ref(&pki.intermediate.der)), None);
-    let strangers = Pki::new().trust_root();
+    let other_root = Pki::new().trust_root();
     let chain = [pki.intermediate.der.clone(), pki.root.der.clone()];
-    assert_eq!(with(&strangers, &chain), Some("untrusted-certificate"));
+    assert_eq!(with(&other_root, &chain), Some("untrusted-certificate"));
     assert_eq!(with(&root, &vec![pki.intermediate.der.clone(); 5]), Some("bad-certificate"));
 }
 
@@ -306,13 +306,13 @@ fn scts(pki: &Pki, scts: impl FnOnce(&Pki, &[u8]) -> Vec<Vec<u8>>) -> Result<usi
 #[test]
 fn embedded_timestamps_count_once_for_each_known_log() {
     let pki = Pki::new();
-    let stranger = Signer::generate();
+    let unknown_log = Signer::generate();
     pki::assert_cut_as_tested(&pki.issue(leaf_params(), |_, _| Vec::new()).der);
     let one = |pki: &Pki, cert: &[u8]| pki.embedded_sct(&pki.ct, cert, NOW);
     assert_eq!(scts(&pki, |pki, cert| vec![one(pki, cert)]), Ok(1));
     assert_eq!(scts(&pki, |pki, cert| vec![one(pki, cert), one(pki, cert)]), Ok(1));
     assert_eq!(scts(&pki, |_, _| Vec::new()), Err("no-sct"));
-    let unknown = |pki: &Pki, cert: &[u8]| pki.embedded_sct(&stranger, cert, NOW);
+    let unknown = |pki: &Pki, cert: &[u8]| pki.embedded_sct(&unknown_log, cert, NOW);
     assert_eq!(scts(&pki, |pki, cert| vec![unknown(pki, cert)]), Err("no-sct"));
     assert_eq!(scts(&pki, |pki, cert| vec![unknown(pki, cert), one(pki, cert)]), Ok(1));
     let late = |pki: &Pki, cert: &[u8]| pki.embedded_sct(&pki.ct, cert, NOW + YEAR + 1);

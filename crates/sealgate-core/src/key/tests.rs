@@ -170,7 +170,7 @@ fn ed25519ph_verifies_as_the_rfc_says() {
 /// dom2 keeps the variants apart: nothing that was signed by one is a signature by the other.
 #[test]
 fn the_two_variants_of_ed25519_never_mix() {
-    let (key, stranger) = (Ed25519::new([7; 32]), Ed25519::new([8; 32]));
+    let (key, other_key) = (Ed25519::new([7; 32]), Ed25519::new([8; 32]));
     let message = b"message";
     let digest = hex::decode(sha512(message).hex()).unwrap();
     let pure = key.sign(message);
@@ -187,7 +187,7 @@ fn the_two_variants_of_ed25519_never_mix() {
         ("the message, given as its own digest", &digest, prehashed.clone()),
         ("the digest, signed by the prehash", message, key.sign_prehashed(&digest, None)),
         ("another context", message, key.sign_prehashed(message, Some(b"x"))),
-        ("a stranger's", message, stranger.sign_prehashed(message, None)),
+        ("another key's", message, other_key.sign_prehashed(message, None)),
         ("another message", b"massage", prehashed.clone()),
         ("cut", message, prehashed[..63].to_vec()),
     ];
@@ -475,8 +475,8 @@ fn a_malleable_signature_still_counts_for_its_key_only() {
     let mirrored = AnyRef::new(der::Tag::Sequence, &body).unwrap().to_der().unwrap();
     assert_ne!(mirrored, signature);
     assert!(signer.public.verify(b"m", &mirrored, None).is_ok());
-    let stranger = ecdsa(&lc::ECDSA_P256_SHA256_ASN1_SIGNING, P256);
-    assert!(stranger.public.verify(b"m", &mirrored, None).is_err());
+    let other_key = ecdsa(&lc::ECDSA_P256_SHA256_ASN1_SIGNING, P256);
+    assert!(other_key.public.verify(b"m", &mirrored, None).is_err());
 }
 
 /// `a - b`, big endian, where a is larger.

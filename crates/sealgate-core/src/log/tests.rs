@@ -160,16 +160,16 @@ fn a_key_that_stands_twice_may_count_in_either_window() {
 
 #[test]
 fn entries_of_unknown_logs_neither_count_nor_break_the_rest() {
-    let (known, stranger) = (TestLog::rekor1(), TestLog::rekor2());
+    let (known, unknown) = (TestLog::rekor1(), TestLog::rekor2());
     let signed = Signed::blob(By::Key, b"content");
     let good = known.entry(&signed.hashed_rekord_001(Algorithm::Sha256));
-    let mut strange = stranger.entry(&signed.hashed_rekord_002());
-    strange.body = b"not even JSON".to_vec();
+    let mut foreign = unknown.entry(&signed.hashed_rekord_002());
+    foreign.body = b"not even JSON".to_vec();
     let logs = [known.log.clone()];
-    let all = [strange.clone(), good.clone(), strange.clone()];
+    let all = [foreign.clone(), good.clone(), foreign.clone()];
     let proofs = verify_entries(&all, V03, Some(&root(&logs)), &signed.logged(), &[]).unwrap();
     assert_eq!((proofs.logs(), proofs.unknown(), proofs.proofs().len()), (1, 2, 1));
-    let none = verify_entries(&[strange], V03, Some(&root(&logs)), &signed.logged(), &[]).unwrap();
+    let none = verify_entries(&[foreign], V03, Some(&root(&logs)), &signed.logged(), &[]).unwrap();
     assert_eq!((none.logs(), none.unknown()), (0, 1));
     let nameless = LogEntry { log_id: Vec::new(), ..good };
     assert_eq!(code(verify_entry(&nameless, V03, &logs, &signed.logged(), &[])), "unknown-log");

@@ -215,15 +215,15 @@ fn the_authority_counts_in_its_window_with_both_ends() {
 }
 
 #[test]
-fn timestamps_of_strangers_neither_count_nor_break_the_rest() {
+fn timestamps_of_unknown_authorities_neither_count_nor_break_the_rest() {
     let tsa = Tsa::new();
-    let stranger = Tsa::with(&PKCS_ECDSA_P256_SHA256, |params| {
+    let unknown = Tsa::with(&PKCS_ECDSA_P256_SHA256, |params| {
         params.serial_number = Some(rcgen::SerialNumber::from(vec![8; 16]));
     });
-    let (good, strange) = (tsa.stamp().der(&tsa.key), stranger.stamp().der(&stranger.key));
+    let (good, foreign) = (tsa.stamp().der(&tsa.key), unknown.stamp().der(&unknown.key));
     let timestamp_authorities = vec![tsa.authority(), tsa.pinned()];
     let root = TrustRoot { timestamp_authorities, ..TrustRoot::default() }.into();
-    let all = [strange.clone(), good.clone(), good.clone(), strange];
+    let all = [foreign.clone(), good.clone(), good.clone(), foreign];
     let times = verify_timestamps(&all, Some(&root), SIGNATURE).unwrap();
     assert_eq!((times.authorities(), times.unknown(), times.seconds()), (1, 2, vec![NOW, NOW]));
     let wrong = [good, Vec::new()];
@@ -238,7 +238,7 @@ fn what_is_too_large_is_not_read() {
     assert_eq!(verify(&large, &[]), "too-large");
 }
 
-/// Chains of strangers that could be built in many ways cost no more than the bound allows.
+/// Untrusted chains that could be built in many ways cost no more than the bound allows.
 #[test]
 fn a_bag_full_of_look_alikes_ends_soon() {
     use rcgen::BasicConstraints;

@@ -133,8 +133,8 @@ fn ignored_claims_leave_out_the_comparison_and_nothing_else() {
         let verified = verify_image(&evidence, &key.authority(), &requirement).unwrap();
         assert_eq!(verified.checks(), [Check::KeySignature]);
         assert_eq!(verified.claimed(), Some(&subject()));
-        let stranger = Key::generate().authority();
-        let reject = verify_image(&evidence, &stranger, &requirement).unwrap_err();
+        let other_key = Key::generate().authority();
+        let reject = verify_image(&evidence, &other_key, &requirement).unwrap_err();
         assert_eq!(reject, Reject::WrongSignature);
     }
     let attestation =

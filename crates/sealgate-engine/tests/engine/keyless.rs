@@ -182,7 +182,7 @@ async fn other_signers_are_denied_with_policy_controllers_messages() {
         issuer: issuer.to_owned(),
         ..CertificateIdentity::default()
     };
-    let stranger = TestSigstore::default();
+    let other = TestSigstore::default();
     let (key, digest) = (TestKey::p256(), scene.image("by key"));
     let by_key = image::at(&app(), &digest);
     image::sign(&scene.fixture.registry, &by_key, &key, Written::Both).await;
@@ -201,7 +201,7 @@ async fn other_signers_are_denied_with_policy_controllers_messages() {
             wrong_identity,
         ),
         (
-            scene.signed_in(&stranger, &CertificateIdentity::default(), Proof::RekorV2).await,
+            scene.signed_in(&other, &CertificateIdentity::default(), Proof::RekorV2).await,
             "no matching signatures: ",
         ),
         (scene.signed(Proof::None).await, "signature not found in transparency log"),

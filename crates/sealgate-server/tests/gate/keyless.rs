@@ -83,7 +83,7 @@ async fn a_repository_in_the_folder_is_read_and_taken_away_again() {
     gate.file("root.json", Some(&trust_root(&world, None)));
     until_denial(&gate, &digest, "").await;
     gate.until("/readyz", |status, text| status == 200 && !text.contains("problems")).await;
-    // Of somebody else, and one that its own anchor does not vouch for.
+    // The root of another deployment, and one that its own anchor does not verify.
     gate.file("root.json", Some(&trust_root(&TestSigstore::default(), None)));
     until_denial(&gate, &digest, "signature keyless validation failed").await;
     let anchor = TufRepository::new(now).root(1);

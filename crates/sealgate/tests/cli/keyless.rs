@@ -342,11 +342,11 @@ fn every_descendant_of_an_index_is_verified_and_a_list_has_an_outcome_each() {
     };
     sign(&CertificateIdentity::default(), &index);
     sign(&CertificateIdentity::default(), &children[0]);
-    let stranger = CertificateIdentity {
+    let other_signer = CertificateIdentity {
         subject: "eve@example.com".to_owned(),
         ..CertificateIdentity::default()
     };
-    sign(&stranger, &children[1]);
+    sign(&other_signer, &children[1]);
     let report = verify(&[]).code(12).json();
     let below = &report["images"][0]["children"];
     assert_eq!((&below[0]["verified"], &below[1]["verified"]), (&true.into(), &false.into()));

@@ -180,8 +180,8 @@ fn certificate_authorities_may_be_given_as_files() {
     {
         scene.fixture.write(name, text);
     }
-    let strangers = TestSigstore::default().chain_pem();
-    scene.fixture.write("strangers.pem", &strangers);
+    let other_chain = TestSigstore::default().chain_pem();
+    scene.fixture.write("other-chain.pem", &other_chain);
     let with = |authorities: &[&str]| {
         let rest = [
             "--insecure-ignore-tlog",
@@ -198,17 +198,18 @@ fn certificate_authorities_may_be_given_as_files() {
     assert!(ended.err.contains("Trust root: ca.pem, tsa.pem, the rest from the public-good root"));
     with(&["--ca-roots=top.pem", "--ca-intermediates=below.pem"]).code(0);
     with(&["--ca-roots=top.pem"]).code(1);
-    let ended = with(&["--certificate-chain=strangers.pem"]).code(1);
+    let ended = with(&["--certificate-chain=other-chain.pem"]).code(1);
     assert!(ended.err.contains("[untrusted-certificate]"), "{}", ended.err);
     // A root in the file of intermediates is not trusted, even beside one that names it as its
     // issuer.
-    let end = strangers.find("-----END CERTIFICATE-----\n").unwrap();
-    scene
-        .fixture
-        .write("strange.pem", &format!("{}-----END CERTIFICATE-----\n", &strangers[..end]));
-    let ended = with(&["--ca-roots=strange.pem", "--ca-intermediates=ca.pem"]).code(1);
+    let end = other_chain.find("-----END CERTIFICATE-----\n").unwrap();
+    scene.fixture.write(
+        "other-certificate.pem",
+        &format!("{}-----END CERTIFICATE-----\n", &other_chain[..end]),
+    );
+    let ended = with(&["--ca-roots=other-certificate.pem", "--ca-intermediates=ca.pem"]).code(1);
     assert!(ended.err.contains("[untrusted-certificate]"), "{}", ended.err);
-    with(&["--ca-roots=below.pem", "--ca-intermediates=strangers.pem"]).code(0);
+    with(&["--ca-roots=below.pem", "--ca-intermediates=other-chain.pem"]).code(0);
     with(&["--ca-roots=top.pem", "--certificate-chain=ca.pem"]).code(1);
     with(&["--ca-roots=top.pem", "--trusted-root=root.json"]).code(1);
 }

@@ -97,7 +97,7 @@ fn what_is_ignored_is_not_asked_for_but_what_is_there_must_be_right() {
     let (unlogged, _) = world.unlogged(&world.pki.leaf(), &statement());
     let ignored = Overrides { log: Override::Ignored, ..Overrides::default() };
     let with = |bundle: &Bundle, overrides| {
-        code(wishing(&world.root(), &evidence(bundle.to_json()), &wanted(), overrides))
+        code(judge_with_overrides(&world.root(), &evidence(bundle.to_json()), &wanted(), overrides))
     };
     // No time is known: the certificate must be valid now.
     assert_eq!(with(&unlogged, ignored), "verified");
@@ -272,7 +272,7 @@ fn a_chain_in_a_new_bundle_counts_where_it_is_allowed() {
     let root = TrustRoot { certificate_authorities: vec![top.unwrap()], ..world.root() };
     let with = |bundle: &Bundle, chains| {
         let overrides = Overrides { chains, ..Overrides::default() };
-        code(wishing(&root, &evidence(bundle.to_json()), &wanted(), overrides))
+        code(judge_with_overrides(&root, &evidence(bundle.to_json()), &wanted(), overrides))
     };
     let chain = |more: &[&Vec<u8>]| {
         let all = [&[&leaf], more].concat().into_iter().cloned().collect();
@@ -355,8 +355,11 @@ fn blobs_verify_by_certificate_in_every_form() {
         assert_eq!(verified.checks(), [Check::Certificate, Check::Log, Check::Sct]);
     }
     assert_eq!(judge(&json, Artifact::Content(b"other"), &wanted()).unwrap_err(), "message-digest");
-    let stranger = identities(ISSUER, "somebody else");
-    assert_eq!(judge(&json, Artifact::Content(content), &stranger).unwrap_err(), "wrong-identity");
+    let other_identity = identities(ISSUER, "somebody else");
+    assert_eq!(
+        judge(&json, Artifact::Content(content), &other_identity).unwrap_err(),
+        "wrong-identity"
+    );
 
     let VerificationMaterial::Certificate(leaf) = &bundle.material else { panic!() };
     let Content::Message(message) = &bundle.content else { panic!() };
@@ -384,14 +387,14 @@ fn blobs_verify_by_certificate_in_every_form() {
 /// verify with, before the key that was given, and instead of a certificate of the wanted identity.
 #[test]
 fn a_key_that_comes_with_a_signature_never_takes_the_place_of_the_given_one() {
-    let (world, ours, stranger) = (World::new(), Key::generate(), Key::generate());
+    let (world, ours, other) = (World::new(), Key::generate(), Key::generate());
     let (root, content) = (SharedRoot::from(world.root()), b"content");
-    // All of it is genuine, and the stranger's: signature, key, and the entry in a known log.
-    let signature = stranger.sign(content);
-    let public = stranger.public.to_pem();
+    // All of it is genuine, but by the other key: signature, key, and the entry in a known log.
+    let signature = other.sign(content);
+    let public = other.public.to_pem();
     let told = logged::Signed {
         signature: signature.clone(),
-        key: stranger.public.clone(),
+        key: other.public.clone(),
         certificate: None,
         content: Owned::Message(all_digests(content).to_vec()),
     };
@@ -417,18 +420,19 @@ fn a_key_that_comes_with_a_signature_never_takes_the_place_of_the_given_one() {
     for evidence in [BlobSignature::Bundle(older.as_bytes()), BlobSignature::Parts(parts)] {
         assert_eq!(blob(evidence, &by_key(&ours)), "wrong-signature");
         assert_eq!(blob(evidence, &wanted()), "bad-certificate");
-        assert_eq!(blob(evidence, &by_key(&stranger)), "verified");
+        assert_eq!(blob(evidence, &by_key(&other)), "verified");
     }
 
-    // The same beside an image: a legacy layer with the stranger's key as its certificate.
-    let layer = stranger.changed_legacy(|layer| {
+    // The same beside an image: a legacy layer with the other key as its certificate.
+    let layer = other.changed_legacy(|layer| {
         layer.annotations.insert(annotation::CERTIFICATE.to_owned(), public.clone());
     });
     let ignored = Overrides { log: Override::Ignored, ..Overrides::default() };
-    let image = |authority: &Authority| code(wishing(&root, &layer, authority, ignored));
+    let image =
+        |authority: &Authority| code(judge_with_overrides(&root, &layer, authority, ignored));
     assert_eq!(image(&by_key(&ours)), "wrong-signature");
     assert_eq!(image(&wanted()), "bad-certificate");
-    assert_eq!(image(&by_key(&stranger)), "verified");
+    assert_eq!(image(&by_key(&other)), "verified");
 }
 
 #[test]

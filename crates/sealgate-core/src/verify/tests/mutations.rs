@@ -46,11 +46,11 @@ fn legacy_signatures_changed_after_signing() {
     let genuine = key.legacy(&BTreeMap::new()).annotations[annotation::SIGNATURE].clone();
     let mut trailing = STANDARD.decode(&genuine).unwrap();
     trailing.push(0);
-    let stranger = Key::generate();
+    let other_key = Key::generate();
     check(
         &key,
         vec![
-            ("signed by a stranger", stranger.legacy_evidence(), "wrong-signature"),
+            ("signed by another key", other_key.legacy_evidence(), "wrong-signature"),
             (
                 "another digest",
                 changed_payload(&key, &subject(), &other_image()),
@@ -198,7 +198,7 @@ fn bundles_changed_after_signing() {
     check(
         &key,
         vec![
-            ("signed by a stranger", Key::generate().bundle(&BTreeMap::new()), "wrong-signature"),
+            ("signed by another key", Key::generate().bundle(&BTreeMap::new()), "wrong-signature"),
             (
                 "another statement",
                 key.changed_bundle(|b| b["dsseEnvelope"]["payload"] = other.into()),

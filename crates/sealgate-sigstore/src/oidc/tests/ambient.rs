@@ -362,7 +362,7 @@ async fn spiffe_is_a_file_or_not_spoken() {
     // Its default path is below /tmp, where any user may place a token.
     let usual = &env.environment.paths.spiffe_socket;
     std::fs::remove_file(usual).unwrap();
-    std::fs::write(usual, pipeline_token("stranger")).unwrap();
+    std::fs::write(usual, pipeline_token("another-user")).unwrap();
     assert_eq!(fails(&env, Provider::Spiffe).await.fault().kind, FaultKind::Unsupported);
 
     let file = env.folder.path().join("svid");

@@ -21,7 +21,7 @@ async fn request(issuer: &Issuer, redirect: Option<&str>) -> TokenRequest {
 #[tokio::test]
 async fn unrelated_requests_are_rejected_and_the_login_continues() {
     let get = |query: &str| format!("GET /auth/callback?{query} HTTP/1.1\r\nHost: x\r\n\r\n");
-    let strangers = [
+    let unrelated = [
         (get("state=other&code=evil"), "400 Bad Request"),
         (get("state=STATEx&code=evil"), "400 Bad Request"),
         (get("state=&code=evil"), "400 Bad Request"),
@@ -38,7 +38,7 @@ async fn unrelated_requests_are_rejected_and_the_login_continues() {
         ("\r\n\r\n".to_owned(), "400 Bad Request"),
         (get(&format!("state=STATE&code=evil&x={}", "x".repeat(20 << 10))), ""),
     ];
-    let (requests, expected): (Vec<String>, Vec<&str>) = strangers.into_iter().unzip();
+    let (requests, expected): (Vec<String>, Vec<&str>) = unrelated.into_iter().unzip();
     let issuer = Issuer::start(Defect::Nothing).await;
     let mut env = TestEnvironment::new(Variables::new());
     let visits = TestBrowser::of(User::Late(requests.clone()));

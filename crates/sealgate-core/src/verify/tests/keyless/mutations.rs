@@ -71,7 +71,7 @@ const BUNDLES: &[Row] = &[
     ("another certificate for the same identity", "log-other-signer", |b, w| {
         b.material = VerificationMaterial::Certificate(w.pki.leaf().der);
     }),
-    ("a certificate of a stranger's authority", "log-other-signer", |b, _| {
+    ("a certificate of an untrusted authority", "log-other-signer", |b, _| {
         b.material = VerificationMaterial::Certificate(Pki::new().leaf().der);
     }),
     ("no certificate at all", "log-other-signer", |b, _| {
@@ -149,14 +149,14 @@ const BUNDLES: &[Row] = &[
     ("a timestamp of something else", "timestamp-imprint", |b, w| {
         b.log.timestamps = vec![w.stamp(b"something else")];
     }),
-    ("a timestamp of a stranger", "verified", |b, _| {
+    ("a timestamp of an unknown authority", "verified", |b, _| {
         let signature = envelope(b).signatures[0].clone();
-        b.log.timestamps = vec![strangers_stamp(&signature)];
+        b.log.timestamps = vec![unknown_authority_stamp(&signature)];
     }),
-    ("a stranger's timestamp is no time", "no-trusted-time", |b, w| {
+    ("a timestamp of an unknown authority is no time", "no-trusted-time", |b, w| {
         *b = w.bundle2();
         let signature = envelope(b).signatures[0].clone();
-        b.log.timestamps = vec![strangers_stamp(&signature)];
+        b.log.timestamps = vec![unknown_authority_stamp(&signature)];
     }),
     ("a timestamp after the certificate", "certificate-time", |b, w| {
         let signature = envelope(b).signatures[0].clone();
@@ -171,8 +171,8 @@ const BUNDLES: &[Row] = &[
     ("another payload type", "envelope-type", |b, _| envelope(b).payload_type.push('x')),
     ("a genuine entry of a signature that is none", "wrong-signature", |b, w| {
         let leaf = w.pki.leaf();
-        let stranger = Leaf { key: Signer::generate(), der: leaf.der };
-        let (bundle, told) = w.unlogged(&stranger, &statement());
+        let other_key = Leaf { key: Signer::generate(), der: leaf.der };
+        let (bundle, told) = w.unlogged(&other_key, &statement());
         *b = bundle;
         b.log.entries = vec![w.rekor1.entry(&told.dsse_001())];
     }),
@@ -208,9 +208,13 @@ const BUNDLES: &[Row] = &[
         let leaf = w.pki.changed_leaf(|params| set_window(params, NOW - 600, NOW - 1));
         *b = w.bundle_of(&leaf, &statement());
     }),
-    ("a stranger's certificate, all else genuine", "untrusted-certificate", |b, w| {
-        *b = w.bundle_of(&Pki::new().leaf(), &statement());
-    }),
+    (
+        "a certificate of an untrusted authority, all else genuine",
+        "untrusted-certificate",
+        |b, w| {
+            *b = w.bundle_of(&Pki::new().leaf(), &statement());
+        },
+    ),
     ("a blob's signature", "not-an-envelope", |b, w| *b = w.blob(b"content")),
 ];
 

@@ -164,7 +164,7 @@ pub(super) fn stamp(tsa: &Tsa, signature: &[u8]) -> Vec<u8> {
 }
 
 /// A timestamp of an authority that the trust root does not have.
-pub(super) fn strangers_stamp(signature: &[u8]) -> Vec<u8> {
+pub(super) fn unknown_authority_stamp(signature: &[u8]) -> Vec<u8> {
     let tsa = Tsa::with(&PKCS_ECDSA_P256_SHA256, |params| {
         params.serial_number = Some(SerialNumber::from(vec![3; 16]));
     });
@@ -189,10 +189,10 @@ pub(super) fn judge(
     evidence: &Evidence,
     authority: &Authority,
 ) -> Result<Verified, Reject> {
-    wishing(root, evidence, authority, Overrides::default())
+    judge_with_overrides(root, evidence, authority, Overrides::default())
 }
 
-pub(super) fn wishing(
+pub(super) fn judge_with_overrides(
     root: &TrustRoot,
     evidence: &Evidence,
     authority: &Authority,
