@@ -17,7 +17,7 @@ pub use older::OlderBundle;
 
 use crate::digest::{Algorithm, Digest};
 use crate::dsse::{Envelope, IN_TOTO};
-use crate::json::{self, InvalidJson, Object};
+use crate::json::{self, InvalidJson, MAX_SHORT_VALUES, Object};
 use crate::key::PublicKey;
 use crate::manifest::media_type;
 use crate::reject::{Document, Foreign, Reject};
@@ -85,7 +85,7 @@ pub struct MessageSignature {
 impl Bundle {
     /// Reads a bundle.
     pub fn parse(bytes: &[u8]) -> Result<Self, Reject> {
-        let value = json::parse(bytes, MAX_BUNDLE).map_err(malformed)?;
+        let value = json::parse_values(bytes, MAX_BUNDLE, MAX_SHORT_VALUES).map_err(malformed)?;
         let object = Object::new(
             &value,
             "bundle",

@@ -17,6 +17,9 @@ use crate::foreign::Foreign;
 pub const MAX_DEPTH: usize = 64;
 /// The maximum number of values (of every kind) in a document.
 pub const MAX_VALUES: usize = 250_000;
+/// The maximum number of values in a document whose every list is short, such as a bundle: it is
+/// read before any signature is verified, and values cost more than bytes.
+pub(crate) const MAX_SHORT_VALUES: usize = 16_384;
 
 /// Reason why a text is not accepted as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,9 +31,9 @@ pub enum InvalidJson {
     /// Arrays and objects nest deeper than [`MAX_DEPTH`].
     #[error("nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
-    /// More values than [`MAX_VALUES`].
-    #[error("more than {MAX_VALUES} values")]
-    TooMany,
+    /// More values than the document may have.
+    #[error("more than {0} values")]
+    TooMany(usize),
     /// A duplicate key in an object.
     #[error("the key {0:?} stands twice")]
     DuplicateKey(Foreign),
@@ -68,10 +71,19 @@ pub enum InvalidJson {
 
 /// Parses one JSON value from at most `limit` bytes.
 pub(crate) fn parse(bytes: &[u8], limit: usize) -> Result<Value, InvalidJson> {
+    parse_values(bytes, limit, MAX_VALUES)
+}
+
+/// Parses one JSON value from at most `limit` bytes, with at most `values` values in it.
+pub(crate) fn parse_values(
+    bytes: &[u8],
+    limit: usize,
+    values: usize,
+) -> Result<Value, InvalidJson> {
     if bytes.len() > limit {
         return Err(InvalidJson::TooLarge(limit));
     }
-    let state = RefCell::new(State { values: 0, refusal: None });
+    let state = RefCell::new(State { values, left: values, refusal: None });
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = Strict { state: &state, depth: 0 }
         .deserialize(&mut deserializer)
@@ -102,9 +114,11 @@ impl<'a> Object<'a> {
         known: &'static [&'static str],
     ) -> Result<Self, InvalidJson> {
         let map = value.as_object().ok_or(InvalidJson::Field { field, want: "an object" })?;
+        // Folded once: an outsider chooses the number of unknown keys.
+        let folded: Vec<_> = known.iter().map(|known| (fold(known), *known)).collect();
         for key in map.keys().filter(|key| !known.contains(&key.as_str())) {
-            let folded = fold(key);
-            if let Some(known) = known.iter().find(|known| fold(known) == folded) {
+            let key_folded = fold(key);
+            if let Some((_, known)) = folded.iter().find(|(folded, _)| *folded == key_folded) {
                 return Err(InvalidJson::AmbiguousKey { found: Foreign::new(key), known });
             }
         }
@@ -194,7 +208,10 @@ pub(crate) fn fold(key: &str) -> String {
 
 #[derive(Default)]
 struct State {
+    /// The maximum number of values.
     values: usize,
+    /// The number of values that may still follow.
+    left: usize,
     refusal: Option<InvalidJson>,
 }
 
@@ -220,12 +237,10 @@ impl Strict<'_> {
 
     fn count<E: serde::de::Error>(&self) -> Result<(), E> {
         let mut state = self.state.borrow_mut();
-        state.values += 1;
-        if state.values <= MAX_VALUES {
-            return Ok(());
-        }
+        let (values, left) = (state.values, state.left.checked_sub(1));
+        state.left = left.unwrap_or_default();
         drop(state);
-        Err(self.refuse(InvalidJson::TooMany))
+        left.map(|_| ()).ok_or_else(|| self.refuse(InvalidJson::TooMany(values)))
     }
 }
 
@@ -324,7 +339,7 @@ mod tests {
         assert_eq!(refusal(&deep), InvalidJson::TooDeep);
         assert_eq!(refusal(&"[".repeat(100_000)), InvalidJson::TooDeep);
         let wide = format!("[{}0]", "0,".repeat(MAX_VALUES));
-        assert_eq!(refusal(&wide), InvalidJson::TooMany);
+        assert_eq!(refusal(&wide), InvalidJson::TooMany(MAX_VALUES));
         assert_eq!(parse(b"[1,2,3]", 6), Err(InvalidJson::TooLarge(6)));
         for text in ["", "{} {}", "{}x", "\u{feff}{}", "{'a':1}", "[1,]", "nan", "1e999"] {
             assert!(matches!(refusal(text), InvalidJson::Syntax(_)), "{text}");

@@ -6,6 +6,7 @@
 mod algorithm;
 mod ed25519ph;
 mod encoding;
+pub(crate) mod work;
 
 use aws_lc_rs::signature::{self as lc, UnparsedPublicKey, VerificationAlgorithm};
 
@@ -184,6 +185,7 @@ impl PublicKey {
         if self.algorithm == KeyAlgorithm::Ed25519 {
             let sha512 = by(Algorithm::Sha512).and_then(|digest| hex::decode(digest.hex()).ok());
             let sha512 = sha512.and_then(|bytes| bytes.try_into().ok()).ok_or(SignatureMismatch)?;
+            work::count(&self.spki_der);
             ed25519ph::verify(&self.spki_der, sha512, signature)?;
             return Ok(SignatureScheme::Ed25519ph);
         }
@@ -239,6 +241,7 @@ impl PublicKey {
         algorithm: &'static dyn VerificationAlgorithm,
         verifies: impl FnOnce(&UnparsedPublicKey<&[u8]>) -> Result<(), aws_lc_rs::error::Unspecified>,
     ) -> Result<(), SignatureMismatch> {
+        work::count(&self.spki_der);
         let key = UnparsedPublicKey::new(algorithm, self.spki_der.as_slice());
         verifies(&key).map_err(|_| SignatureMismatch)
     }

@@ -321,9 +321,7 @@ impl Reject {
         match error {
             InvalidJson::TooLarge(limit) => Self::TooLarge { what, limit },
             InvalidJson::TooDeep => Self::TooDeep(what),
-            InvalidJson::TooMany => {
-                Self::TooMany { what, field: "values", limit: crate::json::MAX_VALUES }
-            }
+            InvalidJson::TooMany(limit) => Self::TooMany { what, field: "values", limit },
             InvalidJson::TooManyEntries { field, limit } => Self::TooMany { what, field, limit },
             InvalidJson::DuplicateKey(key) => Self::DuplicateKey { what, key },
             InvalidJson::AmbiguousKey { found, known } => {

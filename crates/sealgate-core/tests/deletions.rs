@@ -197,7 +197,18 @@ const DELETIONS: &[Row] = &[
         "    let kind = check_kind(entry, format, &body)?;\n",
         "",
     ),
-    ("the subject of the entry", "log/mod.rs", "        _entry: body.names(logged)?,\n", ""),
+    (
+        "the subject of the entry",
+        "log/mod.rs",
+        "        entry: names(&body, &entry.body, logged, proven)?,\n",
+        "",
+    ),
+    (
+        "the subject of an entry that is new",
+        "log/mod.rs",
+        "None => body.names(logged),",
+        "None => Ok(Default::default()),",
+    ),
     (
         "the signer of the entry",
         "log/entry.rs",
@@ -267,12 +278,23 @@ const DELETIONS: &[Row] = &[
         "    let attributes = token.check_attributes()?;\n",
         "",
     ),
-    ("the signature of the timestamp", "timestamp/signer.rs", "        _signature: signed?,\n", ""),
+    (
+        "the signature of the timestamp",
+        "timestamp/signer.rs",
+        "        _signature: check_signature(certificate, token, authority)?,\n",
+        "",
+    ),
+    (
+        "the signing certificate of the timestamp",
+        "timestamp/signer.rs",
+        "        _signing_certificate: named,\n",
+        "",
+    ),
     ("the chain of the timestamp's signer", "timestamp/signer.rs", "        _chain: chain,\n", ""),
     (
         "the usage of the timestamp's signer",
         "timestamp/signer.rs",
-        "        _usage: check_usage(candidate)?,\n",
+        "        _usage: check_usage(certificate)?,\n",
         "",
     ),
 ];

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use crate::json::{self, InvalidJson, Object};
+use crate::json::{self, InvalidJson, MAX_SHORT_VALUES, Object};
 use crate::reject::{Document, Reject};
 
 /// The maximum number of log entries in a bundle (sigstore-go's bound).
@@ -122,7 +122,7 @@ impl LogEntry {
     /// # Errors
     /// It is malformed, or larger than 4 MiB.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Reject> {
-        json::parse(bytes, 4 * MAX_BODY)
+        json::parse_values(bytes, 4 * MAX_BODY, MAX_SHORT_VALUES)
             .and_then(|value| entry(&value))
             .map_err(|error| Reject::json(Document::LogEntry, error))
     }
@@ -296,7 +296,7 @@ fn timestamp(value: &Value) -> Result<Vec<u8>, InvalidJson> {
 
 /// `null` is what Go writes for an entry that is not there.
 fn annotated_entry(text: &str) -> Result<Option<LogEntry>, InvalidJson> {
-    let value = json::parse(text.as_bytes(), 2 * MAX_BODY)?;
+    let value = json::parse_values(text.as_bytes(), 2 * MAX_BODY, MAX_SHORT_VALUES)?;
     if value.is_null() { Ok(None) } else { legacy_entry(&value).map(Some) }
 }
 
@@ -320,7 +320,7 @@ pub(super) fn legacy_entry(value: &Value) -> Result<LogEntry, InvalidJson> {
 }
 
 fn legacy_timestamp(text: &str) -> Result<Option<Vec<u8>>, InvalidJson> {
-    let value = json::parse(text.as_bytes(), 2 * MAX_TIMESTAMP)?;
+    let value = json::parse_values(text.as_bytes(), 2 * MAX_TIMESTAMP, MAX_SHORT_VALUES)?;
     if value.is_null() {
         return Ok(None);
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::log::{self, LogMaterial};
 use super::{MAX_BUNDLE, malformed};
-use crate::json::{self, InvalidJson, Object};
+use crate::json::{self, InvalidJson, MAX_SHORT_VALUES, Object};
 use crate::reject::{Document, Reject};
 
 /// An older bundle of a blob signature, parsed but unverified.
@@ -22,7 +22,7 @@ pub struct OlderBundle {
 impl OlderBundle {
     /// Parses one; none if `bytes` are something else (anything with a media type).
     pub fn recognise(bytes: &[u8]) -> Result<Option<Self>, Reject> {
-        let value = json::parse(bytes, MAX_BUNDLE).map_err(malformed)?;
+        let value = json::parse_values(bytes, MAX_BUNDLE, MAX_SHORT_VALUES).map_err(malformed)?;
         if value.get("base64Signature").is_none() || value.get("mediaType").is_some() {
             return Ok(None);
         }

@@ -4,12 +4,20 @@
 //! `webpki` builds paths and checks signatures, basic constraints, name constraints and unknown
 //! critical extensions. Checked here: the usages of all certificates, the root itself, and the
 //! validity period of the authority.
+//!
+//! Whoever makes evidence chooses the certificates in it. A key among them is used only after a
+//! key of the trust root, or one that such a key has certified, has signed its certificate:
+//! [`issued`] leaves out all others before paths are built, and `webpki` verifies a path from the
+//! root downwards.
 
 use der::asn1::ObjectIdentifier;
-use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
+use rustls_pki_types::{
+    AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm, UnixTime,
+};
 use webpki::aws_lc_rs as algorithms;
 use webpki::{EndEntityCert, Error, KeyUsage, VerifiedPath};
 
+use crate::key::{KeyAlgorithm, PublicKey, work};
 use crate::reject::{Foreign, Reject};
 use crate::trust::{CertificateAuthority, MAX_CHAIN};
 use crate::x509::{X509, bad};
@@ -18,22 +26,30 @@ use crate::x509::{X509, bad};
 /// is a cost.
 pub(crate) const MAX_UNTRUSTED: usize = 4;
 
+/// The largest RSA key, in bits, of a certificate that comes with evidence: Fulcio certifies none
+/// that is larger, and the cost of a verification grows with the square of the size.
+const MAX_RSA_BITS: u16 = 4096;
+
 /// SHA-2 only, no keys below RSA-2048.
 static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
-    algorithms::ECDSA_P256_SHA256,
-    algorithms::ECDSA_P256_SHA384,
-    algorithms::ECDSA_P256_SHA512,
-    algorithms::ECDSA_P384_SHA256,
-    algorithms::ECDSA_P384_SHA384,
-    algorithms::ECDSA_P384_SHA512,
-    algorithms::ECDSA_P521_SHA256,
-    algorithms::ECDSA_P521_SHA384,
-    algorithms::ECDSA_P521_SHA512,
-    algorithms::ED25519,
-    algorithms::RSA_PKCS1_2048_8192_SHA256,
-    algorithms::RSA_PKCS1_2048_8192_SHA384,
-    algorithms::RSA_PKCS1_2048_8192_SHA512,
+    &Counted(algorithms::ECDSA_P256_SHA256),
+    &Counted(algorithms::ECDSA_P256_SHA384),
+    &Counted(algorithms::ECDSA_P256_SHA512),
+    &Counted(algorithms::ECDSA_P384_SHA256),
+    &Counted(algorithms::ECDSA_P384_SHA384),
+    &Counted(algorithms::ECDSA_P384_SHA512),
+    &Counted(algorithms::ECDSA_P521_SHA256),
+    &Counted(algorithms::ECDSA_P521_SHA384),
+    &Counted(algorithms::ECDSA_P521_SHA512),
+    &Counted(algorithms::ED25519),
+    &Counted(algorithms::RSA_PKCS1_2048_8192_SHA256),
+    &Counted(algorithms::RSA_PKCS1_2048_8192_SHA384),
+    &Counted(algorithms::RSA_PKCS1_2048_8192_SHA512),
 ];
+
+/// An algorithm whose verifications are counted.
+#[derive(Debug)]
+struct Counted(&'static dyn SignatureVerificationAlgorithm);
 
 /// Purpose that the leaf's extended key usage must name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +105,26 @@ struct IssuerUsageProof;
 #[derive(Clone, Debug)]
 struct AuthorityProof;
 
+impl SignatureVerificationAlgorithm for Counted {
+    fn verify_signature(
+        &self,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), InvalidSignature> {
+        work::count(public_key);
+        self.0.verify_signature(public_key, message, signature)
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        self.0.public_key_alg_id()
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.0.signature_alg_id()
+    }
+}
+
 impl Purpose {
     fn oid(self) -> ObjectIdentifier {
         match self {
@@ -135,9 +171,10 @@ pub(crate) fn verify(
         return Err(bad(format!("more than {MAX_UNTRUSTED} intermediate certificates")));
     }
     let checked = check_leaf(leaf, times, purpose)?;
+    let untrusted = distinct_certificates(leaf, untrusted);
     let mut outcome = Reject::UntrustedCertificate(Foreign::new("no authority that issued it"));
     for authority in authorities {
-        match verify_paths(leaf, untrusted, authority, times, purpose) {
+        match verify_paths(leaf, &untrusted, authority, times, purpose) {
             Ok(path) => {
                 let authority = authority.uri.clone();
                 return Ok(Chain { path, authority, _leaf: checked });
@@ -183,18 +220,86 @@ fn within(certificate: &X509, times: &[i64]) -> Result<ValidityProof, Reject> {
     }
 }
 
+/// The certificates of `untrusted` that can be parsed, each once, without the leaf.
+fn distinct_certificates(leaf: &X509, untrusted: &[Vec<u8>]) -> Vec<X509> {
+    let mut found: Vec<X509> = Vec::new();
+    for der in untrusted.iter().filter(|der| der.as_slice() != leaf.der()) {
+        if !found.iter().any(|seen| seen.der() == der.as_slice()) {
+            found.extend(X509::parse(der));
+        }
+    }
+    found
+}
+
+/// The certificates of `untrusted` that `authority` has issued, directly or through another one of
+/// them. Each is verified with the keys that its issuer's name stands for, and a key is used only
+/// if its own certificate was verified: without a certificate that the authority has issued, the
+/// cost is one verification, with the authority's key, for each certificate that bears its name.
+/// Certificates of keys that are not accepted are left out.
+fn issued<'u>(untrusted: &'u [X509], authority: &CertificateAuthority) -> Vec<&'u X509> {
+    let is_new = |certificate: &&X509| {
+        !authority.chain().iter().any(|own| own.as_slice() == certificate.der())
+    };
+    let mut unverified: Vec<&X509> = untrusted.iter().filter(is_new).collect();
+    if unverified.is_empty() {
+        return Vec::new();
+    }
+    let own: Vec<X509> = authority.chain().iter().flat_map(|der| X509::parse(der)).collect();
+    let mut issuers: Vec<&X509> = own.iter().collect();
+    let mut issued = Vec::new();
+    while let Some(issuer) = issuers.pop() {
+        let (signed, others): (Vec<_>, Vec<_>) =
+            unverified.into_iter().partition(|certificate| has_signed(issuer, certificate));
+        for certificate in signed.into_iter().filter(|found| accepted_key(found).is_ok()) {
+            issued.push(certificate);
+            issuers.push(certificate);
+        }
+        unverified = others;
+    }
+    issued
+}
+
+/// True if `issuer` may sign certificates, and its key has signed `certificate`, which names it.
+fn has_signed(issuer: &X509, certificate: &X509) -> bool {
+    if !certificate.names_issuer(issuer) || !matches!(issuer.certifies(), Ok(Some(_))) {
+        return false;
+    }
+    let (Ok(key), Ok(signed)) = (issuer.key_parts(), certificate.signed_parts()) else {
+        return false;
+    };
+    let fits = |algorithm: &&&dyn SignatureVerificationAlgorithm| {
+        algorithm.signature_alg_id().as_ref() == signed.algorithm
+            && algorithm.public_key_alg_id().as_ref() == key.algorithm
+    };
+    ALGORITHMS.iter().find(fits).is_some_and(|algorithm| {
+        algorithm.verify_signature(key.key, signed.message, signed.signature).is_ok()
+    })
+}
+
+/// The key of a certificate that came with evidence, of an accepted kind and size.
+pub(crate) fn accepted_key(certificate: &X509) -> Result<PublicKey, Reject> {
+    let key = certificate.public_key()?;
+    match key.algorithm() {
+        KeyAlgorithm::Rsa { bits } if bits > MAX_RSA_BITS => {
+            Err(bad(format!("RSA key of {bits} bits: want at most {MAX_RSA_BITS}")))
+        }
+        _ => Ok(key),
+    }
+}
+
 fn verify_paths(
     leaf: &X509,
-    untrusted: &[Vec<u8>],
+    untrusted: &[X509],
     authority: &CertificateAuthority,
     times: &[i64],
     purpose: Purpose,
 ) -> Result<PathProof, Reject> {
     let root = CertificateDer::from(authority.root());
     let anchor = [webpki::anchor_from_trusted_cert(&root).map_err(|error| rejected(&error))?];
+    let issued = issued(untrusted, authority);
     let own = authority.intermediates().iter().map(Vec::as_slice);
     let pool: Vec<_> = own
-        .chain(untrusted.iter().map(Vec::as_slice))
+        .chain(issued.iter().map(|certificate| certificate.der()))
         .filter(|der| *der != leaf.der() && *der != authority.root())
         .take(MAX_CHAIN + MAX_UNTRUSTED)
         .map(CertificateDer::from)

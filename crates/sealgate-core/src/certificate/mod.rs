@@ -9,7 +9,7 @@ mod names;
 mod sct;
 mod unverified;
 
-pub(crate) use chain::{Chain, MAX_UNTRUSTED, Purpose, verify as verify_chain};
+pub(crate) use chain::{Chain, MAX_UNTRUSTED, Purpose, accepted_key, verify as verify_chain};
 use sct::RequiredScts;
 pub use unverified::Unverified;
 
@@ -104,7 +104,7 @@ pub fn certify(
     let chain = verify_chain(&leaf, presented.untrusted, authorities, times, Purpose::CodeSigning)?;
     let scts = sct::verify(&leaf, &chain, presented.detached_sct, &root.ct_logs)?.require(sct)?;
     Ok(CertifiedKey {
-        key: leaf.public_key()?,
+        key: accepted_key(&leaf)?,
         identity: names::identity(&leaf)?,
         window: leaf.window(),
         chain,

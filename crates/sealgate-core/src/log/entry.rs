@@ -16,6 +16,8 @@ use crate::x509::{X509, pem};
 
 /// The largest body that is read, in bytes.
 const MAX_BODY: usize = 1 << 20;
+/// The maximum number of values in a body; genuine ones have some dozens.
+const MAX_VALUES: usize = 1024;
 const MAX_SIGNATURES: usize = 32;
 
 /// The body of an entry, parsed but unverified.
@@ -129,7 +131,7 @@ impl Body {
     }
 
     fn read(bytes: &[u8]) -> Result<Self, Unreadable> {
-        let value = json::parse(bytes, MAX_BODY)?;
+        let value = json::parse_values(bytes, MAX_BODY, MAX_VALUES)?;
         let object = Object::new(&value, "body", &["apiVersion", "kind", "spec"])?;
         let kind = json::text(object.get("kind"), "kind")?;
         let version = json::text(object.get("apiVersion"), "apiVersion")?;

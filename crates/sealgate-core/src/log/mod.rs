@@ -99,7 +99,7 @@ pub struct LogProof {
     inclusion: Inclusion,
     _kind: KindProof,
     _validity: ValidityProof,
-    _entry: EntryProof,
+    entry: EntryProof,
 }
 
 /// Verified entries of one signature. Made by [`verify_entries`] only.
@@ -272,7 +272,7 @@ pub(crate) fn verify_entries(
     let mut found = LogProofs { proofs: Vec::new(), unknown: 0 };
     let Some(root) = root else { return Ok(found) };
     for entry in entries {
-        match verify_entry(entry, format, &root.transparency_logs, logged, times)? {
+        match by_logs(entry, format, &root.transparency_logs, logged, times, &found.proofs)? {
             EntryOutcome::Proven(proof) => found.proofs.push(proof),
             EntryOutcome::UnknownLog { .. } => found.unknown += 1,
         }
@@ -295,9 +295,22 @@ pub fn verify_entry(
     logged: &Logged<'_>,
     times: &[i64],
 ) -> Result<EntryOutcome, Reject> {
+    by_logs(entry, format, logs, logged, times, &[])
+}
+
+/// Verifies as [`verify_entry`] does. `proven`: entries of the same signature that were verified
+/// before.
+fn by_logs(
+    entry: &LogEntry,
+    format: EntryFormat,
+    logs: &[TransparencyLog],
+    logged: &Logged<'_>,
+    times: &[i64],
+    proven: &[LogProof],
+) -> Result<EntryOutcome, Reject> {
     let mut outcome = None;
     for log in logs.iter().filter(|log| log.is_named(&entry.log_id)) {
-        match by_log(entry, format, log, logged, times) {
+        match by_log(entry, format, log, logged, times, proven) {
             Ok(proof) => return Ok(EntryOutcome::Proven(proof)),
             Err(reject) => outcome = outcome.or(Some(reject)),
         }
@@ -314,6 +327,7 @@ fn by_log(
     log: &TransparencyLog,
     logged: &Logged<'_>,
     times: &[i64],
+    proven: &[LogProof],
 ) -> Result<LogProof, Reject> {
     let evidence = InclusionEvidence::of(entry, format)?;
     let body = Body::parse(&entry.body)?;
@@ -334,8 +348,22 @@ fn by_log(
         inclusion,
         _kind: kind,
         _validity: validity,
-        _entry: body.names(logged)?,
+        entry: names(&body, &entry.body, logged, proven)?,
     })
+}
+
+/// Compares signature, signer and content with those of the entry. To name a large envelope is
+/// costly, and a bundle may hold one entry many times: the same body is compared once.
+fn names(
+    body: &Body,
+    bytes: &[u8],
+    logged: &Logged<'_>,
+    proven: &[LogProof],
+) -> Result<EntryProof, Reject> {
+    match proven.iter().find(|proof| proof.body == bytes) {
+        Some(same) => Ok(same.entry.clone()),
+        None => body.names(logged),
+    }
 }
 
 impl<'a> InclusionEvidence<'a> {

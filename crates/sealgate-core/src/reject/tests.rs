@@ -87,7 +87,7 @@ fn every_way_in_which_json_is_refused_has_a_reject() {
     for (error, code) in [
         (InvalidJson::TooLarge(1), "too-large"),
         (InvalidJson::TooDeep, "too-deep"),
-        (InvalidJson::TooMany, "too-many"),
+        (InvalidJson::TooMany(9), "too-many"),
         (InvalidJson::TooManyEntries { field: "x", limit: 1 }, "too-many"),
         (InvalidJson::DuplicateKey(Foreign::new("x")), "duplicate-key"),
         (InvalidJson::AmbiguousKey { found: Foreign::new("X"), known: "x" }, "ambiguous-key"),

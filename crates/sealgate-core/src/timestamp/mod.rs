@@ -9,7 +9,7 @@ mod signer;
 mod token;
 mod tst;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use token::{AttributesProof, Token};
 use tst::{ImprintProof, TstInfo};
@@ -21,6 +21,11 @@ use crate::trust::{CertificateAuthority, SharedRoot};
 
 /// The maximum size of a timestamp in bytes.
 pub const MAX_TIMESTAMP: usize = 64 << 10;
+
+/// The maximum number of timestamps of one signature that no authority of the trust root has
+/// signed: each can cost several verifications before it is known that its certificates only bear
+/// an authority's name.
+const MAX_UNKNOWN: usize = 8;
 
 /// A time that an authority of the trust root has signed. Made by [`verify_timestamp`] only.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +125,8 @@ impl RequiredTimes {
 /// there is no authority to verify them with, so that none counts.
 ///
 /// # Errors
-/// A timestamp is wrong in any way, even if another one would do.
+/// A timestamp is wrong in any way, even if another one would do, or there are more than
+/// [`MAX_UNKNOWN`] of unknown authorities. The same timestamp is verified once.
 pub(crate) fn verify_timestamps(
     responses: &[Vec<u8>],
     root: Option<&SharedRoot>,
@@ -128,13 +134,28 @@ pub(crate) fn verify_timestamps(
 ) -> Result<TrustedTimes, Reject> {
     let mut found = TrustedTimes { times: Vec::new(), unknown: 0 };
     let Some(root) = root else { return Ok(found) };
+    let mut outcomes: BTreeMap<&[u8], TimestampOutcome> = BTreeMap::new();
     for response in responses {
-        match verify_timestamp(response, &root.timestamp_authorities, signature)? {
-            TimestampOutcome::Trusted(time) => found.times.push(time),
-            TimestampOutcome::UnknownAuthority => found.unknown += 1,
+        if !outcomes.contains_key(response.as_slice()) {
+            let outcome = verify_timestamp(response, &root.timestamp_authorities, signature)?;
+            outcomes.insert(response, outcome);
+            check_unknown(&outcomes)?;
+        }
+        match outcomes.get(response.as_slice()) {
+            Some(TimestampOutcome::Trusted(time)) => found.times.push(time.clone()),
+            Some(TimestampOutcome::UnknownAuthority) | None => found.unknown += 1,
         }
     }
     Ok(found)
+}
+
+fn check_unknown(outcomes: &BTreeMap<&[u8], TimestampOutcome>) -> Result<(), Reject> {
+    let unknown = |outcome: &&TimestampOutcome| **outcome == TimestampOutcome::UnknownAuthority;
+    if outcomes.values().filter(unknown).count() <= MAX_UNKNOWN {
+        return Ok(());
+    }
+    let field = "timestamps of unknown authorities";
+    Err(Reject::TooMany { what: Document::Timestamp, field, limit: MAX_UNKNOWN })
 }
 
 /// Verifies one timestamp: `response` is a DER TimeStampResp, `signature` the raw bytes that its

@@ -1,13 +1,16 @@
-//! The signer of a timestamp: the certificate that its signer identifier names, among those in the
-//! token and in the trust root, if its key has made the signature and its chain ends in an
-//! authority at the time of the timestamp. The order of certificates has no effect.
+//! The signer of a timestamp: the certificate that its signer identifier and its signed attributes
+//! name, among those in the token and in the trust root, if its chain ends in an authority at the
+//! time of the timestamp and its key has made the signature. The order of certificates has no
+//! effect.
+//!
+//! Whoever makes a token chooses its certificates. Names and hashes are compared first, then the
+//! chain is verified from the root downwards, and only then the key of the token is used.
 
+use der::Decode;
 use der::asn1::{ObjectIdentifier, OctetStringRef};
-use der::{Decode, Encode};
-use x509_cert::Certificate;
 
 use super::token::{SignerId, SigningCertificateProof, Token};
-use crate::certificate::{Chain, Purpose, verify_chain};
+use crate::certificate::{Chain, Purpose, accepted_key, verify_chain};
 use crate::digest::Algorithm;
 use crate::key::{HashAlgorithm, KeyAlgorithm, PublicKey};
 use crate::reject::{Foreign, Reject, TimestampReject};
@@ -42,34 +45,43 @@ impl<'t> TokenSigner<'t> {
     }
 }
 
+/// Certificates of a token, parsed once for all authorities.
+struct Bag {
+    /// The certificates that the signer identifier and the signed attributes name.
+    signing: Vec<(X509, SigningCertificateProof)>,
+    /// The reason why none is named, if the signer identifier alone names some.
+    unnamed: Option<TimestampReject>,
+    /// The certificates that may issue others.
+    issuing: Vec<Vec<u8>>,
+}
+
+/// A certificate that may be the signer's, and the proof that the signed attributes name it.
+struct Candidate<'c> {
+    certificate: &'c X509,
+    named: SigningCertificateProof,
+}
+
 /// Finds the token's signer, whose certificate an authority issued and which was valid at `time`;
 /// none if no authority knows the signer.
 ///
 /// # Errors
-/// An authority knows the signer, and something is wrong.
+/// An authority knows the signer, and something is wrong; or the token's own certificates are not
+/// those that its signed attributes name.
 pub(super) fn find<'t>(
     token: &Token<'_>,
     time: i64,
     authorities: &'t [CertificateAuthority],
 ) -> Result<Option<TokenSigner<'t>>, TimestampReject> {
-    let bag = parsed_bag(token);
-    let issuing: Vec<_> = bag
-        .iter()
-        .filter(|certificate| matches!(certificate.certifies(), Ok(Some(_))))
-        .map(|certificate| certificate.der().to_vec())
-        .filter(|der| !authorities.iter().any(|authority| authority.chain().contains(der)))
-        .collect();
+    let bag = Bag::of(token, authorities);
     let mut outcome = None;
     for authority in authorities {
-        for candidate in candidates(token, &bag, authority)? {
-            match verify_signer(authority, &candidate, token, &issuing, time) {
-                Ok(Some(signer)) => return Ok(Some(signer)),
-                Ok(None) => {}
-                Err(reject) => outcome = Some(graver(outcome, reject)),
-            }
+        match find_by(token, &bag, authority, time) {
+            Ok(Some(signer)) => return Ok(Some(signer)),
+            Ok(None) => {}
+            Err(reject) => outcome = Some(graver(outcome, reject)),
         }
     }
-    outcome.map_or(Ok(None), Err)
+    outcome.or(bag.unnamed).map_or(Ok(None), Err)
 }
 
 /// The more informative of two reasons: an error of the named certificate rather than that another
@@ -81,43 +93,87 @@ fn graver(former: Option<TimestampReject>, reject: TimestampReject) -> Timestamp
     }
 }
 
-/// The certificates of the token, each once. Certificates that cannot be parsed are left out.
-fn parsed_bag(token: &Token<'_>) -> Vec<X509> {
-    let mut bag: Vec<X509> = Vec::new();
-    for der in &token.certificates {
-        if !bag.iter().any(|seen| seen.der() == *der) {
-            bag.extend(X509::parse(der));
+impl Bag {
+    /// Reads the certificates of the token, each once. Those that cannot be parsed are left out.
+    fn of(token: &Token<'_>, authorities: &[CertificateAuthority]) -> Self {
+        let mut certificates: Vec<X509> = Vec::new();
+        for der in &token.certificates {
+            if !certificates.iter().any(|seen| seen.der() == *der) {
+                certificates.extend(X509::parse(der));
+            }
         }
+        let trusted =
+            |der: &[u8]| authorities.iter().any(|own| own.chain().iter().any(|own| own == der));
+        let issuing = certificates
+            .iter()
+            .filter(|certificate| matches!(certificate.certifies(), Ok(Some(_))))
+            .filter(|certificate| !trusted(certificate.der()))
+            .map(|certificate| certificate.der().to_vec())
+            .collect();
+        let (mut signing, mut unnamed) = (Vec::new(), None);
+        certificates.retain(|certificate| is_named(&token.signer, certificate));
+        for certificate in certificates {
+            match token.check_signing_certificate(certificate.der()) {
+                Ok(proof) => signing.push((certificate, proof)),
+                Err(reject) => unnamed = Some(reject),
+            }
+        }
+        let unnamed = unnamed.filter(|_| signing.is_empty());
+        Self { signing, unnamed, issuing }
     }
-    bag
 }
 
-/// The certificates that the signer identifier can mean. An authority whose chain begins with a
-/// signing certificate knows no other signer.
-fn candidates(
+/// Finds the signer among those that `authority` can have issued. An authority whose chain begins
+/// with a signing certificate knows no other signer.
+fn find_by<'t>(
     token: &Token<'_>,
-    bag: &[X509],
-    authority: &CertificateAuthority,
-) -> Result<Vec<X509>, TimestampReject> {
+    bag: &Bag,
+    authority: &'t CertificateAuthority,
+    time: i64,
+) -> Result<Option<TokenSigner<'t>>, TimestampReject> {
     let own = authority.chain().first().map(|der| X509::parse(der)).transpose();
     let own = own.map_err(|reject| chain_reject(&reject))?;
-    let pinned = own.filter(|own| matches!(own.certifies(), Ok(None)));
-    let mut candidates = match pinned {
-        Some(pinned) => vec![pinned],
-        None => bag.to_vec(),
-    };
-    candidates.retain(|certificate| is_named(&token.signer, certificate));
-    Ok(candidates)
+    if let Some(pinned) = own.filter(|own| matches!(own.certifies(), Ok(None))) {
+        return by_pinned(token, &pinned, bag, authority, time);
+    }
+    let mut outcome = None;
+    for (certificate, proof) in &bag.signing {
+        let candidate = Candidate { certificate, named: proof.clone() };
+        match verify_signer(authority, candidate, token, &bag.issuing, time) {
+            Ok(Some(signer)) => return Ok(Some(signer)),
+            Ok(None) => {}
+            Err(reject) => outcome = Some(graver(outcome, reject)),
+        }
+    }
+    outcome.map_or(Ok(None), Err)
+}
+
+/// Verifies the signing certificate of the trust root as the token's signer.
+fn by_pinned<'t>(
+    token: &Token<'_>,
+    pinned: &X509,
+    bag: &Bag,
+    authority: &'t CertificateAuthority,
+    time: i64,
+) -> Result<Option<TokenSigner<'t>>, TimestampReject> {
+    if !is_named(&token.signer, pinned) {
+        return Ok(None);
+    }
+    match token.check_signing_certificate(pinned.der()) {
+        Ok(named) => {
+            let candidate = Candidate { certificate: pinned, named };
+            verify_signer(authority, candidate, token, &bag.issuing, time)
+        }
+        // Another's certificate, or the signer's under another's name.
+        Err(reject) => check_signature(pinned, token, authority).map_or(Ok(None), |_| Err(reject)),
+    }
 }
 
 fn is_named(id: &SignerId<'_>, certificate: &X509) -> bool {
     match id {
-        SignerId::IssuerAndSerial(issuer, serial) => Certificate::from_der(certificate.der())
-            .is_ok_and(|certificate| {
-                let certificate = certificate.tbs_certificate();
-                certificate.issuer().to_der().is_ok_and(|der| der == *issuer)
-                    && certificate.serial_number().to_der().is_ok_and(|der| der == *serial)
-            }),
+        SignerId::IssuerAndSerial(issuer, serial) => certificate
+            .issuer_and_serial()
+            .is_ok_and(|(found, number)| found == *issuer && number == *serial),
         SignerId::KeyId(id) => certificate
             .extension(SUBJECT_KEY_ID)
             .and_then(|value| <&OctetStringRef>::from_der(value).ok())
@@ -126,33 +182,25 @@ fn is_named(id: &SignerId<'_>, certificate: &X509) -> bool {
 }
 
 /// Verifies `candidate` as the token's signer, issued by `authority`. None if the authority does
-/// not know it, which is no error: another candidate may have the same name.
-///
-/// Building chains is expensive, and an attacker chooses the certificates in the token: a chain is
-/// built only for the certificate that the signed attributes name by its hash.
+/// not know it, which is no error: another authority may.
 fn verify_signer<'t>(
     authority: &'t CertificateAuthority,
-    candidate: &X509,
+    candidate: Candidate<'_>,
     token: &Token<'_>,
     issuing: &[Vec<u8>],
     time: i64,
 ) -> Result<Option<TokenSigner<'t>>, TimestampReject> {
-    let signed = check_signature(candidate, token);
-    let named = match token.check_signing_certificate(candidate.der()) {
-        Ok(proof) => proof,
-        // Another's certificate, or the signer's under another's name.
-        Err(reject) => return signed.map_or(Ok(None), |_| Err(reject)),
-    };
+    let Candidate { certificate, named } = candidate;
     let one = std::slice::from_ref(authority);
-    let chain = match verify_chain(candidate, issuing, one, &[time], Purpose::TimeStamping) {
+    let chain = match verify_chain(certificate, issuing, one, &[time], Purpose::TimeStamping) {
         Ok(chain) => chain,
         Err(Reject::UntrustedCertificate(_)) => return Ok(None),
         Err(reject) => return Err(chain_reject(&reject)),
     };
     Ok(Some(TokenSigner {
         authority,
-        _usage: check_usage(candidate)?,
-        _signature: signed?,
+        _usage: check_usage(certificate)?,
+        _signature: check_signature(certificate, token, authority)?,
         _signing_certificate: named,
         _chain: chain,
     }))
@@ -172,11 +220,15 @@ fn check_usage(certificate: &X509) -> Result<UsageProof, TimestampReject> {
     }
 }
 
+/// Verifies the token's signature with the key of a certificate that `authority` has issued.
 fn check_signature(
     certificate: &X509,
     token: &Token<'_>,
+    authority: &CertificateAuthority,
 ) -> Result<TokenSignatureProof, TimestampReject> {
-    let key = certificate.public_key().map_err(|reject| chain_reject(&reject))?;
+    let is_own = authority.chain().iter().any(|own| own == certificate.der());
+    let key = if is_own { certificate.public_key() } else { accepted_key(certificate) };
+    let key = key.map_err(|reject| chain_reject(&reject))?;
     let hash = signature_hash(token, &key)?;
     let verified = key.verify(&token.signed, token.signature, Some(hash));
     verified.map(|()| TokenSignatureProof).map_err(|_| TimestampReject::Signature)

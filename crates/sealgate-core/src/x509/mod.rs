@@ -6,7 +6,7 @@ pub mod pem;
 
 use std::collections::BTreeSet;
 
-use der::asn1::{AnyRef, ContextSpecificRef, ObjectIdentifier};
+use der::asn1::{AnyRef, BitStringRef, ContextSpecificRef, ObjectIdentifier};
 use der::oid::AssociatedOid;
 use der::{Decode, Encode, Reader, SliceReader, Tag, TagNumber};
 use x509_cert::Certificate;
@@ -36,6 +36,24 @@ pub fn names_itself(der: &[u8]) -> bool {
 pub(crate) struct X509 {
     der: Vec<u8>,
     certificate: Certificate,
+}
+
+/// The parts of a certificate that its issuer's signature is verified with.
+pub(crate) struct SignedParts<'a> {
+    /// The TBSCertificate, DER.
+    pub(crate) message: &'a [u8],
+    /// The contents of the AlgorithmIdentifier.
+    pub(crate) algorithm: &'a [u8],
+    /// The signature.
+    pub(crate) signature: &'a [u8],
+}
+
+/// The parts of a SubjectPublicKeyInfo.
+pub(crate) struct KeyParts<'a> {
+    /// The contents of the AlgorithmIdentifier.
+    pub(crate) algorithm: Vec<u8>,
+    /// The key.
+    pub(crate) key: &'a [u8],
 }
 
 impl X509 {
@@ -69,6 +87,33 @@ impl X509 {
 
     pub(crate) fn public_key(&self) -> Result<PublicKey, Reject> {
         PublicKey::from_spki_der(&self.spki()?).map_err(|error| bad(error.to_string()))
+    }
+
+    /// The parts of its key, which is not checked here.
+    pub(crate) fn key_parts(&self) -> Result<KeyParts<'_>, Reject> {
+        let spki = self.certificate.tbs_certificate().subject_public_key_info();
+        let identifier = spki.algorithm.to_der().map_err(not_der)?;
+        let algorithm = AnyRef::from_der(&identifier).map_err(not_der)?.value().to_vec();
+        let key =
+            spki.subject_public_key.as_bytes().ok_or_else(|| bad("unused bits in the key"))?;
+        Ok(KeyParts { algorithm, key })
+    }
+
+    /// The parts that its issuer's signature is verified with.
+    pub(crate) fn signed_parts(&self) -> Result<SignedParts<'_>, Reject> {
+        signed_parts(&self.der).map_err(not_der)
+    }
+
+    /// True if it names `issuer` as its issuer. Only the names are compared.
+    pub(crate) fn names_issuer(&self, issuer: &Self) -> bool {
+        let subject = issuer.certificate.tbs_certificate().subject();
+        self.certificate.tbs_certificate().issuer() == subject
+    }
+
+    /// The DER of its issuer's name and of its serial number, by which CMS names it.
+    pub(crate) fn issuer_and_serial(&self) -> der::Result<(Vec<u8>, Vec<u8>)> {
+        let certificate = self.certificate.tbs_certificate();
+        Ok((certificate.issuer().to_der()?, certificate.serial_number().to_der()?))
     }
 
     /// First and last second in which it is valid, since 1970.
@@ -146,6 +191,15 @@ impl X509 {
     pub(crate) fn tbs_without(&self, left_out: ObjectIdentifier) -> Result<Vec<u8>, Reject> {
         tbs_without(&self.der, left_out).map_err(not_der)
     }
+}
+
+fn signed_parts(certificate: &[u8]) -> der::Result<SignedParts<'_>> {
+    let mut fields = SliceReader::new(AnyRef::from_der(certificate)?.value())?;
+    let message = fields.tlv_bytes()?;
+    let algorithm = AnyRef::decode(&mut fields)?.value();
+    let signature = BitStringRef::decode(&mut fields)?;
+    let signature = signature.as_bytes().ok_or_else(|| Tag::BitString.value_error())?;
+    Ok(SignedParts { message, algorithm, signature })
 }
 
 fn tbs_without(certificate: &[u8], left_out: ObjectIdentifier) -> der::Result<Vec<u8>> {

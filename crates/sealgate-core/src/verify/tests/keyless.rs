@@ -3,6 +3,7 @@
 
 mod mutations;
 mod seeds;
+mod work;
 mod world;
 
 use std::sync::Arc;
