@@ -15,7 +15,10 @@ use rustls_pki_types::{
     AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm, UnixTime,
 };
 use webpki::aws_lc_rs as algorithms;
-use webpki::{EndEntityCert, Error, KeyUsage, VerifiedPath};
+use webpki::{
+    EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage,
+    RequiredEkuNotFoundContext, VerifiedPath,
+};
 
 use crate::key::{KeyAlgorithm, PublicKey, work};
 use crate::reject::{Foreign, Reject};
@@ -125,6 +128,9 @@ impl SignatureVerificationAlgorithm for Counted {
     }
 }
 
+/// Any extended key usage (RFC 5280, section 4.2.1.12), for issuers only.
+const ANY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
+
 impl Purpose {
     fn oid(self) -> ObjectIdentifier {
         match self {
@@ -133,12 +139,41 @@ impl Purpose {
         }
     }
 
-    /// Usage of issuing certificates, which may leave out the extension but must not name another
-    /// use.
-    fn of_issuers(self) -> KeyUsage {
+    /// True if a certificate with these extended key usages may issue certificates for the
+    /// purpose: it has no such extension, or one that names the purpose or any.
+    fn allows_issuer(self, usages: &[ObjectIdentifier]) -> bool {
+        usages.is_empty() || usages.iter().any(|usage| [self.oid(), ANY_USAGE].contains(usage))
+    }
+
+    /// The contents of the DER of [`Self::oid`].
+    fn oid_bytes(self) -> &'static [u8] {
         match self {
-            Self::CodeSigning => KeyUsage::required_if_present(&[43, 6, 1, 5, 5, 7, 3, 3]),
-            Self::TimeStamping => KeyUsage::required_if_present(&[43, 6, 1, 5, 5, 7, 3, 8]),
+            Self::CodeSigning => &[43, 6, 1, 5, 5, 7, 3, 3],
+            Self::TimeStamping => &[43, 6, 1, 5, 5, 7, 3, 8],
+        }
+    }
+}
+
+/// The rule of [`Purpose::allows_issuer`], for the certificates of a path. The leaf must name the
+/// purpose itself ([`check_purpose`]).
+impl ExtendedKeyUsageValidator for Purpose {
+    fn validate(&self, usages: KeyPurposeIdIter<'_, '_>) -> Result<(), Error> {
+        let allowed = [self.oid_bytes(), ANY_USAGE.as_bytes()].map(KeyPurposeId::new);
+        let mut present = Vec::new();
+        for usage in usages {
+            let usage = usage?;
+            if allowed.contains(&usage) {
+                return Ok(());
+            }
+            present.push(usage.to_decoded_oid());
+        }
+        let required = KeyUsage::required_if_present(self.oid_bytes());
+        match present.is_empty() {
+            true => Ok(()),
+            false => Err(Error::RequiredEkuNotFoundContext(RequiredEkuNotFoundContext {
+                required,
+                present,
+            })),
         }
     }
 }
@@ -310,17 +345,9 @@ fn verify_paths(
     let mut proof: Option<PathProof> = None;
     for time in distinct(times) {
         let path = end_entity
-            .verify_for_usage(
-                ALGORITHMS,
-                &anchor,
-                &pool,
-                unix_time(time)?,
-                purpose.of_issuers(),
-                None,
-                None,
-            )
+            .verify_for_usage(ALGORITHMS, &anchor, &pool, unix_time(time)?, purpose, None, None)
             .map_err(|error| rejected(&error))?;
-        let path = Path { issuing: issuing(&path)?, root: &trusted, authority };
+        let path = Path { issuing: issuing(&path)?, root: &trusted, authority, purpose };
         let checked = path.check(time)?;
         let issuer = path.issuing.first().unwrap_or(&trusted).spki()?;
         if proof.is_some_and(|former| former.issuer_spki != issuer) {
@@ -344,6 +371,7 @@ struct Path<'a> {
     issuing: Vec<X509>,
     root: &'a X509,
     authority: &'a CertificateAuthority,
+    purpose: Purpose,
 }
 
 impl Path<'_> {
@@ -356,10 +384,19 @@ impl Path<'_> {
         })
     }
 
+    /// Checks that all certificates may issue. The root is an issuer like the others: as in Go, it
+    /// limits the purposes of the whole path, and must have no critical extension that nobody has
+    /// evaluated.
     fn check_usage(&self) -> Result<IssuerUsageProof, Reject> {
         let Some(longest) = self.root.certifies()? else {
             return Err(Reject::CertificateUsage("the root may not issue certificates"));
         };
+        if !self.purpose.allows_issuer(&self.root.extended_key_usage()?) {
+            return Err(Reject::CertificateUsage("the root is not for this use"));
+        }
+        if let Some(unknown) = self.root.unknown_critical_extension() {
+            return Err(bad(format!("the root has an unknown critical extension {unknown}")));
+        }
         let counted = self.issuing.iter().filter(|issuing| !issuing.is_self_issued()).count();
         if longest.is_some_and(|longest| counted > usize::from(longest)) {
             return Err(bad("the path is longer than the root allows"));

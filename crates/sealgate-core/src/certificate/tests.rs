@@ -201,6 +201,50 @@ fn intermediates_must_be_allowed_to_issue() {
     assert_eq!(with_intermediate(uris_excluded), None);
 }
 
+/// A chain whose root is made as `change` wants.
+fn with_root(change: impl FnOnce(&mut CertificateParams)) -> Option<&'static str> {
+    let mut pki = Pki::new();
+    let mut params = ca_params("root", BasicConstraints::Unconstrained);
+    change(&mut params);
+    pki.root = pki::Ca::root(params);
+    pki.intermediate = pki.root.below(pki.intermediate.params.clone());
+    outcome(&pki, &pki.leaf().der).err()
+}
+
+/// As in Go's `crypto/x509`, by which cosign judges: the usages of a root limit its whole chain.
+#[test]
+fn the_root_is_judged_as_an_issuer() {
+    type Change = fn(&mut CertificateParams);
+    use ExtendedKeyUsagePurpose::{Any, ClientAuth, CodeSigning, ServerAuth, TimeStamping};
+    let rows: [(&str, Option<&str>, Change); 10] = [
+        ("no extension", None, |_| {}),
+        ("this use", None, |p| p.extended_key_usages = vec![CodeSigning]),
+        ("among others", None, |p| p.extended_key_usages = vec![ServerAuth, CodeSigning]),
+        ("any use", None, |p| p.extended_key_usages = vec![Any]),
+        ("servers", Some("certificate-usage"), |p| p.extended_key_usages = vec![ServerAuth]),
+        ("others", Some("certificate-usage"), |p| {
+            p.extended_key_usages = vec![ClientAuth, TimeStamping];
+        }),
+        ("no authority", Some("certificate-usage"), |p| p.is_ca = IsCa::ExplicitNoCa),
+        ("no basic constraints", Some("certificate-usage"), |p| p.is_ca = IsCa::NoCa),
+        ("no signatures", Some("certificate-usage"), |p| {
+            p.key_usages = vec![KeyUsagePurpose::CrlSign];
+        }),
+        ("unknown and critical", Some("bad-certificate"), |p| {
+            let mut unknown = CustomExtension::from_oid_content(&[1, 2, 3], vec![5, 0]);
+            unknown.set_criticality(true);
+            p.custom_extensions.push(unknown);
+        }),
+    ];
+    for (what, want, change) in rows {
+        assert_eq!(with_root(change), want, "{what}");
+    }
+    let any = |p: &mut CertificateParams| p.extended_key_usages = vec![Any];
+    assert_eq!(with_intermediate(any), None);
+    let others = |p: &mut CertificateParams| p.extended_key_usages = vec![TimeStamping];
+    assert_eq!(with_intermediate(others), Some("certificate-usage"));
+}
+
 #[test]
 fn name_constraints_hold() {
     let mut pki = Pki::new();

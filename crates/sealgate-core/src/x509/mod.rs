@@ -22,6 +22,19 @@ const MAX_EXTENSIONS: usize = 64;
 const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
+/// Critical extensions of a root that are evaluated, or limit nothing here: key identifiers, key
+/// usage, alternative names, basic and name constraints, policies, extended key usage.
+const KNOWN_CRITICAL: [ObjectIdentifier; 8] = [
+    ObjectIdentifier::new_unwrap("2.5.29.14"),
+    ObjectIdentifier::new_unwrap("2.5.29.15"),
+    ObjectIdentifier::new_unwrap("2.5.29.17"),
+    ObjectIdentifier::new_unwrap("2.5.29.19"),
+    ObjectIdentifier::new_unwrap("2.5.29.30"),
+    ObjectIdentifier::new_unwrap("2.5.29.32"),
+    ObjectIdentifier::new_unwrap("2.5.29.35"),
+    ObjectIdentifier::new_unwrap("2.5.29.37"),
+];
+
 /// True if a certificate (DER) names itself as its issuer, as roots do. Only the names are
 /// compared.
 pub fn names_itself(der: &[u8]) -> bool {
@@ -114,6 +127,13 @@ impl X509 {
     pub(crate) fn issuer_and_serial(&self) -> der::Result<(Vec<u8>, Vec<u8>)> {
         let certificate = self.certificate.tbs_certificate();
         Ok((certificate.issuer().to_der()?, certificate.serial_number().to_der()?))
+    }
+
+    /// A critical extension that is not evaluated anywhere.
+    pub(crate) fn unknown_critical_extension(&self) -> Option<ObjectIdentifier> {
+        let unknown =
+            |found: &&Extension| found.critical && !KNOWN_CRITICAL.contains(&found.extn_id);
+        self.extensions().iter().find(unknown).map(|extension| extension.extn_id)
     }
 
     /// First and last second in which it is valid, since 1970.

@@ -1,13 +1,16 @@
 //! Timestamps that are wrong in one thing, all else genuine and signed: each has its own code.
 
-use rcgen::{CertificateParams, CustomExtension, PKCS_ECDSA_P256_SHA256};
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256,
+};
 
 use super::verify;
 use super::workbench::{
     CODE_SIGNING, SEQUENCE, SHA1, SHA256, Stamp, TST_INFO, Tsa, also_code_signing, attribute,
-    essv1, essv2, hash_bytes, identifier, not_critical, oid, tlv, usage,
+    essv1, essv2, hash_bytes, identifier, leaf_params, not_critical, oid, tlv, usage,
 };
-use crate::certificate::tests::pki::{NOW, set_window};
+use crate::certificate::tests::pki::{Ca, NOW, ca_params, set_window};
 use crate::digest::Algorithm;
 
 type Row = (&'static str, &'static str, fn(&mut Stamp, &Tsa));
@@ -160,6 +163,29 @@ fn a_certificate_that_is_not_for_timestamps_alone_is_refused() {
         let response = tsa.stamp().der(&tsa.key);
         assert_eq!(verify(&response, &[tsa.authority()]), want, "{what}");
         assert_eq!(verify(&response, &[tsa.pinned()]), want, "{what}, pinned");
+    }
+}
+
+/// The usages of a root limit its whole chain, whether the signing certificate is in the trust root
+/// or not.
+#[test]
+fn a_root_that_is_not_for_timestamps_is_refused() {
+    for (usages, want) in [
+        (vec![], "trusted"),
+        (vec![ExtendedKeyUsagePurpose::TimeStamping], "trusted"),
+        (vec![ExtendedKeyUsagePurpose::Any], "trusted"),
+        (vec![ExtendedKeyUsagePurpose::ServerAuth], "timestamp-usage"),
+        (vec![ExtendedKeyUsagePurpose::CodeSigning], "timestamp-usage"),
+    ] {
+        let mut tsa = Tsa::new();
+        let mut params = ca_params("tsa root", BasicConstraints::Unconstrained);
+        params.extended_key_usages = usages.clone();
+        tsa.root = Ca::root(params);
+        tsa.intermediate = tsa.root.below(tsa.intermediate.params.clone());
+        tsa.leaf = tsa.intermediate.sign(&leaf_params(), &tsa.key);
+        let response = tsa.stamp().der(&tsa.key);
+        assert_eq!(verify(&response, &[tsa.authority()]), want, "{usages:?}");
+        assert_eq!(verify(&response, &[tsa.pinned()]), want, "{usages:?}, pinned");
     }
 }
 
