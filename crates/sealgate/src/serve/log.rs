@@ -1,18 +1,21 @@
 //! The gate's log: lines on standard error, written by a separate thread.
 //!
-//! A decision must not wait for the reader of the log. Lines go through a bounded queue; when it is
-//! full they are dropped, and their number is logged as soon as there is room.
+//! A decision must not wait for the reader of the log. Lines go through a queue that is bounded in
+//! bytes; when it is full they are dropped, and as soon as there is room their number is logged
+//! before any other line. `line` makes each line printable and bounded.
 
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+mod line;
 mod text;
 
 /// The format of log lines.
@@ -25,7 +28,10 @@ pub(super) enum Format {
 }
 
 /// The capacity of the queue, in lines.
-const QUEUE_CAPACITY: usize = 16_384;
+const QUEUE_LINES: usize = 16_384;
+
+/// The capacity of the queue, in bytes.
+const QUEUE_BYTES: usize = 8 << 20;
 
 /// The time limit for writing the last lines on shutdown.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -37,20 +43,30 @@ pub(super) fn start(format: Format) -> Flush {
         Ok(filter) if !filter.is_empty() => EnvFilter::new(filter),
         _ => EnvFilter::new("info"),
     };
-    let writer = Lines::start(format);
+    let writer = Lines::start(format, io::stderr());
     let flush = Flush(writer.queue.clone());
-    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     // If a subscriber is already installed (`--verbose`), it is kept.
-    let _ = match format {
-        Format::Text => logging.event_format(text::Text::new()).try_init(),
-        Format::Json => logging.json().flatten_event(true).with_current_span(false).try_init(),
-    };
+    let _ = tracing::subscriber::set_global_default(subscriber(format, filter, writer));
     flush
+}
+
+fn subscriber(
+    format: Format,
+    filter: EnvFilter,
+    writer: Lines,
+) -> Box<dyn Subscriber + Send + Sync> {
+    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    match format {
+        Format::Text => Box::new(logging.event_format(text::Text::new()).finish()),
+        Format::Json => {
+            Box::new(logging.json().flatten_event(true).with_current_span(false).finish())
+        }
+    }
 }
 
 /// An item of the queue.
 enum Item {
-    Line(Vec<u8>),
+    Line(Box<[u8]>),
     /// A request to write all previous items; dropped when done.
     Flush(SyncSender<()>),
 }
@@ -62,7 +78,17 @@ pub(super) struct Flush(SyncSender<Item>);
 #[derive(Clone)]
 struct Lines {
     queue: SyncSender<Item>,
-    dropped: Arc<AtomicU64>,
+    use_of: Arc<QueueUse>,
+    format: Format,
+}
+
+/// Use of the queue.
+#[derive(Default)]
+struct QueueUse {
+    /// The bytes of the lines in the queue.
+    bytes: AtomicUsize,
+    /// The number of lines that were dropped since it was last logged.
+    dropped: AtomicU64,
 }
 
 /// A line that is being formatted; queued as a whole when dropped.
@@ -72,39 +98,72 @@ struct Line {
 }
 
 impl Lines {
-    fn start(format: Format) -> Self {
-        let (queue, lines) = sync_channel(QUEUE_CAPACITY);
-        let dropped = Arc::<AtomicU64>::default();
-        let counted = Arc::clone(&dropped);
+    fn start(format: Format, out: impl Write + Send + 'static) -> Self {
+        let (queue, lines) = sync_channel(QUEUE_LINES);
+        let use_of = Arc::<QueueUse>::default();
+        let used = Arc::clone(&use_of);
         let writing = std::thread::Builder::new().name("log".to_owned());
         // Without a thread, the queue fills up and lines are dropped; the gate continues.
-        let _ = writing.spawn(move || write(&lines, &counted, format));
-        Self { queue, dropped }
+        let _ = writing.spawn(move || write(&lines, &used, format, out));
+        Self { queue, use_of, format }
+    }
+
+    fn push(&self, line: Box<[u8]>) {
+        let size = line.len();
+        let queued = self.use_of.reserve(size) && {
+            let sent = self.queue.try_send(Item::Line(line)).is_ok();
+            if !sent {
+                self.use_of.release(size);
+            }
+            sent
+        };
+        if !queued {
+            self.use_of.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl QueueUse {
+    /// Reserves room for a line; false if there is none.
+    fn reserve(&self, size: usize) -> bool {
+        let with = |bytes: usize| bytes.checked_add(size).filter(|bytes| *bytes <= QUEUE_BYTES);
+        self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with).is_ok()
+    }
+
+    fn release(&self, size: usize) {
+        self.bytes.fetch_sub(size, Ordering::Relaxed);
     }
 }
 
 /// Writes until all senders are dropped.
-fn write(items: &Receiver<Item>, dropped: &AtomicU64, format: Format) {
-    let mut out = io::BufWriter::with_capacity(64 << 10, io::stderr());
+fn write(items: &Receiver<Item>, used: &QueueUse, format: Format, out: impl Write) {
+    let mut out = io::BufWriter::with_capacity(64 << 10, out);
     while let Ok(item) = items.recv() {
         let mut flushed = Vec::new();
         let mut next = Some(item);
         while let Some(item) = next {
+            write_dropped(&mut out, used, format);
             match item {
-                Item::Line(line) => drop(out.write_all(&line)),
+                Item::Line(line) => {
+                    let _ = out.write_all(&line);
+                    used.release(line.len());
+                }
                 Item::Flush(done) => flushed.push(done),
             }
             next = items.try_recv().ok();
         }
-        let _ = match (dropped.swap(0, Ordering::Relaxed), format) {
-            (0, _) => Ok(()),
-            (lost, Format::Json) => {
-                writeln!(out, "{{\"level\":\"WARN\",\"lostLogLines\":{lost}}}")
-            }
-            (lost, Format::Text) => writeln!(out, "WARN log lines were dropped: {lost}"),
-        };
+        write_dropped(&mut out, used, format);
         let _ = out.flush();
     }
+}
+
+/// Writes the number of lines that were dropped, if there are any.
+fn write_dropped(out: &mut impl Write, used: &QueueUse, format: Format) {
+    let _ = match (used.dropped.swap(0, Ordering::Relaxed), format) {
+        (0, _) => Ok(()),
+        (lost, Format::Json) => writeln!(out, "{{\"level\":\"WARN\",\"lostLogLines\":{lost}}}"),
+        (lost, Format::Text) => writeln!(out, "WARN log lines were dropped: {lost}"),
+    };
 }
 
 impl Drop for Flush {
@@ -138,8 +197,9 @@ impl io::Write for Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        if self.to.queue.try_send(Item::Line(std::mem::take(&mut self.bytes))).is_err() {
-            self.to.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        self.to.push(line::finished(self.to.format, std::mem::take(&mut self.bytes)));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,8 @@ use tracing_subscriber::fmt::format::{Compact, Format, FormatEvent, FormatFields
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::line::cut;
+
 /// The tracing target of decisions.
 const DECISION: &str = "decision";
 
@@ -181,12 +183,6 @@ fn short(text: &str) -> String {
         all if all.len() == text.len() => text.to_owned(),
         part => format!("{part}..."),
     }
-}
-
-/// Returns at most `limit` bytes of `text`.
-fn cut(text: &str, limit: usize) -> &str {
-    let end = (0..=limit.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
-    text.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
 #[cfg(test)]
