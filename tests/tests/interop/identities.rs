@@ -6,8 +6,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sealgate_testkit::keyless::{
-    CertificateIdentity, Certified, ISSUER, Legacy, Proof, SUBJECT, TestSigstore, legacy_entry,
-    legacy_timestamp, pem,
+    CertificateIdentity, Certified, ISSUER, Legacy, Proof, RootUsage, SUBJECT, TestSigstore,
+    legacy_entry, legacy_timestamp, pem,
 };
 use sealgate_tests::image::{self, Image, MANIFEST};
 use sealgate_tests::programs::Sandbox;
@@ -28,6 +28,11 @@ const ROOT: &str = "--trusted-root=root.json";
 /// Detached signature with all its material, except an authority.
 const PARTS: &str = "--signature=s --certificate=c.pem --rfc3161-timestamp=t.json \
                      --timestamp-certificate-chain=tsa.pem --insecure-ignore-tlog";
+
+const BELOW: &str = "--ca-intermediates=below.pem";
+/// The same without the chain of the timestamp authority.
+const STAMPED: &str = "--signature=s --certificate=c.pem --rfc3161-timestamp=t.json \
+                       --ca-roots=ca.pem --insecure-ignore-tlog";
 
 /// Expected relation of the two results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +120,17 @@ fn every_flag_of_verify_blob_means_what_it_means_to_cosign() {
         (&[WHO, PARTS, "--ca-roots=top.pem --ca-intermediates=below.pem blob"], Verified),
         (&[WHO, PARTS, "--ca-roots=top.pem blob"], Refused),
         (&[WHO, PARTS, "--certificate-chain=ca.pem --ca-roots=top.pem blob"], SameWords),
+        // A root is an issuer too: its extended key usage limits its chain.
+        (&[WHO, PARTS, BELOW, "--ca-roots=top-CodeSigning.pem blob"], Verified),
+        (&[WHO, PARTS, BELOW, "--ca-roots=top-Any.pem blob"], Verified),
+        (&[WHO, PARTS, BELOW, "--ca-roots=top-Servers.pem blob"], Refused),
+        (&[WHO, PARTS, BELOW, "--ca-roots=top-TimeStamping.pem blob"], Refused),
+        (&[WHO, PARTS, "--certificate-chain=ca-Servers.pem blob"], Refused),
+        (&[WHO, STAMPED, "--timestamp-certificate-chain=tsa-TimeStamping.pem blob"], Verified),
+        (&[WHO, STAMPED, "--timestamp-certificate-chain=tsa-Any.pem blob"], Verified),
+        // cosign looks at the usages below the root of a timestamp authority only.
+        (&[WHO, STAMPED, "--timestamp-certificate-chain=tsa-Servers.pem blob"], OnlyCosign),
+        (&[WHO, STAMPED, "--timestamp-certificate-chain=tsa-CodeSigning.pem blob"], OnlyCosign),
         // Intermediates without a root would be ignored silently.
         (&[WHO, PARTS, "--ca-intermediates=below.pem blob"], OnlyCosign),
         (
@@ -179,6 +195,7 @@ fn blobs() -> Sandbox {
     ] {
         sandbox.write(name, world.blob_bundle(&by, b"content", proof).to_json());
     }
+    write_restricted(&sandbox, &world);
     write_chains(&sandbox, &world, &by);
     write_parts(&sandbox, &world, &by);
     sandbox
@@ -196,6 +213,18 @@ fn write_root(sandbox: &Sandbox, world: &TestSigstore) {
     sandbox.write("tsa.pem", chain(root.timestamp_authorities[0].chain()));
     sandbox.write("rekor.pem", pem("PUBLIC KEY", root.transparency_logs[0].key.key.spki_der()));
     sandbox.write("ctlog.pem", pem("PUBLIC KEY", root.ct_logs[0].key.key.spki_der()));
+}
+
+/// Chains below roots with an extended key usage.
+fn write_restricted(sandbox: &Sandbox, world: &TestSigstore) {
+    use RootUsage::{Any, CodeSigning, Servers, TimeStamping};
+    for usage in [Servers, CodeSigning, TimeStamping, Any] {
+        let [ca, tsa] = world.restricted_chains_pem(usage);
+        let (_, top) = ca.split_at(ca.rfind("-----BEGIN").unwrap());
+        sandbox.write(&format!("top-{usage:?}.pem"), top);
+        sandbox.write(&format!("ca-{usage:?}.pem"), ca);
+        sandbox.write(&format!("tsa-{usage:?}.pem"), tsa);
+    }
 }
 
 /// Version 0.3 bundles with a certificate chain, which that version does not allow.

@@ -138,6 +138,18 @@ fn refuses_the_frame_with_the_right_code() {
     assert_eq!(code("/unknown", json!(1)), "accepted");
 }
 
+/// Values cost more than bytes, and a bundle is read before anything in it is verified.
+#[test]
+fn a_bundle_of_many_values_is_refused() {
+    let with = |values: usize| {
+        let mut bundle = with_log();
+        bundle["unknown"] = json!(vec![0; values]);
+        read(&bundle).err().map_or("accepted", |reject| reject.code())
+    };
+    assert_eq!(with(16_000), "accepted");
+    assert_eq!(with(16_384), "too-many");
+}
+
 #[test]
 fn refuses_malformed_log_material() {
     let entry = "/verificationMaterial/tlogEntries/0";

@@ -13,7 +13,7 @@ use rcgen::{
 use sealgate_core::key::HashAlgorithm;
 use sealgate_core::trust::{CertificateAuthority, LogKey, TransparencyLog, Validity};
 
-use super::{CertificateIdentity, public};
+use super::{CertificateIdentity, RootUsage, public};
 
 const SCT_LIST: &[u64] = &[1, 3, 6, 1, 4, 1, 11129, 2, 4, 2];
 const FULCIO: [u64; 8] = [1, 3, 6, 1, 4, 1, 57264, 1];
@@ -51,6 +51,18 @@ impl Ca {
         Self { params, key, der }
     }
 
+    /// The same root, with the same key, restricted to a use.
+    pub(super) fn restricted(&self, usage: RootUsage) -> Vec<u8> {
+        let mut params = self.params.clone();
+        params.extended_key_usages = vec![match usage {
+            RootUsage::Servers => ExtendedKeyUsagePurpose::ServerAuth,
+            RootUsage::CodeSigning => ExtendedKeyUsagePurpose::CodeSigning,
+            RootUsage::TimeStamping => ExtendedKeyUsagePurpose::TimeStamping,
+            RootUsage::Any => ExtendedKeyUsagePurpose::Any,
+        }];
+        params.self_signed(&self.key).unwrap().der().to_vec()
+    }
+
     pub(super) fn sign(&self, params: &CertificateParams, key: &impl PublicKeyData) -> Vec<u8> {
         let issuer = Issuer::from_params(&self.params, &self.key);
         params.signed_by(key, &issuer).unwrap().der().to_vec()
@@ -71,6 +83,11 @@ impl Certifier {
     pub(super) fn authority(&self) -> CertificateAuthority {
         let chain = vec![self.intermediate.der.clone(), self.root.der.clone()];
         CertificateAuthority::new("https://fulcio.example", chain, self.window).unwrap()
+    }
+
+    /// The chain below a root that is restricted to a use.
+    pub(super) fn restricted_chain(&self, usage: RootUsage) -> Vec<Vec<u8>> {
+        vec![self.intermediate.der.clone(), self.root.restricted(usage)]
     }
 
     pub(super) fn ct_log(&self) -> TransparencyLog {

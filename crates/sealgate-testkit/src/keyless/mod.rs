@@ -72,6 +72,19 @@ pub struct Certified {
     pub der: Vec<u8>,
 }
 
+/// Extended key usage of a root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootUsage {
+    /// TLS servers.
+    Servers,
+    /// Code signing.
+    CodeSigning,
+    /// Time stamping.
+    TimeStamping,
+    /// Any use.
+    Any,
+}
+
 /// Verification material of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
@@ -157,6 +170,13 @@ impl TestSigstore {
             timestamp_authorities: vec![self.tsa.authority()],
             skipped: Vec::new(),
         }
+    }
+
+    /// Chains of the certificate authority and of the timestamp authority, PEM, below roots that are
+    /// restricted to a use.
+    pub fn restricted_chains_pem(&self, usage: RootUsage) -> [String; 2] {
+        let chains = [self.certifier.restricted_chain(usage), self.tsa.restricted_chain(usage)];
+        chains.map(|chain| chain.iter().map(|der| pem("CERTIFICATE", der)).collect())
     }
 
     /// Certificate chain of the certificate authority, PEM: intermediate first, root last.

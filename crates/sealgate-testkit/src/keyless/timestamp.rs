@@ -9,6 +9,7 @@ use rcgen::{
 };
 use sealgate_core::trust::{CertificateAuthority, Validity};
 
+use super::RootUsage;
 use super::authority::{Ca, set_window};
 
 const SHA256_OID: &str = "2.16.840.1.101.3.4.2.1";
@@ -51,6 +52,11 @@ impl TimestampAuthority {
         let (above, root) = (self.intermediate.der.clone(), self.root.der.clone());
         let chain = vec![self.leaf.clone(), above, root];
         CertificateAuthority::new("https://tsa.example", chain, self.window).unwrap()
+    }
+
+    /// The chain below a root that is restricted to a use.
+    pub(super) fn restricted_chain(&self, usage: RootUsage) -> Vec<Vec<u8>> {
+        vec![self.leaf.clone(), self.intermediate.der.clone(), self.root.restricted(usage)]
     }
 
     /// Granted response with a token over the hash of `signature`.
