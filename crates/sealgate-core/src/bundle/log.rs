@@ -15,6 +15,9 @@ pub const MAX_TIMESTAMPS: usize = 32;
 const MAX_HASHES: usize = 64;
 const MAX_BODY: usize = 1 << 20;
 const MAX_TIMESTAMP: usize = 64 << 10;
+/// The maximum size of all timestamps of a bundle, in bytes. The certificates in each are parsed
+/// before they are known to be an authority's.
+const MAX_TIMESTAMPS_SIZE: usize = 256 << 10;
 
 /// Log entries and timestamps, unverified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -284,7 +287,15 @@ fn timestamps(material: &Object<'_>) -> Result<Vec<Vec<u8>>, InvalidJson> {
     let data = Object::new(data, "timestampVerificationData", known)?;
     let list = data.either("rfc3161Timestamps", "rfc3161_timestamps")?;
     let list = json::list(list, "rfc3161Timestamps", MAX_TIMESTAMPS)?;
-    list.iter().map(timestamp).collect()
+    let mut left = MAX_TIMESTAMPS_SIZE;
+    let mut timestamps = Vec::new();
+    for value in list {
+        let timestamp = timestamp(value)?;
+        let too_large = InvalidJson::TooLarge(MAX_TIMESTAMPS_SIZE);
+        left = left.checked_sub(timestamp.len()).ok_or(too_large)?;
+        timestamps.push(timestamp);
+    }
+    Ok(timestamps)
 }
 
 fn timestamp(value: &Value) -> Result<Vec<u8>, InvalidJson> {

@@ -151,6 +151,20 @@ fn a_bundle_of_many_values_is_refused() {
 }
 
 #[test]
+fn all_timestamps_together_are_bounded() {
+    let with = |count: usize, size: usize| {
+        let timestamp = json!({ "signedTimestamp": STANDARD.encode(vec![0; size]) });
+        let timestamps = json!({ "rfc3161Timestamps": vec![timestamp; count] });
+        code("/verificationMaterial/timestampVerificationData", timestamps)
+    };
+    assert_eq!(with(32, 8 << 10), "accepted");
+    assert_eq!(with(4, 64 << 10), "accepted");
+    assert_eq!(with(5, 64 << 10), "too-large");
+    assert_eq!(with(1, (64 << 10) + 1), "too-large");
+    assert_eq!(with(33, 1), "too-many");
+}
+
+#[test]
 fn refuses_malformed_log_material() {
     let entry = "/verificationMaterial/tlogEntries/0";
     let with = |field: &str, to| code(&format!("{entry}/{field}"), to);

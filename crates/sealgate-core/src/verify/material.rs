@@ -347,6 +347,10 @@ impl Certificates {
             let why = "a bundle of version 0.3 holds a single certificate, not a chain";
             return Err(Reject::Certificate(Foreign::new(why)));
         }
+        if untrusted.len() > MAX_UNTRUSTED {
+            let why = format!("more than {MAX_UNTRUSTED} intermediate certificates");
+            return Err(Reject::Certificate(Foreign::new(why)));
+        }
         for der in untrusted {
             if X509::parse(der)?.is_self_issued() {
                 let why = "a bundle must not hold a root certificate";

@@ -16,8 +16,9 @@ use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 use crate::key::PublicKey;
 use crate::reject::{Foreign, Reject};
 
-/// The largest certificate that is read, in bytes (the limit of `webpki` too).
-pub(crate) const MAX_CERTIFICATE: usize = 64 << 10;
+/// The largest certificate that is read, in bytes; genuine ones have a few kilobytes. The cost of
+/// parsing one grows with its size.
+pub(crate) const MAX_CERTIFICATE: usize = 16 << 10;
 const MAX_EXTENSIONS: usize = 64;
 const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
