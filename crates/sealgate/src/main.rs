@@ -49,13 +49,8 @@ fn run(cli: Cli, program: &'static str) -> Outcome {
     let verbose = cli.global.verbose == Some(true);
     let command = match cli.command {
         // The gate and the demo run until they are stopped, on their own runtime; the gate has its
-        // own log format unless --verbose is used.
-        Command::Serve(Verb(args)) => {
-            if verbose {
-                start_logging(verbose);
-            }
-            return serve::run(*args);
-        }
+        // own log.
+        Command::Serve(Verb(args)) => return serve::run(*args, verbose),
         Command::Demo(Verb(args)) => return demo::run(args),
         other => other,
     };

@@ -185,9 +185,9 @@ struct Sources {
 }
 
 /// Serves until SIGTERM or SIGINT. Blocks: the gate has its own runtime, with one thread per core,
-/// and no time limit.
-pub(crate) fn run(args: ServeArgs) -> Outcome {
-    let _log = log::start(args.log_format);
+/// and no time limit. `verbose`: debug messages are logged too.
+pub(crate) fn run(args: ServeArgs, verbose: bool) -> Outcome {
+    let _log = log::start(args.log_format, if verbose { log::VERBOSE } else { log::DEFAULT });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(serve(args));
     runtime.shutdown_background();

@@ -36,16 +36,21 @@ const QUEUE_BYTES: usize = 8 << 20;
 /// The time limit for writing the last lines on shutdown.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Starts logging, at level info unless `RUST_LOG` is set. Dropping the returned value flushes the
+/// The levels that are logged unless `RUST_LOG` is set.
+pub(super) const DEFAULT: &str = "info";
+/// The levels that are logged with `--verbose`.
+pub(super) const VERBOSE: &str = "info,sealgate=debug";
+
+/// Starts logging, at `levels` unless `RUST_LOG` is set. Dropping the returned value flushes the
 /// queue.
-pub(super) fn start(format: Format) -> Flush {
+pub(super) fn start(format: Format, levels: &str) -> Flush {
     let filter = match std::env::var("RUST_LOG") {
         Ok(filter) if !filter.is_empty() => EnvFilter::new(filter),
-        _ => EnvFilter::new("info"),
+        _ => EnvFilter::new(levels),
     };
     let writer = Lines::start(format, io::stderr());
     let flush = Flush(writer.queue.clone());
-    // If a subscriber is already installed (`--verbose`), it is kept.
+    // If a subscriber is already installed, it is kept.
     let _ = tracing::subscriber::set_global_default(subscriber(format, filter, writer));
     flush
 }
@@ -78,13 +83,13 @@ pub(super) struct Flush(SyncSender<Item>);
 #[derive(Clone)]
 struct Lines {
     queue: SyncSender<Item>,
-    use_of: Arc<QueueUse>,
+    usage: Arc<QueueUsage>,
     format: Format,
 }
 
-/// Use of the queue.
+/// Usage of the queue.
 #[derive(Default)]
-struct QueueUse {
+struct QueueUsage {
     /// The bytes of the lines in the queue.
     bytes: AtomicUsize,
     /// The number of lines that were dropped since it was last logged.
@@ -100,30 +105,30 @@ struct Line {
 impl Lines {
     fn start(format: Format, out: impl Write + Send + 'static) -> Self {
         let (queue, lines) = sync_channel(QUEUE_LINES);
-        let use_of = Arc::<QueueUse>::default();
-        let used = Arc::clone(&use_of);
+        let usage = Arc::<QueueUsage>::default();
+        let of_writer = Arc::clone(&usage);
         let writing = std::thread::Builder::new().name("log".to_owned());
         // Without a thread, the queue fills up and lines are dropped; the gate continues.
-        let _ = writing.spawn(move || write(&lines, &used, format, out));
-        Self { queue, use_of, format }
+        let _ = writing.spawn(move || write(&lines, &of_writer, format, out));
+        Self { queue, usage, format }
     }
 
     fn push(&self, line: Box<[u8]>) {
         let size = line.len();
-        let queued = self.use_of.reserve(size) && {
+        let queued = self.usage.reserve(size) && {
             let sent = self.queue.try_send(Item::Line(line)).is_ok();
             if !sent {
-                self.use_of.release(size);
+                self.usage.release(size);
             }
             sent
         };
         if !queued {
-            self.use_of.dropped.fetch_add(1, Ordering::Relaxed);
+            self.usage.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-impl QueueUse {
+impl QueueUsage {
     /// Reserves room for a line; false if there is none.
     fn reserve(&self, size: usize) -> bool {
         let with = |bytes: usize| bytes.checked_add(size).filter(|bytes| *bytes <= QUEUE_BYTES);
@@ -136,30 +141,30 @@ impl QueueUse {
 }
 
 /// Writes until all senders are dropped.
-fn write(items: &Receiver<Item>, used: &QueueUse, format: Format, out: impl Write) {
+fn write(items: &Receiver<Item>, usage: &QueueUsage, format: Format, out: impl Write) {
     let mut out = io::BufWriter::with_capacity(64 << 10, out);
     while let Ok(item) = items.recv() {
         let mut flushed = Vec::new();
         let mut next = Some(item);
         while let Some(item) = next {
-            write_dropped(&mut out, used, format);
+            write_dropped(&mut out, usage, format);
             match item {
                 Item::Line(line) => {
                     let _ = out.write_all(&line);
-                    used.release(line.len());
+                    usage.release(line.len());
                 }
                 Item::Flush(done) => flushed.push(done),
             }
             next = items.try_recv().ok();
         }
-        write_dropped(&mut out, used, format);
+        write_dropped(&mut out, usage, format);
         let _ = out.flush();
     }
 }
 
 /// Writes the number of lines that were dropped, if there are any.
-fn write_dropped(out: &mut impl Write, used: &QueueUse, format: Format) {
-    let _ = match (used.dropped.swap(0, Ordering::Relaxed), format) {
+fn write_dropped(out: &mut impl Write, usage: &QueueUsage, format: Format) {
+    let _ = match (usage.dropped.swap(0, Ordering::Relaxed), format) {
         (0, _) => Ok(()),
         (lost, Format::Json) => writeln!(out, "{{\"level\":\"WARN\",\"lostLogLines\":{lost}}}"),
         (lost, Format::Text) => writeln!(out, "WARN log lines were dropped: {lost}"),

@@ -92,6 +92,26 @@ fn json_lines_have_the_same_values_without_raw_characters() {
     assert_eq!(value(2)["images"], HOSTILE);
 }
 
+/// `--verbose` keeps the format and its bounds, and decisions.
+#[test]
+fn the_levels_of_verbose_have_decisions_and_our_debug_messages() {
+    let output = Output::default();
+    let lines = Lines::start(Format::Json, output.clone());
+    let flush = Flush(lines.queue.clone());
+    let subscriber = subscriber(Format::Json, EnvFilter::new(VERBOSE), lines);
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::info!(target: "decision", "one");
+        tracing::debug!(target: "sealgate_engine::gate", "two");
+        tracing::debug!(target: "hyper::proto", "three");
+    });
+    drop(flush);
+    let messages = output.lines().into_iter().map(|line| {
+        let value: Value = serde_json::from_str(&line).unwrap();
+        value["message"].as_str().unwrap().to_owned()
+    });
+    assert_eq!(messages.collect::<Vec<_>>(), ["one", "two"]);
+}
+
 #[test]
 fn a_decision_that_is_too_long_is_cut_and_stays_a_json_object() {
     let long = "x".repeat(2 << 20);
@@ -120,9 +140,9 @@ fn a_stalled_reader_costs_the_bytes_of_the_queue() {
         let long: Box<[u8]> = vec![b'x'; 200_000].into();
         for _ in 0..200 {
             lines.push(long.clone());
-            assert!(lines.use_of.bytes.load(Ordering::Relaxed) <= QUEUE_BYTES);
+            assert!(lines.usage.bytes.load(Ordering::Relaxed) <= QUEUE_BYTES);
         }
-        let dropped = lines.use_of.dropped.load(Ordering::Relaxed);
+        let dropped = lines.usage.dropped.load(Ordering::Relaxed);
         assert!((150..200).contains(&dropped), "{dropped}");
         drop(reader);
         drop(Flush(lines.queue.clone()));
@@ -137,6 +157,6 @@ fn a_stalled_reader_costs_the_bytes_of_the_queue() {
         let at = written.find(&notice).unwrap();
         assert!(at <= 2 * long.len(), "{at}");
         assert!(written.ends_with("next\n"));
-        assert_eq!(lines.use_of.bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(lines.usage.bytes.load(Ordering::Relaxed), 0);
     }
 }
