@@ -1,6 +1,7 @@
 //! The identity in a certificate ([`Identity`]) and its comparison with expected ones
 //! ([`IdentityMatcher`]): exact strings or regular expressions, as cosign compares them.
 
+mod cost;
 mod go_syntax;
 mod pattern;
 
@@ -10,7 +11,7 @@ use std::net::IpAddr;
 
 use der::asn1::ObjectIdentifier;
 
-pub use pattern::{InvalidPattern, MAX_PATTERN, Pattern};
+pub use pattern::{Expression, InvalidPattern, MAX_PATTERN, MAX_PATTERN_COST, Pattern};
 
 use crate::reject::{Foreign, Reject};
 

@@ -189,6 +189,81 @@ fn expressions_that_go_refuses_or_that_cost_too_much_are_refused() {
     assert!(Pattern::new(&format!("{}a{}", "(".repeat(500), ")".repeat(500))).is_err());
 }
 
+/// Each of these would take more than a millisecond to expand or to compile.
+#[test]
+fn costly_expressions_are_refused_before_they_are_expanded() {
+    let repeated = |part: &str, count: usize| part.repeat(count);
+    for pattern in [
+        r"(\pL{30}){20}".to_owned(),
+        "((a{10}){10}){1000}".to_owned(),
+        "(?:(?:){1000}){1000}".to_owned(),
+        ".{1,1000}.{1,1000}".to_owned(),
+        repeated(r"\pL", 1_300),
+        format!("(?i)[{}]", repeated(r"\PL\pL", 600)),
+        format!("(?i){}", repeated(r"[\x00-\x{10ffff}]", 200)),
+        format!("(a|(?i:b)){}", repeated(r"[\x{100}-\x{10ffff}]", 2)),
+        format!("{}{}", repeated("(?:", 40), repeated("a{2}){2}", 40)),
+    ] {
+        let error = Expression::parse(&pattern).expect_err(&pattern).to_string();
+        assert!(error.contains("too large") || error.contains("nest"), "{pattern}: {error}");
+    }
+}
+
+#[test]
+fn ordinary_expressions_cost_little_and_long_ones_are_accepted() {
+    for (pattern, limit) in [
+        (r"^https://github\.com/acme/app/\.github/workflows/release\.yml@refs/tags/v.*$", 4),
+        (r"^https://github\.com/[^/]+/[^/]+/\.github/workflows/[^/]+@refs/(heads|tags)/.*$", 6),
+        (r"(?i)^[a-z0-9._-]{1,64}@acme\.example$", 64),
+        (r"^[^@]{1,255}@acme\.example$", 136),
+        (r"^\pL+ \pL+$", 40),
+    ] {
+        let expression = Expression::parse(pattern).unwrap();
+        assert!(expression.cost() <= limit * 1024, "{pattern}: {}", expression.cost());
+        assert!(expression.compile().is_ok(), "{pattern}");
+    }
+}
+
+/// An expression that may be compiled does compile: a policy that validation accepts is not found
+/// to be too large later.
+#[test]
+fn the_largest_affordable_expressions_compile() {
+    let longest = |part: &str, before: &str| {
+        let text = |count: usize| format!("{before}{}", part.repeat(count));
+        let mut counts = 1..4000;
+        while counts.len() > 1 {
+            let middle = counts.start + counts.len() / 2;
+            let fits = Expression::parse(&text(middle)).is_ok();
+            counts = if fits { middle..counts.end } else { counts.start..middle };
+        }
+        text(counts.start)
+    };
+    for before in ["", "(?i)", "^"] {
+        for part in [
+            ".",
+            "[^/]",
+            r"\pL",
+            r"\PL",
+            "[^a]?",
+            "(.|a)",
+            "a*",
+            "()",
+            "日.",
+            "[a-z]+",
+            r"\p{Mn}",
+            "a|",
+            r"[\x{80}-\x{2ff0}]",
+            ".{20}",
+            r"[\pL\pM]",
+            r"(\pN*)",
+        ] {
+            let pattern = longest(part, before);
+            let compiled = Expression::parse(&pattern).and_then(Expression::compile);
+            assert!(compiled.is_ok(), "{before}{part}: {compiled:?}");
+        }
+    }
+}
+
 #[test]
 fn unanchored_expressions_are_told() {
     for (pattern, anchored) in [
