@@ -12,6 +12,7 @@ use sealgate_core::fault::Fault;
 use sealgate_policy::assemble::{Assembly, Objects, assemble};
 use sealgate_policy::cip::SecretRef;
 use sealgate_policy::cip::compile::{Lookups, SecretContent, content_of_secret};
+use sealgate_policy::cip::patterns::Patterns;
 use sealgate_policy::depends::{Dependency, dependencies};
 
 use crate::ports::SecretSource;
@@ -25,6 +26,7 @@ pub struct Resolver {
     secrets: Arc<dyn SecretSource>,
     roots: Arc<Roots>,
     fetched: BTreeMap<String, FetchedSecret>,
+    patterns: Patterns,
 }
 
 /// The data of a secret, if it exists.
@@ -39,7 +41,7 @@ struct FetchedSecret {
 impl Resolver {
     /// A resolver that has fetched nothing yet.
     pub fn new(secrets: Arc<dyn SecretSource>, roots: Arc<Roots>) -> Self {
-        Self { secrets, roots, fetched: BTreeMap::new() }
+        Self { secrets, roots, fetched: BTreeMap::new(), patterns: Patterns::default() }
     }
 
     /// Marks the Secret `name` as changed: it is fetched again if a policy names it.
@@ -54,10 +56,15 @@ impl Resolver {
         self.fetched.values_mut().for_each(|secret| secret.outdated = true);
     }
 
-    /// Resolves the dependencies of `objects`, and compiles them. Needs a tokio runtime, in which
-    /// TUF repositories of TrustRoots are read.
+    /// Resolves the dependencies of `objects`, and compiles them: [`Resolver::fetch`] and
+    /// [`Resolver::compile`].
     pub async fn assemble(&mut self, objects: &Objects<'_>) -> Assembly {
-        self.roots.set(&objects.trust_root_specs());
+        self.fetch(objects).await;
+        self.compile(objects)
+    }
+
+    /// Fetches the Secrets that `objects` name and that are not known.
+    pub async fn fetch(&mut self, objects: &Objects<'_>) {
         let missing = self.missing(objects);
         let (source, namespace) = (&self.secrets, objects.system_namespace);
         let answers: Vec<_> = futures::stream::iter(missing)
@@ -71,9 +78,16 @@ impl Resolver {
         for (name, data) in answers {
             self.keep(name, data);
         }
-        let secrets = |secret: &SecretRef| self.secret(secret);
-        let lookups = Lookups { secrets: &secrets, roots: &|which| self.roots.get(which) };
-        assemble(objects, &lookups, &|name| self.roots.conditions(name))
+    }
+
+    /// Compiles `objects`, whose Secrets were fetched. Blocks its thread for as long as that takes.
+    /// Needs a tokio runtime, in which TUF repositories of TrustRoots are read.
+    pub fn compile(&mut self, objects: &Objects<'_>) -> Assembly {
+        self.roots.set(&objects.trust_root_specs());
+        let Self { roots, fetched, patterns, .. } = self;
+        let secrets = |secret: &SecretRef| secret_content(fetched, secret);
+        let lookups = Lookups { secrets: &secrets, roots: &|which| roots.get(which) };
+        assemble(objects, &lookups, &|name| roots.conditions(name), patterns)
     }
 
     /// The Secrets that must be fetched. Those that no policy names any more are forgotten.
@@ -109,12 +123,15 @@ impl Resolver {
         // A Secret that could not be fetched is tried again when all are marked as changed.
         self.fetched.insert(name, FetchedSecret { content, outdated: false });
     }
+}
 
-    fn secret(&self, secret: &SecretRef) -> Result<SecretContent, Fault> {
-        match self.fetched.get(&secret.name) {
-            Some(secret) => secret.content.clone(),
-            None => content_of_secret(&secret.name, None),
-        }
+fn secret_content(
+    fetched: &BTreeMap<String, FetchedSecret>,
+    secret: &SecretRef,
+) -> Result<SecretContent, Fault> {
+    match fetched.get(&secret.name) {
+        Some(secret) => secret.content.clone(),
+        None => content_of_secret(&secret.name, None),
     }
 }
 

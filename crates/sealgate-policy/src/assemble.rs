@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::cip::ClusterImagePolicy;
 use crate::cip::compile::{Compiled, Condition, Lookups, compile, unreadable};
+use crate::cip::patterns::Patterns;
 use crate::cip::trust_root::{self, Spec, TrustRootObject};
 use crate::cip::validate::Context;
 use crate::config::Config;
@@ -115,10 +116,12 @@ impl PolicyState {
 }
 
 /// Compiles the policies of `objects`. `root_conditions` gives the conditions of a TrustRoot.
+/// `patterns` keeps the expressions of these policies for the next time, and forgets all others.
 pub fn assemble(
     objects: &Objects<'_>,
     lookups: &Lookups<'_>,
     root_conditions: &dyn Fn(&str) -> Vec<Condition>,
+    patterns: &mut Patterns,
 ) -> Assembly {
     let (config, config_warnings) = Config::read(&objects.config);
     let context = Context {
@@ -128,11 +131,12 @@ pub fn assemble(
     let mut assembly = Parts::default();
     for policy in &objects.policies {
         let compiled = match policy.content {
-            Ok(content) => compile(content, policy.place, &context, lookups),
+            Ok(content) => compile(content, policy.place, &context, lookups, patterns),
             Err(error) => unreadable(policy.name, policy.place, error),
         };
         assembly.add_policy(objects.source, policy, compiled);
     }
+    patterns.forget_unused();
     for root in &objects.trust_roots {
         assembly.add_trust_root(objects.source, root, root_conditions(root.name));
     }

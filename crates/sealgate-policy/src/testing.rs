@@ -11,6 +11,7 @@ use sealgate_core::verify::{EvidenceFormat, KeyAuthority, RootSource, TrustConfi
 use serde_json::{Value, json};
 
 use crate::cip::compile::{Compiled, Lookups, RootLookup, RootRef, SecretContent, compile};
+use crate::cip::patterns::Patterns;
 use crate::cip::validate::Context;
 use crate::cip::{ClusterImagePolicy, SecretRef};
 use crate::facts::{Candidates, Facts, RejectedFact, VerifiedFact};
@@ -52,7 +53,13 @@ pub(crate) fn compiled(spec: Value) -> Compiled {
 /// A policy with this spec, compiled with these trust roots.
 pub(crate) fn compiled_with(spec: Value, roots: &RootLookup<'_>) -> Compiled {
     let lookups = Lookups { secrets: &no_secret, roots };
-    compile(&policy(spec), "test.yaml", &Context::default(), &lookups)
+    compile(&policy(spec), "test.yaml", &Context::default(), &lookups, &mut Patterns::default())
+}
+
+/// A policy with this spec, compiled without Secrets and trust roots, with these expressions.
+pub(crate) fn compile_with(spec: Value, patterns: &mut Patterns) -> Compiled {
+    let lookups = Lookups { secrets: &no_secret, roots: &no_root };
+    compile(&policy(spec), "test.yaml", &Context::default(), &lookups, patterns)
 }
 
 /// Finds no trust root.

@@ -15,6 +15,7 @@ use sealgate_engine::referrer;
 use sealgate_engine::sign::Formats as Written;
 use sealgate_policy::cip::ClusterImagePolicy;
 use sealgate_policy::cip::compile::{Lookups, RootRef, compile};
+use sealgate_policy::cip::patterns::Patterns;
 use sealgate_policy::cip::validate::Context;
 use sealgate_policy::select::{NoMatch, PolicySet};
 use sealgate_testkit::image;
@@ -110,7 +111,8 @@ impl Scene {
         .unwrap();
         let lookups =
             Lookups { secrets: &|_| unreachable!("no policy has secrets"), roots: &roots };
-        let compiled = compile(&policy, "test", &Context::default(), &lookups);
+        let compiled =
+            compile(&policy, "test", &Context::default(), &lookups, &mut Patterns::default());
         assert!(compiled.errors.is_empty(), "{}", compiled.errors);
         PolicySet::new(vec![compiled.rule], NoMatch::Deny)
     }

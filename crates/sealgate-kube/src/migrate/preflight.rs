@@ -10,6 +10,7 @@ use sealgate_engine::ports::{Clock, SecretSource as _};
 use sealgate_policy::cip::compile::{
     Compiled, Lookups, RootRef, SecretContent, compile, content_of_secret, undecidable_reasons,
 };
+use sealgate_policy::cip::patterns::Patterns;
 use sealgate_policy::cip::validate::Context;
 use sealgate_policy::cip::{ClusterImagePolicy, SecretRef};
 use sealgate_policy::depends::{Dependency, dependencies};
@@ -110,7 +111,8 @@ fn lacking(
     let context =
         Context { system_namespace: namespace.to_owned(), empty_authorities: Default::default() };
     let lookups = Lookups { secrets: &lookup, roots: &roots };
-    let Compiled { rule, .. } = compile(policy, "cluster", &context, &lookups);
+    let Compiled { rule, .. } =
+        compile(policy, "cluster", &context, &lookups, &mut Patterns::default());
     if rule.mode() == Mode::Warn {
         return Vec::new();
     }

@@ -43,7 +43,7 @@ fn assembled(objects: &Objects<'_>) -> Assembly {
     let lookups = Lookups { secrets: &no_secret, roots: &no_root };
     let (kind, reason) = ("Ready", "Pending");
     let pending = Condition { kind, holds: false, reason, message: "not read yet".to_owned() };
-    assemble(objects, &lookups, &|_| vec![pending.clone()])
+    assemble(objects, &lookups, &|_| vec![pending.clone()], &mut Patterns::default())
 }
 
 /// Both sources give the same rules and conditions; only the lines for people differ.

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use sealgate_core::fault::{Fault, FaultKind};
-use sealgate_core::identity::{IdentityAuthority, IdentityMatcher, Pattern, Wanted};
+use sealgate_core::identity::{IdentityAuthority, IdentityMatcher, Wanted};
 use sealgate_core::key::{HashAlgorithm, PublicKey};
 use sealgate_core::reference::Repository;
 use sealgate_core::trust::{
@@ -22,10 +22,11 @@ use sealgate_core::trust::{
 use sealgate_core::verify::{Authority as Signers, KeyAuthority, TrustConfig};
 
 use crate::cip::field_error::{FieldErrors, Level};
+use crate::cip::patterns::Patterns;
 use crate::cip::validate::{self, Context};
 use crate::cip::{
     Authority, ClusterImagePolicy, GROUP, Identity, KIND, KeyRef, Keyless, LabelSelector, Match,
-    SecretRef, Spec,
+    SecretRef, Spec, bounds,
 };
 use crate::glob::{Glob, TagMatching};
 use crate::object_match::{ObjectMatch, Operator, Requirement, Selector};
@@ -36,7 +37,7 @@ use crate::rule::{
 
 mod trust_config;
 
-use trust_config::Undecidable;
+use trust_config::{ComposedRoots, Undecidable};
 pub use trust_config::{RootLookup, RootRef};
 
 /// The entry of a key pair's Secret that holds the public key.
@@ -94,32 +95,60 @@ pub struct Condition {
     pub message: String,
 }
 
-/// Compiles `policy`, read from `place` (`cluster`, or a file).
+/// Compiles `policy`, read from `place` (`cluster`, or a file). `patterns` keeps the expressions
+/// that are compiled.
 pub fn compile(
     policy: &ClusterImagePolicy,
     place: &str,
     context: &Context,
     lookups: &Lookups<'_>,
+    patterns: &mut Patterns,
 ) -> Compiled {
-    let findings = validate::validate_stored(policy, context);
+    if let Err(excess) = validate::within_bounds(policy, patterns) {
+        return excessive(policy, place, excess);
+    }
+    let findings = validate::validate_stored(policy, context, patterns);
     let errors = findings.filter(Level::Error);
     let mut spec = policy.spec.clone();
     spec.set_defaults();
-    let mode = if spec.mode == "warn" { Mode::Warn } else { Mode::Enforce };
-    let need = need(&spec, context, lookups, &errors);
+    let mode = mode(&spec);
+    let mut with = Compilation { context, lookups, patterns, composed: ComposedRoots::default() };
+    let need = need(&spec, &mut with, &errors);
     let when = when(&spec, mode, &need);
-    let source = RuleSource {
-        api_version: policy.version.api_version().to_owned(),
-        kind: KIND.to_owned(),
-        generation: policy.generation,
-        place: place.to_owned(),
-    };
     let conditions = conditions(&need);
-    let rule = Rule::new(policy.name.clone(), source, when, need, mode);
+    let rule = Rule::new(policy.name.clone(), source(policy, place), when, need, mode);
     let impossible = validate::impossible_patterns(&policy.spec).via_field("spec");
     let mut warnings = findings.filter(Level::Warning);
     warnings.also(root_warnings(policy, lookups.roots));
     Compiled { rule, conditions, errors, warnings, impossible }
+}
+
+/// Compiles a policy that exceeds a bound: nothing in the part that does is looked at. Its rule
+/// never holds, and applies to what a policy with invalid parts applies to.
+fn excessive(policy: &ClusterImagePolicy, place: &str, errors: FieldErrors) -> Compiled {
+    let mut spec = policy.spec.clone();
+    bounds::reduce(&mut spec);
+    spec.set_defaults();
+    let mode = mode(&spec);
+    let need = invalid(&errors);
+    let when = when(&spec, mode, &need);
+    let conditions = conditions(&need);
+    let rule = Rule::new(policy.name.clone(), source(policy, place), when, need, mode);
+    let (warnings, impossible) = (FieldErrors::none(), FieldErrors::none());
+    Compiled { rule, conditions, errors, warnings, impossible }
+}
+
+fn source(policy: &ClusterImagePolicy, place: &str) -> RuleSource {
+    RuleSource {
+        api_version: policy.version.api_version().to_owned(),
+        kind: KIND.to_owned(),
+        generation: policy.generation,
+        place: place.to_owned(),
+    }
+}
+
+fn mode(spec: &Spec) -> Mode {
+    if spec.mode == "warn" { Mode::Warn } else { Mode::Enforce }
 }
 
 /// Returns the warnings about `policy` that depend on the trust roots.
@@ -210,11 +239,19 @@ pub(crate) fn certificate_authority(pem: &str) -> Result<CertificateAuthority, I
     TrustRoot::of_keys(&keys)?.certificate_authorities.pop().ok_or(empty)
 }
 
-fn need(spec: &Spec, context: &Context, lookups: &Lookups<'_>, errors: &FieldErrors) -> Need {
+/// The inputs of the compilation of authorities, and what those of one policy share.
+struct Compilation<'a> {
+    context: &'a Context,
+    lookups: &'a Lookups<'a>,
+    patterns: &'a mut Patterns,
+    composed: ComposedRoots,
+}
+
+fn need(spec: &Spec, with: &mut Compilation<'_>, errors: &FieldErrors) -> Need {
     let authorities = if spec.is_exemption() {
         Need::Exempt
     } else {
-        Need::Any(spec.authorities.iter().map(|a| authority(a, context, lookups)).collect())
+        Need::Any(spec.authorities.iter().map(|a| authority(a, with)).collect())
     };
     let mut needs = vec![authorities];
     if spec.policy.is_some() {
@@ -225,8 +262,7 @@ fn need(spec: &Spec, context: &Context, lookups: &Lookups<'_>, errors: &FieldErr
         needs.push(undecidable("", UndecidableReason::Invalid, "the policy names no authorities"));
     }
     if !errors.is_empty() {
-        let detail = format!("the policy is not valid: {errors}").replace('\n', " ");
-        needs.push(undecidable("", UndecidableReason::Invalid, &detail));
+        needs.push(invalid(errors));
     }
     match needs.len() {
         1 => needs.swap_remove(0),
@@ -234,18 +270,23 @@ fn need(spec: &Spec, context: &Context, lookups: &Lookups<'_>, errors: &FieldErr
     }
 }
 
+fn invalid(errors: &FieldErrors) -> Need {
+    let detail = format!("the policy is not valid: {errors}").replace('\n', " ");
+    undecidable("", UndecidableReason::Invalid, &detail)
+}
+
 fn undecidable(authority: &str, condition: UndecidableReason, detail: &str) -> Need {
     Need::Undecidable { authority: authority.to_owned(), condition, detail: detail.to_owned() }
 }
 
-fn authority(authority: &Authority, context: &Context, lookups: &Lookups<'_>) -> Need {
+fn authority(authority: &Authority, with: &mut Compilation<'_>) -> Need {
     let name = authority.name.as_str();
     if let Some((reason, detail)) = unsupported(authority) {
         return undecidable(name, reason, detail);
     }
     let signed = match (&authority.key, &authority.keyless, &authority.r#static) {
-        (Some(key), None, None) => by_key(authority, key, context, lookups),
-        (None, Some(keyless), None) => by_identities(authority, keyless, context, lookups),
+        (Some(key), None, None) => by_key(authority, key, with),
+        (None, Some(keyless), None) => by_identities(authority, keyless, with),
         (None, None, Some(decision)) if decision.action == "pass" => {
             return Need::Always { authority: name.to_owned() };
         }
@@ -272,10 +313,9 @@ pub(crate) fn unsupported(authority: &Authority) -> Option<(UndecidableReason, &
 fn by_key(
     authority: &Authority,
     key: &KeyRef,
-    context: &Context,
-    lookups: &Lookups<'_>,
+    with: &mut Compilation<'_>,
 ) -> Result<Need, Undecidable> {
-    let keys = vec![public_key(key, context, lookups)?];
+    let keys = vec![public_key(key, with)?];
     let hash = match validate::hash_algorithm(&key.hash_algorithm) {
         // The default, which the defaulting webhook writes into every policy, so that it cannot
         // be told from a setting. cosign itself signs with the hash that fits the key.
@@ -283,26 +323,27 @@ fn by_key(
         Some(other) => Some(other),
         None => return Err(Undecidable::invalid("the hash algorithm is unknown")),
     };
-    let trust_config = trust_config::of_key(authority, lookups.roots)?;
+    let trust_config = trust_config::of_key(authority, with.lookups.roots, &mut with.composed)?;
     signed(authority, KeyAuthority { keys, hash }.into(), trust_config)
 }
 
 fn by_identities(
     authority: &Authority,
     keyless: &Keyless,
-    context: &Context,
-    lookups: &Lookups<'_>,
+    with: &mut Compilation<'_>,
 ) -> Result<Need, Undecidable> {
-    let identities = keyless.identities.iter().map(identity).collect::<Option<Vec<_>>>();
+    let identities = keyless.identities.iter().map(|one| identity(one, with.patterns));
+    let identities = identities.collect::<Option<Vec<_>>>();
     let identities = identities.filter(|identities| !identities.is_empty());
     let Some(identities) = identities else {
         return Err(Undecidable::invalid("the identities are not valid"));
     };
     let ca = match &keyless.ca_cert {
-        Some(certificate) => Some(ca_certificate(certificate, context, lookups)?),
+        Some(certificate) => Some(ca_certificate(certificate, with)?),
         None => None,
     };
-    let trust_config = trust_config::of_keyless(authority, keyless, ca, lookups.roots)?;
+    let trust_config =
+        trust_config::of_keyless(authority, keyless, ca, with.lookups.roots, &mut with.composed)?;
     signed(authority, Signers::Identities(IdentityAuthority { identities }), trust_config)
 }
 
@@ -321,10 +362,10 @@ fn signed(
 }
 
 /// Compiles an identity: issuer and subject are both required, each in exactly one form.
-fn identity(identity: &Identity) -> Option<IdentityMatcher> {
-    let wanted = |text: &String, pattern: &String| match (text.is_empty(), pattern.is_empty()) {
+fn identity(identity: &Identity, patterns: &mut Patterns) -> Option<IdentityMatcher> {
+    let mut wanted = |text: &String, pattern: &String| match (text.is_empty(), pattern.is_empty()) {
         (false, true) => Some(Wanted::Exactly(text.clone())),
-        (true, false) => Pattern::new(pattern).ok().map(Wanted::Matching),
+        (true, false) => patterns.get(pattern).ok().map(Wanted::Matching),
         _ => None,
     };
     Some(IdentityMatcher {
@@ -334,12 +375,8 @@ fn identity(identity: &Identity) -> Option<IdentityMatcher> {
     })
 }
 
-fn public_key(
-    key: &KeyRef,
-    context: &Context,
-    lookups: &Lookups<'_>,
-) -> Result<PublicKey, Undecidable> {
-    match key_material(key, context, lookups)? {
+fn public_key(key: &KeyRef, with: &Compilation<'_>) -> Result<PublicKey, Undecidable> {
+    match key_material(key, with)? {
         KeyMaterial::Pem(pem) => {
             PublicKey::from_pem(pem).map_err(|error| Undecidable::key(format!("key.data: {error}")))
         }
@@ -353,10 +390,9 @@ fn public_key(
 
 fn ca_certificate(
     certificate: &KeyRef,
-    context: &Context,
-    lookups: &Lookups<'_>,
+    with: &Compilation<'_>,
 ) -> Result<CertificateAuthority, Undecidable> {
-    match key_material(certificate, context, lookups)? {
+    match key_material(certificate, with)? {
         KeyMaterial::Pem(pem) => certificate_authority(pem)
             .map_err(|error| Undecidable::key(format!("ca-cert.data: {error}"))),
         KeyMaterial::Secret(_, SecretContent::Certificates(authority)) => Ok(authority),
@@ -374,9 +410,9 @@ enum KeyMaterial<'a> {
 
 fn key_material<'a>(
     key: &'a KeyRef,
-    context: &Context,
-    lookups: &Lookups<'_>,
+    with: &Compilation<'_>,
 ) -> Result<KeyMaterial<'a>, Undecidable> {
+    let Compilation { context, lookups, .. } = with;
     match (&key.secret_ref, key.data.as_str()) {
         (None, "") => Err(Undecidable::key("the authority names no key")),
         (None, pem) => Ok(KeyMaterial::Pem(pem)),

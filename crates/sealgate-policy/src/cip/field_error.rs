@@ -27,6 +27,10 @@ pub enum Level {
     Warning,
 }
 
+/// The most entries that are shown, and the most fields of one entry: the object is as long as its
+/// author likes.
+const MAX_SHOWN: usize = 100;
+
 /// The prefix of a message about an invalid value.
 const INVALID: &str = "invalid value: ";
 
@@ -117,17 +121,22 @@ impl FieldErrors {
         Self(self.0.iter().filter(|error| error.level == level).cloned().collect())
     }
 
-    /// Returns each entry, merged and sorted, in the format described above.
+    /// Returns each entry, merged and sorted, in the format described above; after the first
+    /// [`MAX_SHOWN`], their number.
     pub fn messages(&self) -> Vec<String> {
-        let merged = self.merged().into_iter();
-        merged.map(|((message, details, _), paths)| one(message, details, paths)).collect()
+        let merged = self.merged();
+        let left = merged.len().saturating_sub(MAX_SHOWN);
+        let shown = merged.into_iter().take(MAX_SHOWN);
+        let shown = shown.map(|((message, details, _), paths)| one(message, details, paths));
+        shown.chain((left > 0).then(|| format!("and {left} more"))).collect()
     }
 
     /// Returns the warnings, one line each: the reason, the fields, and the value. A value that
     /// causes a warning is accepted, so no line calls it invalid.
     pub fn warnings(&self) -> Vec<String> {
         let merged = self.merged().into_iter().filter(|((.., level), _)| *level == Level::Warning);
-        merged.map(|((message, details, _), paths)| warning(message, details, paths)).collect()
+        let shown = merged.take(MAX_SHOWN);
+        shown.map(|((message, details, _), paths)| warning(message, details, paths)).collect()
     }
 
     fn merged(&self) -> BTreeMap<(&str, &str, Level), BTreeSet<&str>> {
@@ -149,7 +158,11 @@ fn warning(message: &str, details: &str, paths: BTreeSet<&str>) -> String {
 }
 
 fn one(message: &str, details: &str, paths: BTreeSet<&str>) -> String {
-    let paths = paths.into_iter().collect::<Vec<_>>().join(", ");
+    let left = paths.len().saturating_sub(MAX_SHOWN);
+    let mut paths = paths.into_iter().take(MAX_SHOWN).collect::<Vec<_>>().join(", ");
+    if left > 0 {
+        paths.push_str(&format!(" and {left} more"));
+    }
     match details {
         "" => format!("{message}: {paths}"),
         details => format!("{message}: {paths}\n{details}"),

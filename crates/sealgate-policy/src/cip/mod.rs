@@ -2,16 +2,18 @@
 //! so there is one set of types.
 //!
 //! Types for the fields as written. `read` parses them from YAML and JSON, `defaults` fills in
-//! defaults, `validate` checks them, `convert` converts between the versions; `crate::cip::compile`
+//! defaults, `bounds` and `validate` check them, `convert` converts between the versions; `crate::cip::compile`
 //! makes rules of them.
 
 use serde::Deserialize;
 
+pub mod bounds;
 pub mod compile;
 pub mod convert;
 pub mod defaults;
 pub mod field_error;
 mod lint;
+pub mod patterns;
 pub mod read;
 pub mod trust_root;
 pub mod validate;

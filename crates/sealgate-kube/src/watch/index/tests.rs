@@ -4,6 +4,7 @@ use sealgate_engine::roots::RootResult;
 use sealgate_policy::assemble::{Assembly, assemble};
 use sealgate_policy::cip::SecretRef;
 use sealgate_policy::cip::compile::{Lookups, RootRef, SecretContent};
+use sealgate_policy::cip::patterns::Patterns;
 use sealgate_policy::rule::{Need, UndecidableReason};
 use serde_json::json;
 
@@ -67,7 +68,12 @@ fn no_root(which: &RootRef) -> RootResult {
 
 fn assembled(index: &Index, roots: &dyn Fn(&RootRef) -> RootResult) -> (Assembly, Vec<Report>) {
     let lookups = Lookups { secrets: &no_secret, roots };
-    let assembly = assemble(&index.objects("cosign-system", None), &lookups, &|_| Vec::new());
+    let assembly = assemble(
+        &index.objects("cosign-system", None),
+        &lookups,
+        &|_| Vec::new(),
+        &mut Patterns::default(),
+    );
     let reports = index.policy_reports(assembly.policies.clone());
     (assembly, reports)
 }
@@ -207,7 +213,12 @@ fn trust_roots_are_handed_on_checked_and_reported() {
         vec![Condition { kind, holds: true, reason, message }]
     };
     let lookups = Lookups { secrets: &no_secret, roots: &no_root };
-    let assembly = assemble(&index.objects("cosign-system", None), &lookups, &condition);
+    let assembly = assemble(
+        &index.objects("cosign-system", None),
+        &lookups,
+        &condition,
+        &mut Patterns::default(),
+    );
     let reports = index.trust_root_reports(assembly.trust_roots);
     assert_eq!(reports.len(), 3);
     assert_eq!(

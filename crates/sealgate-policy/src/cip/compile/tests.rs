@@ -152,7 +152,7 @@ fn secrets_are_looked_up_in_the_gates_namespace() {
         Ok(SecretContent::Key(PublicKey::from_pem(KEY).unwrap()))
     };
     let lookups = Lookups { secrets: &secrets, roots: &no_root };
-    let found = compile(&policy, "", &Context::default(), &lookups);
+    let found = compile(&policy, "", &Context::default(), &lookups, &mut Patterns::default());
     assert_eq!(found.rule.need().signed().len(), 1);
 }
 
@@ -168,7 +168,7 @@ fn no_authorities_exempt_in_mode_warn_only() {
         Context { empty_authorities: validate::EmptyAuthorities::Accepted, ..Context::default() };
     let taken = policy(json!({"images": [{"glob": "**"}]}));
     let lookups = Lookups { secrets: &no_secret, roots: &no_root };
-    let taken = compile(&taken, "", &context, &lookups);
+    let taken = compile(&taken, "", &context, &lookups, &mut Patterns::default());
     assert!(taken.errors.is_empty());
     assert!(!taken.conditions.iter().any(|c| c.kind == "Ready" && c.holds));
     let facts = crate::testing::facts(taken.rule.need(), |_| crate::testing::verified());

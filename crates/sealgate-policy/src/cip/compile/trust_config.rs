@@ -39,6 +39,20 @@ struct Roots<'a> {
     base: RootRef,
 }
 
+/// The maximum size of the trust roots that are composed for the authorities of one policy, in
+/// bytes. That of the public-good instance has about 10 KiB.
+const MAX_COMPOSED: usize = 8 * 1024 * 1024;
+/// The size of a log or an authority without its certificates, roughly.
+const PART_SIZE: usize = 1024;
+
+/// The trust roots that are composed for the authorities of one policy: equal ones are shared, and
+/// their size is bounded.
+#[derive(Default)]
+pub(super) struct ComposedRoots {
+    roots: Vec<Arc<TrustRoot>>,
+    size: usize,
+}
+
 /// A trust root, and its name for messages.
 struct NamedRoot {
     root: Arc<TrustRoot>,
@@ -58,6 +72,7 @@ pub(super) fn of_keyless(
     keyless: &Keyless,
     ca: Option<CertificateAuthority>,
     lookup: &RootLookup<'_>,
+    composed: &mut ComposedRoots,
 ) -> Result<TrustConfig, Undecidable> {
     let roots = Roots { lookup, base: RootRef::named(&keyless.trust_root_ref) };
     let base = roots.get(&roots.base)?;
@@ -81,7 +96,7 @@ pub(super) fn of_keyless(
         (overrides.log, overrides.timestamp) =
             trusted_time_source(&root, &base, overrides.timestamp)?;
     }
-    Ok(base.trust_config(root, overrides))
+    base.trust_config(root, overrides, composed)
 }
 
 /// Selects the source of the trusted time for a certificate where the policy names no log.
@@ -109,6 +124,7 @@ fn trusted_time_source(
 pub(super) fn of_key(
     authority: &Authority,
     lookup: &RootLookup<'_>,
+    composed: &mut ComposedRoots,
 ) -> Result<TrustConfig, Undecidable> {
     let roots = Roots { lookup, base: RootRef::Default };
     let mut overrides = Overrides { log: Override::Ignored, ..Overrides::default() };
@@ -126,7 +142,7 @@ pub(super) fn of_key(
         ..TrustRoot::clone(&own.root)
     };
     roots.add_proofs(authority, &mut root, &mut overrides)?;
-    Ok(own.trust_config(root, overrides))
+    own.trust_config(root, overrides, composed)
 }
 
 /// Returns a warning if `ctlog` names a TrustRoot and the URL of a log that it does not contain.
@@ -142,6 +158,32 @@ pub(super) fn other_log(authority: &Authority, lookup: &RootLookup<'_>) -> Optio
         "{url} is not a log of TrustRoot {trust_root_ref}; its logs are trusted instead: {}",
         logs.join(", ")
     ))
+}
+
+impl ComposedRoots {
+    /// Returns `root`, shared with an earlier authority that has the same.
+    fn share(&mut self, root: TrustRoot) -> Result<Arc<TrustRoot>, Undecidable> {
+        if let Some(same) = self.roots.iter().find(|known| ***known == root) {
+            return Ok(Arc::clone(same));
+        }
+        self.size += size(&root);
+        if self.size > MAX_COMPOSED {
+            let detail =
+                format!("the trust roots of the policy's authorities exceed {MAX_COMPOSED} bytes");
+            return Err(Undecidable { reason: UndecidableReason::TrustRoot, detail });
+        }
+        let root = Arc::new(root);
+        self.roots.push(Arc::clone(&root));
+        Ok(root)
+    }
+}
+
+/// The size of a trust root in memory, roughly.
+fn size(root: &TrustRoot) -> usize {
+    let authorities = root.certificate_authorities.iter().chain(&root.timestamp_authorities);
+    let chains = authorities.map(|it| PART_SIZE + it.chain().iter().map(Vec::len).sum::<usize>());
+    let logs = root.transparency_logs.len() + root.ct_logs.len() + root.skipped.len();
+    chains.sum::<usize>() + PART_SIZE * logs
 }
 
 impl RootRef {
@@ -237,9 +279,14 @@ impl NamedRoot {
     }
 
     /// Shares the root if it was not changed.
-    fn trust_config(self, root: TrustRoot, overrides: Overrides) -> TrustConfig {
-        let root = if *self.root == root { self.root } else { Arc::new(root) };
-        TrustConfig { root: Some(root.into()), source: self.source, overrides }
+    fn trust_config(
+        self,
+        root: TrustRoot,
+        overrides: Overrides,
+        composed: &mut ComposedRoots,
+    ) -> Result<TrustConfig, Undecidable> {
+        let root = if *self.root == root { self.root } else { composed.share(root)? };
+        Ok(TrustConfig { root: Some(root.into()), source: self.source, overrides })
     }
 }
 

@@ -292,3 +292,45 @@ fn defaults_are_filled_in_for_omitted_fields() {
     assert_eq!(repository.default_fields().len(), 2);
     assert_eq!(object(keys("tLogs", log(KEY))).default_fields(), []);
 }
+
+/// Nothing in a list that is too long is parsed: the excess is the only error.
+#[test]
+fn lists_and_texts_are_bounded() {
+    let (no_key, no_chain) = (log("no key"), authority("no chain"));
+    let many = |part: &str, element: &Value, count: usize| json!({"sigstoreKeys": {part: vec![element; count]}});
+    let (chain, key) = ("a".repeat(64 * 1024), "a".repeat(16 * 1024 + 1));
+    let mut late = no_key.clone();
+    late["validFor"] = json!({"end": "1".repeat(1025)});
+    for (spec, message) in [
+        (many("tLogs", &no_key, 65), "more than 64 entries: spec.sigstoreKeys.tLogs"),
+        (many("ctLogs", &no_key, 4_000), "more than 64 entries: spec.sigstoreKeys.ctLogs"),
+        (
+            many("certificateAuthorities", &no_chain, 65),
+            "more than 64 entries: spec.sigstoreKeys.certificateAuthorities",
+        ),
+        (
+            many("timestampAuthorities", &no_chain, 65),
+            "more than 64 entries: spec.sigstoreKeys.timestampAuthorities",
+        ),
+        (
+            many("certificateAuthorities", &authority(&chain), 9),
+            "more than 524288 bytes of keys and certificates: spec.sigstoreKeys",
+        ),
+        (
+            keys("timestampAuthorities", authority(&format!("{chain}a"))),
+            "longer than 65536 bytes: spec.sigstoreKeys.timestampAuthorities[0].certChain",
+        ),
+        (keys("tLogs", log(&key)), "longer than 16384 bytes: spec.sigstoreKeys.tLogs[0].publicKey"),
+        (keys("tLogs", late), "longer than 1024 bytes: spec.sigstoreKeys.tLogs[0].validFor.end"),
+        (
+            json!({"remote": {"mirror": "h".repeat(4097)}}),
+            "longer than 4096 bytes: spec.remote.mirror",
+        ),
+        (
+            json!({"repository": {"mirrorFS": b64(vec![0; 2 * 1024 * 1024 + 1])}}),
+            "longer than 2097152 bytes: spec.repository.mirrorFS",
+        ),
+    ] {
+        assert_eq!(errors(spec), message);
+    }
+}

@@ -3,25 +3,100 @@
 
 use serde_json::Value;
 
-use sealgate_core::trust::TrustRoot;
+use sealgate_core::trust::{MAX_AUTHORITIES, MAX_LOGS, TrustRoot};
 
 use super::{
     Bytes, CertificateAuthority, DistinguishedName, Keys, Log, Remote, Repository, Spec,
     TrustRootObject, ValidFor,
 };
+use crate::cip::bounds::{self, MAX_CERTIFICATES, MAX_KEY, MAX_NAME, MAX_TEXT, count, length};
 use crate::cip::field_error::{FieldErrors, Level};
 
 /// The maximum size of a `root.json`, in bytes.
 const MAX_ROOT: usize = 512 * 1024;
+/// The maximum size of `mirrorFS`, in bytes: more than an API server stores.
+const MAX_MIRROR: usize = 2 * 1024 * 1024;
+/// The maximum size of all keys and certificates of `sigstoreKeys`, in bytes.
+const MAX_KEYS_IN_TOTAL: usize = 512 * 1024;
 /// The gzip magic number.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// The hash algorithms that policy-controller knows; every log in use has the first.
 const HASHES: [&str; 6] = ["sha-256", "sha256", "sha-384", "sha384", "sha-512", "sha512"];
 
 /// Validates `object`: errors and warnings. The result is the same with and without defaults filled
-/// in.
+/// in. An object that exceeds a bound has that error only.
 pub fn validate(object: &TrustRootObject) -> FieldErrors {
-    spec(&object.spec).via_field("spec")
+    let errors = match within_bounds(&object.spec) {
+        Ok(()) => spec(&object.spec),
+        Err(excess) => excess,
+    };
+    errors.via_field("spec")
+}
+
+/// Checks the lengths of all lists and texts, before anything in them is parsed.
+fn within_bounds(spec: &Spec) -> Result<(), FieldErrors> {
+    if let Some(Remote { mirror, targets, trusted_root_target, .. }) = &spec.remote {
+        length(mirror, MAX_TEXT, "mirror")
+            .and_then(|()| length(targets, MAX_NAME, "targets"))
+            .and_then(|()| length(trusted_root_target, MAX_NAME, "trustedRootTarget"))
+            .map_err(|error| error.via_field("remote"))?;
+    }
+    if let Some(Repository { mirror_fs, targets, trusted_root_target, .. }) = &spec.repository {
+        length(&mirror_fs.0, MAX_MIRROR, "mirrorFS")
+            .and_then(|()| length(targets, MAX_NAME, "targets"))
+            .and_then(|()| length(trusted_root_target, MAX_NAME, "trustedRootTarget"))
+            .map_err(|error| error.via_field("repository"))?;
+    }
+    match &spec.sigstore_keys {
+        Some(keys) => keys_within_bounds(keys).map_err(|error| error.via_field("sigstoreKeys")),
+        None => Ok(()),
+    }
+}
+
+fn keys_within_bounds(keys: &Keys) -> Result<(), FieldErrors> {
+    let mut total = 0;
+    for (all, name) in [
+        (&keys.certificate_authorities, "certificateAuthorities"),
+        (&keys.timestamp_authorities, "timestampAuthorities"),
+    ] {
+        count(all.len(), MAX_AUTHORITIES, name)?;
+        bounds::each(all, name, authority_within_bounds)?;
+        total += all.iter().map(|one| one.cert_chain.0.len()).sum::<usize>();
+    }
+    for (all, name) in [(&keys.t_logs, "tLogs"), (&keys.ct_logs, "ctLogs")] {
+        count(all.len(), MAX_LOGS, name)?;
+        bounds::each(all, name, log_within_bounds)?;
+        total += all.iter().map(|one| one.public_key.0.len()).sum::<usize>();
+    }
+    if total > MAX_KEYS_IN_TOTAL {
+        let message = format!("more than {MAX_KEYS_IN_TOTAL} bytes of keys and certificates");
+        return Err(FieldErrors::generic(message, [""]));
+    }
+    Ok(())
+}
+
+fn authority_within_bounds(authority: &CertificateAuthority) -> Result<(), FieldErrors> {
+    let DistinguishedName { organization, common_name } = &authority.subject;
+    length(organization, MAX_NAME, "organization")
+        .and_then(|()| length(common_name, MAX_NAME, "commonName"))
+        .map_err(|error| error.via_field("subject"))?;
+    length(&authority.uri, MAX_TEXT, "uri")?;
+    length(&authority.cert_chain.0, MAX_CERTIFICATES, "certChain")?;
+    times_within_bounds(authority.valid_for.as_ref())
+}
+
+fn log_within_bounds(log: &Log) -> Result<(), FieldErrors> {
+    length(&log.base_url, MAX_TEXT, "baseURL")?;
+    length(&log.hash_algorithm, MAX_NAME, "hashAlgorithm")?;
+    length(&log.public_key.0, MAX_KEY, "publicKey")?;
+    times_within_bounds(log.valid_for.as_ref())
+}
+
+fn times_within_bounds(valid_for: Option<&ValidFor>) -> Result<(), FieldErrors> {
+    let Some(ValidFor { start, end }) = valid_for else { return Ok(()) };
+    length(start, MAX_NAME, "start")
+        .and_then(|()| length(end, MAX_NAME, "end"))
+        .map_err(|error| error.via_field("validFor"))
 }
 
 fn spec(spec: &Spec) -> FieldErrors {

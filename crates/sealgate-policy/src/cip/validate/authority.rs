@@ -1,9 +1,10 @@
 //! Validation of authorities.
 
-use sealgate_core::identity::{InvalidPattern, Pattern};
+use sealgate_core::identity::InvalidPattern;
 use sealgate_core::reference::Repository;
 
 use super::super::field_error::{FieldErrors, Level};
+use super::super::patterns::{Patterns, Unusable};
 use super::super::{Attestation, Authority, Identity, Keyless, Policy, SourceRef, Static};
 use super::{Context, key, policy_errors};
 
@@ -14,7 +15,11 @@ const MAX_TAG_PREFIX: usize = 128 - ("sha256-".len() + 64 + ".sig".len());
 const SHORT_PREDICATES: [&str; 7] =
     ["custom", "slsaprovenance", "spdx", "spdxjson", "cyclonedx", "link", "vuln"];
 
-pub(super) fn validate(authority: &Authority, context: &Context) -> FieldErrors {
+pub(super) fn validate(
+    authority: &Authority,
+    context: &Context,
+    patterns: &mut Patterns,
+) -> FieldErrors {
     let given =
         [authority.key.is_some(), authority.keyless.is_some(), authority.r#static.is_some()];
     match given.iter().filter(|given| **given).count() {
@@ -27,7 +32,7 @@ pub(super) fn validate(authority: &Authority, context: &Context) -> FieldErrors 
         errors.also(key::validate(key, context).via_field("key"));
     }
     if let Some(keyless) = &authority.keyless {
-        errors.also(keyless_errors(keyless, context).via_field("keyless"));
+        errors.also(keyless_errors(keyless, context, patterns).via_field("keyless"));
     }
     if let Some(action) = &authority.r#static {
         errors.also(static_errors(action).via_field("static"));
@@ -114,7 +119,7 @@ fn repository(text: &str) -> Result<Repository, String> {
     Repository::parse(text).map_err(|error| error.to_string())
 }
 
-fn keyless_errors(keyless: &Keyless, context: &Context) -> FieldErrors {
+fn keyless_errors(keyless: &Keyless, context: &Context, patterns: &mut Patterns) -> FieldErrors {
     let mut errors = match (&keyless.url, &keyless.ca_cert) {
         (None, None) => FieldErrors::missing_one_of(["ca-cert", "url"]),
         (Some(_), Some(_)) => FieldErrors::multiple_one_of(["ca-cert", "url"]),
@@ -127,37 +132,45 @@ fn keyless_errors(keyless: &Keyless, context: &Context) -> FieldErrors {
         errors.also(FieldErrors::missing(["identities"]));
     }
     for (index, identity) in keyless.identities.iter().enumerate() {
-        errors.also(identity_errors(identity).via_field_index("identities", index));
+        errors.also(identity_errors(identity, patterns).via_field_index("identities", index));
     }
     errors
 }
 
-fn identity_errors(identity: &Identity) -> FieldErrors {
+fn identity_errors(identity: &Identity, patterns: &mut Patterns) -> FieldErrors {
     let Identity { issuer, subject, issuer_reg_exp, subject_reg_exp } = identity;
     let mut errors = by_text_or_pattern(issuer, issuer_reg_exp, ["issuer", "issuerRegExp"]);
+    errors.also(expression_errors(issuer_reg_exp, "issuerRegExp", patterns));
     errors.also(by_text_or_pattern(subject, subject_reg_exp, ["subject", "subjectRegExp"]));
+    errors.also(expression_errors(subject_reg_exp, "subjectRegExp", patterns));
     errors
 }
 
 fn by_text_or_pattern(text: &str, pattern: &str, fields: [&str; 2]) -> FieldErrors {
-    let mut errors = match (text.is_empty(), pattern.is_empty()) {
+    match (text.is_empty(), pattern.is_empty()) {
         (true, true) => FieldErrors::missing(fields),
         (false, false) => FieldErrors::multiple_one_of(fields),
         _ => FieldErrors::none(),
+    }
+}
+
+fn expression_errors(source: &str, field: &str, patterns: &mut Patterns) -> FieldErrors {
+    if source.is_empty() {
+        return FieldErrors::none();
+    }
+    let error = match patterns.get(source) {
+        Ok(pattern) if pattern.is_anchored() => return FieldErrors::none(),
+        Ok(_) => {
+            let details =
+                "the regular expression is not anchored: it also matches longer texts; write ^...$";
+            let warning = FieldErrors::invalid(source, field).details(details);
+            return warning.at(Level::Warning);
+        }
+        Err(Unusable::Invalid(error)) => go_regexp_error(source, &error),
+        Err(error @ Unusable::Total) => error.to_string(),
     };
-    let [_, pattern_field] = fields;
-    let compiled = Pattern::new(pattern);
-    if let Err(error) = &compiled {
-        let details = format!("regex is invalid: {}", go_regexp_error(pattern, error));
-        errors.also(FieldErrors::invalid(&shown(pattern), pattern_field).details(details));
-    }
-    if !pattern.is_empty() && compiled.is_ok_and(|pattern| !pattern.is_anchored()) {
-        let details =
-            "the regular expression is not anchored: it also matches longer texts; write ^...$";
-        let warning = FieldErrors::invalid(pattern, pattern_field).details(details);
-        errors.also(warning.at(Level::Warning));
-    }
-    errors
+    let details = format!("regex is invalid: {error}");
+    FieldErrors::invalid(&shown(source), field).details(details)
 }
 
 fn shown(pattern: &str) -> String {

@@ -1,5 +1,7 @@
 //! Validation of key references.
 
+use std::sync::LazyLock;
+
 use regex::Regex;
 use sealgate_core::key::{HashAlgorithm, PublicKey};
 
@@ -114,10 +116,13 @@ fn aws_error(kms: &str, rest: &str) -> Option<String> {
 }
 
 fn is_aws_key(key: &str) -> bool {
-    const ID: &str = "[A-Fa-f0-9]{8}-[A-Fa-f0-9]{4}-[A-Fa-f0-9]{4}-[A-Fa-f0-9]{4}-[A-Fa-f0-9]{12}";
-    const ARN: &str = "arn:(?:aws|aws-us-gov|aws-cn):kms:[a-z0-9-]+:[0-9]{12}:";
-    let form = format!("^(?:(?:{ARN}key/)?(?:mrk-)?{ID}|(?:{ARN})?alias/.+)$");
-    Regex::new(&form).is_ok_and(|form| form.is_match(key))
+    static FORM: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        const ID: &str =
+            "[A-Fa-f0-9]{8}-[A-Fa-f0-9]{4}-[A-Fa-f0-9]{4}-[A-Fa-f0-9]{4}-[A-Fa-f0-9]{12}";
+        const ARN: &str = "arn:(?:aws|aws-us-gov|aws-cn):kms:[a-z0-9-]+:[0-9]{12}:";
+        Regex::new(&format!("^(?:(?:{ARN}key/)?(?:mrk-)?{ID}|(?:{ARN})?alias/.+)$")).ok()
+    });
+    FORM.as_ref().is_some_and(|form| form.is_match(key))
 }
 
 /// Returns Go's `net.SplitHostPort` error for the endpoint.

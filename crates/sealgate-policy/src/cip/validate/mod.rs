@@ -2,7 +2,8 @@
 //! are shown to its author. Defaults are filled in before validation.
 
 use super::field_error::{FieldErrors, Level};
-use super::{ClusterImagePolicy, LabelSelector, Match, Policy, Spec, lint};
+use super::patterns::Patterns;
+use super::{ClusterImagePolicy, LabelSelector, Match, Policy, Spec, bounds, lint};
 use crate::glob::{Glob, InvalidGlob};
 
 mod authority;
@@ -53,18 +54,40 @@ impl Default for Context {
 
 /// Validates `policy`: errors and warnings. Works on a copy with the defaults filled in, so the
 /// result is the same with and without them.
+///
+/// A policy that exceeds a bound has that error only, whatever else is wrong with it.
 pub fn validate(policy: &ClusterImagePolicy, context: &Context) -> FieldErrors {
-    let mut errors = validate_stored(policy, context);
+    let mut patterns = Patterns::default();
+    if let Err(excess) = within_bounds(policy, &mut patterns) {
+        return excess;
+    }
+    let mut errors = validate_stored(policy, context, &mut patterns);
     errors.also(impossible_patterns(&policy.spec).via_field("spec"));
     errors
 }
 
-/// Validates a policy that is already stored: a pattern that no image can match does not make the
-/// policy invalid for its other patterns.
-pub(crate) fn validate_stored(policy: &ClusterImagePolicy, context: &Context) -> FieldErrors {
+/// Checks the bounds of `policy` and the cost of its regular expressions, before any work on it.
+///
+/// # Errors
+/// The first excess.
+pub(crate) fn within_bounds(
+    policy: &ClusterImagePolicy,
+    patterns: &mut Patterns,
+) -> Result<(), FieldErrors> {
+    bounds::check(policy)?;
+    patterns.afford(policy)
+}
+
+/// Validates a policy that is [within its bounds](within_bounds) and already stored: a pattern that
+/// no image can match does not make the policy invalid for its other patterns.
+pub(crate) fn validate_stored(
+    policy: &ClusterImagePolicy,
+    context: &Context,
+    patterns: &mut Patterns,
+) -> FieldErrors {
     let mut spec = policy.spec.clone();
     spec.set_defaults();
-    let mut errors = spec_errors(&spec, context);
+    let mut errors = spec_errors(&spec, context, patterns);
     errors.also(lint::spec(&spec));
     errors.via_field("spec")
 }
@@ -89,7 +112,7 @@ pub fn denial(errors: &FieldErrors) -> String {
     format!("validation failed: {}", errors.filter(Level::Error))
 }
 
-fn spec_errors(spec: &Spec, context: &Context) -> FieldErrors {
+fn spec_errors(spec: &Spec, context: &Context, patterns: &mut Patterns) -> FieldErrors {
     let mut errors = FieldErrors::none();
     if spec.images.is_empty() {
         errors.also(FieldErrors::missing(["images"]));
@@ -103,7 +126,7 @@ fn spec_errors(spec: &Spec, context: &Context) -> FieldErrors {
         errors.also(FieldErrors::missing(["authorities"]));
     }
     for (index, authority) in spec.authorities.iter().enumerate() {
-        let below = authority::validate(authority, context);
+        let below = authority::validate(authority, context, patterns);
         errors.also(below.via_field_index("authorities", index));
     }
     if let Some(policy) = &spec.policy {

@@ -328,7 +328,7 @@ fn a_certificate_of_the_policy_replaces_the_authorities_of_the_root() {
     let policy = policy(spec(own(json!({"secretRef": {"name": "ca"}}))));
     let with = |secrets: &SecretLookup<'_>| {
         let lookups = Lookups { secrets, roots: &roots };
-        compile(&policy, "", &Context::default(), &lookups)
+        compile(&policy, "", &Context::default(), &lookups, &mut Patterns::default())
     };
     let data = |pem: &str| [("ca.pem".to_owned(), pem.as_bytes().to_vec())].into();
     let found = with(&|_| content_of_secret("ca", Some(&data(chain))));
@@ -408,4 +408,33 @@ fn fingerprints_cover_identities_roots_and_overrides() {
     all.sort();
     all.dedup();
     assert_eq!(all.len(), count);
+}
+
+/// Each authority may need a trust root of its own: equal ones are shared, and those of one policy
+/// are bounded.
+#[test]
+fn composed_trust_roots_are_shared_and_bounded() {
+    let Worlds { ours, .. } = &*WORLDS;
+    let logs = ours.transparency_logs.iter().cycle().take(600).cloned().collect();
+    let large = Arc::new(TrustRoot { transparency_logs: logs, ..ours.clone() });
+    let large_root = |_: &RootRef| Ok((Arc::clone(&large), RootSource::Configured));
+    let spec = |same: bool| {
+        let authority = |number: usize| {
+            let number = if same { 0 } else { number };
+            let ca = TestSigstore::default().chain_pem();
+            let ca = if number == 0 { WORLDS.chain.clone() } else { ca };
+            let identities = [json!({"issuer": "i", "subject": "s"})];
+            json!({"keyless": {"ca-cert": {"data": ca}, "identities": identities}})
+        };
+        let authorities: Vec<_> = (0..16).map(authority).collect();
+        json!({"images": [{"glob": "**"}], "authorities": authorities})
+    };
+    let reasons = |same| undecidable_reasons(compiled_with(spec(same), &large_root).rule.need());
+    assert_eq!(reasons(true), []);
+    let refused = reasons(false);
+    assert!((1..8).contains(&refused.len()), "{refused:?}");
+    for (reason, message) in refused {
+        assert_eq!(reason, UndecidableReason::TrustRoot);
+        assert!(message.contains("trust roots of the policy's authorities exceed"), "{message}");
+    }
 }
