@@ -9,16 +9,18 @@ use sealgate_policy::cip::compile::{RootLookup, root_warnings};
 use sealgate_policy::cip::convert::convert;
 use sealgate_policy::cip::defaults::{DefaultField, default_fields};
 use sealgate_policy::cip::field_error::{FieldErrors, Level};
-use sealgate_policy::cip::read::Unreadable;
+use sealgate_policy::cip::read::{Unreadable, check_json};
 use sealgate_policy::cip::trust_root::{self, TrustRootObject};
 use sealgate_policy::cip::validate::{Context, denial, validate};
 use sealgate_policy::cip::{ClusterImagePolicy, GROUP, KIND, Version};
 use sealgate_policy::scope::Scope;
-use serde::Deserialize;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::answer;
-use crate::images::{WalkError, cut, null_is_default};
+use crate::images::{WalkError, cut};
 use crate::review::{self, MAX_BODY, Malformed, MalformedReason, Operation, Request, with_request};
 
 /// The most objects of one conversion.
@@ -44,19 +46,23 @@ const NO_EFFECT: &str = "this gate reads its policies from a folder: this object
 /// # Errors
 /// [`Malformed`] for what is not a review of a ClusterImagePolicy or TrustRoot; see [`answer::malformed`].
 pub fn validated(body: &[u8], with: &Validation<'_>) -> Result<Reviewed, Malformed> {
-    reviewed(body, |uid, written, _| {
-        let errors = match written {
-            ReviewedObject::Policy(policy) => {
-                let mut errors = validate(&policy, with.context);
-                if with.source == PolicySource::Cluster {
-                    errors.also(root_warnings(&policy, with.roots));
+    reviewed(
+        body,
+        |_| (),
+        |uid, written, ()| {
+            let errors = match written {
+                ReviewedObject::Policy(policy) => {
+                    let mut errors = validate(&policy, with.context);
+                    if with.source == PolicySource::Cluster {
+                        errors.also(root_warnings(&policy, with.roots));
+                    }
+                    errors
                 }
-                errors
-            }
-            ReviewedObject::TrustRoot(root) => trust_root::validate::validate(&root),
-        };
-        decide(uid, &errors, with.source)
-    })
+                ReviewedObject::TrustRoot(root) => trust_root::validate::validate(&root),
+            };
+            decide(uid, &errors, with.source)
+        },
+    )
 }
 
 /// The answer of `/default-policies` to the review in `body`: a patch that fills in the defaults. A
@@ -65,7 +71,7 @@ pub fn validated(body: &[u8], with: &Validation<'_>) -> Result<Reviewed, Malform
 /// # Errors
 /// [`Malformed`] for what is not a review of a ClusterImagePolicy or TrustRoot; see [`answer::malformed`].
 pub fn defaulted(body: &[u8]) -> Result<Reviewed, Malformed> {
-    reviewed(body, |uid, written, spec| {
+    reviewed(body, SpecChange::of, |uid, written, spec| {
         let fields = match written {
             _ if spec == SpecChange::Unchanged => Vec::new(),
             ReviewedObject::Policy(policy) => default_fields(&policy),
@@ -91,18 +97,24 @@ pub struct Reviewed {
 /// The decision about an object, and the AdmissionReview with it.
 type ObjectDecision = (bool, Vec<u8>);
 
-fn reviewed(
+/// Reads a review and has it decided. `look` reads what the decision needs besides the object.
+fn reviewed<T>(
     body: &[u8],
-    decide: impl FnOnce(&str, ReviewedObject, SpecChange) -> ObjectDecision,
+    look: impl FnOnce(&Request<'_>) -> T,
+    decide: impl FnOnce(&str, ReviewedObject, T) -> ObjectDecision,
 ) -> Result<Reviewed, Malformed> {
-    let (uid, (object, spec, scope, dry_run)) = with_request(body, |request| {
-        let (object, spec) = (read(&request)?, SpecChange::of(&request));
-        Ok((object, spec, request.scope(), request.dry_run))
+    let (uid, (object, scope, dry_run)) = with_request(body, |request| {
+        let object = match read(&request)? {
+            Some(Ok(object)) => Some(Ok((object, look(&request)))),
+            Some(Err(unreadable)) => Some(Err(unreadable)),
+            None => None,
+        };
+        Ok((object, request.scope(), request.dry_run))
     })?;
     let (allowed, body) = match object {
         None => (true, answer::allowed(&uid)),
         Some(Err(unreadable)) => refuse_unreadable(&uid, &unreadable),
-        Some(Ok(written)) => decide(&uid, written, spec),
+        Some(Ok((written, looked))) => decide(&uid, written, looked),
     };
     Ok(Reviewed { body, allowed, scope, dry_run })
 }
@@ -146,8 +158,10 @@ enum SpecChange {
 
 impl SpecChange {
     fn of(request: &Request<'_>) -> Self {
-        let spec = |object: Option<&serde_json::value::RawValue>| {
-            let object: Value = serde_json::from_str(object?.get()).ok()?;
+        let spec = |object: Option<&RawValue>| {
+            let object = object?.get();
+            check_json(object).ok()?;
+            let object: Value = serde_json::from_str(object).ok()?;
             object.get("spec").cloned()
         };
         match (spec(request.object), spec(request.old_object)) {
@@ -180,6 +194,9 @@ fn read(request: &Request<'_>) -> Result<RequestedObject, MalformedReason> {
         return Ok(None);
     }
     let object = request.object.ok_or(MalformedReason::Missing("request.object"))?;
+    if let Err(unreadable) = check_json(object.get()) {
+        return Ok(Some(Err(unreadable)));
+    }
     let mut object: Value = serde_json::from_str(object.get()).map_err(review::json)?;
     name_generated(&mut object);
     Ok(Some(match of_root {
@@ -203,22 +220,83 @@ fn name_generated(object: &mut Value) {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ConversionReview {
+struct ConversionReview<'a> {
     #[serde(default)]
     api_version: String,
     #[serde(default)]
     kind: String,
-    request: ConversionRequest,
+    #[serde(borrow)]
+    request: ConversionRequest<'a>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ConversionRequest {
+struct ConversionRequest<'a> {
     uid: String,
     #[serde(rename = "desiredAPIVersion")]
     desired_api_version: String,
-    #[serde(default, deserialize_with = "null_is_default")]
-    objects: Vec<Value>,
+    #[serde(borrow, default)]
+    objects: RawObjects<'a>,
+}
+
+/// The objects of a conversion: each is parsed only while it is converted. At most
+/// [`MAX_CONVERTED`] are kept, and one more, so that it shows.
+#[derive(Default)]
+struct RawObjects<'a>(Vec<&'a RawValue>);
+
+/// The answer to a conversion.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ConversionAnswer<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    response: ConversionResponse<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ConversionResponse<'a> {
+    uid: &'a str,
+    result: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    converted_objects: Option<Vec<Box<RawValue>>>,
+}
+
+const CONVERSION_VERSION: &str = "apiextensions.k8s.io/v1";
+const CONVERSION_KIND: &str = "ConversionReview";
+
+impl<'de: 'a, 'a> Deserialize<'de> for RawObjects<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_option(RawObjectsVisitor)
+    }
+}
+
+struct RawObjectsVisitor;
+
+impl<'de> Visitor<'de> for RawObjectsVisitor {
+    type Value = RawObjects<'de>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list of objects")
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(RawObjects::default())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut objects = Vec::new();
+        while let Some(object) = list.next_element::<&RawValue>()? {
+            if objects.len() <= MAX_CONVERTED {
+                objects.push(object);
+            }
+        }
+        Ok(RawObjects(objects))
+    }
 }
 
 /// The answer to a ConversionReview (`apiextensions.k8s.io/v1`). Our own CRDs convert without a
@@ -230,39 +308,35 @@ pub fn converted(body: &[u8]) -> Result<Vec<u8>, MalformedReason> {
     if body.len() > MAX_BODY {
         return Err(MalformedReason::TooLarge);
     }
-    let review: ConversionReview = serde_json::from_slice(body).map_err(review::json)?;
-    if review.api_version != "apiextensions.k8s.io/v1" || review.kind != "ConversionReview" {
+    let review: ConversionReview<'_> = serde_json::from_slice(body).map_err(review::json)?;
+    if review.api_version != CONVERSION_VERSION || review.kind != CONVERSION_KIND {
         let got = format!("{} {}", review.api_version, review.kind);
         return Err(MalformedReason::Version(cut(&got)));
     }
     let ConversionRequest { uid, desired_api_version, objects } = review.request;
-    let response = match convert_all(&desired_api_version, objects) {
-        Ok(objects) => json!({
-            "uid": uid,
-            "result": { "status": "Success" },
-            "convertedObjects": objects,
-        }),
-        Err(message) => {
-            json!({ "uid": uid, "result": { "status": "Failure", "message": message } })
-        }
+    let (result, converted_objects) = match convert_all(&desired_api_version, &objects.0) {
+        Ok(objects) => (json!({ "status": "Success" }), Some(objects)),
+        Err(message) => (json!({ "status": "Failure", "message": message }), None),
     };
-    let body = json!({
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "ConversionReview",
-        "response": response,
-    });
-    Ok(body.to_string().into_bytes())
+    let response = ConversionResponse { uid: &uid, result, converted_objects };
+    let (api_version, kind) = (CONVERSION_VERSION, CONVERSION_KIND);
+    let answer = ConversionAnswer { api_version, kind, response };
+    serde_json::to_vec(&answer).map_err(review::json)
 }
 
-fn convert_all(to: &str, objects: Vec<Value>) -> Result<Vec<Value>, String> {
+fn convert_all(to: &str, objects: &[&RawValue]) -> Result<Vec<Box<RawValue>>, String> {
     let version = Version::of(to).ok_or_else(|| format!("unknown version, got: {}", cut(to)))?;
     if objects.len() > MAX_CONVERTED {
         return Err(format!("more than {MAX_CONVERTED} objects"));
     }
-    objects
-        .into_iter()
-        .map(|object| convert(object, version).map_err(|error| error.to_string()))
-        .collect()
+    objects.iter().map(|object| convert_one(version, object.get())).collect()
+}
+
+fn convert_one(version: Version, object: &str) -> Result<Box<RawValue>, String> {
+    check_json(object).map_err(|error| error.to_string())?;
+    let object: Value = serde_json::from_str(object).map_err(|error| cut(&error.to_string()))?;
+    let converted = convert(object, version).map_err(|error| error.to_string())?;
+    serde_json::value::to_raw_value(&converted).map_err(|error| cut(&error.to_string()))
 }
 
 #[cfg(test)]

@@ -316,6 +316,65 @@ fn conversion_to_or_of_something_else_fails() {
     assert!(converted(b"{}").is_err());
 }
 
+#[test]
+fn conversion_is_bounded() {
+    let objects = |count: usize| json!(vec![policy(json!({})); count]);
+    let to = "policy.sigstore.dev/v1alpha1";
+    assert_eq!(conversion(to, objects(MAX_CONVERTED))["result"]["status"], "Success");
+    for (objects, message) in [
+        (objects(MAX_CONVERTED + 1), "more than 10000 objects"),
+        (json!([policy(json!(vec![0; 100_000]))]), "the object has more than 100000 values"),
+        (
+            json!([policy(json!("a".repeat(3 * 1024 * 1024)))]),
+            "the object is larger than 3145728 bytes",
+        ),
+    ] {
+        let response = conversion(to, objects);
+        assert_eq!(response["result"], json!({ "status": "Failure", "message": message }));
+        assert_eq!(response["convertedObjects"], Value::Null);
+    }
+    assert_eq!(conversion(to, Value::Null)["convertedObjects"], json!([]));
+}
+
+/// The bodies of an attack: many values, many entries, deep nesting, a field twice.
+#[test]
+fn objects_are_bounded_before_they_are_parsed() {
+    let mut values = static_pass();
+    values["match"] = json!(vec![json!({}); 100_000]);
+    let mut entries = static_pass();
+    entries["images"] = json!(vec![json!({ "glob": "a/**" }); 40_000]);
+    let identity = |n| json!({ "issuer": "i", "subjectRegExp": format!(r"(\pL{{30}}){{20}}{n}") });
+    let identities: Vec<_> = (0..3_000).map(identity).collect();
+    let keyless = json!({ "keyless": { "identities": identities } });
+    let expressions = json!({ "images": [{ "glob": "**" }], "authorities": [keyless] });
+    let unreadable = "decoding request failed: cannot decode incoming new object: ";
+    for (spec, start, text) in [
+        (values, unreadable, "the object has more than 100000 values"),
+        (entries, "validation failed: ", "more than 1000 entries: spec.images"),
+        (
+            expressions,
+            "validation failed: ",
+            "more than 1000 entries: spec.authorities[0].keyless.identities",
+        ),
+    ] {
+        let response = validate_response(&review("CREATE", policy(spec), Value::Null));
+        assert_eq!(message(&response), format!("{start}{text}"));
+    }
+    let create = review("CREATE", policy(json!("HERE")), Value::Null).to_string();
+    for part in [format!("{}1{}", "[".repeat(60_000), "]".repeat(60_000)), "{".repeat(50_000)] {
+        let body = create.replace("\"HERE\"", &part);
+        assert!(validate_with(body.as_bytes(), PolicySource::Cluster).is_err());
+        assert!(defaulted(body.as_bytes()).is_err());
+    }
+    // Go and serde_json keep the last of two values of a map; a field of the review itself may
+    // stand there once.
+    let twice = create.replace("\"HERE\"", r#"{"images": [], "images": [{"glob": "["}]}"#);
+    let denial = response(validate_with(twice.as_bytes(), PolicySource::Cluster));
+    assert!(message(&denial).contains("spec.images[0].glob"), "{denial}");
+    let twice = create.replace("\"uid\"", "\"uid\":\"u-2\",\"uid\"");
+    assert!(validate_with(twice.as_bytes(), PolicySource::Cluster).is_err());
+}
+
 proptest! {
     #[test]
     fn random_bytes_never_panic_and_are_never_taken(body in prop::collection::vec(any::<u8>(), 0..200)) {

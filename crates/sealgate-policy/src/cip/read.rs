@@ -21,6 +21,13 @@ pub use locate::{FieldPath, Position};
 /// The maximum size of a YAML text, in bytes.
 pub const MAX_YAML: usize = 4 * 1024 * 1024;
 
+/// The maximum size of an object in JSON, in bytes: that of a request to an API server.
+pub const MAX_OBJECT: usize = 3 * 1024 * 1024;
+
+/// The maximum number of values in an object in JSON: a value takes many times the memory of its
+/// text.
+pub const MAX_OBJECT_VALUES: usize = 100_000;
+
 /// The maximum number of documents in one text, items of lists included.
 pub const MAX_DOCUMENTS: usize = 1000;
 
@@ -81,6 +88,12 @@ pub enum Unreadable {
     /// The text has more documents than [`MAX_DOCUMENTS`].
     #[error("more than {MAX_DOCUMENTS} documents")]
     TooMany,
+    /// The object is larger than [`MAX_OBJECT`].
+    #[error("the object is larger than {MAX_OBJECT} bytes")]
+    ObjectTooLarge,
+    /// The object has more values than [`MAX_OBJECT_VALUES`].
+    #[error("the object has more than {MAX_OBJECT_VALUES} values")]
+    TooManyValues,
     /// The text is not YAML, or exceeds the limits of depth, nodes or aliases.
     #[error("not YAML: {0}")]
     Yaml(String),
@@ -145,6 +158,44 @@ impl ClusterImagePolicy {
         let (Metadata { name, generation }, spec) = parts(object)?;
         Ok(Self { version, name, generation, spec })
     }
+}
+
+/// Checks the size of an object in JSON and the number of values in it, before it is parsed. Its
+/// depth is bounded by the parser.
+///
+/// # Errors
+/// [`Unreadable::ObjectTooLarge`] and [`Unreadable::TooManyValues`].
+pub fn check_json(object: &str) -> Result<(), Unreadable> {
+    if object.len() > MAX_OBJECT {
+        return Err(Unreadable::ObjectTooLarge);
+    }
+    match count_values(object) > MAX_OBJECT_VALUES {
+        true => Err(Unreadable::TooManyValues),
+        false => Ok(()),
+    }
+}
+
+/// Counts the values of a JSON text: one after each comma and each opening bracket outside of
+/// strings, at least.
+fn count_values(json: &str) -> usize {
+    let mut values = 1;
+    let mut bytes = json.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b',' | b'[' | b'{' => values += 1,
+            b'"' => {
+                while let Some(byte) = bytes.next() {
+                    match byte {
+                        b'"' => break,
+                        b'\\' => drop(bytes.next()),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    values
 }
 
 /// Parses an object's metadata and its spec; `S` is an `Option` if the spec is optional.
