@@ -6,8 +6,17 @@
 //! `trustRootRef`, and made policies undeletable after its removal.
 //!
 //! As in policy-controller, the schema lists every field, so that unknown fields are pruned or
-//! refused by strict clients; rules about values are left to the policy webhook and its messages.
+//! refused by strict clients; rules about values are left to the policy webhook and its messages,
+//! except for the bounds of lists and long texts, with which the API server refuses an object that
+//! is too large before anything else looks at it.
 
+use sealgate_core::trust::{MAX_AUTHORITIES as MAX_ROOT_AUTHORITIES, MAX_LOGS};
+use sealgate_policy::cip::bounds::{
+    MAX_ATTESTATIONS, MAX_AUTHORITIES, MAX_CERTIFICATES, MAX_IDENTITIES, MAX_IMAGES, MAX_KEY,
+    MAX_MATCHES, MAX_NAME, MAX_NAMESPACES, MAX_POLICY, MAX_PULL_SECRETS, MAX_REQUIREMENTS,
+    MAX_SOURCES, MAX_TEXT, MAX_VALUES,
+};
+use sealgate_policy::cip::trust_root::validate::{MAX_MIRROR, MAX_ROOT};
 use serde_json::{Map, Value, json};
 
 /// API group of all resources.
@@ -134,16 +143,23 @@ fn string(description: &str) -> Value {
     json!({ "type": "string", "description": description })
 }
 
+/// A string of at most `most` bytes: the API server counts characters, of which there are no more.
+fn text(description: &str, most: usize) -> Value {
+    json!({ "type": "string", "description": description, "maxLength": most })
+}
+
 fn boolean(description: &str) -> Value {
     json!({ "type": "boolean", "description": description })
 }
 
-fn bytes(description: &str) -> Value {
-    json!({ "type": "string", "format": "byte", "description": description })
+/// At most `most` bytes in base64, with room for line breaks.
+fn bytes(description: &str, most: usize) -> Value {
+    let encoded = most / 2 * 3;
+    json!({ "type": "string", "format": "byte", "description": description, "maxLength": encoded })
 }
 
-fn array(description: &str, items: Value) -> Value {
-    json!({ "type": "array", "description": description, "items": items })
+fn array(description: &str, most: usize, items: Value) -> Value {
+    json!({ "type": "array", "description": description, "maxItems": most, "items": items })
 }
 
 fn object<const N: usize>(description: &str, fields: [(&str, Value); N]) -> Value {
@@ -190,7 +206,10 @@ fn status() -> Value {
                     "description": "The generation of the spec that the conditions speak of.",
                 }),
             ),
-            ("conditions", array("The conditions.", condition)),
+            (
+                "conditions",
+                json!({ "type": "array", "description": "The conditions.", "items": condition }),
+            ),
             ("annotations", annotations),
         ],
     )
@@ -203,23 +222,28 @@ fn policy_spec() -> Value {
         "A pattern of image names.",
         [(
             "glob",
-            string(
+            text(
                 "Matched against the whole name with its registry: `*` does not cross a `/`, `**` does.",
+                MAX_TEXT,
             ),
         )],
     );
     object(
         "Which images the policy covers, and what they must have. All policies that cover an image must hold.",
         [
-            ("images", array("The images this policy covers; one pattern must match.", glob)),
+            (
+                "images",
+                array("The images this policy covers; one pattern must match.", MAX_IMAGES, glob),
+            ),
             (
                 "authorities",
-                array("The authorities; an image must satisfy at least one.", authority()),
+                array("The authorities; an image must satisfy at least one.", MAX_AUTHORITIES, authority()),
             ),
             (
                 "match",
                 array(
                     "The objects this policy covers; all where empty, else one entry must match.",
+                    MAX_MATCHES,
                     match_entry(),
                 ),
             ),
@@ -233,8 +257,11 @@ fn authority() -> Value {
     object(
         "A source of trust: exactly one of key, keyless, static.",
         [
-            ("name", string("The name in messages and policies; authority-<index> where empty.")),
-            ("key", key_reference("A public key.")),
+            (
+                "name",
+                text("The name in messages and policies; authority-<index> where empty.", MAX_NAME),
+            ),
+            ("key", key_reference("A public key.", MAX_KEY)),
             ("keyless", keyless()),
             (
                 "static",
@@ -242,13 +269,17 @@ fn authority() -> Value {
                     "A fixed answer, without a signature.",
                     [
                         ("action", string("pass or fail.")),
-                        ("message", string("What to say when the action is fail.")),
+                        ("message", text("What to say when the action is fail.", MAX_TEXT)),
                     ],
                 ),
             ),
             (
                 "source",
-                array("Where the signatures are, if not beside the image. At most one.", source()),
+                array(
+                    "Where the signatures are, if not beside the image. At most one.",
+                    MAX_SOURCES,
+                    source(),
+                ),
             ),
             (
                 "ctlog",
@@ -260,7 +291,10 @@ fn authority() -> Value {
                     ],
                 ),
             ),
-            ("attestations", array("Attestations that must all be there.", attestation())),
+            (
+                "attestations",
+                array("Attestations that must all be there.", MAX_ATTESTATIONS, attestation()),
+            ),
             (
                 "rfc3161timestamp",
                 object(
@@ -273,7 +307,7 @@ fn authority() -> Value {
     )
 }
 
-fn key_reference(description: &str) -> Value {
+fn key_reference(description: &str, most: usize) -> Value {
     object(
         description,
         [
@@ -287,8 +321,8 @@ fn key_reference(description: &str) -> Value {
                     ],
                 ),
             ),
-            ("data", string("A public key in PEM form.")),
-            ("kms", string("The URI of a key in a key management service.")),
+            ("data", text("A public key in PEM form.", most)),
+            ("kms", text("The URI of a key in a key management service.", MAX_TEXT)),
             ("hashAlgorithm", string("sha224, sha256 (the default), sha384 or sha512.")),
         ],
     )
@@ -298,19 +332,22 @@ fn keyless() -> Value {
     let identity = object(
         "An issuer and a subject, each exact or as a regular expression.",
         [
-            ("issuer", string("The issuer, exactly.")),
-            ("subject", string("The subject, exactly.")),
-            ("issuerRegExp", string("A regular expression for the issuer.")),
-            ("subjectRegExp", string("A regular expression for the subject.")),
+            ("issuer", text("The issuer, exactly.", MAX_TEXT)),
+            ("subject", text("The subject, exactly.", MAX_TEXT)),
+            ("issuerRegExp", text("A regular expression for the issuer.", MAX_TEXT)),
+            ("subjectRegExp", text("A regular expression for the subject.", MAX_TEXT)),
         ],
     );
     object(
         "A short-lived certificate for an identity.",
         [
-            ("url", string("The certificate authority (Fulcio).")),
-            ("identities", array("The accepted identities.", identity)),
+            ("url", text("The certificate authority (Fulcio).", MAX_TEXT)),
+            ("identities", array("The accepted identities.", MAX_IDENTITIES, identity)),
             ("trustRootRef", string("The TrustRoot to use.")),
-            ("ca-cert", key_reference("The certificate authority's own certificate.")),
+            (
+                "ca-cert",
+                key_reference("The certificate authority's own certificate.", MAX_CERTIFICATES),
+            ),
             (
                 "insecureIgnoreSCT",
                 boolean("Whether a certificate needs no proof that it was logged."),
@@ -325,7 +362,7 @@ fn source() -> Value {
         "Where signatures are kept.",
         [
             ("oci", string("The repository.")),
-            ("signaturePullSecrets", array("Pull secrets for it.", secret)),
+            ("signaturePullSecrets", array("Pull secrets for it.", MAX_PULL_SECRETS, secret)),
             ("tagPrefix", string("What the signature tags start with.")),
         ],
     )
@@ -347,7 +384,7 @@ fn policy(description: &str) -> Value {
         description,
         [
             ("type", string("cue or rego.")),
-            ("data", string("The policy's text.")),
+            ("data", text("The policy's text.", MAX_POLICY)),
             (
                 "remote",
                 object(
@@ -385,7 +422,14 @@ fn match_entry() -> Value {
             ("version", string("The API version, or *.")),
             ("resource", string("The plural resource, such as pods or deployments.")),
             ("selector", label_selector()),
-            ("namespaces", array("The namespaces; all where empty.", json!({ "type": "string" }))),
+            (
+                "namespaces",
+                array(
+                    "The namespaces; all where empty.",
+                    MAX_NAMESPACES,
+                    json!({ "type": "string" }),
+                ),
+            ),
         ],
     )
 }
@@ -397,13 +441,20 @@ fn label_selector() -> Value {
         [
             ("key", string("The label.")),
             ("operator", string("In, NotIn, Exists or DoesNotExist.")),
-            ("values", array("The values.", strings.clone())),
+            ("values", array("The values.", MAX_VALUES, strings.clone())),
         ],
     );
-    let labels = json!({ "type": "object", "additionalProperties": strings });
+    let labels = json!({
+        "type": "object",
+        "maxProperties": MAX_REQUIREMENTS,
+        "additionalProperties": strings,
+    });
     object(
         "Labels of the object itself (not of its pod template).",
-        [("matchLabels", labels), ("matchExpressions", array("All must hold.", expression))],
+        [
+            ("matchLabels", labels),
+            ("matchExpressions", array("All must hold.", MAX_REQUIREMENTS, expression)),
+        ],
     )
 }
 
@@ -418,7 +469,7 @@ fn trust_root_spec() -> Value {
                 object(
                     "A TUF repository on the network.",
                     [
-                        ("root", bytes("Its root.json.")),
+                        ("root", bytes("Its root.json.", MAX_ROOT)),
                         ("mirror", string("Its address.")),
                         ("targets", string("Its folder of targets; targets where empty.")),
                         (
@@ -433,8 +484,8 @@ fn trust_root_spec() -> Value {
                 object(
                     "A TUF repository in this object.",
                     [
-                        ("root", bytes("Its root.json.")),
-                        ("mirrorFS", bytes("A gzipped tar of it.")),
+                        ("root", bytes("Its root.json.", MAX_ROOT)),
+                        ("mirrorFS", bytes("A gzipped tar of it.", MAX_MIRROR)),
                         ("targets", string("Its folder of targets; targets where empty.")),
                         (
                             "trustedRootTarget",
@@ -450,13 +501,21 @@ fn trust_root_spec() -> Value {
                     [
                         (
                             "certificateAuthorities",
-                            array("Certificate authorities (Fulcio).", certificate_authority()),
+                            array(
+                                "Certificate authorities (Fulcio).",
+                                MAX_ROOT_AUTHORITIES,
+                                certificate_authority(),
+                            ),
                         ),
-                        ("tLogs", array("Transparency logs (Rekor).", log())),
-                        ("ctLogs", array("Certificate transparency logs.", log())),
+                        ("tLogs", array("Transparency logs (Rekor).", MAX_LOGS, log())),
+                        ("ctLogs", array("Certificate transparency logs.", MAX_LOGS, log())),
                         (
                             "timestampAuthorities",
-                            array("Timestamp authorities.", certificate_authority()),
+                            array(
+                                "Timestamp authorities.",
+                                MAX_ROOT_AUTHORITIES,
+                                certificate_authority(),
+                            ),
                         ),
                     ],
                 ),
@@ -480,7 +539,7 @@ fn certificate_authority() -> Value {
                 ),
             ),
             ("uri", string("Its address.")),
-            ("certChain", bytes("Its chain in PEM form.")),
+            ("certChain", bytes("Its chain in PEM form.", MAX_CERTIFICATES)),
             ("validFor", valid_for("When it counts; always where empty.")),
         ],
     )
@@ -492,7 +551,7 @@ fn log() -> Value {
         [
             ("baseURL", string("Its address.")),
             ("hashAlgorithm", string("Its hash.")),
-            ("publicKey", bytes("Its public key in PEM form.")),
+            ("publicKey", bytes("Its public key in PEM form.", MAX_KEY)),
             ("validFor", valid_for("When its key counts; always where empty.")),
         ],
     )

@@ -206,3 +206,66 @@ fn a_stored_policy_that_exceeds_a_bound_never_holds() {
         assert_eq!(rule.when.matches.len(), matches, "{path}");
     }
 }
+
+/// A number as the documentation writes it: `10,000`.
+fn written(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[test]
+fn the_limits_are_documented() {
+    use crate::cip::patterns::{MAX_POLICY_COST, MAX_TOTAL_COST};
+    use crate::cip::trust_root::validate::{MAX_KEYS_IN_TOTAL, MAX_MIRROR, MAX_ROOT};
+    use sealgate_core::identity::MAX_PATTERN_COST;
+    let page = include_str!("../../../../../docs/reference/cluster-image-policy.md");
+    let n = written;
+    let costs = [MAX_PATTERN_COST / 1024, MAX_POLICY_COST >> 20, MAX_TOTAL_COST >> 20];
+    let [one, policy, all] = costs;
+    for row in [
+        format!("| `images` | {} entries |", n(MAX_IMAGES)),
+        format!("| `images[].glob` | {} bytes |", n(MAX_GLOB)),
+        format!("| `authorities` | {} entries |", n(MAX_AUTHORITIES)),
+        format!(
+            "| `authorities[].keyless.identities` | {} entries, and {} in the policy |",
+            n(MAX_IDENTITIES),
+            n(MAX_IDENTITIES_IN_TOTAL)
+        ),
+        format!("| `issuer`, `subject` | {} bytes |", n(MAX_TEXT)),
+        format!(
+            "| `issuerRegExp`, `subjectRegExp` | {} bytes, {one} KiB when compiled; the different expressions of a policy {policy} MiB in total, those of all policies {all} MiB |",
+            n(MAX_PATTERN)
+        ),
+        format!("| `authorities[].key.data` | {} bytes |", n(MAX_KEY)),
+        format!("| `authorities[].keyless.ca-cert.data` | {} bytes |", n(MAX_CERTIFICATES)),
+        format!(
+            "| `authorities[].attestations` | {} entries, and {} in the policy |",
+            n(MAX_ATTESTATIONS),
+            n(MAX_ATTESTATIONS_IN_TOTAL)
+        ),
+        format!("signaturePullSecrets` | {} entries |", n(MAX_PULL_SECRETS)),
+        format!("| `data` of a CUE or Rego policy | {} bytes |", n(MAX_POLICY)),
+        format!("policies together | {} bytes |", n(MAX_DATA_IN_TOTAL)),
+        format!("| `match` | {} entries |", n(MAX_MATCHES)),
+        format!("| `match[].namespaces` | {} entries |", n(MAX_NAMESPACES)),
+        format!("matchExpressions` | {} entries each |", n(MAX_REQUIREMENTS)),
+        format!("matchExpressions[].values` | {} entries |", n(MAX_VALUES)),
+        format!("values in `match` together | {} |", n(MAX_MATCHES_IN_TOTAL)),
+        format!("`trustRootRef` | {} bytes |", n(MAX_NAME)),
+        format!("`static.message` | {} bytes |", n(MAX_TEXT)),
+        format!("| `certChain` | {} bytes, 8 certificates |", n(MAX_CERTIFICATES)),
+        format!("| `publicKey` | {} bytes |", n(MAX_KEY)),
+        format!("`sigstoreKeys` together | {} bytes |", n(MAX_KEYS_IN_TOTAL)),
+        format!("| `root` | {} bytes |", n(MAX_ROOT)),
+        format!("| `mirrorFS` | {} bytes, 32 MiB unpacked |", n(MAX_MIRROR)),
+    ] {
+        assert!(page.contains(&row), "{row}");
+    }
+}

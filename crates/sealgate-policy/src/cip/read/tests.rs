@@ -192,8 +192,23 @@ fn hostile_text_ends_in_an_error() {
             })
             .collect::<String>()
     );
+    let anchors: String = (0..300).map(|n| format!("a{n}: &a{n} x\n")).collect();
+    let merges: String =
+        (1..300).map(|n| format!("m{n}: &m{n}\n  <<: *m{}\n  k{n}: x\n", n - 1)).collect();
+    let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(500_000), vec!["*a"; 150].join(","));
+    let header =
+        "apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\nmetadata: {name: p}\n";
+    let identities = vec!["{issuer: i, subjectRegExp: s}"; 1_000].join(",");
+    let copies = (1..256).map(|_| "  - keyless: {identities: *i}\n").collect::<String>();
+    let copied = format!(
+        "{header}spec:\n  images: [{{glob: a}}]\n  authorities:\n  - keyless: {{identities: &i [{identities}]}}\n{copies}"
+    );
     for yaml in [
         bomb,
+        anchors,
+        format!("m0: &m0 {{k: x}}\n{merges}"),
+        long,
+        copied,
         "[".repeat(10_000),
         "- ".repeat(10_000),
         "a: {b: 1, b: 2}".to_owned(),

@@ -13,11 +13,11 @@ use crate::cip::bounds::{self, MAX_CERTIFICATES, MAX_KEY, MAX_NAME, MAX_TEXT, co
 use crate::cip::field_error::{FieldErrors, Level};
 
 /// The maximum size of a `root.json`, in bytes.
-const MAX_ROOT: usize = 512 * 1024;
+pub const MAX_ROOT: usize = 512 * 1024;
 /// The maximum size of `mirrorFS`, in bytes: more than an API server stores.
-const MAX_MIRROR: usize = 2 * 1024 * 1024;
+pub const MAX_MIRROR: usize = 2 * 1024 * 1024;
 /// The maximum size of all keys and certificates of `sigstoreKeys`, in bytes.
-const MAX_KEYS_IN_TOTAL: usize = 512 * 1024;
+pub const MAX_KEYS_IN_TOTAL: usize = 512 * 1024;
 /// The gzip magic number.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// The hash algorithms that policy-controller knows; every log in use has the first.
