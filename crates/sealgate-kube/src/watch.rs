@@ -108,16 +108,24 @@ impl PolicyWatch {
         }
         let mut changes = self.changes(&served.policies);
         loop {
-            tokio::select! {
+            let first = tokio::select! {
                 () = sender.closed() => return,
-                Some(change) = changes.next() => known.apply(change),
-            }
-            apply_burst(&mut changes, &mut known);
+                Some(change) = changes.next() => change,
+            };
+            let burst = burst(first, &mut changes);
+            let Some(((), applied)) = blocking(known, |known| known.apply(burst)).await else {
+                return;
+            };
+            known = applied;
             if !known.index.is_complete() {
                 continue;
             }
             let objects = known.index.objects(&self.namespace, self.no_match);
-            let assembly = known.resolver.assemble(&objects).await;
+            known.resolver.fetch(&objects).await;
+            let (namespace, no_match) = (self.namespace.clone(), self.no_match);
+            let compile = move |known: &mut Known| known.compile(&namespace, no_match);
+            let Some((assembly, compiled)) = blocking(known, compile).await else { return };
+            known = compiled;
             log_new(&mut known.logged, &assembly.config_warnings);
             publish(&sender, &assembly);
             policy_writer.write(known.index.policy_reports(assembly.policies));
@@ -248,17 +256,44 @@ fn secret_change(event: watcher::Event<PartialObjectMeta<Secret>>) -> Option<Cha
 }
 
 /// Many events come at once, above all at the start; one compilation serves them all.
-fn apply_burst(changes: &mut BoxStream<'static, Change>, known: &mut Known) {
-    for _ in 0..BURST {
-        match changes.next().now_or_never() {
-            Some(Some(change)) => known.apply(change),
-            _ => return,
+fn burst(first: Change, changes: &mut BoxStream<'static, Change>) -> Vec<Change> {
+    let more = std::iter::from_fn(|| changes.next().now_or_never().flatten());
+    std::iter::once(first).chain(more.take(BURST)).collect()
+}
+
+/// Runs `work`, which parses or compiles objects of other people, apart from the threads that
+/// answer reviews. `None` if it panicked, which is a bug: then nothing is watched any more, and the
+/// receiver learns that the sender is gone.
+async fn blocking<T: Send + 'static>(
+    mut known: Known,
+    work: impl FnOnce(&mut Known) -> T + Send + 'static,
+) -> Option<(T, Known)> {
+    let done = tokio::task::spawn_blocking(move || {
+        let result = work(&mut known);
+        (result, known)
+    });
+    match done.await {
+        Ok(done) => Some(done),
+        Err(error) => {
+            tracing::error!(%error, "compiling the cluster's policies failed");
+            None
         }
     }
 }
 
 impl Known {
-    fn apply(&mut self, change: Change) {
+    fn compile(&mut self, namespace: &str, no_match: Option<NoMatch>) -> Assembly {
+        let Self { index, resolver, .. } = self;
+        resolver.compile(&index.objects(namespace, no_match))
+    }
+
+    fn apply(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            self.apply_one(change);
+        }
+    }
+
+    fn apply_one(&mut self, change: Change) {
         match change {
             Change::Policy(event) => self.index.apply_policy(*event),
             Change::TrustRoot(event) => self.index.apply_trust_root(*event),
