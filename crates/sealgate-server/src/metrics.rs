@@ -26,7 +26,7 @@ const OTHER: &str = "other";
 const UNKNOWN: &str = "unknown";
 
 /// Every value of the label `reason`, as documented; any other counts as `other`.
-const REASONS: [&str; 20] = [
+const REASONS: [&str; 21] = [
     "pass",
     "fail",
     "fault",
@@ -44,6 +44,7 @@ const REASONS: [&str; 20] = [
     "invalid",
     "not-ready",
     "malformed",
+    "busy",
     "timeout",
     "internal",
     OTHER,

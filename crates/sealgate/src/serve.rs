@@ -26,6 +26,7 @@ use sealgate_server::metrics::Metrics;
 use sealgate_server::records::RecordFolder;
 use sealgate_server::server::{Running, ServerOptions, start};
 use sealgate_server::webhook::handler::WebhookHandler;
+use sealgate_server::webhook::policy_objects::PolicyReviews;
 use tokio::sync::watch;
 
 use crate::cli::registry::{RegistryFlags, of_one_host};
@@ -236,6 +237,7 @@ pub(crate) async fn open(args: ServeArgs) -> Result<Gate, CliError> {
         roots: sources.roots,
         system_namespace: args.namespace,
         certificate: slot,
+        policy_reviews: PolicyReviews::default(),
         decisions,
         metrics,
     };

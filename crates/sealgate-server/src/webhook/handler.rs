@@ -15,6 +15,7 @@ use sealgate_policy::assemble::PolicyState;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::policy_objects::PolicyReviews;
 use super::readiness::readiness;
 use super::review_handler::{HandlerFailure, ReviewHandler};
 use crate::decisions::{Decisions, SkippedReview};
@@ -36,6 +37,8 @@ pub struct WebhookHandler {
     pub system_namespace: String,
     /// The serving certificate; without one the gate is not ready.
     pub certificate: Arc<CertificateSlot>,
+    /// The reviews of policy objects under way.
+    pub policy_reviews: PolicyReviews,
     /// The log and the counters of decisions.
     pub decisions: Arc<Decisions>,
     /// The other metrics.
@@ -48,9 +51,9 @@ impl ReviewHandler for WebhookHandler {
         let start = Instant::now();
         let response = match hook {
             Hook::Validate | Hook::Mutate => self.workload(hook, body, deadline).await,
-            Hook::ValidatePolicies => self.validate_policy(body),
-            Hook::DefaultPolicies => self.default_policy(body),
-            Hook::ConvertPolicies => self.convert_policies(body),
+            Hook::ValidatePolicies | Hook::DefaultPolicies | Hook::ConvertPolicies => {
+                self.policy_object(hook, body.clone(), deadline).await
+            }
         };
         self.metrics.answered(hook, start.elapsed());
         response

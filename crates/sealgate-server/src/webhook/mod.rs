@@ -9,9 +9,9 @@
 //! - `readiness`: the text of `/readyz` about the policies in force.
 
 pub mod handler;
+pub mod policy_objects;
 pub mod review_handler;
 
-mod policy_objects;
 mod readiness;
 pub(crate) mod routes;
 mod workloads;

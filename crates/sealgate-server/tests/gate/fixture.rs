@@ -23,6 +23,7 @@ use sealgate_server::metrics::Metrics;
 use sealgate_server::roots::TufRoots;
 use sealgate_server::server::{Running, ServerOptions, start};
 use sealgate_server::webhook::handler::WebhookHandler;
+use sealgate_server::webhook::policy_objects::PolicyReviews;
 use sealgate_testkit::image;
 use sealgate_testkit::key::TestKey;
 use sealgate_testkit::ports::{FrozenClock, OneRegistry};
@@ -42,19 +43,31 @@ pub(crate) struct GateFixture {
 
 /// A gate on a folder with these files.
 pub(crate) fn gate(files: impl FnOnce(&TestKey) -> Vec<(&'static str, String)>) -> GateFixture {
+    gate_with(files, PolicyReviews::default())
+}
+
+/// A gate on a folder with these files, which reviews policy objects within these bounds.
+pub(crate) fn gate_with(
+    files: impl FnOnce(&TestKey) -> Vec<(&'static str, String)>,
+    policy_reviews: PolicyReviews,
+) -> GateFixture {
     let key = TestKey::p256();
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files(&key) {
         std::fs::write(folder.path().join(name), text).unwrap();
     }
     let registry = Arc::new(MemoryRegistry::new());
-    let (running, ca) = open(&registry, folder.path().to_owned());
+    let (running, ca) = open(&registry, folder.path().to_owned(), policy_reviews);
     let ca = reqwest::Certificate::from_pem(ca.as_bytes()).unwrap();
     let client = reqwest::Client::builder().tls_certs_only([ca]).no_proxy().build().unwrap();
     GateFixture { registry, key, folder, running, client }
 }
 
-fn open(registry: &Arc<MemoryRegistry>, path: PathBuf) -> (Running, String) {
+fn open(
+    registry: &Arc<MemoryRegistry>,
+    path: PathBuf,
+    policy_reviews: PolicyReviews,
+) -> (Running, String) {
     let metrics = Arc::new(Metrics::new());
     let options = FolderOptions {
         interval: Duration::from_millis(50),
@@ -90,6 +103,7 @@ fn open(registry: &Arc<MemoryRegistry>, path: PathBuf) -> (Running, String) {
         roots,
         system_namespace: "cosign-system".to_owned(),
         certificate: slot,
+        policy_reviews,
         decisions,
         metrics,
     };

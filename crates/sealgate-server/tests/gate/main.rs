@@ -6,3 +6,4 @@ mod fixture;
 mod folder;
 mod keyless;
 mod log;
+mod policy_objects;
