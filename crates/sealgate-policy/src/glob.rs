@@ -11,6 +11,8 @@
 //!   colon, not `localhost`, no leading wildcard) is on Docker Hub, as in an image reference; a
 //!   single part is below `library/`. `*` and `*/*` select images on Docker Hub, as in
 //!   policy-controller. `docker.io` is `index.docker.io`. Hosts are compared without case.
+//!   A registry at an IPv6 address is written as in an image reference, `[::1]:5000/**`, without a
+//!   wildcard in it; policy-controller has no such patterns.
 //! * **tag** (after `:`) against the tag as written, see [`TagMatching`].
 //! * **digest** (after `@`) against the digest, `sha256:…`.
 //!
@@ -29,7 +31,11 @@
 //! Tags are different: in `app:v1@sha256:…` the digest alone decides what runs, and the author of
 //! the pod writes the tag. [`TagMatching`] determines when such a tag is considered.
 
-use sealgate_core::reference::{DEFAULT_REGISTRY, Reference, Repository, canonical_registry};
+use std::net::Ipv6Addr;
+
+use sealgate_core::reference::{
+    DEFAULT_REGISTRY, Reference, Repository, canonical_registry, parse_registry,
+};
 
 mod impossible;
 mod wildcard;
@@ -284,6 +290,11 @@ fn alone(part: &str) -> String {
 }
 
 fn below_host(host: &str, path: &str) -> String {
+    if host.starts_with('[') {
+        // An address has one form; one that is not a registry is impossible as it is.
+        let host = parse_registry(host).unwrap_or_else(|_| host.to_owned());
+        return format!("{}/{path}", canonical_registry(&host));
+    }
     let host = if host.contains('*') { host } else { canonical_registry(host) };
     let library = host == DEFAULT_REGISTRY && !path.contains('/') && !spans_slashes(path);
     if library { format!("{host}/library/{path}") } else { format!("{host}/{path}") }
@@ -311,10 +322,21 @@ fn check(text: &str) -> Result<(), InvalidGlob> {
         return Err(InvalidGlob::Syntax);
     }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_:/*.@".contains(&b);
-    if text.is_empty() || !text.bytes().all(allowed) {
+    let checked = below_address(text).unwrap_or(text);
+    if checked.is_empty() || !checked.bytes().all(allowed) {
         return Err(InvalidGlob::Characters(text.to_owned()));
     }
     Ok(())
+}
+
+/// Returns the text after the registry of a pattern, if that is an IPv6 address: `app/*` of
+/// `[::1]:5000/app/*`.
+fn below_address(text: &str) -> Option<&str> {
+    let (host, path) = text.split_once('/')?;
+    let (address, port) = host.strip_prefix('[')?.split_once(']')?;
+    let digits = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+    let port_fits = port.is_empty() || port.strip_prefix(':').is_some_and(digits);
+    (address.parse::<Ipv6Addr>().is_ok() && port_fits).then_some(path)
 }
 
 /// Returns whether `text` is a pattern according to Go's `filepath.Match`. Needed only to return

@@ -382,8 +382,13 @@ pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Translates serde's message to that of Go's decoder, which policy-controller's webhook shows.
+/// Translates serde's message to that of Go's decoder, which policy-controller's webhook shows, or
+/// at least to the words of JSON.
 fn field(error: &str) -> String {
+    // The names of our types say nothing to the author of an object.
+    if let Some((found, _)) = error.split_once(", expected struct ") {
+        return line(&format!("{found}, expected an object"));
+    }
     let unknown = error.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
     match unknown {
         Some((name, rest)) => line(&format!("json: unknown field {name:?}{rest}")),

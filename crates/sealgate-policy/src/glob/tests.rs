@@ -460,3 +460,33 @@ proptest::proptest! {
         proptest::prop_assert_eq!(another, name == other);
     }
 }
+
+#[test]
+fn a_registry_at_an_ipv6_address_is_written_as_in_an_image() {
+    let others = ["[fd00::2]:5000/app@D", "[::1]/app@D", "[::1]:5001/app@D", "nginx@D"];
+    for glob in ["[::1]:5000/*", "[::1]:5000/**", "[0:0::1]:5000/app", "[::1]:5000/app@sha256:*"] {
+        table(glob, &["[::1]:5000/app@D"], &others);
+        assert_eq!(Glob::parse(glob).unwrap().warnings(), []);
+        assert_eq!(Glob::parse(glob).unwrap().impossible(), None);
+    }
+    table("[2001:DB8::1]/**", &["[2001:db8::1]/a/b@D", "[2001:db8::1]:443/a"], &others);
+    table("[::1]:443/*", &["[::1]/app@D"], &["[::1]:5000/app@D"]);
+    assert_eq!(Glob::parse("[::1]:5000/team/*").unwrap().literal_prefix(), "[::1]:5000/team/");
+    for glob in [
+        "[::1]:5000",
+        "[::1]",
+        "[::1]**",
+        "[::1]:50*/**",
+        "[::*]/**",
+        "[::1/**",
+        "[::1%eth0]/a",
+        "[a]/b",
+        "[::1]:5000/",
+        "a/[::1]/b",
+    ] {
+        assert!(Glob::parse(glob).is_err(), "{glob}");
+    }
+    for glob in ["[::ffff:7f00:1]/**", "[::1]:99999/**", "[::]/**"] {
+        assert!(Glob::parse(glob).unwrap().impossible().is_some(), "{glob}");
+    }
+}

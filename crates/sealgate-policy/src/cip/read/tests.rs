@@ -83,7 +83,9 @@ fn unknown_fields_are_refused_at_every_depth() {
 #[test]
 fn wrong_types_and_missing_parts_are_refused() {
     for (spec, text) in [
-        ("spec: {images: [null]}", "invalid type: null"),
+        ("spec: {images: [null]}", "invalid type: null, expected an object: spec.images[0]"),
+        ("spec: {match: [null]}", "invalid type: null, expected an object: spec.match[0]"),
+        ("spec: {authorities: [{key: PEM}]}", ", expected an object: spec.authorities[0].key"),
         ("spec: {mode: true}", "invalid type: boolean"),
         ("spec: {authorities: {key: x}}", "invalid type: map"),
         ("spec: {authorities: [{static: {action: 1}}]}", "invalid type: integer"),
