@@ -47,7 +47,7 @@ struct Turn {
 
 /// The result of a review of a policy object.
 enum Worked {
-    Reviewed(Result<Reviewed, Malformed>),
+    Reviewed(Box<Result<Reviewed, Malformed>>),
     Converted(Result<Vec<u8>, MalformedReason>),
 }
 
@@ -93,7 +93,7 @@ impl WebhookHandler {
             worked
         });
         match worked.await {
-            Ok(Worked::Reviewed(review)) => self.policy_reviewed(hook, review),
+            Ok(Worked::Reviewed(review)) => self.policy_reviewed(hook, *review),
             Ok(Worked::Converted(converted)) => self.policies_converted(converted),
             Err(error) => match error.try_into_panic() {
                 // As if it had happened here: it is counted, and the review is denied.
@@ -109,11 +109,15 @@ impl WebhookHandler {
             Hook::ConvertPolicies => {
                 Box::new(move || Worked::Converted(policies::converted(&body)))
             }
-            Hook::DefaultPolicies => Box::new(move || Worked::Reviewed(policies::defaulted(&body))),
+            Hook::DefaultPolicies => {
+                Box::new(move || Worked::Reviewed(policies::defaulted(&body).into()))
+            }
             Hook::ValidatePolicies | Hook::Validate | Hook::Mutate => {
                 let (context, source) = self.policy_context();
                 let roots = Arc::clone(&self.roots);
-                Box::new(move || Worked::Reviewed(validated(&body, &context, source, &roots)))
+                Box::new(move || {
+                    Worked::Reviewed(validated(&body, &context, source, &roots).into())
+                })
             }
         }
     }
