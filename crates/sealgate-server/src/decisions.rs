@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use sealgate_core::fault::Fault;
 use sealgate_engine::admit::Admission;
 use sealgate_engine::ports::AuditSink;
 use sealgate_engine::record::{Decided, ImageRecord};
@@ -128,6 +129,30 @@ impl AuditSink for Decisions {
             self.metrics.image(outcome(image));
         }
         Line::log_decision(decided, reason);
+        log_causes(decided);
+    }
+}
+
+/// Maximum number of faults of one decision that are logged.
+const MAX_CAUSES: usize = 16;
+
+/// Logs the faults that kept signatures from being read: the answer to the request does not have
+/// their details, because its author may have chosen the registry. A tag that was not resolved is
+/// logged where that is tried.
+fn log_causes(decided: &Decided<'_>) {
+    if !decided.decision.images.iter().any(|image| outcome(image) == "fault") {
+        return;
+    }
+    let mut logged: Vec<(&str, &Fault)> = Vec::new();
+    let images = decided.images.iter().filter_map(|image| Some((image, image.facts.as_ref()?)));
+    for (image, facts) in images {
+        for fault in facts.faults() {
+            let cause = (image.state.image.as_str(), fault);
+            if logged.len() < MAX_CAUSES && !logged.contains(&cause) {
+                warn!(uid = decided.admission.uid, image = cause.0, %fault, "signatures not read");
+                logged.push(cause);
+            }
+        }
     }
 }
 

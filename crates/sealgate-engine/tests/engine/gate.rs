@@ -270,7 +270,7 @@ async fn a_caller_that_times_out_does_not_fail_the_others() {
     let leader = leader.await.unwrap();
     assert!(!leader.allowed);
     assert!(leader.message.contains("reg.example"), "{}", leader.message);
-    assert!(leader.message.contains("timeout"), "{}", leader.message);
+    assert!(leader.message.contains("unreachable"), "{}", leader.message);
     assert!(follower.await.unwrap().allowed);
 }
 
@@ -337,7 +337,7 @@ async fn a_fault_before_the_deadline_is_the_reason() {
     fixture.registry.clear_faults();
     fixture.registry.delay(Request::Referrers, "", usize::MAX, Duration::from_secs(60));
     let answer = fixture.gate.validate(&admission(&[&image]), &signed_policy(&key), timeout).await;
-    assert!(answer.message.contains("[timeout]"), "{}", answer.message);
+    assert!(answer.message.contains("[unreachable]"), "{}", answer.message);
 }
 
 /// An image at a slow registry must not use up the time of the images after it.
@@ -680,7 +680,7 @@ async fn a_restart_is_let_in_and_told_what_its_pods_will_meet() {
     assert!(slow.allowed && started.elapsed() < Duration::from_secs(6));
     let told = |text: &str| slow.warnings.iter().any(|warning| warning.contains(text));
     assert!(told("containers[0].image: no signatures found"), "{:?}", slow.warnings);
-    assert!(told("containers[1].image: [timeout] reg.example"), "{:?}", slow.warnings);
+    assert!(told("containers[1].image: [unreachable] reg.example"), "{:?}", slow.warnings);
     // Images without requirements are not fetched.
     fixture.registry.take_count();
     assert!(restart(tag, &PolicySet::new(Vec::new(), NoMatch::Deny)).await.allowed);

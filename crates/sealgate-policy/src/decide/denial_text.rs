@@ -1,6 +1,9 @@
 //! Text of denials and warnings: policy-controller's lines first, then the candidates found, the
 //! reason why each was rejected, and remedies. Foreign text is sanitised to a single line here, and
 //! the length of the whole is bounded.
+//!
+//! A requester may name any host as a registry. Faults are therefore shown as
+//! [`Fault::for_requester`] reduces them, in their text, code and remedy alike.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,11 +60,12 @@ impl Entry {
         policies: &[&str],
     ) -> Self {
         let text = clean(&image.image);
+        let cause = cause.map(Fault::for_requester);
         let mut explanation: Vec<String> = policies
             .iter()
             .map(|policy| format!("  policy {} requires an image digest", clean(policy)))
             .collect();
-        match cause {
+        match &cause {
             Some(fault) => explanation.extend([
                 format!("  the tag could not be resolved to a digest: {}", fault_text(fault)),
                 remedy_line(fault_remedy(fault)),
@@ -74,8 +78,8 @@ impl Entry {
             message: format!("invalid value: {text} must be an image digest"),
             path: clean(&image.path),
             details: String::new(),
-            short: cause.map_or_else(String::new, fault_text),
-            brief: match cause {
+            short: cause.as_ref().map_or_else(String::new, fault_text),
+            brief: match &cause {
                 Some(fault) => format!("an image has no digest [{}]", fault.kind.code()),
                 None => "an image has no digest".to_owned(),
             },
@@ -97,7 +101,7 @@ impl Entry {
     }
 
     pub(super) fn failed(image: &JudgedImage, ruled: &RuleVerdict) -> Self {
-        let reasons = ruled.verdict.reasons();
+        let reasons = &for_requester(ruled.verdict.reasons());
         let texts: Vec<String> =
             reasons.iter().map(|reason| clean(&reason.text(subject(image)))).collect();
         Self {
@@ -124,6 +128,18 @@ impl Entry {
     pub(super) fn brief_warning(&self) -> String {
         format!("{}: {}", self.brief, self.path)
     }
+}
+
+/// The reasons as they are shown to the author of the request.
+fn for_requester(reasons: &[AuthorityReason]) -> Vec<AuthorityReason> {
+    let shown = |reason: &AuthorityReason| {
+        let mut reason = reason.clone();
+        if let Cause::Fault(fault) = &mut reason.cause {
+            *fault = fault.for_requester();
+        }
+        reason
+    };
+    reasons.iter().map(shown).collect()
 }
 
 /// A warning about an object that runs nothing itself.
@@ -352,10 +368,6 @@ fn fault_remedy(fault: &Fault) -> &'static str {
         FaultKind::Unauthorized | FaultKind::Denied => {
             "give the pod or its service account an imagePullSecret that may read this repository, \
              or correct the existing one"
-        }
-        FaultKind::Tls => {
-            "serve the registry with a certificate that the gate trusts (`--registry-ca-bundle` \
-             adds certificate authorities); a retry alone will not help"
         }
         _ => "see the error above; a retry alone will not help",
     }

@@ -69,8 +69,9 @@ fn the_other_denials_begin_as_policy_controllers() {
         "validation failed: could not parse reference: in@valid: spec.containers[0].image\n"
     ));
     let slow = decision(vec![Outcome::Judged(vec![ruled("r", Mode::Enforce, timeout())])]);
-    assert!(slow.message.contains("could not verify: [timeout] ghcr.io: no answer within 9s"));
+    assert!(slow.message.contains("could not verify: [unreachable] ghcr.io: could not be reached; the gate's log has the cause"));
     assert_eq!(slow.images[0].outcome, "fault");
+    assert_eq!(slow.images[0].codes, ["timeout"], "the record has the true kind");
 }
 
 #[test]
@@ -168,7 +169,47 @@ fn without_a_digest_only_an_applicable_enforcing_rule_denies() {
         assert_eq!(decision.warnings.len(), warnings, "{number}: {:?}", decision.warnings);
     }
     let warned = decide(&unresolved(with(signed("a"), Mode::Warn)), NoMatch::Deny);
-    assert!(warned.warnings[0].contains("connection refused"), "{:?}", warned.warnings);
+    let told = warned.warnings[0].contains("[unreachable] ghcr.io: could not be reached");
+    assert!(told, "{:?}", warned.warnings);
+}
+
+/// A tenant must not learn from a denial which hosts and ports the gate can reach.
+#[test]
+fn every_failure_to_get_an_answer_makes_the_same_denial_and_warning() {
+    let fault = |kind, detail: &str| Fault::new(kind, "10.0.0.1:9", detail);
+    let faults = [
+        fault(FaultKind::Unreachable, "connection refused"),
+        fault(FaultKind::Timeout, "no complete response before the deadline"),
+        fault(FaultKind::Tls, "received corrupt message of type InvalidContentType"),
+        fault(FaultKind::Tls, "invalid peer certificate: UnknownIssuer"),
+        fault(FaultKind::AddressNotAllowed, "10.0.0.1 is not allowed"),
+    ];
+    let texts = |fault: &Fault| {
+        let verdict = |mode| {
+            let rule = rule("p", signed("a"), mode);
+            let verdict = judge(&rule.criterion, &Facts::unavailable(fault.clone()));
+            vec![RuleVerdict { criterion: rule.criterion, verdict }]
+        };
+        let cause = || Some(fault.clone());
+        let unresolved = |mode| Outcome::NotPinned { cause: cause(), rules: verdict(mode) };
+        let told = [
+            decision(vec![unresolved(Mode::Enforce)]),
+            decision(vec![unresolved(Mode::Warn)]),
+            decision(vec![Outcome::Judged(verdict(Mode::Enforce))]),
+            decision(vec![Outcome::Judged(verdict(Mode::Warn))]),
+            decide(
+                &[JudgedImage {
+                    effect: Effect::WarnsWithoutImages,
+                    ..image(0, unresolved(Mode::Enforce))
+                }],
+                NoMatch::Deny,
+            ),
+        ];
+        told.map(|decision| (decision.message, decision.warnings))
+    };
+    for fault in &faults {
+        assert_eq!(texts(fault), texts(&faults[0]), "{fault}");
+    }
 }
 
 #[test]
@@ -225,7 +266,7 @@ fn a_truncated_warning_keeps_its_reason() {
     );
     for (name, found, reason) in [
         ("a", rejected(&["wrong-key", "wrong-digest"]), "[wrong-digest, wrong-key] no matching"),
-        ("a", timeout(), "could not verify: [timeout] ghcr.io: no answer within 9s"),
+        ("a", timeout(), "could not verify: [unreachable] ghcr.io: could not be reached; the"),
         ("n".repeat(253).as_str(), rejected(&[]), "no signatures found"),
     ] {
         let line = warned(name, found);
