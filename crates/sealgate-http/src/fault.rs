@@ -2,10 +2,20 @@
 
 use sealgate_core::fault::{Fault, FaultKind, cause};
 
-/// Fault for a failed exchange with `target`; its detail has at most `limit` characters.
+use crate::destination::SpecialAddress;
+use crate::limits::is_own_limit;
+use crate::resolver::{LookupCause, LookupError};
+
+/// Fault for a failed exchange with `target`; its detail has at most `limit` characters. A limit of
+/// this process is not blamed on `target`.
 pub fn exchange_fault(target: &str, error: reqwest::Error, limit: usize) -> Fault {
     let error = error.without_url();
-    let kind = if is_tls(&error) {
+    let target = if is_busy(&error) { THIS_PROCESS } else { target };
+    let kind = if is_busy(&error) {
+        FaultKind::Busy
+    } else if is_a::<SpecialAddress>(&error) {
+        FaultKind::AddressNotAllowed
+    } else if is_a::<rustls::Error>(&error) {
         FaultKind::Tls
     } else if error.is_redirect() {
         FaultKind::Malformed
@@ -19,16 +29,27 @@ pub fn exchange_fault(target: &str, error: reqwest::Error, limit: usize) -> Faul
     Fault::new(kind, target, error_chain(&error, limit))
 }
 
-/// Returns whether the error came from TLS: an untrusted certificate or a failed handshake.
-fn is_tls(error: &reqwest::Error) -> bool {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        if error.is::<rustls::Error>() {
-            return true;
-        }
-        next = cause(error);
-    }
-    false
+/// Target of faults that are due to a limit of this process.
+const THIS_PROCESS: &str = "this process";
+
+/// Returns whether the error is due to a limit of this process: no descriptor or port is left.
+fn is_busy(error: &reqwest::Error) -> bool {
+    chain(error).any(|error| {
+        let io = error.downcast_ref().is_some_and(is_own_limit);
+        let look_up = error.downcast_ref::<LookupError>();
+        io || look_up.is_some_and(|error| error.cause == LookupCause::OwnLimit)
+    })
+}
+
+/// Returns whether the error or one of its causes is an `E`. A `rustls::Error` is an untrusted
+/// certificate or a failed handshake.
+fn is_a<E: std::error::Error + 'static>(error: &reqwest::Error) -> bool {
+    chain(error).any(|error| error.is::<E>())
+}
+
+/// The error, and each cause.
+fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| cause(*error))
 }
 
 /// Error and its chain of causes on one line of at most `limit` characters.
@@ -71,7 +92,47 @@ fn is_unsafe(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use reqwest::dns::{Name, Resolve, Resolving};
+
     use super::*;
+
+    struct NoDescriptor(i32);
+
+    impl Resolve for NoDescriptor {
+        fn resolve(&self, _: Name) -> Resolving {
+            let error = std::io::Error::from_raw_os_error(self.0);
+            Box::pin(async { Err(error.into()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_limit_of_this_process_is_not_blamed_on_the_registry() {
+        let fault = async |errno: rustix::io::Errno| {
+            let names = Arc::new(NoDescriptor(errno.raw_os_error()));
+            let client = reqwest::Client::builder()
+                .tls_backend_preconfigured(crate::tls::config(TLS).unwrap())
+                .dns_resolver(names)
+                .no_proxy()
+                .build();
+            let sent = client.unwrap().get("http://reg.test/").send().await;
+            exchange_fault("reg.test", sent.unwrap_err(), 99)
+        };
+        for errno in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE] {
+            let fault = fault(errno).await;
+            assert_eq!((fault.kind, fault.target.as_str()), (FaultKind::Busy, "this process"));
+        }
+        let fault = fault(rustix::io::Errno::CONNREFUSED).await;
+        assert_eq!((fault.kind, fault.target.as_str()), (FaultKind::Unreachable, "reg.test"));
+    }
+
+    const TLS: crate::tls::Settings<'static> = crate::tls::Settings {
+        roots: &crate::TlsRoots::System,
+        identity: None,
+        server_name: None,
+        peer: "registry",
+    };
 
     #[test]
     fn control_and_bidi_characters_are_replaced() {

@@ -4,12 +4,13 @@
 //! The proxy is chosen for each URL: requests to hosts in `NO_PROXY`, to `localhost` and to
 //! loopback addresses never go through a proxy.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use reqwest::Url;
 use sealgate_core::fault::{Fault, FaultKind};
 
 use crate::host::Host;
+use crate::network::Network;
 
 /// Use of the proxies named by the environment. Loopback hosts never go through a proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,7 +35,7 @@ enum Exemption {
     /// `*`.
     All,
     /// `10.0.0.0/8`, for every port.
-    Network(IpAddr, u8),
+    Network(Network),
     /// `10.1.2.3`, `10.1.2.3:5000`, `[2001:db8::1]:443`.
     Address(IpAddr, Port),
     /// `example.com` covers the domain and all subdomains; `.example.com` and `*.example.com` cover
@@ -99,7 +100,7 @@ impl Exemption {
         let at = |wanted: &Port| wanted.as_deref().is_none_or(|wanted| wanted == port);
         match (self, host) {
             (Self::All, _) => true,
-            (Self::Network(network, bits), Host::Address(host)) => holds(*network, *bits, *host),
+            (Self::Network(network), Host::Address(host)) => network.contains(*host),
             (Self::Address(address, wanted), Host::Address(host)) => address == host && at(wanted),
             (Self::Domain { name, itself, port: wanted }, Host::Name(host)) => {
                 let above = host.strip_suffix(name.as_str());
@@ -122,8 +123,8 @@ fn exemptions(text: &str) -> Vec<Exemption> {
 }
 
 fn exemption(entry: &str) -> Option<Exemption> {
-    if let Some((address, bits)) = network(entry) {
-        return Some(Exemption::Network(address, bits));
+    if let Ok(network) = entry.parse() {
+        return Some(Exemption::Network(network));
     }
     let (host, port) = split_port(entry);
     if let Ok(address) = host.parse::<IpAddr>() {
@@ -145,30 +146,6 @@ fn split_port(entry: &str) -> (&str, Port) {
         },
         None => (entry, None),
     }
-}
-
-/// `ADDRESS/BITS`.
-fn network(entry: &str) -> Option<(IpAddr, u8)> {
-    let (address, bits) = entry.split_once('/')?;
-    let (address, bits) = (address.parse::<IpAddr>().ok()?, bits.parse::<u8>().ok()?);
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    let canonical = address.to_canonical();
-    // The first 96 bits of an IPv4-mapped IPv6 address are the mapping prefix.
-    let bits = if canonical == address { bits } else { bits.checked_sub(96)? };
-    (bits <= most).then_some((canonical, bits))
-}
-
-/// Returns whether `address` is in the network with this prefix length.
-fn holds(network: IpAddr, bits: u8, address: IpAddr) -> bool {
-    // Both are compared as IPv6 addresses.
-    let wide = |ip: IpAddr| match ip {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => v6,
-    };
-    let bits = if network.is_ipv4() { u32::from(bits) + 96 } else { u32::from(bits) };
-    let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-    let masked = |ip: Ipv6Addr| ip.to_bits() & mask;
-    network.is_ipv4() == address.is_ipv4() && masked(wide(network)) == masked(wide(address))
 }
 
 /// Domain name in the ASCII form of URLs (RFC 3490).

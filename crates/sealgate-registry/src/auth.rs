@@ -22,7 +22,7 @@ use crate::challenge::Challenge;
 use crate::credentials::{Credential, CredentialId, Secret};
 use crate::options::{InsecureRegistries, Options, PlainHttp};
 use crate::transport::{
-    Body, BodyMode, Request, Transport, authority, content_type, has_user, sensitive,
+    Body, BodyMode, LATE, Request, Target, Transport, authority, content_type, has_user, sensitive,
 };
 
 /// Access that a request needs, as a token scope.
@@ -228,12 +228,11 @@ impl Tokens {
         };
         let request =
             request.ok_or_else(|| context.fault(FaultKind::Config, "unusable credentials"))?;
-        let name = request.url.host_str().unwrap_or_default().to_owned();
-        let target = format!("{} (token endpoint {name})", context.target);
-        let whole = transport.exchange(&target, request);
+        let target = Target::token_endpoint(context.target, &request.url);
+        let whole = transport.exchange(target.clone(), request);
         let reply = tokio::time::timeout_at(deadline, whole)
             .await
-            .map_err(|_| crate::transport::late(&target))??;
+            .map_err(|_| target.fault(FaultKind::Timeout, LATE))??;
         if !reply.status.is_success() {
             let mut refusal = reply.refusal();
             match reply.status.as_u16() {

@@ -32,4 +32,6 @@ pub use client::Client;
 pub use options::{
     ClientCertScope, InsecureRegistries, Limits, Options, PlainHttp, Retries, Timeouts,
 };
-pub use sealgate_http::{ClientIdentity, Proxies, TlsRoots};
+pub use sealgate_http::{
+    ClientIdentity, Destinations, Network, NotANetwork, Proxies, Resolver, TlsRoots,
+};

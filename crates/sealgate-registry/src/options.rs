@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use sealgate_http::retry::Pauses;
-use sealgate_http::{ClientIdentity, Proxies, TlsRoots};
+use sealgate_http::{ClientIdentity, Destinations, Proxies, TlsRoots};
 use tokio::time::Instant;
 
 use crate::credentials::{Credential, Keychain};
@@ -33,6 +33,8 @@ pub struct Options {
     pub keychain: Keychain,
     /// Use of the proxies named by the environment. Loopback hosts never go through a proxy.
     pub proxies: Proxies,
+    /// Addresses that requests may go to, redirects and token endpoints included.
+    pub destinations: Destinations,
     /// Time limits.
     pub timeouts: Timeouts,
     /// Size limits.
@@ -185,6 +187,7 @@ impl Default for Options {
             credential: None,
             keychain: Keychain::default(),
             proxies: Proxies::default(),
+            destinations: Destinations::default(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             retries: Retries::default(),

@@ -17,13 +17,15 @@ use crate::links;
 use crate::reply::Reply;
 use crate::session::{ApiRequest, Endpoint, is_own};
 use crate::shape::{self, Shape, check_tag};
-use crate::transport::BodyMode;
+use crate::transport::{BodyMode, Target};
 
 /// Manifest with the registry's entity tag.
 pub(crate) struct Tagged {
     pub(crate) manifest: RawManifest,
     /// Strong `ETag`, if sent.
     pub(crate) etag: Option<HeaderValue>,
+    /// Host that answered.
+    pub(crate) target: Target,
 }
 
 impl Client {
@@ -102,7 +104,8 @@ impl Client {
         let digest = digest_of(&reply, what)?;
         let shape = Shape::of(stated.as_deref(), &reply.body).map_err(refused)?;
         let etag = reply.headers.get(ETAG).filter(|e| e.as_bytes().starts_with(b"\"")).cloned();
-        Ok(Some(Tagged { manifest: shape::raw(shape, digest, reply.body), etag }))
+        let manifest = shape::raw(shape, digest, reply.body);
+        Ok(Some(Tagged { manifest, etag, target: reply.target }))
     }
 
     fn manifest_request<'a>(
@@ -239,15 +242,15 @@ fn digest_of(reply: &Reply, what: &Identifier) -> Result<Digest, Fault> {
     }
 }
 
-pub(crate) fn mismatch(target: &str, wanted: &Digest) -> Fault {
+pub(crate) fn mismatch(target: &Target, wanted: &Digest) -> Fault {
     let detail = format!("the received bytes do not have the digest {wanted}");
-    Fault::new(FaultKind::DigestMismatch, target, detail)
+    target.fault(FaultKind::DigestMismatch, detail)
 }
 
 /// Blob being downloaded.
 struct BlobDownload {
     client: Client,
-    target: String,
+    target: Target,
     response: reqwest::Response,
     /// `None` once the end has been checked.
     hasher: Option<Hasher>,

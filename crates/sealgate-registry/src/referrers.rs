@@ -22,6 +22,7 @@ use crate::links;
 use crate::read::Tagged;
 use crate::reply::{Reply, printable};
 use crate::session::{ApiRequest, Endpoint};
+use crate::transport::Target;
 
 /// Fallback tag of the referrers API: `sha256-<hex>`; longer hashes are truncated to 64 digits
 /// (distribution-spec, "Referrers Tag Schema").
@@ -152,9 +153,9 @@ impl Client {
         if found != media_type::OCI_INDEX {
             let found = printable(found);
             let detail = format!("the tag {tag} holds {found}, not a list of referrers");
-            return Err(Fault::new(FaultKind::Malformed, repository.registry(), detail));
+            return Err(tagged.target.fault(FaultKind::Malformed, detail));
         }
-        let index = parse(repository.registry(), &tagged.manifest.bytes)?;
+        let index = parse(&tagged.target, &tagged.manifest.bytes)?;
         let limit = self.shared.options.limits.referrers;
         if index.manifests.len() > limit {
             let detail = format!("{subject} has more than {limit} referrers");
@@ -225,7 +226,7 @@ fn is_index(bytes: &[u8]) -> bool {
 
 /// Parses an index. A document without a `manifests` field is an error; an empty list, or Go's
 /// `null`, is valid.
-fn parse(target: &str, bytes: &[u8]) -> Result<Index, Fault> {
+fn parse(target: &Target, bytes: &[u8]) -> Result<Index, Fault> {
     #[derive(Deserialize)]
     struct IndexDocument {
         #[serde(rename = "manifests")]
@@ -236,6 +237,6 @@ fn parse(target: &str, bytes: &[u8]) -> Result<Index, Fault> {
     index.map_err(|e| {
         let place = format!("line {}, column {}", e.line(), e.column());
         let detail = format!("its list of referrers is not an OCI index ({place})");
-        Fault::new(FaultKind::Malformed, target, detail)
+        target.fault(FaultKind::Malformed, detail)
     })
 }

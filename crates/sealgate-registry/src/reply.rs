@@ -22,13 +22,13 @@ use serde::Deserialize;
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::transport::Request;
+use crate::transport::{Request, Target};
 
 /// Status, headers and bounded body of a response.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    /// Requested registry, for messages.
-    pub(crate) target: String,
+    /// Host that answered, for messages.
+    pub(crate) target: Target,
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     /// URL of the response, after redirects.
@@ -182,9 +182,9 @@ impl Reply {
         self.status == StatusCode::BAD_REQUEST && self.codes().iter().any(unknown)
     }
 
-    /// Fault at this registry.
+    /// Fault at the host that answered.
     pub(crate) fn fault(&self, kind: FaultKind, detail: impl Into<String>) -> Fault {
-        Fault::new(kind, self.target.clone(), detail)
+        self.target.fault(kind, detail)
     }
 
     /// Fault for an unexpected status.
@@ -209,6 +209,7 @@ impl Reply {
         };
         let mut fault = self.fault(kind, self.summary());
         fault.retry_after = retry_after(&self.headers);
+        fault.status = Some(self.status.as_u16());
         fault
     }
 

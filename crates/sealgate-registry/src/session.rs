@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::credentials::Credential;
 use crate::host::{Host, Scheme};
 use crate::reply::Reply;
-use crate::transport::{Body, BodyMode, Request, late};
+use crate::transport::{Body, BodyMode, Request, Target, late};
 
 /// API request, before the scheme of the registry is known.
 pub(crate) struct ApiRequest<'a> {
@@ -169,7 +169,8 @@ impl Client {
             }
             let last = tried + 1 == schemes.len();
             let request = self.request(host, req, *scheme, authorization)?;
-            match self.shared.transport.exchange(&host.name, request).await {
+            let target = Target::Registry(host.name.clone());
+            match self.shared.transport.exchange(target, request).await {
                 // Only from plain HTTP to TLS: a response never causes the opposite switch.
                 Ok(reply) if *scheme == Scheme::Http && wants_tls(&reply, first.as_ref()) => {
                     host.record_unreachable(Scheme::Http);

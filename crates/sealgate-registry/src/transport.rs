@@ -4,7 +4,6 @@
 //! never from HTTPS to HTTP, and `Authorization` is sent only to the origin it was created for. The
 //! text of a fault never holds a URL's query, which may be a signed URL.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +12,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCAT
 use reqwest::{ClientBuilder, Method, Response, StatusCode};
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::canonical_registry;
-use sealgate_http::client;
-use sealgate_http::fault;
-use sealgate_http::tls;
+use sealgate_http::{Connections, client, fault, tls};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use url::Url;
@@ -31,9 +28,9 @@ const MAX_ERROR_BODY: u64 = 64 << 10;
 /// HTTP connections, shared by all credentials.
 #[derive(Debug)]
 pub(crate) struct Transport {
-    connections: reqwest::Client,
+    connections: Connections,
     /// Connections that present a client certificate restricted to one registry.
-    certified: Option<(String, reqwest::Client)>,
+    certified: Option<(String, Connections)>,
     idle: Duration,
     /// Remaining bytes of the budget for all buffered bodies.
     body_budget: Arc<Semaphore>,
@@ -84,12 +81,77 @@ pub(crate) enum Body {
     Spent,
 }
 
+/// Host that a fault is about.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// The requested registry.
+    Registry(String),
+    /// Another host that the registry led to: the target of a redirect, or a token endpoint.
+    LedTo {
+        registry: String,
+        /// The host and its relation to the registry, for messages.
+        text: String,
+    },
+}
+
 /// Response with its body unread.
-struct UnreadResponse<'a> {
+struct UnreadResponse {
     response: Response,
     url: Url,
     /// Host that answered, for messages.
-    target: Cow<'a, str>,
+    target: Target,
+}
+
+impl Target {
+    /// Token endpoint of a registry.
+    pub(crate) fn token_endpoint(registry: &str, url: &Url) -> Self {
+        let host = url.host_str().unwrap_or_default();
+        let text = format!("{registry} (token endpoint {host})");
+        Self::LedTo { registry: registry.to_owned(), text }
+    }
+
+    fn redirected(&self, place: &str) -> Self {
+        let text = format!("{} (redirected from {})", printable(place), self.text());
+        Self::LedTo { registry: self.registry().to_owned(), text }
+    }
+
+    /// The text that names the host.
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Registry(text) | Self::LedTo { text, .. } => text,
+        }
+    }
+
+    fn registry(&self) -> &str {
+        match self {
+            Self::Registry(registry) | Self::LedTo { registry, .. } => registry,
+        }
+    }
+
+    /// Fault at this host.
+    pub(crate) fn fault(&self, kind: FaultKind, detail: impl Into<String>) -> Fault {
+        self.mark(Fault::new(kind, self.text(), detail))
+    }
+
+    /// Fault of a failed exchange with this host.
+    fn exchange_fault(&self, error: reqwest::Error) -> Fault {
+        let fault = fault::exchange_fault(self.text(), error, MAX_QUOTED);
+        // A limit of this process is not about the host.
+        if fault.kind == FaultKind::Busy { fault } else { self.mark(fault) }
+    }
+
+    /// Fault for a redirect that is not followed. It is about the place that it leads to, too.
+    fn refused_redirect(&self, detail: impl Into<String>) -> Fault {
+        let asked = Some(self.registry().to_owned());
+        Fault { asked, ..Fault::new(FaultKind::Malformed, self.text(), detail) }
+    }
+
+    fn mark(&self, fault: Fault) -> Fault {
+        match self {
+            Self::Registry(_) => fault,
+            Self::LedTo { registry, .. } => Fault { asked: Some(registry.clone()), ..fault },
+        }
+    }
 }
 
 impl Transport {
@@ -108,10 +170,10 @@ impl Transport {
                 connect: options.timeouts.connect,
             };
             // Redirects are followed by `open`, which decides which headers are kept.
-            let none = reqwest::redirect::Policy::none();
-            client::client(settings, |builder: ClientBuilder| {
-                builder.redirect(none).http2_adaptive_window(true)
-            })
+            let more = |builder: ClientBuilder| {
+                builder.redirect(reqwest::redirect::Policy::none()).http2_adaptive_window(true)
+            };
+            Connections::new(settings, options.destinations.clone(), more)
         };
         let (certified, everywhere) = match (options.identity.as_ref(), &options.identity_scope) {
             (Some(identity), ClientCertScope::Registry(name)) => {
@@ -132,7 +194,7 @@ impl Transport {
     /// certificate are used only for requests to its own registry and its own address: another
     /// registry that names this one as its token endpoint, or redirects to it, would otherwise use
     /// our identity there.
-    fn connections(&self, registry: &str, url: &Url) -> &reqwest::Client {
+    fn connections(&self, registry: &str, url: &Url) -> &Connections {
         let is = |name: &str, other: &str| canonical_registry(other) == name;
         match &self.certified {
             Some((name, certified)) if is(name, registry) && is(name, &authority(url)) => certified,
@@ -140,33 +202,28 @@ impl Transport {
         }
     }
 
-    /// Sends the request, follows redirects and reads the response. `target` names the registry in
+    /// Sends the request, follows redirects and reads the response. `target` names the host in
     /// faults.
-    pub(crate) async fn exchange(&self, target: &str, request: Request) -> Result<Reply, Fault> {
+    pub(crate) async fn exchange(&self, target: Target, request: Request) -> Result<Reply, Fault> {
         let (limit, mode, deadline) = (request.limit, request.mode, request.deadline);
         let request_secrets = RequestSecrets::of(&request);
         let UnreadResponse { response, url, target } = self.open(target, request).await?;
-        let target = target.as_ref();
         let (status, headers) = (response.status(), response.headers().clone());
         let (mut body, mut open) = (Bytes::new(), None);
         match mode {
             _ if !status.is_success() => body = self.read_error(response, deadline).await,
-            BodyMode::Buffered => body = self.read(target, response, limit, deadline).await?,
+            BodyMode::Buffered => body = self.read(&target, response, limit, deadline).await?,
             BodyMode::Streamed => open = Some(response),
         }
-        Ok(Reply { target: target.to_owned(), status, headers, url, body, open, request_secrets })
+        Ok(Reply { target, status, headers, url, body, open, request_secrets })
     }
 
     /// Sends the request and follows redirects, leaving the body unread.
-    async fn open<'a>(
-        &self,
-        asked: &'a str,
-        request: Request,
-    ) -> Result<UnreadResponse<'a>, Fault> {
+    async fn open(&self, asked: Target, request: Request) -> Result<UnreadResponse, Fault> {
         let Request { registry, mut method, mut url, mut headers, body, deadline, .. } = request;
-        let mut client = self.connections(&registry, &url);
+        let mut connections = self.connections(&registry, &url);
         let (origin, own) = (url.origin(), authority(&url));
-        let mut target = Cow::Borrowed(asked);
+        let mut target = asked.clone();
         let authorization = headers.remove(AUTHORIZATION);
         let (mut body, repeatable) = body.split();
         for _ in 0..=MAX_REDIRECTS {
@@ -175,7 +232,9 @@ impl Transport {
                 headers.insert(AUTHORIZATION, value.clone());
             }
             let sent = body.take();
-            let response = send(client, &target, &method, &url, headers, sent, deadline).await?;
+            let client = connections.client(target.text(), &url).await;
+            let client = client.map_err(|fault| target.mark(fault))?;
+            let response = send(&client, &target, &method, &url, headers, sent, deadline).await?;
             let Some(next) = redirect(&target, &url, &response)? else {
                 return Ok(UnreadResponse { response, url, target });
             };
@@ -187,32 +246,32 @@ impl Transport {
                 Some(again) => again.clone().map(reqwest::Body::from),
                 None => {
                     let detail = "redirected a request whose body can be sent only once";
-                    return Err(fault(&target, FaultKind::Malformed, detail));
+                    return Err(target.fault(FaultKind::Malformed, detail));
                 }
             };
             url = next;
             if authority(&url) != own {
                 // The redirecting server chooses the target: no client certificate is presented.
-                client = &self.connections;
+                connections = &self.connections;
             }
             target = match authority(&url) {
-                place if place == own => Cow::Borrowed(asked),
-                place => Cow::Owned(format!("{} (redirected from {asked})", printable(&place))),
+                place if place == own => asked.clone(),
+                place => asked.redirected(&place),
             };
         }
-        Err(fault(asked, FaultKind::TooMany, format!("more than {MAX_REDIRECTS} redirects")))
+        Err(asked.fault(FaultKind::TooMany, format!("more than {MAX_REDIRECTS} redirects")))
     }
 
     /// Reads at most `limit` bytes. `Content-Length` is only used to refuse early.
     async fn read(
         &self,
-        target: &str,
+        target: &Target,
         mut response: Response,
         limit: u64,
         deadline: Instant,
     ) -> Result<Bytes, Fault> {
         let large = || {
-            fault(target, FaultKind::TooLarge, format!("the response is larger than {limit} bytes"))
+            target.fault(FaultKind::TooLarge, format!("the response is larger than {limit} bytes"))
         };
         let announced = response.content_length().unwrap_or(0);
         if announced > limit {
@@ -225,7 +284,7 @@ impl Transport {
             }
             held.take(&piece, &self.body_budget).ok_or_else(|| {
                 let detail = "memory limit for buffered responses reached; try again later";
-                fault(target, FaultKind::TooMany, detail)
+                target.fault(FaultKind::TooMany, detail)
             })?;
         }
         Ok(Bytes::from_owner(held))
@@ -234,18 +293,18 @@ impl Transport {
     /// Next chunk of a body, within the idle timeout and the deadline.
     pub(crate) async fn next(
         &self,
-        target: &str,
+        target: &Target,
         response: &mut Response,
         deadline: Instant,
     ) -> Result<Option<Bytes>, Fault> {
         let idle = Instant::now() + self.idle;
         match tokio::time::timeout_at(idle.min(deadline), response.chunk()).await {
             Ok(Ok(piece)) => Ok(piece),
-            Ok(Err(error)) => Err(exchange_fault(target, error)),
-            Err(_) if deadline <= idle => Err(late(target)),
+            Ok(Err(error)) => Err(target.exchange_fault(error)),
+            Err(_) if deadline <= idle => Err(target.fault(FaultKind::Timeout, LATE)),
             Err(_) => {
                 let detail = format!("no data received for {} s", self.idle.as_secs_f32());
-                Err(fault(target, FaultKind::Timeout, detail))
+                Err(target.fault(FaultKind::Timeout, detail))
             }
         }
     }
@@ -254,7 +313,8 @@ impl Transport {
     async fn read_error(&self, mut response: Response, deadline: Instant) -> Bytes {
         let deadline = deadline.min(Instant::now() + Duration::from_secs(5));
         let mut all = BytesMut::new();
-        while let Ok(Some(piece)) = self.next("", &mut response, deadline).await {
+        let unnamed = Target::Registry(String::new());
+        while let Ok(Some(piece)) = self.next(&unnamed, &mut response, deadline).await {
             if all.len() as u64 + piece.len() as u64 > MAX_ERROR_BODY {
                 break;
             }
@@ -300,7 +360,7 @@ impl Body {
 
 async fn send(
     client: &reqwest::Client,
-    target: &str,
+    target: &Target,
     method: &Method,
     url: &Url,
     headers: HeaderMap,
@@ -313,29 +373,29 @@ async fn send(
     }
     match tokio::time::timeout_at(deadline, builder.send()).await {
         Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => Err(exchange_fault(target, error)),
-        Err(_) => Err(late(target)),
+        Ok(Err(error)) => Err(target.exchange_fault(error)),
+        Err(_) => Err(target.fault(FaultKind::Timeout, LATE)),
     }
 }
 
 /// Target of a redirect, if the response is one that may be followed.
-fn redirect(target: &str, from: &Url, response: &Response) -> Result<Option<Url>, Fault> {
+fn redirect(target: &Target, from: &Url, response: &Response) -> Result<Option<Url>, Fault> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
     let text = response.headers().get(LOCATION).and_then(|l| l.to_str().ok());
-    let next = text.and_then(|text| from.join(text).ok()).ok_or_else(|| {
-        fault(target, FaultKind::Malformed, "a redirect without a usable Location")
-    })?;
+    let next = text
+        .and_then(|text| from.join(text).ok())
+        .ok_or_else(|| target.refused_redirect("a redirect without a usable Location"))?;
     check_hop(target, from, &next)?;
     Ok(Some(next))
 }
 
 /// Checks a redirect: never from HTTPS to HTTP, and never to another protocol.
-pub(crate) fn check_hop(target: &str, from: &Url, to: &Url) -> Result<(), Fault> {
+pub(crate) fn check_hop(target: &Target, from: &Url, to: &Url) -> Result<(), Fault> {
     let refused = |why: &str| {
         let place = to.host_str().map(printable).unwrap_or_default();
-        Err(fault(target, FaultKind::Malformed, format!("redirected to {place} {why}; refused")))
+        Err(target.refused_redirect(format!("redirected to {place} {why}; refused")))
     };
     match (from.scheme(), to.scheme()) {
         ("https", "http") => refused("over plain HTTP from HTTPS"),
@@ -357,16 +417,12 @@ pub(crate) fn has_user(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-fn fault(target: &str, kind: FaultKind, detail: impl Into<String>) -> Fault {
-    Fault::new(kind, target, detail)
-}
+/// Detail of a timeout of a whole exchange.
+pub(crate) const LATE: &str = "no complete response before the deadline";
 
-pub(crate) fn late(target: &str) -> Fault {
-    fault(target, FaultKind::Timeout, "no complete response before the deadline")
-}
-
-fn exchange_fault(target: &str, error: reqwest::Error) -> Fault {
-    fault::exchange_fault(target, error, MAX_QUOTED)
+/// Fault of a registry without a complete response before the deadline.
+pub(crate) fn late(registry: &str) -> Fault {
+    Fault::new(FaultKind::Timeout, registry, LATE)
 }
 
 /// Header value marked sensitive, so that logs do not show it.

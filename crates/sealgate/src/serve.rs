@@ -210,7 +210,7 @@ async fn serve(args: ServeArgs) -> Outcome {
 /// Opens the gate: registry client, policy source, certificate, port.
 pub(crate) async fn open(args: ServeArgs) -> Result<Gate, CliError> {
     let metrics = Arc::new(Metrics::new());
-    let (registries, insecure) = args.insecure.client(&args.registry)?;
+    let (registries, insecure) = args.insecure.client(&args.registry, listen(&args).ip())?;
     let registries = Arc::new(registries);
     let sources = source::open(&args, &metrics).await?;
     args.insecure.follow(sources.policies.clone(), insecure);
@@ -393,6 +393,12 @@ mod tests {
             assert!(format!("{:?}", args.insecure).contains("[\"a.corp:5000\", \"b.corp\"]"));
             assert_eq!(options(&args, CertificateSlot::empty()).limits.lame_duck.as_secs(), 5);
         }
+    }
+
+    #[test]
+    fn a_network_of_a_registry_is_a_cidr() {
+        assert!(parse(&["--registry-allow-network", "127.0.0.0/8, fe80::/64"]).is_ok());
+        assert!(parse(&["--registry-allow-network", "127.0.0.1"]).is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Tests of the client against the in-memory registry.
 
 mod auth;
+mod destinations;
 mod faults;
 mod plain;
 mod push;

@@ -1,13 +1,17 @@
 //! Registries without publicly trusted TLS: additional CA certificates, and registries that may be
-//! accessed over plain HTTP by a flag or by the policy source.
+//! accessed over plain HTTP by a flag or by the policy source. Addresses that registries may have.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use sealgate_core::reference::parse_registry;
 use sealgate_policy::assemble::PolicyState;
-use sealgate_registry::{Client, InsecureRegistries, TlsRoots};
+use sealgate_registry::{
+    Client, Destinations, InsecureRegistries, Network, NotANetwork, Resolver, TlsRoots,
+};
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -18,7 +22,7 @@ use crate::failure::CliError;
 /// The maximum size of a CA bundle, in bytes.
 const MAX_BUNDLE: u64 = 1 << 20;
 
-/// Flags for registries without publicly trusted TLS.
+/// Flags for registries without publicly trusted TLS, or with special addresses.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Registry options")]
 pub(super) struct InsecureFlags {
@@ -31,6 +35,16 @@ pub(super) struct InsecureFlags {
     /// config-policy-controller
     #[arg(long, value_name = "HOST[:PORT],...", value_delimiter = ',', value_parser = insecure_host)]
     insecure_registry: Vec<String>,
+
+    /// Networks of special addresses that registries may have. Loopback, link-local and multicast
+    /// addresses and the metadata services of clouds are not contacted otherwise; a gate that
+    /// listens on a loopback address may also contact loopback addresses
+    #[arg(long, value_name = "CIDR,...", value_delimiter = ',', value_parser = network)]
+    registry_allow_network: Vec<Network>,
+}
+
+fn network(text: &str) -> Result<Network, NotANetwork> {
+    text.trim().parse()
 }
 
 /// Parses a `HOST[:PORT]` in a flag.
@@ -40,12 +54,15 @@ pub(crate) fn insecure_host(text: &str) -> Result<String, String> {
 }
 
 impl InsecureFlags {
-    /// Returns the gate's registry client, and the list of insecure registries that it uses.
+    /// Returns the registry client of a gate that listens on an address, and the list of insecure
+    /// registries that it uses.
     pub(super) fn client(
         &self,
         flags: &RegistryFlags,
+        listen: IpAddr,
     ) -> Result<(Client, InsecureRegistries), CliError> {
         let mut options = flags.webhook_options()?;
+        options.destinations = self.destinations(listen);
         if let Some(path) = &self.registry_ca_bundle {
             options.tls_roots = TlsRoots::SystemAnd(files::read(path, MAX_BUNDLE)?);
         }
@@ -53,6 +70,16 @@ impl InsecureFlags {
         let client = flags.connect(options);
         let bundle = [("--registry-ca-bundle", &self.registry_ca_bundle)];
         Ok((client.map_err(|error| files::given(error, &bundle))?, insecure))
+    }
+
+    /// Addresses that the gate may contact. Who can reach a gate on a loopback address can reach
+    /// the other ports of the machine as well.
+    fn destinations(&self, listen: IpAddr) -> Destinations {
+        let mut allowed = self.registry_allow_network.clone();
+        if listen.is_loopback() {
+            allowed.extend(Destinations::LOOPBACK);
+        }
+        Destinations::NotSpecial { resolver: Arc::new(Resolver::from_system()), allowed }
     }
 
     /// Updates the list from the flags and `policies`, and logs each change.
