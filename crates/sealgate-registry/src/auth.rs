@@ -270,7 +270,7 @@ impl TokenContext<'_> {
 /// Maximum size of a token endpoint's response, in bytes.
 const MAX_TOKEN: u64 = 256 << 10;
 /// Maximum size of all cached tokens together, in bytes: a registry chooses the size of its tokens.
-const MAX_TOKENS: u64 = 16 << 20;
+const MAX_TOKENS: u64 = 4 << 20;
 
 fn get_request(
     context: &TokenContext<'_>,
@@ -386,7 +386,7 @@ mod tests {
         }
         tokens.cache.run_pending_tasks().await;
         assert!(tokens.cache.weighted_size() <= MAX_TOKENS);
-        assert!((1..=65).contains(&tokens.cache.entry_count()));
+        assert!((1..=17).contains(&tokens.cache.entry_count()));
     }
 
     #[test]

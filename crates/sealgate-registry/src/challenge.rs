@@ -71,6 +71,16 @@ impl Challenge {
         Err(if schemes.is_empty() { Unanswerable::Unnamed } else { Unanswerable::Schemes(schemes) })
     }
 
+    /// Size of its texts, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Basic => 0,
+            Self::Bearer { realm, service, scope } => {
+                realm.len() + service.len() + scope.as_ref().map_or(0, String::len)
+            }
+        }
+    }
+
     /// Returns whether both challenges are answered in the same way, regardless of scope.
     pub(crate) fn same_kind(&self, other: &Self) -> bool {
         match (self, other) {

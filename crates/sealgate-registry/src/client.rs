@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,8 +16,9 @@ use sealgate_engine::ports::{
 };
 
 use crate::auth::Tokens;
+use crate::capability::Capabilities;
 use crate::credentials::{Credential, CredentialId, Keychain};
-use crate::host::Host;
+use crate::host::{Host, HttpsRegistries};
 use crate::options::Options;
 use crate::transport::Transport;
 
@@ -41,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) transport: Transport,
     pub(crate) tokens: Tokens,
+    pub(crate) capabilities: Capabilities,
+    https: HttpsRegistries,
     hosts: moka::future::Cache<String, Arc<Host>>,
     tag_locks: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
 }
@@ -53,6 +57,13 @@ pub(crate) struct ClientCredentials {
     pub(crate) accepted: LazyLock<moka::future::Cache<(String, String), CredentialId>>,
 }
 
+/// Maximum size of the state of all registries, in bytes.
+const MAX_HOSTS: u64 = 4 << 20;
+/// Time after which the state of a registry that is not used is forgotten.
+const HOST_IDLE: Duration = Duration::from_secs(600);
+/// Maximum size of the credentials remembered for repositories, in bytes.
+const MAX_ACCEPTED: u64 = 512 << 10;
+
 impl Client {
     /// Creates a client. No request is made and no certificate store is read yet.
     ///
@@ -64,7 +75,13 @@ impl Client {
         let shared = Shared {
             transport: Transport::new(&options)?,
             tokens: Tokens::new(&options),
-            hosts: moka::future::Cache::new(4096),
+            capabilities: Capabilities::new(options.timeouts.capability),
+            https: HttpsRegistries::default(),
+            hosts: moka::future::Cache::builder()
+                .weigher(|_, host: &Arc<Host>| host.weight())
+                .max_capacity(MAX_HOSTS)
+                .time_to_idle(HOST_IDLE)
+                .build(),
             tag_locks: Mutex::default(),
             options,
         };
@@ -84,7 +101,8 @@ impl Client {
 
     pub(crate) async fn host(&self, repository: &Repository) -> Arc<Host> {
         let name = repository.registry().to_owned();
-        let new = async { Arc::new(Host::new(&name, &self.shared.options)) };
+        let shared = &self.shared;
+        let new = async { Arc::new(Host::new(&name, &shared.options, &shared.https)) };
         self.shared.hosts.get_with(name.clone(), new).await
     }
 }
@@ -110,8 +128,17 @@ impl Shared {
 
 impl ClientCredentials {
     fn new(explicit: Option<Credential>, keychain: Keychain) -> Self {
-        Self { explicit, keychain, accepted: LazyLock::new(|| moka::future::Cache::new(1024)) }
+        Self { explicit, keychain, accepted: LazyLock::new(accepted) }
     }
+}
+
+fn accepted() -> moka::future::Cache<(String, String), CredentialId> {
+    moka::future::Cache::builder()
+        .weigher(|(registry, path): &(String, String), _| {
+            u32::try_from(256 + registry.len() + path.len()).unwrap_or(u32::MAX)
+        })
+        .max_capacity(MAX_ACCEPTED)
+        .build()
 }
 
 impl fmt::Debug for Client {

@@ -1,8 +1,7 @@
-//! State remembered for each registry: scheme, authentication challenge, support for the referrers
-//! API, and retry budget.
+//! State remembered for each registry: scheme, authentication challenge, and retry budget.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -19,18 +18,6 @@ pub(crate) enum Scheme {
     Https,
 }
 
-/// Support for the referrers API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Capability {
-    /// The API exists.
-    Api,
-    /// The API exists, and a pushed referrer was seen in its list, served with the specification's
-    /// media type.
-    ApiLists,
-    /// No API; the fallback tag is used.
-    FallbackTag,
-}
-
 /// State of one registry (host and port).
 #[derive(Debug)]
 pub(crate) struct Host {
@@ -38,10 +25,16 @@ pub(crate) struct Host {
     pub(crate) budget: Budget,
     plain_http: PlainHttp,
     insecure: InsecureRegistries,
+    https: HttpsRegistries,
     known: Mutex<Option<LastScheme>>,
     challenge: Mutex<Option<(Scheme, Challenge)>>,
-    referrers: Mutex<HashMap<String, (Capability, Instant)>>,
 }
+
+/// Registries that were reached over HTTPS, and are therefore not contacted over plain HTTP until
+/// the process ends. This outlives the other state of a registry, which is forgotten when many
+/// registries are in use.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HttpsRegistries(Arc<Mutex<BTreeSet<String>>>);
 
 /// Scheme of the last successful exchange.
 #[derive(Clone, Copy, Debug)]
@@ -54,20 +47,36 @@ struct LastScheme {
 /// Time during which HTTPS is not tried again with a registry that does not support TLS.
 const PLAIN_HTTP_MEMORY: Duration = Duration::from_secs(600);
 
-/// Maximum number of path prefixes with a remembered capability per registry; beyond it, all are
-/// forgotten.
-const MAX_PREFIXES: usize = 4096;
+/// Maximum number of remembered registries reached over HTTPS. Those on the list of registries that
+/// may be contacted over plain HTTP are always remembered: the operator chose them.
+const MAX_HTTPS: usize = 4096;
+
+/// Maximum size of a remembered challenge, in bytes: a registry chooses the texts.
+const MAX_CHALLENGE: usize = 1024;
+
+impl HttpsRegistries {
+    fn contains(&self, name: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
+    }
+
+    fn insert(&self, name: &str, listed: bool) {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if listed || names.len() < MAX_HTTPS {
+            names.insert(name.to_owned());
+        }
+    }
+}
 
 impl Host {
-    pub(crate) fn new(name: &str, options: &Options) -> Self {
+    pub(crate) fn new(name: &str, options: &Options, https: &HttpsRegistries) -> Self {
         Self {
             name: name.to_owned(),
             budget: Budget::new(options.retries.budget),
             plain_http: options.plain_http,
             insecure: options.insecure.clone(),
+            https: https.clone(),
             known: Mutex::new(None),
             challenge: Mutex::new(None),
-            referrers: Mutex::new(HashMap::new()),
         }
     }
 
@@ -83,6 +92,7 @@ impl Host {
                 &[Scheme::Http]
             }
             Some(LastScheme { scheme: Scheme::Https, .. }) => &[Scheme::Https],
+            _ if possible.len() > 1 && self.https.contains(&self.name) => &[Scheme::Https],
             _ => possible,
         }
     }
@@ -95,6 +105,9 @@ impl Host {
     /// Records a response over `scheme`. A plain HTTP response does not replace a recorded HTTPS
     /// one, and expires where plain HTTP is the second choice.
     pub(crate) fn record_scheme(&self, scheme: Scheme) {
+        if scheme == Scheme::Https && !is_loopback(&self.name) {
+            self.https.insert(&self.name, self.insecure.contains(&self.name));
+        }
         let Ok(mut known) = self.known.lock() else { return };
         match (scheme, &*known) {
             (Scheme::Http, Some(LastScheme { scheme: Scheme::Https, .. })) => {}
@@ -121,7 +134,11 @@ impl Host {
         counts.then_some(challenge)
     }
 
+    /// Remembers a challenge, unless it is large: then it is asked for again.
     pub(crate) fn remember_challenge(&self, scheme: Scheme, challenge: &Challenge) {
+        if challenge.size() > MAX_CHALLENGE {
+            return;
+        }
         if let Ok(mut slot) = self.challenge.lock() {
             *slot = Some((scheme, challenge.clone()));
         }
@@ -134,35 +151,9 @@ impl Host {
         }
     }
 
-    /// Remembered support for the referrers API at `path`. Hosts may route paths to different
-    /// registries, so a result for other repositories is kept per first path segment.
-    pub(crate) fn capability(&self, path: &str) -> Option<Capability> {
-        let map = self.referrers.lock().ok()?;
-        let known = |key: &str| {
-            let (capability, until) = map.get(key)?;
-            (Instant::now() < *until).then_some(*capability)
-        };
-        known(&path_prefix(path)).or_else(|| known(path))
-    }
-
-    /// Records support for the API at `path` and at all repositories with the same first segment.
-    pub(crate) fn remember_capability(&self, path: &str, what: Capability, keep: Duration) {
-        self.remember(path_prefix(path), what, keep);
-    }
-
-    /// Records support for the API at `path` only: a made-up repository name in a workload must not
-    /// hide the API for existing repositories.
-    pub(crate) fn remember_here(&self, path: &str, what: Capability, keep: Duration) {
-        self.remember(path.to_owned(), what, keep);
-    }
-
-    fn remember(&self, key: String, what: Capability, keep: Duration) {
-        if let Ok(mut map) = self.referrers.lock() {
-            if map.len() >= MAX_PREFIXES {
-                map.clear();
-            }
-            map.insert(key, (what, Instant::now() + keep));
-        }
+    /// Maximum size of the state, in bytes.
+    pub(crate) fn weight(&self) -> u32 {
+        u32::try_from(self.name.len() + MAX_CHALLENGE + 512).unwrap_or(u32::MAX)
     }
 }
 
@@ -181,11 +172,6 @@ impl Scheme {
             Self::Https => "https",
         }
     }
-}
-
-/// First segment of a path with a trailing slash, so that it equals no repository name.
-fn path_prefix(path: &str) -> String {
-    format!("{}/", path.split('/').next().unwrap_or(path))
 }
 
 fn schemes(name: &str, plain_http: PlainHttp, insecure: &InsecureRegistries) -> &'static [Scheme] {
@@ -210,6 +196,10 @@ fn is_loopback(registry: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn new_host(name: &str, options: &Options) -> Host {
+        Host::new(name, options, &HttpsRegistries::default())
+    }
+
     #[test]
     fn loopback_is_a_matter_of_spelling() {
         for host in ["localhost", "localhost:5000", "127.0.0.1", "127.9.9.9:1", "[::1]", "[::1]:5"]
@@ -224,7 +214,7 @@ mod tests {
     #[test]
     fn plain_http_needs_a_flag_or_loopback() {
         let schemes = |name: &str, plain_http| {
-            Host::new(name, &Options { plain_http, ..Options::default() }).schemes()
+            new_host(name, &Options { plain_http, ..Options::default() }).schemes()
         };
         assert_eq!(schemes("ghcr.io", PlainHttp::Loopback), [Scheme::Https]);
         assert_eq!(schemes("ghcr.io", PlainHttp::Anywhere), [Scheme::Https, Scheme::Http]);
@@ -234,11 +224,11 @@ mod tests {
     #[test]
     fn a_list_of_insecure_registries_counts_as_long_as_it_says_so() {
         let options = Options::default();
-        let host = Host::new("registry.corp:5000", &options);
+        let host = new_host("registry.corp:5000", &options);
         assert_eq!(host.schemes(), [Scheme::Https]);
         options.insecure.set(["Registry.corp:5000".to_owned()]);
         assert_eq!(host.schemes(), [Scheme::Https, Scheme::Http]);
-        assert_eq!(Host::new("registry.corp", &options).schemes(), [Scheme::Https]);
+        assert_eq!(new_host("registry.corp", &options).schemes(), [Scheme::Https]);
         host.record_scheme(Scheme::Http);
         assert_eq!(host.schemes(), [Scheme::Http]);
         options.insecure.set([]);
@@ -248,7 +238,7 @@ mod tests {
     #[test]
     fn plain_http_is_remembered_for_a_while_and_never_instead_of_https() {
         let options = Options { plain_http: PlainHttp::Anywhere, ..Options::default() };
-        let host = Host::new("registry.corp", &options);
+        let host = new_host("registry.corp", &options);
         host.record_scheme(Scheme::Http);
         assert_eq!(host.schemes(), [Scheme::Http]);
         let until = Instant::now() + Duration::from_millis(50);
@@ -263,16 +253,47 @@ mod tests {
         host.record_scheme(Scheme::Http);
         host.record_unreachable(Scheme::Https);
         assert_eq!(host.schemes(), [Scheme::Https]);
-        let local = Host::new("localhost:5000", &options);
+        let local = new_host("localhost:5000", &options);
         local.record_scheme(Scheme::Https);
         local.record_unreachable(Scheme::Https);
         assert_eq!(local.schemes(), [Scheme::Http, Scheme::Https]);
     }
 
+    /// Registries in use push each other out of memory; that must not bring plain HTTP back.
+    #[test]
+    fn https_is_remembered_longer_than_the_other_state() {
+        let (options, https) = (Options::default(), HttpsRegistries::default());
+        let host = |name: &str| Host::new(name, &options, &https);
+        for number in 0..2 * MAX_HTTPS {
+            host(&format!("n{number}.example")).record_scheme(Scheme::Https);
+        }
+        options.insecure.set(["registry.corp".to_owned(), "n1.example".to_owned()]);
+        host("registry.corp").record_scheme(Scheme::Https);
+        assert_eq!(host("registry.corp").schemes(), [Scheme::Https]);
+        assert_eq!(host("n1.example").schemes(), [Scheme::Https]);
+        host("localhost:5000").record_scheme(Scheme::Https);
+        assert_eq!(host("localhost:5000").schemes(), [Scheme::Http, Scheme::Https]);
+        assert_eq!(https.0.lock().unwrap().len(), MAX_HTTPS + 1);
+    }
+
+    #[test]
+    fn a_large_challenge_is_not_remembered() {
+        let host = new_host("registry.corp", &Options::default());
+        let challenge = |size| Challenge::Bearer {
+            realm: "r".repeat(size),
+            service: String::new(),
+            scope: None,
+        };
+        host.remember_challenge(Scheme::Https, &challenge(MAX_CHALLENGE + 1));
+        assert_eq!(host.challenge(), None);
+        host.remember_challenge(Scheme::Https, &challenge(MAX_CHALLENGE));
+        assert!(host.challenge().is_some());
+    }
+
     #[test]
     fn a_plain_http_challenge_is_valid_while_plain_http_is_used() {
         let options = Options::default();
-        let host = Host::new("registry.corp", &options);
+        let host = new_host("registry.corp", &options);
         options.insecure.set(["registry.corp".to_owned()]);
         host.record_scheme(Scheme::Http);
         host.remember_challenge(Scheme::Http, &Challenge::Basic);

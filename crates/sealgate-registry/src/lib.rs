@@ -11,6 +11,7 @@
 #![warn(missing_docs)]
 
 mod auth;
+mod capability;
 mod challenge;
 mod client;
 pub mod credentials;

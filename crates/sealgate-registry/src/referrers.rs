@@ -16,8 +16,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
+use crate::capability::Capability;
 use crate::client::Client;
-use crate::host::Capability;
 use crate::links;
 use crate::read::Tagged;
 use crate::reply::{Reply, printable};
@@ -59,15 +59,15 @@ impl Client {
         subject: &Digest,
     ) -> Result<Option<Vec<Descriptor>>, Fault> {
         let (host, path) = (self.host(repository).await, repository.path());
-        let known = host.capability(path);
+        let capabilities = &self.shared.capabilities;
+        let known = capabilities.of(&host.name, path).await;
         if known == Some(Capability::FallbackTag) {
             return self.fallback_list(repository, subject).await.map(Some);
         }
-        let keep = self.shared.options.timeouts.capability;
         let answer = self.api_list(repository, subject).await?;
         if let ReferrersResponse::List(list, _) = answer {
             if known.is_none() {
-                host.remember_capability(path, Capability::Api, keep);
+                capabilities.remember(&host.name, path, Capability::Api).await;
             }
             return Ok((!list.is_empty()).then_some(list));
         }
@@ -79,8 +79,8 @@ impl Client {
         let plain = subject.algorithm() == Algorithm::Sha256;
         if matches!(answer, ReferrersResponse::NoApi) && known.is_none() && plain {
             match list.is_empty() {
-                true => host.remember_here(path, Capability::FallbackTag, keep),
-                false => host.remember_capability(path, Capability::FallbackTag, keep),
+                true => capabilities.remember_here(&host.name, path, Capability::FallbackTag).await,
+                false => capabilities.remember(&host.name, path, Capability::FallbackTag).await,
             }
         }
         Ok(Some(list))

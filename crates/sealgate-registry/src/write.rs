@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::auth::TokenScope;
+use crate::capability::Capability;
 use crate::client::Client;
-use crate::host::Capability;
 use crate::referrers::{ListType, ReferrersResponse};
 use crate::reply::Reply;
 use crate::session::{ApiRequest, Endpoint, Retry};
@@ -292,9 +292,10 @@ impl Client {
         digest: &Digest,
         put: Put,
     ) -> Result<Listed, Fault> {
-        let host = self.host(repository).await;
+        let (registry, path) = (repository.registry(), repository.path());
+        let capabilities = &self.shared.capabilities;
         let promised = matches!(put, Put::Done { keeps_referrers: true });
-        match host.capability(repository.path()) {
+        match capabilities.of(registry, path).await {
             Some(Capability::FallbackTag) => return Ok(Listed::No),
             Some(Capability::ApiLists) if promised => return Ok(Listed::Yes),
             _ => {}
@@ -313,8 +314,7 @@ impl Client {
         let found = list.iter().any(|entry| entry.digest == *digest);
         match labelled {
             ListType::Index if found => {
-                let keep = self.shared.options.timeouts.capability;
-                host.remember_capability(repository.path(), Capability::ApiLists, keep);
+                capabilities.remember(registry, path, Capability::ApiLists).await;
                 Ok(Listed::Yes)
             }
             _ if !found && !list.is_empty() => Ok(Listed::OthersOnly),
