@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tracing::info;
 
@@ -16,7 +16,7 @@ use crate::listener::limits::Limits;
 use crate::listener::phase::Phase;
 use crate::listener::tls;
 use crate::webhook::review_handler::ReviewHandler;
-use crate::webhook::routes::{Paths, Routes};
+use crate::webhook::routes::{PARSERS, Paths, Routes};
 
 /// The options of a server.
 #[derive(Clone, Debug)]
@@ -57,13 +57,14 @@ pub struct Running {
 }
 
 /// Starts to serve `handler`. Must be called inside a tokio runtime.
-pub fn start(
-    handler: Arc<dyn ReviewHandler>,
+pub fn start<H: ReviewHandler>(
+    handler: Arc<H>,
     options: &ServerOptions,
 ) -> Result<Running, StartError> {
     let (sender, phase) = watch::channel(Phase::Serving);
     let limits = Arc::new(options.limits.clone());
     let bodies = Arc::new(BodyBudget::new(limits.body_bytes_total));
+    let parsers = Arc::new(Semaphore::new(PARSERS));
     let paths = if options.metrics_listen.is_some() { Paths::Webhooks } else { Paths::All };
     let listener = |socket, paths, tls| {
         let routes = Routes {
@@ -71,6 +72,7 @@ pub fn start(
             paths,
             limits: Arc::clone(&limits),
             bodies: Arc::clone(&bodies),
+            parsers: Arc::clone(&parsers),
             phase: phase.clone(),
         };
         let (limits, phase) = (Arc::clone(&limits), phase.clone());

@@ -42,8 +42,10 @@ struct IncomingBody<'a> {
 }
 
 /// A whole body, and its share of the budget, which is released when this is dropped.
-pub(crate) struct BufferedBody {
-    pub(crate) bytes: Bytes,
+#[derive(Debug)]
+pub struct BufferedBody {
+    /// The bytes.
+    pub bytes: Bytes,
     share: Option<OwnedSemaphorePermit>,
 }
 

@@ -21,8 +21,8 @@ pub struct Limits {
     pub body: Duration,
     /// The bytes of one body.
     pub body_bytes: usize,
-    /// The bytes of all bodies that are being received or evaluated at once. Beyond it, the body
-    /// that has been arriving for the longest time is aborted.
+    /// The bytes of all bodies that are being received or parsed at once. Beyond it, the body that
+    /// has been arriving for the longest time is aborted.
     pub body_bytes_total: usize,
     /// The time that a connection may stay open without a request.
     pub idle: Duration,
@@ -45,7 +45,7 @@ impl Default for Limits {
             headers: Duration::from_secs(10),
             body: Duration::from_secs(10),
             body_bytes: BODY_BYTES,
-            body_bytes_total: 64 << 20,
+            body_bytes_total: 32 << 20,
             idle: Duration::from_secs(120),
             webhook_timeout: Duration::from_secs(10),
             admission: Duration::from_secs(30),

@@ -5,12 +5,12 @@
 //! client is idle or too slow. The requests go to a `service`, which reads bodies with `body`
 //! and knows the time that is left by `deadline`.
 
+pub mod body;
 pub mod certificate;
 pub mod limits;
 
 pub(crate) mod accept;
 pub(crate) mod activity;
-pub(crate) mod body;
 mod connection;
 mod connection_limit;
 pub(crate) mod deadline;

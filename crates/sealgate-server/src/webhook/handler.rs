@@ -1,25 +1,26 @@
 //! The gate's handler of reviews. It decides only what the engine cannot: whether there is an image
 //! to evaluate, and whether there are policies to evaluate it by. Without policies it denies.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use http::StatusCode;
+use sealgate_engine::admit::Admission;
 use sealgate_engine::gate::Gate;
 use sealgate_engine::ports::WorkloadSource;
 use sealgate_engine::roots::Roots;
 use sealgate_kube::answer::{self, ReviewResponse};
-use sealgate_kube::review::{Ask, MAX_BODY, Malformed, parse};
+use sealgate_kube::review::{self, MAX_BODY, Malformed, Review};
 use sealgate_policy::assemble::PolicyState;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::policy_objects::PolicyReviews;
 use super::readiness::readiness;
-use super::review_handler::{HandlerFailure, ReviewHandler};
+use super::review_handler::{HandlerFailure, ParsedReview, ReviewHandler};
 use crate::decisions::{Decisions, SkippedReview};
 use crate::hook::Hook;
+use crate::listener::body::BufferedBody;
 use crate::listener::certificate::CertificateSlot;
 use crate::metrics::Metrics;
 
@@ -45,46 +46,75 @@ pub struct WebhookHandler {
     pub metrics: Arc<Metrics>,
 }
 
+/// A review that the gate has read.
+pub struct GateReview {
+    /// The moment at which its body was complete.
+    start: Instant,
+    content: ReviewContent,
+}
+
+/// The content of a review.
+enum ReviewContent {
+    Workload(Review),
+    /// A policy object, a trust root or a conversion, which is parsed where it is answered.
+    PolicyObjects(BufferedBody),
+}
+
 #[async_trait]
 impl ReviewHandler for WebhookHandler {
-    async fn answer(&self, hook: Hook, body: &Bytes, deadline: Instant) -> ReviewResponse {
+    type Review = GateReview;
+
+    fn parse(&self, hook: Hook, body: BufferedBody) -> Result<GateReview, ReviewResponse> {
         let start = Instant::now();
-        let response = match hook {
-            Hook::Validate | Hook::Mutate => self.workload(hook, body, deadline).await,
+        let content = match hook {
+            Hook::Validate | Hook::Mutate => match review::parse(&body.bytes) {
+                Ok(review) => ReviewContent::Workload(review),
+                Err(malformed) => {
+                    let response = self.malformed(hook, &malformed);
+                    self.metrics.answered(hook, start.elapsed());
+                    return Err(response);
+                }
+            },
             Hook::ValidatePolicies | Hook::DefaultPolicies | Hook::ConvertPolicies => {
-                self.policy_object(hook, body.clone(), deadline).await
+                ReviewContent::PolicyObjects(body)
             }
         };
-        self.metrics.answered(hook, start.elapsed());
+        Ok(GateReview { start, content })
+    }
+
+    async fn answer(&self, hook: Hook, review: &GateReview, deadline: Instant) -> ReviewResponse {
+        let response = match (&review.content, hook) {
+            (ReviewContent::Workload(review), _) => self.workload(hook, review, deadline).await,
+            (ReviewContent::PolicyObjects(body), _) => {
+                self.policy_object(hook, body.bytes.clone(), deadline).await
+            }
+        };
+        self.metrics.answered(hook, review.start.elapsed());
         response
     }
 
-    fn deny(&self, hook: Hook, body: &Bytes, failure: HandlerFailure) -> ReviewResponse {
+    fn deny(
+        &self,
+        hook: Hook,
+        review: Option<&GateReview>,
+        failure: HandlerFailure,
+    ) -> ReviewResponse {
         if failure == HandlerFailure::Panicked {
             self.metrics.panics.inc();
         }
-        let (uid, request) = match parse(body) {
-            Ok(review) => {
-                let (Ask::Judge(request) | Ask::ScaledUp(request) | Ask::Skip(_, request)) =
-                    review.ask;
-                (Some(review.uid), Some(request))
-            }
-            Err(malformed) => (malformed.uid, None),
-        };
+        let uid = review.and_then(GateReview::uid);
         let denial = failure.to_string();
         self.decisions.skipped(&SkippedReview {
             hook,
             uid: uid.as_deref().unwrap_or_default(),
-            request: request.as_deref(),
+            request: review.and_then(GateReview::request),
             allowed: false,
             reason: failure.code(),
             denial: &denial,
         });
         match uid {
             Some(uid) => denied(&uid, &denial),
-            None => {
-                ReviewResponse { status: StatusCode::INTERNAL_SERVER_ERROR, body: denial.into() }
-            }
+            None => ReviewResponse { status: failure.status(), body: denial.into() },
         }
     }
 
@@ -109,6 +139,33 @@ impl ReviewHandler for WebhookHandler {
         metrics.ready.set(i64::from(state.set.is_some()));
         drop(state);
         metrics.render()
+    }
+}
+
+impl ParsedReview for GateReview {
+    fn weight(&self) -> usize {
+        match &self.content {
+            ReviewContent::Workload(review) => review.weight(),
+            ReviewContent::PolicyObjects(body) => body.bytes.len(),
+        }
+    }
+}
+
+impl GateReview {
+    /// The uid, to be echoed in the response.
+    fn uid(&self) -> Option<Cow<'_, str>> {
+        match &self.content {
+            ReviewContent::Workload(review) => Some(Cow::Borrowed(&review.uid)),
+            ReviewContent::PolicyObjects(body) => review::uid(&body.bytes).map(Cow::Owned),
+        }
+    }
+
+    /// The request about a workload.
+    fn request(&self) -> Option<&Admission> {
+        match &self.content {
+            ReviewContent::Workload(review) => Some(review.ask.admission()),
+            ReviewContent::PolicyObjects(_) => None,
+        }
     }
 }
 

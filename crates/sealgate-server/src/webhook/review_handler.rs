@@ -2,27 +2,48 @@
 //! [`handler`](super::handler); the tests of the listener have another implementation.
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use http::StatusCode;
 use sealgate_kube::answer::ReviewResponse;
 use tokio::time::Instant;
 
 use crate::hook::Hook;
+use crate::listener::body::BufferedBody;
 
 /// Answers reviews, and the requests about its own state.
+///
+/// A review is parsed first, and its body dropped, so that a review that is being evaluated holds
+/// its parsed form only.
 #[async_trait]
-pub trait ReviewHandler: Send + Sync {
+pub trait ReviewHandler: Send + Sync + 'static {
+    /// A parsed review.
+    type Review: ParsedReview;
+
+    /// Parses `body` and drops it, unless the review consists of it. The error is the final response
+    /// to a body that is not a review. Must not wait: large bodies are parsed on few threads.
+    fn parse(&self, hook: Hook, body: BufferedBody) -> Result<Self::Review, ReviewResponse>;
     /// Answers a review. The API server stops waiting at `deadline`; a little before, the response is
     /// a denial, whatever this returns later.
-    async fn answer(&self, hook: Hook, body: &Bytes, deadline: Instant) -> ReviewResponse;
-    /// Denies the review in `body`, after answering it failed.
-    fn deny(&self, hook: Hook, body: &Bytes, failure: HandlerFailure) -> ReviewResponse;
+    async fn answer(&self, hook: Hook, review: &Self::Review, deadline: Instant) -> ReviewResponse;
+    /// Denies a review, after parsing it (`None`) or answering it failed.
+    fn deny(
+        &self,
+        hook: Hook,
+        review: Option<&Self::Review>,
+        failure: HandlerFailure,
+    ) -> ReviewResponse;
     /// Returns whether the gate can answer; the text is for `/readyz`.
     fn ready(&self) -> Result<String, String>;
     /// The metrics in the OpenMetrics text format.
     fn metrics(&self) -> String;
 }
 
-/// The reasons why answering a review failed.
+/// A review without its body.
+pub trait ParsedReview: Send + Sync + 'static {
+    /// The approximate memory that the review holds while it is evaluated, in bytes.
+    fn weight(&self) -> usize;
+}
+
+/// The reasons why parsing or answering a review failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandlerFailure {
     /// The handler panicked: a bug.
@@ -37,6 +58,14 @@ impl HandlerFailure {
         match self {
             Self::Panicked => "internal",
             Self::TimedOut => "timeout",
+        }
+    }
+
+    /// The status of a response that cannot be a denial, because the review was not parsed.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::TimedOut => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

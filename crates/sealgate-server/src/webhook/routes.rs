@@ -12,14 +12,15 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use sealgate_kube::answer::ReviewResponse;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
 use super::review_handler::{HandlerFailure, ReviewHandler};
 use crate::hook::Hook;
 use crate::listener::activity::Activity;
-use crate::listener::body::{self, BodyBudget, BodyError};
+use crate::listener::body::{self, BodyBudget, BodyError, BufferedBody};
 use crate::listener::deadline::Deadline;
 use crate::listener::limits::Limits;
 use crate::listener::phase::Phase;
@@ -37,20 +38,27 @@ pub(crate) enum Paths {
 }
 
 /// The routes of one listener.
-pub(crate) struct Routes {
-    pub(crate) handler: Arc<dyn ReviewHandler>,
+pub(crate) struct Routes<H> {
+    pub(crate) handler: Arc<H>,
     pub(crate) paths: Paths,
     pub(crate) limits: Arc<Limits>,
     pub(crate) bodies: Arc<BodyBudget>,
+    pub(crate) parsers: Arc<Semaphore>,
     pub(crate) phase: watch::Receiver<Phase>,
 }
+
+/// The bytes of a body that is parsed by the thread that received it, which takes about a
+/// millisecond; larger ones are parsed by a few threads that nothing else waits for.
+const PARSED_AT_ONCE: usize = 256 << 10;
+/// The number of those threads.
+pub(crate) const PARSERS: usize = 2;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
 #[async_trait]
-impl HttpService for Routes {
+impl<H: ReviewHandler> HttpService for Routes<H> {
     /// Answers one request, whatever happens.
     async fn answer(
         &self,
@@ -71,7 +79,7 @@ impl HttpService for Routes {
     }
 }
 
-impl Routes {
+impl<H: ReviewHandler> Routes<H> {
     /// Answers a request that is not about a review.
     fn page(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         match request.uri().path() {
@@ -108,7 +116,10 @@ impl Routes {
         match body::read(request.into_body(), &self.limits, &self.bodies).await {
             Ok(body) => {
                 let _received = activity.request_received();
-                http_response(self.handle(hook, &body.bytes, deadline).await)
+                http_response(match self.parse(hook, body, deadline).await {
+                    Ok(review) => self.evaluate(hook, &review, deadline).await,
+                    Err(response) => response,
+                })
             }
             Err(error) => {
                 let mut response = text(error.status(), format!("{error}\n"));
@@ -120,9 +131,47 @@ impl Routes {
         }
     }
 
+    /// Parses a body, and releases its share of the budget.
+    async fn parse(
+        &self,
+        hook: Hook,
+        body: BufferedBody,
+        deadline: Deadline,
+    ) -> Result<H::Review, ReviewResponse> {
+        if body.bytes.len() <= PARSED_AT_ONCE {
+            return self.parse_now(hook, body);
+        }
+        let parsed = timeout_at(deadline.gate, self.parse_on_thread(hook, body)).await;
+        parsed.unwrap_or_else(|_| Err(self.deny(hook, None, HandlerFailure::TimedOut)))
+    }
+
+    async fn parse_on_thread(
+        &self,
+        hook: Hook,
+        body: BufferedBody,
+    ) -> Result<H::Review, ReviewResponse> {
+        let permit = Arc::clone(&self.parsers).acquire_owned().await;
+        let routes = self.clone();
+        let parsed = spawn_blocking(move || {
+            // Held to the end of the work, also if nobody waits for it any more.
+            let _permit = permit;
+            routes.parse_now(hook, body)
+        });
+        // The task catches panics, and is never cancelled.
+        parsed.await.unwrap_or_else(|_| Err(self.deny(hook, None, HandlerFailure::Panicked)))
+    }
+
+    fn parse_now(&self, hook: Hook, body: BufferedBody) -> Result<H::Review, ReviewResponse> {
+        let parse = AssertUnwindSafe(|| self.handler.parse(hook, body));
+        std::panic::catch_unwind(parse).unwrap_or_else(|panic| {
+            log_panic(hook, &*panic);
+            Err(self.deny(hook, None, HandlerFailure::Panicked))
+        })
+    }
+
     /// The handler's answer; a denial if it panics or does not return in time.
-    async fn handle(&self, hook: Hook, body: &Bytes, deadline: Deadline) -> ReviewResponse {
-        let answer = AssertUnwindSafe(self.handler.answer(hook, body, deadline.api_server));
+    async fn evaluate(&self, hook: Hook, review: &H::Review, deadline: Deadline) -> ReviewResponse {
+        let answer = AssertUnwindSafe(self.handler.answer(hook, review, deadline.api_server));
         let failure = match timeout_at(deadline.gate, answer.catch_unwind()).await {
             Ok(Ok(response)) => return response,
             Ok(Err(panic)) => {
@@ -131,18 +180,35 @@ impl Routes {
             }
             Err(_) => HandlerFailure::TimedOut,
         };
-        self.deny(hook, body, failure)
+        self.deny(hook, Some(review), failure)
     }
 
-    /// The handler's denial. It reads the review again: a review that made the handler panic may do
-    /// so twice, and a panic here would end the other requests of the connection.
-    fn deny(&self, hook: Hook, body: &Bytes, failure: HandlerFailure) -> ReviewResponse {
-        let deny = AssertUnwindSafe(|| self.handler.deny(hook, body, failure));
+    /// The handler's denial. A panic here would end the other requests of the connection.
+    fn deny(
+        &self,
+        hook: Hook,
+        review: Option<&H::Review>,
+        failure: HandlerFailure,
+    ) -> ReviewResponse {
+        let deny = AssertUnwindSafe(|| self.handler.deny(hook, review, failure));
         std::panic::catch_unwind(deny).unwrap_or_else(|panic| {
             log_panic(hook, &*panic);
             let status = StatusCode::INTERNAL_SERVER_ERROR;
             ReviewResponse { status, body: failure.to_string().into() }
         })
+    }
+}
+
+impl<H> Clone for Routes<H> {
+    fn clone(&self) -> Self {
+        Self {
+            handler: Arc::clone(&self.handler),
+            paths: self.paths,
+            limits: Arc::clone(&self.limits),
+            bodies: Arc::clone(&self.bodies),
+            parsers: Arc::clone(&self.parsers),
+            phase: self.phase.clone(),
+        }
     }
 }
 

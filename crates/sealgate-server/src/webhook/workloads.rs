@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use sealgate_engine::admit::Admission;
 use sealgate_kube::answer::{self, ReviewResponse};
-use sealgate_kube::review::{Ask, SkipReason, parse, scaled_up};
+use sealgate_kube::review::{Ask, Review, SkipReason, scaled_up};
 use sealgate_policy::select::PolicySet;
 use tokio::time::Instant;
 use tracing::debug;
@@ -23,31 +22,31 @@ impl WebhookHandler {
     pub(super) async fn workload(
         &self,
         hook: Hook,
-        body: &Bytes,
+        review: &Review,
         deadline: Instant,
     ) -> ReviewResponse {
-        let review = match parse(body) {
-            Ok(review) => review,
-            Err(malformed) => return self.malformed(hook, &malformed),
-        };
-        let admission = match review.ask {
-            Ask::Judge(admission) => admission,
-            Ask::ScaledUp(scale) => match self.scaled_workload(hook, &scale).await {
-                Some(admission) => Box::new(admission),
-                None => return self.skip(hook, SkipReason::Subresource, &scale),
+        let scaled;
+        let admission = match &review.ask {
+            Ask::Judge(admission) => admission.as_ref(),
+            Ask::ScaledUp(scale) => match self.scaled_workload(hook, scale).await {
+                Some(admission) => {
+                    scaled = admission;
+                    &scaled
+                }
+                None => return self.skip(hook, SkipReason::Subresource, scale),
             },
-            Ask::Skip(reason, request) => return self.skip(hook, reason, &request),
+            Ask::Skip(reason, request) => return self.skip(hook, *reason, request),
         };
         let policies = self.policies.borrow().set.clone();
         // Nothing new to judge: without policies only the warning about restarted pods is lost.
         let only_warns =
             admission.workload.images.is_empty() && admission.workload.unchanged.is_none();
         match policies {
-            None if only_warns => self.skip(hook, SkipReason::Unchanged, &admission),
+            None if only_warns => self.skip(hook, SkipReason::Unchanged, admission),
             Some(policies) => {
-                ReviewResponse::ok(self.evaluate(hook, &admission, &policies, deadline).await)
+                ReviewResponse::ok(self.evaluate(hook, admission, &policies, deadline).await)
             }
-            None => self.not_ready(hook, &admission),
+            None => self.not_ready(hook, admission),
         }
     }
 

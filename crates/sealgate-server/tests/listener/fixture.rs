@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use http::StatusCode;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls_pki_types::ServerName;
 use sealgate_kube::answer::ReviewResponse;
 use sealgate_server::hook::Hook;
+use sealgate_server::listener::body::BufferedBody;
 use sealgate_server::listener::certificate::{CertificateSlot, ServerCertificate};
 use sealgate_server::listener::limits::Limits;
 use sealgate_server::server::{Running, ServerOptions, start};
-use sealgate_server::webhook::review_handler::{HandlerFailure, ReviewHandler};
+use sealgate_server::webhook::review_handler::{HandlerFailure, ParsedReview, ReviewHandler};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
@@ -27,16 +27,42 @@ pub(crate) struct ScriptedHandler {
     pub(crate) naps: AtomicUsize,
 }
 
+/// A body that was read.
+pub(crate) struct ScriptedReview(Vec<u8>);
+
+impl ParsedReview for ScriptedReview {
+    fn weight(&self) -> usize {
+        self.0.len()
+    }
+}
+
 #[async_trait]
 impl ReviewHandler for ScriptedHandler {
-    async fn answer(&self, hook: Hook, body: &Bytes, end: Instant) -> ReviewResponse {
+    type Review = ScriptedReview;
+
+    fn parse(&self, _hook: Hook, body: BufferedBody) -> Result<ScriptedReview, ReviewResponse> {
+        match &body.bytes[..] {
+            b"panic in parse" => panic!("as asked"),
+            b"malformed" => Err(ReviewResponse {
+                status: StatusCode::BAD_REQUEST,
+                body: b"malformed".to_vec().into(),
+            }),
+            bytes => Ok(ScriptedReview(bytes.to_vec())),
+        }
+    }
+
+    async fn answer(&self, hook: Hook, review: &ScriptedReview, end: Instant) -> ReviewResponse {
         let left = end.saturating_duration_since(Instant::now());
+        let ScriptedReview(body) = review;
         match &body[..] {
             b"panic" | b"panic twice" => panic!("as asked"),
-            b"sleep" => tokio::time::sleep(Duration::from_secs(60)).await,
             b"nap" => {
                 self.naps.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+            body if body.starts_with(b"sleep") => {
+                self.naps.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_secs(60)).await;
             }
             _ => {}
         }
@@ -44,12 +70,18 @@ impl ReviewHandler for ScriptedHandler {
         ReviewResponse { status: StatusCode::OK, body }
     }
 
-    fn deny(&self, _hook: Hook, body: &Bytes, failure: HandlerFailure) -> ReviewResponse {
-        assert_ne!(&body[..], b"panic twice", "as asked");
-        ReviewResponse {
-            status: StatusCode::OK,
-            body: format!("denied: {}", failure.code()).into(),
-        }
+    fn deny(
+        &self,
+        _hook: Hook,
+        review: Option<&ScriptedReview>,
+        failure: HandlerFailure,
+    ) -> ReviewResponse {
+        let denial = format!("denied: {}", failure.code()).into();
+        let Some(review) = review else {
+            return ReviewResponse { status: failure.status(), body: denial };
+        };
+        assert_ne!(&review.0[..], b"panic twice", "as asked");
+        ReviewResponse { status: StatusCode::OK, body: denial }
     }
 
     fn ready(&self) -> Result<String, String> {
@@ -106,7 +138,7 @@ pub(crate) fn listener(limits: Limits) -> ListenerFixture {
         certificate: Arc::clone(&slot),
         limits,
     };
-    let running = start(Arc::clone(&handler) as Arc<dyn ReviewHandler>, &options).unwrap();
+    let running = start(Arc::clone(&handler), &options).unwrap();
     ListenerFixture { handler, authority, slot, running }
 }
 

@@ -49,6 +49,43 @@ async fn all_bodies_in_total_are_bounded() {
     assert_eq!(listener.post("/validate", "x".repeat(500)).await.0, 200, "the share comes back");
 }
 
+/// A body is dropped once it is parsed: reviews under way hold no share of the budget.
+#[tokio::test]
+async fn reviews_under_way_hold_no_body() {
+    let listener = listener(Limits { body_bytes_total: 500, ..Limits::default() });
+    let sleeping = (0..20).map(|_| {
+        let body = format!("sleep{}", "x".repeat(400));
+        listener.post("/validate?timeout=2s", body)
+    });
+    let more = async {
+        while listener.handler.naps.load(Ordering::Relaxed) < 20 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        listener.post("/validate", "x".repeat(500)).await.0
+    };
+    let (sleeping, more) = tokio::join!(futures::future::join_all(sleeping), more);
+    assert_eq!(more, 200);
+    for answer in sleeping {
+        assert_eq!(answer, (200, "denied: timeout".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_a_review_gets_the_handlers_response() {
+    let listener = listener(Limits::default());
+    assert_eq!(listener.post("/validate", "malformed").await, (400, "malformed".to_owned()));
+    let answer = listener.post("/validate", "panic in parse").await;
+    assert_eq!(answer, (500, "denied: internal".to_owned()));
+}
+
+/// Large bodies are parsed by other threads, with the same result.
+#[tokio::test]
+async fn a_large_body_is_parsed_as_a_small_one() {
+    let listener = listener(Limits::default());
+    let (status, text) = listener.post("/validate", "x".repeat(3 << 20)).await;
+    assert_eq!((status, text.split(' ').nth(1)), (200, Some("3145728")));
+}
+
 #[tokio::test]
 async fn a_panic_is_a_denial_and_the_server_goes_on() {
     let listener = listener(Limits::default());
