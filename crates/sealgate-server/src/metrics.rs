@@ -46,6 +46,7 @@ const REASONS: [&str; 21] = [
     "malformed",
     "busy",
     "timeout",
+    "busy",
     "internal",
     OTHER,
 ];

@@ -14,6 +14,7 @@ use crate::listener::body::BodyBudget;
 use crate::listener::certificate::CertificateSlot;
 use crate::listener::limits::Limits;
 use crate::listener::phase::Phase;
+use crate::listener::request_limit::RequestLimit;
 use crate::listener::tls;
 use crate::webhook::review_handler::ReviewHandler;
 use crate::webhook::routes::{PARSERS, Paths, Routes};
@@ -63,6 +64,7 @@ pub fn start<H: ReviewHandler>(
 ) -> Result<Running, StartError> {
     let (sender, phase) = watch::channel(Phase::Serving);
     let limits = Arc::new(options.limits.clone());
+    let requests = Arc::new(RequestLimit::new(limits.requests));
     let bodies = Arc::new(BodyBudget::new(limits.body_bytes_total));
     let parsers = Arc::new(Semaphore::new(PARSERS));
     let paths = if options.metrics_listen.is_some() { Paths::Webhooks } else { Paths::All };
@@ -71,12 +73,14 @@ pub fn start<H: ReviewHandler>(
             handler: Arc::clone(&handler),
             paths,
             limits: Arc::clone(&limits),
+            requests: Arc::clone(&requests),
             bodies: Arc::clone(&bodies),
             parsers: Arc::clone(&parsers),
             phase: phase.clone(),
         };
-        let (limits, phase) = (Arc::clone(&limits), phase.clone());
-        Listener { socket, tls, service: Arc::new(routes), limits, phase }
+        let (limits, requests) = (Arc::clone(&limits), Arc::clone(&requests));
+        let phase = phase.clone();
+        Listener { socket, tls, service: Arc::new(routes), limits, requests, phase }
     };
     let (socket, address) = bind(options.listen)?;
     let tls = tls::acceptor(Arc::clone(&options.certificate))?;

@@ -16,6 +16,7 @@ use super::connection::Connection;
 use super::connection_limit::{ConnectionLimit, ConnectionSlot};
 use super::limits::Limits;
 use super::phase::Phase;
+use super::request_limit::RequestLimit;
 use super::service::HttpService;
 use super::tls::Protocol;
 
@@ -26,6 +27,7 @@ pub(crate) struct Listener {
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) service: Arc<dyn HttpService>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) requests: Arc<RequestLimit>,
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
@@ -41,7 +43,7 @@ impl Listener {
     /// Serves until the phase is [`Phase::Stopping`] and every connection has ended, or the grace
     /// period is over.
     pub(crate) async fn run(self) {
-        let limit = ConnectionLimit::new(self.limits.connections);
+        let limit = ConnectionLimit::new(self.limits.connections, Arc::clone(&self.requests));
         let mut connections = JoinSet::new();
         let mut phase = self.phase.clone();
         let mut waiting = None;

@@ -6,12 +6,13 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::limits::Limits;
 use super::tls::Protocol;
 
-/// The activity of a connection. Moments are in milliseconds since it began.
+/// The activity of a connection, and the request to end it. Moments are in milliseconds since it began.
 pub(crate) struct Activity {
     start: Instant,
     /// Requests whose headers were received and that are not answered.
@@ -24,6 +25,9 @@ pub(crate) struct Activity {
     idle_since: AtomicU64,
     /// The first byte of a request whose headers are not complete; 0: none.
     headers_since: AtomicU64,
+    /// Set once the connection is given up.
+    given_up: AtomicBool,
+    give_up: Notify,
 }
 
 /// A request that is not answered yet.
@@ -50,6 +54,8 @@ impl Activity {
             answered: AtomicBool::new(false),
             idle_since: AtomicU64::new(0),
             headers_since: AtomicU64::new(0),
+            given_up: AtomicBool::new(false),
+            give_up: Notify::new(),
         }
     }
 
@@ -69,6 +75,23 @@ impl Activity {
     pub(crate) fn request_received(&self) -> ReceivedRequest<'_> {
         self.received.fetch_add(1, Ordering::Relaxed);
         ReceivedRequest(self)
+    }
+
+    /// Gives up the connection: it ends as soon as its requests, which are given up as well, are
+    /// answered.
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+        self.give_up.notify_one();
+    }
+
+    /// Returns whether the connection is given up.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the connection is given up. For one task.
+    pub(super) async fn given_up(&self) {
+        self.give_up.notified().await;
     }
 
     /// Records that bytes were received.

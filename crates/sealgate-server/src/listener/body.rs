@@ -16,6 +16,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::limits::Limits;
+use super::request_limit::RequestSlot;
 
 /// The time that an aborted body gets to release its memory before another one is aborted.
 const ABORT_TIME: Duration = Duration::from_millis(20);
@@ -30,7 +31,7 @@ pub(crate) struct BodyBudget {
 struct IncomingBodies {
     /// The number of bodies so far; the number of the newest one.
     count: u64,
-    /// Each is notified when it is aborted.
+    /// The request of each, which is given up to abort the body.
     by_number: BTreeMap<u64, Arc<Notify>>,
 }
 
@@ -38,7 +39,6 @@ struct IncomingBodies {
 struct IncomingBody<'a> {
     budget: &'a BodyBudget,
     number: u64,
-    aborted: Arc<Notify>,
 }
 
 /// A whole body, and its share of the budget, which is released when this is dropped.
@@ -79,17 +79,18 @@ pub(crate) async fn read(
     mut body: Incoming,
     limits: &Limits,
     budget: &BodyBudget,
+    request: &RequestSlot<'_>,
 ) -> Result<BufferedBody, BodyError> {
     if body.size_hint().lower() > limits.body_bytes as u64 {
-        discard(body, limits).await;
+        discard(body, limits, request).await;
         return Err(BodyError::TooLarge);
     }
-    let incoming = budget.begin();
+    let incoming = budget.begin(request);
     let whole = collect(&mut body, limits.body_bytes, &incoming);
     let end = Instant::now() + limits.body;
     let read = tokio::select! {
         read = timeout_at(end, whole) => read.unwrap_or(Err(BodyError::TooSlow)),
-        () = incoming.aborted.notified() => Err(BodyError::Busy),
+        () = request.given_up() => Err(BodyError::Busy),
     };
     drop(incoming);
     if matches!(read, Err(BodyError::TooLarge)) {
@@ -98,12 +99,19 @@ pub(crate) async fn read(
     read
 }
 
-/// Reads `body` and discards it, within the time of a body and twice its bytes.
+/// Reads `body` and discards it, within the time of a body and twice its bytes, unless the request
+/// is given up.
 ///
 /// For responses that do not need it: over HTTP/2, the stream of a response that is sent before the
 /// body has ended is reset, and clients then report the reset instead of the response.
-pub(crate) async fn discard(body: Incoming, limits: &Limits) {
-    discard_until(body, limits, Instant::now() + limits.body).await;
+pub(crate) async fn discard(body: Incoming, limits: &Limits, request: &RequestSlot<'_>) {
+    if body.is_end_stream() {
+        return;
+    }
+    tokio::select! {
+        () = discard_until(body, limits, Instant::now() + limits.body) => {}
+        () = request.given_up() => {}
+    }
 }
 
 async fn discard_until(mut body: Incoming, limits: &Limits, end: Instant) {
@@ -152,14 +160,13 @@ impl BodyBudget {
         Self { bytes: Arc::new(Semaphore::new(bytes)), incoming: Mutex::default() }
     }
 
-    fn begin(&self) -> IncomingBody<'_> {
-        let aborted = Arc::new(Notify::new());
+    fn begin(&self, request: &RequestSlot<'_>) -> IncomingBody<'_> {
         let mut incoming = self.incoming();
         incoming.count += 1;
         let number = incoming.count;
-        incoming.by_number.insert(number, Arc::clone(&aborted));
+        incoming.by_number.insert(number, Arc::clone(request.give_up()));
         drop(incoming);
-        IncomingBody { budget: self, number, aborted }
+        IncomingBody { budget: self, number }
     }
 
     /// Aborts the oldest body, if it is older than `number`; `false` if there is none.

@@ -108,6 +108,11 @@ async fn drive<S>(
                 ending = true;
                 connection.as_mut().graceful_shutdown();
             }
+            () = activity.given_up(), if !ending => {
+                debug!("connection given up: its slot is needed");
+                ending = true;
+                connection.as_mut().graceful_shutdown();
+            }
             _ = tick.tick() => match activity.idle_state(protocol, limits) {
                 IdleState::WithinLimits => {}
                 IdleState::Idle if !ending => {
@@ -135,7 +140,8 @@ impl Service<Request<Incoming>> for RecordedService {
         Box::pin(async move {
             let _running = activity.request_started();
             let mut response = service.answer(request, &activity).await;
-            if protocol == Protocol::Http1 && *phase.borrow() != Phase::Serving {
+            let ends = *phase.borrow() != Phase::Serving || activity.is_given_up();
+            if protocol == Protocol::Http1 && ends {
                 // The API server speaks HTTP/1.1 and does not retry: a connection that is closed while
                 // it writes is a failed call. Told beforehand, it opens another one.
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

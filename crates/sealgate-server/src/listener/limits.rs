@@ -8,10 +8,13 @@ pub const BODY_BYTES: usize = 7 << 20;
 /// The limits of the listener. The defaults suit a gate with 64 MiB of memory.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections at once. A further one evicts the idlest one; it waits in the system's queue
-    /// while all of them have a request that is being answered.
+    /// Connections at once. A further one evicts the idlest one, or, if all of them have a request
+    /// that is being answered, the one with the longest-running request.
     pub connections: usize,
-    /// Requests at once on one HTTP/2 connection.
+    /// Requests at once on all connections. Beyond it, the longest-running one is given up.
+    pub requests: usize,
+    /// Requests at once on one HTTP/2 connection. The API server calls webhooks over HTTP/1.1; other
+    /// clients expect at least 100 (RFC 9113, section 6.5.2).
     pub streams: u32,
     /// The time for a TLS handshake.
     pub handshake: Duration,
@@ -40,7 +43,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 1024,
-            streams: 250,
+            requests: 2048,
+            streams: 100,
             handshake: Duration::from_secs(10),
             headers: Duration::from_secs(10),
             body: Duration::from_secs(10),

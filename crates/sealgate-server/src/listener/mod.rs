@@ -2,8 +2,8 @@
 //!
 //! `accept` takes connections up to the `connection_limit` and does the TLS handshake (`tls`);
 //! `connection` serves HTTP/1.1 or HTTP/2 on one, and ends it when its `activity` shows that the
-//! client is idle or too slow. The requests go to a `service`, which reads bodies with `body`
-//! and knows the time that is left by `deadline`.
+//! client is idle or too slow. The requests go to a `service`, which counts them in the
+//! `request_limit`, reads bodies with `body` and knows the time that is left by `deadline`.
 
 pub mod body;
 pub mod certificate;
@@ -15,5 +15,6 @@ mod connection;
 mod connection_limit;
 pub(crate) mod deadline;
 pub(crate) mod phase;
+pub(crate) mod request_limit;
 pub(crate) mod service;
 pub(crate) mod tls;

@@ -1,5 +1,7 @@
 //! The trait between the connections and the code that answers their requests.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -15,6 +17,6 @@ pub(crate) trait HttpService: Send + Sync {
     async fn answer(
         &self,
         request: Request<Incoming>,
-        activity: &Activity,
+        activity: &Arc<Activity>,
     ) -> Response<Full<Bytes>>;
 }

@@ -50,6 +50,8 @@ pub enum HandlerFailure {
     Panicked,
     /// The deadline passed.
     TimedOut,
+    /// The request was given up, because too many were under way.
+    Busy,
 }
 
 impl HandlerFailure {
@@ -58,6 +60,7 @@ impl HandlerFailure {
         match self {
             Self::Panicked => "internal",
             Self::TimedOut => "timeout",
+            Self::Busy => "busy",
         }
     }
 
@@ -65,7 +68,7 @@ impl HandlerFailure {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::TimedOut => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TimedOut | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -78,6 +81,9 @@ impl std::fmt::Display for HandlerFailure {
             }
             Self::TimedOut => {
                 "no decision before the API server's timeout, so the request is denied"
+            }
+            Self::Busy => {
+                "the gate is evaluating too many requests at once, so this request is denied; try again"
             }
         })
     }

@@ -24,6 +24,7 @@ use crate::listener::body::{self, BodyBudget, BodyError, BufferedBody};
 use crate::listener::deadline::Deadline;
 use crate::listener::limits::Limits;
 use crate::listener::phase::Phase;
+use crate::listener::request_limit::{RequestLimit, RequestSlot};
 use crate::listener::service::HttpService;
 
 /// The paths that one listener serves.
@@ -42,9 +43,18 @@ pub(crate) struct Routes<H> {
     pub(crate) handler: Arc<H>,
     pub(crate) paths: Paths,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) requests: Arc<RequestLimit>,
     pub(crate) bodies: Arc<BodyBudget>,
     pub(crate) parsers: Arc<Semaphore>,
     pub(crate) phase: watch::Receiver<Phase>,
+}
+
+/// The circumstances of one review.
+struct ReviewContext<'a> {
+    hook: Hook,
+    deadline: Deadline,
+    activity: &'a Activity,
+    slot: RequestSlot<'a>,
 }
 
 /// The bytes of a body that is parsed by the thread that received it, which takes about a
@@ -63,16 +73,19 @@ impl<H: ReviewHandler> HttpService for Routes<H> {
     async fn answer(
         &self,
         request: Request<Incoming>,
-        activity: &Activity,
+        activity: &Arc<Activity>,
     ) -> Response<Full<Bytes>> {
-        let path = request.uri().path();
-        match Hook::at(path) {
+        let start = Instant::now();
+        let slot = self.requests.begin(start, activity);
+        match Hook::at(request.uri().path()) {
             Some(hook) if self.paths != Paths::Metrics => {
-                self.review(hook, request, activity).await
+                let deadline = Deadline::new(start, request.uri().query(), &self.limits);
+                let context = ReviewContext { hook, deadline, activity, slot };
+                self.review(&context, request).await
             }
             _ => {
                 let response = self.page(&request);
-                body::discard(request.into_body(), &self.limits).await;
+                body::discard(request.into_body(), &self.limits, &slot).await;
                 response
             }
         }
@@ -104,20 +117,19 @@ impl<H: ReviewHandler> Routes<H> {
 
     async fn review(
         &self,
-        hook: Hook,
+        context: &ReviewContext<'_>,
         request: Request<Incoming>,
-        activity: &Activity,
     ) -> Response<Full<Bytes>> {
-        let deadline = Deadline::new(Instant::now(), request.uri().query(), &self.limits);
+        let (limits, slot) = (&self.limits, &context.slot);
         if let Some(refused) = unacceptable(&request) {
-            body::discard(request.into_body(), &self.limits).await;
+            body::discard(request.into_body(), limits, slot).await;
             return refused;
         }
-        match body::read(request.into_body(), &self.limits, &self.bodies).await {
+        match body::read(request.into_body(), limits, &self.bodies, slot).await {
             Ok(body) => {
-                let _received = activity.request_received();
-                http_response(match self.parse(hook, body, deadline).await {
-                    Ok(review) => self.evaluate(hook, &review, deadline).await,
+                let _received = context.activity.request_received();
+                http_response(match self.parse(context, body).await {
+                    Ok(review) => self.evaluate(context, &review).await,
                     Err(response) => response,
                 })
             }
@@ -134,15 +146,17 @@ impl<H: ReviewHandler> Routes<H> {
     /// Parses a body, and releases its share of the budget.
     async fn parse(
         &self,
-        hook: Hook,
+        context: &ReviewContext<'_>,
         body: BufferedBody,
-        deadline: Deadline,
     ) -> Result<H::Review, ReviewResponse> {
+        let hook = context.hook;
         if body.bytes.len() <= PARSED_AT_ONCE {
             return self.parse_now(hook, body);
         }
-        let parsed = timeout_at(deadline.gate, self.parse_on_thread(hook, body)).await;
-        parsed.unwrap_or_else(|_| Err(self.deny(hook, None, HandlerFailure::TimedOut)))
+        match context.within_time(self.parse_on_thread(hook, body)).await {
+            Ok(parsed) => parsed,
+            Err(failure) => Err(self.deny(hook, None, failure)),
+        }
     }
 
     async fn parse_on_thread(
@@ -169,16 +183,17 @@ impl<H: ReviewHandler> Routes<H> {
         })
     }
 
-    /// The handler's answer; a denial if it panics or does not return in time.
-    async fn evaluate(&self, hook: Hook, review: &H::Review, deadline: Deadline) -> ReviewResponse {
+    /// The handler's answer; a denial if it panics, does not return in time, or is given up.
+    async fn evaluate(&self, context: &ReviewContext<'_>, review: &H::Review) -> ReviewResponse {
+        let ReviewContext { hook, deadline, .. } = *context;
         let answer = AssertUnwindSafe(self.handler.answer(hook, review, deadline.api_server));
-        let failure = match timeout_at(deadline.gate, answer.catch_unwind()).await {
+        let failure = match context.within_time(answer.catch_unwind()).await {
             Ok(Ok(response)) => return response,
             Ok(Err(panic)) => {
                 log_panic(hook, &*panic);
                 HandlerFailure::Panicked
             }
-            Err(_) => HandlerFailure::TimedOut,
+            Err(failure) => failure,
         };
         self.deny(hook, Some(review), failure)
     }
@@ -199,12 +214,26 @@ impl<H: ReviewHandler> Routes<H> {
     }
 }
 
+impl ReviewContext<'_> {
+    /// The result of `work`, unless the deadline passes or the request is given up before.
+    async fn within_time<T>(&self, work: impl Future<Output = T>) -> Result<T, HandlerFailure> {
+        tokio::select! {
+            biased;
+            done = timeout_at(self.deadline.gate, work) => {
+                done.map_err(|_| HandlerFailure::TimedOut)
+            }
+            () = self.slot.given_up() => Err(HandlerFailure::Busy),
+        }
+    }
+}
+
 impl<H> Clone for Routes<H> {
     fn clone(&self) -> Self {
         Self {
             handler: Arc::clone(&self.handler),
             paths: self.paths,
             limits: Arc::clone(&self.limits),
+            requests: Arc::clone(&self.requests),
             bodies: Arc::clone(&self.bodies),
             parsers: Arc::clone(&self.parsers),
             phase: self.phase.clone(),

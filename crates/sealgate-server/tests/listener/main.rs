@@ -1,5 +1,6 @@
 //! The listener against regular, slow and hostile clients, and through its life.
 
+mod busy;
 mod fixture;
 mod lifecycle;
 mod requests;
