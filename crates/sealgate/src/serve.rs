@@ -79,7 +79,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "NAME", default_value = WORKLOAD_WEBHOOK)]
     webhook_name: String,
 
-    /// Timeout of a request that does not state one
+    /// Maximum timeout of a request, and the timeout of a request that does not state one
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = go_duration)]
     webhook_timeout: Duration,
 

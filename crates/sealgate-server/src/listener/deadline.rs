@@ -20,7 +20,8 @@ pub(crate) struct Deadline {
 impl Deadline {
     /// Reads the query of the request's URL, for a request received at `now`.
     ///
-    /// A `timeout` that is missing or cannot be parsed counts as [`Limits::webhook_timeout`].
+    /// A `timeout` that is missing, longer or cannot be parsed counts as
+    /// [`Limits::webhook_timeout`].
     pub(crate) fn new(now: Instant, query: Option<&str>, limits: &Limits) -> Self {
         let given = query
             .unwrap_or_default()
@@ -28,7 +29,7 @@ impl Deadline {
             .find_map(|pair| pair.strip_prefix("timeout="))
             .and_then(go_duration)
             .unwrap_or(limits.webhook_timeout)
-            .min(limits.admission);
+            .min(limits.webhook_timeout);
         let margin = (given / 8).min(Duration::from_millis(500));
         Self { api_server: now + given, gate: now + given.saturating_sub(margin) }
     }
@@ -80,7 +81,7 @@ mod tests {
     fn keeps_a_margin_before_the_api_servers_timeout() {
         assert_eq!(of(Some("timeout=10s")), (10_000, 9_500));
         assert_eq!(of(Some("a=b&timeout=1s")), (1_000, 875));
-        assert_eq!(of(Some("timeout=1h30s")), (30_000, 29_500));
+        assert_eq!(of(Some("timeout=1h30s")), (10_000, 9_500));
         assert_eq!(of(None), (10_000, 9_500));
     }
 

@@ -29,10 +29,8 @@ pub struct Limits {
     pub body_bytes_total: usize,
     /// The time that a connection may stay open without a request.
     pub idle: Duration,
-    /// The timeout of a request without `?timeout=`.
+    /// The timeout of a request without `?timeout=`, and the longest that a request can state.
     pub webhook_timeout: Duration,
-    /// The longest time for one admission, also if `?timeout=` is longer.
-    pub admission: Duration,
     /// The time to serve on with `/readyz` refusing already, so that load balancers notice.
     pub lame_duck: Duration,
     /// The time that requests may still run after the sockets are closed.
@@ -52,7 +50,6 @@ impl Default for Limits {
             body_bytes_total: 32 << 20,
             idle: Duration::from_secs(120),
             webhook_timeout: Duration::from_secs(10),
-            admission: Duration::from_secs(30),
             lame_duck: Duration::ZERO,
             grace: Duration::from_secs(25),
         }

@@ -108,7 +108,7 @@ async fn the_api_servers_timeout_is_respected() {
     assert!((9500..=10_000).contains(&left), "{left}");
     let (_, text) = listener.post("/validate?timeout=1h", "{}").await;
     let left: u64 = text.split(' ').next_back().unwrap().parse().unwrap();
-    assert!(left <= 30_000, "{left}");
+    assert!((9500..=10_000).contains(&left), "{left}");
 }
 
 #[tokio::test]
