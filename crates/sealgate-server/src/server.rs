@@ -1,11 +1,10 @@
 //! Start and stop of the server: the sockets, their routes, and the phases of an orderly end.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::info;
 
@@ -43,6 +42,9 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
+    /// The thread for metrics cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
     /// The TLS library refuses its configuration.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -54,21 +56,34 @@ pub struct Running {
     metrics_address: Option<SocketAddr>,
     limits: Arc<Limits>,
     phase: watch::Sender<Phase>,
-    listeners: Vec<JoinHandle<()>>,
+    listeners: Vec<RunningListener>,
 }
 
-/// Starts to serve `handler`. Must be called inside a tokio runtime.
+/// A listener that runs.
+enum RunningListener {
+    Task(JoinHandle<()>),
+    Thread {
+        /// Fails when the thread has ended.
+        ended: oneshot::Receiver<()>,
+        /// Ends the thread when it is dropped.
+        _abort: oneshot::Sender<()>,
+    },
+}
+
+/// Starts to serve `handler`. Must be called inside a tokio runtime, on which reviews are answered.
+/// Metrics with an address of their own are served by a thread of their own, so that health checks
+/// are answered while reviews keep every thread of the runtime busy.
 pub fn start<H: ReviewHandler>(
     handler: Arc<H>,
     options: &ServerOptions,
 ) -> Result<Running, StartError> {
     let (sender, phase) = watch::channel(Phase::Serving);
     let limits = Arc::new(options.limits.clone());
-    let requests = Arc::new(RequestLimit::new(limits.requests));
     let bodies = Arc::new(BodyBudget::new(limits.body_bytes_total));
     let parsers = Arc::new(Semaphore::new(PARSERS));
     let paths = if options.metrics_listen.is_some() { Paths::Webhooks } else { Paths::All };
     let listener = |socket, paths, tls| {
+        let requests = Arc::new(RequestLimit::new(limits.requests));
         let routes = Routes {
             handler: Arc::clone(&handler),
             paths,
@@ -78,20 +93,49 @@ pub fn start<H: ReviewHandler>(
             parsers: Arc::clone(&parsers),
             phase: phase.clone(),
         };
-        let (limits, requests) = (Arc::clone(&limits), Arc::clone(&requests));
-        let phase = phase.clone();
+        let (limits, phase) = (Arc::clone(&limits), phase.clone());
         Listener { socket, tls, service: Arc::new(routes), limits, requests, phase }
     };
     let (socket, address) = bind(options.listen)?;
     let tls = tls::acceptor(Arc::clone(&options.certificate))?;
     let metrics = options.metrics_listen.map(bind).transpose()?;
-    let mut listeners = vec![tokio::spawn(listener(socket, paths, Some(tls)).run())];
-    let metrics_address = metrics.map(|(socket, address)| {
-        listeners.push(tokio::spawn(listener(socket, Paths::Metrics, None).run()));
-        address
-    });
+    let metrics_address = metrics.as_ref().map(|(_, address)| *address);
+    let mut listeners = Vec::new();
+    if let Some((socket, _)) = metrics {
+        let thread = RunningListener::on_thread(listener(socket, Paths::Metrics, None));
+        listeners.push(thread.map_err(StartError::Thread)?);
+    }
+    let reviews = tokio::spawn(listener(socket, paths, Some(tls)).run());
+    listeners.push(RunningListener::Task(reviews));
     info!(%address, "listening");
     Ok(Running { address, metrics_address, limits, phase: sender, listeners })
+}
+
+impl RunningListener {
+    /// Runs `listener` on a thread of its own, with a runtime of its own.
+    fn on_thread(listener: Listener) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (send_end, ended) = oneshot::channel::<()>();
+        let (abort, aborted) = oneshot::channel::<()>();
+        std::thread::Builder::new().name("metrics".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = listener.run() => {}
+                    _ = aborted => {}
+                }
+            });
+            drop(send_end);
+        })?;
+        Ok(Self::Thread { ended, _abort: abort })
+    }
+
+    /// Waits until the listener has ended.
+    async fn ended(&mut self) {
+        match self {
+            Self::Task(task) => drop(task.await),
+            Self::Thread { ended, .. } => drop(ended.await),
+        }
+    }
 }
 
 fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
@@ -119,7 +163,7 @@ impl Running {
         tokio::time::sleep(self.limits.lame_duck).await;
         self.phase.send_replace(Phase::Stopping);
         for listener in &mut self.listeners {
-            let _ = listener.await;
+            listener.ended().await;
         }
         info!("stopped");
     }
@@ -128,7 +172,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         for listener in &self.listeners {
-            listener.abort();
+            if let RunningListener::Task(task) = listener {
+                task.abort();
+            }
         }
     }
 }

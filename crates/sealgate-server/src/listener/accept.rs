@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::connection::Connection;
 use super::connection_limit::{ConnectionLimit, ConnectionSlot};
@@ -22,7 +22,7 @@ use super::tls::Protocol;
 
 /// A listening socket and what its connections need.
 pub(crate) struct Listener {
-    pub(crate) socket: TcpListener,
+    pub(crate) socket: std::net::TcpListener,
     /// `None`: plain HTTP (for metrics on a port of their own).
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) service: Arc<dyn HttpService>,
@@ -32,17 +32,21 @@ pub(crate) struct Listener {
 }
 
 /// Binds `address`, so that a restart does not wait for old connections.
-pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+pub(crate) fn bind(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(1024)
+    socket.listen(1024)?.into_std()
 }
 
 impl Listener {
-    /// Serves until the phase is [`Phase::Stopping`] and every connection has ended, or the grace
-    /// period is over.
+    /// Serves on the runtime that this runs on, until the phase is [`Phase::Stopping`] and every
+    /// connection has ended, or the grace period is over.
     pub(crate) async fn run(self) {
+        let socket = match self.socket.try_clone().and_then(TcpListener::from_std) {
+            Ok(socket) => socket,
+            Err(error) => return error!(%error, "the socket cannot be served"),
+        };
         let limit = ConnectionLimit::new(self.limits.connections, Arc::clone(&self.requests));
         let mut connections = JoinSet::new();
         let mut phase = self.phase.clone();
@@ -52,7 +56,7 @@ impl Listener {
                 biased;
                 _ = phase.wait_for(|phase| *phase == Phase::Stopping) => break,
                 Some(_) = connections.join_next() => {}
-                accepted = accept(&self.socket), if waiting.is_none() => waiting = accepted,
+                accepted = accept(&socket), if waiting.is_none() => waiting = accepted,
                 Some(slot) = limit.acquire(), if waiting.is_some() => {
                     if let Some((stream, peer)) = waiting.take() {
                         self.start(&mut connections, stream, peer, slot);
@@ -61,7 +65,7 @@ impl Listener {
             }
         }
         let grace = self.limits.grace;
-        drop(self);
+        drop((socket, self));
         if timeout(grace, async { while connections.join_next().await.is_some() {} }).await.is_err()
         {
             warn!(

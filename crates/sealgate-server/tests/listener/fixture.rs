@@ -1,5 +1,6 @@
 //! A listener with a scripted handler, and clients for it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -25,6 +26,10 @@ pub(crate) struct ScriptedHandler {
     pub(crate) ready: AtomicBool,
     /// The number of "nap" requests that began.
     pub(crate) naps: AtomicUsize,
+    /// The number of "block" requests that began.
+    pub(crate) blocked: AtomicUsize,
+    /// Ends the "block" requests.
+    pub(crate) unblock: AtomicBool,
 }
 
 /// A body that was read.
@@ -56,6 +61,12 @@ impl ReviewHandler for ScriptedHandler {
         let ScriptedReview(body) = review;
         match &body[..] {
             b"panic" | b"panic twice" => panic!("as asked"),
+            b"block" => {
+                self.blocked.fetch_add(1, Ordering::Relaxed);
+                while !self.unblock.load(Ordering::Relaxed) {
+                    std::thread::yield_now();
+                }
+            }
             b"nap" => {
                 self.naps.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(300)).await;
@@ -128,13 +139,22 @@ pub(crate) struct ListenerFixture {
 }
 
 pub(crate) fn listener(limits: Limits) -> ListenerFixture {
+    listener_with(limits, None)
+}
+
+/// Variant with an address for metrics.
+pub(crate) fn listener_with(limits: Limits, metrics_listen: Option<SocketAddr>) -> ListenerFixture {
     let authority = Authority::new();
     let slot = CertificateSlot::holding(authority.issue());
-    let handler =
-        Arc::new(ScriptedHandler { ready: AtomicBool::new(true), naps: AtomicUsize::new(0) });
+    let handler = Arc::new(ScriptedHandler {
+        ready: AtomicBool::new(true),
+        naps: AtomicUsize::new(0),
+        blocked: AtomicUsize::new(0),
+        unblock: AtomicBool::new(false),
+    });
     let options = ServerOptions {
         listen: "127.0.0.1:0".parse().unwrap(),
-        metrics_listen: None,
+        metrics_listen,
         certificate: Arc::clone(&slot),
         limits,
     };

@@ -2,6 +2,7 @@
 
 mod busy;
 mod fixture;
+mod health;
 mod lifecycle;
 mod requests;
 mod slow;
