@@ -36,6 +36,7 @@ use crate::failure::{CliError, Outcome};
 use crate::terminal;
 
 mod certificate;
+mod descriptors;
 mod log;
 pub(crate) mod registry;
 pub(crate) mod roots;
@@ -189,6 +190,7 @@ struct Sources {
 /// and no time limit. `verbose`: debug messages are logged too.
 pub(crate) fn run(args: ServeArgs, verbose: bool) -> Outcome {
     let _log = log::start(args.log_format, if verbose { log::VERBOSE } else { log::DEFAULT });
+    descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(serve(args));
     runtime.shutdown_background();

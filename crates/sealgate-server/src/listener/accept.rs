@@ -8,17 +8,21 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, error, warn};
 
 use super::connection::Connection;
 use super::connection_limit::{ConnectionLimit, ConnectionSlot};
+use super::descriptors::SpareDescriptors;
 use super::limits::Limits;
 use super::phase::Phase;
 use super::request_limit::RequestLimit;
 use super::service::HttpService;
 use super::tls::Protocol;
+
+/// The time between two warnings about connections that cannot be accepted.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A listening socket and what its connections need.
 pub(crate) struct Listener {
@@ -51,12 +55,14 @@ impl Listener {
         let mut connections = JoinSet::new();
         let mut phase = self.phase.clone();
         let mut waiting = None;
+        let mut failures = AcceptFailures::default();
+        failures.spare.fill();
         loop {
             tokio::select! {
                 biased;
                 _ = phase.wait_for(|phase| *phase == Phase::Stopping) => break,
-                Some(_) = connections.join_next() => {}
-                accepted = accept(&socket), if waiting.is_none() => waiting = accepted,
+                Some(_) = connections.join_next() => failures.spare.fill(),
+                accepted = failures.accept(&socket), if waiting.is_none() => waiting = accepted,
                 Some(slot) = limit.acquire(), if waiting.is_some() => {
                     if let Some((stream, peer)) = waiting.take() {
                         self.start(&mut connections, stream, peer, slot);
@@ -117,15 +123,34 @@ async fn serve(
     }
 }
 
-/// The next connection; `None` after a failure that may pass.
-async fn accept(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
-    match socket.accept().await {
-        Ok(accepted) => Some(accepted),
-        Err(error) => {
-            // For instance no file descriptor left: waiting beats spinning.
-            warn!(%error, "a connection could not be accepted");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            None
+/// Handling of connections that cannot be accepted.
+#[derive(Default)]
+struct AcceptFailures {
+    spare: SpareDescriptors,
+    /// The moment of the last warning.
+    warned: Option<Instant>,
+}
+
+impl AcceptFailures {
+    /// The next connection; `None` after a failure that may pass.
+    async fn accept(&mut self, socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+        match socket.accept().await {
+            Ok(accepted) => return Some(accepted),
+            Err(error) if self.spare.make_room(&error) => {}
+            Err(error) => {
+                self.warn(&error);
+                // For instance no file descriptor left: waiting beats spinning.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        None
+    }
+
+    /// Logs a failure, at most once a minute.
+    fn warn(&mut self, error: &std::io::Error) {
+        if self.warned.is_none_or(|moment| moment.elapsed() >= WARNING_INTERVAL) {
+            self.warned = Some(Instant::now());
+            warn!(%error, "connections cannot be accepted");
         }
     }
 }
