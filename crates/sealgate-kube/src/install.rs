@@ -86,6 +86,8 @@ pub struct DeploymentOptions {
     pub replicas: u32,
     /// Source of the serving certificate.
     pub certificates: Certificates,
+    /// Clients that may call the webhooks; `None`: any.
+    pub clients: Option<ClientOptions>,
     /// Access to registries without public TLS.
     pub registries: RegistryOptions,
     /// Secrets (`kubernetes.io/dockerconfigjson`, in the gate's namespace) for pulling the gate's
@@ -93,6 +95,15 @@ pub struct DeploymentOptions {
     pub image_pull_secrets: Vec<String>,
     /// Existing PriorityClass. None is created: any tenant could use it.
     pub priority_class: Option<String>,
+}
+
+/// Clients that may call the webhooks, by their certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientOptions {
+    /// CA certificates (PEM) that issue the client certificates.
+    pub ca: String,
+    /// Names of which a client certificate must have one; empty: any certificate of the CA.
+    pub names: Vec<String>,
 }
 
 /// Access to registries without public TLS.
@@ -178,6 +189,7 @@ impl Default for DeploymentOptions {
             image: concat!("sealgate:", env!("CARGO_PKG_VERSION")).to_owned(),
             replicas: 2,
             certificates: Certificates::Own,
+            clients: None,
             registries: RegistryOptions::default(),
             image_pull_secrets: Vec::new(),
             priority_class: None,

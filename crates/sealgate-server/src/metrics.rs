@@ -57,6 +57,7 @@ pub struct Metrics {
     admissions: Family<AdmissionLabels, Counter>,
     seconds: Family<HookLabels, Histogram, Buckets>,
     images: Family<ImageLabels, Counter>,
+    unauthenticated: Family<HookLabels, Counter>,
     records: Family<ResultLabels, Counter>,
     validations: Family<ResultLabels, Counter>,
     requests: Family<RequestLabels, Gauge>,
@@ -176,6 +177,7 @@ impl Metrics {
             admissions: Family::default(),
             seconds: Family::new_with_constructor(Buckets),
             images: Family::default(),
+            unauthenticated: Family::default(),
             records: Family::default(),
             validations: Family::default(),
             requests: Family::default(),
@@ -204,6 +206,9 @@ impl Metrics {
         r.register("sealgate_admissions", "Reviews answered", self.admissions.clone());
         r.register("sealgate_admission_seconds", "Time to the response", self.seconds.clone());
         r.register("sealgate_images", "Images evaluated, by verdict", self.images.clone());
+        r.register("sealgate_unauthenticated_requests", "Requests without a client certificate", {
+            self.unauthenticated.clone()
+        });
         r.register("sealgate_decision_records", "Decision records, by result", {
             self.records.clone()
         });
@@ -299,6 +304,11 @@ impl Metrics {
     pub fn answered(&self, hook: Hook, took: Duration) {
         let labels = HookLabels { hook: hook.name() };
         self.seconds.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Counts one request that was refused for want of an accepted client certificate.
+    pub(crate) fn unauthenticated(&self, hook: Hook) {
+        self.unauthenticated.get_or_create(&HookLabels { hook: hook.name() }).inc();
     }
 
     /// Sets the counters of the cache, which count since it was made.
@@ -412,6 +422,7 @@ mod tests {
         metrics.answered(Hook::Validate, Duration::from_millis(2));
         metrics.image("pass");
         metrics.record("written");
+        metrics.unauthenticated(Hook::Validate);
         metrics.registry_call("ghcr.io", "manifest", Duration::from_millis(3), Some("timeout"));
         metrics
     }

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 use tracing::info;
 
 use crate::listener::accept::{self, Listener};
 use crate::listener::body::BodyBudget;
 use crate::listener::certificate::CertificateSlot;
+use crate::listener::client_certificates::ClientCertificates;
 use crate::listener::limits::Limits;
 use crate::listener::phase::Phase;
-use crate::listener::request_limit::RequestLimit;
 use crate::listener::tls;
 use crate::webhook::review_handler::ReviewHandler;
 use crate::webhook::routes::{PARSERS, Paths, Routes};
@@ -27,6 +28,8 @@ pub struct ServerOptions {
     pub metrics_listen: Option<SocketAddr>,
     /// The certificate, which may change while serving.
     pub certificate: Arc<CertificateSlot>,
+    /// The client certificates whose owners may have reviews answered; `None`: any caller may.
+    pub clients: Option<Arc<ClientCertificates>>,
     /// The limits.
     pub limits: Limits,
 }
@@ -82,22 +85,21 @@ pub fn start<H: ReviewHandler>(
     let bodies = Arc::new(BodyBudget::new(limits.body_bytes_total));
     let parsers = Arc::new(Semaphore::new(PARSERS));
     let paths = if options.metrics_listen.is_some() { Paths::Webhooks } else { Paths::All };
-    let listener = |socket, paths, tls| {
-        let requests = Arc::new(RequestLimit::new(limits.requests));
+    let listener = |socket, paths, tls: Option<TlsAcceptor>| {
+        let clients = tls.as_ref().and(options.clients.clone());
         let routes = Routes {
             handler: Arc::clone(&handler),
             paths,
             limits: Arc::clone(&limits),
-            requests: Arc::clone(&requests),
             bodies: Arc::clone(&bodies),
             parsers: Arc::clone(&parsers),
             phase: phase.clone(),
         };
         let (limits, phase) = (Arc::clone(&limits), phase.clone());
-        Listener { socket, tls, service: Arc::new(routes), limits, requests, phase }
+        Listener { socket, tls, clients, service: Arc::new(routes), limits, phase }
     };
     let (socket, address) = bind(options.listen)?;
-    let tls = tls::acceptor(Arc::clone(&options.certificate))?;
+    let tls = tls::acceptor(Arc::clone(&options.certificate), options.clients.clone())?;
     let metrics = options.metrics_listen.map(bind).transpose()?;
     let metrics_address = metrics.as_ref().map(|(_, address)| *address);
     let mut listeners = Vec::new();

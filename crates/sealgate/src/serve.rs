@@ -20,6 +20,7 @@ use sealgate_policy::assemble::PolicyState;
 use sealgate_policy::select::NoMatch;
 use sealgate_server::decisions::Decisions;
 use sealgate_server::listener::certificate::CertificateSlot;
+use sealgate_server::listener::client_certificates::ClientCertificates;
 use sealgate_server::listener::limits::Limits;
 use sealgate_server::metered::Metered;
 use sealgate_server::metrics::Metrics;
@@ -36,6 +37,7 @@ use crate::failure::{CliError, Outcome};
 use crate::terminal;
 
 mod certificate;
+pub(crate) mod clients;
 mod descriptors;
 mod log;
 pub(crate) mod registry;
@@ -67,6 +69,9 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     certificate: certificate::CertificateFlags,
+
+    #[command(flatten)]
+    clients: clients::ClientFlags,
 
     #[command(flatten)]
     cluster: source::ClusterFlags,
@@ -222,7 +227,7 @@ pub(crate) async fn open(args: ServeArgs) -> Result<Gate, CliError> {
         audit.push(Arc::new(records));
     }
     let slot = CertificateSlot::empty();
-    let options = options(&args, Arc::clone(&slot));
+    let options = options(&args, Arc::clone(&slot), args.clients.open()?);
     let ports = GatePorts {
         registries: Arc::new(Metered::new(registries, Arc::clone(&metrics))),
         secrets: Arc::clone(&sources.secrets),
@@ -247,7 +252,11 @@ pub(crate) async fn open(args: ServeArgs) -> Result<Gate, CliError> {
     Ok(Gate { running, policies: sources.policies })
 }
 
-fn options(args: &ServeArgs, certificate: Arc<CertificateSlot>) -> ServerOptions {
+fn options(
+    args: &ServeArgs,
+    certificate: Arc<CertificateSlot>,
+    clients: Option<Arc<ClientCertificates>>,
+) -> ServerOptions {
     let lame_duck = if args.policies.is_some() { Duration::ZERO } else { Duration::from_secs(5) };
     let limits = Limits {
         webhook_timeout: args.webhook_timeout,
@@ -255,7 +264,8 @@ fn options(args: &ServeArgs, certificate: Arc<CertificateSlot>) -> ServerOptions
         grace: args.grace_period,
         ..Limits::default()
     };
-    ServerOptions { listen: listen(args), metrics_listen: args.metrics_listen, certificate, limits }
+    let (listen, metrics_listen) = (listen(args), args.metrics_listen);
+    ServerOptions { listen, metrics_listen, certificate, clients, limits }
 }
 
 fn listen(args: &ServeArgs) -> SocketAddr {
@@ -340,8 +350,8 @@ impl Signals {
 mod tests {
     use clap::Parser;
     use sealgate_kube::install::{
-        Certificates, DeploymentOptions, Gate, InstallOptions, PullSecretRights, RegistryOptions,
-        documents,
+        Certificates, ClientOptions, DeploymentOptions, Gate, InstallOptions, PullSecretRights,
+        RegistryOptions, documents,
     };
 
     use super::*;
@@ -363,7 +373,14 @@ mod tests {
             ca_bundle: Some("PEM".to_owned()),
             insecure: vec!["a.corp:5000".to_owned(), "b.corp".to_owned()],
         };
-        let gate = DeploymentOptions { certificates, registries, ..DeploymentOptions::default() };
+        let clients =
+            ClientOptions { ca: "PEM".to_owned(), names: vec!["a".to_owned(), "b".to_owned()] };
+        let gate = DeploymentOptions {
+            certificates,
+            clients: Some(clients),
+            registries,
+            ..DeploymentOptions::default()
+        };
         let options = InstallOptions {
             namespace: DEFAULT_NAMESPACE.to_owned(),
             gate: Gate::Deployment(gate),
@@ -393,7 +410,11 @@ mod tests {
             assert_eq!(args.webhook_timeout, Duration::from_secs(15));
             assert_eq!(listen(&args), "0.0.0.0:8443".parse().unwrap());
             assert!(format!("{:?}", args.insecure).contains("[\"a.corp:5000\", \"b.corp\"]"));
-            assert_eq!(options(&args, CertificateSlot::empty()).limits.lame_duck.as_secs(), 5);
+            assert!(format!("{:?}", args.clients).contains("[\"a\", \"b\"]"));
+            assert_eq!(
+                options(&args, CertificateSlot::empty(), None).limits.lame_duck.as_secs(),
+                5
+            );
         }
     }
 

@@ -20,9 +20,16 @@ const REGISTRY_CA_FOLDER: &str = "/etc/sealgate/registry-ca";
 /// Annotation on the pods, so that a changed bundle restarts them: the gate reads it at startup.
 const REGISTRY_CA_DIGEST: &str = "policy.sigstore.dev/sealgate-registry-ca";
 
+/// ConfigMap with the CA certificates of clients, its only entry, and its mount path. The gate
+/// follows the file.
+const CLIENT_CA: &str = "sealgate-client-ca";
+const CLIENT_CA_FILE: &str = "ca.crt";
+const CLIENT_CA_FOLDER: &str = "/etc/sealgate/client-ca";
+
 pub(super) fn documents(options: &InstallOptions, gate: &DeploymentOptions) -> Vec<Value> {
     let mut documents = vec![service(options, SERVICE), disruption_budget(options)];
     documents.extend(gate.registries.ca_bundle.as_deref().map(|pem| registry_ca(options, pem)));
+    documents.extend(gate.clients.as_ref().map(|clients| client_ca(options, &clients.ca)));
     documents.push(deployment(options, gate));
     documents
 }
@@ -39,20 +46,28 @@ pub(super) fn deletions(namespace: &str) -> Vec<Deletion> {
         ),
         Deletion::namespaced("v1", "Service", "services", namespace, SERVICE),
         registry_ca_deletion(namespace),
+        client_ca_deletion(namespace),
     ]
 }
 
 /// Objects that the pods no longer mount.
-pub(super) fn retired(options: &InstallOptions) -> Option<Deletion> {
-    let is_mounted = matches!(
-        &options.gate,
-        Gate::Deployment(gate) if gate.registries.ca_bundle.is_some()
-    );
-    (!is_mounted).then(|| registry_ca_deletion(&options.namespace))
+pub(super) fn retired(options: &InstallOptions) -> Vec<Deletion> {
+    let (has_registry_ca, has_client_ca) = match &options.gate {
+        Gate::Deployment(gate) => (gate.registries.ca_bundle.is_some(), gate.clients.is_some()),
+        Gate::At(_) => (false, false),
+    };
+    let namespace = &options.namespace;
+    let registry_ca = (!has_registry_ca).then(|| registry_ca_deletion(namespace));
+    let client_ca = (!has_client_ca).then(|| client_ca_deletion(namespace));
+    registry_ca.into_iter().chain(client_ca).collect()
 }
 
 fn registry_ca_deletion(namespace: &str) -> Deletion {
     Deletion::namespaced("v1", "ConfigMap", "configmaps", namespace, REGISTRY_CA)
+}
+
+fn client_ca_deletion(namespace: &str) -> Deletion {
+    Deletion::namespaced("v1", "ConfigMap", "configmaps", namespace, CLIENT_CA)
 }
 
 fn selector() -> Value {
@@ -65,6 +80,15 @@ fn registry_ca(options: &InstallOptions, pem: &str) -> Value {
         "kind": "ConfigMap",
         "metadata": metadata(REGISTRY_CA, Some(&options.namespace)),
         "data": { REGISTRY_CA_FILE: pem },
+    })
+}
+
+fn client_ca(options: &InstallOptions, pem: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(CLIENT_CA, Some(&options.namespace)),
+        "data": { CLIENT_CA_FILE: pem },
     })
 }
 
@@ -165,6 +189,10 @@ fn mounts(gate: &DeploymentOptions) -> Vec<Mount> {
         let volume = json!({ "configMap": { "name": REGISTRY_CA } });
         mounts.push(mount("registry-ca", volume, REGISTRY_CA_FOLDER));
     }
+    if gate.clients.is_some() {
+        let volume = json!({ "configMap": { "name": CLIENT_CA } });
+        mounts.push(mount("client-ca", volume, CLIENT_CA_FOLDER));
+    }
     mounts
 }
 
@@ -226,6 +254,10 @@ pub(super) fn arguments(options: &InstallOptions, gate: &DeploymentOptions) -> V
     if gate.certificates != Certificates::Own {
         arguments.push(format!("--tls-cert={TLS_FOLDER}/tls.crt"));
         arguments.push(format!("--tls-key={TLS_FOLDER}/tls.key"));
+    }
+    if let Some(clients) = &gate.clients {
+        arguments.push(format!("--client-ca={CLIENT_CA_FOLDER}/{CLIENT_CA_FILE}"));
+        arguments.extend(clients.names.iter().map(|name| format!("--client-name={name}")));
     }
     if gate.registries.ca_bundle.is_some() {
         arguments.push(format!("--registry-ca-bundle={REGISTRY_CA_FOLDER}/{REGISTRY_CA_FILE}"));

@@ -298,13 +298,45 @@ fn registries_and_secrets_of_the_gates_own_image() {
     assert!(goes(&elsewhere()));
 }
 
+#[test]
+fn clients_are_those_of_a_ca_in_a_config_map() {
+    let clients =
+        ClientOptions { ca: "PEM".to_owned(), names: vec!["a".to_owned(), "b".to_owned()] };
+    let gate = DeploymentOptions { clients: Some(clients), ..DeploymentOptions::default() };
+    let options = InstallOptions { gate: Gate::Deployment(gate), ..InstallOptions::default() };
+    let documents = documents(&options);
+    let config_map = of_kind(&documents, "ConfigMap")[0];
+    assert_eq!(config_map["metadata"]["name"], "sealgate-client-ca");
+    assert_eq!(config_map["data"]["ca.crt"], "PEM");
+    let pod = &find(&documents, "Deployment", DEPLOYMENT)["spec"]["template"]["spec"];
+    assert_eq!(pod["volumes"][0]["configMap"]["name"], "sealgate-client-ca");
+    let container = &pod["containers"][0];
+    assert_eq!(container["volumeMounts"][0]["mountPath"], "/etc/sealgate/client-ca");
+    let arguments = container["args"].as_array().expect("list");
+    for argument in
+        ["--client-ca=/etc/sealgate/client-ca/ca.crt", "--client-name=a", "--client-name=b"]
+    {
+        assert!(arguments.contains(&json!(argument)), "{argument}");
+    }
+    // Probes have no certificate.
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        assert_eq!(container[probe]["httpGet"]["port"], "metrics");
+    }
+    let goes = |options: &InstallOptions| {
+        retired(options).iter().any(|it| it.kind == "ConfigMap" && it.name == "sealgate-client-ca")
+    };
+    assert!(!goes(&options));
+    assert!(goes(&InstallOptions::default()), "a CA that is not given any more");
+}
+
 /// Names are shared with policy-controller's objects, so a name alone does not justify a deletion.
 #[test]
 fn what_may_be_somebody_elses_is_deleted_by_its_label_only() {
     let options = InstallOptions::default();
     for deletion in deletions(&options, true).into_iter().chain(retired(&options)) {
         let anyones = ["Secret", "ConfigMap", "CustomResourceDefinition", "Namespace"];
-        let by_name = anyones.contains(&deletion.kind) && deletion.name != "sealgate-registry-ca";
+        let ours = ["sealgate-registry-ca", "sealgate-client-ca"];
+        let by_name = anyones.contains(&deletion.kind) && !ours.contains(&deletion.name.as_str());
         assert_eq!(deletion.owner == Owner::Anyone, by_name, "{deletion:?}");
     }
 }

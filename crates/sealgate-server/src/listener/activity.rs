@@ -3,17 +3,22 @@
 //! Border: counters and their reading. [`super::connection`] ends a connection that is too slow or
 //! idle for too long, [`super::connection_limit`] the idlest one when no slot is free.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::client_certificates::Caller;
 use super::limits::Limits;
+use super::request_limit::{RequestLimit, RequestSlot};
 use super::tls::Protocol;
 
 /// The activity of a connection, and the request to end it. Moments are in milliseconds since it began.
 pub(crate) struct Activity {
+    caller: Caller,
+    requests: Arc<RequestLimit>,
     start: Instant,
     /// Requests whose headers were received and that are not answered.
     running: AtomicUsize,
@@ -46,8 +51,11 @@ pub(super) enum IdleState {
 }
 
 impl Activity {
-    pub(super) fn new() -> Self {
+    /// The activity of a new connection of `caller`, whose requests are some of `requests`.
+    pub(super) fn new(caller: Caller, requests: Arc<RequestLimit>) -> Self {
         Self {
+            caller,
+            requests,
             start: Instant::now(),
             running: AtomicUsize::new(0),
             received: AtomicUsize::new(0),
@@ -57,6 +65,16 @@ impl Activity {
             given_up: AtomicBool::new(false),
             give_up: Notify::new(),
         }
+    }
+
+    /// The caller of the connection.
+    pub(crate) fn caller(&self) -> Caller {
+        self.caller
+    }
+
+    /// A slot for a request of the connection that begins now.
+    pub(crate) fn begin(self: &Arc<Self>, start: Instant) -> RequestSlot<'_> {
+        self.requests.begin(start, self)
     }
 
     /// The present moment; never 0, which means "none" in `headers_since`.

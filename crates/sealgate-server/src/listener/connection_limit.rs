@@ -14,15 +14,23 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::activity::Activity;
+use super::client_certificates::Caller;
 use super::request_limit::RequestLimit;
 
+/// The time that a new connection gets for its handshake and its first request, before it can be
+/// evicted. Otherwise many new connections at once, as of an API server that has restarted, would
+/// evict each other.
+const LEAST_TIME: Duration = Duration::from_millis(250);
+/// The time that a connection gets to send a response, before it can be evicted.
+const RESPONSE_TIME: Duration = Duration::from_millis(20);
 /// The time that an evicted connection gets to end before another one is evicted.
 const EVICTION_TIME: Duration = Duration::from_millis(20);
 /// The time that a connection that was given up gets to send its responses.
 const GIVE_UP_TIME: Duration = Duration::from_millis(100);
 
-/// The connections of one listener, of bounded number.
+/// The connections of one kind of caller to a listener, of bounded number.
 pub(super) struct ConnectionLimit {
+    caller: Caller,
     free: Arc<Semaphore>,
     open: Mutex<OpenConnections>,
     requests: Arc<RequestLimit>,
@@ -41,6 +49,16 @@ struct OpenConnection {
     evict: Arc<Notify>,
 }
 
+/// The result of an attempt to evict an idle connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Eviction {
+    Evicted,
+    /// The connections to evict first are too young.
+    Later,
+    /// The requests of all connections are being answered.
+    AllBusy,
+}
+
 /// The slot of a connection, which is free again when this is dropped.
 pub(super) struct ConnectionSlot {
     limit: Arc<ConnectionLimit>,
@@ -51,10 +69,11 @@ pub(super) struct ConnectionSlot {
 }
 
 impl ConnectionLimit {
-    /// A limit of so many connections, whose requests are those of `requests`.
-    pub(super) fn new(connections: usize, requests: Arc<RequestLimit>) -> Arc<Self> {
-        let free = Arc::new(Semaphore::new(connections));
-        Arc::new(Self { free, open: Mutex::default(), requests })
+    /// A limit of so many connections of `caller`, with so many requests.
+    pub(super) fn new(caller: Caller, connections: usize, requests: usize) -> Arc<Self> {
+        let free = Arc::new(Semaphore::new(connections.max(1)));
+        let requests = Arc::new(RequestLimit::new(requests.max(1)));
+        Arc::new(Self { caller, free, open: Mutex::default(), requests })
     }
 
     /// Acquires a slot for a new connection; evicts another connection where none is free.
@@ -63,7 +82,8 @@ impl ConnectionLimit {
             if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
                 return Some(self.slot(permit));
             }
-            let given_up = !self.evict_idlest() && self.requests.give_up_connection();
+            let all_busy = self.evict_idlest() == Eviction::AllBusy;
+            let given_up = all_busy && self.requests.give_up_connection();
             let wait = if given_up { GIVE_UP_TIME } else { EVICTION_TIME };
             let next = Arc::clone(&self.free).acquire_owned();
             if let Ok(permit) = tokio::time::timeout(wait, next).await {
@@ -73,7 +93,8 @@ impl ConnectionLimit {
     }
 
     fn slot(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> ConnectionSlot {
-        let (activity, evict) = (Arc::new(Activity::new()), Arc::new(Notify::new()));
+        let activity = Arc::new(Activity::new(self.caller, Arc::clone(&self.requests)));
+        let evict = Arc::new(Notify::new());
         let connection =
             OpenConnection { activity: Arc::clone(&activity), evict: Arc::clone(&evict) };
         let mut open = self.open();
@@ -84,16 +105,18 @@ impl ConnectionLimit {
         ConnectionSlot { limit: Arc::clone(self), number, activity, evict, _permit: permit }
     }
 
-    /// Evicts the idlest connection; `false` if the requests of all are being answered.
-    fn evict_idlest(&self) -> bool {
+    fn evict_idlest(&self) -> Eviction {
         let mut open = self.open();
         let connections = open.by_number.iter();
         let idle = connections.filter_map(|(number, it)| Some((it.activity.idleness()?, *number)));
-        let Some((_, number)) = idle.max() else { return false };
+        let Some(((is_new, idle_for), number)) = idle.max() else { return Eviction::AllBusy };
+        if idle_for < if is_new { LEAST_TIME } else { RESPONSE_TIME } {
+            return Eviction::Later;
+        }
         if let Some(idlest) = open.by_number.remove(&number) {
             idlest.evict.notify_one();
         }
-        true
+        Eviction::Evicted
     }
 
     fn open(&self) -> MutexGuard<'_, OpenConnections> {
@@ -102,9 +125,12 @@ impl ConnectionLimit {
 }
 
 impl ConnectionSlot {
-    /// Waits until the slot is needed for another connection.
-    pub(super) async fn evicted(&self) {
-        self.evict.notified().await;
+    /// The result of `work`; `None` if the slot is needed for another connection before.
+    pub(super) async fn until_evicted<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.evict.notified() => None,
+        }
     }
 }
 

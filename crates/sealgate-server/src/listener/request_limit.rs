@@ -1,4 +1,4 @@
-//! Requests under way, of bounded number over all connections.
+//! Requests under way, of bounded number over all connections of one kind of caller.
 //!
 //! An HTTP/2 connection carries many requests, so the limit of connections does not bound them.
 //! Beyond the limit, the request that has been running for the longest time is given up: it is the
@@ -45,12 +45,12 @@ pub(crate) struct RequestSlot<'a> {
 
 impl RequestLimit {
     /// A limit of so many requests.
-    pub(crate) fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize) -> Self {
         Self { most, running: Mutex::default() }
     }
 
     /// A slot for a request that begins now; gives up the longest-running one where none is free.
-    pub(crate) fn begin(&self, start: Instant, connection: &Arc<Activity>) -> RequestSlot<'_> {
+    pub(super) fn begin(&self, start: Instant, connection: &Arc<Activity>) -> RequestSlot<'_> {
         let give_up = Arc::new(Notify::new());
         if connection.is_given_up() {
             give_up.notify_one();
@@ -121,6 +121,11 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+    use crate::listener::client_certificates::Caller;
+
+    fn connection() -> Arc<Activity> {
+        Arc::new(Activity::new(Caller::Unchecked, Arc::new(RequestLimit::new(0))))
+    }
 
     fn is_given_up(slot: &RequestSlot<'_>) -> bool {
         slot.given_up().now_or_never().is_some()
@@ -129,7 +134,7 @@ mod tests {
     #[test]
     fn the_longest_running_request_is_given_up_beyond_the_limit() {
         let limit = RequestLimit::new(2);
-        let connection = Arc::new(Activity::new());
+        let connection = connection();
         let begin = || limit.begin(Instant::now(), &connection);
         let (first, second) = (begin(), begin());
         assert!(!is_given_up(&first));
@@ -143,7 +148,7 @@ mod tests {
     #[test]
     fn a_connection_is_given_up_with_all_of_its_requests() {
         let limit = RequestLimit::new(10);
-        let (one, other) = (Arc::new(Activity::new()), Arc::new(Activity::new()));
+        let (one, other) = (connection(), connection());
         assert!(!limit.give_up_connection(), "there is none");
         let young = limit.begin(Instant::now(), &one);
         assert!(!limit.give_up_connection(), "it is young");

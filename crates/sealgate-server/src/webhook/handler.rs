@@ -118,6 +118,10 @@ impl ReviewHandler for WebhookHandler {
         }
     }
 
+    fn unauthenticated(&self, hook: Hook) {
+        self.metrics.unauthenticated(hook);
+    }
+
     fn ready(&self) -> Result<String, String> {
         if self.certificate.current().is_none() {
             return Err("there is no serving certificate yet".to_owned());

@@ -31,6 +31,8 @@ pub trait ReviewHandler: Send + Sync + 'static {
         review: Option<&Self::Review>,
         failure: HandlerFailure,
     ) -> ReviewResponse;
+    /// Counts a request that was refused because its client has no accepted certificate.
+    fn unauthenticated(&self, hook: Hook);
     /// Returns whether the gate can answer; the text is for `/readyz`.
     fn ready(&self) -> Result<String, String>;
     /// The metrics in the OpenMetrics text format.

@@ -15,16 +15,17 @@ use sealgate_kube::answer::ReviewResponse;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
-use tracing::error;
+use tracing::{debug, error};
 
 use super::review_handler::{HandlerFailure, ReviewHandler};
 use crate::hook::Hook;
 use crate::listener::activity::Activity;
 use crate::listener::body::{self, BodyBudget, BodyError, BufferedBody};
+use crate::listener::client_certificates::Caller;
 use crate::listener::deadline::Deadline;
 use crate::listener::limits::Limits;
 use crate::listener::phase::Phase;
-use crate::listener::request_limit::{RequestLimit, RequestSlot};
+use crate::listener::request_limit::RequestSlot;
 use crate::listener::service::HttpService;
 
 /// The paths that one listener serves.
@@ -43,7 +44,6 @@ pub(crate) struct Routes<H> {
     pub(crate) handler: Arc<H>,
     pub(crate) paths: Paths,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) requests: Arc<RequestLimit>,
     pub(crate) bodies: Arc<BodyBudget>,
     pub(crate) parsers: Arc<Semaphore>,
     pub(crate) phase: watch::Receiver<Phase>,
@@ -63,6 +63,8 @@ const PARSED_AT_ONCE: usize = 256 << 10;
 /// The number of those threads.
 pub(crate) const PARSERS: usize = 2;
 
+const UNAUTHENTICATED: &str =
+    "reviews are answered only for clients with a certificate that --client-ca accepts\n";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -76,7 +78,7 @@ impl<H: ReviewHandler> HttpService for Routes<H> {
         activity: &Arc<Activity>,
     ) -> Response<Full<Bytes>> {
         let start = Instant::now();
-        let slot = self.requests.begin(start, activity);
+        let slot = activity.begin(start);
         match Hook::at(request.uri().path()) {
             Some(hook) if self.paths != Paths::Metrics => {
                 let deadline = Deadline::new(start, request.uri().query(), &self.limits);
@@ -121,6 +123,12 @@ impl<H: ReviewHandler> Routes<H> {
         request: Request<Incoming>,
     ) -> Response<Full<Bytes>> {
         let (limits, slot) = (&self.limits, &context.slot);
+        if context.activity.caller() == Caller::Unauthenticated {
+            debug!(hook = context.hook.name(), "request without an accepted client certificate");
+            self.handler.unauthenticated(context.hook);
+            body::discard(request.into_body(), limits, slot).await;
+            return text(StatusCode::FORBIDDEN, UNAUTHENTICATED);
+        }
         if let Some(refused) = unacceptable(&request) {
             body::discard(request.into_body(), limits, slot).await;
             return refused;
@@ -233,7 +241,6 @@ impl<H> Clone for Routes<H> {
             handler: Arc::clone(&self.handler),
             paths: self.paths,
             limits: Arc::clone(&self.limits),
-            requests: Arc::clone(&self.requests),
             bodies: Arc::clone(&self.bodies),
             parsers: Arc::clone(&self.parsers),
             phase: self.phase.clone(),

@@ -94,6 +94,7 @@ fn open(
         listen: "127.0.0.1:0".parse().unwrap(),
         metrics_listen: None,
         certificate: Arc::clone(&slot),
+        clients: None,
         limits: Limits::default(),
     };
     let handler = WebhookHandler {

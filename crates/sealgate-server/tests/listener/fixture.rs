@@ -7,12 +7,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls_pki_types::ServerName;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair,
+};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use sealgate_kube::answer::ReviewResponse;
 use sealgate_server::hook::Hook;
 use sealgate_server::listener::body::BufferedBody;
 use sealgate_server::listener::certificate::{CertificateSlot, ServerCertificate};
+use sealgate_server::listener::client_certificates::ClientCertificates;
 use sealgate_server::listener::limits::Limits;
 use sealgate_server::server::{Running, ServerOptions, start};
 use sealgate_server::webhook::review_handler::{HandlerFailure, ParsedReview, ReviewHandler};
@@ -30,6 +35,10 @@ pub(crate) struct ScriptedHandler {
     pub(crate) blocked: AtomicUsize,
     /// Ends the "block" requests.
     pub(crate) unblock: AtomicBool,
+    /// The number of requests without an accepted client certificate.
+    pub(crate) unauthenticated: AtomicUsize,
+    /// The number of bodies that were parsed.
+    pub(crate) parsed: AtomicUsize,
 }
 
 /// A body that was read.
@@ -46,6 +55,7 @@ impl ReviewHandler for ScriptedHandler {
     type Review = ScriptedReview;
 
     fn parse(&self, _hook: Hook, body: BufferedBody) -> Result<ScriptedReview, ReviewResponse> {
+        self.parsed.fetch_add(1, Ordering::Relaxed);
         match &body.bytes[..] {
             b"panic in parse" => panic!("as asked"),
             b"malformed" => Err(ReviewResponse {
@@ -95,6 +105,10 @@ impl ReviewHandler for ScriptedHandler {
         ReviewResponse { status: StatusCode::OK, body: denial }
     }
 
+    fn unauthenticated(&self, _hook: Hook) {
+        self.unauthenticated.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn ready(&self) -> Result<String, String> {
         match self.ready.load(Ordering::Relaxed) {
             true => Ok("2 policies".to_owned()),
@@ -121,6 +135,17 @@ impl Authority {
         self.0.pem()
     }
 
+    /// A certificate with this common name, for `usage`.
+    pub(crate) fn client(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> ClientCertificate {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([]).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![usage];
+        let leaf = params.signed_by(&key, &self.0).unwrap();
+        ClientCertificate { certificate: leaf.pem(), key: key.serialize_pem() }
+    }
+
     pub(crate) fn issue(&self) -> ServerCertificate {
         let key = KeyPair::generate().unwrap();
         let params =
@@ -128,6 +153,13 @@ impl Authority {
         let leaf = params.signed_by(&key, &self.0).unwrap();
         ServerCertificate::from_pem(leaf.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap()
     }
+}
+
+/// A client certificate and its key, PEM.
+#[derive(Clone)]
+pub(crate) struct ClientCertificate {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 /// A listener that serves a scripted handler.
@@ -139,11 +171,15 @@ pub(crate) struct ListenerFixture {
 }
 
 pub(crate) fn listener(limits: Limits) -> ListenerFixture {
-    listener_with(limits, None)
+    listener_with(limits, None, None)
 }
 
-/// Variant with an address for metrics.
-pub(crate) fn listener_with(limits: Limits, metrics_listen: Option<SocketAddr>) -> ListenerFixture {
+/// Variant with an address for metrics, and client certificates.
+pub(crate) fn listener_with(
+    limits: Limits,
+    metrics_listen: Option<SocketAddr>,
+    clients: Option<Arc<ClientCertificates>>,
+) -> ListenerFixture {
     let authority = Authority::new();
     let slot = CertificateSlot::holding(authority.issue());
     let handler = Arc::new(ScriptedHandler {
@@ -151,11 +187,14 @@ pub(crate) fn listener_with(limits: Limits, metrics_listen: Option<SocketAddr>) 
         naps: AtomicUsize::new(0),
         blocked: AtomicUsize::new(0),
         unblock: AtomicBool::new(false),
+        unauthenticated: AtomicUsize::new(0),
+        parsed: AtomicUsize::new(0),
     });
     let options = ServerOptions {
         listen: "127.0.0.1:0".parse().unwrap(),
         metrics_listen,
         certificate: Arc::clone(&slot),
+        clients,
         limits,
     };
     let running = start(Arc::clone(&handler), &options).unwrap();
@@ -178,6 +217,15 @@ impl ListenerFixture {
         format!("https://{}{path}", self.running.address())
     }
 
+    /// A client with this certificate.
+    pub(crate) fn client_with(&self, client: &ClientCertificate) -> reqwest::Client {
+        let authority = reqwest::Certificate::from_pem(self.authority.pem().as_bytes()).unwrap();
+        let pem = format!("{}{}", client.certificate, client.key);
+        let identity = reqwest::Identity::from_pem(pem.as_bytes()).unwrap();
+        let builder = reqwest::Client::builder().tls_certs_only([authority]).identity(identity);
+        builder.no_proxy().build().unwrap()
+    }
+
     pub(crate) fn client(&self) -> reqwest::Client {
         let authority = reqwest::Certificate::from_pem(self.authority.pem().as_bytes()).unwrap();
         reqwest::Client::builder().tls_certs_only([authority]).no_proxy().build().unwrap()
@@ -185,13 +233,19 @@ impl ListenerFixture {
 
     /// POSTs to `path`, gives status and body.
     pub(crate) async fn post(&self, path: &str, body: impl Into<String>) -> (u16, String) {
-        let request = self
-            .client()
-            .post(self.url(path))
-            .header("content-type", "application/json")
-            .body(body.into());
-        let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
+        self.post_with(&self.client(), path, body).await.unwrap()
+    }
+
+    /// Variant with another client.
+    pub(crate) async fn post_with(
+        &self,
+        client: &reqwest::Client,
+        path: &str,
+        body: impl Into<String>,
+    ) -> reqwest::Result<(u16, String)> {
+        let request = client.post(self.url(path)).header("content-type", "application/json");
+        let answer = request.body(body.into()).send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
@@ -201,14 +255,30 @@ impl ListenerFixture {
 
     /// A bare TLS connection that agreed on `protocol`.
     pub(crate) async fn connect(&self, protocol: &[u8]) -> TlsStream<TcpStream> {
+        self.connect_with(protocol, None).await
+    }
+
+    /// Variant with a client certificate.
+    pub(crate) async fn connect_with(
+        &self,
+        protocol: &[u8],
+        client: Option<&ClientCertificate>,
+    ) -> TlsStream<TcpStream> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.authority.0.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        let config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match client {
+            None => config.with_no_client_auth(),
+            Some(client) => {
+                let leaf = CertificateDer::from_pem_slice(client.certificate.as_bytes()).unwrap();
+                let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes()).unwrap();
+                config.with_client_auth_cert(vec![leaf], key).unwrap()
+            }
+        };
         config.alpn_protocols = vec![protocol.to_vec()];
         let stream = TcpStream::connect(self.running.address()).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();

@@ -28,7 +28,7 @@ fn health_is_answered_while_every_worker_is_blocked() {
     let metrics = Some("127.0.0.1:0".parse().unwrap());
     let listener = {
         let _runtime = gate.enter();
-        listener_with(Limits::default(), metrics)
+        listener_with(Limits::default(), metrics, None)
     };
     let (address, url) = (listener.running.metrics_address().unwrap(), listener.url("/healthz"));
     let is_blocked = || {
@@ -62,8 +62,9 @@ fn health_is_answered_while_every_worker_is_blocked() {
 #[test]
 fn a_server_that_is_dropped_ends_its_thread() {
     let gate = Builder::new_current_thread().enable_all().build().unwrap();
-    let listener = gate
-        .block_on(async { listener_with(Limits::default(), Some("127.0.0.1:0".parse().unwrap())) });
+    let listener = gate.block_on(async {
+        listener_with(Limits::default(), Some("127.0.0.1:0".parse().unwrap()), None)
+    });
     let address = listener.running.metrics_address().unwrap();
     assert!(get(address, "/healthz").starts_with("HTTP/1.1 200"));
     drop(listener);

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use sealgate_kube::apply;
 use sealgate_kube::cluster::Connect;
 use sealgate_kube::install::{
-    self, Certificates, DEFAULT_NAMESPACE, DeploymentOptions, Gate, InstallOptions,
+    self, Certificates, ClientOptions, DEFAULT_NAMESPACE, DeploymentOptions, Gate, InstallOptions,
     PullSecretRights, RegistryOptions,
 };
 use sealgate_kube::migrate::{self, Found};
@@ -19,6 +19,7 @@ use crate::cli::values::{BOOL, go_bool};
 use crate::cli::{cluster, files};
 use crate::clock::SystemClock;
 use crate::failure::{CliError, Outcome};
+use crate::serve::clients::{client_name, read_ca};
 use crate::serve::registry::insecure_host;
 use crate::session::Session;
 use crate::terminal;
@@ -64,6 +65,17 @@ pub(crate) struct InstallArgs {
     #[arg(long, value_name = "NAME")]
     priority_class: Option<String>,
 
+    /// CA certificates (PEM): only clients with a certificate that one of them issued may call the
+    /// gate's webhooks. The API server must be configured to present one
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+
+    /// Common name or DNS name that the client certificate must have, for instance the API server's
+    /// [default: any certificate of --client-ca]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "client_ca",
+          value_parser = client_name)]
+    client_name: Vec<String>,
+
     /// CA certificates (PEM) that the gate trusts for registries, in addition to those of the
     /// system
     #[arg(long, value_name = "FILE")]
@@ -76,7 +88,7 @@ pub(crate) struct InstallArgs {
     insecure_registry: Vec<String>,
 
     /// Address of a gate that runs elsewhere; installs only CRDs, RBAC and webhooks
-    #[arg(long, value_name = "https://HOST:PORT", conflicts_with_all = ["image", "certificate_secret", "replicas", "image_pull_secret", "priority_class", "registry_ca_bundle", "insecure_registry"])]
+    #[arg(long, value_name = "https://HOST:PORT", conflicts_with_all = ["image", "certificate_secret", "replicas", "image_pull_secret", "priority_class", "client_ca", "registry_ca_bundle", "insecure_registry"])]
     gate_url: Option<String>,
 
     /// CA certificates (PEM) that the API server trusts for the gate
@@ -280,6 +292,7 @@ impl InstallArgs {
                     inject_ca_from: self.inject_ca_from.clone(),
                 },
             },
+            clients: self.clients()?,
             registries: RegistryOptions {
                 ca_bundle: self.registry_ca_bundle.as_deref().map(read_bundle).transpose()?,
                 insecure: self.insecure_registry.clone(),
@@ -287,6 +300,14 @@ impl InstallArgs {
             image_pull_secrets: self.image_pull_secret.clone(),
             priority_class: self.priority_class.clone(),
         })
+    }
+
+    fn clients(&self) -> Result<Option<ClientOptions>, CliError> {
+        let Some(path) = &self.client_ca else { return Ok(None) };
+        let (ca, _) = read_ca(path, &self.client_name)?;
+        let not_text = |_| CliError::new(format!("--client-ca: {}: no text", path.display()));
+        let ca = String::from_utf8(ca).map_err(not_text)?;
+        Ok(Some(ClientOptions { ca, names: self.client_name.clone() }))
     }
 
     fn rights(&self) -> PullSecretRights {

@@ -283,6 +283,8 @@ fn an_unusable_tls_file_is_named() {
             (&serve, "--registry-cacert"),
             (&serve, "--registry-ca-bundle"),
             (&["install"], "--registry-ca-bundle"),
+            (&serve, "--client-ca"),
+            (&["install"], "--client-ca"),
             (&stamp, "--timestamp-client-cacert"),
         ] {
             let ended = fixture.run(&[command, &[flag, file]].concat()).code(1);
