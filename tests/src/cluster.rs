@@ -41,16 +41,25 @@ pub fn shared() -> &'static Cluster {
 impl Cluster {
     /// Separate cluster, for tests that would disturb others. `name` is part of the log file names.
     pub fn start(name: &str) -> anyhow::Result<Self> {
-        Self::start_with(name, "10.96.0.0/16")
+        Self::start_with(name, "10.96.0.0/16", None)
+    }
+
+    /// Separate cluster whose API server presents a client certificate to admission webhooks.
+    pub fn start_presenting(name: &str, client: &ServerFiles) -> anyhow::Result<Self> {
+        Self::start_with(name, "10.96.0.0/16", Some(client))
     }
 
     /// Separate cluster whose Services have loopback addresses, so that [`crate::nodes`] can serve
     /// them.
     pub fn start_with_nodes(name: &str) -> anyhow::Result<Self> {
-        Self::start_with(name, "127.96.0.0/16")
+        Self::start_with(name, "127.96.0.0/16", None)
     }
 
-    fn start_with(name: &str, services: &str) -> anyhow::Result<Self> {
+    fn start_with(
+        name: &str,
+        services: &str,
+        client: Option<&ServerFiles>,
+    ) -> anyhow::Result<Self> {
         let sandbox = Sandbox::new();
         let folder = sandbox.path("");
         let authority = Authority::new("tests kubernetes ca")?;
@@ -61,7 +70,9 @@ impl Cluster {
         let (etcd, etcd_url) = start_etcd(name, &folder)?;
         let tls = authority.issue(&folder, "kube-apiserver")?;
         let mut servers = vec![etcd];
-        servers.push(start_api_server(name, &sandbox, &etcd_url, port, &tls, services)?);
+        let mut flags = vec![format!("--service-cluster-ip-range={services}")];
+        flags.extend(client.map(|client| admission_flag(&sandbox, client)));
+        servers.push(start_api_server(name, &sandbox, &etcd_url, port, &tls, &flags)?);
         servers.push(start_controllers(name, &folder, &kubeconfig)?);
         let cluster =
             Self { url, ca: authority.pem, kubeconfig, sandbox, _servers: Mutex::new(servers) };
@@ -133,6 +144,34 @@ fn kubeconfig(url: &str, ca: &str, token: &str) -> String {
     .to_string()
 }
 
+/// The flag with which the API server presents `client` to all admission webhooks.
+fn admission_flag(sandbox: &Sandbox, client: &ServerFiles) -> String {
+    let user = json!({ "client-certificate": client.certificate, "client-key": client.key });
+    let webhooks = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "users": [{ "name": "*", "user": user }],
+    });
+    let webhooks = sandbox.write("webhooks.kubeconfig", webhooks.to_string());
+    let plugin = |name: &str| {
+        json!({
+            "name": name,
+            "configuration": {
+                "apiVersion": "apiserver.config.k8s.io/v1",
+                "kind": "WebhookAdmissionConfiguration",
+                "kubeConfigFile": webhooks,
+            },
+        })
+    };
+    let admission = json!({
+        "apiVersion": "apiserver.config.k8s.io/v1",
+        "kind": "AdmissionConfiguration",
+        "plugins": [plugin("MutatingAdmissionWebhook"), plugin("ValidatingAdmissionWebhook")],
+    });
+    let admission = sandbox.write("admission.json", admission.to_string());
+    flag("admission-control-config-file", &admission)
+}
+
 fn start_etcd(name: &str, folder: &Path) -> anyhow::Result<(Server, String)> {
     let client = format!("127.0.0.1:{}", free_port()?);
     let url = format!("http://{client}");
@@ -156,7 +195,7 @@ fn start_api_server(
     etcd: &str,
     port: u16,
     tls: &ServerFiles,
-    services: &str,
+    flags: &[String],
 ) -> anyhow::Result<Server> {
     let tokens = sandbox.write("tokens.csv", format!("{ADMIN_TOKEN},admin,1,system:masters\n"));
     let accounts = sandbox.path("service-accounts.key");
@@ -176,7 +215,8 @@ fn start_api_server(
         .arg(flag("service-account-signing-key-file", &accounts))
         .args(["--service-account-issuer", "https://kubernetes.default.svc"])
         .arg(flag("token-auth-file", &tokens))
-        .args(["--authorization-mode", "RBAC", "--service-cluster-ip-range", services])
+        .args(["--authorization-mode", "RBAC"])
+        .args(flags)
         .args(["--disable-admission-plugins", "ServiceAccount"]);
     let ready = ["--kubeconfig", "admin.kubeconfig", "get", "--raw", "/readyz"];
     launch.start(|| sandbox.program("kubectl", &ready).code == 0)

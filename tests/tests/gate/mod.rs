@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::support::{Format, Tool, sandbox_with_key};
 
 mod admission;
+mod clients;
 mod controllers;
 mod disruption;
 mod folder;
