@@ -89,7 +89,7 @@ fn one(sandbox: &Sandbox, name: &str, words: &[&str]) -> anyhow::Result<Vec<Row>
 fn in_process(name: &str, trust_config: &TrustConfig) -> anyhow::Result<Row> {
     let json = fs::read(format!("{SEEDS}/verify/{name}"))?;
     let origin = Origin { repository: "bench".to_owned(), manifest: None, layer: None };
-    let evidence = Evidence::Bundle(BundleBytes { origin, json });
+    let evidence = Evidence::Bundle(BundleBytes { origin, json: json.into() });
     let identities = vec![IdentityMatcher::default()];
     let authority = Authority::Identities(IdentityAuthority { identities });
     let wanted = ImageSignatureRequirement {

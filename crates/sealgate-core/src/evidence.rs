@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
@@ -42,7 +43,7 @@ pub struct LegacySignature {
     /// The location.
     pub origin: Origin,
     /// The SimpleSigning payload, whose bytes have the layer's digest.
-    pub payload: Vec<u8>,
+    pub payload: Bytes,
     /// The layer's annotations: signature, certificate, chain, log entry, timestamp.
     pub annotations: BTreeMap<String, String>,
 }
@@ -53,7 +54,7 @@ pub struct BundleBytes {
     /// The location.
     pub origin: Origin,
     /// The JSON text.
-    pub json: Vec<u8>,
+    pub json: Bytes,
 }
 
 impl Evidence {
@@ -63,6 +64,19 @@ impl Evidence {
             Self::Legacy(signature) => &signature.origin,
             Self::Bundle(bundle) => &bundle.origin,
             Self::Unusable { origin, .. } => origin,
+        }
+    }
+
+    /// The size in bytes of what is to be verified.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Legacy(signature) => {
+                let texts =
+                    signature.annotations.iter().map(|(name, text)| name.len() + text.len());
+                signature.payload.len() + texts.sum::<usize>()
+            }
+            Self::Bundle(bundle) => bundle.json.len(),
+            Self::Unusable { .. } => 0,
         }
     }
 }

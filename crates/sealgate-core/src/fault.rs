@@ -59,7 +59,7 @@ kinds! {
     DigestMismatch = "digest-mismatch";
     /// Invalid configuration of Sealgate itself.
     Config = "config";
-    /// A limit of this process is reached, such as the number of file descriptors.
+    /// A limit of the gate itself is reached: its budget, or the descriptors of its process.
     Busy = "busy";
     /// The work was cancelled before it ended.
     Cancelled = "cancelled";

@@ -3,11 +3,14 @@
 //! verified; `sign/verifier.rs` verifies signatures before they are stored.
 //!
 //! Each place is read once for all requirements. A place that cannot be read, in time or at all,
-//! is a fault for each requirement whose signatures are looked for there.
+//! is a fault for each requirement whose signatures are looked for there. At the gate, each
+//! verification waits for its turn, so that the evidence of one image delays no other's.
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use sealgate_core::evidence::{Evidence, Origin};
@@ -17,12 +20,14 @@ use sealgate_core::reject::Reject;
 use sealgate_core::verify::{
     ImageSignatureRequirement, Requirement, SubjectRequirement, Verified, verify,
 };
-use sealgate_policy::facts::{Facts, VerifiedFact};
+use sealgate_policy::facts::{Candidates, Facts, VerifiedFact};
 use sealgate_policy::image_state::PinnedImage;
 use sealgate_policy::judge::{Verdict, judge};
 use sealgate_policy::rule::{Criterion, RequirementId, SignatureRequirement};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
+use crate::budget::Lease;
 use crate::gather::{Gathered, Gathering};
 use crate::limits::Limits;
 use crate::ports::RegistryRead;
@@ -68,6 +73,18 @@ enum Search {
     Referrers,
 }
 
+/// Evidence of more bytes is verified outside the threads that serve other admissions: it can take
+/// long.
+const LARGE_EVIDENCE: usize = 16 << 10;
+
+/// The turns and the time of an image's verifications.
+struct Turns<'a> {
+    lease: &'a Lease,
+    registry: &'a str,
+    limit: Duration,
+    spent_micros: AtomicU64,
+}
+
 /// The places to read, and the requirements whose signatures are looked for there.
 struct Plan {
     places: Vec<Place>,
@@ -84,9 +101,10 @@ struct Planned {
 impl ImageEvaluation<'_> {
     /// Evaluates until every criterion holds or everything was read: the facts. `open` is called
     /// once for each place, with the names of its pull secrets. A place that is not read by
-    /// `deadline` is a fault.
+    /// `deadline` is a fault. Verifications wait for their turn by `lease`.
     pub(crate) async fn evaluate_until_decided<R, Open>(
         &self,
+        lease: &Lease,
         deadline: Instant,
         open: impl Fn(Vec<String>) -> Open + Sync,
     ) -> Facts
@@ -97,8 +115,16 @@ impl ImageEvaluation<'_> {
         let plan = Plan::new(self.image, self.criteria);
         // The searches run concurrently in one task; the lock is never held across an await.
         let facts = Mutex::new(plan.no_facts());
+        let turns = Turns {
+            lease,
+            registry: self.image.repository.registry(),
+            limit: self.limits.verification,
+            spent_micros: AtomicU64::new(0),
+        };
         let mut searches = (0..plan.places.len())
-            .map(async |place| (place, self.search(&plan, place, deadline, &open, &facts).await))
+            .map(async |place| {
+                (place, self.search(&plan, place, deadline, &turns, &open, &facts).await)
+            })
             .collect::<FuturesUnordered<_>>();
         let mut read = BTreeSet::new();
         while let Some((place, decided)) = searches.next().await {
@@ -134,7 +160,8 @@ impl ImageEvaluation<'_> {
                 facts.candidates_mut(&planned.id).push_fault(fault.clone());
             }
             for evidence in gathered.evidence {
-                let result = self.verify(evidence, planned, &mut facts);
+                let result = self.verify(evidence, planned);
+                record(facts.candidates_mut(&planned.id), evidence, &result);
                 candidates.push(CheckedCandidate { origin: evidence.origin().clone(), result });
             }
         }
@@ -160,6 +187,7 @@ impl ImageEvaluation<'_> {
         plan: &Plan,
         place: usize,
         deadline: Instant,
+        turns: &Turns<'_>,
         open: impl Fn(Vec<String>) -> Open + Sync,
         facts: &Mutex<Facts>,
     ) -> bool
@@ -168,18 +196,17 @@ impl ImageEvaluation<'_> {
         Open: Future<Output = Opened<R>> + Send,
     {
         let Some(location) = plan.places.get(place) else { return false };
-        let (mut decided, mut faults, mut secrets_fault) = (false, Vec::new(), None);
+        let (decided, mut faults, mut secrets_fault) = (AtomicBool::new(false), Vec::new(), None);
         let work = async {
             let opened = open(location.pull_secrets.clone()).await;
             secrets_fault = opened.secrets_fault;
             let look = |evidence: Evidence| {
-                let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut verified = false;
-                for planned in plan.looking_in(place) {
-                    verified |= self.verify(&evidence, planned, &mut facts).is_ok();
+                let decided = &decided;
+                async move {
+                    let enough = self.look(&evidence, plan, place, turns, facts).await;
+                    decided.store(enough, Ordering::Relaxed);
+                    enough
                 }
-                decided = verified && all_hold(self.criteria, &facts);
-                decided
             };
             let gathering = self.gathering(&*opened.registry, location);
             match location.search {
@@ -199,16 +226,45 @@ impl ImageEvaluation<'_> {
                 .iter()
                 .for_each(|fault| facts.candidates_mut(&planned.id).push_fault(fault.clone()));
         }
-        decided
+        decided.into_inner()
+    }
+
+    /// Verifies one candidate against every requirement whose signatures are looked for in `place`;
+    /// true if every criterion holds then.
+    async fn look(
+        &self,
+        evidence: &Evidence,
+        plan: &Plan,
+        place: usize,
+        turns: &Turns<'_>,
+        facts: &Mutex<Facts>,
+    ) -> bool {
+        let mut verified = false;
+        for planned in plan.looking_in(place) {
+            let result = turns.take(evidence, || self.verify(evidence, planned)).await;
+            let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
+            let candidates = facts.candidates_mut(&planned.id);
+            match result {
+                Ok(result) => {
+                    verified |= result.is_ok();
+                    record(candidates, evidence, &result);
+                }
+                Err(fault) => candidates.push_fault(fault),
+            }
+        }
+        if verified {
+            let facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
+            if all_hold(self.criteria, &facts) {
+                return true;
+            }
+        }
+        // Whoever waits for this thread goes first.
+        tokio::task::yield_now().await;
+        false
     }
 
     /// Verifies one candidate against one requirement.
-    fn verify(
-        &self,
-        evidence: &Evidence,
-        planned: &Planned,
-        facts: &mut Facts,
-    ) -> Result<Verified, Reject> {
+    fn verify(&self, evidence: &Evidence, planned: &Planned) -> Result<Verified, Reject> {
         let SignatureRequirement { by, trust_config, annotations, claims, .. } =
             &*planned.requirement;
         let wanted = ImageSignatureRequirement {
@@ -218,14 +274,42 @@ impl ImageEvaluation<'_> {
         };
         let subject = SubjectRequirement::ImageSignature(&wanted);
         let requirement = Requirement { authority: by, subject };
-        let result = verify(evidence, &requirement, &trust_config.context(by, self.now));
-        let origin = evidence.origin().clone();
-        let candidates = facts.candidates_mut(&planned.id);
-        match &result {
-            Ok(verified) => candidates.push_verified(VerifiedFact::new(origin, verified)),
-            Err(reason) => candidates.push_rejected(origin, reason),
+        verify(evidence, &requirement, &trust_config.context(by, self.now))
+    }
+}
+
+/// States what the verification of a candidate found.
+fn record(candidates: &mut Candidates, evidence: &Evidence, result: &Result<Verified, Reject>) {
+    let origin = evidence.origin().clone();
+    match result {
+        Ok(verified) => candidates.push_verified(VerifiedFact::new(origin, verified)),
+        Err(reason) => candidates.push_rejected(origin, reason),
+    }
+}
+
+impl Turns<'_> {
+    /// Waits for the turn to verify `evidence`, and does.
+    ///
+    /// # Errors
+    /// `Busy` if the turn does not come; `TooMany` if the image has had its time.
+    async fn take<T>(&self, evidence: &Evidence, verify: impl FnOnce() -> T) -> Result<T, Fault> {
+        if Duration::from_micros(self.spent_micros.load(Ordering::Relaxed)) >= self.limit {
+            let limit = self.limit.as_secs_f32();
+            let detail = format!("verifying its signatures takes more than {limit} s");
+            return Err(Fault::new(FaultKind::TooMany, self.registry, detail));
         }
-        result
+        let _turn = self.lease.verification().await?;
+        let start = Instant::now();
+        let result = match evidence.size() > LARGE_EVIDENCE {
+            // Only a runtime with several threads has another one for its tasks.
+            true if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread => {
+                tokio::task::block_in_place(verify)
+            }
+            _ => verify(),
+        };
+        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.spent_micros.fetch_add(micros, Ordering::Relaxed);
+        Ok(result)
     }
 }
 

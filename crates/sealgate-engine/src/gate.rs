@@ -18,11 +18,12 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::admit::{Admission, Answer};
+use crate::budget::{Budget, BudgetLimits, PoolStats};
 use crate::cache::{CacheSettings, CacheStats, FactCache};
 use crate::limits::Limits;
 use crate::ports::{AuditSink, Clock, RegistryAccess, SecretSource};
 use crate::record::{Decided, EvaluatedImage};
-use run::AdmissionRun;
+use run::{AdmissionLease, AdmissionRun};
 
 /// The time that a decision takes at most, where the request does not say: the API server's
 /// default.
@@ -47,20 +48,39 @@ pub struct GatePorts {
     pub audit: Arc<dyn AuditSink>,
 }
 
+/// The settings of the gate.
+#[derive(Clone, Debug, Default)]
+pub struct GateSettings {
+    /// Limits for one image.
+    pub limits: Limits,
+    /// The fact cache.
+    pub cache: CacheSettings,
+    /// Limits for all evaluations under way.
+    pub budget: BudgetLimits,
+}
+
 /// The gate. One for the life of a process; policies come with each call.
 pub struct Gate {
     ports: GatePorts,
     limits: Limits,
+    budget: Budget,
     facts: FactCache,
     /// The fault that kept a tag from being resolved, by the credentials and the image's text.
     unpinned: Cache<(Digest, String), Fault>,
 }
 
 impl Gate {
-    /// A gate with empty caches.
-    pub fn new(ports: GatePorts, limits: Limits, cache: &CacheSettings) -> Self {
+    /// A gate with empty caches, of whose budget nothing is used.
+    pub fn new(ports: GatePorts, settings: GateSettings) -> Self {
+        let GateSettings { limits, cache, budget } = settings;
         let unpinned = Cache::builder().max_capacity(1000).time_to_live(UNPINNED_TTL).build();
-        Self { ports, limits, facts: FactCache::new(cache), unpinned }
+        let (budget, facts) = (Budget::new(&budget), FactCache::new(&cache));
+        Self { ports, limits, budget, facts, unpinned }
+    }
+
+    /// The use of the budget.
+    pub fn budget_stats(&self) -> Vec<PoolStats> {
+        self.budget.stats()
     }
 
     /// The counters of the fact cache.
@@ -78,9 +98,10 @@ impl Gate {
     ) -> Answer {
         let began = Instant::now();
         let deadline = began + time_for_decision(timeout);
-        let run = AdmissionRun::new(self, &admission.workload, deadline);
+        let lease = AdmissionLease::new(self, &admission.workload, deadline);
+        let run = AdmissionRun::new(self, &lease, deadline);
         let run_for_warnings =
-            AdmissionRun::new(self, &admission.workload, deadline.min(began + WARNING_TIMEOUT));
+            AdmissionRun::new(self, &lease, deadline.min(began + WARNING_TIMEOUT));
         let span = tracing::debug_span!("validate", uid = %admission.uid);
         let work = async {
             tokio::join!(run.new_images(policies), run_for_warnings.restarted_images(policies))
@@ -105,7 +126,8 @@ impl Gate {
     /// A tag that cannot be resolved stays, and the validating webhook says why.
     pub async fn mutate(&self, admission: &Admission, timeout: Option<Duration>) -> Answer {
         let deadline = Instant::now() + time_for_decision(timeout);
-        let run = AdmissionRun::new(self, &admission.workload, deadline);
+        let lease = AdmissionLease::new(self, &admission.workload, deadline);
+        let run = AdmissionRun::new(self, &lease, deadline);
         let span = tracing::debug_span!("mutate", uid = %admission.uid);
         let pins = run.pins().instrument(span).await;
         let (warnings, audit) = (Vec::new(), BTreeMap::new());

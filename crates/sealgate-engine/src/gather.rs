@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt};
 use sealgate_core::digest::Digest;
 use sealgate_core::evidence::{BundleBytes, Evidence, LegacySignature, Origin};
@@ -39,7 +40,7 @@ pub struct Gathered {
 type DescriptorKey = (Digest, String, u64);
 
 /// The bytes of a layer; the reason why they cannot be evidence; or a fault.
-type Payload = Result<Result<Vec<u8>, Reject>, Fault>;
+type Payload = Result<Result<Bytes, Reject>, Fault>;
 
 /// Layers of one manifest that share a payload, with their indexes.
 type Layers = Vec<(usize, Descriptor)>;
@@ -97,10 +98,10 @@ impl<'a> Gathering<'a> {
     /// keeping it; then from the legacy tag, and last, if the list of the referrers API is empty,
     /// from the fallback tag. Stops as soon as `enough` returns `true`. Faults are added to
     /// `faults` as they happen, so that they are known if the caller stops waiting.
-    pub async fn bundles_first(
+    pub async fn bundles_first<Enough: Future<Output = bool> + Send>(
         &self,
         faults: &mut Vec<Fault>,
-        mut enough: impl FnMut(Evidence) -> bool + Send,
+        mut enough: impl FnMut(Evidence) -> Enough + Send,
     ) {
         let Self { registry, repository, subject, .. } = self;
         let work = async {
@@ -121,10 +122,10 @@ impl<'a> Gathering<'a> {
     }
 
     /// The referrers alone, each given to `enough` as it arrives, as in [`Self::bundles_first`].
-    pub async fn referrers_only(
+    pub async fn referrers_only<Enough: Future<Output = bool> + Send>(
         &self,
         faults: &mut Vec<Fault>,
-        enough: impl FnMut(Evidence) -> bool + Send,
+        enough: impl FnMut(Evidence) -> Enough + Send,
     ) {
         let Self { registry, repository, subject, .. } = self;
         let work = async {
@@ -153,21 +154,19 @@ impl<'a> Gathering<'a> {
     }
 
     /// Passes a source's evidence to `enough`; returns true as soon as `enough` does.
-    async fn drain(
+    async fn drain<Enough: Future<Output = bool> + Send>(
         &self,
         faults: &mut Vec<Fault>,
         source: impl Stream<Item = Gathered> + Send,
-        mut enough: impl FnMut(Evidence) -> bool + Send,
+        mut enough: impl FnMut(Evidence) -> Enough + Send,
     ) -> bool {
         let mut source = std::pin::pin!(source);
         while let Some(found) = source.next().await {
             faults.extend(found.faults);
             for piece in found.evidence {
-                if enough(piece) {
+                if enough(piece).await {
                     return true;
                 }
-                // Verification is CPU-bound: yield to other tasks.
-                tokio::task::coop::consume_budget().await;
             }
         }
         false
@@ -180,10 +179,10 @@ impl<'a> Gathering<'a> {
 
     /// Passes the legacy signatures to `enough` as their payloads arrive; returns true as soon as
     /// `enough` does.
-    async fn drain_legacy_tag(
+    async fn drain_legacy_tag<Enough: Future<Output = bool> + Send>(
         &self,
         faults: &mut Vec<Fault>,
-        enough: impl FnMut(Evidence) -> bool + Send,
+        enough: impl FnMut(Evidence) -> Enough + Send,
     ) -> bool {
         let found = self.each_payload(self.tagged_layers().await);
         self.drain(faults, found.map(Gathered::in_order), enough).await
@@ -404,7 +403,7 @@ impl<'a> Gathering<'a> {
         self.reserve(layer.size)?;
         let fetch = self.registry.blob(self.repository, &layer.digest, layer.size);
         Ok(match self.permitted(fetch).await {
-            Ok(Some(bytes)) if bytes.len() as u64 == layer.size => Ok(Vec::from(bytes)),
+            Ok(Some(bytes)) if bytes.len() as u64 == layer.size => Ok(bytes),
             Ok(Some(_)) => Err(malformed("the layer is shorter than its descriptor says")),
             Ok(None) => return Err(self.missing("layer", &layer.digest)),
             Err(fault) if fault.kind == FaultKind::TooLarge => {

@@ -10,6 +10,7 @@ pub mod admit;
 mod annotation;
 pub mod attach;
 pub mod attached;
+pub mod budget;
 pub mod cache;
 pub mod clean;
 mod content;

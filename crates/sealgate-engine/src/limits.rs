@@ -1,5 +1,7 @@
 //! Limits on everything that an outsider controls: counts, sizes, depth and concurrency.
 
+use std::time::Duration;
+
 use sealgate_core::fault::{Fault, FaultKind};
 
 /// Limits for one image. Evidence beyond a limit is a fault or unusable, and never ignored.
@@ -15,6 +17,8 @@ pub struct Limits {
     pub blob: u64,
     /// The maximum size in bytes of all evidence of one image.
     pub evidence: u64,
+    /// The maximum time that the verification of one image's evidence takes.
+    pub verification: Duration,
     /// The maximum number of children of one index.
     pub children: usize,
     /// The maximum depth of nested indexes.
@@ -33,6 +37,7 @@ impl Default for Limits {
             concurrent: 10,
             blob: 1 << 20,
             evidence: 16 << 20,
+            verification: Duration::from_secs(5),
             children: 1000,
             depth: 4,
         }

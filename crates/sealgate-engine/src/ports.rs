@@ -18,6 +18,7 @@ use sealgate_core::trust::TrustRoot;
 use sealgate_policy::cip::trust_root;
 use sealgate_policy::scope::Scope;
 
+use crate::budget::Lease;
 use crate::record::Decided;
 
 /// A blob's bytes as they arrive. The last item is an error if the bytes do not have the digest.
@@ -169,8 +170,9 @@ impl std::fmt::Debug for PullSecret {
 /// Opens a [`RegistryRead`] with the pull Secrets of one workload, which are tried before the
 /// process's own credentials. Connections are shared, credentials and tokens never.
 pub trait RegistryAccess: Send + Sync {
-    /// Returns a registry handle that tries `secrets` first.
-    fn open(&self, secrets: &[PullSecret]) -> Arc<dyn RegistryRead>;
+    /// Returns a registry handle that tries `secrets` first, and whose responses draw the bytes that
+    /// they hold from `lease`.
+    fn open(&self, secrets: &[PullSecret], lease: &Lease) -> Arc<dyn RegistryRead>;
 }
 
 /// Signer with a private key: a key file, a Secret, later a KMS.

@@ -237,7 +237,11 @@ fn policy_spec() -> Value {
             ),
             (
                 "authorities",
-                array("The authorities; an image must satisfy at least one.", MAX_AUTHORITIES, authority()),
+                array(
+                    "The authorities; an image must satisfy at least one.",
+                    MAX_AUTHORITIES,
+                    authority(),
+                ),
             ),
             (
                 "match",

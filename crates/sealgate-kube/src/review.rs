@@ -45,22 +45,6 @@ pub enum Ask {
     Skip(SkipReason, Box<Admission>),
 }
 
-impl Review {
-    /// The approximate memory of the review, in bytes: its strings, with the allocation of each.
-    pub fn weight(&self) -> usize {
-        let Admission { uid, user, dry_run: _, workload } = self.ask.admission();
-        let unchanged = workload.unchanged.as_ref();
-        let old = unchanged.map_or(0, |old| map_weight(&old.labels) + images_weight(&old.images));
-        texts_weight([&self.uid, uid, user])
-            + scope_weight(&workload.scope)
-            + map_weight(&workload.pod_labels)
-            + texts_weight(&workload.pull_secrets)
-            + images_weight(&workload.images)
-            + images_weight(&workload.restarted)
-            + old
-    }
-}
-
 impl Ask {
     /// The request, whatever it asks.
     pub fn admission(&self) -> &Admission {
@@ -70,25 +54,6 @@ impl Ask {
             }
         }
     }
-}
-
-fn scope_weight(scope: &Scope) -> usize {
-    let Scope { group, version, resource, kind, namespace, name, labels, .. } = scope;
-    texts_weight([group, version, resource, kind, namespace, name])
-        + texts_weight([&scope.service_account, &scope.operation])
-        + map_weight(labels)
-}
-
-fn map_weight(map: &BTreeMap<String, String>) -> usize {
-    texts_weight(map.keys()) + texts_weight(map.values())
-}
-
-fn images_weight(images: &[ImageUse]) -> usize {
-    images.iter().map(|it| texts_weight([&it.path, &it.pointer, &it.image])).sum()
-}
-
-fn texts_weight<'a>(texts: impl IntoIterator<Item = &'a String>) -> usize {
-    texts.into_iter().map(|text| text.capacity() + size_of::<String>()).sum()
 }
 
 /// The reason why a request starts no new image.

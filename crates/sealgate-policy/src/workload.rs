@@ -87,3 +87,32 @@ pub struct ImageUse {
     /// The text in the field.
     pub image: String,
 }
+
+impl Workload {
+    /// The approximate size in bytes in memory: the author of an object chooses the number and the
+    /// length of its texts.
+    pub fn approximate_size(&self) -> usize {
+        let Self { scope, pod_labels, pull_secrets, images, unchanged, restarted, .. } = self;
+        let labels = |labels: &BTreeMap<String, String>| {
+            labels.iter().map(|(name, value)| text_size(name) + text_size(value)).sum::<usize>()
+        };
+        let uses = |images: &[ImageUse]| {
+            let sizes = images.iter().map(|ImageUse { path, pointer, image }| {
+                text_size(path) + text_size(pointer) + text_size(image)
+            });
+            sizes.sum::<usize>()
+        };
+        let unchanged = unchanged.as_ref();
+        size_of::<Self>()
+            + labels(&scope.labels)
+            + labels(pod_labels)
+            + pull_secrets.iter().map(|name| text_size(name)).sum::<usize>()
+            + uses(images)
+            + uses(restarted)
+            + unchanged.map_or(0, |it| labels(&it.labels) + uses(&it.images))
+    }
+}
+
+fn text_size(text: &str) -> usize {
+    size_of::<String>() + text.len()
+}

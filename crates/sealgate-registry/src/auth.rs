@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use sealgate_core::fault::{Fault, FaultKind};
+use sealgate_engine::budget::Lease;
 use serde::Deserialize;
 use tokio::time::Instant;
 use url::Url;
@@ -89,6 +90,8 @@ pub(crate) struct Tokens {
     plain_http: PlainHttp,
     insecure: InsecureRegistries,
     time_limit: Duration,
+    /// Pays for the responses of token endpoints: several callers may wait for one token.
+    lease: Lease,
 }
 
 /// `Authorization` header, and whether its token came from the cache.
@@ -112,7 +115,8 @@ impl Tokens {
     pub(crate) fn new(options: &Options) -> Self {
         let (plain_http, insecure) = (options.plain_http, options.insecure.clone());
         let time_limit = options.timeouts.request;
-        Self { cache: LazyLock::new(token_cache), plain_http, insecure, time_limit }
+        let lease = Lease::standalone(MAX_TOKENS);
+        Self { cache: LazyLock::new(token_cache), plain_http, insecure, time_limit, lease }
     }
 
     /// `Authorization` header for a request. A cached token equal to `refused`, the header that was
@@ -222,9 +226,9 @@ impl Tokens {
         let is_exchange = matches!(context.credential, Some(Credential::Refresh(_)));
         let request = match context.credential {
             Some(Credential::Refresh(token)) => {
-                exchange_form(context, url, service, token, deadline)
+                exchange_form(context, url, service, token, deadline, &self.lease)
             }
-            other => get_request(context, url, service, other, deadline),
+            other => get_request(context, url, service, other, deadline, &self.lease),
         };
         let request =
             request.ok_or_else(|| context.fault(FaultKind::Config, "unusable credentials"))?;
@@ -278,6 +282,7 @@ fn get_request(
     service: &str,
     credential: Option<&Credential>,
     deadline: Instant,
+    lease: &Lease,
 ) -> Option<Request> {
     if !service.is_empty() {
         url.query_pairs_mut().append_pair("service", service);
@@ -293,7 +298,19 @@ fn get_request(
     let (method, body, body_secret) = (Method::GET, Body::Empty, None);
     let (limit, mode) = (MAX_TOKEN, BodyMode::Buffered);
     let registry = context.target.to_owned();
-    Some(Request { registry, method, url, headers, body, body_secret, limit, mode, deadline })
+    let lease = lease.clone();
+    Some(Request {
+        registry,
+        method,
+        url,
+        headers,
+        body,
+        body_secret,
+        limit,
+        mode,
+        deadline,
+        lease,
+    })
 }
 
 /// Form that exchanges a refresh token for an access token (OAuth 2.0).
@@ -303,6 +320,7 @@ fn exchange_form(
     service: &str,
     token: &Secret,
     deadline: Instant,
+    lease: &Lease,
 ) -> Option<Request> {
     let form = url::form_urlencoded::Serializer::new(String::new())
         .append_pair("grant_type", "refresh_token")
@@ -317,7 +335,19 @@ fn exchange_form(
     let (method, body_secret) = (Method::POST, Some(token.clone()));
     let (limit, mode) = (MAX_TOKEN, BodyMode::Buffered);
     let registry = context.target.to_owned();
-    Some(Request { registry, method, url, headers, body, body_secret, limit, mode, deadline })
+    let lease = lease.clone();
+    Some(Request {
+        registry,
+        method,
+        url,
+        headers,
+        body,
+        body_secret,
+        limit,
+        mode,
+        deadline,
+        lease,
+    })
 }
 
 #[derive(Deserialize)]

@@ -11,6 +11,7 @@ use sealgate_core::digest::Digest;
 use sealgate_core::fault::Fault;
 use sealgate_core::manifest::Descriptor;
 use sealgate_core::reference::{Identifier, Repository};
+use sealgate_engine::budget::Lease;
 use sealgate_engine::ports::{
     BlobStream, PullSecret, RawManifest, RegistryAccess, RegistryRead, RegistryWrite,
 };
@@ -36,6 +37,8 @@ use crate::transport::Transport;
 pub struct Client {
     pub(crate) shared: Arc<Shared>,
     pub(crate) credentials: Arc<ClientCredentials>,
+    /// The lease that the bytes of responses are drawn from.
+    pub(crate) lease: Lease,
 }
 
 /// State that does not depend on credentials.
@@ -72,6 +75,7 @@ impl Client {
     pub fn new(options: Options) -> Result<Self, Fault> {
         let credentials =
             ClientCredentials::new(options.credential.clone(), options.keychain.clone());
+        let lease = Lease::standalone(options.limits.buffered_bytes as u64);
         let shared = Shared {
             transport: Transport::new(&options)?,
             tokens: Tokens::new(&options),
@@ -85,7 +89,7 @@ impl Client {
             tag_locks: Mutex::default(),
             options,
         };
-        Ok(Self { shared: Arc::new(shared), credentials: Arc::new(credentials) })
+        Ok(Self { shared: Arc::new(shared), credentials: Arc::new(credentials), lease })
     }
 
     /// Same client with `secrets` before its own credentials. Connections are shared, credentials
@@ -96,7 +100,7 @@ impl Client {
         }
         let keychain = self.credentials.keychain.with_pull_secrets(secrets);
         let credentials = ClientCredentials::new(self.credentials.explicit.clone(), keychain);
-        Self { shared: self.shared.clone(), credentials: Arc::new(credentials) }
+        Self { credentials: Arc::new(credentials), ..self.clone() }
     }
 
     pub(crate) async fn host(&self, repository: &Repository) -> Arc<Host> {
@@ -148,8 +152,8 @@ impl fmt::Debug for Client {
 }
 
 impl RegistryAccess for Client {
-    fn open(&self, secrets: &[PullSecret]) -> Arc<dyn RegistryRead> {
-        Arc::new(self.with_pull_secrets(secrets))
+    fn open(&self, secrets: &[PullSecret], lease: &Lease) -> Arc<dyn RegistryRead> {
+        Arc::new(Self { lease: lease.clone(), ..self.with_pull_secrets(secrets) })
     }
 }
 

@@ -221,6 +221,7 @@ impl Client {
             limit: req.limit,
             mode: req.mode,
             deadline: req.deadline,
+            lease: self.lease.clone(),
         })
     }
 }

@@ -4,7 +4,6 @@
 //! never from HTTPS to HTTP, and `Authorization` is sent only to the origin it was created for. The
 //! text of a fault never holds a URL's query, which may be a signed URL.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,8 +11,8 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCAT
 use reqwest::{ClientBuilder, Method, Response, StatusCode};
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::canonical_registry;
+use sealgate_engine::budget::{ByteShare, Lease};
 use sealgate_http::{Connections, client, fault, tls};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use url::Url;
 
@@ -24,6 +23,8 @@ use crate::reply::{MAX_QUOTED, Reply, RequestSecrets, printable};
 const MAX_REDIRECTS: usize = 5;
 /// Maximum size of an error body, in bytes; the rest is not read.
 const MAX_ERROR_BODY: u64 = 64 << 10;
+/// Smallest number of bytes that a body without an announced length is covered by.
+const SMALLEST_STEP: usize = 16 << 10;
 
 /// HTTP connections, shared by all credentials.
 #[derive(Debug)]
@@ -32,16 +33,16 @@ pub(crate) struct Transport {
     /// Connections that present a client certificate restricted to one registry.
     certified: Option<(String, Connections)>,
     idle: Duration,
-    /// Remaining bytes of the budget for all buffered bodies.
-    body_budget: Arc<Semaphore>,
 }
 
-/// Buffered response body and its share of the body budget, returned when the last reference is
+/// Buffered response body and its share of the lease's bytes, given back when the last reference is
 /// dropped.
 #[derive(Default)]
 struct BufferedBody {
     bytes: BytesMut,
-    share: Option<OwnedSemaphorePermit>,
+    share: ByteShare,
+    /// The bytes that the share covers.
+    covered: usize,
 }
 
 /// HTTP request.
@@ -58,6 +59,8 @@ pub(crate) struct Request {
     pub(crate) limit: u64,
     pub(crate) mode: BodyMode,
     pub(crate) deadline: Instant,
+    /// The lease that the bytes of the response are drawn from.
+    pub(crate) lease: Lease,
 }
 
 /// Handling of a successful response's body.
@@ -182,12 +185,7 @@ impl Transport {
             }
             (identity, _) => (None, identity),
         };
-        Ok(Self {
-            connections: connections(everywhere)?,
-            certified,
-            idle: options.timeouts.idle,
-            body_budget: Arc::new(Semaphore::new(options.limits.buffered_bytes)),
-        })
+        Ok(Self { connections: connections(everywhere)?, certified, idle: options.timeouts.idle })
     }
 
     /// Connections for a request to `url` on behalf of `registry`. Those with the client
@@ -206,13 +204,16 @@ impl Transport {
     /// faults.
     pub(crate) async fn exchange(&self, target: Target, request: Request) -> Result<Reply, Fault> {
         let (limit, mode, deadline) = (request.limit, request.mode, request.deadline);
+        let lease = request.lease.clone();
         let request_secrets = RequestSecrets::of(&request);
         let UnreadResponse { response, url, target } = self.open(target, request).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         let (mut body, mut open) = (Bytes::new(), None);
         match mode {
-            _ if !status.is_success() => body = self.read_error(response, deadline).await,
-            BodyMode::Buffered => body = self.read(&target, response, limit, deadline).await?,
+            _ if !status.is_success() => body = self.read_error(response, deadline, &lease).await,
+            BodyMode::Buffered => {
+                body = self.read(&target, response, limit, deadline, &lease).await?;
+            }
             BodyMode::Streamed => open = Some(response),
         }
         Ok(Reply { target, status, headers, url, body, open, request_secrets })
@@ -269,6 +270,7 @@ impl Transport {
         mut response: Response,
         limit: u64,
         deadline: Instant,
+        lease: &Lease,
     ) -> Result<Bytes, Fault> {
         let large = || {
             target.fault(FaultKind::TooLarge, format!("the response is larger than {limit} bytes"))
@@ -278,14 +280,15 @@ impl Transport {
             return Err(large());
         }
         let mut held = BufferedBody::default();
+        // All of an announced body before the first byte, so that bodies which are half read do
+        // not wait for each other.
+        held.cover(usize::try_from(announced).unwrap_or(usize::MAX), lease, target.registry())
+            .await?;
         while let Some(piece) = self.next(target, &mut response, deadline).await? {
             if held.bytes.len() as u64 + piece.len() as u64 > limit {
                 return Err(large());
             }
-            held.take(&piece, &self.body_budget).ok_or_else(|| {
-                let detail = "memory limit for buffered responses reached; try again later";
-                target.fault(FaultKind::TooMany, detail)
-            })?;
+            held.take(&piece, lease, target.registry()).await?;
         }
         Ok(Bytes::from_owner(held))
     }
@@ -310,32 +313,38 @@ impl Transport {
     }
 
     /// Start of an error body; failing to read it is not an error.
-    async fn read_error(&self, mut response: Response, deadline: Instant) -> Bytes {
+    async fn read_error(&self, mut response: Response, deadline: Instant, lease: &Lease) -> Bytes {
         let deadline = deadline.min(Instant::now() + Duration::from_secs(5));
-        let mut all = BytesMut::new();
+        let mut held = BufferedBody::default();
         let unnamed = Target::Registry(String::new());
         while let Ok(Some(piece)) = self.next(&unnamed, &mut response, deadline).await {
-            if all.len() as u64 + piece.len() as u64 > MAX_ERROR_BODY {
+            let too_large = held.bytes.len() as u64 + piece.len() as u64 > MAX_ERROR_BODY;
+            if too_large || held.take(&piece, lease, "").await.is_err() {
                 break;
             }
-            all.extend_from_slice(&piece);
         }
-        all.freeze()
+        Bytes::from_owner(held)
     }
 }
 
 impl BufferedBody {
-    /// Appends a chunk, reserving budget for the bytes received rather than announced; `None` when
-    /// the budget is exhausted.
-    fn take(&mut self, piece: &[u8], body_budget: &Arc<Semaphore>) -> Option<()> {
-        let length = u32::try_from(piece.len()).ok()?;
-        let share = Arc::clone(body_budget).try_acquire_many_owned(length).ok()?;
-        match &mut self.share {
-            Some(held) => held.merge(share),
-            none => *none = Some(share),
+    /// Appends a chunk when the lease covers it.
+    async fn take(&mut self, piece: &[u8], lease: &Lease, registry: &str) -> Result<(), Fault> {
+        let missing = (self.bytes.len() + piece.len()).saturating_sub(self.covered);
+        if missing > 0 {
+            // In few steps, however small the chunks are.
+            self.cover(missing.max(self.covered).max(SMALLEST_STEP), lease, registry).await?;
         }
         self.bytes.extend_from_slice(piece);
-        Some(())
+        Ok(())
+    }
+
+    async fn cover(&mut self, more: usize, lease: &Lease, registry: &str) -> Result<(), Fault> {
+        if more > 0 {
+            lease.grow(&mut self.share, more, registry).await?;
+            self.covered += more;
+        }
+        Ok(())
     }
 }
 

@@ -33,6 +33,9 @@ pub const FIELDS: [&str; 15] = [
     "policies",
 ];
 
+/// The code of the faults of the gate's own budget, and the reason of the decisions they lead to.
+const BUSY: &str = "busy";
+
 /// Counts decisions and logs them.
 pub struct Decisions {
     metrics: Arc<Metrics>,
@@ -229,7 +232,10 @@ fn reason(images: &[ImageRecord]) -> &'static str {
         .iter()
         .find(|image| image.denies)
         .or_else(|| images.iter().find(|image| outcome(image) != "pass").or(images.first()));
-    deciding.map_or("nothing", outcome)
+    deciding.map_or("nothing", |image| match image.codes.iter().any(|code| *code == BUSY) {
+        true if matches!(outcome(image), "fault" | "not-pinned") => BUSY,
+        _ => outcome(image),
+    })
 }
 
 /// The outcome of an image as a label, from a fixed list.

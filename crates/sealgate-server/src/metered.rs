@@ -7,9 +7,10 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 use sealgate_core::digest::Digest;
-use sealgate_core::fault::Fault;
+use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::manifest::Descriptor;
 use sealgate_core::reference::{Identifier, Repository};
+use sealgate_engine::budget::Lease;
 use sealgate_engine::ports::{BlobStream, PullSecret, RawManifest, RegistryAccess, RegistryRead};
 
 use crate::metrics::Metrics;
@@ -33,8 +34,8 @@ impl Metered {
 }
 
 impl RegistryAccess for Metered {
-    fn open(&self, secrets: &[PullSecret]) -> Arc<dyn RegistryRead> {
-        let registry = self.access.open(secrets);
+    fn open(&self, secrets: &[PullSecret], lease: &Lease) -> Arc<dyn RegistryRead> {
+        let registry = self.access.open(secrets, lease);
         Arc::new(MeteredRegistry { registry, metrics: Arc::clone(&self.metrics) })
     }
 }
@@ -48,7 +49,9 @@ impl MeteredRegistry {
     ) -> Result<T, Fault> {
         let start = Instant::now();
         let response = request.await;
-        let fault = response.as_ref().err().map(|fault| fault.kind.code());
+        // A limit of the gate itself is not the registry's fault.
+        let fault = response.as_ref().err().filter(|fault| fault.kind != FaultKind::Busy);
+        let fault = fault.map(|fault| fault.kind.code());
         self.metrics.registry_call(repository.registry(), call, start.elapsed(), fault);
         response
     }
@@ -139,7 +142,8 @@ mod tests {
             registry.list_referrer(&app, &subject, entry.clone());
             let metrics = Arc::new(Metrics::new());
             let access = Arc::new(OneRegistry::new(Arc::clone(&registry) as _));
-            let metered = Metered::new(access, Arc::clone(&metrics)).open(&[]);
+            let metered =
+                Metered::new(access, Arc::clone(&metrics)).open(&[], &Lease::standalone(1 << 20));
             assert_eq!(metered.referrers(&app, &subject).await.unwrap(), [entry]);
             let requested =
                 registry.count(Request::Referrers) + registry.count(Request::ReferrersTag);

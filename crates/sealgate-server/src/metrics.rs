@@ -14,6 +14,7 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use sealgate_engine::budget::PoolStats;
 use sealgate_policy::scope::Scope;
 
 use crate::hook::Hook;
@@ -30,6 +31,7 @@ const REASONS: [&str; 21] = [
     "pass",
     "fail",
     "fault",
+    "busy",
     "no-match",
     "not-pinned",
     "placeholder",
@@ -44,9 +46,7 @@ const REASONS: [&str; 21] = [
     "invalid",
     "not-ready",
     "malformed",
-    "busy",
     "timeout",
-    "busy",
     "internal",
     OTHER,
 ];
@@ -64,6 +64,10 @@ pub struct Metrics {
     calls: Family<CallLabels, Counter>,
     faults: Family<FaultLabels, Counter>,
     call_seconds: Family<RegistryLabels, Histogram, Buckets>,
+    budget_used: Family<ResourceLabels, Gauge>,
+    budget_limit: Family<ResourceLabels, Gauge>,
+    budget_waiting: Family<ResourceLabels, Gauge>,
+    budget_refusals: Family<RefusalLabels, Counter>,
     names: RwLock<HashSet<String>>,
     cache_hits: Counter,
     cache_misses: Counter,
@@ -126,6 +130,17 @@ struct CallLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ResourceLabels {
+    resource: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RefusalLabels {
+    resource: &'static str,
+    share: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct FaultLabels {
     registry: String,
     kind: &'static str,
@@ -184,6 +199,10 @@ impl Metrics {
             calls: Family::default(),
             faults: Family::default(),
             call_seconds: Family::new_with_constructor(Buckets),
+            budget_used: Family::default(),
+            budget_limit: Family::default(),
+            budget_waiting: Family::default(),
+            budget_refusals: Family::default(),
             names: RwLock::default(),
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
@@ -235,9 +254,22 @@ impl Metrics {
         );
         r.register("sealgate_verdict_cache_entries", "Facts in the cache", self.cache_size.clone());
         r.register("sealgate_panics", "Panics of the handler", self.panics.clone());
+        self.register_budget();
         self.register_policies();
         self.register_certificate();
         self.register_policy_controller();
+    }
+
+    fn register_budget(&mut self) {
+        let r = &mut self.registry;
+        r.register("sealgate_budget_used", "Use of a resource", self.budget_used.clone());
+        r.register("sealgate_budget_limit", "Limit of a resource", self.budget_limit.clone());
+        r.register("sealgate_budget_waiting", "Callers that wait for a resource", {
+            self.budget_waiting.clone()
+        });
+        r.register("sealgate_budget_refusals", "Refusals of a resource", {
+            self.budget_refusals.clone()
+        });
     }
 
     fn register_policies(&mut self) {
@@ -316,6 +348,23 @@ impl Metrics {
         self.cache_hits.inner().store(hits, Ordering::Relaxed);
         self.cache_misses.inner().store(misses, Ordering::Relaxed);
         self.cache_size.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// Sets the use of the budget, whose refusals count since it was made.
+    pub fn budget(&self, pools: &[PoolStats]) {
+        let number = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
+        for PoolStats { resource, used, limit, waiting, refused } in pools {
+            let resource = resource.name();
+            let labels = ResourceLabels { resource };
+            self.budget_used.get_or_create(&labels).set(number(*used));
+            self.budget_limit.get_or_create(&labels).set(number(*limit));
+            self.budget_waiting.get_or_create(&labels).set(number(*waiting));
+            for (share, count) in refused {
+                let labels = RefusalLabels { resource, share: share.name() };
+                let counter = self.budget_refusals.get_or_create(&labels);
+                counter.inner().store(*count, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Counts one evaluated image.
@@ -402,6 +451,8 @@ fn resource_label(resource: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use sealgate_engine::budget::{Budget, BudgetLimits};
+
     use super::*;
 
     const TABLE: &str = include_str!("../../../docs/reference/metrics.md");
@@ -421,6 +472,7 @@ mod tests {
         }
         metrics.answered(Hook::Validate, Duration::from_millis(2));
         metrics.image("pass");
+        metrics.budget(&Budget::new(&BudgetLimits::default()).stats());
         metrics.record("written");
         metrics.unauthenticated(Hook::Validate);
         metrics.registry_call("ghcr.io", "manifest", Duration::from_millis(3), Some("timeout"));

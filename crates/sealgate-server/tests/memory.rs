@@ -15,9 +15,7 @@ use sealgate_core::manifest::{Descriptor, media_type};
 use sealgate_core::reference::{Identifier, Repository};
 use sealgate_core::verify::{KeyAuthority, TrustConfig};
 use sealgate_engine::admit::{Admission, Answer, ImageUse, Workload};
-use sealgate_engine::cache::CacheSettings;
-use sealgate_engine::gate::{Gate, GatePorts};
-use sealgate_engine::limits::Limits;
+use sealgate_engine::gate::{Gate, GatePorts, GateSettings};
 use sealgate_engine::ports::RegistryWrite;
 use sealgate_policy::glob::{Glob, TagMatching};
 use sealgate_policy::rule::{
@@ -97,7 +95,7 @@ fn gate(client: Client) -> Gate {
         clock: Arc::new(FrozenClock::default()),
         audit: Arc::new(Recorder::default()),
     };
-    Gate::new(ports, Limits::default(), &CacheSettings::default())
+    Gate::new(ports, GateSettings::default())
 }
 
 fn policies() -> PolicySet {

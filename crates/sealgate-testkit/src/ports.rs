@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sealgate_core::fault::Fault;
+use sealgate_engine::budget::Lease;
 use sealgate_engine::ports::{
     AuditSink, Clock, PullSecret, RegistryAccess, RegistryRead, SecretSource,
 };
@@ -46,7 +47,7 @@ impl OneRegistry {
 }
 
 impl RegistryAccess for OneRegistry {
-    fn open(&self, secrets: &[PullSecret]) -> Arc<dyn RegistryRead> {
+    fn open(&self, secrets: &[PullSecret], _: &Lease) -> Arc<dyn RegistryRead> {
         self.opened.lock().unwrap().push(secrets.len());
         self.registry.clone()
     }

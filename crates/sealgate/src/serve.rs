@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use sealgate_engine::cache::CacheSettings;
-use sealgate_engine::gate::{Gate as GateUseCase, GatePorts};
-use sealgate_engine::limits::Limits as EvidenceLimits;
+use sealgate_engine::gate::{Gate as GateUseCase, GatePorts, GateSettings};
 use sealgate_engine::ports::{AuditSink, SecretSource};
 use sealgate_engine::roots::Roots;
 use sealgate_kube::cluster::ClusterWorkloads;
@@ -36,6 +35,7 @@ use crate::clock::SystemClock;
 use crate::failure::{CliError, Outcome};
 use crate::terminal;
 
+mod budget;
 mod certificate;
 pub(crate) mod clients;
 mod descriptors;
@@ -126,6 +126,9 @@ pub(crate) struct ServeArgs {
     /// Time after --lame-duck in which requests in progress can finish
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = go_duration)]
     grace_period: Duration,
+
+    #[command(flatten)]
+    budget: budget::BudgetFlags,
 
     #[command(flatten)]
     registry: RegistryFlags,
@@ -234,7 +237,7 @@ pub(crate) async fn open(args: ServeArgs) -> Result<Gate, CliError> {
         clock: Arc::new(SystemClock),
         audit: Arc::new(audit),
     };
-    let gate = GateUseCase::new(ports, EvidenceLimits::default(), &cache(&args));
+    let gate = GateUseCase::new(ports, settings(&args));
     let workloads = sources.client.clone().map(|client| Arc::new(ClusterWorkloads(client)) as _);
     certificate::open(&args, sources.client, options.listen, &slot, &metrics).await?;
     let handler = WebhookHandler {
@@ -278,8 +281,10 @@ fn listen(args: &ServeArgs) -> SocketAddr {
     }
 }
 
-fn cache(args: &ServeArgs) -> CacheSettings {
-    CacheSettings { pass: args.cache_ttl, refusal: args.refusal_ttl, entries: args.cache_entries }
+fn settings(args: &ServeArgs) -> GateSettings {
+    let ServeArgs { cache_ttl, refusal_ttl, cache_entries, .. } = *args;
+    let cache = CacheSettings { pass: cache_ttl, refusal: refusal_ttl, entries: cache_entries };
+    GateSettings { cache, budget: args.budget.limits(), ..GateSettings::default() }
 }
 
 impl Gate {

@@ -249,7 +249,9 @@ proptest! {
                 flip(&mut signature);
                 *note = STANDARD.encode(signature);
             } else {
-                flip(&mut layer.payload);
+                let mut payload = layer.payload.to_vec();
+                flip(&mut payload);
+                layer.payload = payload.into();
             }
         });
         let reject = verify_image(&evidence, &key.authority(), &requirement()).unwrap_err();

@@ -1,5 +1,6 @@
 //! One admission under way: resolves the tags of its images and gathers the facts about them, with
-//! the pull secrets of its workload and until its deadline.
+//! the pull secrets of its workload, until its deadline, and with a lease of the gate's budget for
+//! all that memory does not have.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,10 +22,11 @@ use tokio::time::Instant;
 
 use super::{Gate, GatePorts, RESERVE};
 use crate::admit::{ImageUse, Workload};
+use crate::budget::{Lease, LeasedRegistry};
 use crate::cache::{CredentialsKey, GatherResult, GatheringKey};
 use crate::evaluate::{ImageEvaluation, Opened, too_slow};
 use crate::failure::Failure;
-use crate::pin;
+use crate::pin::{self, Pinned};
 use crate::ports::RegistryRead;
 use crate::record::EvaluatedImage;
 
@@ -33,18 +35,56 @@ const CONCURRENT_IMAGES: usize = 8;
 /// The largest number of gatherings that one caller takes part in.
 const ATTEMPTS: usize = 3;
 
+/// The lease of an admission, taken when the first of its images needs more than memory.
+pub(super) struct AdmissionLease<'a> {
+    gate: &'a Gate,
+    workload: &'a Workload,
+    deadline: Instant,
+    lease: OnceCell<Result<Lease, Fault>>,
+}
+
 /// One admission under way.
 pub(super) struct AdmissionRun<'a> {
     gate: &'a Gate,
     workload: &'a Workload,
+    lease: &'a AdmissionLease<'a>,
     deadline: Instant,
     /// The registry with the workload's own pull secrets, opened when it is first needed.
     own_registry: OnceCell<Opened<Arc<dyn RegistryRead>>>,
 }
 
-impl<'a> AdmissionRun<'a> {
+impl<'a> AdmissionLease<'a> {
     pub(super) fn new(gate: &'a Gate, workload: &'a Workload, deadline: Instant) -> Self {
-        Self { gate, workload, deadline, own_registry: OnceCell::new() }
+        Self { gate, workload, deadline, lease: OnceCell::new() }
+    }
+
+    async fn get(&self) -> Result<&Lease, Fault> {
+        let Self { gate, workload, deadline, lease } = self;
+        let begin = || {
+            let size = workload.approximate_size();
+            gate.budget.begin(&workload.scope.namespace, size, *deadline)
+        };
+        lease.get_or_init(begin).await.as_ref().map_err(Fault::clone)
+    }
+
+    /// The result of `work`, which is given up when the lease is revoked.
+    async fn during<'s, T, Work: Future<Output = T>>(
+        &'s self,
+        work: impl FnOnce(&'s Lease) -> Work,
+    ) -> Result<T, Fault> {
+        let lease = self.get().await?;
+        tokio::select! {
+            biased;
+            done = work(lease) => Ok(done),
+            fault = lease.revoked() => Err(fault),
+        }
+    }
+}
+
+impl<'a> AdmissionRun<'a> {
+    pub(super) fn new(gate: &'a Gate, lease: &'a AdmissionLease<'a>, deadline: Instant) -> Self {
+        let workload = lease.workload;
+        Self { gate, workload, lease, deadline, own_registry: OnceCell::new() }
     }
 
     /// The images that must pass, with the facts about them.
@@ -193,17 +233,23 @@ impl<'a> AdmissionRun<'a> {
                 limits: &self.gate.limits,
                 now: self.gate.ports.clock.now().as_second(),
             };
-            let gather =
-                evaluation.evaluate_until_decided(self.deadline, |secrets| self.open(secrets));
+            // Only the caller that gathers needs a lease: the others wait for its facts.
+            let gather = self.lease.during(|lease| {
+                evaluation.evaluate_until_decided(lease, self.deadline, |secrets| {
+                    self.open(lease, secrets)
+                })
+            });
+            let gather = async { gather.await.unwrap_or_else(Facts::unavailable) };
             attempts += 1;
             match self.gate.facts.get(key.clone(), &self.credentials_key(), criteria, gather).await
             {
                 GatherResult::Final(facts) | GatherResult::OwnFault(facts) => return facts,
-                // The other caller ran out of time and this one has not. Any other fault would be the
-                // same for this caller, so the registry is not contacted again.
+                // The other caller ran out of time, or of its share, and this one has not. Any other
+                // fault would be the same for this caller, so the registry is not contacted again.
                 GatherResult::OthersFault(facts) => {
                     let too_late = Instant::now() >= self.deadline || attempts >= ATTEMPTS;
-                    if too_late || !facts.faults().any(|fault| fault.kind == FaultKind::Timeout) {
+                    let others = |kind| matches!(kind, FaultKind::Timeout | FaultKind::Busy);
+                    if too_late || !facts.faults().any(|fault| others(fault.kind)) {
                         return facts;
                     }
                 }
@@ -225,13 +271,11 @@ impl<'a> AdmissionRun<'a> {
 
     /// The tag with the digest that it resolves to now. A fault is kept for the denial.
     async fn pin(&self, tag: &Reference, deadline: Instant) -> Result<Reference, Fault> {
-        let Opened { registry, secrets_fault } = self.open(Vec::new()).await;
-        let found = tokio::time::timeout_at(deadline, pin::resolve(&*registry, tag)).await;
-        let found = match found {
-            Ok(pinned) => pinned.map_err(|failure| not_pinned(tag, failure)),
+        let resolve = self.lease.during(|lease| self.resolve_tag(lease, tag));
+        let found = match tokio::time::timeout_at(deadline, resolve).await {
+            Ok(found) => found.flatten(),
             Err(_) => Err(too_slow(tag.repository().registry())),
         };
-        let found = found.map_err(|fault| secrets_fault.unwrap_or(fault));
         let key = self.unpinned_key(tag);
         match found {
             Ok(pinned) => {
@@ -246,6 +290,13 @@ impl<'a> AdmissionRun<'a> {
         }
     }
 
+    async fn resolve_tag(&self, lease: &Lease, tag: &Reference) -> Result<Pinned, Fault> {
+        let Opened { registry, secrets_fault } = self.open(lease, Vec::new()).await;
+        let found = pin::resolve(&*registry, tag).await;
+        let fault = |failure| secrets_fault.unwrap_or_else(|| not_pinned(tag, failure));
+        found.map_err(fault)
+    }
+
     fn credentials_key(&self) -> CredentialsKey<'_> {
         CredentialsKey {
             namespace: &self.workload.scope.namespace,
@@ -255,14 +306,17 @@ impl<'a> AdmissionRun<'a> {
     }
 
     /// A registry with the pull secrets of the pod, and `more` of its namespace.
-    async fn open(&self, more: Vec<String>) -> Opened<Arc<dyn RegistryRead>> {
+    async fn open(&self, lease: &Lease, more: Vec<String>) -> Opened<Arc<dyn RegistryRead>> {
         match more.is_empty() {
-            true => self.own_registry.get_or_init(|| self.open_with(Vec::new())).await.clone(),
-            false => self.open_with(more).await,
+            true => {
+                let open = || self.open_with(lease, Vec::new());
+                self.own_registry.get_or_init(open).await.clone()
+            }
+            false => self.open_with(lease, more).await,
         }
     }
 
-    async fn open_with(&self, more: Vec<String>) -> Opened<Arc<dyn RegistryRead>> {
+    async fn open_with(&self, lease: &Lease, more: Vec<String>) -> Opened<Arc<dyn RegistryRead>> {
         let Workload { scope, pull_secrets, .. } = self.workload;
         let names = [pull_secrets.as_slice(), &more].concat();
         let GatePorts { secrets, registries, .. } = &self.gate.ports;
@@ -271,11 +325,15 @@ impl<'a> AdmissionRun<'a> {
         let now = Instant::now();
         let half = now + self.deadline.saturating_duration_since(now) / 2;
         let asked = tokio::time::timeout_at(half, asked).await;
-        match asked.unwrap_or_else(|_| Err(no_secrets(&scope.namespace))) {
-            Ok(secrets) => Opened { registry: registries.open(&secrets), secrets_fault: None },
-            // Public signatures can be read without; if none is found, this is why.
-            Err(fault) => Opened { registry: registries.open(&[]), secrets_fault: Some(fault) },
-        }
+        let (secrets, secrets_fault) =
+            match asked.unwrap_or_else(|_| Err(no_secrets(&scope.namespace))) {
+                Ok(secrets) => (secrets, None),
+                // Public signatures can be read without; if none is found, this is why.
+                Err(fault) => (Vec::new(), Some(fault)),
+            };
+        let registry = registries.open(&secrets, lease);
+        let registry = Arc::new(LeasedRegistry { registry, lease: lease.clone() });
+        Opened { registry, secrets_fault }
     }
 }
 

@@ -67,12 +67,14 @@ impl<'a> PendingVerifier<'a> {
         let origin = Origin { repository, manifest: None, layer: None };
         if let Some(pending) = &image.bundle {
             let json = self.readable(&pending.bundle).to_json().into_bytes();
-            let evidence = Evidence::Bundle(BundleBytes { origin: origin.clone(), json });
+            let evidence =
+                Evidence::Bundle(BundleBytes { origin: origin.clone(), json: json.into() });
             self.verify(&evidence, subject)?;
         }
         if let Some(legacy) = &image.legacy {
             let (payload, annotations) = (legacy.payload.clone(), legacy.annotations(self.key)?);
-            let evidence = Evidence::Legacy(LegacySignature { origin, payload, annotations });
+            let evidence =
+                Evidence::Legacy(LegacySignature { origin, payload: payload.into(), annotations });
             self.verify(&evidence, subject)?;
         }
         Ok(())

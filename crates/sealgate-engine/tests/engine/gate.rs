@@ -7,8 +7,7 @@ use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::{Reference, Repository};
 use sealgate_engine::admit::{Admission, Answer, Holder, ImageUse, UnchangedImages, Workload};
 use sealgate_engine::cache::CacheSettings;
-use sealgate_engine::gate::{Gate, GatePorts};
-use sealgate_engine::limits::Limits;
+use sealgate_engine::gate::{Gate, GatePorts, GateSettings};
 use sealgate_engine::ports::{PullSecret, SecretSource};
 use sealgate_engine::record::DecisionRecord;
 use sealgate_engine::sign::Formats as Written;
@@ -50,7 +49,10 @@ fn gate_with(
         clock: Arc::new(FrozenClock::default()),
         audit: recorder.clone(),
     };
-    let gate = Arc::new(Gate::new(ports, Limits::default(), cache));
+    let gate = Arc::new(Gate::new(
+        ports,
+        GateSettings { cache: cache.clone(), ..GateSettings::default() },
+    ));
     GateFixture { registry, recorder, gate }
 }
 
@@ -890,7 +892,7 @@ async fn the_secrets_of_a_pod_are_read_once_for_all_its_images() {
         clock: Arc::new(FrozenClock::default()),
         audit: Arc::new(Recorder::default()),
     };
-    let gate = Gate::new(ports, Limits::default(), &CacheSettings::default());
+    let gate = Gate::new(ports, GateSettings::default());
     let key = TestKey::p256();
     let images = (0..20).map(|n| at(&app(), &image::image(&registry, &app(), &n.to_string())));
     let images = images.collect::<Vec<_>>();

@@ -233,7 +233,7 @@ async fn gathering_stops_as_soon_as_the_evidence_is_enough() {
     let mut shown = Vec::new();
     let take = |piece| {
         shown.push(piece);
-        true
+        std::future::ready(true)
     };
     let mut faults = Vec::new();
     gathering.bundles_first(&mut faults, take).await;
@@ -243,7 +243,7 @@ async fn gathering_stops_as_soon_as_the_evidence_is_enough() {
     let mut shown = Vec::new();
     let take = |piece| {
         shown.push(piece);
-        false
+        std::future::ready(false)
     };
     gathering.bundles_first(&mut faults, take).await;
     assert!(matches!(shown[..], [Evidence::Bundle(_), Evidence::Legacy(_)]));
@@ -278,7 +278,7 @@ async fn until(registry: &MemoryRegistry, subject: &Digest, enough: usize) -> Ga
     let mut faults = Vec::new();
     let take = |piece| {
         found.evidence.push(piece);
-        found.evidence.len() >= enough
+        std::future::ready(found.evidence.len() >= enough)
     };
     gathering.bundles_first(&mut faults, take).await;
     Gathered { faults, ..found }

@@ -423,17 +423,18 @@ fn a_scale_up_asks_about_the_workload_that_it_names() {
 }
 
 #[test]
-fn the_weight_of_a_review_grows_with_its_strings() {
-    let weight = |object: Value| {
+fn the_size_of_a_workload_grows_with_its_strings() {
+    let size = |object: Value| {
         let body = review_of(request("CREATE", object, Value::Null)).to_string();
-        parse(body.as_bytes()).expect("is a review").weight()
+        let review = parse(body.as_bytes()).expect("is a review");
+        review.ask.admission().workload.approximate_size()
     };
-    let small = weight(pod("reg.example/app:v1"));
+    let small = size(pod("reg.example/app:v1"));
     assert!((200..4000).contains(&small), "{small}");
     let image = "x".repeat(1000);
-    assert!(weight(pod(&format!("reg.example/app:v1{image}"))) >= small + 1000);
+    assert!(size(pod(&format!("reg.example/app:v1{image}"))) >= small + 1000);
     let mut labelled = pod("reg.example/app:v1");
     labelled["metadata"]["labels"]["long"] = json!("x".repeat(100_000));
     // The labels are those of the object and of its pod.
-    assert!(weight(labelled) >= small + 200_000);
+    assert!(size(labelled) >= small + 200_000);
 }

@@ -116,7 +116,7 @@ pub fn compile(
     let need = need(&spec, &mut with, &errors);
     let when = when(&spec, mode, &need);
     let conditions = conditions(&need);
-    let rule = Rule::new(policy.name.clone(), source(policy, place), when, need, mode);
+    let rule = Rule::new(policy.name.clone(), rule_source(policy, place), when, need, mode);
     let impossible = validate::impossible_patterns(&policy.spec).via_field("spec");
     let mut warnings = findings.filter(Level::Warning);
     warnings.also(root_warnings(policy, lookups.roots));
@@ -133,12 +133,12 @@ fn excessive(policy: &ClusterImagePolicy, place: &str, errors: FieldErrors) -> C
     let need = invalid(&errors);
     let when = when(&spec, mode, &need);
     let conditions = conditions(&need);
-    let rule = Rule::new(policy.name.clone(), source(policy, place), when, need, mode);
+    let rule = Rule::new(policy.name.clone(), rule_source(policy, place), when, need, mode);
     let (warnings, impossible) = (FieldErrors::none(), FieldErrors::none());
     Compiled { rule, conditions, errors, warnings, impossible }
 }
 
-fn source(policy: &ClusterImagePolicy, place: &str) -> RuleSource {
+fn rule_source(policy: &ClusterImagePolicy, place: &str) -> RuleSource {
     RuleSource {
         api_version: policy.version.api_version().to_owned(),
         kind: KIND.to_owned(),

@@ -21,6 +21,7 @@ use sealgate_core::digest::{Digest, Hasher};
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::manifest::{Descriptor, Index};
 use sealgate_core::reference::{Identifier, Repository};
+use sealgate_engine::budget::Lease;
 use sealgate_engine::ports::{
     BlobStream, PullSecret, RawManifest, RegistryAccess, RegistryRead, RegistryWrite,
 };
@@ -146,7 +147,7 @@ impl Layout {
 
 /// Access without credentials.
 impl RegistryAccess for Layout {
-    fn open(&self, _: &[PullSecret]) -> Arc<dyn RegistryRead> {
+    fn open(&self, _: &[PullSecret], _: &Lease) -> Arc<dyn RegistryRead> {
         Arc::new(self.clone())
     }
 }

@@ -105,8 +105,8 @@ async fn two_namespaces_never_share_a_token() {
     let repository = repository(&served, "team/app");
     push_image(&with(password("red", "pw-red")), &repository, "v1").await;
     let process = client();
-    let red = process.open(&[pull_secret(&served, "", "red", "pw-red")]);
-    let blue = process.open(&[pull_secret(&served, "", "blue", "pw-blue")]);
+    let red = process.open(&[pull_secret(&served, "", "red", "pw-red")], &lease());
+    let blue = process.open(&[pull_secret(&served, "", "blue", "pw-blue")], &lease());
     assert!(red.resolve(&repository, &tag("v1")).await.unwrap().is_some());
     served.clear_log();
     let fault = blue.resolve(&repository, &tag("v1")).await.unwrap_err();
@@ -126,12 +126,12 @@ async fn the_next_secret_is_tried_and_the_good_one_remembered() {
         pull_secret(&served, "", "ada", "pw"),
         PullSecret { docker_config_json: b"not json".to_vec() },
     ];
-    let handle = client().open(&secrets);
+    let handle = client().open(&secrets, &lease());
     assert!(handle.resolve(&repository, &tag("v1")).await.unwrap().is_some());
     served.clear_log();
     assert!(handle.resolve(&repository, &tag("v1")).await.unwrap().is_some());
     assert_eq!(served.log().len(), 1);
-    let wrong = client().open(&[secrets[0].clone(), secrets[2].clone()]);
+    let wrong = client().open(&[secrets[0].clone(), secrets[2].clone()], &lease());
     let fault = wrong.resolve(&repository, &tag("v1")).await.unwrap_err();
     assert!(fault.detail.contains("1 pull secret(s) could not be read"), "{}", fault.detail);
 }
@@ -310,7 +310,7 @@ async fn a_401_that_names_no_scheme_gets_the_password_beside_a_token() {
     served.inject(Rule::times("/v2/", 1, unnamed));
     let entry = serde_json::json!({ "username": "ada", "password": "pw", "identitytoken": "id" });
     let json = serde_json::json!({ "auths": { served.registry(): entry } }).to_string();
-    let handle = client().open(&[PullSecret { docker_config_json: json.into_bytes() }]);
+    let handle = client().open(&[PullSecret { docker_config_json: json.into_bytes() }], &lease());
     served.clear_log();
     assert!(handle.resolve(&repository, &tag("v1")).await.unwrap().is_some());
     assert_eq!(served.log().len(), 2);
@@ -326,7 +326,7 @@ async fn a_token_endpoint_without_post_gets_the_password() {
         served.inject(Rule::always("/token", Failure::Status(status)).only("POST"));
         let entry = |entry: serde_json::Value| {
             let json = serde_json::json!({ "auths": { served.registry(): entry } }).to_string();
-            client().open(&[PullSecret { docker_config_json: json.into_bytes() }])
+            client().open(&[PullSecret { docker_config_json: json.into_bytes() }], &lease())
         };
         let both =
             serde_json::json!({ "username": "ada", "password": "pw", "identitytoken": "id" });
@@ -424,7 +424,10 @@ async fn a_credential_for_one_registry_is_not_sent_to_another() {
     let credential = password("ada", "pw").unwrap();
     let keychain = Keychain::default().with_credential(&own.registry(), credential);
     let process = Client::new(Options { keychain, ..super::options() }).unwrap();
-    for handle in [process.open(&[]), process.open(&[pull_secret(&own, "", "ada", "old")])] {
+    for handle in [
+        process.open(&[], &lease()),
+        process.open(&[pull_secret(&own, "", "ada", "old")], &lease()),
+    ] {
         let found = handle.resolve(&repository(&own, "a/b"), &tag("v1")).await.unwrap();
         assert!(found.is_some());
         let fault = handle.resolve(&repository(&other, "a/b"), &tag("v1")).await.unwrap_err();

@@ -17,6 +17,7 @@ use futures::stream;
 use sealgate_core::digest::Digest;
 use sealgate_core::manifest::{Descriptor, media_type};
 use sealgate_core::reference::{Identifier, Repository};
+use sealgate_engine::budget::Lease;
 use sealgate_engine::ports::{BlobStream, RegistryWrite};
 use sealgate_registry::serve::{self, Served};
 use sealgate_registry::{Client, Options, Proxies, Retries, Timeouts};
@@ -38,6 +39,11 @@ fn options() -> Options {
 
 fn client() -> Client {
     Client::new(options()).unwrap()
+}
+
+/// A lease that limits nothing.
+fn lease() -> Lease {
+    Lease::standalone(u64::MAX)
 }
 
 async fn served(options: serve::Options) -> Served {

@@ -246,7 +246,7 @@ async fn a_challenge_over_plain_http_does_not_outlive_it() {
         "auths": { registry.address.to_string(): { "username": "ada", "password": "hunter2" } },
     });
     let secret = PullSecret { docker_config_json: json.to_string().into_bytes() };
-    let found = process.open(&[secret]).resolve(&registry.repository(), &tag("v1")).await;
+    let found = process.open(&[secret], &lease()).resolve(&registry.repository(), &tag("v1")).await;
     assert!(found.unwrap().is_some());
     assert_eq!(hostile.asked(), (0, 0));
     assert_eq!(registry.with_credentials(), (2, 0), "HEAD without a digest, then GET");

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::policy_objects::PolicyReviews;
 use super::readiness::readiness;
-use super::review_handler::{HandlerFailure, ParsedReview, ReviewHandler};
+use super::review_handler::{HandlerFailure, ReviewHandler};
 use crate::decisions::{Decisions, SkippedReview};
 use crate::hook::Hook;
 use crate::listener::body::BufferedBody;
@@ -133,6 +133,7 @@ impl ReviewHandler for WebhookHandler {
         let metrics = &self.metrics;
         let stats = self.gate.cache_stats();
         metrics.cache(stats.hits, stats.misses, stats.entries);
+        metrics.budget(&self.gate.budget_stats());
         if let Some(certificate) = self.certificate.current() {
             metrics.certificate_expiry.set(certificate.not_after().as_second() as f64);
         }
@@ -143,15 +144,6 @@ impl ReviewHandler for WebhookHandler {
         metrics.ready.set(i64::from(state.set.is_some()));
         drop(state);
         metrics.render()
-    }
-}
-
-impl ParsedReview for GateReview {
-    fn weight(&self) -> usize {
-        match &self.content {
-            ReviewContent::Workload(review) => review.weight(),
-            ReviewContent::PolicyObjects(body) => body.bytes.len(),
-        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::listener::body::BufferedBody;
 #[async_trait]
 pub trait ReviewHandler: Send + Sync + 'static {
     /// A parsed review.
-    type Review: ParsedReview;
+    type Review: Send + Sync + 'static;
 
     /// Parses `body` and drops it, unless the review consists of it. The error is the final response
     /// to a body that is not a review. Must not wait: large bodies are parsed on few threads.
@@ -37,12 +37,6 @@ pub trait ReviewHandler: Send + Sync + 'static {
     fn ready(&self) -> Result<String, String>;
     /// The metrics in the OpenMetrics text format.
     fn metrics(&self) -> String;
-}
-
-/// A review without its body.
-pub trait ParsedReview: Send + Sync + 'static {
-    /// The approximate memory that the review holds while it is evaluated, in bytes.
-    fn weight(&self) -> usize;
 }
 
 /// The reasons why parsing or answering a review failed.

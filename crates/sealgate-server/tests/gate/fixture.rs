@@ -8,9 +8,7 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::Repository;
-use sealgate_engine::cache::CacheSettings;
-use sealgate_engine::gate::{Gate, GatePorts};
-use sealgate_engine::limits::Limits as EvidenceLimits;
+use sealgate_engine::gate::{Gate, GatePorts, GateSettings};
 use sealgate_engine::ports::Signer;
 use sealgate_engine::roots::Roots;
 use sealgate_engine::sign::{SignRequest, sign_image};
@@ -84,7 +82,7 @@ fn open(
         clock: Arc::new(FrozenClock::default()),
         audit: Arc::clone(&decisions) as _,
     };
-    let gate = Gate::new(ports, EvidenceLimits::default(), &CacheSettings::default());
+    let gate = Gate::new(ports, GateSettings::default());
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let (pem, key) = (cert.pem(), signing_key.serialize_pem());

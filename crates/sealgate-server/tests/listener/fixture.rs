@@ -20,7 +20,7 @@ use sealgate_server::listener::certificate::{CertificateSlot, ServerCertificate}
 use sealgate_server::listener::client_certificates::ClientCertificates;
 use sealgate_server::listener::limits::Limits;
 use sealgate_server::server::{Running, ServerOptions, start};
-use sealgate_server::webhook::review_handler::{HandlerFailure, ParsedReview, ReviewHandler};
+use sealgate_server::webhook::review_handler::{HandlerFailure, ReviewHandler};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
@@ -43,12 +43,6 @@ pub(crate) struct ScriptedHandler {
 
 /// A body that was read.
 pub(crate) struct ScriptedReview(Vec<u8>);
-
-impl ParsedReview for ScriptedReview {
-    fn weight(&self) -> usize {
-        self.0.len()
-    }
-}
 
 #[async_trait]
 impl ReviewHandler for ScriptedHandler {

@@ -369,12 +369,13 @@ mod tests {
                 .unwrap();
             let origin = Origin { repository: "r/app".to_owned(), manifest: None, layer: None };
             let json = world.image_bundle(&by, &subject, proof).to_json().into_bytes();
-            let mut pieces = vec![Evidence::Bundle(BundleBytes { origin: origin.clone(), json })];
+            let mut pieces =
+                vec![Evidence::Bundle(BundleBytes { origin: origin.clone(), json: json.into() })];
             if proof != Proof::RekorV2 {
                 let Legacy { payload, annotations } = world.legacy(&by, "r/app", &subject, proof);
                 pieces.push(Evidence::Legacy(sealgate_core::evidence::LegacySignature {
                     origin,
-                    payload,
+                    payload: payload.into(),
                     annotations,
                 }));
             }

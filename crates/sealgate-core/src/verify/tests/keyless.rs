@@ -192,7 +192,7 @@ fn ed25519_signed(key: &Ed25519, prehash: bool) -> (LegacySignature, Bundle, Bun
     };
     let payload = SimpleSigning::new("reg.example/app", subject(), &BTreeMap::new()).to_json();
     let annotations = [(annotation::SIGNATURE.to_owned(), b64(sign(payload.as_bytes())))].into();
-    let layer = LegacySignature { origin: origin(), payload: payload.into_bytes(), annotations };
+    let layer = LegacySignature { origin: origin(), payload: payload.into(), annotations };
     let signature = sign(&pae(IN_TOTO, &statement()));
     let bundle = Bundle::of_statement(statement(), signature, &key.public);
     let digest = Digest::with(Algorithm::Sha512, b"blob");

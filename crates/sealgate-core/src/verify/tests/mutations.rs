@@ -60,7 +60,7 @@ fn legacy_signatures_changed_after_signing() {
             ("payload empty", key.changed_legacy(|l| l.payload.clear()), "wrong-signature"),
             (
                 "line break appended",
-                key.changed_legacy(|l| l.payload.push(b'\n')),
+                key.changed_legacy(|l| l.payload = [&l.payload[..], b"\n"].concat().into()),
                 "wrong-signature",
             ),
             (
@@ -93,8 +93,8 @@ fn legacy_signatures_changed_after_signing() {
 
 fn changed_payload(key: &Key, from: &Digest, to: &Digest) -> Evidence {
     key.changed_legacy(|layer| {
-        let text = String::from_utf8(layer.payload.clone()).unwrap();
-        layer.payload = text.replace(from.hex(), to.hex()).into_bytes();
+        let text = String::from_utf8(layer.payload.to_vec()).unwrap();
+        layer.payload = text.replace(from.hex(), to.hex()).into();
     })
 }
 

@@ -92,7 +92,7 @@ pub(super) fn origin() -> Origin {
 }
 
 pub(super) fn evidence(json: impl Into<Vec<u8>>) -> Evidence {
-    Evidence::Bundle(BundleBytes { origin: origin(), json: json.into() })
+    Evidence::Bundle(BundleBytes { origin: origin(), json: json.into().into() })
 }
 
 impl Key {
@@ -119,7 +119,7 @@ impl Key {
         let signature = STANDARD.encode(self.sign(payload));
         LegacySignature {
             origin: origin(),
-            payload: payload.to_vec(),
+            payload: payload.to_vec().into(),
             annotations: BTreeMap::from([(annotation::SIGNATURE.to_owned(), signature)]),
         }
     }

@@ -40,7 +40,9 @@ const LEGACY: &[LegacyRow] = &[
         let other = w.legacy().annotations[annotation::TIMESTAMP].clone();
         l.annotations.insert(annotation::TIMESTAMP.to_owned(), other);
     }),
-    ("another payload", "log-other-digest", |l, _| l.payload.push(b' ')),
+    ("another payload", "log-other-digest", |l, _| {
+        l.payload = [&l.payload[..], b" "].concat().into()
+    }),
     ("an endless chain", "bad-certificate", |l, _| {
         let note = l.annotations.get_mut(annotation::CHAIN).unwrap();
         *note = note.repeat(9);

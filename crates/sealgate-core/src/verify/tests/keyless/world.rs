@@ -141,7 +141,7 @@ impl World {
             (annotation::TIMESTAMP, stamp.to_string()),
         ];
         let annotations = notes.map(|(key, value)| (key.to_owned(), value)).into();
-        LegacySignature { origin: origin(), payload: payload.into_bytes(), annotations }
+        LegacySignature { origin: origin(), payload: payload.into(), annotations }
     }
 
     pub(super) fn judge(

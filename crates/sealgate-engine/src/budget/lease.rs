@@ -1,0 +1,169 @@
+//! Lease of one evaluation: what it draws from the budget, until its last reference is dropped.
+
+use std::sync::Arc;
+
+use sealgate_core::fault::{Fault, FaultKind};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::BudgetLimits;
+use super::pool::{Ask, LeaseState, Permit, Pool, PoolLimits, Resource};
+
+/// The most requests of one evaluation that are prepared at a time.
+const PREPARED_REQUESTS: usize = 16;
+/// The most evaluations that wait, in total and per namespace.
+const WAITING_EVALUATIONS: (usize, usize) = (1024, 256);
+/// No limit: the waiters of the other pools are those of leases.
+const ANY: (usize, usize) = (usize::MAX, usize::MAX);
+/// The end of the wait for a lease that has no deadline.
+const LONG: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// The pools of all resources.
+pub(super) struct Pools {
+    evaluations: Arc<Pool>,
+    requests: Arc<Pool>,
+    bytes: Arc<Pool>,
+    verifications: Arc<Pool>,
+}
+
+/// The lease of one evaluation. Clones share it.
+#[derive(Clone)]
+pub struct Lease(Arc<Shared>);
+
+struct Shared {
+    pools: Arc<Pools>,
+    state: Arc<LeaseState>,
+    deadline: Option<Instant>,
+    prepared: Semaphore,
+    _permits: Vec<Permit>,
+}
+
+/// The permit for one request to a registry.
+pub struct RequestPermit<'a> {
+    _prepared: tokio::sync::SemaphorePermit<'a>,
+    _permit: Permit,
+}
+
+/// Bytes that are held.
+#[derive(Default)]
+pub struct ByteShare(Vec<Permit>);
+
+/// The permit to verify.
+pub struct CpuTurn(#[allow(dead_code, reason = "held until dropped")] Permit);
+
+impl Pools {
+    pub(super) fn new(limits: &BudgetLimits) -> Self {
+        let BudgetLimits { evaluations, requests, bytes, verifications } = *limits;
+        Self {
+            evaluations: Pool::new(Resource::Evaluations, evaluations, WAITING_EVALUATIONS),
+            requests: Pool::new(Resource::Requests, requests, ANY),
+            bytes: Pool::new(Resource::Bytes, bytes, ANY),
+            verifications: Pool::new(Resource::Verifications, verifications, ANY),
+        }
+    }
+
+    pub(super) fn each(&self) -> [&Pool; 4] {
+        [&self.evaluations, &self.requests, &self.bytes, &self.verifications]
+    }
+}
+
+impl Lease {
+    /// A lease for a process that serves one user: only bytes are limited.
+    pub fn standalone(bytes: u64) -> Self {
+        let any = PoolLimits { total: u64::MAX, namespace: u64::MAX, host: u64::MAX };
+        let bytes = PoolLimits { total: bytes, namespace: bytes, host: bytes };
+        let limits = BudgetLimits { evaluations: any, requests: any, bytes, verifications: any };
+        Self::of(Arc::new(Pools::new(&limits)), LeaseState::new(""), None, Vec::new())
+    }
+
+    pub(super) async fn begin(
+        pools: &Arc<Pools>,
+        namespace: &str,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<Self, Fault> {
+        let state = LeaseState::new(namespace);
+        let ask = |amount| Ask { lease: &state, host: None, amount };
+        let bytes = pools.bytes.acquire(ask(bytes as u64), deadline).await?;
+        let evaluation = pools.evaluations.acquire(ask(1), deadline).await?;
+        let (pools, permits) = (Arc::clone(pools), vec![bytes, evaluation]);
+        Ok(Self::of(pools, Arc::clone(&state), Some(deadline), permits))
+    }
+
+    fn of(
+        pools: Arc<Pools>,
+        state: Arc<LeaseState>,
+        deadline: Option<Instant>,
+        permits: Vec<Permit>,
+    ) -> Self {
+        let prepared = Semaphore::new(PREPARED_REQUESTS);
+        Self(Arc::new(Shared { pools, state, deadline, prepared, _permits: permits }))
+    }
+
+    /// Waits for the permit for a request to `host`.
+    ///
+    /// # Errors
+    /// `Busy`.
+    pub async fn request(&self, host: &str) -> Result<RequestPermit<'_>, Fault> {
+        let Shared { pools, prepared, .. } = &*self.0;
+        // Never closed.
+        let prepared = prepared.acquire().await.map_err(|_| self.closed())?;
+        let permit = pools.requests.acquire(self.ask(Some(host), 1), self.deadline()).await?;
+        Ok(RequestPermit { _prepared: prepared, _permit: permit })
+    }
+
+    /// Waits for `amount` more bytes of a response of `registry` in `share`.
+    ///
+    /// # Errors
+    /// `Busy`. A standalone lease does not wait: `TooMany`.
+    pub async fn grow(
+        &self,
+        share: &mut ByteShare,
+        amount: usize,
+        registry: &str,
+    ) -> Result<(), Fault> {
+        let ask = self.ask(None, amount as u64);
+        let deadline = self.0.deadline.unwrap_or_else(Instant::now);
+        let more = self.0.pools.bytes.acquire(ask, deadline).await;
+        share.0.push(more.map_err(|busy| match self.0.deadline {
+            Some(_) => busy.into(),
+            None => {
+                let detail = "memory limit for buffered responses reached; try again later";
+                Fault::new(FaultKind::TooMany, registry, detail)
+            }
+        })?);
+        Ok(())
+    }
+
+    /// Waits for the turn to verify.
+    ///
+    /// # Errors
+    /// `Busy`.
+    pub async fn verification(&self) -> Result<CpuTurn, Fault> {
+        let ask = self.ask(None, 1);
+        Ok(CpuTurn(self.0.pools.verifications.acquire(ask, self.deadline()).await?))
+    }
+
+    /// Waits until the lease is revoked; the fault says in whose favor.
+    pub async fn revoked(&self) -> Fault {
+        self.0.state.revoked().await.into()
+    }
+
+    fn ask<'a>(&'a self, host: Option<&'a str>, amount: u64) -> Ask<'a> {
+        Ask { lease: &self.0.state, host, amount }
+    }
+
+    fn deadline(&self) -> Instant {
+        self.0.deadline.unwrap_or_else(|| Instant::now() + LONG)
+    }
+
+    fn closed(&self) -> Fault {
+        Fault::new(FaultKind::Cancelled, "the gate", "the lease has ended")
+    }
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lease(…)")
+    }
+}
