@@ -5,10 +5,14 @@
 //! server arrives within milliseconds.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::poll;
 use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -24,22 +28,22 @@ const ABORT_TIME: Duration = Duration::from_millis(20);
 /// The memory for all bodies, and the bodies that are being received, oldest first.
 pub(crate) struct BodyBudget {
     bytes: Arc<Semaphore>,
-    incoming: Mutex<IncomingBodies>,
-}
-
-#[derive(Default)]
-struct IncomingBodies {
     /// The number of bodies so far; the number of the newest one.
-    count: u64,
-    /// The request of each, which is given up to abort the body.
-    by_number: BTreeMap<u64, Arc<Notify>>,
+    count: AtomicU64,
+    /// The requests whose bodies did not arrive with their headers, by the number of the body. A
+    /// request is given up to abort its body.
+    incoming: Mutex<BTreeMap<u64, Arc<Notify>>>,
 }
 
 /// A body that is being received.
+#[derive(Clone, Copy)]
 struct IncomingBody<'a> {
     budget: &'a BodyBudget,
     number: u64,
 }
+
+/// The entry of a body by which others can abort it.
+struct IncomingEntry<'a>(IncomingBody<'a>);
 
 /// A whole body, and its share of the budget, which is released when this is dropped.
 #[derive(Debug)]
@@ -85,14 +89,22 @@ pub(crate) async fn read(
         discard(body, limits, request).await;
         return Err(BodyError::TooLarge);
     }
-    let incoming = budget.begin(request);
-    let whole = collect(&mut body, limits.body_bytes, &incoming);
+    let incoming = budget.begin();
     let end = Instant::now() + limits.body;
-    let read = tokio::select! {
-        read = timeout_at(end, whole) => read.unwrap_or(Err(BodyError::TooSlow)),
-        () = request.given_up() => Err(BodyError::Busy),
+    let read = {
+        let mut whole = pin!(collect(&mut body, limits.body_bytes, incoming));
+        match poll!(whole.as_mut()) {
+            // Most bodies arrive with their headers.
+            Poll::Ready(read) => read,
+            Poll::Pending => {
+                let _entry = incoming.enter(request);
+                tokio::select! {
+                    read = timeout_at(end, whole) => read.unwrap_or(Err(BodyError::TooSlow)),
+                    () = request.given_up() => Err(BodyError::Busy),
+                }
+            }
+        }
     };
-    drop(incoming);
     if matches!(read, Err(BodyError::TooLarge)) {
         discard_until(body, limits, end).await;
     }
@@ -128,7 +140,7 @@ async fn discard_until(mut body: Incoming, limits: &Limits, end: Instant) {
 async fn collect(
     body: &mut Incoming,
     limit: usize,
-    incoming: &IncomingBody<'_>,
+    incoming: IncomingBody<'_>,
 ) -> Result<BufferedBody, BodyError> {
     let mut buffered = BufferedBody { bytes: Bytes::new(), share: None };
     let mut more = BytesMut::new();
@@ -157,22 +169,18 @@ async fn collect(
 impl BodyBudget {
     /// A budget of so many bytes.
     pub(crate) fn new(bytes: usize) -> Self {
-        Self { bytes: Arc::new(Semaphore::new(bytes)), incoming: Mutex::default() }
+        let bytes = Arc::new(Semaphore::new(bytes));
+        Self { bytes, count: AtomicU64::new(0), incoming: Mutex::default() }
     }
 
-    fn begin(&self, request: &RequestSlot<'_>) -> IncomingBody<'_> {
-        let mut incoming = self.incoming();
-        incoming.count += 1;
-        let number = incoming.count;
-        incoming.by_number.insert(number, Arc::clone(request.give_up()));
-        drop(incoming);
-        IncomingBody { budget: self, number }
+    fn begin(&self) -> IncomingBody<'_> {
+        IncomingBody { budget: self, number: self.count.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// Aborts the oldest body, if it is older than `number`; `false` if there is none.
     fn abort_older_than(&self, number: u64) -> bool {
         let mut incoming = self.incoming();
-        match incoming.by_number.first_entry() {
+        match incoming.first_entry() {
             Some(first) if *first.key() < number => {
                 first.remove().notify_one();
                 true
@@ -181,12 +189,18 @@ impl BodyBudget {
         }
     }
 
-    fn incoming(&self) -> MutexGuard<'_, IncomingBodies> {
+    fn incoming(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Notify>>> {
         self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl IncomingBody<'_> {
+impl<'a> IncomingBody<'a> {
+    /// Lets others abort the body by giving up its request.
+    fn enter(self, request: &RequestSlot<'_>) -> IncomingEntry<'a> {
+        self.budget.incoming().insert(self.number, Arc::clone(request.give_up()));
+        IncomingEntry(self)
+    }
+
     /// A share of `length` bytes; older bodies are aborted where the budget is used up.
     async fn share(&self, length: usize) -> Result<OwnedSemaphorePermit, BodyError> {
         let length = u32::try_from(length).map_err(|_| BodyError::TooLarge)?;
@@ -206,9 +220,10 @@ impl IncomingBody<'_> {
     }
 }
 
-impl Drop for IncomingBody<'_> {
+impl Drop for IncomingEntry<'_> {
     fn drop(&mut self) {
-        self.budget.incoming().by_number.remove(&self.number);
+        let IncomingEntry(body) = self;
+        body.budget.incoming().remove(&body.number);
     }
 }
 

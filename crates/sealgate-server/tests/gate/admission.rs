@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
+use sealgate_server::listener::limits::Limits;
+use sealgate_server::webhook::policy_objects::PolicyReviews;
 use sealgate_testkit::registry::Request;
 use serde_json::{Value, json};
 
-use crate::fixture::{GateFixture, gate, policy, review};
+use crate::fixture::{GateFixture, gate, gate_with, policy, review};
 
 fn gate_with_policy() -> GateFixture {
     gate(|key| vec![("signed.yaml", policy("signed", "**", key))])
@@ -83,6 +85,32 @@ async fn a_slow_registry_is_named_before_the_api_server_gives_up() {
     assert_eq!(response["allowed"], false);
     let message = response["status"]["message"].as_str().unwrap();
     assert!(message.contains("registry.test") && message.contains("unreachable"), "{message}");
+}
+
+/// With as many evaluations in progress as there may be, the longest-running one is denied.
+#[tokio::test]
+async fn a_review_that_is_given_up_for_a_new_one_is_denied_with_a_reason() {
+    let files = |key: &_| vec![("signed.yaml", policy("signed", "**", key))];
+    let gate = gate_with(
+        files,
+        PolicyReviews::default(),
+        Limits { requests: 1, ..Limits::default() },
+    );
+    let digest = gate.push("slow");
+    gate.ready().await;
+    gate.registry.delay(Request::Referrers, "", 1, Duration::from_secs(30));
+    let image = format!("registry.test/slow@{digest}");
+    let new = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        gate.post("/validate", "no review").await.0
+    };
+    let (response, new) = tokio::join!(gate.pod("/validate", &image), new);
+    assert_eq!(new, 400);
+    assert_eq!((&response["allowed"], &response["uid"]), (&json!(false), &json!("u-1")));
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(message.contains("too many requests at once"), "{message}");
+    let (_, page) = gate.get("/metrics").await;
+    assert!(page.contains("allowed=\"false\",dry_run=\"false\",reason=\"busy\"} 1"), "{page}");
 }
 
 #[tokio::test]

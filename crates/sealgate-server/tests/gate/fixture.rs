@@ -41,13 +41,15 @@ pub(crate) struct GateFixture {
 
 /// A gate on a folder with these files.
 pub(crate) fn gate(files: impl FnOnce(&TestKey) -> Vec<(&'static str, String)>) -> GateFixture {
-    gate_with(files, PolicyReviews::default())
+    gate_with(files, PolicyReviews::default(), Limits::default())
 }
 
-/// A gate on a folder with these files, which reviews policy objects within these bounds.
+/// A gate on a folder with these files, which reviews policy objects within these bounds, and with
+/// these limits of its listener.
 pub(crate) fn gate_with(
     files: impl FnOnce(&TestKey) -> Vec<(&'static str, String)>,
     policy_reviews: PolicyReviews,
+    limits: Limits,
 ) -> GateFixture {
     let key = TestKey::p256();
     let folder = tempfile::tempdir().unwrap();
@@ -55,7 +57,7 @@ pub(crate) fn gate_with(
         std::fs::write(folder.path().join(name), text).unwrap();
     }
     let registry = Arc::new(MemoryRegistry::new());
-    let (running, ca) = open(&registry, folder.path().to_owned(), policy_reviews);
+    let (running, ca) = open(&registry, folder.path().to_owned(), policy_reviews, limits);
     let ca = reqwest::Certificate::from_pem(ca.as_bytes()).unwrap();
     let client = reqwest::Client::builder().tls_certs_only([ca]).no_proxy().build().unwrap();
     GateFixture { registry, key, folder, running, client }
@@ -65,6 +67,7 @@ fn open(
     registry: &Arc<MemoryRegistry>,
     path: PathBuf,
     policy_reviews: PolicyReviews,
+    limits: Limits,
 ) -> (Running, String) {
     let metrics = Arc::new(Metrics::new());
     let options = FolderOptions {
@@ -93,7 +96,7 @@ fn open(
         metrics_listen: None,
         certificate: Arc::clone(&slot),
         clients: None,
-        limits: Limits::default(),
+        limits,
     };
     let handler = WebhookHandler {
         gate: Arc::new(gate),

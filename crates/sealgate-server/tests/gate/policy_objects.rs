@@ -1,6 +1,7 @@
 //! Reviews of policy objects: few at a time, and bounded; policies of the folder that exceed a
 //! limit.
 
+use sealgate_server::listener::limits::Limits;
 use sealgate_server::webhook::policy_objects::PolicyReviews;
 use serde_json::{Value, json};
 
@@ -45,7 +46,7 @@ async fn answer(gate: &GateFixture, path: &str, spec: &Value) -> Value {
 #[tokio::test]
 async fn a_review_that_does_not_get_its_turn_is_denied_as_busy() {
     let files = |key: &_| vec![("signed.yaml", policy("signed", "**", key))];
-    let gate = gate_with(files, PolicyReviews::new(0, 0));
+    let gate = gate_with(files, PolicyReviews::new(0, 0), Limits::default());
     let digest = gate.push("good");
     gate.sign("good", &digest).await;
     gate.ready().await;
