@@ -10,14 +10,13 @@ use tokio_rustls::TlsAcceptor;
 use tracing::info;
 
 use crate::listener::accept::{self, Listener};
-use crate::listener::body::BodyBudget;
 use crate::listener::certificate::CertificateSlot;
 use crate::listener::client_certificates::ClientCertificates;
 use crate::listener::limits::Limits;
 use crate::listener::phase::Phase;
 use crate::listener::tls;
 use crate::webhook::review_handler::ReviewHandler;
-use crate::webhook::routes::{PARSERS, Paths, Routes};
+use crate::webhook::routes::{BodyBudgets, PARSERS, Paths, Routes};
 
 /// The options of a server.
 #[derive(Clone, Debug)]
@@ -82,7 +81,7 @@ pub fn start<H: ReviewHandler>(
 ) -> Result<Running, StartError> {
     let (sender, phase) = watch::channel(Phase::Serving);
     let limits = Arc::new(options.limits.clone());
-    let bodies = Arc::new(BodyBudget::new(limits.body_bytes_total));
+    let bodies = Arc::new(BodyBudgets::new(&limits));
     let parsers = Arc::new(Semaphore::new(PARSERS));
     let paths = if options.metrics_listen.is_some() { Paths::Webhooks } else { Paths::All };
     let listener = |socket, paths, tls: Option<TlsAcceptor>| {

@@ -27,6 +27,10 @@ use super::phase::Phase;
 use super::service::HttpService;
 use super::tls::Protocol;
 
+/// The bytes that an HTTP/2 client can send before they are read: they are not in the budget of
+/// bodies yet. hyper's default is 1 MiB for each connection.
+const H2_WINDOW: u32 = 64 << 10;
+
 /// A connection, and what its requests need.
 pub(super) struct Connection {
     pub(super) activity: Arc<Activity>,
@@ -76,6 +80,8 @@ fn builder(protocol: Protocol, limits: &Limits) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(64 << 10)
+        .initial_stream_window_size(H2_WINDOW)
+        .initial_connection_window_size(H2_WINDOW)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10));
     match protocol {

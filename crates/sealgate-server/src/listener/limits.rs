@@ -24,9 +24,11 @@ pub struct Limits {
     pub body: Duration,
     /// The bytes of one body.
     pub body_bytes: usize,
-    /// The bytes of all bodies that are being received or parsed at once. Beyond it, the body that
-    /// has been arriving for the longest time is aborted.
+    /// The bytes of all bodies of workload reviews that are being received or parsed at once. Beyond
+    /// it, the body that has been arriving for the longest time is aborted.
     pub body_bytes_total: usize,
+    /// The same for reviews of policy objects, whose bodies are held until they are answered.
+    pub policy_body_bytes_total: usize,
     /// The time that a connection may stay open without a request.
     pub idle: Duration,
     /// The timeout of a request without `?timeout=`, and the longest that a request can state.
@@ -47,7 +49,8 @@ impl Default for Limits {
             headers: Duration::from_secs(10),
             body: Duration::from_secs(10),
             body_bytes: BODY_BYTES,
-            body_bytes_total: 32 << 20,
+            body_bytes_total: 24 << 20,
+            policy_body_bytes_total: 8 << 20,
             idle: Duration::from_secs(120),
             webhook_timeout: Duration::from_secs(10),
             lame_duck: Duration::ZERO,

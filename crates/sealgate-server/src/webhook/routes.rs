@@ -44,9 +44,16 @@ pub(crate) struct Routes<H> {
     pub(crate) handler: Arc<H>,
     pub(crate) paths: Paths,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) bodies: Arc<BodyBudget>,
+    pub(crate) bodies: Arc<BodyBudgets>,
     pub(crate) parsers: Arc<Semaphore>,
     pub(crate) phase: watch::Receiver<Phase>,
+}
+
+/// The memory for bodies. Reviews of policy objects take none from those of workloads, because they
+/// hold their bodies for longer.
+pub(crate) struct BodyBudgets {
+    workloads: BodyBudget,
+    policy_objects: BodyBudget,
 }
 
 /// The circumstances of one review.
@@ -133,7 +140,8 @@ impl<H: ReviewHandler> Routes<H> {
             body::discard(request.into_body(), limits, slot).await;
             return refused;
         }
-        match body::read(request.into_body(), limits, &self.bodies, slot).await {
+        let budget = self.bodies.of(context.hook);
+        match body::read(request.into_body(), limits, budget, slot).await {
             Ok(body) => {
                 let _received = context.activity.request_received();
                 http_response(match self.parse(context, body).await {
@@ -219,6 +227,24 @@ impl<H: ReviewHandler> Routes<H> {
             let status = StatusCode::INTERNAL_SERVER_ERROR;
             ReviewResponse { status, body: failure.to_string().into() }
         })
+    }
+}
+
+impl BodyBudgets {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            workloads: BodyBudget::new(limits.body_bytes_total),
+            policy_objects: BodyBudget::new(limits.policy_body_bytes_total),
+        }
+    }
+
+    fn of(&self, hook: Hook) -> &BodyBudget {
+        match hook {
+            Hook::Validate | Hook::Mutate => &self.workloads,
+            Hook::ValidatePolicies | Hook::DefaultPolicies | Hook::ConvertPolicies => {
+                &self.policy_objects
+            }
+        }
     }
 }
 

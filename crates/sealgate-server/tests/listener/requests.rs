@@ -49,6 +49,19 @@ async fn all_bodies_in_total_are_bounded() {
     assert_eq!(listener.post("/validate", "x".repeat(500)).await.0, 200, "the share comes back");
 }
 
+/// A review of a policy object can hold its body for long, which no review of a workload waits for.
+#[tokio::test]
+async fn bodies_of_policy_objects_have_a_budget_of_their_own() {
+    let limits =
+        Limits { body_bytes_total: 500, policy_body_bytes_total: 100, ..Limits::default() };
+    let listener = listener(limits);
+    assert_eq!(listener.post("/validate-policies", "x".repeat(100)).await.0, 200);
+    for path in ["/validate-policies", "/default-policies", "/resource-conversion"] {
+        assert_eq!(listener.post(path, "x".repeat(101)).await.0, 503);
+    }
+    assert_eq!(listener.post("/validate", "x".repeat(500)).await.0, 200);
+}
+
 /// A body is dropped once it is parsed: reviews under way hold no share of the budget.
 #[tokio::test]
 async fn reviews_under_way_hold_no_body() {
