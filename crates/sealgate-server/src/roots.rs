@@ -2,6 +2,7 @@
 //!
 //! The engine decides when a repository is read, and what is kept when reading fails.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,11 +14,17 @@ use sealgate_policy::cip::trust_root::{Remote, Repository, Spec};
 use sealgate_sigstore::tuf::{
     Expiry, KnownMetadata, Mirror, VerifiedTargets, check_anchor, of_archive, remote,
 };
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 /// The time limit for all responses of a mirror.
 const DEADLINE: Duration = Duration::from_secs(45);
 /// The folder of targets of mirrors on the network.
 const TARGETS: &str = "targets";
+
+/// Unpacking an archive takes up to 32 MiB, and whoever creates TrustRoots decides how many there
+/// are: one at a time.
+static UNPACKING: Semaphore = Semaphore::const_new(1);
 
 /// Opens repositories. No request is sent before a `remote` is read.
 pub struct TufRoots;
@@ -43,7 +50,7 @@ struct OnNetwork {
 
 /// `spec.repository`.
 struct InObject {
-    repository: Repository,
+    repository: Arc<Repository>,
 }
 
 impl OnNetwork {
@@ -66,7 +73,7 @@ impl OnNetwork {
 impl InObject {
     fn open(repository: &Repository) -> Result<Self, Fault> {
         check_anchor(&repository.root.0).map_err(|error| error.into_fault("repository.root"))?;
-        Ok(Self { repository: repository.clone() })
+        Ok(Self { repository: Arc::new(repository.clone()) })
     }
 }
 
@@ -88,13 +95,26 @@ impl RootRepository for InObject {
     /// Reads the archive. It was fresh when it was made, and there is no newer one to ask for: an
     /// expiry is reported, not an error.
     async fn read(&mut self, now: Timestamp) -> Result<ReadRoot, Fault> {
-        let Repository { root, mirror_fs, targets, trusted_root_target: target } = &self.repository;
-        let verified = of_archive(&mirror_fs.0, &root.0, targets, target, now, Expiry::Reported)
-            .await
-            .map_err(|error| error.into_fault("mirrorFS"))?;
-        let expired = verified.expired(now).map(|role| role.expires);
-        Ok(ReadRoot { root: parse(&verified, target)?, expired })
+        let failed =
+            || Fault::new(FaultKind::Config, "mirrorFS", "the archive could not be unpacked");
+        let turn = UNPACKING.acquire().await.map_err(|_| failed())?;
+        let repository = Arc::clone(&self.repository);
+        let read = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            // Everything is in memory: nothing is waited for.
+            Handle::current().block_on(read_archive(&repository, now))
+        });
+        read.await.unwrap_or_else(|_| Err(failed()))
     }
+}
+
+async fn read_archive(repository: &Repository, now: Timestamp) -> Result<ReadRoot, Fault> {
+    let Repository { root, mirror_fs, targets, trusted_root_target: target } = repository;
+    let verified = of_archive(&mirror_fs.0, &root.0, targets, target, now, Expiry::Reported)
+        .await
+        .map_err(|error| error.into_fault("mirrorFS"))?;
+    let expired = verified.expired(now).map(|role| role.expires);
+    Ok(ReadRoot { root: parse(&verified, target)?, expired })
 }
 
 fn parse(verified: &VerifiedTargets, target: &str) -> Result<TrustRoot, Fault> {
