@@ -85,13 +85,18 @@ pub fn request(port: u16, method: &str, path: &str, body: &[u8]) -> anyhow::Resu
     http::exchange(StreamOwned::new(connection, stream), method, &host, path, &json, body)
 }
 
-fn connect(port: u16) -> anyhow::Result<(ClientConnection, TcpStream)> {
+/// TLS client configuration that accepts every server certificate.
+pub(crate) fn any_certificate() -> anyhow::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate))
-        .with_no_client_auth();
+        .with_no_client_auth())
+}
+
+fn connect(port: u16) -> anyhow::Result<(ClientConnection, TcpStream)> {
+    let config = any_certificate()?;
     let name = ServerName::try_from("localhost")?;
     let connection = ClientConnection::new(Arc::new(config), name)?;
     let stream = TcpStream::connect(("127.0.0.1", port))?;

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod ctlog;
 mod der;
 pub mod gate;
+pub mod hostile;
 pub mod http;
 pub mod image;
 pub mod mutate;
