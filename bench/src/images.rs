@@ -1,11 +1,9 @@
 //! Signed images in the registry with the referrers API.
 
+use sealgate_tests::hostile::honest::signed_images;
 use sealgate_tests::image::Image;
 use sealgate_tests::programs::Sandbox;
 use sealgate_tests::registries;
-
-/// Images that one call of `sign` takes.
-const A_CALL: usize = 50;
 
 /// An image with a signature of `cosign.key`, in this format.
 pub(crate) fn signed(sandbox: &Sandbox, format: &str, name: &str) -> Image {
@@ -17,14 +15,7 @@ pub(crate) fn signed(sandbox: &Sandbox, format: &str, name: &str) -> Image {
 
 /// Several images with one bundle each, `NAME-0` and so on.
 pub(crate) fn several(sandbox: &Sandbox, name: &str, count: usize) -> Vec<Image> {
-    let registry = registries::referrers();
-    let images: Vec<Image> = (0..count).map(|i| registry.image(&format!("{name}-{i}"))).collect();
-    for some in images.chunks(A_CALL) {
-        let mut words = vec!["sign".to_owned(), "--key".into(), "cosign.key".into(), "-y".into()];
-        words.extend(some.iter().map(Image::by_digest));
-        sandbox.sealgate(&words).ok();
-    }
-    images
+    signed_images(sandbox, registries::referrers(), name, count)
 }
 
 /// An image with so many bundles, of which the last is of `cosign.key` and the others of another.

@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: Sealgate and real cosign on the same images in the same run, and the gate
-//! under load; or two programs of Sealgate in turns, `--against PROGRAM`. Prints a table of figures and
-//! their ratios; `bench/README.md` keeps the last one.
+//! under load; two programs of Sealgate in turns, `--against PROGRAM`; or the gate beside hostile
+//! tenants, `abuse`. Prints a table of figures and their ratios; `bench/README.md` keeps the last one.
 //!
 //! Figures are whole processes as a user runs them: start-up, network on loopback, exit.
 
@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 
+mod abuse;
 mod gate;
 mod images;
 mod keyless;
@@ -17,26 +18,39 @@ mod startup;
 mod table;
 mod verify;
 
-/// The command line: `[verify|keyless|gate] [--against PROGRAM]`.
+const USAGE: &str =
+    "usage: [verify|keyless|gate] [--against PROGRAM], or abuse [--seconds N] [--only KIND]...";
+
+/// The command line, see [`USAGE`].
 struct Arguments {
     part: Option<String>,
+    /// Duration of each phase of `abuse`.
+    seconds: u64,
+    /// Kinds of hostile tenants of `abuse`; all if empty.
+    only: Vec<String>,
     /// Another program of Sealgate, which is measured beside this one in the place of cosign.
     against: Option<PathBuf>,
 }
 
 impl Arguments {
     fn read(mut words: impl Iterator<Item = String>) -> anyhow::Result<Self> {
-        let mut arguments = Self { part: None, against: None };
+        let mut arguments =
+            Self { part: None, seconds: abuse::SECONDS, only: Vec::new(), against: None };
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--against" => {
                     let path = words.next().context("--against wants the path of a program")?;
                     arguments.against = Some(PathBuf::from(path));
                 }
-                "verify" | "keyless" | "gate" if arguments.part.is_none() => {
+                "--seconds" => {
+                    let number = words.next().context("--seconds wants a number")?;
+                    arguments.seconds = number.parse().context("--seconds")?;
+                }
+                "--only" => arguments.only.push(words.next().context("--only wants a kind")?),
+                "verify" | "keyless" | "gate" | "abuse" if arguments.part.is_none() => {
                     arguments.part = Some(word);
                 }
-                _ => bail!("{word:?}: usage: [verify|keyless|gate] [--against PROGRAM]"),
+                _ => bail!("{word:?}: {USAGE}"),
             }
         }
         Ok(arguments)
@@ -58,7 +72,17 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let arguments = Arguments::read(std::env::args().skip(1))?;
+    let mut words = std::env::args().skip(1).peekable();
+    if words.next_if(|word| word == abuse::PART).is_some() {
+        return abuse::hostile_tenants(&words.collect::<Vec<_>>());
+    }
+    let arguments = Arguments::read(words)?;
+    if arguments.part.as_deref() == Some("abuse") {
+        let rows = abuse::run(arguments.seconds, &arguments.only)?;
+        table::print_head(["alone", "beside 50 hostile tenants", "goal"]);
+        table::print(&rows);
+        return Ok(());
+    }
     match &arguments.against {
         Some(_) if arguments.part.as_deref() == Some("keyless") => {
             bail!("--against measures verify and gate")

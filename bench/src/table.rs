@@ -44,6 +44,11 @@ impl Row {
         Self::new(what, ours, format!("(goal: {goal})"), String::new())
     }
 
+    /// A figure without and with hostile tenants, and the goal of the latter.
+    pub(crate) fn beside(what: &str, without: String, with: String, goal: &str) -> Self {
+        Self::new(what, without, with, goal.to_owned())
+    }
+
     fn new(what: &str, ours: String, other: String, ratio: String) -> Self {
         Self { what: what.to_owned(), ours, other, ratio }
     }

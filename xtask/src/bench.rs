@@ -1,5 +1,6 @@
 //! `cargo xtask bench [verify|keyless|gate] [--against PROGRAM]`: release builds, side by side with
-//! real cosign, or with another program of Sealgate; see `bench/`.
+//! real cosign, or with another program of Sealgate; and `cargo xtask bench abuse`: the gate beside
+//! hostile tenants. See `bench/`.
 
 use anyhow::Context as _;
 

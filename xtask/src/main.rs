@@ -46,7 +46,8 @@ const TASKS: &[Task] = &[
     Task {
         name: "bench",
         arguments: "[PART] [--against PROGRAM]",
-        about: "verify, keyless, gate: beside real cosign or an older sealgate, in release builds",
+        about: "verify, keyless, gate: beside real cosign or an older sealgate, in release builds; \
+                abuse: the gate beside hostile tenants",
         run: bench::run,
     },
     Task {

@@ -13,7 +13,8 @@ mod warm;
 
 pub(crate) use against::against;
 use cold::Cold;
-use server::{Client, Gate, policy};
+pub(crate) use server::policy;
+use server::{Client, Gate};
 use warm::Warm;
 
 use crate::images::{several, signed};

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use sealgate_tests::hostile::process::processor;
 use sealgate_tests::process::{free_port, wait_until};
 use sealgate_tests::programs::Sandbox;
 
@@ -43,12 +44,7 @@ impl Gate {
 
     /// Processor time so far, milliseconds; the system counts hundredths of a second.
     pub(super) fn processor(&self) -> anyhow::Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name of the program, in parentheses, may have blanks.
-        let fields = stat.rsplit_once(')').context("stat")?.1;
-        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-        let ticks: Vec<f64> = ticks.collect::<Result<_, _>>()?;
-        Ok(ticks.iter().sum::<f64>() * 10.0)
+        Ok(processor(self.child.id())?.as_secs_f64() * 1e3)
     }
 
     /// Resident memory, MiB.
@@ -108,7 +104,7 @@ impl<'g> Client<'g> {
 }
 
 /// A policy that asks for a signature of `key` on the images of `glob`.
-pub(super) fn policy(name: &str, glob: &str, key: &str) -> String {
+pub(crate) fn policy(name: &str, glob: &str, key: &str) -> String {
     let key: String = key.lines().map(|line| format!("          {line}\n")).collect();
     format!(
         "apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\nmetadata:\n  \
