@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Format, Tool, sandbox_with_key};
 
+mod abuse;
 mod admission;
 mod clients;
 mod controllers;
