@@ -24,7 +24,6 @@ use sealgate_policy::facts::{Candidates, Facts, VerifiedFact};
 use sealgate_policy::image_state::PinnedImage;
 use sealgate_policy::judge::{Verdict, judge};
 use sealgate_policy::rule::{Criterion, RequirementId, SignatureRequirement};
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
 use crate::budget::Lease;
@@ -72,10 +71,6 @@ enum Search {
     /// Referrers.
     Referrers,
 }
-
-/// Evidence of more bytes is verified outside the threads that serve other admissions: it can take
-/// long.
-const LARGE_EVIDENCE: usize = 16 << 10;
 
 /// The turns and the time of an image's verifications.
 struct Turns<'a> {
@@ -208,7 +203,7 @@ impl ImageEvaluation<'_> {
                     enough
                 }
             };
-            let gathering = self.gathering(&*opened.registry, location);
+            let gathering = self.gathering(&*opened.registry, location).with_lease(turns.lease);
             match location.search {
                 Search::All => gathering.bundles_first(&mut faults, look).await,
                 Search::Referrers => gathering.referrers_only(&mut faults, look).await,
@@ -298,16 +293,11 @@ impl Turns<'_> {
             let detail = format!("verifying its signatures takes more than {limit} s");
             return Err(Fault::new(FaultKind::TooMany, self.registry, detail));
         }
-        let _turn = self.lease.verification().await?;
-        let start = Instant::now();
-        let result = match evidence.size() > LARGE_EVIDENCE {
-            // Only a runtime with several threads has another one for its tasks.
-            true if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread => {
-                tokio::task::block_in_place(verify)
-            }
-            _ => verify(),
+        let timed = || {
+            let start = Instant::now();
+            (verify(), u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX))
         };
-        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let (result, micros) = self.lease.verify(evidence.size(), timed).await?;
         self.spent_micros.fetch_add(micros, Ordering::Relaxed);
         Ok(result)
     }

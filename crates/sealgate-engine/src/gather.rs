@@ -23,6 +23,7 @@ use sealgate_core::reject::{Document, Foreign, Reject};
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
+use crate::budget::Lease;
 use crate::limits::Limits;
 use crate::ports::{RawManifest, RegistryRead};
 use crate::triangulate::{self, Attachment};
@@ -60,6 +61,7 @@ pub struct Gathering<'a> {
     limits: &'a Limits,
     permits: Semaphore,
     bytes_left: AtomicU64,
+    lease: Option<&'a Lease>,
 }
 
 impl<'a> Gathering<'a> {
@@ -79,7 +81,13 @@ impl<'a> Gathering<'a> {
             limits,
             permits: Semaphore::new(limits.concurrent.max(1)),
             bytes_left: AtomicU64::new(limits.evidence),
+            lease: None,
         }
+    }
+
+    /// Parses large manifests at their turn by `lease`.
+    pub fn with_lease(self, lease: &'a Lease) -> Self {
+        Self { lease: Some(lease), ..self }
     }
 
     /// Gathers from both sources concurrently.
@@ -193,7 +201,8 @@ impl<'a> Gathering<'a> {
     /// # Errors Returns empty evidence if there is no tag; otherwise fails as [`Self::by_payload`].
     async fn tagged_layers(&self) -> Result<ByPayload, Gathered> {
         let raw = self.tagged().await?.ok_or_else(Gathered::default)?;
-        self.by_payload(&raw)
+        let manifest = self.read(&raw).await?;
+        self.by_payload(&raw, manifest)
     }
 
     async fn tagged(&self) -> Result<Option<RawManifest>, Fault> {
@@ -262,7 +271,7 @@ impl<'a> Gathering<'a> {
         if is_index(&raw.descriptor.media_type) {
             return Ok(Gathered::default());
         }
-        let manifest = match read(&raw) {
+        let manifest = match self.read(&raw).await? {
             Ok(manifest) => manifest,
             Err(error) if may_be_bundle => {
                 return Ok(unusable(origin, malformed(&error.to_string())).into());
@@ -277,7 +286,9 @@ impl<'a> Gathering<'a> {
                 let reason = malformed("a bundle manifest has exactly one layer");
                 Ok(unusable(origin, reason).into())
             }
-            layers if layers.iter().any(is_simple_signing) => Ok(self.legacy_manifest(&raw).await),
+            layers if layers.iter().any(is_simple_signing) => {
+                Ok(self.in_order(self.by_payload(&raw, Ok(manifest))).await)
+            }
             _ => Ok(Gathered::default()),
         }
     }
@@ -291,10 +302,6 @@ impl<'a> Gathering<'a> {
     }
 
     /// Gathers the signatures of a `.sig` manifest, one for each layer, with the faults.
-    async fn legacy_manifest(&self, raw: &RawManifest) -> Gathered {
-        self.in_order(self.by_payload(raw)).await
-    }
-
     async fn in_order(&self, layers: Result<ByPayload, Gathered>) -> Gathered {
         let found: Vec<Vec<Numbered>> = self.each_payload(layers).collect().await;
         Gathered::in_order(found.into_iter().flatten().collect())
@@ -319,9 +326,13 @@ impl<'a> Gathering<'a> {
     /// does not affect the others.
     ///
     /// # Errors Returns a fault, or the manifest as unusable evidence.
-    fn by_payload(&self, raw: &RawManifest) -> Result<ByPayload, Gathered> {
+    fn by_payload(
+        &self,
+        raw: &RawManifest,
+        manifest: Result<Manifest, InvalidManifest>,
+    ) -> Result<ByPayload, Gathered> {
         let host = self.repository.registry();
-        let manifest = match read(raw) {
+        let manifest = match manifest {
             Ok(manifest) => manifest,
             Err(InvalidManifest::Json(InvalidJson::TooManyEntries { limit, .. })) => {
                 let detail = format!("more than {limit} signature layers");
@@ -415,6 +426,15 @@ impl<'a> Gathering<'a> {
 
     async fn manifest(&self, what: &Identifier) -> Result<Option<RawManifest>, Fault> {
         self.permitted(self.registry.manifest(self.repository, what)).await
+    }
+
+    /// Parses strictly: other parsers must not find other layers in the same bytes.
+    async fn read(&self, raw: &RawManifest) -> Result<Result<Manifest, InvalidManifest>, Fault> {
+        let parse = || parse_manifest(&raw.bytes, Some(&raw.descriptor.media_type));
+        match self.lease {
+            Some(lease) => lease.parse(raw.bytes.len(), parse).await,
+            None => Ok(parse()),
+        }
     }
 
     async fn permitted<T>(
@@ -551,11 +571,6 @@ impl From<Fault> for Gathered {
     fn from(fault: Fault) -> Self {
         Self { evidence: Vec::new(), faults: vec![fault] }
     }
-}
-
-/// Parses strictly: other parsers must not find other layers in the same bytes.
-fn read(raw: &RawManifest) -> Result<Manifest, InvalidManifest> {
-    parse_manifest(&raw.bytes, Some(&raw.descriptor.media_type))
 }
 
 fn is_bundle(layer: &Descriptor) -> bool {

@@ -103,7 +103,8 @@ impl Client {
             (req.endpoint, req.deadline, req.limit) = (endpoint, deadline, left);
             let reply = self.send(req).await?;
             if page == 0 {
-                match first_page(&reply)? {
+                let first = self.lease.parse(reply.body.len(), || first_page(&reply)).await?;
+                match first? {
                     FirstPage::List(label) => labelled = label,
                     FirstPage::None(answer) => return Ok(answer),
                 }
@@ -113,7 +114,8 @@ impl Client {
             }
             // All pages together have the limit of one page.
             left = left.saturating_sub(reply.body.len() as u64);
-            list.extend(parse(&reply.target, &reply.body)?.manifests);
+            let page = || parse(&reply.target, &reply.body);
+            list.extend(self.lease.parse(reply.body.len(), page).await??.manifests);
             if list.len() > limits.referrers {
                 break;
             }
@@ -155,7 +157,8 @@ impl Client {
             let detail = format!("the tag {tag} holds {found}, not a list of referrers");
             return Err(tagged.target.fault(FaultKind::Malformed, detail));
         }
-        let index = parse(&tagged.target, &tagged.manifest.bytes)?;
+        let bytes = &tagged.manifest.bytes;
+        let index = self.lease.parse(bytes.len(), || parse(&tagged.target, bytes)).await??;
         let limit = self.shared.options.limits.referrers;
         if index.manifests.len() > limit {
             let detail = format!("{subject} has more than {limit} referrers");

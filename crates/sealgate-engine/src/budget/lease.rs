@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sealgate_core::fault::{Fault, FaultKind};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -15,6 +16,8 @@ const PREPARED_REQUESTS: usize = 16;
 const WAITING_EVALUATIONS: (usize, usize) = (1024, 256);
 /// No limit: the waiters of the other pools are those of leases.
 const ANY: (usize, usize) = (usize::MAX, usize::MAX);
+/// Documents of more bytes can take long.
+const SMALL: usize = 16 << 10;
 /// The end of the wait for a lease that has no deadline.
 const LONG: std::time::Duration = std::time::Duration::from_secs(3600);
 
@@ -47,9 +50,6 @@ pub struct RequestPermit<'a> {
 /// Bytes that are held.
 #[derive(Default)]
 pub struct ByteShare(Vec<Permit>);
-
-/// The permit to verify.
-pub struct CpuTurn(#[allow(dead_code, reason = "held until dropped")] Permit);
 
 impl Pools {
     pub(super) fn new(limits: &BudgetLimits) -> Self {
@@ -135,13 +135,30 @@ impl Lease {
         Ok(())
     }
 
-    /// Waits for the turn to verify.
+    /// Waits for the turn to verify evidence of `size` bytes, and does.
     ///
     /// # Errors
     /// `Busy`.
-    pub async fn verification(&self) -> Result<CpuTurn, Fault> {
+    pub async fn verify<T>(&self, size: usize, verify: impl FnOnce() -> T) -> Result<T, Fault> {
         let ask = self.ask(None, 1);
-        Ok(CpuTurn(self.0.pools.verifications.acquire(ask, self.deadline()).await?))
+        let _turn = self.0.pools.verifications.acquire(ask, self.deadline()).await?;
+        // Large evidence can take long: other admissions get the thread. Only a runtime with several
+        // threads has another one for its tasks.
+        match Handle::current().runtime_flavor() {
+            RuntimeFlavor::MultiThread if size > SMALL => Ok(tokio::task::block_in_place(verify)),
+            _ => Ok(verify()),
+        }
+    }
+
+    /// Parses a document of `size` bytes: a large one waits for its turn, as a verification does.
+    ///
+    /// # Errors
+    /// `Busy`.
+    pub async fn parse<T>(&self, size: usize, parse: impl FnOnce() -> T) -> Result<T, Fault> {
+        match size > SMALL {
+            true => self.verify(size, parse).await,
+            false => Ok(parse()),
+        }
     }
 
     /// Waits until the lease is revoked; the fault says in whose favor.

@@ -12,7 +12,7 @@ mod lease;
 mod pool;
 mod registry;
 
-pub use lease::{ByteShare, CpuTurn, Lease, RequestPermit};
+pub use lease::{ByteShare, Lease, RequestPermit};
 pub use pool::{PoolLimits, PoolStats, Resource, Share};
 pub(crate) use registry::LeasedRegistry;
 

@@ -189,10 +189,11 @@ async fn an_evaluation_gives_everything_back_with_its_last_reference() {
     lease.grow(&mut share, 5000, "r.example").await.unwrap();
     lease.grow(&mut share, 5000, "r.example").await.unwrap();
     let request = lease.request("r.example").await.unwrap();
-    let turn = lease.verification().await.unwrap();
     let used = |budget: &Budget| budget.stats().iter().map(|it| it.used).collect::<Vec<_>>();
-    assert_eq!(used(&budget), [1, 1, 11_000, 1]);
-    drop((request, turn));
+    let during = lease.verify(1 << 20, || used(&budget)).await.unwrap();
+    assert_eq!(during, [1, 1, 11_000, 1]);
+    assert_eq!(lease.parse(1000, || used(&budget)).await.unwrap(), [1, 1, 11_000, 0]);
+    drop(request);
     drop(lease);
     // The bytes outlive the lease that they were drawn from.
     assert_eq!(used(&budget), [0, 0, 10_000, 0]);

@@ -91,11 +91,8 @@ async fn a_slow_registry_is_named_before_the_api_server_gives_up() {
 #[tokio::test]
 async fn a_review_that_is_given_up_for_a_new_one_is_denied_with_a_reason() {
     let files = |key: &_| vec![("signed.yaml", policy("signed", "**", key))];
-    let gate = gate_with(
-        files,
-        PolicyReviews::default(),
-        Limits { requests: 1, ..Limits::default() },
-    );
+    let gate =
+        gate_with(files, PolicyReviews::default(), Limits { requests: 1, ..Limits::default() });
     let digest = gate.push("slow");
     gate.ready().await;
     gate.registry.delay(Request::Referrers, "", 1, Duration::from_secs(30));
