@@ -6,6 +6,9 @@
 //! request, then the one whose last response is longest ago. If the requests of all of them are
 //! being answered, the connection with the longest-running one is given up: its requests are
 //! answered at once, and it is closed.
+//!
+//! New connections have some time for their first request. A quarter of the slots is theirs before
+//! one has to wait for another one's time to pass.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +34,8 @@ const GIVE_UP_TIME: Duration = Duration::from_millis(100);
 /// The connections of one kind of caller to a listener, of bounded number.
 pub(super) struct ConnectionLimit {
     caller: Caller,
+    /// The number of connections without a response that may take the slots of others.
+    most_new: usize,
     free: Arc<Semaphore>,
     open: Mutex<OpenConnections>,
     requests: Arc<RequestLimit>,
@@ -53,9 +58,9 @@ struct OpenConnection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Eviction {
     Evicted,
-    /// The connections to evict first are too young.
+    /// The connections that could be evicted need a little more time.
     Later,
-    /// The requests of all connections are being answered.
+    /// The requests of all connections but a few new ones are being answered.
     AllBusy,
 }
 
@@ -73,7 +78,8 @@ impl ConnectionLimit {
     pub(super) fn new(caller: Caller, connections: usize, requests: usize) -> Arc<Self> {
         let free = Arc::new(Semaphore::new(connections.max(1)));
         let requests = Arc::new(RequestLimit::new(requests.max(1)));
-        Arc::new(Self { caller, free, open: Mutex::default(), requests })
+        let most_new = (connections / 4).max(1);
+        Arc::new(Self { caller, most_new, free, open: Mutex::default(), requests })
     }
 
     /// Acquires a slot for a new connection; evicts another connection where none is free.
@@ -107,14 +113,26 @@ impl ConnectionLimit {
 
     fn evict_idlest(&self) -> Eviction {
         let mut open = self.open();
-        let connections = open.by_number.iter();
-        let idle = connections.filter_map(|(number, it)| Some((it.activity.idleness()?, *number)));
-        let Some(((is_new, idle_for), number)) = idle.max() else { return Eviction::AllBusy };
-        if idle_for < if is_new { LEAST_TIME } else { RESPONSE_TIME } {
-            return Eviction::Later;
+        let (mut new, mut oldest_new, mut idlest) = (0, None, None);
+        for (number, connection) in &open.by_number {
+            match connection.activity.idleness() {
+                Some((true, idle_for)) => {
+                    new += 1;
+                    oldest_new = oldest_new.max(Some((idle_for, *number)));
+                }
+                Some((false, idle_for)) => idlest = idlest.max(Some((idle_for, *number))),
+                None => {}
+            }
         }
-        if let Some(idlest) = open.by_number.remove(&number) {
-            idlest.evict.notify_one();
+        let number = match (oldest_new, idlest) {
+            (Some((idle_for, number)), _) if idle_for >= LEAST_TIME => number,
+            _ if new >= self.most_new => return Eviction::Later,
+            (_, Some((idle_for, number))) if idle_for >= RESPONSE_TIME => number,
+            (_, Some(_)) => return Eviction::Later,
+            (_, None) => return Eviction::AllBusy,
+        };
+        if let Some(connection) = open.by_number.remove(&number) {
+            connection.evict.notify_one();
         }
         Eviction::Evicted
     }

@@ -57,6 +57,24 @@ async fn busy_connections_do_not_shut_out_a_new_one() {
     assert!(busy.iter().all(|(status, _)| *status == 200), "{busy:?}");
 }
 
+/// Connections that stay silent, one after the other, do not make a new one wait for the time of each.
+#[tokio::test]
+async fn silent_connections_do_not_hold_up_a_new_one() {
+    let listener = listener(Limits { connections: 16, ..Limits::default() });
+    let clients: Vec<_> = (0..16).map(|_| listener.client()).collect();
+    for client in &clients {
+        listener.post_with(client, "/validate", "{}").await.unwrap();
+    }
+    let address = listener.running.address();
+    let mut silent = Vec::new();
+    for _ in 0..12 {
+        silent.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    let took = answered(&listener).await;
+    // Four of them have a slot at a time.
+    assert!(took < Duration::from_millis(1500), "{took:?}");
+}
+
 /// An HTTP/2 connection is given up with all of its requests.
 #[tokio::test]
 async fn one_connection_with_many_requests_is_given_up_as_a_whole() {
