@@ -30,8 +30,8 @@ pub struct Settings<'a> {
     pub connect: Duration,
 }
 
-/// What the clients of one kind of server share: built once, so that a client for one more host
-/// costs little.
+/// Settings that the clients of one kind of server share; built once, so that a client for one more
+/// host costs little.
 pub(crate) struct Template {
     name: &'static str,
     tls: ClientConfig,
