@@ -4,7 +4,8 @@
 //! servers are silent: names that do not resolve would delay all others. This one is asynchronous,
 //! gives each look-up one short time limit, and bounds the look-ups in flight. It follows
 //! `/etc/resolv.conf`, which it reads again when the file changes, and `/etc/hosts`, but not
-//! `/etc/nsswitch.conf`. Names in `/etc/hosts` and names resolved recently do not wait for others.
+//! `/etc/nsswitch.conf`. Names in `/etc/hosts` and addresses in memory do not wait for others, and
+//! names that resolved before do not wait for names that never did.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -30,7 +31,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(3);
 const RESPONSE_LIMIT: Duration = Duration::from_millis(1400);
 /// Maximum number of attempts at one name.
 const MAX_ATTEMPTS: usize = 2;
-/// Maximum number of look-ups in flight.
+/// Maximum number of look-ups in flight, of names that resolved before and of others each.
 const MAX_IN_FLIGHT: usize = 64;
 /// Maximum number of remembered names.
 const MAX_NAMES: u64 = 1024;
@@ -40,6 +41,8 @@ const MAX_ADDRESSES: usize = 16;
 const LONGEST: Duration = Duration::from_secs(60);
 /// Time for which it is remembered that a name has no addresses.
 const ABSENT: Duration = Duration::from_secs(5);
+/// Time for which it is remembered that a name resolved.
+const RESOLVED: Duration = Duration::from_secs(3600);
 /// Time between two looks at the time stamps of the system's files.
 const FILE_CHECK: Duration = Duration::from_secs(5);
 
@@ -50,8 +53,11 @@ const HOSTS: &str = "/etc/hosts";
 pub struct Resolver {
     source: Source,
     current: Mutex<Option<Loaded>>,
-    in_flight: Semaphore,
     names: moka::future::Cache<String, LookedUp>,
+    /// Names that resolved before.
+    resolved: moka::future::Cache<String, ()>,
+    in_flight: Semaphore,
+    in_flight_again: Semaphore,
 }
 
 /// Source of the configuration.
@@ -121,7 +127,16 @@ impl Resolver {
     fn new(source: Source) -> Self {
         let names =
             moka::future::Cache::builder().max_capacity(MAX_NAMES).expire_after(Lifetime).build();
-        Self { source, current: Mutex::new(None), in_flight: Semaphore::new(MAX_IN_FLIGHT), names }
+        let resolved =
+            moka::future::Cache::builder().max_capacity(MAX_NAMES).time_to_live(RESOLVED).build();
+        Self {
+            source,
+            current: Mutex::new(None),
+            names,
+            resolved,
+            in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            in_flight_again: Semaphore::new(MAX_IN_FLIGHT),
+        }
     }
 
     /// Addresses of a host name, never empty. The same name is looked up once at a time.
@@ -145,12 +160,19 @@ impl Resolver {
     }
 
     async fn look_up(&self, dns: &TokioResolver, text: &str, name: Name) -> LookedUp {
-        // The semaphore is never closed.
-        let _permit = self.in_flight.acquire().await;
+        let share = match self.resolved.get(text).await.is_some() {
+            true => &self.in_flight_again,
+            false => &self.in_flight,
+        };
+        // A semaphore is never closed.
+        let _permit = share.acquire().await;
         let result = tokio::time::timeout(TIME_LIMIT, dns.lookup_ip(name)).await;
         let cause = match result {
             Ok(Ok(found)) => match LookedUp::of(&found) {
-                Some(found) => return found,
+                Some(found) => {
+                    self.resolved.insert(text.to_owned(), ()).await;
+                    return found;
+                }
                 None => LookupCause::Absent,
             },
             Ok(Err(error)) => LookupCause::of(&error),
@@ -306,13 +328,14 @@ mod tests {
     }
 
     /// Name server that answers each query for an A record with 192.0.2.9, and others with none.
+    /// Queries for names that begin with `silent` get no answer.
     fn server(answers: bool) -> SocketAddr {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         std::thread::spawn(move || {
             let mut bytes = [0; 512];
             while let Ok((length, from)) = socket.recv_from(&mut bytes) {
-                if answers {
+                if answers && !bytes[12..length].windows(6).any(|part| part == b"silent") {
                     let _ = socket.send_to(&answer(&bytes[..length]), from);
                 }
             }
@@ -377,6 +400,22 @@ mod tests {
         }
         assert!(started.elapsed() < 2 * TIME_LIMIT + Duration::from_secs(1));
         assert_eq!(silent.in_flight.available_permits(), MAX_IN_FLIGHT);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_resolved_before_does_not_wait_for_others() {
+        let resolver = Arc::new(resolver(&[server(true)]));
+        assert!(resolver.addresses("some.test").await.is_ok());
+        resolver.names.invalidate("some.test").await;
+        for number in 0..70 {
+            let resolver = Arc::clone(&resolver);
+            tokio::spawn(async move { resolver.addresses(&format!("silent{number}.test")).await });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(resolver.in_flight.available_permits(), 0);
+        let started = Instant::now();
+        assert!(resolver.addresses("some.test").await.is_ok());
+        assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
     }
 
     #[tokio::test]
