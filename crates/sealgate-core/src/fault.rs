@@ -135,8 +135,8 @@ impl Fault {
                 return Self::new(FaultKind::Unreachable, registry, NOT_REACHED);
             }
             (_, None, _) => return self.clone(),
-            (_, Some(_), Some(status)) => format!("a host that it led to answered with {status}"),
-            (_, Some(_), None) => "a host that it led to gave an unusable answer".to_owned(),
+            (_, Some(_), Some(status)) => format!("{LED_TO} answered with {status}"),
+            (_, Some(_), None) => format!("{LED_TO} gave an unusable answer"),
         };
         Self { status: self.status, ..Self::new(self.kind, registry, detail) }
     }
@@ -155,6 +155,8 @@ fn is_unanswered(kind: FaultKind, led: bool, status: Option<u16>) -> bool {
     }
 }
 
+/// A host that a registry led to, for the author of a request.
+const LED_TO: &str = "its token endpoint, or the target of its redirect,";
 /// The detail of every failure to get an answer, for the author of a request.
 const NOT_REACHED: &str = "could not be reached; the gate's log has the cause";
 
@@ -220,14 +222,15 @@ mod tests {
         let led = Fault { asked, ..Fault { status, ..Fault::new(kind, target, detail) } };
         assert_eq!(
             led.for_requester().to_string(),
-            "reg.io: a host that it led to answered with 403 (denied)"
+            "reg.io: its token endpoint, or the target of its redirect, answered with 403 (denied)"
         );
         let api = Fault::new(FaultKind::Timeout, "pull secrets in shop", "the API server is slow");
         assert_eq!(api.for_requester(), api);
         let unread = Fault { status: None, kind: FaultKind::TooLarge, ..led };
         assert_eq!(
             unread.for_requester().to_string(),
-            "reg.io: a host that it led to gave an unusable answer (too-large)"
+            "reg.io: its token endpoint, or the target of its redirect, gave an unusable answer \
+             (too-large)"
         );
     }
 }

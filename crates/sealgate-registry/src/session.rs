@@ -10,7 +10,7 @@ use url::Url;
 use crate::auth::{TokenContext, TokenScope};
 use crate::challenge::{Challenge, Unanswerable};
 use crate::client::Client;
-use crate::credentials::Credential;
+use crate::credentials::{Credential, FoundCredential, GIVEN};
 use crate::host::{Host, Scheme};
 use crate::reply::Reply;
 use crate::transport::{Body, BodyMode, Request, Target, late};
@@ -288,7 +288,7 @@ struct AuthState<'a> {
     scopes: Vec<String>,
     scope_extended: bool,
     /// `None` until looked up; empty for anonymous access.
-    credentials: Option<Vec<Credential>>,
+    credentials: Option<Vec<FoundCredential>>,
     at: usize,
     header: Option<HeaderValue>,
     /// Challenge that `header` answers.
@@ -482,17 +482,19 @@ impl<'a> AuthState<'a> {
         }
         let credentials = &self.client.credentials;
         let mut list = match &credentials.explicit {
-            Some(explicit) => vec![explicit.clone()],
+            Some(explicit) => {
+                vec![FoundCredential { credential: explicit.clone(), origin: GIVEN }]
+            }
             None => {
-                let mut list =
-                    credentials.keychain.lookup(&self.host.name, self.scope.path()).await?;
+                let (keychain, path) = (&credentials.keychain, self.scope.path());
+                let mut list = keychain.lookup_with_origin(&self.host.name, path).await?;
                 list.truncate(MAX_CREDENTIALS);
                 list
             }
         };
         if let Some(accepted) = credentials.accepted.get(&self.key()).await {
             // Stable sort: the credential accepted last comes first, the others keep their order.
-            list.sort_by_key(|credential| credential.id() != accepted);
+            list.sort_by_key(|found| found.credential.id() != accepted);
         }
         self.credentials = Some(list);
         Ok(())
@@ -503,13 +505,13 @@ impl<'a> AuthState<'a> {
     }
 
     fn credential(&self) -> Option<&Credential> {
-        self.credentials.as_ref()?.get(self.at)
+        self.credentials.as_ref()?.get(self.at).map(|found| &found.credential)
     }
 
     /// Returns whether a remaining credential is a password.
     fn has_password(&self) -> bool {
         let left = self.credentials.iter().flatten().skip(self.at);
-        left.into_iter().any(|it| matches!(it, Credential::Password { .. }))
+        left.into_iter().any(|it| matches!(it.credential, Credential::Password { .. }))
     }
 
     fn is_anonymous(&self) -> bool {
@@ -522,12 +524,23 @@ impl<'a> AuthState<'a> {
         Url::parse(&text).map_err(|e| Fault::new(FaultKind::Config, &self.host.name, e.to_string()))
     }
 
+    /// Origins of the credentials, all of which were refused.
+    fn refused_origins(&self) -> Option<String> {
+        let mut origins: Vec<&str> =
+            self.credentials.iter().flatten().map(|found| found.origin).collect();
+        origins.dedup();
+        (!origins.is_empty()).then(|| origins.join(" and "))
+    }
+
     /// Adds hints about the cause of a refusal.
     fn explain_refusal(&self, mut fault: Fault) -> Fault {
         if self.is_anonymous() && fault.kind == FaultKind::Unauthorized {
             fault.detail.push_str(
                 " (requested without credentials: none are configured for this registry)",
             );
+        }
+        if let Some(origins) = self.refused_origins() {
+            fault.detail.push_str(&format!(" (requested with the credentials of {origins})"));
         }
         if let Some(complaint) = self.client.credentials.keychain.unreadable() {
             fault.detail.push_str(&format!(" ({complaint})"));

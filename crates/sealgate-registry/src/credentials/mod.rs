@@ -110,6 +110,26 @@ enum Source {
     Unreadable(Fault),
 }
 
+/// Credential with its origin, for messages.
+#[derive(Clone, Debug)]
+pub(crate) struct FoundCredential {
+    pub(crate) credential: Credential,
+    pub(crate) origin: &'static str,
+}
+
+impl Source {
+    fn origin(&self) -> &'static str {
+        match self {
+            Self::Docker(_) | Self::Unreadable(_) => "the Docker configuration",
+            Self::Pull(_) => "an image pull secret",
+            Self::Given(..) => GIVEN,
+        }
+    }
+}
+
+/// Origin of a credential in a flag or its environment variable.
+pub(crate) const GIVEN: &str = "the --registry flags";
+
 impl Keychain {
     /// Existing files named by `environment`: Docker's `config.json`, then `REGISTRY_AUTH_FILE`,
     /// then `containers/auth.json`. An unreadable file does not stop the others; it is reported by
@@ -173,7 +193,17 @@ impl Keychain {
     /// helper does not work, `Config` when the entry for this registry or a whole file is
     /// unreadable.
     pub async fn lookup(&self, registry: &str, path: &str) -> Result<Vec<Credential>, Fault> {
-        let mut found: Vec<Credential> = Vec::new();
+        let found = self.lookup_with_origin(registry, path).await?;
+        Ok(found.into_iter().map(|found| found.credential).collect())
+    }
+
+    /// As [`Self::lookup`], with the origin of each credential.
+    pub(crate) async fn lookup_with_origin(
+        &self,
+        registry: &str,
+        path: &str,
+    ) -> Result<Vec<FoundCredential>, Fault> {
+        let mut found: Vec<FoundCredential> = Vec::new();
         let mut failed = None;
         for source in &self.sources {
             let more = match source {
@@ -190,8 +220,8 @@ impl Keychain {
                 Vec::new()
             });
             for credential in more {
-                if !found.contains(&credential) {
-                    found.push(credential);
+                if !found.iter().any(|known| known.credential == credential) {
+                    found.push(FoundCredential { credential, origin: source.origin() });
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Authentication: lazy, isolated per credential, and never sent to other hosts.
 
+use std::sync::Arc;
+
 use sealgate_core::fault::FaultKind;
 use sealgate_engine::ports::{PullSecret, RegistryAccess, RegistryRead};
 use sealgate_registry::credentials::{Credential, Keychain, Secret};
@@ -134,6 +136,24 @@ async fn the_next_secret_is_tried_and_the_good_one_remembered() {
     let wrong = client().open(&[secrets[0].clone(), secrets[2].clone()], &lease());
     let fault = wrong.resolve(&repository, &tag("v1")).await.unwrap_err();
     assert!(fault.detail.contains("1 pull secret(s) could not be read"), "{}", fault.detail);
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_origin_of_the_credentials() {
+    let access = Access::Basic(vec![Account::new("ada", "pw")]);
+    let served = served(serve::Options { access, ..serve::Options::default() }).await;
+    let repository = repository(&served, "a/b");
+    let given = with(password("ada", "wrong"));
+    let secrets = [pull_secret(&served, "", "ada", "wrong too")];
+    for (registry, origin) in [
+        (Arc::new(given) as Arc<dyn RegistryRead>, "the --registry flags"),
+        (with(None).open(&secrets), "an image pull secret"),
+    ] {
+        let fault = registry.resolve(&repository, &tag("v1")).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Unauthorized);
+        let told = format!("(requested with the credentials of {origin})");
+        assert!(fault.detail.ends_with(&told) && !fault.detail.contains("wrong"), "{fault}");
+    }
 }
 
 #[tokio::test]
