@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use sealgate_tests::certificates::Authority;
 use sealgate_tests::gate::{Gate, GateOptions};
 use sealgate_tests::process::wait_until;
 use sealgate_tests::programs::Sandbox;
@@ -214,6 +215,55 @@ fn its_own_credentials_go_to_their_registry_only() {
     let serve = ["serve", "--policies", "policies", "--self-signed"].map(str::to_owned);
     let run = sandbox.sealgate(&[&serve[..], &bare].concat()).exits(1);
     run.says("--registry-username must name the registry that it is for").says_no(password);
+}
+
+/// The creator of a pod must not learn from the denial which hosts and ports the gate can reach. The
+/// log says why.
+#[test]
+fn registries_that_give_no_answer_are_told_alike() {
+    let sandbox = sandbox_with_key();
+    let closed = format!("127.0.0.1:{}", sealgate_tests::process::free_port().unwrap());
+    // Connections are accepted by the kernel, and no request is read.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let authority = Authority::new("tests unknown ca").unwrap();
+    let files = authority.issue(&sandbox.path(""), "registry").unwrap();
+    let unknown_ca = registries::docker_with_tls("folder-unknown-ca", &files).unwrap();
+    let plain = registries::docker_without_tls("folder-plain-http").unwrap();
+    let registries = [
+        (closed, "(unreachable)"),
+        (silent.local_addr().unwrap().to_string(), "(timeout)"),
+        (unknown_ca.host.clone(), "(tls)"),
+        (plain.host.clone(), "(tls)"),
+        ("169.254.169.254".to_owned(), "(address-not-allowed)"),
+    ];
+    let key = sandbox.read("cosign.pub");
+    for (number, (host, _)) in registries.iter().enumerate() {
+        let policy = policy(&format!("alike-{number}"), host, &key);
+        sandbox.write(&format!("policies/{number}.yaml"), policy);
+    }
+    let gate = Gate::with_folder("folder-alike", &sandbox.path("policies")).unwrap();
+    let denial = |image: &str, number: usize, host: &str| {
+        let answer = gate.review("/validate?timeout=4s", &pod(image)).unwrap();
+        assert_eq!(answer["allowed"], false, "{answer}");
+        let message = answer["status"]["message"].as_str().unwrap();
+        message.replace(host, "HOST").replace(&format!("alike-{number}"), "alike")
+    };
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let denials = registries.iter().enumerate().map(|(number, (host, _))| {
+        let by_digest = denial(&format!("{host}/team/app@{digest}"), number, host);
+        (by_digest, denial(&format!("{host}/team/app:v1"), number, host))
+    });
+    let denials: Vec<(String, String)> = denials.collect();
+    for (by_digest, by_tag) in &denials {
+        let sentence = "[unreachable] HOST: could not be reached; the gate's log has the cause";
+        assert!(by_digest.contains(sentence), "{by_digest}");
+        assert_eq!((by_digest, by_tag), (&denials[0].0, &denials[0].1));
+    }
+    let log = gate.log();
+    for (host, cause) in &registries {
+        let logged = |line: &str| line.contains(host.as_str()) && line.contains(cause);
+        assert!(log.lines().any(logged), "{host} {cause}\n{log}");
+    }
 }
 
 /// Every gate of these tests replays its records when it ends (`records.rs`). Here, with other
