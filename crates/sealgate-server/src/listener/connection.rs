@@ -31,6 +31,10 @@ use super::tls::Protocol;
 /// bodies yet. hyper's default is 1 MiB for each connection.
 const H2_WINDOW: u32 = 64 << 10;
 
+/// The bytes of the headers of one request. A connection over HTTP/1.1 buffers as much of a body
+/// before it is counted.
+const HEADER_BYTES: u32 = 16 << 10;
+
 /// A connection, and what its requests need.
 pub(super) struct Connection {
     pub(super) activity: Arc<Activity>,
@@ -75,11 +79,14 @@ impl Connection {
 fn builder(protocol: Protocol, limits: &Limits) -> Builder<TokioExecutor> {
     let mut http = Builder::new(TokioExecutor::new());
     // `drive` tells an idle connection from a slow one; hyper's own timer does not.
-    http.http1().timer(TokioTimer::new()).max_buf_size(64 << 10).header_read_timeout(None);
+    http.http1()
+        .timer(TokioTimer::new())
+        .max_buf_size(HEADER_BYTES as usize)
+        .header_read_timeout(None);
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
-        .max_header_list_size(64 << 10)
+        .max_header_list_size(HEADER_BYTES)
         .initial_stream_window_size(H2_WINDOW)
         .initial_connection_window_size(H2_WINDOW)
         .keep_alive_interval(Duration::from_secs(30))
