@@ -18,24 +18,20 @@ mod startup;
 mod table;
 mod verify;
 
-const USAGE: &str =
-    "usage: [verify|keyless|gate] [--against PROGRAM], or abuse [--seconds N] [--only KIND]...";
+const USAGE: &str = "usage: [verify|keyless|gate] [--against PROGRAM], \
+                     or abuse [--seconds N] [--only KIND]... [--client-ca]";
 
 /// The command line, see [`USAGE`].
 struct Arguments {
     part: Option<String>,
-    /// Duration of each phase of `abuse`.
-    seconds: u64,
-    /// Kinds of hostile tenants of `abuse`; all if empty.
-    only: Vec<String>,
+    abuse: abuse::Settings,
     /// Another program of Sealgate, which is measured beside this one in the place of cosign.
     against: Option<PathBuf>,
 }
 
 impl Arguments {
     fn read(mut words: impl Iterator<Item = String>) -> anyhow::Result<Self> {
-        let mut arguments =
-            Self { part: None, seconds: abuse::SECONDS, only: Vec::new(), against: None };
+        let mut arguments = Self { part: None, abuse: abuse::Settings::default(), against: None };
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--against" => {
@@ -44,9 +40,12 @@ impl Arguments {
                 }
                 "--seconds" => {
                     let number = words.next().context("--seconds wants a number")?;
-                    arguments.seconds = number.parse().context("--seconds")?;
+                    arguments.abuse.seconds = number.parse().context("--seconds")?;
                 }
-                "--only" => arguments.only.push(words.next().context("--only wants a kind")?),
+                "--only" => {
+                    arguments.abuse.only.push(words.next().context("--only wants a kind")?);
+                }
+                "--client-ca" => arguments.abuse.clients = abuse::Clients::Certified,
                 "verify" | "keyless" | "gate" | "abuse" if arguments.part.is_none() => {
                     arguments.part = Some(word);
                 }
@@ -78,7 +77,7 @@ fn run() -> anyhow::Result<()> {
     }
     let arguments = Arguments::read(words)?;
     if arguments.part.as_deref() == Some("abuse") {
-        let rows = abuse::run(arguments.seconds, &arguments.only)?;
+        let rows = abuse::run(&arguments.abuse)?;
         table::print_head(["alone", "beside 50 hostile tenants", "goal"]);
         table::print(&rows);
         return Ok(());

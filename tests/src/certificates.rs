@@ -21,6 +21,7 @@ pub struct Authority {
 }
 
 /// Files with the certificate and key of a loopback server.
+#[derive(Clone, Debug)]
 pub struct ServerFiles {
     /// Certificate, PEM.
     pub certificate: PathBuf,

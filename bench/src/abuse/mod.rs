@@ -7,8 +7,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use sealgate_tests::certificates::Authority;
+use sealgate_tests::hostile::client::ClientCertificate;
 use sealgate_tests::hostile::honest::{
-    DelayProxy, HonestFigures, HonestTenants, Rates, signed_images,
+    DelayProxy, HonestFigures, HonestTenants, Rates, clients, signed_images,
 };
 use sealgate_tests::hostile::latency::{Latencies, Probes, probe};
 use sealgate_tests::hostile::names::SilentNameServer;
@@ -25,8 +27,31 @@ pub(crate) use attack::{PART, hostile_tenants};
 use crate::gate::policy;
 use crate::table::Row;
 
-/// Duration of each phase, unless `--seconds` gives another one.
-pub(crate) const SECONDS: u64 = 120;
+/// Settings of a run.
+pub(crate) struct Settings {
+    /// Duration of each phase.
+    pub(crate) seconds: u64,
+    /// Kinds of hostile tenants; all if empty.
+    pub(crate) only: Vec<String>,
+    /// Clients that the gate answers.
+    pub(crate) clients: Clients,
+}
+
+/// Clients that the gate answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clients {
+    /// Anyone.
+    Any,
+    /// The API server, by its certificate (`--client-ca`).
+    Certified,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { seconds: 120, only: Vec::new(), clients: Clients::Any }
+    }
+}
+
 /// Honest tenants and their reviews a second, each.
 const TENANTS: usize = 5;
 const RATES: Rates = Rates { warm: 20.0, cold: 2.0 };
@@ -50,21 +75,20 @@ struct Phase {
     cores: f64,
 }
 
-/// All rows, beside hostile tenants of these kinds, or of all.
-pub(crate) fn run(seconds: u64, only: &[String]) -> anyhow::Result<Vec<Row>> {
+/// All rows.
+pub(crate) fn run(settings: &Settings) -> anyhow::Result<Vec<Row>> {
     let sandbox = sandbox();
-    let images = images(&sandbox, seconds);
+    let images = images(&sandbox, settings.seconds);
     let name_server = SilentNameServer::start()
         .inspect_err(|error| eprintln!("names fail to resolve at once, not slowly: {error:#}"));
     let resolv_conf = name_server.as_ref().ok().map(SilentNameServer::resolv_conf).transpose()?;
-    let options = Options { policies: 2, resolv_conf, ..Options::default() };
+    let mut options = Options { policies: 2, resolv_conf, ..Options::default() };
+    let certificate = match settings.clients {
+        Clients::Any => None,
+        Clients::Certified => Some(client_certificate(&sandbox, &mut options)?),
+    };
     let gate = GateProcess::start("abuse", &sandbox, &options)?;
-    tokio::runtime::Runtime::new()?.block_on(measure(
-        &gate,
-        images,
-        Duration::from_secs(seconds),
-        only,
-    ))
+    tokio::runtime::Runtime::new()?.block_on(measure(&gate, images, settings, certificate))
 }
 
 /// A folder with a key pair and two policies: one for every image, and one without keys for the
@@ -100,17 +124,30 @@ fn images(sandbox: &Sandbox, seconds: u64) -> Vec<Image> {
     signed_images(sandbox, registries::referrers(), "abuse", TENANTS + cold as usize + 20)
 }
 
+/// A CA whose certificates the gate accepts, and the API server's certificate.
+fn client_certificate(
+    sandbox: &Sandbox,
+    options: &mut Options,
+) -> anyhow::Result<ClientCertificate> {
+    let authority = Authority::new("bench client ca")?;
+    let file = sandbox.write("client-ca.pem", &authority.pem);
+    options.arguments.extend([format!("--client-ca={}", file.display())]);
+    Ok(ClientCertificate(authority.issue(&sandbox.path(""), "kube-apiserver")?))
+}
+
 async fn measure(
     gate: &GateProcess,
     images: Vec<Image>,
-    duration: Duration,
-    only: &[String],
+    settings: &Settings,
+    certificate: Option<ClientCertificate>,
 ) -> anyhow::Result<Vec<Row>> {
+    let duration = Duration::from_secs(settings.seconds);
     let proxy = DelayProxy::start(&registries::referrers().host, DELAY).await?;
     let images = images.iter().map(|image| image.at(&proxy.host)).collect();
-    let mut honest = HonestTenants::new(gate.port, TENANTS, RATES, images).await?;
+    let clients = clients(certificate.as_ref(), gate.port, TENANTS)?;
+    let mut honest = HonestTenants::new(clients, RATES, images).await?;
     let alone = phase(gate, &mut honest, duration).await?;
-    let attackers = Attackers::start(gate.port, duration, only)?;
+    let attackers = Attackers::start(gate.port, settings, certificate.as_ref())?;
     let beside = phase(gate, &mut honest, duration).await?;
     let attack = attackers.end().await?;
     tokio::time::sleep(REST).await;

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
+use sealgate_core::digest::Digest;
 use sealgate_core::evidence::{Evidence, Origin};
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::Repository;
@@ -155,7 +156,7 @@ impl ImageEvaluation<'_> {
                 facts.candidates_mut(&planned.id).push_fault(fault.clone());
             }
             for evidence in gathered.evidence {
-                let result = self.verify(evidence, planned);
+                let result = self.verify(evidence, &planned.requirement);
                 record(facts.candidates_mut(&planned.id), evidence, &result);
                 candidates.push(CheckedCandidate { origin: evidence.origin().clone(), result });
             }
@@ -197,6 +198,7 @@ impl ImageEvaluation<'_> {
             secrets_fault = opened.secrets_fault;
             let look = |evidence: Evidence| {
                 let decided = &decided;
+                let evidence = Arc::new(evidence);
                 async move {
                     let enough = self.look(&evidence, plan, place, turns, facts).await;
                     decided.store(enough, Ordering::Relaxed);
@@ -228,7 +230,7 @@ impl ImageEvaluation<'_> {
     /// true if every criterion holds then.
     async fn look(
         &self,
-        evidence: &Evidence,
+        evidence: &Arc<Evidence>,
         plan: &Plan,
         place: usize,
         turns: &Turns<'_>,
@@ -236,7 +238,7 @@ impl ImageEvaluation<'_> {
     ) -> bool {
         let mut verified = false;
         for planned in plan.looking_in(place) {
-            let result = turns.take(evidence, || self.verify(evidence, planned)).await;
+            let result = turns.take(evidence.size(), self.verification(evidence, planned)).await;
             let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
             let candidates = facts.candidates_mut(&planned.id);
             match result {
@@ -258,19 +260,42 @@ impl ImageEvaluation<'_> {
         false
     }
 
-    /// Verifies one candidate against one requirement.
-    fn verify(&self, evidence: &Evidence, planned: &Planned) -> Result<Verified, Reject> {
-        let SignatureRequirement { by, trust_config, annotations, claims, .. } =
-            &*planned.requirement;
-        let wanted = ImageSignatureRequirement {
-            digest: self.image.digest.clone(),
-            annotations: annotations.clone(),
-            claims: *claims,
-        };
-        let subject = SubjectRequirement::ImageSignature(&wanted);
-        let requirement = Requirement { authority: by, subject };
-        verify(evidence, &requirement, &trust_config.context(by, self.now))
+    /// The verification of one candidate against one requirement, for another thread.
+    fn verification(
+        &self,
+        evidence: &Arc<Evidence>,
+        planned: &Planned,
+    ) -> impl FnOnce() -> Result<Verified, Reject> + Send + use<> {
+        let (evidence, requirement) = (Arc::clone(evidence), Arc::clone(&planned.requirement));
+        let (digest, now) = (self.image.digest.clone(), self.now);
+        move || verify_signature(&evidence, &requirement, &digest, now)
     }
+
+    fn verify(
+        &self,
+        evidence: &Evidence,
+        requirement: &SignatureRequirement,
+    ) -> Result<Verified, Reject> {
+        verify_signature(evidence, requirement, &self.image.digest, self.now)
+    }
+}
+
+/// Verifies one candidate against one requirement.
+fn verify_signature(
+    evidence: &Evidence,
+    requirement: &SignatureRequirement,
+    digest: &Digest,
+    now: i64,
+) -> Result<Verified, Reject> {
+    let SignatureRequirement { by, trust_config, annotations, claims, .. } = requirement;
+    let wanted = ImageSignatureRequirement {
+        digest: digest.clone(),
+        annotations: annotations.clone(),
+        claims: *claims,
+    };
+    let subject = SubjectRequirement::ImageSignature(&wanted);
+    let requirement = Requirement { authority: by, subject };
+    verify(evidence, &requirement, &trust_config.context(by, now))
 }
 
 /// States what the verification of a candidate found.
@@ -283,21 +308,25 @@ fn record(candidates: &mut Candidates, evidence: &Evidence, result: &Result<Veri
 }
 
 impl Turns<'_> {
-    /// Waits for the turn to verify `evidence`, and does.
+    /// Waits for the turn to verify evidence of `size` bytes, and does.
     ///
     /// # Errors
     /// `Busy` if the turn does not come; `TooMany` if the image has had its time.
-    async fn take<T>(&self, evidence: &Evidence, verify: impl FnOnce() -> T) -> Result<T, Fault> {
+    async fn take<T: Send + 'static>(
+        &self,
+        size: usize,
+        verify: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Fault> {
         if Duration::from_micros(self.spent_micros.load(Ordering::Relaxed)) >= self.limit {
             let limit = self.limit.as_secs_f32();
             let detail = format!("verifying its signatures takes more than {limit} s");
             return Err(Fault::new(FaultKind::TooMany, self.registry, detail));
         }
-        let timed = || {
+        let timed = move || {
             let start = Instant::now();
             (verify(), u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX))
         };
-        let (result, micros) = self.lease.verify(evidence.size(), timed).await?;
+        let (result, micros) = self.lease.verify(size, timed).await?;
         self.spent_micros.fetch_add(micros, Ordering::Relaxed);
         Ok(result)
     }

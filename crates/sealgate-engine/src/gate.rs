@@ -3,6 +3,7 @@
 //! `validate` selects rules, resolves tags, gathers facts, judges, decides and records. `mutate`
 //! only replaces tags by digests. Both end before the API server stops waiting.
 
+mod leased_registry;
 mod run;
 
 use std::collections::BTreeMap;

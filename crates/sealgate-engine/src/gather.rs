@@ -23,7 +23,8 @@ use sealgate_core::reject::{Document, Foreign, Reject};
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
-use crate::budget::Lease;
+use crate::budget::{ByteShare, Lease};
+use crate::concurrent;
 use crate::limits::Limits;
 use crate::ports::{RawManifest, RegistryRead};
 use crate::triangulate::{self, Attachment};
@@ -46,8 +47,17 @@ type Payload = Result<Result<Bytes, Reject>, Fault>;
 /// Layers of one manifest that share a payload, with their indexes.
 type Layers = Vec<(usize, Descriptor)>;
 
-/// The layers of a `.sig` manifest by their payloads, and the manifest's digest.
-type ByPayload = (Digest, Vec<Layers>);
+/// The layers of a `.sig` manifest by their payloads.
+struct ByPayload {
+    /// The digest of the manifest.
+    manifest: Digest,
+    groups: Vec<Layers>,
+    /// Covers the layers: the registry chooses their number and their annotations.
+    share: ByteShare,
+}
+
+/// A parsed manifest, and the share that covers it.
+type ParsedManifest = (Result<Manifest, InvalidManifest>, ByteShare);
 
 /// The evidence of one entry, with its index in the list or manifest.
 type Numbered = (usize, Gathered);
@@ -115,7 +125,8 @@ impl<'a> Gathering<'a> {
         let work = async {
             let first = self.permitted(registry.referrers_by_api(repository, subject)).await;
             let check_fallback_tag = matches!(first, Ok(None));
-            let listed = self.unordered(first.map(Option::unwrap_or_default));
+            let (first, _share) = self.cover_list(first.map(Option::unwrap_or_default)).await;
+            let listed = self.unordered(first);
             if self.drain(faults, listed, &mut enough).await
                 || self.drain_legacy_tag(faults, &mut enough).await
             {
@@ -123,6 +134,7 @@ impl<'a> Gathering<'a> {
             }
             if check_fallback_tag {
                 let second = self.permitted(registry.referrers_by_tag(repository, subject)).await;
+                let (second, _share) = self.cover_list(second).await;
                 self.drain(faults, self.unordered(second), &mut enough).await;
             }
         };
@@ -138,6 +150,7 @@ impl<'a> Gathering<'a> {
         let Self { registry, repository, subject, .. } = self;
         let work = async {
             let listed = self.permitted(registry.referrers(repository, subject)).await;
+            let (listed, _share) = self.cover_list(listed).await;
             self.drain(faults, self.unordered(listed), enough).await;
         };
         self.span_in(work).await;
@@ -151,9 +164,7 @@ impl<'a> Gathering<'a> {
     async fn all_referrers(&self) -> Gathered {
         let Self { registry, repository, subject, .. } = self;
         let listed = self.permitted(registry.referrers(repository, subject)).await;
-        let fetches =
-            stream::iter(self.referrer_fetches(listed)).buffer_unordered(self.concurrency());
-        Gathered::in_order(fetches.collect().await)
+        Gathered::in_order(self.fetched_referrers(listed).collect().await)
     }
 
     async fn span_in<T>(&self, work: impl Future<Output = T>) -> T {
@@ -201,8 +212,8 @@ impl<'a> Gathering<'a> {
     /// # Errors Returns empty evidence if there is no tag; otherwise fails as [`Self::by_payload`].
     async fn tagged_layers(&self) -> Result<ByPayload, Gathered> {
         let raw = self.tagged().await?.ok_or_else(Gathered::default)?;
-        let manifest = self.read(&raw).await?;
-        self.by_payload(&raw, manifest)
+        let (manifest, share) = self.read(&raw).await?;
+        self.by_payload(&raw, manifest, share)
     }
 
     async fn tagged(&self) -> Result<Option<RawManifest>, Fault> {
@@ -221,25 +232,24 @@ impl<'a> Gathering<'a> {
         &self,
         listed: Result<Vec<Descriptor>, Fault>,
     ) -> impl Stream<Item = Gathered> + Send {
-        let fetches =
-            stream::iter(self.referrer_fetches(listed)).buffer_unordered(self.concurrency());
-        fetches.map(|(_, found)| found)
+        self.fetched_referrers(listed).map(|(_, found)| found)
     }
 
-    /// Returns one fetch for each entry of a list, with its index, or the fault instead.
-    fn referrer_fetches(
+    /// Fetches each entry of a list: the evidence with the index of the entry, or the fault instead.
+    fn fetched_referrers(
         &self,
         listed: Result<Vec<Descriptor>, Fault>,
-    ) -> Vec<impl Future<Output = Numbered> + Send> {
+    ) -> impl Stream<Item = Numbered> + Send {
         let entries = match listed.and_then(|listed| self.distinct(listed)) {
             Ok(entries) => entries.into_iter().map(Ok).collect(),
             Err(fault) => vec![Err(fault)],
         };
-        let fetch = |(number, entry): (usize, Result<Descriptor, Fault>)| async move {
+        let fetch = move |(number, entry): (usize, Result<Descriptor, Fault>)| async move {
             let found = async { self.referrer(entry?).await };
             (number, found.await.unwrap_or_else(Gathered::from))
         };
-        entries.into_iter().enumerate().map(fetch).collect()
+        let entries: Vec<_> = entries.into_iter().enumerate().collect();
+        concurrent::unordered(entries, self.concurrency(), fetch)
     }
 
     fn distinct(&self, listed: Vec<Descriptor>) -> Result<Vec<Descriptor>, Fault> {
@@ -271,7 +281,8 @@ impl<'a> Gathering<'a> {
         if is_index(&raw.descriptor.media_type) {
             return Ok(Gathered::default());
         }
-        let manifest = match self.read(&raw).await? {
+        let (manifest, share) = self.read(&raw).await?;
+        let manifest = match manifest {
             Ok(manifest) => manifest,
             Err(error) if may_be_bundle => {
                 return Ok(unusable(origin, malformed(&error.to_string())).into());
@@ -287,7 +298,7 @@ impl<'a> Gathering<'a> {
                 Ok(unusable(origin, reason).into())
             }
             layers if layers.iter().any(is_simple_signing) => {
-                Ok(self.in_order(self.by_payload(&raw, Ok(manifest))).await)
+                Ok(self.in_order(self.by_payload(&raw, Ok(manifest), share)).await)
             }
             _ => Ok(Gathered::default()),
         }
@@ -314,9 +325,9 @@ impl<'a> Gathering<'a> {
         layers: Result<ByPayload, Gathered>,
     ) -> impl Stream<Item = Vec<Numbered>> + Send {
         match layers {
-            Ok((manifest, groups)) => stream::iter(self.payload_fetches(manifest, groups))
-                .buffer_unordered(self.concurrency())
-                .left_stream(),
+            Ok(ByPayload { manifest, groups, share }) => {
+                self.fetched_payloads(manifest, groups).inspect(move |_| _ = &share).left_stream()
+            }
             Err(instead) => stream::iter([vec![(0, instead)]]).right_stream(),
         }
     }
@@ -330,6 +341,7 @@ impl<'a> Gathering<'a> {
         &self,
         raw: &RawManifest,
         manifest: Result<Manifest, InvalidManifest>,
+        share: ByteShare,
     ) -> Result<ByPayload, Gathered> {
         let host = self.repository.registry();
         let manifest = match manifest {
@@ -354,16 +366,16 @@ impl<'a> Gathering<'a> {
                 None => groups.push(vec![(number, layer)]),
             }
         }
-        Ok((raw.descriptor.digest.clone(), groups))
+        Ok(ByPayload { manifest: raw.descriptor.digest.clone(), groups, share })
     }
 
-    /// Returns one fetch for each payload, which yields its layers, each with its index.
-    fn payload_fetches(
+    /// Fetches each payload: its layers, each with its index.
+    fn fetched_payloads(
         &self,
         manifest: Digest,
         groups: Vec<Layers>,
-    ) -> Vec<impl Future<Output = Vec<Numbered>> + Send> {
-        let fetch = |layers: Layers| {
+    ) -> impl Stream<Item = Vec<Numbered>> + Send {
+        let fetch = move |layers: Layers| {
             let manifest = manifest.clone();
             async move {
                 let payload = match layers.first() {
@@ -378,7 +390,7 @@ impl<'a> Gathering<'a> {
                 layers.into_iter().map(piece).collect()
             }
         };
-        groups.into_iter().map(fetch).collect()
+        concurrent::unordered(groups, self.concurrency(), fetch)
     }
 
     fn legacy_layer(
@@ -428,13 +440,43 @@ impl<'a> Gathering<'a> {
         self.permitted(self.registry.manifest(self.repository, what)).await
     }
 
-    /// Parses strictly: other parsers must not find other layers in the same bytes.
-    async fn read(&self, raw: &RawManifest) -> Result<Result<Manifest, InvalidManifest>, Fault> {
-        let parse = || parse_manifest(&raw.bytes, Some(&raw.descriptor.media_type));
-        match self.lease {
-            Some(lease) => lease.parse(raw.bytes.len(), parse).await,
-            None => Ok(parse()),
+    /// Parses strictly: other parsers must not find other layers in the same bytes. The share covers
+    /// the parsed manifest, which takes about twice the bytes of its text.
+    async fn read(&self, raw: &RawManifest) -> Result<ParsedManifest, Fault> {
+        let (bytes, media_type) = (raw.bytes.clone(), raw.descriptor.media_type.clone());
+        let parse = move || parse_manifest(&bytes, Some(&media_type));
+        let share = self.cover(2 * raw.bytes.len()).await?;
+        let manifest = match self.lease {
+            Some(lease) => lease.parse(raw.bytes.len(), parse).await?,
+            None => parse(),
+        };
+        Ok((manifest, share))
+    }
+
+    /// Covers the entries of a list of referrers.
+    async fn cover_list(
+        &self,
+        listed: Result<Vec<Descriptor>, Fault>,
+    ) -> (Result<Vec<Descriptor>, Fault>, ByteShare) {
+        let size = |entry: &Descriptor| {
+            let texts = entry.annotations.iter().map(|(name, text)| name.len() + text.len());
+            size_of::<Descriptor>() + entry.media_type.len() + texts.sum::<usize>()
+        };
+        match listed {
+            Ok(list) => match self.cover(list.iter().map(size).sum()).await {
+                Ok(share) => (Ok(list), share),
+                Err(busy) => (Err(busy), ByteShare::default()),
+            },
+            Err(fault) => (Err(fault), ByteShare::default()),
         }
+    }
+
+    async fn cover(&self, size: usize) -> Result<ByteShare, Fault> {
+        let mut share = ByteShare::default();
+        if let Some(lease) = self.lease {
+            lease.grow(&mut share, size, self.repository.registry()).await?;
+        }
+        Ok(share)
     }
 
     async fn permitted<T>(

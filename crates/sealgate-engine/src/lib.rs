@@ -13,6 +13,7 @@ pub mod attached;
 pub mod budget;
 pub mod cache;
 pub mod clean;
+mod concurrent;
 mod content;
 pub mod copy;
 pub mod download;

@@ -103,8 +103,7 @@ impl Client {
             (req.endpoint, req.deadline, req.limit) = (endpoint, deadline, left);
             let reply = self.send(req).await?;
             if page == 0 {
-                let first = self.lease.parse(reply.body.len(), || first_page(&reply)).await?;
-                match first? {
+                match first_page(&reply)? {
                     FirstPage::List(label) => labelled = label,
                     FirstPage::None(answer) => return Ok(answer),
                 }
@@ -114,7 +113,8 @@ impl Client {
             }
             // All pages together have the limit of one page.
             left = left.saturating_sub(reply.body.len() as u64);
-            let page = || parse(&reply.target, &reply.body);
+            let (target, body) = (reply.target.clone(), reply.body.clone());
+            let page = move || parse(&target, &body);
             list.extend(self.lease.parse(reply.body.len(), page).await??.manifests);
             if list.len() > limits.referrers {
                 break;
@@ -157,8 +157,8 @@ impl Client {
             let detail = format!("the tag {tag} holds {found}, not a list of referrers");
             return Err(tagged.target.fault(FaultKind::Malformed, detail));
         }
-        let bytes = &tagged.manifest.bytes;
-        let index = self.lease.parse(bytes.len(), || parse(&tagged.target, bytes)).await??;
+        let (target, bytes) = (tagged.target.clone(), tagged.manifest.bytes.clone());
+        let index = self.lease.parse(bytes.len(), move || parse(&target, &bytes)).await??;
         let limit = self.shared.options.limits.referrers;
         if index.manifests.len() > limit {
             let detail = format!("{subject} has more than {limit} referrers");

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{ClientBuilder, Method, Response, StatusCode};
 use sealgate_core::fault::{Fault, FaultKind};
@@ -39,7 +39,7 @@ pub(crate) struct Transport {
 /// dropped.
 #[derive(Default)]
 struct BufferedBody {
-    bytes: BytesMut,
+    bytes: Vec<u8>,
     share: ByteShare,
     /// The bytes that the share covers.
     covered: usize,
@@ -343,6 +343,8 @@ impl BufferedBody {
         if more > 0 {
             lease.grow(&mut self.share, more, registry).await?;
             self.covered += more;
+            // Exactly what is covered: a buffer that grows by itself takes up to twice as much.
+            self.bytes.reserve_exact(self.covered - self.bytes.len());
         }
         Ok(())
     }

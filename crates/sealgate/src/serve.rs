@@ -35,6 +35,7 @@ use crate::clock::SystemClock;
 use crate::failure::{CliError, Outcome};
 use crate::terminal;
 
+mod allocator;
 mod budget;
 mod certificate;
 pub(crate) mod clients;
@@ -43,6 +44,7 @@ mod log;
 pub(crate) mod registry;
 pub(crate) mod roots;
 mod source;
+mod threads;
 
 /// Run the gate: an admission webhook that enforces ClusterImagePolicies
 ///
@@ -197,9 +199,10 @@ struct Sources {
 /// Serves until SIGTERM or SIGINT. Blocks: the gate has its own runtime, with one thread per core,
 /// and no time limit. `verbose`: debug messages are logged too.
 pub(crate) fn run(args: ServeArgs, verbose: bool) -> Outcome {
+    allocator::configure();
     let _log = log::start(args.log_format, if verbose { log::VERBOSE } else { log::DEFAULT });
     descriptors::raise_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = threads::runtime()?;
     let outcome = runtime.block_on(serve(args));
     runtime.shutdown_background();
     outcome

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs;
 use std::time::Duration;
 
 use serde_json::Value;
+
+use crate::certificates::ServerFiles;
 
 /// Timeout that the API server states and keeps, unless the webhook configuration has another one.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -16,6 +19,10 @@ pub struct Client {
     origin: String,
     timeout: Duration,
 }
+
+/// Certificate of the API server, and its key.
+#[derive(Clone)]
+pub struct ClientCertificate(pub ServerFiles);
 
 /// HTTP version of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,14 +52,35 @@ pub enum Answer {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally(pub BTreeMap<String, u64>);
 
+impl ClientCertificate {
+    fn identity(&self) -> anyhow::Result<reqwest::Identity> {
+        let files = [&self.0.certificate, &self.0.key];
+        let pem: Vec<Vec<u8>> = files.iter().map(fs::read).collect::<Result<_, _>>()?;
+        Ok(reqwest::Identity::from_pem(&pem.concat())?)
+    }
+}
+
 impl Client {
     /// Client of the gate on this loopback port.
     pub fn new(port: u16, version: Version) -> anyhow::Result<Self> {
+        Self::presenting(None, port, version)
+    }
+
+    /// Client that presents a certificate, for a gate with `--client-ca`.
+    pub fn presenting(
+        certificate: Option<&ClientCertificate>,
+        port: u16,
+        version: Version,
+    ) -> anyhow::Result<Self> {
         // The gate's certificate is its own; these clients measure it and send no secret.
         let http = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).no_proxy();
         let http = match version {
             Version::Http1 => http.http1_only(),
             Version::Http2 => http.http2_prior_knowledge(),
+        };
+        let http = match certificate {
+            Some(certificate) => http.identity(certificate.identity()?),
+            None => http,
         };
         let origin = format!("https://127.0.0.1:{port}");
         Ok(Self { http: http.build()?, origin, timeout: TIMEOUT })

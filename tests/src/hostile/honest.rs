@@ -10,7 +10,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::client::{Answer, Client, Version};
+use super::client::{Answer, Client, ClientCertificate, Version};
 use super::latency::Latencies;
 use super::reviews;
 use crate::image::Image;
@@ -81,20 +81,27 @@ pub fn signed_images(
     images
 }
 
+/// Clients as of the API server: some with HTTP/1.1, some with HTTP/2.
+pub fn clients(
+    certificate: Option<&ClientCertificate>,
+    port: u16,
+    count: usize,
+) -> anyhow::Result<Vec<Client>> {
+    let versions = [Version::Http1, Version::Http2].into_iter().cycle().take(count);
+    versions.map(|version| Client::presenting(certificate, port, version)).collect()
+}
+
 impl HonestTenants {
-    /// `count` tenants of the gate on this port; each takes one of the images, which are signed, as
-    /// the one that the gate knows.
+    /// Tenants, one for each client; each takes one of the images, which are signed, as the one that
+    /// the gate knows.
     pub async fn new(
-        port: u16,
-        count: usize,
+        clients: Vec<Client>,
         rates: Rates,
         images: Vec<Image>,
     ) -> anyhow::Result<Self> {
         let mut cold = VecDeque::from(images);
         let mut tenants = Vec::new();
-        for number in 0..count {
-            let version = if number % 2 == 0 { Version::Http1 } else { Version::Http2 };
-            let client = Client::new(port, version)?;
+        for (number, client) in clients.into_iter().enumerate() {
             let namespace = format!("team-{number}");
             let image = cold.pop_front().ok_or_else(|| anyhow::anyhow!("too few images"))?;
             let warm = reviews::pod(&namespace, [image.by_digest()]);

@@ -43,6 +43,8 @@ pub struct Usage {
     pub memory: f64,
     /// Highest resident memory since [`GateProcess::reset_peak`].
     pub peak: f64,
+    /// The part of both that is pages of the program's file: several times more in a debug build.
+    pub program: f64,
     /// Open descriptors.
     pub descriptors: usize,
     /// Processor time since the start.
@@ -92,6 +94,7 @@ impl GateProcess {
         Ok(Usage {
             memory: mebibytes("VmRSS:")?,
             peak: mebibytes("VmHWM:")?,
+            program: mebibytes("RssFile:")?,
             descriptors,
             processor: processor(self.pid)?,
         })
@@ -102,9 +105,10 @@ impl GateProcess {
         Ok(fs::write(format!("/proc/{}/clear_refs", self.pid), "5")?)
     }
 
-    /// Waits until the memory is at most `mebibytes`; returns the last figure.
-    pub fn memory_below(&self, mebibytes: f64, limit: Duration) -> anyhow::Result<f64> {
-        let memory = || self.usage().map_or(f64::MAX, |usage| usage.memory);
+    /// Waits until the memory without the program's file is at most `mebibytes`; returns the last
+    /// figure.
+    pub fn allocated_below(&self, mebibytes: f64, limit: Duration) -> anyhow::Result<f64> {
+        let memory = || self.usage().map_or(f64::MAX, |usage| usage.memory - usage.program);
         // The caller judges the figure.
         let _ = wait_until(limit, || memory() <= mebibytes);
         Ok(memory())

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::client::{Answer, Client, Tally, Version};
+use super::client::{Answer, Client, ClientCertificate, Tally, Version};
 use super::connections::{self, Stage};
 use super::registry::{Behaviour, HostileRegistry};
 use super::{names, policies, reviews};
@@ -45,6 +45,9 @@ pub enum Kind {
 pub struct Targets {
     /// Port of the gate.
     pub port: u16,
+    /// Certificate of the API server, through which tenants create their pods. Who reaches the port
+    /// directly has none.
+    certificate: Option<ClientCertificate>,
     /// Registry of the hostile images.
     pub registry: HostileRegistry,
     answers: Mutex<Tally>,
@@ -104,9 +107,18 @@ static COSTLY_POLICIES: LazyLock<[String; 2]> =
 
 impl Targets {
     /// The gate on this port, and a new registry.
-    pub async fn new(port: u16) -> anyhow::Result<Arc<Self>> {
+    pub async fn new(
+        port: u16,
+        certificate: Option<ClientCertificate>,
+    ) -> anyhow::Result<Arc<Self>> {
         let registry = HostileRegistry::start().await?;
-        Ok(Arc::new(Self { port, registry, answers: Mutex::default(), count: AtomicU64::new(0) }))
+        Ok(Arc::new(Self {
+            port,
+            certificate,
+            registry,
+            answers: Mutex::default(),
+            count: AtomicU64::new(0),
+        }))
     }
 
     /// Answers of the gate to hostile reviews so far.
@@ -212,8 +224,12 @@ async fn tenant(targets: Arc<Targets>, kind: Kind, number: usize) -> anyhow::Res
     if let Kind::Connections(stage, count) = kind {
         return connections::keep(targets.port, stage, count).await;
     }
-    let version = if kind == Kind::ManyStreams { Version::Http2 } else { Version::Http1 };
-    let client = Client::new(targets.port, version)?;
+    let certificate = targets.certificate.as_ref();
+    let client = match kind {
+        Kind::ManyStreams => Client::new(targets.port, Version::Http2),
+        Kind::CostlyPolicies => Client::new(targets.port, Version::Http1),
+        _ => Client::presenting(certificate, targets.port, Version::Http1),
+    }?;
     let namespace = format!("hostile-{number}");
     let path = if kind == Kind::CostlyPolicies { "/validate-policies" } else { "/validate" };
     let load = kind.load();

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use sealgate_core::fault::{Fault, FaultKind};
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
+use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use super::BudgetLimits;
@@ -139,14 +139,23 @@ impl Lease {
     ///
     /// # Errors
     /// `Busy`.
-    pub async fn verify<T>(&self, size: usize, verify: impl FnOnce() -> T) -> Result<T, Fault> {
+    pub async fn verify<T: Send + 'static>(
+        &self,
+        size: usize,
+        verify: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Fault> {
         let ask = self.ask(None, 1);
-        let _turn = self.0.pools.verifications.acquire(ask, self.deadline()).await?;
-        // Large evidence can take long: other admissions get the thread. Only a runtime with several
-        // threads has another one for its tasks.
-        match Handle::current().runtime_flavor() {
-            RuntimeFlavor::MultiThread if size > SMALL => Ok(tokio::task::block_in_place(verify)),
-            _ => Ok(verify()),
+        let turn = self.0.pools.verifications.acquire(ask, self.deadline()).await?;
+        if size <= SMALL {
+            return Ok(verify());
+        }
+        // Large evidence can take long: this thread serves other admissions meanwhile. The turn
+        // lasts as long as the work, even if nobody waits for it any more.
+        let work = tokio::task::spawn_blocking(move || (verify(), turn));
+        match work.await.map_err(JoinError::try_into_panic) {
+            Ok((verified, _turn)) => Ok(verified),
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            Err(Err(_)) => Err(self.closed()),
         }
     }
 
@@ -154,7 +163,11 @@ impl Lease {
     ///
     /// # Errors
     /// `Busy`.
-    pub async fn parse<T>(&self, size: usize, parse: impl FnOnce() -> T) -> Result<T, Fault> {
+    pub async fn parse<T: Send + 'static>(
+        &self,
+        size: usize,
+        parse: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Fault> {
         match size > SMALL {
             true => self.verify(size, parse).await,
             false => Ok(parse()),

@@ -10,11 +10,9 @@
 
 mod lease;
 mod pool;
-mod registry;
 
 pub use lease::{ByteShare, Lease, RequestPermit};
 pub use pool::{PoolLimits, PoolStats, Resource, Share};
-pub(crate) use registry::LeasedRegistry;
 
 use std::sync::Arc;
 
@@ -44,8 +42,8 @@ impl Default for BudgetLimits {
         let verifications = cores.saturating_sub(1).max(1);
         Self {
             evaluations: PoolLimits { total: 64, namespace: 32, host: u64::MAX },
-            requests: PoolLimits { total: 128, namespace: 64, host: 64 },
-            bytes: PoolLimits { total: 32 << 20, namespace: 16 << 20, host: u64::MAX },
+            requests: PoolLimits { total: 64, namespace: 32, host: 32 },
+            bytes: PoolLimits { total: 24 << 20, namespace: 16 << 20, host: u64::MAX },
             verifications: PoolLimits {
                 total: verifications,
                 namespace: verifications,

@@ -4,8 +4,9 @@
 //! Border: counters and queues. The state is pure: it is given the time, and no lock is held across
 //! an await.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -149,6 +150,15 @@ struct Waiter {
     grant: oneshot::Sender<Permit>,
 }
 
+/// The first waiter of a namespace that may be served.
+struct Turn {
+    used: u64,
+    served: f64,
+    namespace: Arc<str>,
+    /// Its place among the waiters of the namespace.
+    place: usize,
+}
+
 /// The service that a namespace got lately: amount times seconds, halved every [`HALF_LIFE`].
 #[derive(Clone, Copy)]
 struct Served {
@@ -163,7 +173,9 @@ const SHORTEST_TENURE: Duration = Duration::from_millis(100);
 /// The same between namespaces of which one has a little more than the other.
 const EQUAL_TENURE: Duration = Duration::from_secs(2);
 /// The time between two looks for a lease to revoke.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(20);
+/// The waiters of which each looks that often.
+const LOOKERS: u32 = 8;
 /// The most namespaces without use whose recent service is remembered.
 const REMEMBERED: usize = 4096;
 
@@ -268,7 +280,7 @@ impl Pool {
                 biased;
                 granted = &mut granted => return granted.map_err(|_| self.refuse(ask, Share::Total)),
                 busy = &mut revoked => return Err(busy),
-                () = sleep_until(deadline.min(Instant::now() + LOOK)) => {}
+                () = sleep_until(deadline.min(Instant::now() + self.pause())) => {}
             }
             if Instant::now() >= deadline {
                 // A grant that came at this moment is given back with the receiver.
@@ -303,6 +315,12 @@ impl Pool {
         let number = state.wait(ask, grant, now);
         let namespace = Arc::clone(&ask.lease.namespace);
         Ok(Entered::Waiting(granted, Place { pool: self, namespace, number }))
+    }
+
+    /// The time until a waiter looks for a lease to revoke: the more wait, the rarer each looks.
+    fn pause(&self) -> Duration {
+        let waiting = u32::try_from(self.state().waiting).unwrap_or(u32::MAX);
+        LOOK * (waiting / LOOKERS).clamp(1, 50)
     }
 
     /// Revokes leases for waiters with a smaller share.
@@ -366,7 +384,7 @@ impl Pool {
     fn count(&self, share: Share) {
         for (known, count) in Share::ALL.iter().zip(&self.refused) {
             if *known == share {
-                count.fetch_add(1, Ordering::Relaxed);
+                count.fetch_add(1, Relaxed);
             }
         }
     }
@@ -376,9 +394,8 @@ impl Pool {
         let state = self.state();
         let (used, waiting) = (state.used, state.waiting as u64);
         drop(state);
-        let refused = std::array::from_fn(|place| {
-            (Share::ALL[place], self.refused[place].load(Ordering::Relaxed))
-        });
+        let refused =
+            std::array::from_fn(|place| (Share::ALL[place], self.refused[place].load(Relaxed)));
         PoolStats { resource: self.resource, used, limit: self.limits.total, waiting, refused }
     }
 
@@ -414,21 +431,31 @@ impl State {
         (host + amount > limits.host).then_some(Share::Host)
     }
 
-    /// The next waiter: of those whose own shares allow their amount, the first of the namespace
-    /// that uses least, then of the one that was served least.
+    /// The next waiter of each namespace: the first whose own shares allow its amount. The namespace
+    /// that uses least is first, then the one that was served least.
+    fn turns(&self, limits: &PoolLimits, now: Instant) -> Vec<(Arc<str>, usize)> {
+        let mut turns: Vec<_> = self.first_waiters(limits, now).collect();
+        turns.sort_by(Turn::order);
+        turns.into_iter().map(|turn| (turn.namespace, turn.place)).collect()
+    }
+
+    /// The waiter whose turn is next.
     fn next(&self, limits: &PoolLimits, now: Instant) -> Option<(Arc<str>, usize)> {
-        let first = |(name, namespace): (&Arc<str>, &Namespace)| {
+        let next = self.first_waiters(limits, now).min_by(Turn::order)?;
+        Some((next.namespace, next.place))
+    }
+
+    fn first_waiters(&self, limits: &PoolLimits, now: Instant) -> impl Iterator<Item = Turn> {
+        let waiting = self.namespaces.iter().filter(|(_, it)| !it.waiters.is_empty());
+        waiting.filter_map(move |(name, namespace)| {
             let place = namespace.waiters.iter().position(|waiter| {
                 let host = waiter.host.as_ref().and_then(|host| self.hosts.get(host));
                 let host = host.copied().unwrap_or(0);
                 self.own_share_used_up(limits, namespace.used, host, waiter.amount).is_none()
             })?;
-            Some((namespace.used, namespace.served.now(now), Arc::clone(name), place))
-        };
-        let waiting = self.namespaces.iter().filter(|(_, it)| !it.waiters.is_empty());
-        let least =
-            waiting.filter_map(first).min_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        least.map(|(.., name, place)| (name, place))
+            let (used, served) = (namespace.used, namespace.served.now(now));
+            Some(Turn { used, served, namespace: Arc::clone(name), place })
+        })
     }
 
     /// True if a waiter is kept from its turn by the total alone.
@@ -527,15 +554,20 @@ impl State {
         grants
     }
 
-    /// The leases to revoke: one for the waiter whose turn is next, if the total keeps it waiting,
-    /// and one for each host whose share keeps a waiter waiting.
+    /// The leases to revoke: for the next waiter of each namespace, as long as the total keeps it
+    /// waiting, and one for each host whose share keeps a waiter waiting.
     fn victims(&mut self, limits: &PoolLimits, now: Instant) -> Vec<Arc<LeaseState>> {
         let mut victims = Vec::new();
-        if let Some((name, place)) = self.next(limits, now)
-            && let Some(amount) = self.amount(&name, place)
-            && self.used - self.returning + amount > limits.total
-        {
-            victims.extend(self.victim(&name, None, amount, now));
+        let mut needed = 0;
+        for (name, place) in self.turns(limits, now) {
+            let Some(amount) = self.amount(&name, place) else { continue };
+            needed += amount;
+            while self.used - self.returning + needed > limits.total {
+                match self.victim(&name, None, amount, now) {
+                    Some(victim) => victims.push(victim),
+                    None => break,
+                }
+            }
         }
         for (name, host) in self.waiting_for_hosts(limits) {
             victims.extend(self.victim(&name, Some(&host), 1, now));
@@ -628,6 +660,12 @@ impl State {
             served: Served { amount: 0.0, at: now },
             waiters: VecDeque::new(),
         })
+    }
+}
+
+impl Turn {
+    fn order(&self, other: &Self) -> Ordering {
+        self.used.cmp(&other.used).then(self.served.total_cmp(&other.served))
     }
 }
 

@@ -190,9 +190,16 @@ async fn an_evaluation_gives_everything_back_with_its_last_reference() {
     lease.grow(&mut share, 5000, "r.example").await.unwrap();
     let request = lease.request("r.example").await.unwrap();
     let used = |budget: &Budget| budget.stats().iter().map(|it| it.used).collect::<Vec<_>>();
-    let during = lease.verify(1 << 20, || used(&budget)).await.unwrap();
+    let during = {
+        let budget = budget.clone();
+        lease.verify(1 << 20, move || used(&budget)).await.unwrap()
+    };
     assert_eq!(during, [1, 1, 11_000, 1]);
-    assert_eq!(lease.parse(1000, || used(&budget)).await.unwrap(), [1, 1, 11_000, 0]);
+    let while_parsing = {
+        let budget = budget.clone();
+        lease.parse(1000, move || used(&budget)).await.unwrap()
+    };
+    assert_eq!(while_parsing, [1, 1, 11_000, 0]);
     drop(request);
     drop(lease);
     // The bytes outlive the lease that they were drawn from.

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures::stream::{self, StreamExt};
+use futures::stream::StreamExt;
 use sealgate_core::digest::Digest;
 use sealgate_core::fault::{Fault, FaultKind};
 use sealgate_core::reference::Reference;
@@ -20,10 +20,12 @@ use sealgate_policy::select::PolicySet;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use super::leased_registry::LeasedRegistry;
 use super::{Gate, GatePorts, RESERVE};
 use crate::admit::{ImageUse, Workload};
-use crate::budget::{Lease, LeasedRegistry};
+use crate::budget::Lease;
 use crate::cache::{CredentialsKey, GatherResult, GatheringKey};
+use crate::concurrent;
 use crate::evaluate::{ImageEvaluation, Opened, too_slow};
 use crate::failure::Failure;
 use crate::pin::{self, Pinned};
@@ -137,14 +139,17 @@ impl<'a> AdmissionRun<'a> {
         tags: Vec<&'i ImageUse>,
         deadline: Instant,
     ) -> Vec<(&'i str, Result<Reference, Fault>)> {
-        let parsed = tags.into_iter().filter_map(|image| {
-            let tag = image.image.parse::<Reference>().ok()?;
-            Some((image.image.as_str(), tag))
-        });
-        // Collected first: a closure inside the stream would not be general enough for `Send`.
-        let work = parsed.map(|(text, tag)| async move { (text, self.pin(&tag, deadline).await) });
-        let work = stream::iter(work.collect::<Vec<_>>());
-        work.buffer_unordered(CONCURRENT_IMAGES).collect().await
+        // By their places: a closure over borrowed texts would not be general enough for `Send`.
+        let parsed = tags.iter().map(|image| image.image.parse::<Reference>().ok()).enumerate();
+        let parsed = parsed.filter_map(|(place, tag)| Some((place, tag?))).collect();
+        let pin = |(place, tag): (usize, Reference)| async move {
+            (place, self.pin(&tag, deadline).await)
+        };
+        let resolved: Vec<_> =
+            concurrent::unordered(parsed, CONCURRENT_IMAGES, pin).collect().await;
+        let named =
+            |(place, result)| tags.get(place).map(|tag: &&ImageUse| (tag.image.as_str(), result));
+        resolved.into_iter().filter_map(named).collect()
     }
 
     /// The images with the facts about them, and the faults that kept tags from being resolved. One
@@ -183,11 +188,16 @@ impl<'a> AdmissionRun<'a> {
                 None => drop(unknown.insert(key.clone(), criteria)),
             }
         }
-        // Collected first, as above. One slow registry holds one place, not all that come after.
-        let work = unknown.iter().map(|(key, criteria)| self.facts(key, criteria));
-        let mut found = stream::iter(work.collect::<Vec<_>>()).buffer_unordered(CONCURRENT_IMAGES);
+        // One slow registry holds one place, not all that come after.
+        let facts = |(key, criteria): (GatheringKey, Vec<_>)| async move {
+            let facts = self.facts(&key, &criteria).await;
+            (key, facts)
+        };
+        let unknown = unknown.into_iter().collect();
+        let found = concurrent::unordered(unknown, CONCURRENT_IMAGES, facts);
+        let mut found = std::pin::pin!(found);
         while let Some((key, facts)) = found.next().await {
-            known.insert(key.clone(), facts);
+            known.insert(key, facts);
         }
         known
     }
@@ -202,26 +212,21 @@ impl<'a> AdmissionRun<'a> {
         if !states.iter().any(is_unknown) {
             return vec![None; states.len()];
         }
-        let cause = |state: &ImageState| {
-            let tag = is_unknown(state).then(|| state.image.parse::<Reference>().ok()).flatten();
-            async move { self.why_not_pinned(&tag?).await }
+        let tag = |state: &ImageState| {
+            is_unknown(state).then(|| state.image.parse::<Reference>().ok()).flatten()
         };
-        let work = states.iter().map(cause).collect::<Vec<_>>();
-        stream::iter(work).buffered(CONCURRENT_IMAGES).collect().await
+        let cause = |tag: Option<Reference>| async move { self.why_not_pinned(&tag?).await };
+        let tags = states.iter().map(tag).collect();
+        concurrent::ordered(tags, CONCURRENT_IMAGES, cause).collect().await
     }
 
-    async fn facts<'s>(
-        &self,
-        key: &'s GatheringKey,
-        criteria: &[Arc<Criterion>],
-    ) -> (&'s GatheringKey, Arc<Facts>) {
+    async fn facts(&self, key: &GatheringKey, criteria: &[Arc<Criterion>]) -> Arc<Facts> {
         // The caller that gathers may have a later deadline than this one.
         let grace = self.deadline + RESERVE / 4;
         let gathered = tokio::time::timeout_at(grace, self.gather(key, criteria)).await;
-        let facts = gathered.unwrap_or_else(|_| {
+        gathered.unwrap_or_else(|_| {
             Arc::new(Facts::unavailable(too_slow(key.image.repository.registry())))
-        });
-        (key, facts)
+        })
     }
 
     async fn gather(&self, key: &GatheringKey, criteria: &[Arc<Criterion>]) -> Arc<Facts> {

@@ -147,7 +147,7 @@ async fn a_refusal_names_the_origin_of_the_credentials() {
     let secrets = [pull_secret(&served, "", "ada", "wrong too")];
     for (registry, origin) in [
         (Arc::new(given) as Arc<dyn RegistryRead>, "the --registry flags"),
-        (with(None).open(&secrets), "an image pull secret"),
+        (with(None).open(&secrets, &lease()), "an image pull secret"),
     ] {
         let fault = registry.resolve(&repository, &tag("v1")).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Unauthorized);

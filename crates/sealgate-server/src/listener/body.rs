@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::poll;
 use http::StatusCode;
 use http_body_util::BodyExt;
@@ -22,6 +22,8 @@ use tokio::time::{Instant, timeout_at};
 use super::limits::Limits;
 use super::request_limit::RequestSlot;
 
+/// The most bytes by which the buffer of a body of several frames grows beyond its content.
+const GROWTH: usize = 256 << 10;
 /// The time that an aborted body gets to release its memory before another one is aborted.
 const ABORT_TIME: Duration = Duration::from_millis(20);
 
@@ -143,25 +145,35 @@ async fn collect(
     incoming: IncomingBody<'_>,
 ) -> Result<BufferedBody, BodyError> {
     let mut buffered = BufferedBody { bytes: Bytes::new(), share: None };
-    let mut more = BytesMut::new();
+    let mut more: Vec<u8> = Vec::new();
+    // The bytes that the share covers.
+    let mut covered = 0;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
-        if buffered.bytes.len() + more.len() + data.len() > limit {
+        let length = buffered.bytes.len() + more.len() + data.len();
+        if length > limit {
             return Err(BodyError::TooLarge);
         }
-        buffered.add(incoming.share(data.len()).await?);
         // Most bodies are one frame, which is not copied.
         if buffered.bytes.is_empty() && more.is_empty() {
+            buffered.add(incoming.share(data.len()).await?);
+            covered = data.len();
             buffered.bytes = data;
-        } else {
-            if more.is_empty() {
-                more.extend_from_slice(&std::mem::take(&mut buffered.bytes));
-            }
-            more.extend_from_slice(&data);
+            continue;
         }
+        if length > more.capacity() {
+            // Exactly: a buffer that grows by itself takes up to twice as much.
+            let step = more.capacity().min(GROWTH);
+            let capacity = length.max(more.capacity() + step).min(limit);
+            buffered.add(incoming.share(capacity.saturating_sub(covered)).await?);
+            covered = covered.max(capacity);
+            more.reserve_exact(capacity - more.len());
+        }
+        more.extend_from_slice(&std::mem::take(&mut buffered.bytes));
+        more.extend_from_slice(&data);
     }
     if !more.is_empty() {
-        buffered.bytes = more.freeze();
+        buffered.bytes = more.into();
     }
     Ok(buffered)
 }

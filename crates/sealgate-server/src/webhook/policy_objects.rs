@@ -24,7 +24,7 @@ use crate::decisions::SkippedReview;
 use crate::hook::Hook;
 
 /// The most reviews of policy objects that are worked on at once.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 1;
 /// The most reviews that wait for that.
 const WAITING: usize = 32;
 
@@ -192,7 +192,7 @@ mod tests {
 
     #[tokio::test]
     async fn few_reviews_are_worked_on_and_few_wait() {
-        let reviews = Arc::new(PolicyReviews::default());
+        let reviews = Arc::new(PolicyReviews::new(2, WAITING));
         let deadline = || Instant::now() + Duration::from_secs(2);
         let turns = [reviews.turn(deadline()).await, reviews.turn(deadline()).await];
         assert!(turns.iter().all(Option::is_some));

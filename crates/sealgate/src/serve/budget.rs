@@ -14,12 +14,12 @@ pub(crate) struct BudgetFlags {
 
     /// Maximum number of requests to registries, in total; a namespace and a registry get at most
     /// half of them
-    #[arg(long, value_name = "N", default_value = "128", value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, value_name = "N", default_value = "64", value_parser = clap::value_parser!(u32).range(2..))]
     max_registry_requests: u32,
 
     /// Memory for responses of registries and the evidence in them, in MiB, in total; a namespace
-    /// gets at most half of it
-    #[arg(long, value_name = "MIB", default_value = "32", value_parser = clap::value_parser!(u32).range(16..))]
+    /// gets at most two thirds of it
+    #[arg(long, value_name = "MIB", default_value = "24", value_parser = clap::value_parser!(u32).range(24..))]
     evidence_memory: u32,
 }
 
@@ -28,10 +28,11 @@ impl BudgetFlags {
     pub(crate) fn limits(&self) -> BudgetLimits {
         let half = |total: u64| PoolLimits { total, namespace: total / 2, host: u64::MAX };
         let requests = half(self.max_registry_requests.into());
+        let bytes = u64::from(self.evidence_memory) << 20;
         BudgetLimits {
             evaluations: half(self.max_evaluations.into()),
             requests: PoolLimits { host: requests.namespace, ..requests },
-            bytes: half(u64::from(self.evidence_memory) << 20),
+            bytes: PoolLimits { total: bytes, namespace: bytes / 3 * 2, host: u64::MAX },
             ..BudgetLimits::default()
         }
     }

@@ -9,13 +9,13 @@ use sealgate_core::fault::Fault;
 use sealgate_core::manifest::Descriptor;
 use sealgate_core::reference::{Identifier, Repository};
 
-use super::Lease;
+use crate::budget::Lease;
 use crate::ports::{BlobStream, RawManifest, RegistryRead};
 
 /// A registry whose every request waits for a permit of the lease, and holds it until it ends.
-pub(crate) struct LeasedRegistry {
-    pub(crate) registry: Arc<dyn RegistryRead>,
-    pub(crate) lease: Lease,
+pub(super) struct LeasedRegistry {
+    pub(super) registry: Arc<dyn RegistryRead>,
+    pub(super) lease: Lease,
 }
 
 #[async_trait]
