@@ -76,7 +76,6 @@ enum Search {
 /// The turns and the time of an image's verifications.
 struct Turns<'a> {
     lease: &'a Lease,
-    registry: &'a str,
     limit: Duration,
     spent_micros: AtomicU64,
 }
@@ -111,12 +110,8 @@ impl ImageEvaluation<'_> {
         let plan = Plan::new(self.image, self.criteria);
         // The searches run concurrently in one task; the lock is never held across an await.
         let facts = Mutex::new(plan.no_facts());
-        let turns = Turns {
-            lease,
-            registry: self.image.repository.registry(),
-            limit: self.limits.verification,
-            spent_micros: AtomicU64::new(0),
-        };
+        let turns =
+            Turns { lease, limit: self.limits.verification, spent_micros: AtomicU64::new(0) };
         let mut searches = (0..plan.places.len())
             .map(async |place| {
                 (place, self.search(&plan, place, deadline, &turns, &open, &facts).await)
@@ -311,7 +306,7 @@ impl Turns<'_> {
     /// Waits for the turn to verify evidence of `size` bytes, and does.
     ///
     /// # Errors
-    /// `Busy` if the turn does not come; `TooMany` if the image has had its time.
+    /// `Busy` if the turn does not come, or if the image has had its time.
     async fn take<T: Send + 'static>(
         &self,
         size: usize,
@@ -319,8 +314,8 @@ impl Turns<'_> {
     ) -> Result<T, Fault> {
         if Duration::from_micros(self.spent_micros.load(Ordering::Relaxed)) >= self.limit {
             let limit = self.limit.as_secs_f32();
-            let detail = format!("verifying its signatures takes more than {limit} s");
-            return Err(Fault::new(FaultKind::TooMany, self.registry, detail));
+            let detail = format!("verifying the signatures of one image takes more than {limit} s");
+            return Err(Fault::new(FaultKind::Busy, "the gate is busy", detail));
         }
         let timed = move || {
             let start = Instant::now();

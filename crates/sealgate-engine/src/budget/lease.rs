@@ -10,16 +10,16 @@ use tokio::time::Instant;
 use super::BudgetLimits;
 use super::pool::{Ask, LeaseState, Permit, Pool, PoolLimits, Resource};
 
-/// The most requests of one evaluation that are prepared at a time.
-const PREPARED_REQUESTS: usize = 16;
+/// The most requests of one evaluation at a time.
+const REQUESTS: usize = 16;
 /// The most evaluations that wait, in total and per namespace.
 const WAITING_EVALUATIONS: (usize, usize) = (1024, 256);
-/// No limit: the waiters of the other pools are those of leases.
+/// The most callers that wait for bytes: evaluations that begin, and requests of leases.
+const WAITING_FOR_BYTES: (usize, usize) = (4096, 1024);
+/// No limit: the callers are the requests of leases, whose number is bounded.
 const ANY: (usize, usize) = (usize::MAX, usize::MAX);
 /// Documents of more bytes can take long.
 const SMALL: usize = 16 << 10;
-/// The end of the wait for a lease that has no deadline.
-const LONG: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// The pools of all resources.
 pub(super) struct Pools {
@@ -37,13 +37,13 @@ struct Shared {
     pools: Arc<Pools>,
     state: Arc<LeaseState>,
     deadline: Option<Instant>,
-    prepared: Semaphore,
+    requests: Semaphore,
     _permits: Vec<Permit>,
 }
 
 /// The permit for one request to a registry.
 pub struct RequestPermit<'a> {
-    _prepared: tokio::sync::SemaphorePermit<'a>,
+    _own: tokio::sync::SemaphorePermit<'a>,
     _permit: Permit,
 }
 
@@ -57,7 +57,7 @@ impl Pools {
         Self {
             evaluations: Pool::new(Resource::Evaluations, evaluations, WAITING_EVALUATIONS),
             requests: Pool::new(Resource::Requests, requests, ANY),
-            bytes: Pool::new(Resource::Bytes, bytes, ANY),
+            bytes: Pool::new(Resource::Bytes, bytes, WAITING_FOR_BYTES),
             verifications: Pool::new(Resource::Verifications, verifications, ANY),
         }
     }
@@ -96,8 +96,8 @@ impl Lease {
         deadline: Option<Instant>,
         permits: Vec<Permit>,
     ) -> Self {
-        let prepared = Semaphore::new(PREPARED_REQUESTS);
-        Self(Arc::new(Shared { pools, state, deadline, prepared, _permits: permits }))
+        let requests = Semaphore::new(REQUESTS);
+        Self(Arc::new(Shared { pools, state, deadline, requests, _permits: permits }))
     }
 
     /// Waits for the permit for a request to `host`.
@@ -105,11 +105,11 @@ impl Lease {
     /// # Errors
     /// `Busy`.
     pub async fn request(&self, host: &str) -> Result<RequestPermit<'_>, Fault> {
-        let Shared { pools, prepared, .. } = &*self.0;
+        let Shared { pools, requests, .. } = &*self.0;
         // Never closed.
-        let prepared = prepared.acquire().await.map_err(|_| self.closed())?;
+        let own = requests.acquire().await.map_err(|_| self.closed())?;
         let permit = pools.requests.acquire(self.ask(Some(host), 1), self.deadline()).await?;
-        Ok(RequestPermit { _prepared: prepared, _permit: permit })
+        Ok(RequestPermit { _own: own, _permit: permit })
     }
 
     /// Waits for `amount` more bytes of a response of `registry` in `share`.
@@ -123,8 +123,7 @@ impl Lease {
         registry: &str,
     ) -> Result<(), Fault> {
         let ask = self.ask(None, amount as u64);
-        let deadline = self.0.deadline.unwrap_or_else(Instant::now);
-        let more = self.0.pools.bytes.acquire(ask, deadline).await;
+        let more = self.0.pools.bytes.acquire(ask, self.deadline()).await;
         share.0.push(more.map_err(|busy| match self.0.deadline {
             Some(_) => busy.into(),
             None => {
@@ -184,7 +183,8 @@ impl Lease {
     }
 
     fn deadline(&self) -> Instant {
-        self.0.deadline.unwrap_or_else(|| Instant::now() + LONG)
+        // A standalone lease does not wait: only its bytes are limited.
+        self.0.deadline.unwrap_or_else(Instant::now)
     }
 
     fn closed(&self) -> Fault {

@@ -1,8 +1,7 @@
 //! Fair pool of one resource. Amounts are acquired and given back; limits apply in total, per
 //! namespace and per registry host.
 //!
-//! Border: counters and queues. The state is pure: it is given the time, and no lock is held across
-//! an await.
+//! The state has counters and queues; no lock is held across an await.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -72,7 +71,7 @@ pub(super) struct Busy {
     resource: Resource,
     share: Share,
     limit: u64,
-    /// The namespace or the host whose share is used up; empty for the total.
+    /// The namespace, or the host whose share is used up.
     of: Arc<str>,
 }
 
@@ -170,8 +169,8 @@ const HALF_LIFE: Duration = Duration::from_secs(10);
 /// The time that a lease holds an amount before it can be revoked for a namespace with a smaller
 /// share.
 const SHORTEST_TENURE: Duration = Duration::from_millis(100);
-/// The same between namespaces of which one has a little more than the other.
-const EQUAL_TENURE: Duration = Duration::from_secs(2);
+/// The same where the other one uses more, but not more than the waiting one would.
+const SIMILAR_TENURE: Duration = Duration::from_secs(2);
 /// The time between two looks for a lease to revoke.
 const LOOK: Duration = Duration::from_millis(20);
 /// The waiters of which each looks that often.
@@ -222,9 +221,7 @@ impl From<Busy> for Fault {
             Share::Total => format!("all {limit} {noun} are in use"),
             Share::Namespace => format!("namespace {of} uses its share of {limit} {noun}"),
             Share::Host => format!("registry {of} takes its share of {limit} {noun}"),
-            Share::Revoked => {
-                format!("ended early for other namespaces, because all {limit} {noun} are in use")
-            }
+            Share::Revoked => format!("ended early, because other namespaces wait for {noun}"),
         };
         Fault::new(FaultKind::Busy, "the gate is busy", detail)
     }
@@ -297,9 +294,9 @@ impl Pool {
         if ask.amount > self.limits.namespace.min(self.limits.host).min(self.limits.total) {
             return Err(Share::Namespace);
         }
-        // Waiters are those who cannot be served; but an amount that is too large for what is left
-        // must not wait for ever behind smaller ones.
-        let first = state.waiting == 0 || !state.has_served_waiter(&self.limits);
+        // A waiter that only the total keeps from its turn goes first: a large amount must not wait
+        // for ever behind smaller ones.
+        let first = state.waiting == 0 || state.next(&self.limits, now).is_none();
         if first && state.used_up(&self.limits, ask).is_none() {
             let number = state.hold(ask.lease, ask.host.map(Arc::from), ask.amount, now);
             return Ok(Entered::Granted(Permit { pool: Arc::clone(self), number }));
@@ -338,12 +335,15 @@ impl Pool {
         drop(state);
         for lease in victims {
             let busy = self.busy(&lease.namespace, Share::Revoked);
-            self.count(Share::Revoked);
-            lease.revoked.send_if_modified(|revoked| {
+            let first = lease.revoked.send_if_modified(|revoked| {
                 let first = revoked.is_none();
                 revoked.get_or_insert(busy);
                 first
             });
+            // Another pool may have revoked it.
+            if first {
+                self.count(Share::Revoked);
+            }
         }
     }
 
@@ -456,11 +456,6 @@ impl State {
             let (used, served) = (namespace.used, namespace.served.now(now));
             Some(Turn { used, served, namespace: Arc::clone(name), place })
         })
-    }
-
-    /// True if a waiter is kept from its turn by the total alone.
-    fn has_served_waiter(&self, limits: &PoolLimits) -> bool {
-        self.next(limits, Instant::now()).is_some()
     }
 
     fn hold(
@@ -630,7 +625,7 @@ impl State {
         let most = use_of.values().copied().max()?;
         let tenure = match () {
             () if most > own.saturating_add(amount) => SHORTEST_TENURE,
-            () if most > own => EQUAL_TENURE,
+            () if most > own => SIMILAR_TENURE,
             () => return None,
         };
         let oldest = self.holdings.values().find(|it| {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealgate_core::fault::FaultKind;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::pool::{Ask, LeaseState, Permit, Pool};
@@ -112,8 +111,10 @@ async fn nobody_is_revoked_for_a_namespace_with_the_same_share() {
     let _b = take(&pool, &b, None, 1, SECOND).await.unwrap();
     let refused = take(&pool, &lease("a"), None, 1, 5 * SECOND).await.err().unwrap();
     assert!(refused.contains("all 2"), "{refused}");
-    assert!(timeout(SECOND, b.revoked()).await.is_err());
-    // A third namespace has nothing yet: the oldest ends for it, after a while.
+    for held in [&a, &b] {
+        assert!(timeout(Duration::from_millis(100), held.revoked()).await.is_err());
+    }
+    // A third namespace has nothing yet: the oldest ends for it.
     let c = lease("c");
     let waits = take(&pool, &c, None, 1, 5 * SECOND);
     tokio::pin!(waits);
@@ -260,10 +261,4 @@ async fn too_many_that_wait_are_refused_at_once() {
     }
     assert!(waiting.remove(0).await.unwrap().is_err());
     assert_eq!(pool.stats().waiting, 3);
-}
-
-#[test]
-fn a_refusal_has_the_code_busy() {
-    let fault = sealgate_core::fault::Fault::new(FaultKind::Busy, "t", "d");
-    assert_eq!(fault.kind.code(), "busy");
 }
