@@ -236,7 +236,7 @@ fn stalled_layers_do_not_fill_the_memory() {
 fn large_reviews_under_judgement_do_not_keep_others_out() {
     with_gate("abuse-reviews", Options::default(), async |setup| {
         let reviews = setup.by_tenants(40, |targets, name| targets.large_pod(name, 2 << 20));
-        let pause = Duration::from_millis(60);
+        let pause = Duration::from_millis(150);
         let observed = setup.paced_attack("/validate", reviews, pause).await;
         observed.honest_tenants_are_served();
         let unread = setup.targets.answers().0.get("503").copied();

@@ -68,7 +68,7 @@ struct ReviewContext<'a> {
 /// millisecond; larger ones are parsed by a few threads that nothing else waits for.
 const PARSED_AT_ONCE: usize = 256 << 10;
 /// The number of those threads.
-pub(crate) const PARSERS: usize = 1;
+pub(crate) const PARSERS: usize = 2;
 
 const UNAUTHENTICATED: &str =
     "reviews are answered only for clients with a certificate that --client-ca accepts\n";
