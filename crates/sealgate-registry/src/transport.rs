@@ -210,7 +210,9 @@ impl Transport {
         let (status, headers) = (response.status(), response.headers().clone());
         let (mut body, mut open) = (Bytes::new(), None);
         match mode {
-            _ if !status.is_success() => body = self.read_error(response, deadline, &lease).await,
+            _ if !status.is_success() => {
+                body = self.read_error(&target, response, deadline, &lease).await?
+            }
             BodyMode::Buffered => {
                 body = self.read(&target, response, limit, deadline, &lease).await?;
             }
@@ -312,18 +314,24 @@ impl Transport {
         }
     }
 
-    /// Start of an error body; failing to read it is not an error.
-    async fn read_error(&self, mut response: Response, deadline: Instant, lease: &Lease) -> Bytes {
+    /// Start of an error body; failing to read it is not an error. A body without memory for it is
+    /// one: what it says can make a fault of a "not found".
+    async fn read_error(
+        &self,
+        target: &Target,
+        mut response: Response,
+        deadline: Instant,
+        lease: &Lease,
+    ) -> Result<Bytes, Fault> {
         let deadline = deadline.min(Instant::now() + Duration::from_secs(5));
         let mut held = BufferedBody::default();
-        let unnamed = Target::Registry(String::new());
-        while let Ok(Some(piece)) = self.next(&unnamed, &mut response, deadline).await {
-            let too_large = held.bytes.len() as u64 + piece.len() as u64 > MAX_ERROR_BODY;
-            if too_large || held.take(&piece, lease, "").await.is_err() {
+        while let Ok(Some(piece)) = self.next(target, &mut response, deadline).await {
+            if held.bytes.len() as u64 + piece.len() as u64 > MAX_ERROR_BODY {
                 break;
             }
+            held.take(&piece, lease, target.registry()).await?;
         }
-        Bytes::from_owner(held)
+        Ok(Bytes::from_owner(held))
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::StreamExt;
 use sealgate_core::digest::Digest;
@@ -32,6 +33,8 @@ use crate::pin::{self, Pinned};
 use crate::ports::RegistryRead;
 use crate::record::EvaluatedImage;
 
+/// The time between two looks for the lease that another image of the object may take.
+const LEASE_LOOK: Duration = Duration::from_millis(200);
 /// The most images of one object that are under way at a time.
 const CONCURRENT_IMAGES: usize = 8;
 /// The largest number of gatherings that one caller takes part in.
@@ -67,6 +70,16 @@ impl<'a> AdmissionLease<'a> {
             gate.budget.begin(&workload.scope.namespace, size, *deadline)
         };
         lease.get_or_init(begin).await.as_ref().map_err(Fault::clone)
+    }
+
+    /// Waits until the lease is revoked, if there is one by then.
+    async fn revoked(&self) -> Fault {
+        loop {
+            if let Some(Ok(lease)) = self.lease.get() {
+                return lease.revoked().await;
+            }
+            tokio::time::sleep(LEASE_LOOK).await;
+        }
     }
 
     /// The result of `work`, which is given up when the lease is revoked.
@@ -246,8 +259,15 @@ impl<'a> AdmissionRun<'a> {
             });
             let gather = async { gather.await.unwrap_or_else(Facts::unavailable) };
             attempts += 1;
-            match self.gate.facts.get(key.clone(), &self.credentials_key(), criteria, gather).await
-            {
+            let credentials = self.credentials_key();
+            let gathered = self.gate.facts.get(key.clone(), &credentials, criteria, gather);
+            let gathered = tokio::select! {
+                biased;
+                gathered = gathered => gathered,
+                // While another caller gathers, too: the lease ends with this admission only.
+                busy = self.lease.revoked() => return Arc::new(Facts::unavailable(busy)),
+            };
+            match gathered {
                 GatherResult::Final(facts) | GatherResult::OwnFault(facts) => return facts,
                 // The other caller ran out of time, or of its share, and this one has not. Any other
                 // fault would be the same for this caller, so the registry is not contacted again.

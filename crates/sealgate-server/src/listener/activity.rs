@@ -24,8 +24,8 @@ pub(crate) struct Activity {
     running: AtomicUsize,
     /// Requests that were received as a whole and are not answered.
     received: AtomicUsize,
-    /// Set once a request was answered.
-    answered: AtomicBool,
+    /// The end of the last request that was received as a whole and answered; 0: none.
+    answered_at: AtomicU64,
     /// The end of the last request (or the start of the connection).
     idle_since: AtomicU64,
     /// The first byte of a request whose headers are not complete; 0: none.
@@ -59,7 +59,7 @@ impl Activity {
             start: Instant::now(),
             running: AtomicUsize::new(0),
             received: AtomicUsize::new(0),
-            answered: AtomicBool::new(false),
+            answered_at: AtomicU64::new(0),
             idle_since: AtomicU64::new(0),
             headers_since: AtomicU64::new(0),
             given_up: AtomicBool::new(false),
@@ -134,7 +134,9 @@ impl Activity {
     /// answered.
     pub(super) fn idleness(&self) -> Option<(bool, Duration)> {
         let answering = self.received.load(Ordering::Relaxed) > 0;
-        (!answering).then(|| (!self.answered.load(Ordering::Relaxed), self.idle_for()))
+        // Other requests, such as probes, keep no slot: anyone can send many of them.
+        let since = self.answered_at.load(Ordering::Relaxed);
+        (!answering).then(|| (since == 0, self.since(since)))
     }
 
     /// Compares the activity with the limits.
@@ -165,7 +167,7 @@ impl Drop for RunningRequest<'_> {
 
 impl Drop for ReceivedRequest<'_> {
     fn drop(&mut self) {
-        self.0.answered.store(true, Ordering::Relaxed);
+        self.0.answered_at.store(self.0.now(), Ordering::Relaxed);
         self.0.received.fetch_sub(1, Ordering::Relaxed);
     }
 }

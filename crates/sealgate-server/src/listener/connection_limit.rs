@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::activity::Activity;
 use super::client_certificates::Caller;
@@ -84,11 +85,12 @@ impl ConnectionLimit {
 
     /// Acquires a slot for a new connection; evicts another connection where none is free.
     pub(super) async fn acquire(self: &Arc<Self>) -> Option<ConnectionSlot> {
+        let start = Instant::now();
         loop {
             if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
                 return Some(self.slot(permit));
             }
-            let all_busy = self.evict_idlest() == Eviction::AllBusy;
+            let all_busy = self.evict_idlest(start.elapsed()) == Eviction::AllBusy;
             let given_up = all_busy && self.requests.give_up_connection();
             let wait = if given_up { GIVE_UP_TIME } else { EVICTION_TIME };
             let next = Arc::clone(&self.free).acquire_owned();
@@ -111,7 +113,7 @@ impl ConnectionLimit {
         ConnectionSlot { limit: Arc::clone(self), number, activity, evict, _permit: permit }
     }
 
-    fn evict_idlest(&self) -> Eviction {
+    fn evict_idlest(&self, waited: Duration) -> Eviction {
         let mut open = self.open();
         let (mut new, mut oldest_new, mut idlest) = (0, None, None);
         for (number, connection) in &open.by_number {
@@ -127,7 +129,12 @@ impl ConnectionLimit {
         let number = match (oldest_new, idlest) {
             (Some((idle_for, number)), _) if idle_for >= LEAST_TIME => number,
             _ if new >= self.most_new => return Eviction::Later,
-            (_, Some((idle_for, number))) if idle_for >= RESPONSE_TIME => number,
+            // Connections that are never idle for long must not hold all slots.
+            (_, Some((idle_for, number)))
+                if idle_for >= RESPONSE_TIME || waited >= RESPONSE_TIME * 2 =>
+            {
+                number
+            }
             (_, Some(_)) => return Eviction::Later,
             (_, None) => return Eviction::AllBusy,
         };

@@ -75,6 +75,38 @@ async fn silent_connections_do_not_hold_up_a_new_one() {
     assert!(took < Duration::from_millis(1500), "{took:?}");
 }
 
+/// Connections that are never idle, of a caller that asks for pages or has small reviews answered.
+#[tokio::test]
+async fn connections_that_ask_all_the_time_do_not_shut_out_a_new_one() {
+    for (method, path) in [("GET", "/healthz"), ("GET", "/none"), ("POST", "/validate")] {
+        let listener = listener(Limits { connections: 16, ..Limits::default() });
+        let flood = async {
+            join_all((0..16).map(|_| async {
+                let client = listener.client();
+                loop {
+                    let request = match method {
+                        "GET" => client.get(listener.url(path)),
+                        _ => client
+                            .post(listener.url(path))
+                            .header("Content-Type", "application/json")
+                            .body("{}"),
+                    };
+                    let _ = request.send().await;
+                }
+            }))
+            .await;
+        };
+        let new = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            answered(&listener).await
+        };
+        tokio::select! {
+            _ = flood => {}
+            took = new => assert!(took < Duration::from_secs(2), "{path}: {took:?}"),
+        }
+    }
+}
+
 /// An HTTP/2 connection is given up with all of its requests.
 #[tokio::test]
 async fn one_connection_with_many_requests_is_given_up_as_a_whole() {

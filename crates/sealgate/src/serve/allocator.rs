@@ -9,7 +9,9 @@ use std::process::Command;
 
 /// Few arenas; large buffers are mapped, and so given back when they are freed; what is free at the
 /// end of an arena is given back, too.
-const SETTINGS: [(&str, &str); 3] = [
+const SETTINGS: [(&str, &str); 4] = [
+    // A process with privileges does not keep the variables of glibc.
+    ("SEALGATE_ALLOCATOR", "configured"),
     ("MALLOC_ARENA_MAX", "2"),
     ("MALLOC_MMAP_THRESHOLD_", "131072"),
     ("MALLOC_TRIM_THRESHOLD_", "131072"),
